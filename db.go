@@ -1,0 +1,91 @@
+package pebblemq
+
+import (
+	"context"
+	"time"
+
+	"github.com/pebblemq/pebblemq/internal/bridge"
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// DB is an open store. All its methods are safe for concurrent use.
+type DB struct {
+	s *store.Store
+}
+
+func init() {
+	bridge.Store = func(db any) *store.Store { return db.(*DB).s }
+	bridge.Tx = func(tx any) *store.Tx { return tx.(*Tx).x }
+	bridge.DB = func(s *store.Store) any { return &DB{s} }
+}
+
+// Open opens the store in dir, which is created if it does not exist; nil
+// options are the defaults. A directory belongs to one open store at a time:
+// a second Open, from this or another process, returns ErrLocked. A path that
+// holds something else gives ErrNotStore, a store of a newer release
+// ErrFormat, a damaged one ErrCorrupt.
+//
+// What a crashed predecessor had acknowledged is there. Opening takes time in
+// the number of queues and topics, not of messages, and in the few MiB of
+// write-ahead log since the last flush.
+func Open(dir string, o *Options) (*DB, error) {
+	ko := o.kernel()
+	ko.Dir = dir
+	return wrap(store.Open(ko))
+}
+
+// OpenMemory opens a new, empty store that lives in memory and is gone with
+// Close. It runs the same code as a store on disk, so a test that passes on it
+// has tested that. It takes well under a millisecond.
+func OpenMemory(o *Options) (*DB, error) { return wrap(store.OpenMemory(o.kernel())) }
+
+func wrap(s *store.Store, err error) (*DB, error) {
+	if err != nil {
+		return nil, err
+	}
+	return &DB{s}, nil
+}
+
+// Close makes everything accepted durable, ends all goroutines of the store,
+// wakes the calls that are blocked in it with ErrClosed and releases the
+// directory. It waits for reads under way, so it must not be called from
+// inside View, Update or a Scan. After a failure of the disk it returns
+// ErrFailed with the cause, and the directory may be opened again. Calling it
+// more than once is harmless and returns the same.
+func (db *DB) Close() error { return db.s.Close() }
+
+// Checkpoint writes a copy of the store as of now to dir, which must not
+// exist, while the store goes on. The copy opens as a store; like one after a
+// crash, it hands out again what was delivered and not settled. Tables are
+// shared by hard links where the file system allows it. It is not supported
+// for a store in memory.
+func (db *DB) Checkpoint(ctx context.Context, dir string) error { return db.s.Checkpoint(ctx, dir) }
+
+// Stats are what a store has done since it was opened and what it uses now.
+type Stats struct {
+	Operations   uint64        // changes made
+	Refused      uint64        // changes refused
+	Groups       uint64        // batches that the changes were gathered in
+	Syncs        uint64        // fsyncs waited for
+	SyncTime     time.Duration // total time of these waits
+	DiskBytes    uint64        // size on disk
+	WALBytes     uint64        // of it, write-ahead log
+	Tables       int64         // table files
+	MemoryBytes  uint64        // write buffers and block cache
+	PendingBytes int           // changes not yet in the write-ahead log
+	Unclean      bool          // the process before this one did not call Close
+	Failed       bool          // ErrFailed is being returned
+	DiskFull     bool          // ErrDiskFull is being returned
+}
+
+// Stats returns the counters of the moment. It is cheap, but not free.
+func (db *DB) Stats() Stats {
+	st := db.s.Stats()
+	return Stats{
+		Operations: st.Operations, Refused: st.Refused, Groups: st.Groups,
+		Syncs: st.Syncs, SyncTime: st.SyncTime,
+		DiskBytes: st.DiskBytes, WALBytes: st.WALBytes, Tables: st.Tables,
+		MemoryBytes: st.MemoryBytes, PendingBytes: st.PendingBytes,
+		Unclean: st.Unclean, Failed: st.Failed, DiskFull: st.DiskFull,
+	}
+}

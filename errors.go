@@ -1,0 +1,65 @@
+package pebblemq
+
+import "github.com/pebblemq/pebblemq/internal/store"
+
+// Errors of the store. Match them with errors.Is: what is returned says, in
+// addition, which object and which limit.
+var (
+	// ErrClosed is returned by every call on a closed store, and by the calls
+	// that were blocked in it when Close began. The call had no effect.
+	ErrClosed = store.ErrClosed
+
+	// ErrFailed is returned by every write after the disk has failed; it wraps
+	// the first error of the disk. Reads go on. Close the store and open it
+	// again: what was acknowledged is there. A caller that was waiting for its
+	// fsync when the disk failed gets ErrUnknownOutcome as well.
+	ErrFailed = store.ErrFailed
+
+	// ErrUnknownOutcome is returned when a change was made but its fsync was
+	// not confirmed, because the disk failed, filled up or did not answer
+	// before the context ended. It may or may not survive.
+	ErrUnknownOutcome = store.ErrUnknownOutcome
+
+	// ErrDiskFull refuses a change because the disk has too little space left.
+	// It had no effect, unless the error is ErrUnknownOutcome too. The store
+	// heals by itself when there is space again; acknowledging and deleting
+	// messages goes on for longer than sending them.
+	ErrDiskFull = store.ErrDiskFull
+
+	// ErrCorrupt reports damage found in a file, at Open or when it was read.
+	// The error names the file or the object.
+	ErrCorrupt = store.ErrCorrupt
+
+	// ErrFormat is returned by Open for a store written by a newer release.
+	ErrFormat = store.ErrFormat
+
+	// ErrLocked is returned by Open for a directory that is open already, in
+	// this process or another.
+	ErrLocked = store.ErrLocked
+
+	// ErrNotStore is returned by Open for a path that is a file, or a
+	// directory with other things in it.
+	ErrNotStore = store.ErrNotStore
+
+	// ErrTxDone is returned by a Tx, and by every view of one, after the
+	// function it was passed to has returned.
+	ErrTxDone = store.ErrTxDone
+
+	// ErrReadOnly is returned by a write in View.
+	ErrReadOnly = store.ErrReadOnly
+
+	// ErrNested is returned by an Update that is called inside another and
+	// would have to wait for it.
+	ErrNested = store.ErrNested
+
+	// ErrTooLarge refuses a name, payload, batch or transaction over its
+	// limit; the error says which, its size and the limit.
+	ErrTooLarge = store.ErrTooLarge
+
+	// ErrInvalid refuses an argument that makes no sense; the error says why.
+	ErrInvalid = store.ErrInvalid
+
+	// ErrConfigMismatch is returned when an object is opened or declared with
+	// a configuration other than the stored one; the error names the field.
+	ErrConfigMismatch = store.ErrConfigMismatch
+)

@@ -1,0 +1,110 @@
+package store_test
+
+import (
+	"context"
+	"encoding/binary"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+type setOp struct {
+	key   []byte
+	value []byte
+}
+
+func (o *setOp) Run(t *store.Turn) error { t.Set(o.key, o.value); return nil }
+func (o *setOp) Undo()                   {}
+func (o *setOp) Visible(*store.Turn)     {}
+
+func rawOptions() *pebble.Options {
+	return &pebble.Options{
+		FormatMajorVersion: pebble.FormatTableFormatV6, MemTableSize: 4 << 20, MemTableStopWritesThreshold: 4,
+		L0StopWritesThreshold: 24, CacheSize: 8 << 20, Logger: quiet{},
+	}
+}
+
+type quiet struct{}
+
+func (quiet) Infof(string, ...any)  {}
+func (quiet) Errorf(string, ...any) {}
+func (quiet) Fatalf(string, ...any) {}
+
+var _ = vfs.Default
+
+func benchKey(buf []byte, n uint64) []byte {
+	buf[0] = byte(store.KindApp)
+	binary.BigEndian.PutUint64(buf[1:], n)
+	return buf
+}
+
+func spread(b *testing.B, workers int, f func(n uint64)) {
+	var next atomic.Uint64
+	var wg sync.WaitGroup
+	b.ReportAllocs()
+	b.ResetTimer()
+	for range workers {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for {
+				n := next.Add(1)
+				if n > uint64(b.N) {
+					return
+				}
+				f(n)
+			}
+		}()
+	}
+	wg.Wait()
+	b.StopTimer()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "op/s")
+}
+
+func BenchmarkSet(b *testing.B) {
+	value := make([]byte, 100)
+	for _, mode := range []struct {
+		name string
+		d    store.Durability
+		w    *pebble.WriteOptions
+	}{{"NoSync", store.NoSync, pebble.NoSync}, {"Sync", store.Sync, pebble.Sync}} {
+		for _, workers := range []int{1, 16, 64, 256} {
+			name := mode.name + "/" + itoa(workers)
+			b.Run("raw/"+name, func(b *testing.B) {
+				db, err := pebble.Open(b.TempDir(), rawOptions())
+				if err != nil {
+					b.Fatal(err)
+				}
+				defer db.Close()
+				spread(b, workers, func(n uint64) {
+					if err := db.Set(benchKey(make([]byte, 9), n), value, mode.w); err != nil {
+						b.Error(err)
+					}
+				})
+			})
+			b.Run("kernel/"+name, func(b *testing.B) {
+				s, err := store.Open(store.Options{Dir: b.TempDir()})
+				if err != nil {
+					b.Fatal(err)
+				}
+				defer s.Close()
+				spread(b, workers, func(n uint64) {
+					if err := s.Do(context.Background(), &setOp{benchKey(make([]byte, 9), n), value}, mode.d); err != nil {
+						b.Error(err)
+					}
+				})
+			})
+		}
+	}
+}
+
+func itoa(n int) string {
+	if n < 10 {
+		return string(rune('0' + n))
+	}
+	return itoa(n/10) + string(rune('0'+n%10))
+}

@@ -1,0 +1,129 @@
+package store
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+)
+
+// Class tells the sorts of named object apart: a topic and a queue may have
+// the same name. Its numbers are part of the disk format.
+type Class byte
+
+// The classes, all of them.
+const (
+	ClassTopic     Class = 1 // log
+	ClassGroup     Class = 2 // log
+	ClassBroker    Class = 3 // workqueue
+	ClassExchange  Class = 4 // workqueue
+	ClassQueue     Class = 5 // workqueue
+	ClassVisQueue  Class = 6 // visibility
+	ClassNamespace Class = 7 // idempotency
+)
+
+// Object is a named thing with a stored configuration.
+//
+//	01 class name  ->  version 1 B | id 4 B | config
+//
+// Ids are never used again after a drop. A name may hold any bytes; a layer
+// whose names live inside another object puts the owner's id in front.
+type Object struct {
+	ID     uint32
+	Class  Class
+	Name   string
+	Config []byte
+}
+
+const catalogVersion = 1
+
+// catalog is the memory of all objects. It changes under the baton.
+type catalog struct {
+	byName map[Class]map[string]*Object
+	nextID uint32
+}
+
+func (c *catalog) put(o *Object) {
+	if c.byName[o.Class] == nil {
+		c.byName[o.Class] = make(map[string]*Object)
+	}
+	c.byName[o.Class][o.Name] = o
+}
+
+func catalogKey(class Class, name string) []byte {
+	return append([]byte{byte(KindCatalog), byte(class)}, name...)
+}
+
+func encodeObject(o *Object) []byte {
+	v := append([]byte{catalogVersion}, 0, 0, 0, 0)
+	binary.BigEndian.PutUint32(v[1:], o.ID)
+	return append(v, o.Config...)
+}
+
+func decodeObject(key, value []byte) (*Object, error) {
+	if len(key) < 2 || len(value) < 5 {
+		return nil, fmt.Errorf("%w: catalog entry %x", ErrCorrupt, key)
+	}
+	if value[0] != catalogVersion {
+		return nil, fmt.Errorf("%w: catalog entry %x has version %d", ErrFormat, key, value[0])
+	}
+	return &Object{
+		ID:     binary.BigEndian.Uint32(value[1:]),
+		Class:  Class(key[1]),
+		Name:   string(key[2:]),
+		Config: slices.Clone(value[5:]),
+	}, nil
+}
+
+// Lookup finds an object by name. The returned Object is not to be changed.
+func (t *Turn) Lookup(class Class, name string) (*Object, bool) {
+	o, ok := t.s.catalog.byName[class][name]
+	return o, ok
+}
+
+// List returns the objects of a class whose names begin with prefix, by name.
+func (t *Turn) List(class Class, prefix string) []*Object {
+	var found []*Object
+	for name, o := range t.s.catalog.byName[class] {
+		if strings.HasPrefix(name, prefix) {
+			found = append(found, o)
+		}
+	}
+	slices.SortFunc(found, func(a, b *Object) int { return strings.Compare(a.Name, b.Name) })
+	return found
+}
+
+// Create adds an object under a name that is free. Create, Alter and Drop
+// belong in Ops of their own, never in transactions: they have no Undo.
+func (t *Turn) Create(class Class, name string, config []byte) (*Object, error) {
+	if _, taken := t.Lookup(class, name); taken {
+		return nil, Invalid("%q exists", name)
+	}
+	c := &t.s.catalog
+	if c.nextID == math.MaxUint32 {
+		return nil, TooLarge("number of objects ever created", int64(c.nextID), math.MaxUint32-1)
+	}
+	o := &Object{ID: c.nextID, Class: class, Name: name, Config: slices.Clone(config)}
+	c.nextID++
+	t.Set(keyNextID, binary.BigEndian.AppendUint32(nil, c.nextID))
+	t.Set(catalogKey(class, name), encodeObject(o))
+	c.put(o)
+	return o, nil
+}
+
+// Alter stores another configuration with an object.
+func (t *Turn) Alter(o *Object, config []byte) {
+	o.Config = slices.Clone(config)
+	t.Set(catalogKey(o.Class, o.Name), encodeObject(o))
+}
+
+// Drop removes an object and all its keys of the given kinds.
+func (t *Turn) Drop(o *Object, kinds ...Kind) {
+	t.Delete(catalogKey(o.Class, o.Name))
+	for _, k := range kinds {
+		lo, hi := Span(k, o.ID)
+		t.DeleteRange(lo, hi)
+	}
+	delete(t.s.catalog.byName[o.Class], o.Name)
+}

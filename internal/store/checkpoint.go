@@ -1,0 +1,82 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// OpenMemory opens a new store that lives in memory only.
+func OpenMemory(o Options) (*Store, error) {
+	o.FS, o.Dir, o.InMemory = vfs.NewMem(), "mem", true
+	return Open(o)
+}
+
+// Checkpoint writes a copy of the store, as of now, to a directory that does
+// not exist yet. It shares the tables with the store by hard links where the
+// file system can. The format file is written last: a copy that was cut short
+// does not open.
+func (s *Store) Checkpoint(ctx context.Context, dir string) error {
+	if s.opts.InMemory {
+		return Invalid("checkpoint of a store in memory")
+	}
+	dir, err := s.checkpointDir(dir)
+	if err != nil {
+		return err
+	}
+	if err := s.Cause(); err != nil {
+		return err
+	}
+	if err := s.settle(ctx); err != nil {
+		return err
+	}
+	if err := s.readers.enter(); err != nil {
+		return err
+	}
+	defer s.readers.exit()
+	done := make(chan error, 1)
+	go func() { done <- s.copyTo(dir) }()
+	select {
+	case err := <-done:
+		return err
+	case <-s.failed: // the copy may be parked
+		return s.Cause()
+	}
+}
+
+func (s *Store) checkpointDir(dir string) (string, error) {
+	if dir == "" {
+		return "", Invalid("checkpoint directory name is empty")
+	}
+	if s.opts.FS == vfs.Default {
+		abs, err := filepath.Abs(dir)
+		if err != nil {
+			return "", fmt.Errorf("pebblemq: checkpoint to %s: %w", dir, err)
+		}
+		dir = abs
+	}
+	fs := s.opts.FS
+	if _, err := fs.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		return "", fmt.Errorf("pebblemq: checkpoint to %s: %w", dir, os.ErrExist)
+	}
+	for up := fs.PathDir(dir); ; up = fs.PathDir(up) {
+		if up == s.opts.Dir {
+			return "", Invalid("checkpoint directory %s is inside the store %s", dir, s.opts.Dir)
+		}
+		if up == fs.PathDir(up) {
+			return dir, makeDir(fs, fs.PathDir(dir))
+		}
+	}
+}
+
+func (s *Store) copyTo(dir string) error {
+	if err := s.db.Checkpoint(dir, pebble.WithFlushedWAL()); err != nil {
+		return errors.Join(fmt.Errorf("pebblemq: checkpoint to %s: %w", dir, err), s.opts.FS.RemoveAll(dir))
+	}
+	return writeFormat(s.opts.FS, dir)
+}

@@ -1,0 +1,190 @@
+package store
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// commitLoop is the one goroutine that writes to the engine. It may be parked
+// for ever inside it; nobody waits for it without also watching for failure.
+func (s *Store) commitLoop() {
+	defer s.kernel.Done()
+	defer close(s.syncq)
+	interval := time.NewTimer(time.Hour)
+	interval.Stop()
+	defer interval.Stop()
+	unsynced := false // NoSync groups in the WAL's buffer, timer running
+	for {
+		due, last := false, false
+		select {
+		case <-s.work:
+		case <-interval.C:
+			due = true
+		case <-s.stop:
+			last = true
+		}
+		for {
+			g := s.seal(due && unsynced, last)
+			if g == nil {
+				break
+			}
+			if err := s.apply(g); err != nil {
+				s.poison(err)
+				return
+			}
+			s.markApplied(g)
+			switch {
+			case g.sync:
+				unsynced = false
+				if !s.queueSync(g) {
+					return
+				}
+			case !unsynced:
+				unsynced = true
+				interval.Reset(s.opts.SyncInterval)
+			}
+			if !g.sync {
+				s.release(g)
+			}
+			due = false
+			if last {
+				return
+			}
+		}
+		if last {
+			return // failed
+		}
+	}
+}
+
+func (s *Store) queueSync(g *group) bool {
+	select {
+	case s.syncq <- g:
+		return true
+	case <-s.failed:
+		return false
+	}
+}
+
+// seal takes the open group, if it has anything in it or an fsync is wanted,
+// and opens the next. The last group of a store carries the clean mark.
+func (s *Store) seal(syncDue, last bool) *group {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failure.Load() != nil {
+		return nil
+	}
+	g := s.open
+	if g.batch.Count() == 0 && len(s.touched) == 0 && !syncDue && !last {
+		return nil
+	}
+	s.turn.now = time.Time{}
+	for i := 0; i < len(s.touched); i++ {
+		s.touched[i].Seal(&s.turn)
+	}
+	clear(s.touched)
+	s.touched, s.promised = s.touched[:0], 0
+	g.sync = g.sync || syncDue || last
+	g.last = s.accepted.Load()
+	s.turn.Set(keySeq, binary.BigEndian.AppendUint64(nil, g.last))
+	if last {
+		s.turn.Set(keyClean, nil)
+	}
+	g.repr = g.batch.Repr()
+	s.applying = g
+	s.open = &group{batch: s.db.NewBatch()}
+	s.groups++
+	s.stats.Groups++
+	s.room.Fire()
+	return g
+}
+
+// apply hands a group to the engine. A panic of the engine leaves it
+// unusable, but must not take the host process down.
+func (s *Store) apply(g *group) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("engine panic: %v", r)
+		}
+	}()
+	s.space.wrote(s, g.batch.Len())
+	if g.sync {
+		return s.db.ApplyNoSyncWait(g.batch, pebble.Sync)
+	}
+	return s.db.Apply(g.batch, pebble.NoSync)
+}
+
+// markApplied lets the engine answer for the group from here on.
+func (s *Store) markApplied(g *group) {
+	s.mu.Lock()
+	s.applying = nil
+	s.mu.Unlock()
+	s.applied.Store(g.last)
+	s.settled.Fire()
+}
+
+func (s *Store) release(g *group) {
+	g.index.forget()
+	if err := g.batch.Close(); err != nil {
+		s.log.Warn("release a batch", "error", err)
+	}
+}
+
+// syncLoop waits for the fsync of each group, in order, and moves the
+// watermark. The engine syncs on its own; groups queue up behind one fsync
+// and are all covered by the next.
+func (s *Store) syncLoop() {
+	defer s.kernel.Done()
+	for g := range s.syncq {
+		start := time.Now()
+		if err := g.batch.SyncWait(); err != nil {
+			s.poison(err)
+			return
+		}
+		if s.failure.Load() != nil {
+			return
+		}
+		s.release(g)
+		s.record.put(g.last)
+		s.publish(g.last, time.Since(start))
+	}
+}
+
+// publish shows and acknowledges everything up to seq.
+func (s *Store) publish(seq uint64, took time.Duration) {
+	s.mu.Lock()
+	s.durable = seq
+	s.stats.Syncs++
+	s.stats.SyncTime += took
+	s.advance()
+	wake := s.wake
+	s.wake = nil
+	s.mu.Unlock()
+	s.kick() // Visible may have posted
+	for _, w := range wake {
+		w.done(w.result)
+	}
+}
+
+// settle waits until the engine's reads see everything accepted so far.
+// After a failure it returns at once: reads then show what there is.
+func (s *Store) settle(ctx context.Context) error {
+	target := s.accepted.Load()
+	for {
+		settled := s.settled.C()
+		if s.applied.Load() >= target {
+			return nil
+		}
+		select {
+		case <-settled:
+		case <-s.failed:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

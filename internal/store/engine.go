@@ -1,0 +1,64 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// formatMajor is the engine's on-disk format. It is set by hand: left alone
+// the engine takes its oldest, and a newer one is for a new FormatVersion.
+const formatMajor = pebble.FormatTableFormatV6
+
+func memTableSize(o Options) int64 { return o.MemoryBytes / 4 }
+
+// engineOptions turns the memory budget into what the engine understands.
+// Memtables reserve their memory from the block cache, so it must hold both.
+func (s *Store) engineOptions() *pebble.Options {
+	opts := &pebble.Options{
+		CacheSize:                   s.opts.MemoryBytes / 2,
+		FS:                          s.guard,
+		Lock:                        s.lock,
+		FormatMajorVersion:          formatMajor,
+		Logger:                      engineLogger{s},
+		MemTableSize:                uint64(memTableSize(s.opts)),
+		MemTableStopWritesThreshold: 4,
+		L0CompactionThreshold:       4,
+		L0StopWritesThreshold:       24,
+		MaxOpenFiles:                200,
+		FlushDelayDeleteRange:       time.Second,
+	}
+	opts.Experimental.FileCacheShards = 1
+	opts.Experimental.EnableDeleteOnlyCompactionExcises = func() bool { return true }
+	opts.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionFastest })
+	opts.EventListener = &pebble.EventListener{
+		BackgroundError: func(err error) { s.log.Warn("engine background error", "error", err) },
+		DataCorruption: func(i pebble.DataCorruptionInfo) {
+			s.log.Error("damaged file", "path", i.Path, "error", i.Details)
+		},
+	}
+	return opts
+}
+
+// engineLogger passes the engine's words on. The engine calls Fatalf when it
+// cannot go on, and goes on wrongly if that returns.
+type engineLogger struct{ s *Store }
+
+func (l engineLogger) Infof(format string, args ...any) {
+	if l.s.log.Enabled(context.Background(), slog.LevelDebug) {
+		l.s.log.Debug("engine: " + strings.TrimSpace(fmt.Sprintf(format, args...)))
+	}
+}
+
+func (l engineLogger) Errorf(format string, args ...any) {
+	l.s.log.Error("engine: " + strings.TrimSpace(fmt.Sprintf(format, args...)))
+}
+
+func (l engineLogger) Fatalf(format string, args ...any) {
+	l.s.poison(fmt.Errorf("engine: "+strings.TrimSpace(format), args...))
+	l.s.guard.park()
+}

@@ -1,0 +1,40 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+)
+
+// The root package exports these; their documentation for users is there.
+var (
+	ErrClosed         = errors.New("pebblemq: store is closed")
+	ErrFailed         = errors.New("pebblemq: store has failed and takes no more writes")
+	ErrUnknownOutcome = errors.New("pebblemq: outcome unknown")
+	ErrDiskFull       = errors.New("pebblemq: disk is full")
+	ErrCorrupt        = errors.New("pebblemq: store is damaged")
+	ErrFormat         = errors.New("pebblemq: unsupported store format")
+	ErrLocked         = errors.New("pebblemq: store is in use")
+	ErrNotStore       = errors.New("pebblemq: not a store directory")
+	ErrTxDone         = errors.New("pebblemq: transaction has ended")
+	ErrReadOnly       = errors.New("pebblemq: write in a read-only view")
+	ErrNested         = errors.New("pebblemq: Update inside an Update")
+	ErrTooLarge       = errors.New("pebblemq: limit exceeded")
+	ErrInvalid        = errors.New("pebblemq: invalid argument")
+	ErrConfigMismatch = errors.New("pebblemq: object exists with another configuration")
+)
+
+// Invalid reports a bad argument: what was wrong, and with which object.
+func Invalid(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrInvalid, fmt.Sprintf(format, args...))
+}
+
+// TooLarge reports a size over its limit.
+func TooLarge(what string, size, limit int64) error {
+	return fmt.Errorf("%w: %s is %d, limit %d", ErrTooLarge, what, size, limit)
+}
+
+// Mismatch reports the field in which a stored configuration differs from the
+// one asked for.
+func Mismatch(object, field string, stored, given any) error {
+	return fmt.Errorf("%w: %s has %s %v, not %v", ErrConfigMismatch, object, field, stored, given)
+}

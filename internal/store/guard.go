@@ -1,0 +1,259 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// guard is the file system that the engine sees. It decides what an error may
+// do to the engine, because the engine decides badly: a failed WAL fsync
+// exits the process, a failed WAL rotation is an unrecoverable runtime fault,
+// a failed MANIFEST write corrupts the next open, and a failed table write is
+// tried again without a pause.
+//
+//	file                 any error         disk full
+//	WAL, MANIFEST, dirs  poison, park      wait for space, go on
+//	tables, blobs        back off, return  wait for space, go on
+//
+// To park is to block the engine's goroutine for ever: neither returning the
+// error nor unwinding is safe. The kernel gives the engine up at that moment.
+//
+// An fsync that fails, for whatever reason, is never tried again: the kernel
+// of the operating system may have dropped the pages.
+type guard struct {
+	vfs.FS
+	dir    string
+	poison func(error)
+	noRoom func() // the disk is full, right now, under the engine
+
+	hurry     chan struct{} // closed by Close: no more waiting for space
+	hurryOnce sync.Once
+	fenced    atomic.Bool  // the engine has been given up
+	stuck     atomic.Int32 // goroutines waiting for space
+	tableErrs atomic.Int32
+}
+
+// Bounds of the back-off.
+const (
+	minBackoff    = 10 * time.Millisecond
+	maxBackoff    = time.Second
+	maxTableFails = 8 // in a row; then the disk is taken for broken
+)
+
+func newGuard(fs vfs.FS, dir string) *guard {
+	return &guard{FS: fs, dir: dir, hurry: make(chan struct{})}
+}
+
+// fence cuts the engine off from the directory.
+func (g *guard) fence() { g.fenced.Store(true) }
+
+func (g *guard) giveUpWaiting() { g.hurryOnce.Do(func() { close(g.hurry) }) }
+
+// park blocks the engine's goroutine for ever.
+func (g *guard) park() { select {} }
+
+// check parks an engine that was given up.
+func (g *guard) check() {
+	if g.fenced.Load() {
+		g.park()
+	}
+}
+
+// ours reports whether a path lies in the store's directory. A checkpoint
+// writes elsewhere, and its errors belong to its caller.
+func (g *guard) ours(name string) bool {
+	return name == g.dir || g.FS.PathDir(name) == g.dir
+}
+
+func isTable(name string) bool {
+	return strings.HasSuffix(name, ".sst") || strings.HasSuffix(name, ".blob")
+}
+
+func isFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// try runs f, an operation of the engine on a file of the store, and does
+// with its error what the table above says. Again tells whether f may be
+// repeated when the disk was full.
+func (g *guard) try(op, name string, again bool, f func() error) error {
+	if !g.ours(name) {
+		return f()
+	}
+	g.check()
+	err := f()
+	if again && isFull(err) {
+		err = g.awaitSpace(op, name, f)
+	}
+	if err == nil {
+		return nil
+	}
+	if isTable(name) {
+		return g.backOff(op, name, err)
+	}
+	g.fail(op, name, err)
+	return err
+}
+
+// awaitSpace repeats f until the disk has room for it.
+func (g *guard) awaitSpace(op, name string, f func() error) error {
+	g.stuck.Add(1)
+	defer g.stuck.Add(-1)
+	for wait := minBackoff; ; wait = min(2*wait, maxBackoff) {
+		g.noRoom()
+		if !g.pause(wait) {
+			g.fail(op, name, ErrDiskFull)
+		}
+		g.check()
+		if err := f(); !isFull(err) {
+			return err
+		}
+	}
+}
+
+// pause waits, and reports false if the store is closing.
+func (g *guard) pause(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-g.hurry:
+		return false
+	}
+}
+
+// fail poisons the store and does not return.
+func (g *guard) fail(op, name string, err error) {
+	g.poison(fmt.Errorf("%s %s: %w", op, name, err))
+	g.park()
+}
+
+// backOff slows the engine's retries down, and ends them when they look
+// hopeless.
+func (g *guard) backOff(op, name string, err error) error {
+	n := g.tableErrs.Add(1)
+	if n >= maxTableFails {
+		g.fail(op, name, err)
+	}
+	g.pause(min(minBackoff<<n, maxBackoff))
+	return fmt.Errorf("%s %s: %w", op, name, err)
+}
+
+func (g *guard) create(op, name string, f func() (vfs.File, error)) (file vfs.File, err error) {
+	err = g.try(op, name, true, func() error {
+		file, err = f()
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if !g.ours(name) {
+		return file, nil
+	}
+	return &guardedFile{File: file, g: g, name: name}, nil
+}
+
+func (g *guard) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	return g.create("create", name, func() (vfs.File, error) { return g.FS.Create(name, c) })
+}
+
+func (g *guard) OpenReadWrite(name string, c vfs.DiskWriteCategory, o ...vfs.OpenOption) (vfs.File, error) {
+	return g.create("open", name, func() (vfs.File, error) { return g.FS.OpenReadWrite(name, c, o...) })
+}
+
+func (g *guard) ReuseForWrite(old, name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	return g.create("reuse", name, func() (vfs.File, error) { return g.FS.ReuseForWrite(old, name, c) })
+}
+
+func (g *guard) OpenDir(name string) (vfs.File, error) {
+	return g.create("open directory", name, func() (vfs.File, error) { return g.FS.OpenDir(name) })
+}
+
+func (g *guard) Rename(old, name string) error {
+	return g.try("rename", name, true, func() error { return g.FS.Rename(old, name) })
+}
+
+func (g *guard) Link(old, name string) error {
+	return g.try("link", name, true, func() error { return g.FS.Link(old, name) })
+}
+
+func (g *guard) MkdirAll(dir string, perm os.FileMode) error {
+	return g.try("mkdir", dir, true, func() error { return g.FS.MkdirAll(dir, perm) })
+}
+
+// Remove passes errors on: the engine takes a file that it cannot delete for
+// garbage to be deleted later.
+func (g *guard) Remove(name string) error {
+	if g.ours(name) {
+		g.check()
+	}
+	return g.FS.Remove(name)
+}
+
+func (g *guard) Unwrap() vfs.FS { return g.FS }
+
+// guardedFile is a file that the engine writes, or a directory it syncs.
+type guardedFile struct {
+	vfs.File
+	g    *guard
+	name string
+}
+
+func (f *guardedFile) Write(p []byte) (n int, err error) {
+	err = f.g.try("write", f.name, true, func() error {
+		m, err := f.File.Write(p[n:])
+		n += m
+		return err
+	})
+	return n, err
+}
+
+func (f *guardedFile) WriteAt(p []byte, at int64) (n int, err error) {
+	err = f.g.try("write", f.name, true, func() error {
+		n, err = f.File.WriteAt(p, at)
+		return err
+	})
+	return n, err
+}
+
+func (f *guardedFile) Sync() error {
+	return f.g.try("sync", f.name, false, f.File.Sync)
+}
+
+func (f *guardedFile) SyncData() error {
+	return f.g.try("sync", f.name, false, f.File.SyncData)
+}
+
+func (f *guardedFile) SyncTo(n int64) (full bool, err error) {
+	err = f.g.try("sync", f.name, false, func() error {
+		full, err = f.File.SyncTo(n)
+		return err
+	})
+	return full, err
+}
+
+func (f *guardedFile) Close() error {
+	err := f.g.try("close", f.name, false, f.File.Close)
+	if err == nil && isTable(f.name) {
+		f.g.tableErrs.Store(0)
+	}
+	return err
+}
+
+// Preallocate is a hint; a file system that cannot, or has no room, is fine.
+func (f *guardedFile) Preallocate(offset, length int64) error {
+	f.g.check()
+	if err := f.File.Preallocate(offset, length); err != nil && !isFull(err) {
+		return err
+	}
+	return nil
+}

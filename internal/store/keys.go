@@ -1,0 +1,106 @@
+package store
+
+import (
+	"encoding/binary"
+	"fmt"
+	"unicode/utf8"
+)
+
+// Kind is the first byte of every key. The four bytes after it are the id of
+// the object that the key belongs to, big-endian; what follows is the
+// layer's own (see each layer's keys.go, and docs/FORMAT.md for all of them).
+//
+//	┌──────┬───────────────┬──────────────────────┐
+//	│ kind │ object id     │ the layer's fields   │
+//	│ 1 B  │ 4 B           │ ordered, big-endian  │
+//	└──────┴───────────────┴──────────────────────┘
+//
+// KindMeta, KindCatalog and KindApp are the kernel's and carry no object id.
+type Kind byte
+
+// The kinds, all of them. Their numbers are part of the disk format.
+const (
+	KindMeta    Kind = 0x00 // the kernel's own records
+	KindCatalog Kind = 0x01 // names, ids and stored configurations
+	KindApp     Kind = 0x02 // the application's keyspace
+
+	KindLogBatch  Kind = 0x10 // log: record batches
+	KindLogMeta   Kind = 0x11 // log: partition start, size
+	KindLogCommit Kind = 0x12 // log: committed offsets of groups
+
+	KindWorkMessage Kind = 0x20 // workqueue: one entry a message and queue
+	KindWorkBody    Kind = 0x21 // workqueue: payloads shared by several queues
+	KindWorkMark    Kind = 0x22 // workqueue: delivery counts
+	KindWorkMeta    Kind = 0x23 // workqueue: depth, bytes, cursors
+	KindWorkBinding Kind = 0x24 // workqueue: bindings of an exchange
+	KindWorkDelay   Kind = 0x25 // workqueue: messages by due time
+
+	KindVisMessage Kind = 0x30 // visibility: messages
+	KindVisLease   Kind = 0x31 // visibility: leases and receive counts
+	KindVisMeta    Kind = 0x32 // visibility: depth, bytes, cursors
+	KindVisDelay   Kind = 0x33 // visibility: messages by due time
+	KindVisDedupe  Kind = 0x34 // visibility: dedupe window
+
+	KindIdemRecord Kind = 0x40 // idempotency: claims and results
+	KindIdemExpiry Kind = 0x41 // idempotency: records by expiry
+	KindIdemMeta   Kind = 0x42 // idempotency: counters, fencing token
+)
+
+// The kernel's own records.
+//
+//	00 'c'  clean mark: present while the store is closed in good order
+//	00 'i'  next object id, 4 B
+//	00 's'  sequence number of the last operation of the newest group, 8 B
+var (
+	keyClean  = []byte{byte(KindMeta), 'c'}
+	keyNextID = []byte{byte(KindMeta), 'i'}
+	keySeq    = []byte{byte(KindMeta), 's'}
+)
+
+// Key begins a key of an object; append the layer's fields to it.
+func Key(k Kind, id uint32, room int) []byte {
+	b := make([]byte, 5, 5+room)
+	b[0] = byte(k)
+	binary.BigEndian.PutUint32(b[1:], id)
+	return b
+}
+
+// Span returns the bounds of all keys of one kind of an object.
+func Span(k Kind, id uint32) (lo, hi []byte) {
+	lo = Key(k, id, 0)
+	return lo, PrefixEnd(lo)
+}
+
+// PrefixEnd returns the smallest key greater than every key that begins with
+// prefix, or nil if there is none.
+func PrefixEnd(prefix []byte) []byte {
+	end := append([]byte(nil), prefix...)
+	for i := len(end) - 1; i >= 0; i-- {
+		if end[i]++; end[i] != 0 {
+			return end[:i+1]
+		}
+	}
+	return nil
+}
+
+// MaxName is the longest name of a queue, topic, exchange or group, in bytes.
+const MaxName = 255
+
+// CheckName refuses names that are empty, over long, not UTF-8 or contain
+// control characters. What is the sort of object named in the error.
+func CheckName(what, name string) error {
+	switch {
+	case name == "":
+		return Invalid("%s name is empty", what)
+	case len(name) > MaxName:
+		return TooLarge(fmt.Sprintf("%s name %.20q…", what, name), int64(len(name)), MaxName)
+	case !utf8.ValidString(name):
+		return Invalid("%s name %q is not UTF-8", what, name)
+	}
+	for _, r := range name {
+		if r < 0x20 || r == 0x7f {
+			return Invalid("%s name %q contains a control character", what, name)
+		}
+	}
+	return nil
+}

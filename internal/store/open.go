@@ -1,0 +1,254 @@
+package store
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// Open opens the store in o.Dir, creating it if the directory is empty or
+// does not exist.
+func Open(o Options) (*Store, error) {
+	if err := o.normalize(); err != nil {
+		return nil, err
+	}
+	dir, err := canonical(o.FS, o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	o.Dir = dir
+	lock, err := pebble.LockDirectory(dir, o.FS)
+	if err != nil {
+		return nil, lockError(dir, err)
+	}
+	s, err := open(o, lock)
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return s, nil
+}
+
+// canonical returns the one name of a directory, making it if need be: the
+// lock of this process is kept by name.
+func canonical(fs vfs.FS, dir string) (string, error) {
+	if dir == "" {
+		return "", Invalid("directory name is empty")
+	}
+	if fs != vfs.Default {
+		return dir, makeDir(fs, dir)
+	}
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return "", fmt.Errorf("pebblemq: open %s: %w", dir, err)
+	}
+	if err := makeDir(fs, abs); err != nil {
+		return "", err
+	}
+	real, err := filepath.EvalSymlinks(abs)
+	if err != nil {
+		return "", fmt.Errorf("pebblemq: open %s: %w", dir, err)
+	}
+	return real, nil
+}
+
+// lockError tells a directory in use from one that cannot be written.
+func lockError(dir string, err error) error {
+	var path *os.PathError
+	if errors.As(err, &path) {
+		return fmt.Errorf("pebblemq: open %s: %w", dir, err)
+	}
+	return fmt.Errorf("%w: %s is open in this or another process: %w", ErrLocked, dir, err)
+}
+
+func open(o Options, lock *pebble.Lock) (*Store, error) {
+	if err := prepare(o.FS, o.Dir); err != nil {
+		return nil, err
+	}
+	synced, err := readRecord(o.FS, o.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("pebblemq: open %s: %w", o.Dir, err)
+	}
+	s := newStore(o, lock)
+	if err := s.openEngine(); err != nil {
+		return nil, err
+	}
+	if err := s.load(synced); err != nil {
+		s.abandon()
+		return nil, err
+	}
+	s.start()
+	if err := s.dropCleanMark(); err != nil {
+		return nil, fmt.Errorf("pebblemq: open %s: %w", o.Dir, errors.Join(err, s.shut()))
+	}
+	return s, nil
+}
+
+func newStore(o Options, lock *pebble.Lock) *Store {
+	s := &Store{
+		opts:    o,
+		log:     o.Logger,
+		lock:    lock,
+		guard:   newGuard(o.FS, o.Dir),
+		maxOpen: int(memTableSize(o)) / 8,
+		state:   make(chan struct{}, 1),
+		work:    make(chan struct{}, 1),
+		timerCh: make(chan struct{}, 1),
+		syncq:   make(chan *group, 64),
+		stop:    make(chan struct{}),
+		failed:  make(chan struct{}),
+		down:    make(chan struct{}),
+		closed:  make(chan struct{}),
+		groups:  1,
+	}
+	s.turn.s = s
+	s.state <- struct{}{}
+	s.readers.closed = make(chan struct{})
+	s.spawnCtx, s.cancel = context.WithCancel(context.Background())
+	s.guard.poison, s.guard.noRoom = s.poison, s.outOfSpace
+	s.space.fs, s.space.dir = o.FS, o.Dir
+	if !o.InMemory {
+		s.space.reserve = uint64(4*memTableSize(o)) + spaceHeadroom
+	}
+	return s
+}
+
+// openEngine opens Pebble in a goroutine of its own, which a failing disk may
+// park.
+func (s *Store) openEngine() error {
+	type result struct {
+		db  *pebble.DB
+		err error
+	}
+	opened := make(chan result, 1)
+	go func() {
+		db, err := pebble.Open(s.opts.Dir, s.engineOptions())
+		opened <- result{db, err}
+	}()
+	select {
+	case r := <-opened:
+		if r.err != nil {
+			s.guard.fence()
+			return openError(s.opts.Dir, r.err)
+		}
+		s.db = r.db
+		s.open = &group{batch: r.db.NewBatch()}
+		return nil
+	case <-s.failed:
+		s.guard.fence()
+		return fmt.Errorf("pebblemq: open %s: %w", s.opts.Dir, s.Cause())
+	}
+}
+
+func openError(dir string, err error) error {
+	if pebble.IsCorruptionError(err) {
+		return fmt.Errorf("%w: %s: %w", ErrCorrupt, dir, err)
+	}
+	return fmt.Errorf("pebblemq: open %s: %w", dir, err)
+}
+
+// load reads what the kernel keeps in memory and checks it against the sync
+// record.
+func (s *Store) load(synced uint64) error {
+	seq, err := s.loadNumber(keySeq, 8)
+	if err != nil {
+		return err
+	}
+	if seq < synced {
+		return fmt.Errorf("%w: %s: the newest WAL (*.log) is damaged: operations %d to %d were acknowledged and are gone; "+
+			"restore a backup, or remove %s to go on without them", ErrCorrupt, s.opts.Dir, seq+1, synced, recordName)
+	}
+	s.accepted.Store(seq)
+	s.applied.Store(seq)
+	s.durable = seq
+	id, err := s.loadNumber(keyNextID, 4)
+	if err != nil {
+		return err
+	}
+	s.catalog = catalog{byName: make(map[Class]map[string]*Object), nextID: max(uint32(id), 1)}
+	if err := s.loadCatalog(); err != nil {
+		return err
+	}
+	clean, err := s.engineGet(keyClean)
+	if err != nil {
+		return err
+	}
+	s.unclean = clean == nil && seq > 0
+	if !s.opts.InMemory {
+		s.record, err = openRecord(s.opts.FS, s.opts.Dir, s.log)
+	}
+	return err
+}
+
+// dropCleanMark makes sure that whatever this life does, a crash will show. A
+// store that is unclean already has no mark to drop.
+func (s *Store) dropCleanMark() error {
+	if s.unclean || s.accepted.Load() == 0 {
+		return nil
+	}
+	drop := OpFunc(func(t *Turn) error { t.Delete(keyClean); return nil })
+	return s.Do(context.Background(), drop, Sync)
+}
+
+func (s *Store) loadNumber(key []byte, size int) (uint64, error) {
+	v, err := s.engineGet(key)
+	if err != nil || v == nil {
+		return 0, err
+	}
+	if len(v) != size {
+		return 0, fmt.Errorf("%w: record %x has %d bytes", ErrCorrupt, key, len(v))
+	}
+	if size == 4 {
+		return uint64(binary.BigEndian.Uint32(v)), nil
+	}
+	return binary.BigEndian.Uint64(v), nil
+}
+
+func (s *Store) loadCatalog() error {
+	lo := []byte{byte(KindCatalog)}
+	it, err := s.Iter(context.Background(), lo, PrefixEnd(lo))
+	if err != nil {
+		return err
+	}
+	for ok := it.First(); ok && err == nil; ok = it.Next() {
+		var v []byte
+		if v, err = it.Value(); err != nil {
+			break
+		}
+		var o *Object
+		if o, err = decodeObject(it.Key(), v); err == nil {
+			s.catalog.put(o)
+		}
+	}
+	return errors.Join(err, it.Close())
+}
+
+func (s *Store) start() {
+	s.kernel.Add(3)
+	go s.commitLoop()
+	go s.syncLoop()
+	go s.schedule()
+	s.lookAtSpace()
+}
+
+// abandon gives up a store that was never started.
+func (s *Store) abandon() {
+	s.readers.shut()
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		if err := s.db.Close(); err != nil {
+			s.log.Warn("engine close", "error", err)
+		}
+	}()
+	select {
+	case <-closed:
+	case <-s.failed:
+	}
+	s.guard.fence()
+}

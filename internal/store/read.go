@@ -1,0 +1,174 @@
+package store
+
+import (
+	"context"
+	"errors"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// unapplied looks a key up in what the engine has not applied yet. The baton
+// is held.
+func (s *Store) unapplied(key []byte) (value []byte, known bool) {
+	p, known := s.open.index.get(s.open.batch.Repr(), key)
+	if !known && s.applying != nil {
+		p, known = s.applying.index.get(s.applying.repr, key)
+	}
+	if !known || p.deleted {
+		return nil, known
+	}
+	return append([]byte{}, p.value...), true
+}
+
+// engineGet reads what the engine has applied.
+func (s *Store) engineGet(key []byte) ([]byte, error) {
+	if err := s.readers.enter(); err != nil {
+		return nil, err
+	}
+	defer s.readers.exit()
+	return copyValue(s.db.Get(key))
+}
+
+// closer is what the engine returns beside a value that it still owns.
+type closer interface{ Close() error }
+
+func copyValue[C closer](v []byte, c C, err error) ([]byte, error) {
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, damage(err)
+	}
+	v = append([]byte{}, v...)
+	return v, c.Close()
+}
+
+// Get returns a copy of the value of key, or nil. It sees every change
+// accepted before the call, also those that are not visible yet: what it
+// returns must not be handed out unless the caller knows that it is.
+func (s *Store) Get(key []byte) ([]byte, error) {
+	s.mu.Lock()
+	v, known := s.unapplied(key)
+	s.mu.Unlock()
+	if known {
+		return v, nil
+	}
+	return s.engineGet(key)
+}
+
+// Iter walks keys in order. It pins engine memory: close it soon. It is for
+// one goroutine.
+type Iter struct {
+	it *pebble.Iterator
+	s  *Store
+}
+
+// Iter returns an iterator over [lo, hi) that sees every change accepted
+// before the call, under the same caveat as Get. It must not be called under
+// the baton.
+func (s *Store) Iter(ctx context.Context, lo, hi []byte) (*Iter, error) {
+	if err := s.settle(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.readers.enter(); err != nil {
+		return nil, err
+	}
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lo, UpperBound: hi})
+	if err != nil {
+		s.readers.exit()
+		return nil, damage(err)
+	}
+	return &Iter{it: it, s: s}, nil
+}
+
+// First moves to the first key and reports whether there is one.
+func (i *Iter) First() bool { return i.it.First() }
+
+// Last moves to the last key and reports whether there is one.
+func (i *Iter) Last() bool { return i.it.Last() }
+
+// Seek moves to the first key that is not below key.
+func (i *Iter) Seek(key []byte) bool { return i.it.SeekGE(key) }
+
+// SeekBelow moves to the last key below key.
+func (i *Iter) SeekBelow(key []byte) bool { return i.it.SeekLT(key) }
+
+// Next moves on and reports whether there is another key.
+func (i *Iter) Next() bool { return i.it.Next() }
+
+// Prev moves back and reports whether there is another key.
+func (i *Iter) Prev() bool { return i.it.Prev() }
+
+// Valid reports whether the iterator stands on a key.
+func (i *Iter) Valid() bool { return i.it.Valid() }
+
+// Key is valid until the next move.
+func (i *Iter) Key() []byte { return i.it.Key() }
+
+// Value is valid until the next move.
+func (i *Iter) Value() ([]byte, error) {
+	v, err := i.it.ValueAndErr()
+	return v, damage(err)
+}
+
+// Close releases the iterator and returns the first error it met.
+func (i *Iter) Close() error {
+	err := damage(i.it.Close())
+	i.s.readers.exit()
+	return err
+}
+
+// Snapshot is a stable view of what no crash can take back.
+type Snapshot struct {
+	s  *Store
+	sn *pebble.Snapshot
+}
+
+// Snapshot returns a view that holds every change accepted before the call,
+// after waiting until all that it shows is visible. On a failed store it
+// shows what reads can reach.
+func (s *Store) Snapshot(ctx context.Context) (*Snapshot, error) {
+	if err := s.settle(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.readers.enter(); err != nil {
+		return nil, err
+	}
+	sn := &Snapshot{s: s, sn: s.db.NewSnapshot()}
+	if err := s.fence(ctx); err != nil {
+		return nil, errors.Join(err, sn.Close())
+	}
+	return sn, nil
+}
+
+// fence waits until everything accepted so far is visible.
+func (s *Store) fence(ctx context.Context) error {
+	err := s.Do(WithDurability(ctx, Sync), OpFunc(func(*Turn) error { return nil }), Sync)
+	if errors.Is(err, ErrFailed) || errors.Is(err, ErrDiskFull) {
+		return nil
+	}
+	return err
+}
+
+// Get returns a copy of the value of key, or nil.
+func (v *Snapshot) Get(key []byte) ([]byte, error) { return copyValue(v.sn.Get(key)) }
+
+// Iter walks [lo, hi).
+func (v *Snapshot) Iter(lo, hi []byte) (*Iter, error) {
+	if err := v.s.readers.enter(); err != nil {
+		return nil, err
+	}
+	it, err := v.sn.NewIter(&pebble.IterOptions{LowerBound: lo, UpperBound: hi})
+	if err != nil {
+		v.s.readers.exit()
+		return nil, damage(err)
+	}
+	return &Iter{it: it, s: v.s}, nil
+}
+
+// Close releases the view. Iterators of it are closed first.
+func (v *Snapshot) Close() error {
+	err := v.sn.Close()
+	v.s.readers.exit()
+	return err
+}

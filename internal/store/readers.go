@@ -1,0 +1,50 @@
+package store
+
+import (
+	"sync"
+)
+
+// readers keeps the engine open while someone reads from it. The engine
+// panics on use after Close, so every read enters first.
+type readers struct {
+	mu struct {
+		sync.Mutex
+		n       int
+		closing bool
+		idle    chan struct{}
+	}
+	closed chan struct{} // the engine is closed
+}
+
+func (r *readers) enter() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.mu.closing {
+		return ErrClosed
+	}
+	r.mu.n++
+	return nil
+}
+
+func (r *readers) exit() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.mu.n--; r.mu.n == 0 && r.mu.closing {
+		close(r.mu.idle)
+	}
+}
+
+// shut turns new readers away and waits for those inside.
+func (r *readers) shut() {
+	r.mu.Lock()
+	r.mu.closing = true
+	r.mu.idle = make(chan struct{})
+	if r.mu.n == 0 {
+		close(r.mu.idle)
+	}
+	idle := r.mu.idle
+	r.mu.Unlock()
+	<-idle
+}
+
+func (r *readers) engineClosed() { close(r.closed) }

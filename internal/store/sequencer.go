@@ -1,0 +1,340 @@
+package store
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// group is a batch in the making: the Ops accepted since the committer last
+// took one.
+type group struct {
+	batch *pebble.Batch
+	index overlay
+	repr  []byte // the batch's encoding; set when sealed, when the batch is the engine's
+	last  uint64 // newest Op in it; set when sealed
+	sync  bool   // someone waits for its fsync
+}
+
+// entry is an accepted Op on its way to being visible.
+type entry struct {
+	seq    uint64
+	op     Op // nil for a refusal or a read that waits its turn
+	sync   bool
+	waiter *waiter
+}
+
+// waiter is a Sync caller, or the callback of an asynchronous one.
+type waiter struct {
+	ch     chan error
+	fn     func(error)
+	result error // of Run
+	passed bool  // nothing to wait for; read under mu
+}
+
+func (w *waiter) done(err error) {
+	if w.fn != nil {
+		w.fn(err)
+		return
+	}
+	w.ch <- err
+}
+
+// fail ends the wait of an Op that has run and is not known to be durable. A
+// refusal stays a refusal.
+func (w *waiter) fail(err error) {
+	if w.result == nil {
+		w.result = fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
+	}
+	w.done(w.result)
+}
+
+var waiters = sync.Pool{New: func() any { return &waiter{ch: make(chan error, 1)} }}
+
+type durabilityKey struct{}
+
+// WithDurability makes d the durability of the calls that use the context.
+func WithDurability(ctx context.Context, d Durability) context.Context {
+	return context.WithValue(ctx, durabilityKey{}, d)
+}
+
+// durability settles which one counts: the context's, the verb's, the store's.
+func (s *Store) durability(ctx context.Context, verb Durability) Durability {
+	if d, ok := ctx.Value(durabilityKey{}).(Durability); ok && d != Default {
+		return d
+	}
+	if verb != Default {
+		return verb
+	}
+	return s.opts.Durability
+}
+
+// Do runs op. With Sync it returns when everything up to op is durable, with
+// NoSync as soon as op has its place in the order. An error of op.Run is
+// returned as it is. Before op has run, a cancelled context returns its error
+// and nothing happened; after that the outcome is returned, and
+// ErrUnknownOutcome only if the disk failed or stayed silent.
+func (s *Store) Do(ctx context.Context, op Op, verb Durability) error {
+	if s.durability(ctx, verb) == NoSync {
+		return s.submit(ctx, op, NoSync, nil)
+	}
+	w := waiters.Get().(*waiter)
+	w.passed, w.result = false, nil
+	err := s.submit(ctx, op, Sync, w)
+	if w.passed {
+		waiters.Put(w)
+		return err
+	}
+	return s.await(ctx, w)
+}
+
+// Go runs op and returns without waiting for the disk; done is called once,
+// from a goroutine that must not be blocked, when a Sync caller would have
+// returned. If Go itself returns an error, op did not run and done is never
+// called. It blocks only while the open group is full.
+func (s *Store) Go(ctx context.Context, op Op, verb Durability, done func(error)) error {
+	w := &waiter{fn: done}
+	ran := false
+	err := s.submit(ctx, ranOp{op, &ran}, s.durability(ctx, verb), w)
+	if !ran {
+		return err
+	}
+	if w.passed {
+		done(err)
+	}
+	return nil
+}
+
+// ranOp tells a refusal by the Op from one by the kernel.
+type ranOp struct {
+	Op
+	ran *bool
+}
+
+func (o ranOp) Run(t *Turn) error {
+	*o.ran = true
+	return o.Op.Run(t)
+}
+
+// submit takes the baton and runs op. If w is left with passed unset, its
+// outcome arrives later.
+func (s *Store) submit(ctx context.Context, op Op, d Durability, w *waiter) error {
+	if err := s.enter(ctx, op); err != nil {
+		if w != nil {
+			w.passed = true
+		}
+		return err
+	}
+	err := s.run(op, d, w)
+	s.mu.Unlock()
+	s.kick()
+	return err
+}
+
+// enter takes the baton, waiting for room in the open group, and leaves it
+// taken unless it returns an error.
+func (s *Store) enter(ctx context.Context, op Op) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	for {
+		s.mu.Lock()
+		if err := s.admit(op); err != nil {
+			s.mu.Unlock()
+			return err
+		}
+		if s.open.batch.Len()+s.promised < s.maxOpen {
+			return nil
+		}
+		room := s.room.C()
+		s.mu.Unlock()
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.down:
+		}
+	}
+}
+
+func (s *Store) admit(op Op) error {
+	if p := s.failure.Load(); p != nil {
+		return *p
+	}
+	if s.closing {
+		return ErrClosed
+	}
+	return s.space.admit(op)
+}
+
+// run runs op and whatever it posts, under the baton.
+func (s *Store) run(op Op, d Durability, w *waiter) error {
+	err := s.runOne(op, d, w)
+	s.runPosted()
+	return err
+}
+
+func (s *Store) runPosted() {
+	for i := 0; i < len(s.posted); i++ {
+		p := s.posted[i]
+		if err := s.runOne(p.op, p.d, nil); err != nil {
+			s.log.Error("posted operation refused", "op", fmt.Sprintf("%T", p.op), "error", err)
+		}
+	}
+	clear(s.posted)
+	s.posted = s.posted[:0]
+}
+
+func (s *Store) runOne(op Op, d Durability, w *waiter) error {
+	point := s.save()
+	s.turn.now, s.turn.touched = time.Time{}, false
+	if err := op.Run(&s.turn); err != nil {
+		s.stats.Refused++
+		s.restore(point)
+		s.show(entry{seq: s.accepted.Load(), waiter: w.with(err)})
+		return err
+	}
+	s.stats.Operations++
+	seq := s.accepted.Add(1)
+	sync := d == Sync && (s.wrote(point) || s.turn.touched)
+	if sync {
+		s.open.sync = true
+	}
+	s.show(entry{seq: seq, op: op, sync: sync, waiter: w})
+	return nil
+}
+
+func (w *waiter) with(err error) *waiter {
+	if w != nil {
+		w.result = err
+	}
+	return w
+}
+
+// show makes e visible now if nothing ahead of it waits for the disk, and
+// otherwise lets it wait its turn.
+func (s *Store) show(e entry) {
+	if e.sync || s.entries.len() > 0 {
+		if e.op != nil || e.waiter != nil {
+			s.entries.push(e)
+		}
+		return
+	}
+	if e.op != nil {
+		e.op.Visible(&s.turn)
+	}
+	if e.waiter != nil {
+		e.waiter.passed = true
+	}
+}
+
+// advance moves the watermark as far as the disk allows.
+func (s *Store) advance() {
+	for {
+		e, ok := s.entries.front()
+		if !ok || e.sync && e.seq > s.durable {
+			break
+		}
+		s.entries.pop()
+		s.turn.now = time.Time{}
+		if e.op != nil {
+			e.op.Visible(&s.turn)
+		}
+		if e.waiter != nil {
+			s.wake = append(s.wake, e.waiter)
+		}
+	}
+	s.runPosted()
+}
+
+// graceAfterCancel is how long a cancelled caller still waits for the
+// outcome of an Op that has run, before calling it unknown.
+const graceAfterCancel = time.Second
+
+func (s *Store) await(ctx context.Context, w *waiter) error {
+	select {
+	case err := <-w.ch:
+		return w.finish(err)
+	case <-ctx.Done():
+	}
+	grace := time.NewTimer(graceAfterCancel)
+	defer grace.Stop()
+	select {
+	case err := <-w.ch:
+		return w.finish(err)
+	case <-grace.C:
+		return fmt.Errorf("%w: the disk did not answer: %w", ErrUnknownOutcome, context.Cause(ctx))
+	}
+}
+
+// finish returns what the caller is told and gives the waiter back.
+func (w *waiter) finish(err error) error {
+	if err == nil {
+		err = w.result
+	}
+	waiters.Put(w)
+	return err
+}
+
+// kick wakes the committer if it sleeps.
+func (s *Store) kick() {
+	select {
+	case s.work <- struct{}{}:
+	default:
+	}
+}
+
+func putBatchCount(repr []byte, n uint32) { binary.LittleEndian.PutUint32(repr[8:12], n) }
+
+// fifo is a queue of entries that reuses its memory.
+type fifo struct {
+	buf  []entry
+	head int
+}
+
+func (q *fifo) len() int { return len(q.buf) - q.head }
+
+func (q *fifo) push(e entry) {
+	if q.head > 0 && len(q.buf) == cap(q.buf) && q.head >= len(q.buf)/2 {
+		n := copy(q.buf, q.buf[q.head:])
+		clear(q.buf[n:])
+		q.buf, q.head = q.buf[:n], 0
+	}
+	q.buf = append(q.buf, e)
+}
+
+func (q *fifo) front() (entry, bool) {
+	if q.len() == 0 {
+		return entry{}, false
+	}
+	return q.buf[q.head], true
+}
+
+// takeWaiters removes the waiters and leaves the Ops.
+func (q *fifo) takeWaiters() []*waiter {
+	var taken []*waiter
+	for i := range q.buf[q.head:] {
+		e := &q.buf[q.head+i]
+		if e.waiter != nil {
+			taken = append(taken, e.waiter)
+			e.waiter = nil
+		}
+	}
+	return taken
+}
+
+func (q *fifo) pop() (entry, bool) {
+	e, ok := q.front()
+	if !ok {
+		return entry{}, false
+	}
+	q.buf[q.head] = entry{}
+	if q.head++; q.head == len(q.buf) {
+		q.buf, q.head = q.buf[:0], 0
+	}
+	return e, true
+}

@@ -1,0 +1,116 @@
+package store
+
+import (
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// spaceCheck refuses growth before the disk is full, because the engine does
+// not survive meeting its end. What is left then is enough for the engine to
+// write out its buffers and for Ops that make room.
+type spaceCheck struct {
+	fs      vfs.FS
+	dir     string
+	reserve uint64
+	since   int // bytes since the last look; the committer's
+
+	full     atomic.Bool
+	watching atomic.Bool
+}
+
+const (
+	spaceCheckBytes    = 1 << 20
+	spaceCheckInterval = 100 * time.Millisecond // while full
+	spaceHeadroom      = 16 << 20
+)
+
+// Freer marks Ops that make room: they are let in when the disk is nearly
+// full, until half the reserve is gone.
+type Freer interface{ Frees() }
+
+// admit refuses op if the disk has no room for it.
+func (c *spaceCheck) admit(op Op) error {
+	if !c.full.Load() {
+		return nil
+	}
+	free, ok := c.free()
+	if _, frees := op.(Freer); frees && ok && free > c.reserve/2 {
+		return nil
+	}
+	return fmt.Errorf("%w: %s has %d MiB left, %d are kept in reserve", ErrDiskFull, c.dir, free>>20, c.reserve>>20)
+}
+
+// wrote counts what goes to the disk and looks from time to time.
+func (c *spaceCheck) wrote(s *Store, n int) {
+	if c.since += n; c.since >= spaceCheckBytes {
+		c.since = 0
+		s.lookAtSpace()
+	}
+}
+
+// free returns the free space, if the file system can tell.
+func (c *spaceCheck) free() (bytes uint64, ok bool) {
+	if c.reserve == 0 {
+		return 0, false
+	}
+	u, err := c.fs.GetDiskUsage(c.dir)
+	return u.AvailBytes, err == nil
+}
+
+// lookAtSpace starts to refuse growth if space is short.
+func (s *Store) lookAtSpace() {
+	if free, ok := s.space.free(); ok && free < s.space.reserve {
+		s.outOfSpace()
+	}
+}
+
+// outOfSpace refuses growth until there is space again. It takes no lock: the
+// guard calls it from inside the engine.
+func (s *Store) outOfSpace() {
+	s.space.full.Store(true)
+	if s.space.watching.CompareAndSwap(false, true) {
+		s.log.Warn("disk is full", "dir", s.space.dir)
+		go s.watchSpace()
+	}
+}
+
+// watchSpace polls, while the disk is full and only then, until it is not.
+// Meanwhile nobody is left waiting for an fsync that has no room to happen.
+func (s *Store) watchSpace() {
+	tick := time.NewTicker(spaceCheckInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-s.closed:
+			return
+		case <-s.failed:
+			return
+		}
+		free, ok := s.space.free()
+		if stuck := s.guard.stuck.Load(); stuck > 0 || ok && free < s.space.reserve {
+			if stuck > 0 {
+				s.leaveWaiting()
+			}
+			continue
+		}
+		s.space.watching.Store(false)
+		s.space.full.Store(false)
+		s.log.Info("disk has space again", "dir", s.space.dir)
+		return
+	}
+}
+
+// leaveWaiting tells everyone who waits for the disk that it is full. Their
+// Ops stay in the order and become visible when space returns.
+func (s *Store) leaveWaiting() {
+	s.mu.Lock()
+	waiting := s.entries.takeWaiters()
+	s.mu.Unlock()
+	for _, w := range waiting {
+		w.fail(ErrDiskFull)
+	}
+}

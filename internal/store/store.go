@@ -1,0 +1,256 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// Store is one open store. All its methods are safe for concurrent use.
+type Store struct {
+	opts    Options
+	log     *slog.Logger
+	db      *pebble.DB
+	lock    *pebble.Lock
+	guard   *guard
+	record  *syncRecord // nil in memory
+	unclean bool        // the last life ended without Close
+
+	// maxOpen is the size at which the open group turns callers away until
+	// the committer takes it, so that one group stays well below what the
+	// engine treats as a large batch.
+	maxOpen int
+
+	accepted atomic.Uint64 // newest accepted Op; written under mu
+	applied  atomic.Uint64 // newest Op that the engine's reads can see
+	settled  Signal        // fires when applied moves
+
+	mu       sync.Mutex // the baton; guards everything down to the blank line
+	turn     Turn
+	open     *group
+	applying *group // handed to the engine, not yet seen by its reads
+	groups   uint64 // number of the open group
+	touched  []Sealer
+	promised int // bytes that the touched will write
+	posted   []post
+	entries  fifo // accepted, not yet visible
+	durable  uint64
+	wake     []*waiter
+	room     Signal
+	closing  bool
+	timers   timerHeap
+	catalog  catalog
+	stats    Stats
+
+	state   chan struct{} // holds a token while an application transaction owns the state
+	work    chan struct{} // wakes the committer
+	timerCh chan struct{} // wakes the scheduler
+	syncq   chan *group
+	stop    chan struct{} // ends the committer and the scheduler
+
+	failure  atomic.Pointer[error]
+	failed   chan struct{} // closed by poison
+	down     chan struct{} // closed by poison or Close
+	downOnce sync.Once
+	closed   chan struct{} // closed when Close is done
+	closeErr error
+
+	kernel   sync.WaitGroup // the kernel's own goroutines
+	spawned  sync.WaitGroup // those of the layers
+	spawnCtx context.Context
+	cancel   context.CancelFunc
+	readers  readers
+	space    spaceCheck
+
+	locals sync.Map
+}
+
+// Stats are counters since the store was opened, and what it uses now.
+type Stats struct {
+	Operations   uint64 // accepted
+	Refused      uint64
+	Groups       uint64 // batches given to the engine
+	Syncs        uint64
+	SyncTime     time.Duration // total, over Syncs
+	DiskBytes    uint64        // tables, WAL and the rest
+	MemoryBytes  uint64        // memtables and block cache
+	WALBytes     uint64
+	Tables       int64
+	Unclean      bool // the previous process did not close the store
+	Failed       bool
+	DiskFull     bool
+	PendingBytes int // accepted, not yet in the WAL
+}
+
+// Down is closed when the store stops taking writes, by Close or by failure.
+// Whatever blocks on behalf of a caller selects on it and then returns Cause.
+func (s *Store) Down() <-chan struct{} { return s.down }
+
+// Cause says why Down is closed: ErrFailed with the first error of the disk,
+// else ErrClosed; nil while the store is up.
+func (s *Store) Cause() error {
+	if p := s.failure.Load(); p != nil {
+		return *p
+	}
+	select {
+	case <-s.down:
+		return ErrClosed
+	default:
+		return nil
+	}
+}
+
+// Unclean reports that the previous life of the store ended without Close.
+func (s *Store) Unclean() bool { return s.unclean }
+
+// Log returns the logger of the store.
+func (s *Store) Log() *slog.Logger { return s.log }
+
+// Now reads the store's clock. Within an Op use Turn.Now.
+func (s *Store) Now() time.Time { return s.opts.Clock() }
+
+// Local returns the value kept under key for as long as the store is open,
+// making it at the first call. Layers keep their memory of the store there.
+func (s *Store) Local(key any, create func() any) any {
+	if v, ok := s.locals.Load(key); ok {
+		return v
+	}
+	v, _ := s.locals.LoadOrStore(key, create())
+	return v
+}
+
+// Spawn runs f in a goroutine that Close cancels and waits for. It reports
+// false, and runs nothing, once the store is closing.
+func (s *Store) Spawn(f func(ctx context.Context)) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return false
+	}
+	s.spawned.Add(1)
+	go func() {
+		defer s.spawned.Done()
+		f(s.spawnCtx)
+	}()
+	return true
+}
+
+// poison records the first error after which nothing may be acknowledged any
+// more, and wakes everyone who waits. It takes no lock: the engine calls it
+// from under its own.
+func (s *Store) poison(cause error) {
+	err := fmt.Errorf("%w: %w", ErrFailed, cause)
+	if !s.failure.CompareAndSwap(nil, &err) {
+		return
+	}
+	s.log.Error("store failed", "error", cause)
+	close(s.failed)
+	s.goDown()
+	go s.failWaiters(err)
+}
+
+func (s *Store) goDown() { s.downOnce.Do(func() { close(s.down) }) }
+
+// failWaiters ends every wait for an fsync that will not come.
+func (s *Store) failWaiters(err error) {
+	s.mu.Lock()
+	waiting := s.entries.takeWaiters()
+	s.entries = fifo{}
+	s.room.Fire()
+	s.mu.Unlock()
+	for _, w := range waiting {
+		w.fail(err)
+	}
+}
+
+// Stats returns a snapshot of the counters.
+func (s *Store) Stats() Stats {
+	s.mu.Lock()
+	st := s.stats
+	st.PendingBytes = s.open.batch.Len()
+	s.mu.Unlock()
+	st.DiskFull = s.space.full.Load()
+	st.Unclean = s.unclean
+	st.Failed = s.failure.Load() != nil
+	if st.Failed || s.readers.enter() != nil {
+		return st // the engine's metrics may hang once it is parked
+	}
+	defer s.readers.exit()
+	m := s.db.Metrics()
+	st.DiskBytes = m.DiskSpaceUsage()
+	st.MemoryBytes = m.MemTable.Size + uint64(m.BlockCache.Size)
+	st.WALBytes = m.WAL.PhysicalSize
+	st.Tables = m.Total().TablesCount
+	return st
+}
+
+// Close waits for what was accepted to be durable, ends every goroutine of
+// the store and releases the directory. It returns the store's failure, if
+// it had one; calling it again returns the same.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	first := !s.closing
+	s.closing = true
+	s.room.Fire()
+	s.mu.Unlock()
+	if first {
+		s.goDown()
+		s.cancel()
+		s.spawned.Wait()
+		s.closeErr = errors.Join(s.shut(), s.unlock())
+		close(s.closed)
+	}
+	<-s.closed
+	return s.closeErr
+}
+
+func (s *Store) unlock() error {
+	if err := s.lock.Close(); err != nil {
+		return fmt.Errorf("pebblemq: release %s: %w", s.opts.Dir, err)
+	}
+	return nil
+}
+
+// shut closes the engine, or, after a failure, leaves it parked behind a
+// fence: the engine's own Close could hang, and must not touch the directory
+// that the next Open is about to recover.
+func (s *Store) shut() error {
+	s.guard.giveUpWaiting()
+	close(s.stop)
+	ended := make(chan struct{})
+	go func() {
+		s.kernel.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-s.failed:
+	}
+	s.readers.shut()
+	if s.failure.Load() == nil {
+		go func() {
+			if err := s.db.Close(); err != nil {
+				s.log.Warn("engine close", "error", err)
+			}
+			s.readers.engineClosed()
+		}()
+		select {
+		case <-s.readers.closed:
+		case <-s.failed:
+		}
+	}
+	if s.record != nil {
+		s.record.close()
+	}
+	s.guard.fence()
+	if p := s.failure.Load(); p != nil {
+		return *p
+	}
+	return nil
+}

@@ -1,0 +1,122 @@
+package store
+
+import (
+	"container/heap"
+	"time"
+)
+
+// maxSleep bounds how long the scheduler sleeps while something is due later.
+// Timers of the runtime do not see a jump of the wall clock; this does.
+const maxSleep = time.Minute
+
+// Timer calls a function, as an Op of its own, when its moment has come. A
+// layer needs one for each queue and keeps its own order of what is due in
+// it; the scheduler's memory is then bounded by objects, not messages.
+type Timer struct {
+	fire func(*Turn)
+	at   time.Time
+	slot int // in the heap, or -1
+}
+
+// NewTimer returns a timer that is not armed. fire runs under the baton, with
+// NoSync.
+func NewTimer(fire func(*Turn)) *Timer { return &Timer{fire: fire, slot: -1} }
+
+// Arm makes tm fire at the given time, instead of any earlier arrangement.
+func (t *Turn) Arm(tm *Timer, at time.Time) {
+	s := t.s
+	tm.at = at
+	if tm.slot < 0 {
+		heap.Push(&s.timers, tm)
+	} else {
+		heap.Fix(&s.timers, tm.slot)
+	}
+	if tm.slot == 0 {
+		s.kickScheduler()
+	}
+}
+
+// Disarm makes tm not fire.
+func (t *Turn) Disarm(tm *Timer) {
+	if tm.slot >= 0 {
+		heap.Remove(&t.s.timers, tm.slot)
+	}
+}
+
+func (s *Store) kickScheduler() {
+	select {
+	case s.timerCh <- struct{}{}:
+	default:
+	}
+}
+
+// schedule is the one goroutine that waits for time to pass.
+func (s *Store) schedule() {
+	defer s.kernel.Done()
+	sleep := time.NewTimer(maxSleep)
+	defer sleep.Stop()
+	for {
+		next, ok := s.fireDue()
+		if ok {
+			sleep.Reset(next)
+		} else {
+			sleep.Stop()
+		}
+		select {
+		case <-sleep.C:
+		case <-s.timerCh:
+		case <-s.stop:
+			return
+		case <-s.failed:
+			return
+		}
+	}
+}
+
+// fireDue fires what is due and returns how long to sleep until the next.
+func (s *Store) fireDue() (sleep time.Duration, any bool) {
+	s.mu.Lock()
+	defer s.kick()
+	defer s.mu.Unlock()
+	for len(s.timers) > 0 && !s.closing && s.failure.Load() == nil {
+		tm := s.timers[0]
+		if wait := tm.at.Sub(s.opts.Clock()); wait > 0 {
+			return min(wait, maxSleep), true
+		}
+		heap.Pop(&s.timers)
+		_ = s.run(firing{tm}, NoSync, nil) // a firing is never refused
+	}
+	return 0, false
+}
+
+// firing is the Op of a timer that is due.
+type firing struct{ tm *Timer }
+
+func (f firing) Run(t *Turn) error { f.tm.fire(t); return nil }
+func (f firing) Undo()             {}
+func (f firing) Visible(*Turn)     {}
+
+// timerHeap orders timers by due time.
+type timerHeap []*Timer
+
+func (h timerHeap) Len() int           { return len(h) }
+func (h timerHeap) Less(i, j int) bool { return h[i].at.Before(h[j].at) }
+func (h timerHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].slot, h[j].slot = i, j
+}
+
+func (h *timerHeap) Push(x any) {
+	tm := x.(*Timer)
+	tm.slot = len(*h)
+	*h = append(*h, tm)
+}
+
+func (h *timerHeap) Pop() any {
+	old := *h
+	tm := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	tm.slot = -1
+	return tm
+}

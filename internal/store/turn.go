@@ -1,0 +1,150 @@
+package store
+
+import "time"
+
+// Op is one change of the store. The kernel calls its methods under the
+// baton, one Op at a time, so what they touch needs no other lock. They must
+// be quick and must not block.
+type Op interface {
+	// Run validates the change against the layer's memory, writes its keys
+	// and updates that memory. An error refuses the Op: its keys are taken
+	// back, and it must not have changed any memory.
+	Run(t *Turn) error
+
+	// Undo takes back the change of memory that a successful Run made,
+	// because a later Op of the same transaction was refused. Ops are
+	// undone in reverse order.
+	Undo()
+
+	// Visible runs once, in the order of acceptance, when no crash can take
+	// the change back any more (see the watermark in the package comment).
+	Visible(t *Turn)
+}
+
+// OpFunc is an Op that needs neither Undo nor Visible, because it is never
+// part of a transaction and shows itself otherwise.
+type OpFunc func(t *Turn) error
+
+func (f OpFunc) Run(t *Turn) error { return f(t) }
+func (f OpFunc) Undo()             {}
+func (f OpFunc) Visible(*Turn)     {}
+
+// Turn is what an Op may do while it holds the baton. It is valid only
+// during the call it was passed to.
+type Turn struct {
+	s       *Store
+	now     time.Time
+	touched bool
+}
+
+// Seq returns the sequence number that the running Op gets if accepted.
+func (t *Turn) Seq() uint64 { return t.s.accepted.Load() + 1 }
+
+// Now returns the store's clock, read once a turn.
+func (t *Turn) Now() time.Time {
+	if t.now.IsZero() {
+		t.now = t.s.opts.Clock()
+	}
+	return t.now
+}
+
+// Set writes a key. Both slices are copied.
+func (t *Turn) Set(key, value []byte) { t.note(t.s.open.batch.Set(key, value, nil)) }
+
+// SetDeferred reserves room for a key and a value in the group, to be filled
+// before anything else is written; it saves copying what is encoded anyway.
+func (t *Turn) SetDeferred(keyLen, valueLen int) (key, value []byte) {
+	d := t.s.open.batch.SetDeferred(keyLen, valueLen)
+	return d.Key, d.Value
+}
+
+// Delete removes a key.
+func (t *Turn) Delete(key []byte) { t.note(t.s.open.batch.Delete(key, nil)) }
+
+// DeleteRange removes all keys in [lo, hi). Ranges should be coarse and abut
+// one another: the engine pays for each one at the next read.
+func (t *Turn) DeleteRange(lo, hi []byte) { t.note(t.s.open.batch.DeleteRange(lo, hi, nil)) }
+
+// Get returns a copy of the value of key as of this turn, the writes of
+// earlier Ops and of this one included; nil if there is none.
+func (t *Turn) Get(key []byte) ([]byte, error) {
+	if v, known := t.s.unapplied(key); known {
+		return v, nil
+	}
+	return t.s.engineGet(key)
+}
+
+// Touch asks for d to be written out once in the group at hand, however many
+// Ops of it change d. It is how counters ride along with the changes that
+// they count.
+func (t *Turn) Touch(d Sealer) {
+	t.touched = true
+	m := d.mark()
+	if m.group == t.s.groups {
+		return
+	}
+	m.group = t.s.groups
+	t.s.touched = append(t.s.touched, d)
+}
+
+// Promise announces that Seal will write about n bytes on behalf of this Op,
+// so that the size of the group stays bounded.
+func (t *Turn) Promise(n int) { t.s.promised += n }
+
+// Sealer is an object whose record is written once a group. Embed Sealed.
+type Sealer interface {
+	Seal(t *Turn)
+	mark() *Sealed
+}
+
+// Sealed is the kernel's part of a Sealer.
+type Sealed struct{ group uint64 }
+
+func (m *Sealed) mark() *Sealed { return m }
+
+// Post runs op as one of its own, after the running one and before the baton
+// is let go. If it is refused, that is logged: a layer posts only what it has
+// validated.
+func (t *Turn) Post(op Op, d Durability) { t.s.posted = append(t.s.posted, post{op, d}) }
+
+type post struct {
+	op Op
+	d  Durability
+}
+
+// note keeps the first error of writing into a batch in memory. The engine
+// gives none for the writes used here.
+func (t *Turn) note(err error) {
+	if err != nil {
+		t.s.poison(err)
+	}
+}
+
+// savepoint remembers the state of the open group, to cut it back to.
+type savepoint struct {
+	bytes    int
+	count    uint32
+	posts    int
+	promised int
+}
+
+func (s *Store) save() savepoint {
+	b := s.open.batch
+	return savepoint{bytes: b.Len(), count: b.Count(), posts: len(s.posted), promised: s.promised}
+}
+
+// wrote reports whether anything was written since the savepoint.
+func (s *Store) wrote(p savepoint) bool { return s.open.batch.Count() != p.count }
+
+func (s *Store) restore(p savepoint) {
+	s.posted, s.promised = s.posted[:p.posts], p.promised
+	if !s.wrote(p) {
+		return
+	}
+	repr := s.open.batch.Repr()[:p.bytes]
+	putBatchCount(repr, p.count)
+	if err := s.open.batch.SetRepr(repr); err != nil {
+		s.poison(err)
+	}
+	s.open.index.forget()
+}

@@ -1,0 +1,315 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// MaxTx is the largest transaction, in bytes of keys and values.
+const MaxTx = 64 << 20
+
+// Tx collects Ops and application writes while the user's function runs, and
+// commits them as one Op. Nothing of the kernel is held meanwhile but, from
+// the first access to the application's keyspace on, the state token.
+type Tx struct {
+	s        *Store
+	ctx      context.Context
+	readOnly bool
+	view     *Snapshot // of a read-only one
+
+	mu struct {
+		sync.Mutex
+		ended bool
+		ops   []Op
+		err   error // the first refusal; dooms the transaction
+		state *pebble.Batch
+		owned bool // the state token is ours
+		size  int64
+	}
+}
+
+// Begin starts a transaction.
+func (s *Store) Begin(ctx context.Context) (*Tx, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := s.Cause(); err != nil {
+		return nil, err
+	}
+	return &Tx{s: s, ctx: ctx}, nil
+}
+
+// BeginView starts a read-only one on a stable view.
+func (s *Store) BeginView(ctx context.Context) (*Tx, error) {
+	view, err := s.Snapshot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &Tx{s: s, ctx: ctx, readOnly: true, view: view}, nil
+}
+
+// Add has op run when the transaction commits. Size is what it will write,
+// about.
+func (x *Tx) Add(op Op, size int) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if err := x.writable(); err != nil {
+		return err
+	}
+	if err := x.grow(int64(size)); err != nil {
+		return err
+	}
+	x.mu.ops = append(x.mu.ops, op)
+	return nil
+}
+
+// Fail dooms the transaction: Commit will return err. The first one counts.
+// It returns err, for a verb to return in turn.
+func (x *Tx) Fail(err error) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.mu.err == nil && !x.mu.ended {
+		x.mu.err = err
+	}
+	return err
+}
+
+func (x *Tx) writable() error {
+	switch {
+	case x.mu.ended:
+		return ErrTxDone
+	case x.readOnly:
+		return ErrReadOnly
+	}
+	return x.mu.err
+}
+
+func (x *Tx) grow(n int64) error {
+	if x.mu.size += n; x.mu.size > MaxTx {
+		x.mu.err = TooLarge("transaction size in bytes", x.mu.size, MaxTx)
+		return x.mu.err
+	}
+	return nil
+}
+
+// own takes the state token, after which no other transaction changes the
+// application's keyspace until this one ends.
+func (x *Tx) own() error {
+	if x.mu.owned {
+		return nil
+	}
+	select {
+	case <-x.s.state:
+	default:
+		if inUpdate() {
+			return ErrNested
+		}
+		select {
+		case <-x.s.state:
+		case <-x.ctx.Done():
+			return x.ctx.Err()
+		case <-x.s.down:
+			return x.s.Cause()
+		}
+	}
+	x.mu.owned = true
+	x.s.mu.Lock() // the last owner gave the token back in mid-turn
+	x.s.mu.Unlock()
+	return x.s.settle(x.ctx)
+}
+
+// Get returns a copy of the value of an application key, or nil, as the
+// transaction sees it.
+func (x *Tx) Get(key []byte) ([]byte, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.mu.ended {
+		return nil, ErrTxDone
+	}
+	key = appKey(key)
+	if x.readOnly {
+		return x.view.Get(key)
+	}
+	if err := x.own(); err != nil {
+		return nil, err
+	}
+	if x.mu.state == nil {
+		return x.s.engineGet(key)
+	}
+	if err := x.s.readers.enter(); err != nil {
+		return nil, err
+	}
+	defer x.s.readers.exit()
+	return copyValue(x.mu.state.Get(key))
+}
+
+// Set writes an application key.
+func (x *Tx) Set(key, value []byte) error {
+	return x.write(len(key)+len(value), func(b *pebble.Batch) error { return b.Set(appKey(key), value, nil) })
+}
+
+// Delete removes an application key.
+func (x *Tx) Delete(key []byte) error {
+	return x.write(len(key), func(b *pebble.Batch) error { return b.Delete(appKey(key), nil) })
+}
+
+func (x *Tx) write(size int, f func(*pebble.Batch) error) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if err := x.writable(); err != nil {
+		return err
+	}
+	if err := x.grow(int64(size)); err != nil {
+		return err
+	}
+	if err := x.own(); err != nil {
+		x.mu.err = err
+		return err
+	}
+	if x.mu.state == nil {
+		x.mu.state = x.s.db.NewIndexedBatch()
+	}
+	return f(x.mu.state)
+}
+
+// Scan returns an iterator over the application keys in [lo, hi), nil being
+// open, with the transaction's own writes so far. AppKey decodes its keys.
+func (x *Tx) Scan(lo, hi []byte) (*Iter, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.mu.ended {
+		return nil, ErrTxDone
+	}
+	from, to := appKey(lo), PrefixEnd([]byte{byte(KindApp)})
+	if hi != nil {
+		to = appKey(hi)
+	}
+	if x.readOnly {
+		return x.view.Iter(from, to)
+	}
+	if err := x.own(); err != nil {
+		return nil, err
+	}
+	if err := x.s.readers.enter(); err != nil {
+		return nil, err
+	}
+	opts := &pebble.IterOptions{LowerBound: from, UpperBound: to}
+	newIter := x.s.db.NewIter
+	if x.mu.state != nil {
+		newIter = x.mu.state.NewIter
+	}
+	it, err := newIter(opts)
+	if err != nil {
+		x.s.readers.exit()
+		return nil, damage(err)
+	}
+	return &Iter{it: it, s: x.s}, nil
+}
+
+func appKey(key []byte) []byte {
+	return append(append(make([]byte, 0, 1+len(key)), byte(KindApp)), key...)
+}
+
+// AppKey strips the kernel's prefix from a key of Scan.
+func AppKey(key []byte) []byte { return key[1:] }
+
+// Commit runs the collected Ops and writes as one change, and ends the
+// transaction.
+func (x *Tx) Commit() error {
+	x.mu.Lock()
+	err := x.mu.err
+	if x.mu.ended {
+		err = ErrTxDone
+	}
+	ops := x.mu.ops
+	x.mu.Unlock()
+	defer x.End()
+	if err != nil {
+		return err
+	}
+	if x.readOnly {
+		return nil
+	}
+	return x.s.Do(x.ctx, &txOp{x: x, ops: ops}, Default)
+}
+
+// End rolls back whatever was not committed. It is harmless afterwards.
+func (x *Tx) End() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.mu.ended {
+		return
+	}
+	x.mu.ended = true
+	x.giveBack()
+	if x.mu.state != nil {
+		_ = x.mu.state.Close() // an indexed batch in memory
+	}
+	if x.view != nil {
+		_ = x.view.Close() // fails only for iterators left open, which End cannot mend
+	}
+	x.mu.ops = nil
+}
+
+func (x *Tx) giveBack() {
+	if x.mu.owned {
+		x.mu.owned = false
+		x.s.state <- struct{}{}
+	}
+}
+
+// txOp is a whole transaction in its turn. It outlives the Tx: a NoSync caller
+// is gone before Visible runs.
+type txOp struct {
+	x   *Tx
+	ops []Op
+}
+
+func (o *txOp) Run(t *Turn) error {
+	x := o.x
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for i, op := range o.ops {
+		if err := op.Run(t); err != nil {
+			for j := i - 1; j >= 0; j-- {
+				o.ops[j].Undo()
+			}
+			return refused(op, i, err)
+		}
+	}
+	if x.mu.state != nil {
+		t.note(t.s.open.batch.Apply(x.mu.state, nil))
+	}
+	// The token goes back as soon as the change has its place in the order,
+	// so that the next transaction reads while this one's fsync is under way.
+	x.giveBack()
+	return nil
+}
+
+func (o *txOp) Undo() {}
+
+func (o *txOp) Visible(t *Turn) {
+	for _, op := range o.ops {
+		op.Visible(t)
+	}
+}
+
+// refused says which operation of a transaction failed.
+func refused(op Op, i int, err error) error {
+	if d, ok := op.(fmt.Stringer); ok {
+		return fmt.Errorf("operation %d of the transaction (%s): %w", i+1, d, err)
+	}
+	return fmt.Errorf("operation %d of the transaction: %w", i+1, err)
+}
+
+// damage marks the engine's reports of corruption as ours.
+func damage(err error) error {
+	if err != nil && pebble.IsCorruptionError(err) && !errors.Is(err, ErrCorrupt) {
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	return err
+}

@@ -1,0 +1,41 @@
+// Package storetest opens stores for tests.
+package storetest
+
+import (
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/pebblemq/pebblemq"
+	"github.com/pebblemq/pebblemq/internal/bridge"
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// Open opens a new store in memory and closes it when the test ends.
+func Open(t testing.TB, o *pebblemq.Options) *pebblemq.DB {
+	t.Helper()
+	db, err := pebblemq.OpenMemory(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { Close(t, db) })
+	return db
+}
+
+// OpenFS opens the store in directory "data" of a file system, which may inject
+// faults or be cloned as after a crash. The caller closes it.
+func OpenFS(fs vfs.FS, o store.Options) (*pebblemq.DB, error) {
+	o.FS, o.Dir = fs, "data"
+	s, err := store.Open(o)
+	if err != nil {
+		return nil, err
+	}
+	return bridge.DB(s).(*pebblemq.DB), nil
+}
+
+// Close closes a store that is expected to be in good order.
+func Close(t testing.TB, db *pebblemq.DB) {
+	t.Helper()
+	if err := db.Close(); err != nil {
+		t.Errorf("close: %v", err)
+	}
+}

@@ -1,0 +1,80 @@
+package pebblemq
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// Durability says when a change is reported done. A store has one, a verb may
+// have its own default, and WithDurability overrides both.
+type Durability uint8
+
+const (
+	// Default stands for the durability of the verb or of the store.
+	Default = Durability(store.Default)
+
+	// Sync reports a change done after the fsync that covers it. It survives a
+	// crash of the process and a loss of power. Nobody else sees it before.
+	Sync = Durability(store.Sync)
+
+	// NoSync reports a change done as soon as it has its place in the order of
+	// changes, and lets others see it then. An fsync follows within
+	// Options.SyncInterval; a crash of the process and a loss of power both
+	// lose at most what was not synced by then, always the newest changes and
+	// never one from the middle.
+	NoSync = Durability(store.NoSync)
+)
+
+// String returns the name of the constant.
+func (d Durability) String() string { return store.Durability(d).String() }
+
+// WithDurability returns a context that makes d the durability of every call
+// that it is passed to, in all packages of this module:
+//
+//	topic.Append(pebblemq.WithDurability(ctx, pebblemq.NoSync), record)
+func WithDurability(ctx context.Context, d Durability) context.Context {
+	return store.WithDurability(ctx, store.Durability(d))
+}
+
+// Options configure a store for this process; nothing of them is stored. The
+// zero value and nil are the defaults.
+type Options struct {
+	// Durability of changes that do not choose their own. Default: Sync.
+	Durability Durability
+
+	// SyncInterval is the longest time between a NoSync change and the fsync
+	// that covers it. Default 10 ms, at most 1 minute.
+	SyncInterval time.Duration
+
+	// MemoryBytes is the budget for the engine's write buffers and block
+	// cache together. They grow into it as needed. The layers' windows of
+	// waiting messages come on top, bounded by each queue's settings.
+	// Default 16 MiB, 4 MiB for OpenMemory; at least 1 MiB.
+	MemoryBytes int64
+
+	// Logger receives what happens in the background: failures of the disk as
+	// errors, a full disk as a warning, the engine's own news as debug.
+	// Default: none.
+	Logger *slog.Logger
+
+	// Clock replaces time.Now for everything that is stored or falls due. It
+	// must be safe for concurrent use. A jump of the clock is noticed within
+	// a minute. Default: time.Now.
+	Clock func() time.Time
+}
+
+func (o *Options) kernel() store.Options {
+	if o == nil {
+		return store.Options{}
+	}
+	return store.Options{
+		Durability:   store.Durability(o.Durability),
+		SyncInterval: o.SyncInterval,
+		MemoryBytes:  o.MemoryBytes,
+		Logger:       o.Logger,
+		Clock:        o.Clock,
+	}
+}
