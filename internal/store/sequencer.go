@@ -79,12 +79,9 @@ func (s *Store) durability(ctx context.Context, verb Durability) Durability {
 // and nothing happened; after that the outcome is returned, and
 // ErrUnknownOutcome only if the disk failed or stayed silent.
 func (s *Store) Do(ctx context.Context, op Op, verb Durability) error {
-	if s.durability(ctx, verb) == NoSync {
-		return s.submit(ctx, op, NoSync, nil)
-	}
 	w := waiters.Get().(*waiter)
 	w.passed, w.result = false, nil
-	err := s.submit(ctx, op, Sync, w)
+	err := s.submit(ctx, op, s.durability(ctx, verb), w)
 	if w.passed {
 		waiters.Put(w)
 		return err
@@ -191,12 +188,15 @@ func (s *Store) runPosted() {
 
 func (s *Store) runOne(op Op, d Durability, w *waiter) error {
 	point := s.save()
-	s.turn.now, s.turn.touched = time.Time{}, false
+	s.turn.now, s.turn.touched, s.turn.synced = time.Time{}, false, false
 	if err := op.Run(&s.turn); err != nil {
 		s.stats.Refused++
 		s.restore(point)
-		s.show(entry{seq: s.accepted.Load(), waiter: w.with(err)})
+		s.show(entry{seq: s.accepted.Load(), waiter: w.expect(d, err)})
 		return err
+	}
+	if s.turn.synced {
+		d = Sync
 	}
 	s.stats.Operations++
 	seq := s.accepted.Add(1)
@@ -204,13 +204,20 @@ func (s *Store) runOne(op Op, d Durability, w *waiter) error {
 	if sync {
 		s.open.sync = true
 	}
-	s.show(entry{seq: seq, op: op, sync: sync, waiter: w})
+	s.show(entry{seq: seq, op: op, sync: sync, waiter: w.expect(d, nil)})
 	return nil
 }
 
-func (w *waiter) with(err error) *waiter {
-	if w != nil {
-		w.result = err
+// expect notes the result of Run. It returns nil if nobody waits for more: a
+// NoSync caller is done.
+func (w *waiter) expect(d Durability, result error) *waiter {
+	if w == nil {
+		return nil
+	}
+	w.result = result
+	if d == NoSync {
+		w.passed = true
+		return nil
 	}
 	return w
 }

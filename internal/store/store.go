@@ -130,6 +130,10 @@ func (s *Store) Local(key any, create func() any) any {
 func (s *Store) Spawn(f func(ctx context.Context)) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.spawn(f)
+}
+
+func (s *Store) spawn(f func(ctx context.Context)) bool {
 	if s.closing {
 		return false
 	}

@@ -1,6 +1,9 @@
 package store
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // Op is one change of the store. The kernel calls its methods under the
 // baton, one Op at a time, so what they touch needs no other lock. They must
@@ -35,6 +38,7 @@ type Turn struct {
 	s       *Store
 	now     time.Time
 	touched bool
+	synced  bool
 }
 
 // Seq returns the sequence number that the running Op gets if accepted.
@@ -86,6 +90,12 @@ func (t *Turn) Touch(d Sealer) {
 	m.group = t.s.groups
 	t.s.touched = append(t.s.touched, d)
 }
+
+// ForceSync makes the running Op a Sync one, whatever its caller asked for.
+func (t *Turn) ForceSync() { t.synced = true }
+
+// Spawn is Store.Spawn for use under the baton.
+func (t *Turn) Spawn(f func(ctx context.Context)) bool { return t.s.spawn(f) }
 
 // Promise announces that Seal will write about n bytes on behalf of this Op,
 // so that the size of the group stays bounded.

@@ -1,0 +1,51 @@
+package spool
+
+import (
+	"time"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// Delayed is a message that waits for its time. It lives on disk only.
+type Delayed struct {
+	size    int
+	due     int64
+	nextDue int64 // of the spool, before
+}
+
+// PutDelayed adds a message that becomes ready at due, at the end of the queue
+// as it is then. Count is how often it was delivered before.
+func (q *Spool) PutDelayed(t *store.Turn, data []byte, count uint32, due time.Time) Delayed {
+	d := Delayed{size: len(data), due: nanos(due), nextDue: q.meta.nextDue}
+	t.Set(dueKey(q.layout.Delayed, q.id, d.due, q.meta.delaySeq), encodeDelayed(count, data))
+	q.meta.delaySeq++
+	if q.meta.delayed == 0 || d.due < q.meta.nextDue {
+		q.meta.nextDue = d.due
+	}
+	if q.plan.putDue == 0 || d.due < q.plan.putDue {
+		q.plan.putDue = d.due
+	}
+	q.meta.delayed++
+	q.meta.delayedBytes += uint64(d.size)
+	t.Touch(q)
+	return d
+}
+
+// UndoDelayed takes the last PutDelayed back.
+func (q *Spool) UndoDelayed(d Delayed) {
+	q.meta.delaySeq--
+	q.meta.delayed--
+	q.meta.delayedBytes -= uint64(d.size)
+	q.meta.nextDue = d.nextDue
+}
+
+// ShowDelayed lets the clock run for what was put.
+func (q *Spool) ShowDelayed(t *store.Turn) { q.armDue(t) }
+
+func (q *Spool) armDue(t *store.Turn) {
+	if q.meta.delayed == 0 || q.closed {
+		t.Disarm(q.due)
+		return
+	}
+	t.Arm(q.due, time.Unix(0, q.meta.nextDue))
+}

@@ -1,0 +1,49 @@
+// Package spool stores the messages of one queue: it keeps their order, counts
+// their deliveries, holds a bounded window of them in memory and brings all of
+// it back after a crash. The work queue and the visibility queue are built on
+// it; they add who gets a message and for how long.
+//
+// # States of a message
+//
+//	PutDelayed ─▶ delayed ──due──┐
+//	                             ▼
+//	Put ──▶ put ──Show──▶ ready (window, or on disk only)
+//	                        │ ▲
+//	                   Take │ │ Return, Returned
+//	                        ▼ │
+//	                     taken ──Settle──▶ gone ──Settled──▶ forgotten
+//
+// Every method with a *store.Turn is called under the baton. Put, Settle and
+// Return change the disk and the counters, in Op.Run; UndoPut, UndoSettle and
+// UndoReturn take that back; Show, Settled and Returned belong in Op.Visible
+// and change what is handed out.
+//
+// # Memory
+//
+// Messages enter in the order of their sequence numbers. Those below loaded are
+// in memory (window, returned, taken) or gone; those from loaded to shown are
+// on disk only, and are read in chunks when the window runs low. Memory is
+// bounded by the window and by what is taken, never by the backlog.
+//
+// Invariant: low <= every message that is not gone; no read starts below low.
+//
+// # A message that kills its process
+//
+// Delivery marks are written unsynced, in the group at hand, and not at all if
+// the message is settled before the group is sealed. A crash may therefore
+// lose marks. So that a message that crashes its process is still counted:
+//
+//   - A message is handed out only if its sequence number is below frontier +
+//     frontierStep, where frontier is known to be on disk. Raising it is one
+//     fsync for thousands of messages and is done ahead of need.
+//   - After an unclean end every message below that bound is a suspect: it is
+//     handed out only once its mark is on disk (Message.Suspect; Take calls
+//     ForceSync). From the second crash on, then, each delivery counts.
+//   - A message whose mark says that it was out when the process died is a
+//     prime suspect: these come first, one at a time, so that the neighbours
+//     of the culprit, which would be counted along with it, get away.
+//
+// # Keys
+//
+// See keys.go. The layer chooses the kinds.
+package spool

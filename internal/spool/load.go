@@ -1,0 +1,261 @@
+package spool
+
+import (
+	"bytes"
+	"container/heap"
+	"context"
+	"errors"
+	"time"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// plan is what a load is to bring in: a chunk of messages in [from, to), and
+// delayed ones that are due.
+type plan struct {
+	from, to uint64
+	now      time.Time
+	due      bool
+	putDue   int64 // the earliest due time put since the load began, 0 if none
+	void     bool  // the spool was purged since
+}
+
+// chunk is what a load found.
+type chunk struct {
+	messages []loadedMessage
+	through  uint64 // everything below is in it
+	delayed  []delayedMessage
+	nextDue  int64 // of the first one left, 0 if none
+}
+
+type loadedMessage struct {
+	seq  uint64
+	data []byte
+	mark mark
+}
+
+type delayedMessage struct {
+	due   int64
+	seq   uint64
+	count uint32
+	data  []byte
+}
+
+// startLoading has a chunk read in the background, if there is anything to
+// read and nobody is at it. The engine is never read under the baton.
+func (q *Spool) startLoading(t *store.Turn) {
+	due := q.meta.delayed > 0 && q.meta.nextDue <= t.Now().UnixNano()
+	if q.loading || q.closed || q.loaded == q.shown && !due {
+		return
+	}
+	q.plan = plan{from: q.loaded, to: q.shown, now: t.Now(), due: due}
+	p := q.plan
+	q.loading = t.Spawn(func(ctx context.Context) { q.load(ctx, p) })
+}
+
+// loadRetry is the pause after a load that could not be carried out, because
+// the disk is full or failing.
+const loadRetry = 100 * time.Millisecond
+
+func (q *Spool) load(ctx context.Context, p plan) {
+	for {
+		c, err := q.read(ctx, p)
+		if err == nil {
+			err = q.s.Do(store.WithDurability(ctx, store.NoSync), &install{q: q, c: c}, store.NoSync)
+		}
+		if err == nil || q.s.Cause() != nil {
+			return
+		}
+		q.s.Log().Error("load waiting messages", "error", err)
+		select {
+		case <-time.After(loadRetry):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (q *Spool) read(ctx context.Context, p plan) (*chunk, error) {
+	c := &chunk{through: p.to}
+	if p.from < p.to {
+		if err := q.readEntries(ctx, p, c); err != nil {
+			return nil, err
+		}
+	}
+	if p.due {
+		if err := q.readDue(ctx, p, c); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+func (q *Spool) readEntries(ctx context.Context, p plan, c *chunk) (err error) {
+	entries, err := q.s.Iter(ctx, seqKey(q.layout.Entry, q.id, p.from), seqKey(q.layout.Entry, q.id, p.to))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, entries.Close()) }()
+	marks, err := q.s.Iter(ctx, seqKey(q.layout.Mark, q.id, p.from), seqKey(q.layout.Mark, q.id, p.to))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, marks.Close()) }()
+	marks.First()
+	size := 0
+	for ok := entries.First(); ok; ok = entries.Next() {
+		m, err := readEntry(entries, marks)
+		if err != nil {
+			return err
+		}
+		if size += len(m.data); len(c.messages) == chunkMessages || size > windowBytes && len(c.messages) > 0 {
+			c.through = m.seq
+			return nil
+		}
+		c.messages = append(c.messages, m)
+	}
+	return nil
+}
+
+// readEntry reads a message and, walking along beside it, its mark.
+func readEntry(entries, marks *store.Iter) (m loadedMessage, err error) {
+	if m.seq, err = decodeSeqKey(entries.Key()); err != nil {
+		return m, err
+	}
+	v, err := entries.Value()
+	if err != nil {
+		return m, err
+	}
+	data, err := decodeEntry(v)
+	if err != nil {
+		return m, err
+	}
+	m.data = bytes.Clone(data)
+	fields := entries.Key()[5:]
+	for marks.Valid() && bytes.Compare(marks.Key()[5:], fields) < 0 {
+		marks.Next()
+	}
+	if !marks.Valid() || !bytes.Equal(marks.Key()[5:], fields) {
+		return m, nil
+	}
+	if v, err = marks.Value(); err == nil {
+		m.mark, err = decodeMark(v)
+	}
+	return m, err
+}
+
+func (q *Spool) readDue(ctx context.Context, p plan, c *chunk) (err error) {
+	lo, hi := store.Span(q.layout.Delayed, q.id)
+	it, err := q.s.Iter(ctx, lo, hi)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	size := 0
+	for ok := it.First(); ok; ok = it.Next() {
+		d, err := readDelayed(it)
+		if err != nil {
+			return err
+		}
+		if size += len(d.data); d.due > p.now.UnixNano() || len(c.delayed) == chunkMessages || size > windowBytes && len(c.delayed) > 0 {
+			c.nextDue = d.due
+			return nil
+		}
+		c.delayed = append(c.delayed, d)
+	}
+	return nil
+}
+
+func readDelayed(it *store.Iter) (d delayedMessage, err error) {
+	if d.due, d.seq, err = decodeDueKey(it.Key()); err != nil {
+		return d, err
+	}
+	v, err := it.Value()
+	if err != nil {
+		return d, err
+	}
+	d.count, d.data, err = decodeDelayed(v)
+	d.data = bytes.Clone(d.data)
+	return d, err
+}
+
+// install is the Op that takes a chunk into memory.
+type install struct {
+	q     *Spool
+	c     *chunk
+	moved []*Message
+}
+
+// Frees lets it in on a disk that is nearly full: it is what consumers wait for.
+func (i *install) Frees() {}
+
+func (i *install) Run(t *store.Turn) error {
+	q := i.q
+	q.loading = false
+	if q.closed || q.plan.void {
+		return nil
+	}
+	for _, m := range i.c.messages {
+		q.take(t, m)
+	}
+	q.loaded = max(q.loaded, i.c.through)
+	for seq := range q.early {
+		if seq < q.loaded {
+			delete(q.early, seq)
+		}
+	}
+	if q.plan.due {
+		i.promote(t)
+	}
+	q.armDue(t)
+	return nil
+}
+
+// take brings one message into memory, in the state that it was left in.
+func (q *Spool) take(t *store.Turn, l loadedMessage) {
+	if q.early[l.seq] != nil {
+		return
+	}
+	m := q.restore(l.seq, l.data, l.mark)
+	q.accuse(m, l.mark)
+	switch {
+	case q.leased != nil && l.mark.out && m.Until.After(t.Now()):
+		q.adopt(m)
+		q.leased(t, m)
+		return
+	case l.mark.out && q.unloaded > 0:
+		q.unloaded--
+	}
+	m.Until = time.Time{}
+	if m.prime {
+		heap.Push(&q.strays, m)
+		heap.Push(&q.primes, m)
+		return
+	}
+	q.enqueue(m)
+}
+
+// promote gives delayed messages that are due a place in the queue.
+func (i *install) promote(t *store.Turn) {
+	q := i.q
+	for _, d := range i.c.delayed {
+		t.Delete(dueKey(q.layout.Delayed, q.id, d.due, d.seq))
+		q.meta.delayed--
+		q.meta.delayedBytes -= uint64(len(d.data))
+		i.moved = append(i.moved, q.put(t, d.data, d.count))
+	}
+	q.meta.nextDue = i.c.nextDue
+	if p := q.plan.putDue; p != 0 && (q.meta.nextDue == 0 || p < q.meta.nextDue) {
+		q.meta.nextDue = p
+	}
+	t.Touch(q)
+}
+
+func (i *install) Undo() {}
+
+func (i *install) Visible(t *store.Turn) {
+	for _, m := range i.moved {
+		i.q.Show(t, m)
+	}
+	i.q.ready(t)
+}

@@ -1,0 +1,77 @@
+package spool
+
+import "time"
+
+// Message is a message in memory.
+type Message struct {
+	Seq     uint64    // its place in the queue
+	Data    []byte    // the layer's encoding; not to be changed
+	Count   uint32    // deliveries, the present one included
+	Until   time.Time // end of the lease, if it has one
+	Suspect bool      // may have killed the process before this one
+	Holder  any       // for the layer: who has it
+	Slot    int       // for the layer: its place in a heap
+
+	state    state
+	prime    bool // was out when the process died
+	marked   bool // has a mark on disk or in the open group
+	forgiven bool // by the Return under way
+}
+
+// Taken reports whether the message is out with someone.
+func (m *Message) Taken() bool { return m.state == taken }
+
+type state uint8
+
+const (
+	ready     state = iota
+	taken           // out with someone
+	returning       // given back, not visible yet
+	gone            // settled
+)
+
+// seqHeap orders messages by their place.
+type seqHeap []*Message
+
+func (h seqHeap) Len() int           { return len(h) }
+func (h seqHeap) Less(i, j int) bool { return h[i].Seq < h[j].Seq }
+func (h seqHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *seqHeap) Push(x any)        { *h = append(*h, x.(*Message)) }
+
+func (h *seqHeap) Pop() any {
+	old := *h
+	m := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	return m
+}
+
+// ring is a queue of messages that reuses its memory.
+type ring struct {
+	buf  []*Message // length is a power of two, or zero
+	head int
+	n    int
+}
+
+func (r *ring) len() int        { return r.n }
+func (r *ring) front() *Message { return r.buf[r.head] }
+
+func (r *ring) push(m *Message) {
+	if r.n == len(r.buf) {
+		grown := make([]*Message, max(16, 2*len(r.buf)))
+		for i := range r.n {
+			grown[i] = r.buf[(r.head+i)&(len(r.buf)-1)]
+		}
+		r.buf, r.head = grown, 0
+	}
+	r.buf[(r.head+r.n)&(len(r.buf)-1)] = m
+	r.n++
+}
+
+func (r *ring) pop() *Message {
+	m := r.buf[r.head]
+	r.buf[r.head] = nil
+	r.head = (r.head + 1) & (len(r.buf) - 1)
+	r.n--
+	return m
+}

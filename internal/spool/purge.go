@@ -1,0 +1,67 @@
+package spool
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// Purge removes what is ready, and what is delayed if asked, and returns how
+// many messages that were. What is taken, and what is not visible yet, stays.
+// It has no Undo: it belongs in an Op of its own.
+func (q *Spool) Purge(t *store.Turn, delayedToo bool) int {
+	kept := q.kept()
+	unseen := q.meta.next - q.shown
+	n := int(q.meta.entries - unseen - uint64(len(kept)))
+	q.meta.bytes = q.unseenBytes
+	lo := q.meta.low
+	for _, m := range kept {
+		q.deleteEntries(t, lo, m.Seq)
+		lo = m.Seq + 1
+		q.meta.bytes += uint64(len(m.Data))
+	}
+	q.deleteEntries(t, lo, q.shown)
+	q.meta.entries = unseen + uint64(len(kept))
+	q.window, q.winBytes, q.returned, q.primes, q.unloaded = ring{}, 0, nil, nil, 0
+	q.loaded, q.plan.void = q.shown, true
+	clear(q.early)
+	if delayedToo {
+		n += q.purgeDelayed(t)
+	}
+	t.Touch(q)
+	return n
+}
+
+func (q *Spool) purgeDelayed(t *store.Turn) int {
+	n := int(q.meta.delayed)
+	lo, hi := store.Span(q.layout.Delayed, q.id)
+	t.DeleteRange(lo, hi)
+	q.meta.delayed, q.meta.delayedBytes, q.meta.nextDue = 0, 0, 0
+	q.armDue(t)
+	return n
+}
+
+// kept returns what a purge must not touch, in order.
+func (q *Spool) kept() []*Message {
+	var kept []*Message
+	for _, from := range [][]*Message{q.order, q.strays} {
+		for _, m := range from {
+			if m.state == taken || m.state == returning {
+				kept = append(kept, m)
+			}
+		}
+	}
+	slices.SortFunc(kept, func(a, b *Message) int { return cmp.Compare(a.Seq, b.Seq) })
+	q.order, q.strays = slices.Clone(kept), nil
+	return kept
+}
+
+func (q *Spool) deleteEntries(t *store.Turn, from, to uint64) {
+	if from >= to {
+		return
+	}
+	for _, k := range []store.Kind{q.layout.Entry, q.layout.Mark} {
+		t.DeleteRange(seqKey(k, q.id, from), seqKey(k, q.id, to))
+	}
+}

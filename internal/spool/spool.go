@@ -1,0 +1,432 @@
+package spool
+
+import (
+	"container/heap"
+	"time"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// Limits of the window.
+const (
+	windowMessages = 2048
+	windowBytes    = 512 << 10
+	chunkMessages  = 1024 // read from disk at a time
+)
+
+// Settled ranges are dropped in bulk once they reach one of these.
+const (
+	dropMessages = 16384
+	dropBytes    = 4 << 20
+)
+
+// Spool is one queue's messages. Its methods are called under the baton unless
+// they say otherwise.
+type Spool struct {
+	store.Sealed
+	s      *store.Store
+	layout Layout
+	id     uint32
+	ready  func(*store.Turn)
+	leased func(*store.Turn, *Message)
+
+	meta   meta
+	shown  uint64 // messages below are visible
+	loaded uint64 // messages below are in memory or gone
+	closed bool
+
+	unseenBytes uint64 // of what was put and is not shown
+
+	window   ring // ready, in order, straight from Show or from disk
+	winBytes int
+	returned seqHeap             // ready again, at their old places
+	order    []*Message          // everything that left the window, in order; the gone are skipped
+	strays   seqHeap             // everything that came to be out in another way
+	out      map[uint64]*Message // taken
+	early    map[uint64]*Message // touched before they were loaded
+	unmarked []*Message          // taken since the last group was sealed
+
+	suspectBelow uint64 // after an unclean end: these were possibly delivered
+	primes       seqHeap
+	solo         *Message // the prime suspect that is out
+	raising      bool     // a frontier is on its way to the disk
+	raisedTo     uint64
+
+	loading  bool
+	plan     plan
+	unloaded uint64 // taken according to the disk, not loaded yet
+	dropped  uint64
+	deadSize int // bytes settled since the last drop
+	due      *store.Timer
+}
+
+// Options are the layer's side of a spool.
+type Options struct {
+	// Ready is called under the baton when Take may have something that it
+	// did not have before. It may be called for nothing.
+	Ready func(*store.Turn)
+	// Leased, if set, says that what was taken when the process ended stays
+	// taken until its lease ends, instead of being ready again. It is called
+	// under the baton with each such message as it is loaded.
+	Leased func(*store.Turn, *Message)
+}
+
+// Open brings a spool back, or starts an empty one. It reads one record. It is
+// called outside the baton, before anyone else has the spool.
+func Open(s *store.Store, l Layout, id uint32, o Options) (*Spool, error) {
+	q := &Spool{s: s, layout: l, id: id, ready: o.Ready, leased: o.Leased}
+	v, err := s.Get(store.Key(l.Meta, id, 0))
+	if err != nil {
+		return nil, err
+	}
+	if v != nil {
+		if q.meta, err = decodeMeta(v); err != nil {
+			return nil, err
+		}
+	}
+	q.shown, q.loaded, q.dropped = q.meta.next, q.meta.low, q.meta.low
+	if s.Unclean() {
+		q.suspectBelow = q.meta.frontier + frontierStep
+	}
+	if q.leased != nil {
+		q.unloaded = q.meta.taken
+	}
+	q.out, q.early = make(map[uint64]*Message), make(map[uint64]*Message)
+	q.due = store.NewTimer(q.startLoading)
+	return q, nil
+}
+
+// Start arms the timer for what is delayed.
+func (q *Spool) Start(t *store.Turn) { q.armDue(t) }
+
+// Close ends the spool in memory: nothing is handed out any more. The layer
+// drops the keys.
+func (q *Spool) Close(t *store.Turn) {
+	q.closed = true
+	t.Disarm(q.due)
+}
+
+// Stats counts what is in a spool.
+type Stats struct {
+	Ready, Taken, Delayed uint64
+	Bytes                 uint64 // of data, of all three
+}
+
+// Stats returns the counters, exact as of the last accepted operation.
+func (q *Spool) Stats() Stats {
+	taken := uint64(len(q.out)) + q.unloaded
+	return Stats{
+		Ready:   q.meta.entries - taken,
+		Taken:   taken,
+		Delayed: q.meta.delayed,
+		Bytes:   q.meta.bytes + q.meta.delayedBytes,
+	}
+}
+
+// Put adds a message at the end. Data belongs to the spool from here on.
+func (q *Spool) Put(t *store.Turn, data []byte) *Message {
+	return q.put(t, data, 0)
+}
+
+// PutCounted adds a message that has been delivered before, elsewhere.
+func (q *Spool) PutCounted(t *store.Turn, data []byte, count uint32) *Message {
+	return q.put(t, data, count)
+}
+
+func (q *Spool) put(t *store.Turn, data []byte, count uint32) *Message {
+	m := &Message{Seq: q.meta.next, Data: data, Count: count}
+	k, v := t.SetDeferred(seqKeyLen, 1+len(data))
+	copy(k, seqKey(q.layout.Entry, q.id, m.Seq))
+	encodeEntry(v, data)
+	q.meta.next++
+	q.meta.entries++
+	q.meta.bytes += uint64(len(data))
+	q.unseenBytes += uint64(len(data))
+	if count > 0 {
+		q.writeMark(t, m)
+	}
+	t.Touch(q)
+	return m
+}
+
+// UndoPut takes the last Put back.
+func (q *Spool) UndoPut(m *Message) {
+	q.meta.next--
+	q.meta.entries--
+	q.meta.bytes -= uint64(len(m.Data))
+	q.unseenBytes -= uint64(len(m.Data))
+}
+
+// Show makes a message that was Put deliverable. Messages are shown in the
+// order in which they were put.
+func (q *Spool) Show(t *store.Turn, m *Message) {
+	q.shown = m.Seq + 1
+	q.unseenBytes -= uint64(len(m.Data))
+	if q.loaded == m.Seq && q.window.len() < windowMessages && q.winBytes < windowBytes {
+		q.loaded = q.shown
+		q.enqueue(m)
+	}
+	q.ready(t)
+}
+
+// enqueue adds a ready message at the end of the window.
+func (q *Spool) enqueue(m *Message) {
+	q.window.push(m)
+	q.winBytes += len(m.Data)
+}
+
+// Take hands out the next message, or nil if there is none at the moment. Its
+// delivery is counted. If the message is a suspect the Op is forced to Sync,
+// and the message must not reach anyone before Visible. The lease end is kept
+// with it; zero is none.
+func (q *Spool) Take(t *store.Turn, until time.Time) *Message {
+	if q.closed {
+		return nil
+	}
+	m := q.next(t)
+	if m == nil {
+		return nil
+	}
+	m.state, m.Until = taken, until
+	m.Count++
+	q.out[m.Seq] = m
+	t.Touch(q)
+	if m.Suspect {
+		q.writeMark(t, m)
+		t.ForceSync()
+	} else {
+		q.unmarked = append(q.unmarked, m)
+	}
+	return m
+}
+
+// next removes the next deliverable message from where it waits.
+func (q *Spool) next(t *store.Turn) *Message {
+	if m := q.nextPrime(); m != nil {
+		return m
+	}
+	if q.window.len() < windowMessages/4 {
+		q.startLoading(t)
+	}
+	if len(q.returned) > 0 && (q.window.len() == 0 || q.returned[0].Seq < q.window.front().Seq) {
+		return heap.Pop(&q.returned).(*Message)
+	}
+	if q.window.len() == 0 || !q.withinFrontier(t, q.window.front().Seq) {
+		return nil
+	}
+	m := q.window.pop()
+	q.winBytes -= len(m.Data)
+	q.order = append(q.order, m)
+	return m
+}
+
+// Extend gives a taken message another lease end.
+func (q *Spool) Extend(t *store.Turn, m *Message, until time.Time) {
+	m.Until = until
+	q.writeMark(t, m)
+	t.Touch(q)
+}
+
+// UndoExtend takes Extend back.
+func (q *Spool) UndoExtend(m *Message, until time.Time) { m.Until = until }
+
+// Settle removes a taken message for good.
+func (q *Spool) Settle(t *store.Turn, m *Message) {
+	t.Delete(seqKey(q.layout.Entry, q.id, m.Seq))
+	if m.marked {
+		t.Delete(seqKey(q.layout.Mark, q.id, m.Seq))
+	}
+	m.state = gone
+	delete(q.out, m.Seq)
+	q.meta.entries--
+	q.meta.bytes -= uint64(len(m.Data))
+	q.deadSize += len(m.Data)
+	t.Touch(q)
+}
+
+// UndoSettle takes Settle back.
+func (q *Spool) UndoSettle(m *Message) {
+	m.state = taken
+	q.out[m.Seq] = m
+	q.meta.entries++
+	q.meta.bytes += uint64(len(m.Data))
+	q.deadSize -= len(m.Data)
+}
+
+// Settled frees the memory of a message that was settled.
+func (q *Spool) Settled(t *store.Turn, m *Message) {
+	m.Data = nil
+	if q.through(m) {
+		q.ready(t)
+	}
+}
+
+// Return gives a taken message back. Its count stays unless forgive says that
+// the delivery was nobody's fault.
+func (q *Spool) Return(t *store.Turn, m *Message, forgive bool) {
+	m.state, m.forgiven = returning, forgive
+	if forgive {
+		m.Count--
+	}
+	delete(q.out, m.Seq)
+	m.Until = time.Time{}
+	q.writeMark(t, m)
+	t.Touch(q)
+}
+
+// UndoReturn takes Return back.
+func (q *Spool) UndoReturn(m *Message, until time.Time) {
+	if m.forgiven {
+		m.Count++
+	}
+	m.state, m.Until = taken, until
+	q.out[m.Seq] = m
+}
+
+// Returned makes a message that was given back deliverable at its old place.
+func (q *Spool) Returned(t *store.Turn, m *Message) {
+	m.state = ready
+	q.through(m)
+	if m.prime {
+		heap.Push(&q.primes, m)
+	} else {
+		m.Suspect = false
+		heap.Push(&q.returned, m)
+	}
+	q.ready(t)
+}
+
+// Find returns a taken message by its sequence number. Of a message that has
+// not been loaded since the store was opened, it reads the mark and brings it
+// into memory if it was out. It returns nil if there is no such message or it
+// is not taken.
+func (q *Spool) Find(t *store.Turn, seq uint64) (*Message, error) {
+	if m := q.out[seq]; m != nil {
+		return m, nil
+	}
+	if seq < q.loaded || seq >= q.shown || q.early[seq] != nil || q.leased == nil {
+		return nil, nil
+	}
+	return q.findOnDisk(t, seq)
+}
+
+func (q *Spool) findOnDisk(t *store.Turn, seq uint64) (*Message, error) {
+	mv, err := t.Get(seqKey(q.layout.Mark, q.id, seq))
+	if err != nil || mv == nil {
+		return nil, err
+	}
+	ev, err := t.Get(seqKey(q.layout.Entry, q.id, seq))
+	if err != nil || ev == nil {
+		return nil, err
+	}
+	mk, err := decodeMark(mv)
+	if err != nil || !mk.out {
+		return nil, err
+	}
+	data, err := decodeEntry(ev)
+	if err != nil {
+		return nil, err
+	}
+	m := q.restore(seq, data, mk)
+	q.adopt(m)
+	q.accuse(m, mk)
+	q.early[seq] = m
+	return m, nil
+}
+
+// adopt takes a message in that is out already.
+func (q *Spool) adopt(m *Message) {
+	m.state = taken
+	q.out[m.Seq] = m
+	heap.Push(&q.strays, m)
+	if q.unloaded > 0 {
+		q.unloaded--
+	}
+}
+
+// restore makes a message of what is on disk.
+func (q *Spool) restore(seq uint64, data []byte, mk mark) *Message {
+	m := &Message{Seq: seq, Data: data, Count: mk.count, marked: mk.count > 0 || mk.out}
+	if mk.until != 0 {
+		m.Until = time.Unix(0, mk.until)
+	}
+	return m
+}
+
+// writeMark writes what is known of m's deliveries.
+func (q *Spool) writeMark(t *store.Turn, m *Message) {
+	k, v := t.SetDeferred(seqKeyLen, markLen)
+	copy(k, seqKey(q.layout.Mark, q.id, m.Seq))
+	mark{out: m.state == taken, count: m.Count, until: nanos(m.Until)}.encode(v)
+	m.marked = true
+}
+
+// Seal writes the marks of what is still taken, and the meta record.
+func (q *Spool) Seal(t *store.Turn) {
+	if q.closed {
+		return
+	}
+	for _, m := range q.unmarked {
+		if m.state == taken && !m.marked {
+			q.writeMark(t, m)
+		}
+	}
+	clear(q.unmarked)
+	q.unmarked = q.unmarked[:0]
+	q.meta.low = q.lowest()
+	q.meta.taken = uint64(len(q.out)) + q.unloaded
+	q.drop(t)
+	m := q.meta
+	m.frontier = max(m.frontier, q.raisedTo)
+	t.Set(store.Key(q.layout.Meta, q.id, 0), m.encode())
+}
+
+// lowest returns the sequence number below which nothing is left.
+func (q *Spool) lowest() uint64 {
+	q.trimOrder()
+	low := q.loaded
+	for len(q.strays) > 0 && q.strays[0].state == gone {
+		heap.Pop(&q.strays)
+	}
+	if len(q.strays) > 0 {
+		low = min(low, q.strays[0].Seq)
+	}
+	if len(q.order) > 0 {
+		low = min(low, q.order[0].Seq)
+	}
+	if q.window.len() > 0 {
+		low = min(low, q.window.front().Seq)
+	}
+	return low
+}
+
+// trimOrder forgets the messages that are gone: at the front always, and
+// everywhere once the rest may be the smaller part.
+func (q *Spool) trimOrder() {
+	n := 0
+	for n < len(q.order) && q.order[n].state == gone {
+		n++
+	}
+	clear(q.order[:n])
+	q.order = q.order[n:]
+	if len(q.order) < 2*(len(q.out)+len(q.returned))+chunkMessages {
+		return
+	}
+	kept := make([]*Message, 0, len(q.out)+len(q.returned))
+	for _, m := range q.order {
+		if m.state != gone {
+			kept = append(kept, m)
+		}
+	}
+	q.order = kept
+}
+
+// drop removes a settled range in bulk, which lets the engine delete whole
+// tables instead of compacting tombstones.
+func (q *Spool) drop(t *store.Turn) {
+	if q.meta.low-q.dropped < dropMessages && q.deadSize < dropBytes || q.meta.low == q.dropped {
+		return
+	}
+	q.deleteEntries(t, q.dropped, q.meta.low)
+	q.dropped, q.deadSize = q.meta.low, 0
+}
