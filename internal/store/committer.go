@@ -70,6 +70,8 @@ func (s *Store) queueSync(g *group) bool {
 	}
 }
 
+const maxSyncing = 1
+
 // seal takes the open group, if it has anything in it or an fsync is wanted,
 // and opens the next. The last group of a store carries the clean mark.
 func (s *Store) seal(syncDue, last bool) *group {
@@ -82,6 +84,9 @@ func (s *Store) seal(syncDue, last bool) *group {
 	if g.batch.Count() == 0 && len(s.touched) == 0 && !syncDue && !last {
 		return nil
 	}
+	if g.sync && s.syncing.Load() >= maxSyncing && g.batch.Len() < s.maxOpen/2 && !last {
+		return nil
+	}
 	s.turn.now = time.Time{}
 	for i := 0; i < len(s.touched); i++ {
 		s.touched[i].Seal(&s.turn)
@@ -89,6 +94,9 @@ func (s *Store) seal(syncDue, last bool) *group {
 	clear(s.touched)
 	s.touched, s.promised = s.touched[:0], 0
 	g.sync = g.sync || syncDue || last
+	if g.sync {
+		s.syncing.Add(1)
+	}
 	g.last = s.accepted.Load()
 	s.turn.Set(keySeq, binary.BigEndian.AppendUint64(nil, g.last))
 	if last {
@@ -148,6 +156,8 @@ func (s *Store) syncLoop() {
 		if s.failure.Load() != nil {
 			return
 		}
+		s.syncing.Add(-1)
+		s.kick()
 		s.release(g)
 		s.record.put(g.last)
 		s.publish(g.last, time.Since(start))

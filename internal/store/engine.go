@@ -22,7 +22,6 @@ func (s *Store) engineOptions() *pebble.Options {
 	opts := &pebble.Options{
 		CacheSize:                   s.opts.MemoryBytes / 2,
 		FS:                          s.guard,
-		Lock:                        s.lock,
 		FormatMajorVersion:          formatMajor,
 		Logger:                      engineLogger{s},
 		MemTableSize:                uint64(memTableSize(s.opts)),
@@ -34,6 +33,7 @@ func (s *Store) engineOptions() *pebble.Options {
 	}
 	opts.Experimental.FileCacheShards = 1
 	opts.Experimental.EnableDeleteOnlyCompactionExcises = func() bool { return true }
+	opts.Experimental.SpanPolicyFunc = splitByKind
 	opts.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionFastest })
 	opts.EventListener = &pebble.EventListener{
 		BackgroundError: func(err error) { s.log.Warn("engine background error", "error", err) },
@@ -42,6 +42,16 @@ func (s *Store) engineOptions() *pebble.Options {
 		},
 	}
 	return opts
+}
+
+// splitByKind keeps tables from spanning kinds. Small records that every group
+// writes again would otherwise stretch each flushed table over the whole key
+// space, and appends that need never be compacted would be, again and again.
+func splitByKind(start []byte) (policy pebble.SpanPolicy, end []byte, err error) {
+	if len(start) == 0 {
+		return policy, nil, nil
+	}
+	return policy, PrefixEnd(start[:1]), nil
 }
 
 // engineLogger passes the engine's words on. The engine calls Fatalf when it

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"sync"
@@ -199,6 +200,14 @@ func (g *guard) Remove(name string) error {
 	return g.FS.Remove(name)
 }
 
+// Lock gives the engine no lock of its own. The store holds that of the
+// directory, and has to let it go even when the engine is parked.
+func (g *guard) Lock(string) (io.Closer, error) { return noLock{}, nil }
+
+type noLock struct{}
+
+func (noLock) Close() error { return nil }
+
 func (g *guard) Unwrap() vfs.FS { return g.FS }
 
 // guardedFile is a file that the engine writes, or a directory it syncs.
@@ -206,10 +215,19 @@ type guardedFile struct {
 	vfs.File
 	g    *guard
 	name string
+	bad  atomic.Bool // met an error
+}
+
+func (f *guardedFile) try(op string, again bool, do func() error) error {
+	err := f.g.try(op, f.name, again, do)
+	if err != nil {
+		f.bad.Store(true)
+	}
+	return err
 }
 
 func (f *guardedFile) Write(p []byte) (n int, err error) {
-	err = f.g.try("write", f.name, true, func() error {
+	err = f.try("write", true, func() error {
 		m, err := f.File.Write(p[n:])
 		n += m
 		return err
@@ -218,7 +236,7 @@ func (f *guardedFile) Write(p []byte) (n int, err error) {
 }
 
 func (f *guardedFile) WriteAt(p []byte, at int64) (n int, err error) {
-	err = f.g.try("write", f.name, true, func() error {
+	err = f.try("write", true, func() error {
 		n, err = f.File.WriteAt(p, at)
 		return err
 	})
@@ -226,15 +244,15 @@ func (f *guardedFile) WriteAt(p []byte, at int64) (n int, err error) {
 }
 
 func (f *guardedFile) Sync() error {
-	return f.g.try("sync", f.name, false, f.File.Sync)
+	return f.try("sync", false, f.File.Sync)
 }
 
 func (f *guardedFile) SyncData() error {
-	return f.g.try("sync", f.name, false, f.File.SyncData)
+	return f.try("sync", false, f.File.SyncData)
 }
 
 func (f *guardedFile) SyncTo(n int64) (full bool, err error) {
-	err = f.g.try("sync", f.name, false, func() error {
+	err = f.try("sync", false, func() error {
 		full, err = f.File.SyncTo(n)
 		return err
 	})
@@ -242,8 +260,8 @@ func (f *guardedFile) SyncTo(n int64) (full bool, err error) {
 }
 
 func (f *guardedFile) Close() error {
-	err := f.g.try("close", f.name, false, f.File.Close)
-	if err == nil && isTable(f.name) {
+	err := f.try("close", false, f.File.Close)
+	if isTable(f.name) && !f.bad.Load() {
 		f.g.tableErrs.Store(0)
 	}
 	return err

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -23,7 +24,7 @@ func Open(o Options) (*Store, error) {
 		return nil, err
 	}
 	o.Dir = dir
-	lock, err := pebble.LockDirectory(dir, o.FS)
+	lock, err := o.FS.Lock(o.FS.PathJoin(dir, lockName))
 	if err != nil {
 		return nil, lockError(dir, err)
 	}
@@ -66,7 +67,7 @@ func lockError(dir string, err error) error {
 	return fmt.Errorf("%w: %s is open in this or another process: %w", ErrLocked, dir, err)
 }
 
-func open(o Options, lock *pebble.Lock) (*Store, error) {
+func open(o Options, lock io.Closer) (*Store, error) {
 	if err := prepare(o.FS, o.Dir); err != nil {
 		return nil, err
 	}
@@ -89,7 +90,7 @@ func open(o Options, lock *pebble.Lock) (*Store, error) {
 	return s, nil
 }
 
-func newStore(o Options, lock *pebble.Lock) *Store {
+func newStore(o Options, lock io.Closer) *Store {
 	s := &Store{
 		opts:    o,
 		log:     o.Logger,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -17,7 +18,7 @@ type Store struct {
 	opts    Options
 	log     *slog.Logger
 	db      *pebble.DB
-	lock    *pebble.Lock
+	lock    io.Closer
 	guard   *guard
 	record  *syncRecord // nil in memory
 	unclean bool        // the last life ended without Close
@@ -30,6 +31,7 @@ type Store struct {
 	accepted atomic.Uint64 // newest accepted Op; written under mu
 	applied  atomic.Uint64 // newest Op that the engine's reads can see
 	settled  Signal        // fires when applied moves
+	syncing  atomic.Int32  // groups whose fsync is under way
 
 	mu       sync.Mutex // the baton; guards everything down to the blank line
 	turn     Turn
