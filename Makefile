@@ -19,7 +19,7 @@ lint: ## vet, staticcheck, gofmt
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK) ./...
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
 
-STATICCHECK ?= v0.7.0
+STATICCHECK ?= v0.8.2
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME
