@@ -183,7 +183,11 @@ func (s *Store) publish(seq uint64, took time.Duration) {
 // settle waits until the engine's reads see everything accepted so far.
 // After a failure it returns at once: reads then show what there is.
 func (s *Store) settle(ctx context.Context) error {
+	// Under the baton, so that an Op in mid-turn, which may just have let the
+	// caller go, is counted.
+	s.mu.Lock()
 	target := s.accepted.Load()
+	s.mu.Unlock()
 	for {
 		settled := s.settled.C()
 		if s.applied.Load() >= target {

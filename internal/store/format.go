@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -58,7 +57,7 @@ func checkFormat(fs vfs.FS, dir string) error {
 
 func parseFormat(dir, text string) error {
 	var v int
-	if n, err := fmt.Sscanf(text, formatLayout, &v); n != 1 || err != nil || !strings.HasSuffix(text, "\n") {
+	if _, err := fmt.Sscanf(text, formatLayout, &v); err != nil || text != fmt.Sprintf(formatLayout, v) {
 		return fmt.Errorf("%w: %s of %s reads %.40q", ErrCorrupt, formatName, dir, text)
 	}
 	if v != FormatVersion {

@@ -35,6 +35,7 @@ type guard struct {
 	poison func(error)
 	noRoom func() // the disk is full, right now, under the engine
 
+	patient   atomic.Bool   // set when open: an Open on a full disk fails
 	hurry     chan struct{} // closed by Close: no more waiting for space
 	hurryOnce sync.Once
 	fenced    atomic.Bool  // the engine has been given up
@@ -79,7 +80,7 @@ func isTable(name string) bool {
 }
 
 func isFull(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+	return vfs.IsNoSpaceError(err) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
 // try runs f, an operation of the engine on a file of the store, and does
@@ -109,6 +110,9 @@ func (g *guard) awaitSpace(op, name string, f func() error) error {
 	g.stuck.Add(1)
 	defer g.stuck.Add(-1)
 	for wait := minBackoff; ; wait = min(2*wait, maxBackoff) {
+		if !g.patient.Load() {
+			g.fail(op, name, ErrDiskFull)
+		}
 		g.noRoom()
 		if !g.pause(wait) {
 			g.fail(op, name, ErrDiskFull)

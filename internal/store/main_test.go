@@ -3,6 +3,7 @@ package store_test
 import (
 	"context"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"strings"
@@ -90,3 +91,6 @@ func openMem(t testing.TB) *store.Store {
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	return s
 }
+
+// noRand serves clones that keep everything.
+var noRand = rand.New(rand.NewPCG(0, 0))

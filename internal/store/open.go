@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -19,6 +21,14 @@ func Open(o Options) (*Store, error) {
 	if err := o.normalize(); err != nil {
 		return nil, err
 	}
+	s, err := lockAndOpen(o)
+	if isFull(err) && !errors.Is(err, ErrDiskFull) {
+		err = fmt.Errorf("%w: %w", ErrDiskFull, err)
+	}
+	return s, err
+}
+
+func lockAndOpen(o Options) (*Store, error) {
 	dir, err := canonical(o.FS, o.Dir)
 	if err != nil {
 		return nil, err
@@ -76,10 +86,11 @@ func open(o Options, lock io.Closer) (*Store, error) {
 		return nil, fmt.Errorf("pebblemq: open %s: %w", o.Dir, err)
 	}
 	s := newStore(o, lock)
-	if err := s.openEngine(); err != nil {
+	wal := newestWAL(o.FS, o.Dir)
+	if err := s.openEngine(synced > 0); err != nil {
 		return nil, err
 	}
-	if err := s.load(synced); err != nil {
+	if err := s.load(synced, wal); err != nil {
 		s.abandon()
 		return nil, err
 	}
@@ -87,6 +98,7 @@ func open(o Options, lock io.Closer) (*Store, error) {
 	if err := s.dropCleanMark(); err != nil {
 		return nil, fmt.Errorf("pebblemq: open %s: %w", o.Dir, errors.Join(err, s.shut()))
 	}
+	s.lookAtSpace() // not before: a store on a full disk must open, to be emptied
 	return s, nil
 }
 
@@ -108,6 +120,7 @@ func newStore(o Options, lock io.Closer) *Store {
 		groups:  1,
 	}
 	s.turn.s = s
+	s.waiters.New = newWaiter
 	s.state <- struct{}{}
 	s.readers.closed = make(chan struct{})
 	s.spawnCtx, s.cancel = context.WithCancel(context.Background())
@@ -120,16 +133,25 @@ func newStore(o Options, lock io.Closer) *Store {
 }
 
 // openEngine opens Pebble in a goroutine of its own, which a failing disk may
-// park.
-func (s *Store) openEngine() error {
+// park. An engine that must exist is not created anew around what is left of
+// it.
+func (s *Store) openEngine(mustExist bool) error {
 	type result struct {
 		db  *pebble.DB
 		err error
 	}
 	opened := make(chan result, 1)
 	go func() {
-		db, err := pebble.Open(s.opts.Dir, s.engineOptions())
-		opened <- result{db, err}
+		var r result
+		defer func() {
+			if p := recover(); p != nil { // it trusts its files more than it should
+				r.err = fmt.Errorf("%w: engine panic: %v", ErrCorrupt, p)
+			}
+			opened <- r
+		}()
+		o := s.engineOptions()
+		o.ErrorIfNotExists = mustExist
+		r.db, r.err = pebble.Open(s.opts.Dir, o)
 	}()
 	select {
 	case r := <-opened:
@@ -147,7 +169,8 @@ func (s *Store) openEngine() error {
 }
 
 func openError(dir string, err error) error {
-	if pebble.IsCorruptionError(err) {
+	missing := errors.Is(err, pebble.ErrDBDoesNotExist) || errors.Is(err, os.ErrNotExist)
+	if missing || pebble.IsCorruptionError(err) {
 		return fmt.Errorf("%w: %s: %w", ErrCorrupt, dir, err)
 	}
 	return fmt.Errorf("pebblemq: open %s: %w", dir, err)
@@ -155,14 +178,14 @@ func openError(dir string, err error) error {
 
 // load reads what the kernel keeps in memory and checks it against the sync
 // record.
-func (s *Store) load(synced uint64) error {
+func (s *Store) load(synced uint64, wal string) error {
 	seq, err := s.loadNumber(keySeq, 8)
 	if err != nil {
 		return err
 	}
 	if seq < synced {
-		return fmt.Errorf("%w: %s: the newest WAL (*.log) is damaged: operations %d to %d were acknowledged and are gone; "+
-			"restore a backup, or remove %s to go on without them", ErrCorrupt, s.opts.Dir, seq+1, synced, recordName)
+		return fmt.Errorf("%w: %s: operations %d to %d were acknowledged and are gone with the end of the WAL (newest file: %s); "+
+			"restore a backup, or remove %s to go on without them", ErrCorrupt, s.opts.Dir, seq+1, synced, wal, recordName)
 	}
 	s.accepted.Store(seq)
 	s.applied.Store(seq)
@@ -179,17 +202,34 @@ func (s *Store) load(synced uint64) error {
 	if err != nil {
 		return err
 	}
-	s.unclean = clean == nil && seq > 0
+	s.clean = clean != nil
+	s.unclean = !s.clean && seq > 0
 	if !s.opts.InMemory {
 		s.record, err = openRecord(s.opts.FS, s.opts.Dir, s.log)
 	}
 	return err
 }
 
-// dropCleanMark makes sure that whatever this life does, a crash will show. A
-// store that is unclean already has no mark to drop.
+// newestWAL names the file that the engine is about to recover from, and then
+// remove.
+func newestWAL(fs vfs.FS, dir string) string {
+	newest := "the newest WAL"
+	names, err := fs.List(dir)
+	if err != nil {
+		return newest
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		if strings.HasSuffix(name, ".log") {
+			newest = name
+		}
+	}
+	return newest
+}
+
+// dropCleanMark makes sure that whatever this life does, a crash will show.
 func (s *Store) dropCleanMark() error {
-	if s.unclean || s.accepted.Load() == 0 {
+	if !s.clean {
 		return nil
 	}
 	drop := OpFunc(func(t *Turn) error { t.Delete(keyClean); return nil })
@@ -230,11 +270,11 @@ func (s *Store) loadCatalog() error {
 }
 
 func (s *Store) start() {
+	s.guard.patient.Store(true)
 	s.kernel.Add(3)
 	go s.commitLoop()
 	go s.syncLoop()
 	go s.schedule()
-	s.lookAtSpace()
 }
 
 // abandon gives up a store that was never started.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"sync"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -25,8 +26,10 @@ import (
 //	│ version 4 B │ seq 8 B BE │ CRC32 4 B │   16 B a slot
 //	└─────────────┴────────────┴───────────┘
 type syncRecord struct {
+	log *slog.Logger
+
+	mu   sync.Mutex // Close may come while the syncer writes, after a failure
 	f    vfs.File
-	log  *slog.Logger
 	slot int64
 	buf  [slotSize]byte
 }
@@ -87,18 +90,29 @@ func openRecord(fs vfs.FS, dir string, log *slog.Logger) (*syncRecord, error) {
 // put notes that everything up to seq is on disk. Only the syncer calls it. A
 // failure ends the record, not the store: it is a second witness.
 func (r *syncRecord) put(seq uint64) {
-	if r == nil || r.f == nil {
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.f == nil {
 		return
 	}
 	encodeSlot(&r.buf, seq)
 	r.slot = slotSize - r.slot
 	if _, err := r.f.WriteAt(r.buf[:], r.slot); err != nil {
 		r.log.Warn("sync record not written any more", "error", err)
-		r.close()
+		r.closeLocked()
 	}
 }
 
 func (r *syncRecord) close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closeLocked()
+}
+
+func (r *syncRecord) closeLocked() {
 	if r.f == nil {
 		return
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -33,6 +32,7 @@ type waiter struct {
 	ch     chan error
 	fn     func(error)
 	result error // of Run
+	ran    bool  // the kernel has let the Op in
 	passed bool  // nothing to wait for; read under mu
 }
 
@@ -45,15 +45,18 @@ func (w *waiter) done(err error) {
 }
 
 // fail ends the wait of an Op that has run and is not known to be durable. A
-// refusal stays a refusal.
+// refusal had no effect, but its grounds may be gone after a crash: err takes
+// its place.
 func (w *waiter) fail(err error) {
 	if w.result == nil {
-		w.result = fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
+		err = fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
 	}
-	w.done(w.result)
+	w.done(err)
 }
 
-var waiters = sync.Pool{New: func() any { return &waiter{ch: make(chan error, 1)} }}
+// newWaiter fills the store's pool. It is the store's because a channel that
+// was made in a bubble of testing/synctest must not be used in another.
+func newWaiter() any { return &waiter{ch: make(chan error, 1)} }
 
 type durabilityKey struct{}
 
@@ -79,11 +82,11 @@ func (s *Store) durability(ctx context.Context, verb Durability) Durability {
 // and nothing happened; after that the outcome is returned, and
 // ErrUnknownOutcome only if the disk failed or stayed silent.
 func (s *Store) Do(ctx context.Context, op Op, verb Durability) error {
-	w := waiters.Get().(*waiter)
-	w.passed, w.result = false, nil
+	w := s.waiters.Get().(*waiter)
+	w.ran, w.passed, w.result = false, false, nil
 	err := s.submit(ctx, op, s.durability(ctx, verb), w)
 	if w.passed {
-		waiters.Put(w)
+		s.waiters.Put(w)
 		return err
 	}
 	return s.await(ctx, w)
@@ -95,26 +98,14 @@ func (s *Store) Do(ctx context.Context, op Op, verb Durability) error {
 // called. It blocks only while the open group is full.
 func (s *Store) Go(ctx context.Context, op Op, verb Durability, done func(error)) error {
 	w := &waiter{fn: done}
-	ran := false
-	err := s.submit(ctx, ranOp{op, &ran}, s.durability(ctx, verb), w)
-	if !ran {
+	err := s.submit(ctx, op, s.durability(ctx, verb), w)
+	if !w.ran {
 		return err
 	}
 	if w.passed {
 		done(err)
 	}
 	return nil
-}
-
-// ranOp tells a refusal by the Op from one by the kernel.
-type ranOp struct {
-	Op
-	ran *bool
-}
-
-func (o ranOp) Run(t *Turn) error {
-	*o.ran = true
-	return o.Op.Run(t)
 }
 
 // submit takes the baton and runs op. If w is left with passed unset, its
@@ -144,7 +135,7 @@ func (s *Store) enter(ctx context.Context, op Op) error {
 			s.mu.Unlock()
 			return err
 		}
-		if s.open.batch.Len()+s.promised < s.maxOpen {
+		if !s.full() {
 			return nil
 		}
 		room := s.room.C()
@@ -157,6 +148,9 @@ func (s *Store) enter(ctx context.Context, op Op) error {
 		}
 	}
 }
+
+// full reports that the open group must go before more is let in.
+func (s *Store) full() bool { return s.open.batch.Len()+s.promised >= s.maxOpen }
 
 func (s *Store) admit(op Op) error {
 	if p := s.failure.Load(); p != nil {
@@ -199,8 +193,11 @@ func (s *Store) runOne(op Op, d Durability, w *waiter) error {
 		d = Sync
 	}
 	s.stats.Operations++
-	seq := s.accepted.Add(1)
-	sync := d == Sync && (s.wrote(point) || s.turn.touched)
+	wrote := s.wrote(point) || s.turn.touched
+	if wrote {
+		s.accepted.Add(1) // else no group would bring the engine up to it
+	}
+	seq, sync := s.accepted.Load(), wrote && d != NoSync
 	if sync {
 		s.open.sync = true
 	}
@@ -214,7 +211,7 @@ func (w *waiter) expect(d Durability, result error) *waiter {
 	if w == nil {
 		return nil
 	}
-	w.result = result
+	w.ran, w.result = true, result
 	if d == NoSync {
 		w.passed = true
 		return nil
@@ -265,25 +262,25 @@ const graceAfterCancel = time.Second
 func (s *Store) await(ctx context.Context, w *waiter) error {
 	select {
 	case err := <-w.ch:
-		return w.finish(err)
+		return s.finish(w, err)
 	case <-ctx.Done():
 	}
 	grace := time.NewTimer(graceAfterCancel)
 	defer grace.Stop()
 	select {
 	case err := <-w.ch:
-		return w.finish(err)
+		return s.finish(w, err)
 	case <-grace.C:
 		return fmt.Errorf("%w: the disk did not answer: %w", ErrUnknownOutcome, context.Cause(ctx))
 	}
 }
 
 // finish returns what the caller is told and gives the waiter back.
-func (w *waiter) finish(err error) error {
+func (s *Store) finish(w *waiter, err error) error {
 	if err == nil {
 		err = w.result
 	}
-	waiters.Put(w)
+	s.waiters.Put(w)
 	return err
 }
 

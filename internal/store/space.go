@@ -85,7 +85,7 @@ func (s *Store) watchSpace() {
 	for {
 		select {
 		case <-tick.C:
-		case <-s.closed:
+		case <-s.stop:
 			return
 		case <-s.failed:
 			return

@@ -21,6 +21,7 @@ type Store struct {
 	lock    io.Closer
 	guard   *guard
 	record  *syncRecord // nil in memory
+	clean   bool        // the clean mark is on disk
 	unclean bool        // the last life ended without Close
 
 	// maxOpen is the size at which the open group turns callers away until
@@ -70,7 +71,8 @@ type Store struct {
 	readers  readers
 	space    spaceCheck
 
-	locals sync.Map
+	locals  sync.Map
+	waiters sync.Pool
 }
 
 // Stats are counters since the store was opened, and what it uses now.
@@ -155,10 +157,10 @@ func (s *Store) poison(cause error) {
 	if !s.failure.CompareAndSwap(nil, &err) {
 		return
 	}
-	s.log.Error("store failed", "error", cause)
 	close(s.failed)
 	s.goDown()
 	go s.failWaiters(err)
+	s.log.Error("store failed", "error", cause)
 }
 
 func (s *Store) goDown() { s.downOnce.Do(func() { close(s.down) }) }
@@ -216,6 +218,22 @@ func (s *Store) Close() error {
 	return s.closeErr
 }
 
+// drain waits until everything accepted is visible, and with it whatever that
+// posts, so that the last group is really the last.
+func (s *Store) drain() {
+	for {
+		s.mu.Lock()
+		if s.entries.len() == 0 || s.failure.Load() != nil {
+			s.mu.Unlock()
+			return
+		}
+		last := &waiter{ch: make(chan error, 1)}
+		s.entries.push(entry{waiter: last})
+		s.mu.Unlock()
+		<-last.ch
+	}
+}
+
 func (s *Store) unlock() error {
 	if err := s.lock.Close(); err != nil {
 		return fmt.Errorf("pebblemq: release %s: %w", s.opts.Dir, err)
@@ -228,6 +246,7 @@ func (s *Store) unlock() error {
 // that the next Open is about to recover.
 func (s *Store) shut() error {
 	s.guard.giveUpWaiting()
+	s.drain()
 	close(s.stop)
 	ended := make(chan struct{})
 	go func() {

@@ -56,14 +56,16 @@ func (s *Store) schedule() {
 	sleep := time.NewTimer(maxSleep)
 	defer sleep.Stop()
 	for {
-		next, ok := s.fireDue()
-		if ok {
-			sleep.Reset(next)
-		} else {
-			sleep.Stop()
+		wait, room := s.fireNext()
+		if wait == 0 && room == nil {
+			continue
+		}
+		if sleep.Stop(); wait > 0 {
+			sleep.Reset(wait)
 		}
 		select {
 		case <-sleep.C:
+		case <-room:
 		case <-s.timerCh:
 		case <-s.stop:
 			return
@@ -73,20 +75,30 @@ func (s *Store) schedule() {
 	}
 }
 
-// fireDue fires what is due and returns how long to sleep until the next.
-func (s *Store) fireDue() (sleep time.Duration, any bool) {
+// never is the sleep of a scheduler with nothing to wait for.
+const never = -1
+
+// fireNext fires one timer that is due and returns 0. If none is, it returns
+// how long to sleep; if the open group is full, what tells of room in it. It
+// lets the baton go after each, as a layer with a backlog arms its timer for
+// now again and again.
+func (s *Store) fireNext() (wait time.Duration, room <-chan struct{}) {
 	s.mu.Lock()
-	defer s.kick()
 	defer s.mu.Unlock()
-	for len(s.timers) > 0 && !s.closing && s.failure.Load() == nil {
-		tm := s.timers[0]
-		if wait := tm.at.Sub(s.opts.Clock()); wait > 0 {
-			return min(wait, maxSleep), true
-		}
-		heap.Pop(&s.timers)
-		_ = s.run(firing{tm}, NoSync, nil) // a firing is never refused
+	if len(s.timers) == 0 || s.closing || s.failure.Load() != nil {
+		return never, nil
 	}
-	return 0, false
+	tm := s.timers[0]
+	if wait := tm.at.Sub(s.opts.Clock()); wait > 0 {
+		return min(wait, maxSleep), nil
+	}
+	if s.full() {
+		return never, s.room.C()
+	}
+	heap.Pop(&s.timers)
+	_ = s.run(firing{tm}, NoSync, nil) // a firing is never refused
+	s.kick()
+	return 0, nil
 }
 
 // firing is the Op of a timer that is due.

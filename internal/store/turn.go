@@ -112,6 +112,8 @@ type Sealed struct{ group uint64 }
 
 func (m *Sealed) mark() *Sealed { return m }
 
+var _ interface{ mark() *Sealed } = (*Sealed)(nil)
+
 // Post runs op as one of its own, after the running one and before the baton
 // is let go. If it is refused, that is logged: a layer posts only what it has
 // validated.
@@ -135,19 +137,23 @@ type savepoint struct {
 	bytes    int
 	count    uint32
 	posts    int
+	touched  int
 	promised int
 }
 
 func (s *Store) save() savepoint {
 	b := s.open.batch
-	return savepoint{bytes: b.Len(), count: b.Count(), posts: len(s.posted), promised: s.promised}
+	return savepoint{bytes: b.Len(), count: b.Count(), posts: len(s.posted), touched: len(s.touched), promised: s.promised}
 }
 
 // wrote reports whether anything was written since the savepoint.
 func (s *Store) wrote(p savepoint) bool { return s.open.batch.Count() != p.count }
 
 func (s *Store) restore(p savepoint) {
-	s.posted, s.promised = s.posted[:p.posts], p.promised
+	for _, d := range s.touched[p.touched:] {
+		d.mark().group = 0
+	}
+	s.posted, s.touched, s.promised = s.posted[:p.posts], s.touched[:p.touched], p.promised
 	if !s.wrote(p) {
 		return
 	}

@@ -117,8 +117,6 @@ func (x *Tx) own() error {
 		}
 	}
 	x.mu.owned = true
-	x.s.mu.Lock() // the last owner gave the token back in mid-turn
-	x.s.mu.Unlock()
 	return x.s.settle(x.ctx)
 }
 
@@ -220,31 +218,39 @@ func AppKey(key []byte) []byte { return key[1:] }
 // Commit runs the collected Ops and writes as one change, and ends the
 // transaction.
 func (x *Tx) Commit() error {
-	x.mu.Lock()
-	err := x.mu.err
-	if x.mu.ended {
-		err = ErrTxDone
+	if !x.end() {
+		return ErrTxDone
 	}
-	ops := x.mu.ops
-	x.mu.Unlock()
-	defer x.End()
-	if err != nil {
-		return err
+	defer x.release()
+	if x.mu.err != nil {
+		return x.mu.err
 	}
 	if x.readOnly {
 		return nil
 	}
-	return x.s.Do(x.ctx, &txOp{x: x, ops: ops}, Default)
+	return x.s.Do(x.ctx, &txOp{x: x, ops: x.mu.ops}, Default)
 }
 
 // End rolls back whatever was not committed. It is harmless afterwards.
 func (x *Tx) End() {
+	if x.end() {
+		x.release()
+	}
+}
+
+// end turns further use away, so that nobody but the caller touches x from
+// here on, and reports whether it was the first.
+func (x *Tx) end() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.mu.ended {
-		return
+		return false
 	}
 	x.mu.ended = true
+	return true
+}
+
+func (x *Tx) release() {
 	x.giveBack()
 	if x.mu.state != nil {
 		_ = x.mu.state.Close() // an indexed batch in memory
@@ -271,8 +277,6 @@ type txOp struct {
 
 func (o *txOp) Run(t *Turn) error {
 	x := o.x
-	x.mu.Lock()
-	defer x.mu.Unlock()
 	for i, op := range o.ops {
 		if err := op.Run(t); err != nil {
 			for j := i - 1; j >= 0; j-- {

@@ -1,0 +1,165 @@
+package store
+
+import (
+	"bytes"
+	"encoding/hex"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/batchrepr"
+	"github.com/stretchr/testify/require"
+)
+
+// The bytes in this file are on people's disks. A test that fails here is not
+// to be mended but to be understood: it means a new format version.
+
+func TestGoldenCatalogEntry(t *testing.T) {
+	o := &Object{ID: 0x01020304, Class: ClassQueue, Name: "mail", Config: []byte(`{"a":1}`)}
+	k, v := catalogKey(o.Class, o.Name), encodeObject(o)
+	require.Equal(t, "01056d61696c", hex.EncodeToString(k))
+	require.Equal(t, "01010203047b2261223a317d", hex.EncodeToString(v))
+	back, err := decodeObject(k, v)
+	require.NoError(t, err)
+	require.Equal(t, o, back)
+
+	for _, bad := range []struct {
+		key, value []byte
+		want       error
+	}{
+		{k, nil, ErrCorrupt},
+		{k, v[:4], ErrCorrupt},
+		{k[:1], v, ErrCorrupt},
+		{nil, nil, ErrCorrupt},
+		{k, append([]byte{2}, v[1:]...), ErrFormat},
+		{k, append([]byte{0}, v[1:]...), ErrFormat},
+	} {
+		_, err := decodeObject(bad.key, bad.value)
+		require.ErrorIs(t, err, bad.want)
+	}
+}
+
+func TestGoldenSyncRecord(t *testing.T) {
+	var one, two [slotSize]byte
+	encodeSlot(&one, 1)
+	encodeSlot(&two, 0x0102030405060708)
+	require.Equal(t, "0000000100000000000000015b0b3d61"[:24], hex.EncodeToString(one[:12]))
+	require.Equal(t, goldenSlot, hex.EncodeToString(two[:]))
+
+	both := append(one[:], two[:]...)
+	swapped := append(two[:], one[:]...)
+	for name, c := range map[string]struct {
+		bytes []byte
+		seq   uint64
+	}{
+		"none":               {nil, 0},
+		"first slot only":    {one[:], 1},
+		"both":               {both, 0x0102030405060708},
+		"the other way":      {swapped, 0x0102030405060708},
+		"torn second":        {both[:2*slotSize-1], 1},
+		"damaged second":     {flipped(both, 20), 1},
+		"damaged first":      {flipped(both, 5), 0x0102030405060708},
+		"never written":      {make([]byte, 2*slotSize), 0},
+		"first never was":    {append(make([]byte, slotSize), one[:]...), 1},
+		"damaged version":    {flipped(one[:], 3), 0},
+		"longer than it was": {append(bytes.Clone(both), 1, 2, 3), 0x0102030405060708},
+	} {
+		seq, err := decodeRecord(c.bytes)
+		require.NoError(t, err, name)
+		require.Equal(t, c.seq, seq, name)
+	}
+
+	newer, err := hex.DecodeString(goldenNewerSlot)
+	require.NoError(t, err)
+	_, err = decodeRecord(newer)
+	require.ErrorIs(t, err, ErrFormat)
+}
+
+const (
+	goldenSlot      = "00000001010203040506070800000000"
+	goldenNewerSlot = "00000002000000000000000100000000"
+)
+
+func flipped(b []byte, at int) []byte {
+	b = bytes.Clone(b)
+	b[at] ^= 1
+	return b
+}
+
+func TestGoldenFormatFile(t *testing.T) {
+	require.NoError(t, parseFormat("data", "pebblemq store, format 1\n"))
+	require.Equal(t, 1, FormatVersion)
+	require.ErrorIs(t, parseFormat("data", "pebblemq store, format 2\n"), ErrFormat)
+	require.ErrorIs(t, parseFormat("data", "pebblemq store, format 1"), ErrCorrupt)
+	require.ErrorIs(t, parseFormat("data", ""), ErrCorrupt)
+}
+
+func TestGoldenKeys(t *testing.T) {
+	require.Equal(t, []byte{0, 'c'}, keyClean)
+	require.Equal(t, []byte{0, 'i'}, keyNextID)
+	require.Equal(t, []byte{0, 's'}, keySeq)
+	require.Equal(t, []byte{0x31, 1, 2, 3, 4}, Key(KindVisLease, 0x01020304, 0))
+	require.Equal(t, pebble.FormatMajorVersion(21), formatMajor)
+}
+
+func FuzzDecodeObject(f *testing.F) {
+	f.Add([]byte{1, 1, 'a'}, []byte{1, 0, 0, 0, 1, '{', '}'})
+	f.Add([]byte{}, []byte{})
+	f.Fuzz(func(t *testing.T, key, value []byte) {
+		o, err := decodeObject(key, value)
+		if err != nil {
+			return
+		}
+		require.Equal(t, value, encodeObject(o))
+		require.Equal(t, key[1:], catalogKey(o.Class, o.Name)[1:])
+	})
+}
+
+func FuzzDecodeRecord(f *testing.F) {
+	var slot [slotSize]byte
+	encodeSlot(&slot, 77)
+	f.Add(slot[:])
+	f.Add(append(slot[:], slot[:]...))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		_, _ = decodeRecord(b)
+	})
+}
+
+func FuzzParseFormat(f *testing.F) {
+	f.Add("pebblemq store, format 1\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		if parseFormat("data", text) == nil {
+			require.Equal(t, "pebblemq store, format 1\n", text)
+		}
+	})
+}
+
+// FuzzOverlay reads a batch piece by piece and at once: the answers must agree
+// and no input may panic.
+func FuzzOverlay(f *testing.F) {
+	b := new(pebble.Batch)
+	_ = b.Set([]byte("a"), []byte("1"), nil)
+	_ = b.Delete([]byte("b"), nil)
+	_ = b.DeleteRange([]byte("a"), []byte("c"), nil)
+	_ = b.Set([]byte("b"), nil, nil)
+	f.Add(b.Repr(), []byte("a"))
+	f.Add(b.Repr()[:batchrepr.HeaderLen], []byte("b"))
+	f.Fuzz(func(t *testing.T, repr, key []byte) {
+		if len(repr) < batchrepr.HeaderLen {
+			return
+		}
+		var whole, pieces overlay
+		cut := batchrepr.HeaderLen
+		for r := batchrepr.Reader(repr[cut:]); ; {
+			if _, _, _, ok, _ := r.Next(); !ok {
+				break
+			}
+			cut = len(repr) - len(r)
+			pieces.get(repr[:cut], key)
+		}
+		p, known := whole.get(repr[:cut], key)
+		q, again := pieces.get(repr[:cut], key)
+		require.Equal(t, p, q)
+		require.Equal(t, known, again)
+		whole.get(repr, key) // what follows is no batch
+	})
+}

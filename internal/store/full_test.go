@@ -1,0 +1,206 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+	"github.com/pebblemq/pebblemq/internal/storetest"
+)
+
+const (
+	fullReserve = 17 << 20 // of a small store
+	plenty      = 1 << 30
+)
+
+func quotaFS(max int, lie bool) (*storetest.FS, *storetest.Quota) {
+	fs, q := storetest.NewFS(vfs.NewCrashableMem()), storetest.NewQuota(max, lie)
+	fs.SetHook(q.Hook)
+	fs.Usage = q.Usage
+	return fs, q
+}
+
+// freeing is an op that makes room.
+type freeing struct{ *op }
+
+func (freeing) Frees() {}
+
+// fillUp appends until the store refuses.
+func fillUp(l *ledger) error {
+	for i := 0; ; i++ {
+		limited, cancel := context.WithTimeout(ctx, time.Hour)
+		err := l.mix(limited, i)
+		cancel()
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func TestFullDiskIsRefusedEarlyAndHeals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs, q := quotaFS(fullReserve+4<<20, false)
+		s := openStore(t, small(fs))
+		l, err := openLedger(s, entrySize, 0)
+		require.NoError(t, err)
+
+		err = fillUp(l)
+		require.ErrorIs(t, err, store.ErrDiskFull)
+		require.NotErrorIs(t, err, store.ErrUnknownOutcome, "the engine never met the end of the disk")
+		require.True(t, s.Stats().DiskFull)
+		free := freeing{set("freed", "1")}
+		require.NoError(t, s.Do(ctx, free, store.Sync), "what makes room is let in")
+		require.NoError(t, s.Go(ctx, free, store.Sync, func(err error) { require.NoError(t, err) }))
+		require.Equal(t, "1", get(t, s, "freed"))
+
+		// The rest of the disk goes to somebody else.
+		q.Resize(q.Used() + fullReserve/4)
+		require.ErrorIs(t, s.Do(ctx, free, store.Sync), store.ErrDiskFull)
+
+		// Close and Open work on what is left.
+		require.NoError(t, s.Close())
+		s = openStore(t, small(fs))
+		require.False(t, s.Unclean())
+		l, err = openLedger(s, entrySize, l.synced())
+		require.NoError(t, err)
+		require.ErrorIs(t, l.add(ctx, store.Sync), store.ErrDiskFull)
+		require.Equal(t, "1", get(t, s, "freed"))
+
+		q.Resize(plenty)
+		time.Sleep(time.Second)
+		require.False(t, s.Stats().DiskFull)
+		require.NoError(t, l.add(ctx, store.Sync))
+		require.NoError(t, l.disorder)
+		require.NoError(t, s.Close())
+	})
+}
+
+// The file system promises space that is not there, so the engine meets ENOSPC
+// wherever it happens to write.
+func TestUnforeseenFullDiskHeals(t *testing.T) {
+	for kib := 300; kib < 3000; kib += 171 {
+		synctest.Test(t, func(t *testing.T) {
+			fs, q := quotaFS(kib<<10, true)
+			s := openStore(t, small(fs))
+			l, err := openLedger(s, entrySize, 0)
+			require.NoError(t, err)
+			begin := time.Now()
+			require.ErrorIs(t, fillUp(l), store.ErrDiskFull, "%d KiB", kib)
+			require.Less(t, time.Since(begin), 5*time.Second, "callers are told, not left waiting")
+			require.ErrorIs(t, l.add(ctx, store.Sync), store.ErrDiskFull)
+			time.Sleep(time.Hour)
+			require.False(t, s.Stats().Failed)
+			require.Equal(t, l.synced() > 0, hasEntry(t, s, 1), "reads go on")
+
+			q.Resize(plenty)
+			time.Sleep(5 * time.Second)
+			require.NoError(t, l.add(ctx, store.Sync), "%d KiB", kib)
+			require.NoError(t, l.disorder)
+			require.Equal(t, l.next, l.visible, "what was accepted before has become visible")
+			require.NoError(t, s.Close())
+			s = openStore(t, small(fs))
+			_, err = openLedger(s, entrySize, l.next)
+			require.NoError(t, err)
+			require.NoError(t, s.Close())
+		})
+	}
+}
+
+func hasEntry(t *testing.T, s *store.Store, n uint64) bool {
+	v, err := s.Get(entryKey(n))
+	require.NoError(t, err)
+	return v != nil
+}
+
+func TestCloseAndOpenOnAFullDisk(t *testing.T) { child(t, "TestCloseAndOpenOnAFullDiskChild", "run") }
+
+func TestCloseAndOpenOnAFullDiskChild(t *testing.T) {
+	childArgs(t)
+	var wg sync.WaitGroup
+	for kib := 1; kib < 3000; kib += 1 + kib/5 {
+		wg.Go(func() {
+			if err := closeWhileFull(kib); err != nil {
+				t.Errorf("%d KiB: %v", kib, err)
+			}
+		})
+	}
+	wg.Wait()
+	if !t.Failed() {
+		fmt.Println(childDone)
+	}
+}
+
+func closeWhileFull(kib int) error {
+	fs, q := quotaFS(kib<<10, true)
+	synced := uint64(0)
+	var s *store.Store
+	open := func() (err error) {
+		s, err = store.Open(small(fs))
+		return err
+	}
+	switch err := timely("Open", open); {
+	case err == nil:
+		l, err := openLedger(s, entrySize, 0)
+		if err != nil {
+			return err
+		}
+		if err := fillUp(l); !errors.Is(err, store.ErrDiskFull) {
+			return fmt.Errorf("fill: %w", err)
+		}
+		if err := timely("Close", s.Close); err != nil && !errors.Is(err, store.ErrDiskFull) {
+			return fmt.Errorf("close: %w", err)
+		}
+		synced = l.synced()
+	case !errors.Is(err, store.ErrDiskFull):
+		return fmt.Errorf("open: %w", err)
+	}
+	switch err := timely("Open", open); {
+	case err == nil:
+		if err := timely("Close", s.Close); err != nil && !errors.Is(err, store.ErrDiskFull) {
+			return fmt.Errorf("close: %w", err)
+		}
+	case !errors.Is(err, store.ErrDiskFull):
+		return fmt.Errorf("open while full: %w", err)
+	}
+	q.Resize(plenty)
+	return soundLife(fs, "data", synced)
+}
+
+func TestNoSpaceForOneMomentIsNoFailure(t *testing.T) {
+	for _, class := range []string{storetest.ClassWAL, storetest.ClassTable, storetest.ClassManifest} {
+		for _, operation := range []string{storetest.OpWrite, storetest.OpCreate} {
+			for n := int64(1); ; n += 1 + n {
+				f := &storetest.Fault{Class: class, Op: operation, N: n, Err: syscall.ENOSPC}
+				synctest.Test(t, func(t *testing.T) {
+					mem := vfs.NewCrashableMem()
+					require.NoError(t, soundLife(mem, "data", 0))
+					s := openStore(t, small(mem))
+					require.NoError(t, s.Close())
+					fs := storetest.NewFS(mem)
+					s = openStore(t, small(fs))
+					fs.SetHook(f.Hook)
+					l, err := openLedger(s, entrySize, 1)
+					require.NoError(t, err)
+					for err = fill(l); errors.Is(err, store.ErrDiskFull); err = fill(l) {
+						time.Sleep(time.Second)
+					}
+					require.NoError(t, err)
+					require.NoError(t, s.Close())
+					require.NoError(t, soundLife(mem, "data", l.synced()))
+				})
+				if !f.Hit() {
+					break
+				}
+			}
+		}
+	}
+}
