@@ -1,0 +1,64 @@
+package idempotency
+
+import (
+	"errors"
+	"fmt"
+)
+
+var (
+	// ErrInProgress refuses a key that another call is working on: from Do with
+	// NoWait, and from Complete in a transaction. It had no effect.
+	ErrInProgress = errors.New("idempotency: in progress")
+
+	// ErrDuplicate refuses a transaction whose key is completed already. The
+	// error is a *DuplicateError, which carries the stored result.
+	ErrDuplicate = errors.New("idempotency: duplicate")
+
+	// ErrMismatch refuses a key that was used with another payload. The
+	// handler is not run.
+	ErrMismatch = errors.New("idempotency: key was used with another payload")
+
+	// ErrLeaseLost says that the key was forgotten while its handler ran: the
+	// effect has happened, and nothing was stored.
+	ErrLeaseLost = errors.New("idempotency: claim was lost while the handler ran")
+
+	// ErrNotStored says that the handler ran, so that its effect may have
+	// happened, and that its result could not be stored: a later call runs it
+	// again. It wraps the reason.
+	ErrNotStored = errors.New("idempotency: handler ran but its result was not stored")
+)
+
+// DuplicateError is the ErrDuplicate of a key.
+type DuplicateError struct {
+	Key    []byte
+	Result Result // as it was stored; Replayed is true
+}
+
+func (e *DuplicateError) Error() string {
+	return fmt.Sprintf("%v: key %.40q is completed", ErrDuplicate, e.Key)
+}
+
+// Is makes errors.Is(err, ErrDuplicate) hold.
+func (e *DuplicateError) Is(target error) bool { return target == ErrDuplicate }
+
+// FinalError is a handler's error that was marked with Final: it is stored, and
+// replayed as the outcome of the key.
+type FinalError struct {
+	Message string
+	err     error // the original, in the call that ran the handler
+}
+
+func (e *FinalError) Error() string { return e.Message }
+
+// Unwrap returns the handler's error, or nil when it is replayed: only its
+// text is stored.
+func (e *FinalError) Unwrap() error { return e.err }
+
+// Final marks an error of a handler as the final outcome of its key: trying
+// again would give the same. Final(nil) is nil.
+func Final(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &FinalError{Message: err.Error(), err: err}
+}

@@ -1,0 +1,208 @@
+package idempotency
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/pebblemq/pebblemq"
+	"github.com/pebblemq/pebblemq/internal/bridge"
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// Limits and defaults.
+const (
+	MaxKeyBytes           = 1024
+	DefaultExpiry         = 24 * time.Hour
+	MinExpiry             = time.Millisecond
+	MaxExpiry             = 100 * 365 * 24 * time.Hour
+	DefaultMaxResultBytes = 1 << 20
+	MaxMaxResultBytes     = 32 << 20
+)
+
+// Config is stored with a namespace; opening it with another is
+// pebblemq.ErrConfigMismatch.
+type Config struct {
+	// Expiry is how long a completed key is remembered, counted from its
+	// completion. Default 24 h, 1 ms to 100 years.
+	Expiry time.Duration
+	// MaxResultBytes is the largest result that is stored. Default 1 MiB, at
+	// most 32 MiB.
+	MaxResultBytes int
+}
+
+func (c *Config) normalize() (Config, error) {
+	var full Config
+	if c != nil {
+		full = *c
+	}
+	if full.Expiry == 0 {
+		full.Expiry = DefaultExpiry
+	}
+	if full.MaxResultBytes == 0 {
+		full.MaxResultBytes = DefaultMaxResultBytes
+	}
+	switch {
+	case full.Expiry < MinExpiry || full.Expiry > MaxExpiry:
+		return full, store.Invalid("Expiry %v is not between %v and %v", full.Expiry, MinExpiry, MaxExpiry)
+	case full.MaxResultBytes < 0 || full.MaxResultBytes > MaxMaxResultBytes:
+		return full, store.Invalid("MaxResultBytes %d is not between 1 and %d", full.MaxResultBytes, MaxMaxResultBytes)
+	}
+	return full, nil
+}
+
+func (c Config) match(name string, stored Config) error {
+	object := fmt.Sprintf("namespace %q", name)
+	switch {
+	case c.Expiry != stored.Expiry:
+		return store.Mismatch(object, "Expiry", stored.Expiry, c.Expiry)
+	case c.MaxResultBytes != stored.MaxResultBytes:
+		return store.Mismatch(object, "MaxResultBytes", stored.MaxResultBytes, c.MaxResultBytes)
+	}
+	return nil
+}
+
+// Keys is an open namespace of keys. All its methods are safe for concurrent
+// use; handles to one namespace share their state.
+type Keys struct {
+	s  *store.Store
+	db *pebblemq.DB
+	n  *namespace
+}
+
+// namespace is the memory of the keys of one name. It is touched under the
+// baton only.
+//
+// Invariant: a record of state claimed on disk without a claim here belongs to
+// a process that is gone, and counts for nothing.
+type namespace struct {
+	store.Sealed
+	id      uint32
+	name    string
+	config  Config
+	meta    meta
+	claims  map[string]*claim
+	timer   *store.Timer
+	s       *store.Store
+	running bool // a reclaim is under way
+}
+
+// claim is a key whose handler is running.
+type claim struct {
+	token       uint64
+	fingerprint []byte
+	done        chan struct{} // closed when the outcome is visible
+}
+
+type registryKey struct{}
+
+// Open opens a namespace of keys in db and creates it if need be. Nil is the
+// default configuration.
+func Open(db *pebblemq.DB, name string, c *Config) (*Keys, error) {
+	if err := store.CheckName("namespace", name); err != nil {
+		return nil, err
+	}
+	config, err := c.normalize()
+	if err != nil {
+		return nil, err
+	}
+	s := bridge.Store(db)
+	open := s.Local(registryKey{}, func() any { return make(map[string]*namespace) }).(map[string]*namespace)
+	k := &Keys{s: s, db: db}
+	err = s.Do(context.Background(), store.OpFunc(func(t *store.Turn) (err error) {
+		if k.n = open[name]; k.n != nil {
+			return config.match(name, k.n.config)
+		}
+		if k.n, err = load(t, s, name, config); err == nil {
+			open[name] = k.n
+		}
+		return err
+	}), store.Sync)
+	if err != nil {
+		return nil, err
+	}
+	return k, nil
+}
+
+func load(t *store.Turn, s *store.Store, name string, config Config) (*namespace, error) {
+	n := &namespace{s: s, name: name, config: config, claims: make(map[string]*claim)}
+	n.timer = store.NewTimer(n.startReclaim)
+	o, known := t.Lookup(store.ClassNamespace, name)
+	if !known {
+		text, err := json.Marshal(config)
+		if err != nil {
+			return nil, err
+		}
+		if o, err = t.Create(store.ClassNamespace, name, text); err != nil {
+			return nil, err
+		}
+		n.id = o.ID
+		return n, nil
+	}
+	var stored Config
+	if err := json.Unmarshal(o.Config, &stored); err != nil {
+		return nil, fmt.Errorf("%w: configuration of namespace %q: %w", store.ErrCorrupt, name, err)
+	}
+	if err := config.match(name, stored); err != nil {
+		return nil, err
+	}
+	n.id = o.ID
+	v, err := t.Get(store.Key(store.KindIdemMeta, n.id, 0))
+	if err != nil || v == nil {
+		return n, err
+	}
+	if n.meta, err = decodeMeta(v); err != nil {
+		return nil, err
+	}
+	n.arm(t)
+	return n, nil
+}
+
+// Seal writes the counters along with what they count.
+func (n *namespace) Seal(t *store.Turn) {
+	t.Set(store.Key(store.KindIdemMeta, n.id, 0), n.meta.encode())
+}
+
+// read returns the record of a key as of this turn; found is false if there is
+// none on disk, whatever its state.
+func (n *namespace) read(t *store.Turn, key []byte) (r record, found bool, err error) {
+	v, err := t.Get(recordKey(n.id, key))
+	if err != nil || v == nil {
+		return record{}, false, err
+	}
+	r, err = decodeRecord(v)
+	return r, err == nil, err
+}
+
+// write stores the outcome of a key and lets it expire. Was is what the key
+// had on disk.
+func (n *namespace) write(t *store.Turn, key []byte, r record, was record) {
+	t.Set(recordKey(n.id, key), r.encode())
+	t.Set(expiryKey(n.id, r.expiry, key), nil)
+	if was.state == completed || was.state == failed {
+		n.meta.records--
+	}
+	n.meta.records++
+	if n.meta.nextExpiry == 0 || r.expiry < n.meta.nextExpiry {
+		n.meta.nextExpiry = r.expiry
+	}
+	t.Touch(n)
+}
+
+func checkKey(key []byte) error {
+	switch {
+	case len(key) == 0:
+		return store.Invalid("idempotency key is empty")
+	case len(key) > MaxKeyBytes:
+		return store.TooLarge("idempotency key in bytes", int64(len(key)), MaxKeyBytes)
+	}
+	return nil
+}
+
+func checkFingerprint(f []byte) error {
+	if len(f) > maxFingerprint {
+		return store.TooLarge("fingerprint in bytes", int64(len(f)), maxFingerprint)
+	}
+	return nil
+}
