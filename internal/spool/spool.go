@@ -74,7 +74,7 @@ type Options struct {
 // Open brings a spool back, or starts an empty one. It reads one record. It is
 // called outside the baton, before anyone else has the spool.
 func Open(s *store.Store, l Layout, id uint32, o Options) (*Spool, error) {
-	q := &Spool{s: s, layout: l, id: id, ready: o.Ready, leased: o.Leased}
+	q := New(s, l, id, o)
 	v, err := s.Get(store.Key(l.Meta, id, 0))
 	if err != nil {
 		return nil, err
@@ -91,9 +91,18 @@ func Open(s *store.Store, l Layout, id uint32, o Options) (*Spool, error) {
 	if q.leased != nil {
 		q.unloaded = q.meta.taken
 	}
-	q.out, q.early = make(map[uint64]*Message), make(map[uint64]*Message)
-	q.due = store.NewTimer(q.startLoading)
 	return q, nil
+}
+
+// New makes the spool of an object that was just created. It reads nothing, so
+// it may be called under the baton.
+func New(s *store.Store, l Layout, id uint32, o Options) *Spool {
+	q := &Spool{
+		s: s, layout: l, id: id, ready: o.Ready, leased: o.Leased,
+		out: make(map[uint64]*Message), early: make(map[uint64]*Message),
+	}
+	q.due = store.NewTimer(q.startLoading)
+	return q
 }
 
 // Start arms the timer for what is delayed.

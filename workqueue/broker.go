@@ -1,0 +1,196 @@
+package workqueue
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/pebblemq/pebblemq"
+	"github.com/pebblemq/pebblemq/internal/bridge"
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// Broker is a set of exchanges, queues and bindings, like a virtual host. All
+// its methods are safe for concurrent use; handles to one broker share their
+// state.
+type Broker struct {
+	s *store.Store
+	t *topology
+}
+
+// topology is a broker in memory. It is touched under the baton only.
+type topology struct {
+	id        uint32
+	name      string
+	s         *store.Store
+	exchanges map[string]*exchange
+	queues    map[string]*queue
+	bindings  map[binding]bool
+	unrouted  uint64 // messages that were accepted and led nowhere
+	consumers uint64 // ever, for tags
+}
+
+// scoped is the name of a part of the broker in the catalog.
+func (t *topology) scoped(name string) string {
+	return string(binary.BigEndian.AppendUint32(nil, t.id)) + name
+}
+
+type registryKey struct{}
+
+// registry is the brokers that are open in a store.
+type registry struct {
+	mu      sync.Mutex // held while one is loaded
+	brokers map[string]*topology
+}
+
+// Open opens a broker in db and creates it if need be.
+func Open(db *pebblemq.DB, name string) (*Broker, error) {
+	if err := store.CheckName("broker", name); err != nil {
+		return nil, err
+	}
+	s := bridge.Store(db)
+	open := s.Local(registryKey{}, func() any { return &registry{brokers: make(map[string]*topology)} }).(*registry)
+	open.mu.Lock()
+	defer open.mu.Unlock()
+	if t := open.brokers[name]; t != nil {
+		return &Broker{s: s, t: t}, nil
+	}
+	t, err := load(s, name)
+	if err != nil {
+		return nil, fmt.Errorf("workqueue: open broker %q: %w", name, err)
+	}
+	open.brokers[name] = t
+	return &Broker{s: s, t: t}, nil
+}
+
+// load reads a broker: its objects from the catalog, its bindings, and the
+// record of each queue. Nobody else has it yet, so what it does outside the
+// baton is safe.
+func load(s *store.Store, name string) (*topology, error) {
+	t := &topology{
+		s: s, name: name,
+		exchanges: make(map[string]*exchange), queues: make(map[string]*queue), bindings: make(map[binding]bool),
+	}
+	var exchanges, queues []*store.Object
+	ctx := context.Background()
+	err := s.Do(ctx, store.OpFunc(func(turn *store.Turn) (err error) {
+		o, known := turn.Lookup(store.ClassBroker, name)
+		if !known {
+			if o, err = turn.Create(store.ClassBroker, name, nil); err != nil {
+				return err
+			}
+		}
+		t.id = o.ID
+		exchanges = turn.List(store.ClassExchange, t.scoped(""))
+		queues = turn.List(store.ClassQueue, t.scoped(""))
+		return nil
+	}), store.Sync)
+	if err != nil {
+		return nil, err
+	}
+	for _, o := range exchanges {
+		if t.exchanges[o.Name[4:]], err = newExchange(o); err != nil {
+			return nil, err
+		}
+	}
+	for _, o := range queues {
+		if t.queues[o.Name[4:]], err = newQueue(t, o); err != nil {
+			return nil, err
+		}
+	}
+	if err := t.loadBindings(ctx); err != nil {
+		return nil, err
+	}
+	return t, s.Do(ctx, store.OpFunc(func(turn *store.Turn) error {
+		for _, q := range t.queues {
+			q.spool.Start(turn)
+		}
+		return nil
+	}), store.NoSync)
+}
+
+func (t *topology) loadBindings(ctx context.Context) (err error) {
+	lo, hi := store.Span(store.KindWorkBinding, t.id)
+	it, err := t.s.Iter(ctx, lo, hi)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	for ok := it.First(); ok; ok = it.Next() {
+		v, err := it.Value()
+		if err != nil {
+			return err
+		}
+		b, err := decodeBinding(it.Key(), v)
+		if err != nil {
+			return err
+		}
+		if t.exchanges[b.exchange] == nil || t.queues[b.queue] == nil {
+			return damaged("binding", it.Key())
+		}
+		t.bindings[b] = true
+		t.exchanges[b.exchange].bind(b.queue, b.key)
+	}
+	return nil
+}
+
+// route returns the queues that a message goes to, each once, in the order of
+// their names, so that a run can be repeated.
+func (t *topology) route(exchange, key string) ([]*queue, error) {
+	if exchange == "" {
+		if q := t.queues[key]; q != nil {
+			return []*queue{q}, nil
+		}
+		return nil, nil
+	}
+	e := t.exchanges[exchange]
+	if e == nil {
+		return nil, fmt.Errorf("%w: %q", ErrUnknownExchange, exchange)
+	}
+	var names []string
+	e.route(key, func(queue string) { names = append(names, queue) })
+	slices.Sort(names)
+	names = slices.Compact(names)
+	queues := make([]*queue, len(names))
+	for i, name := range names {
+		queues[i] = t.queues[name]
+	}
+	return queues, nil
+}
+
+// Exchanges returns the names of the declared exchanges and their kinds.
+func (b *Broker) Exchanges(ctx context.Context) (map[string]ExchangeKind, error) {
+	kinds := make(map[string]ExchangeKind)
+	err := b.s.Do(ctx, store.OpFunc(func(*store.Turn) error {
+		for name, e := range b.t.exchanges {
+			kinds[name] = e.kind
+		}
+		return nil
+	}), store.Sync)
+	return kinds, err
+}
+
+// Queues returns the names of the declared queues, in order.
+func (b *Broker) Queues(ctx context.Context) (names []string, err error) {
+	err = b.s.Do(ctx, store.OpFunc(func(*store.Turn) error {
+		for name := range b.t.queues {
+			names = append(names, name)
+		}
+		return nil
+	}), store.Sync)
+	slices.Sort(names)
+	return names, err
+}
+
+// Unrouted returns how many messages were accepted since the store was opened
+// although no binding matched them.
+func (b *Broker) Unrouted(ctx context.Context) (n uint64, err error) {
+	err = b.s.Do(ctx, store.OpFunc(func(*store.Turn) error {
+		n = b.t.unrouted
+		return nil
+	}), store.Sync)
+	return n, err
+}

@@ -1,0 +1,333 @@
+package workqueue
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"sync"
+	"time"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// Prefetch of a consumer.
+const (
+	DefaultPrefetch   = 32
+	UnlimitedPrefetch = -1
+	MaxPrefetch       = 1_000_000
+)
+
+// ConsumeOptions are choices of one consumer. Nil is the default.
+type ConsumeOptions struct {
+	// Prefetch is how many deliveries the consumer may hold unsettled; when
+	// it has them all, the others of the queue get the next. Default 32;
+	// UnlimitedPrefetch takes the whole queue into memory if it can.
+	Prefetch int
+	// Tag names the consumer within its queue. Default: a new name.
+	Tag string
+}
+
+// Consumer receives deliveries of one queue. Its methods are safe for
+// concurrent use: several goroutines may share it.
+type Consumer struct {
+	b        *Broker
+	q        *queue
+	tag      string
+	prefetch int
+	held     map[*Delivery]bool // delivered and not settled; under the baton
+
+	mu struct { // below the baton
+		sync.Mutex
+		inbox []*Delivery
+		err   error // why there will be no more
+	}
+	wake chan struct{}
+}
+
+// Consume starts a consumer on a queue. Deliveries are shared out fairly: each
+// goes to the next consumer, in turn, that has room. Close the consumer when
+// done.
+func (b *Broker) Consume(ctx context.Context, queue string, o *ConsumeOptions) (*Consumer, error) {
+	if o == nil {
+		o = &ConsumeOptions{}
+	}
+	c := &Consumer{b: b, tag: o.Tag, prefetch: o.Prefetch, held: make(map[*Delivery]bool), wake: make(chan struct{}, 1)}
+	switch {
+	case c.prefetch == 0:
+		c.prefetch = DefaultPrefetch
+	case c.prefetch < UnlimitedPrefetch || c.prefetch > MaxPrefetch:
+		return nil, store.Invalid("Prefetch %d is not between 1 and %d, or UnlimitedPrefetch", o.Prefetch, MaxPrefetch)
+	}
+	if err := checkShort("consumer tag", c.tag); err != nil {
+		return nil, err
+	}
+	err := b.s.Do(ctx, store.OpFunc(func(t *store.Turn) (err error) {
+		if c.q, err = b.t.queue(queue); err != nil {
+			return err
+		}
+		return c.q.join(t, c)
+	}), store.Sync)
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func (q *queue) join(t *store.Turn, c *Consumer) error {
+	q.topology.consumers++
+	if c.tag == "" {
+		c.tag = fmt.Sprintf("consumer-%d", q.topology.consumers)
+	}
+	for _, other := range q.consumers {
+		if other.tag == c.tag {
+			return fmt.Errorf("%w: queue %q has a consumer with tag %q", ErrInUse, q.name, c.tag)
+		}
+	}
+	q.consumers = append(q.consumers, c)
+	q.ready(t)
+	return nil
+}
+
+// Tag returns the name of the consumer.
+func (c *Consumer) Tag() string { return c.tag }
+
+// Next waits for a delivery. It returns ErrConsumerClosed after Close,
+// ErrQueueDeleted when the queue is gone, and the store's error when that is
+// closed or has failed.
+func (c *Consumer) Next(ctx context.Context) (*Delivery, error) {
+	for {
+		d, err := c.pop()
+		if d != nil || err != nil {
+			return d, err
+		}
+		select {
+		case <-c.wake:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-c.b.s.Down():
+			return nil, c.b.s.Cause()
+		}
+	}
+}
+
+// All returns the deliveries as they come. It ends with the error that ended
+// it, or without one when the caller breaks off.
+func (c *Consumer) All(ctx context.Context) iter.Seq2[*Delivery, error] {
+	return func(yield func(*Delivery, error) bool) {
+		for {
+			d, err := c.Next(ctx)
+			if !yield(d, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// pop takes the oldest delivery out of the inbox.
+func (c *Consumer) pop() (*Delivery, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.mu.err != nil {
+		c.notify() // for the others who wait
+		return nil, c.mu.err
+	}
+	if len(c.mu.inbox) == 0 {
+		return nil, nil
+	}
+	d := c.mu.inbox[0]
+	c.mu.inbox[0] = nil
+	c.mu.inbox = c.mu.inbox[1:]
+	d.seen = true
+	if len(c.mu.inbox) > 0 {
+		c.notify()
+	}
+	return d, nil
+}
+
+func (c *Consumer) notify() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// deliver puts a delivery into the inbox.
+func (c *Consumer) deliver(d *Delivery) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mu.inbox = append(c.mu.inbox, d)
+	c.notify()
+}
+
+// end makes Next return err from now on.
+func (c *Consumer) end(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.mu.err == nil {
+		c.mu.err, c.mu.inbox = err, nil
+	}
+	c.notify()
+}
+
+func (c *Consumer) wasSeen(d *Delivery) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return d.seen
+}
+
+func (c *Consumer) hasRoom() bool {
+	return c.prefetch == UnlimitedPrefetch || len(c.held) < c.prefetch
+}
+
+// Close ends the consumer. What it holds unsettled goes back to the queue, to
+// its old place, and is refused with ErrDeliveryLost when it is settled later.
+// What the application has not seen yet does not count as delivered. Closing
+// again does nothing; after the store is closed it is not needed.
+func (c *Consumer) Close() error {
+	err := c.b.s.Do(context.Background(), &closeOp{c: c}, store.NoSync)
+	if err != nil && c.b.s.Cause() != nil {
+		return nil // the deliveries go back with the store
+	}
+	return err
+}
+
+// closeOp takes a consumer out of its queue.
+type closeOp struct {
+	c    *Consumer
+	back []*Delivery
+}
+
+// Frees lets it in on a disk that is nearly full.
+func (o *closeOp) Frees() {}
+
+func (o *closeOp) Run(t *store.Turn) error {
+	c := o.c
+	if c.q.deleted {
+		return nil
+	}
+	for i, other := range c.q.consumers {
+		if other == c {
+			c.q.consumers = append(c.q.consumers[:i:i], c.q.consumers[i+1:]...)
+			break
+		}
+	}
+	for d := range c.held {
+		if d.state == pending {
+			c.q.spool.Return(t, d.m, !c.wasSeen(d))
+			d.state = lost
+			o.back = append(o.back, d)
+		}
+	}
+	c.end(ErrConsumerClosed)
+	return nil
+}
+
+func (o *closeOp) Undo() {}
+
+func (o *closeOp) Visible(t *store.Turn) {
+	for _, d := range o.back {
+		if !d.q.deleted {
+			d.q.spool.Returned(t, d.m)
+		}
+	}
+}
+
+// ready is called when the queue may have something to hand out.
+func (q *queue) ready(t *store.Turn) {
+	if q.posted || len(q.consumers) == 0 {
+		return
+	}
+	q.posted = true
+	t.Post(&dispatchOp{q: q}, store.NoSync)
+}
+
+// dispatchOp hands out what is ready to the consumers that have room.
+type dispatchOp struct {
+	q      *queue
+	buried []*burial
+	late   *Delivery // a suspect, whose mark must be on disk first
+}
+
+// Frees lets it in on a disk that is nearly full.
+func (o *dispatchOp) Frees() {}
+
+func (o *dispatchOp) Run(t *store.Turn) error {
+	q := o.q
+	q.posted = false
+	for !q.deleted && o.late == nil {
+		c := q.nextConsumer()
+		if c == nil {
+			return nil
+		}
+		d, b := q.take(t, c)
+		switch {
+		case b != nil:
+			o.buried = append(o.buried, b)
+		case d == nil:
+			return nil
+		case d.m.Suspect:
+			q.turn++
+			o.late = d
+		default:
+			q.turn++
+			c.deliver(d)
+		}
+	}
+	return nil
+}
+
+func (o *dispatchOp) Undo() {}
+
+func (o *dispatchOp) Visible(t *store.Turn) {
+	for _, b := range o.buried {
+		b.show(t)
+	}
+	if o.late == nil {
+		return
+	}
+	if d := o.late; d.state == pending {
+		d.consumer.deliver(d)
+	}
+	o.q.ready(t)
+}
+
+// nextConsumer returns the next in turn that has room.
+func (q *queue) nextConsumer() *Consumer {
+	for i := range q.consumers {
+		at := (q.turn + i) % len(q.consumers)
+		if c := q.consumers[at]; c.hasRoom() {
+			q.turn = at // it stays this one's turn until it gets something
+			return c
+		}
+	}
+	return nil
+}
+
+// take takes the next message for a consumer, or none. A message over the
+// delivery limit is buried instead.
+func (q *queue) take(t *store.Turn, c *Consumer) (*Delivery, *burial) {
+	for {
+		m := q.spool.Take(t, time.Time{})
+		if m == nil {
+			return nil, nil
+		}
+		d, err := newDelivery(q, c, m)
+		if err != nil {
+			q.topology.s.Log().Error("message is damaged and stays unacknowledged", "queue", q.name, "seq", m.Seq, "error", err)
+			continue
+		}
+		if limit := q.config.DeliveryLimit; limit != NoDeliveryLimit && int(m.Count) > limit {
+			b, err := q.bury(t, d, ReasonDeliveryLimit)
+			if err == nil {
+				return nil, b
+			}
+			q.topology.s.Log().Error("message over the delivery limit has no dead letter place and stays unacknowledged",
+				"queue", q.name, "seq", m.Seq, "error", err)
+			continue
+		}
+		if c != nil {
+			c.held[d] = true
+		}
+		return d, nil
+	}
+}

@@ -1,0 +1,88 @@
+package workqueue
+
+import (
+	"fmt"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// burial is the move of a message to the dead letter place: out of one queue
+// and into others, or nowhere, in one operation.
+type burial struct {
+	d      *Delivery
+	copies []placed
+}
+
+// bury moves a taken message. It either changes nothing and says why it
+// cannot, or does all of it.
+func (q *queue) bury(t *store.Turn, d *Delivery, reason string) (*burial, error) {
+	b := &burial{d: d}
+	if dl := q.config.DeadLetter; dl != nil {
+		key := dl.Key
+		if key == "" {
+			key = d.RoutingKey
+		}
+		targets, err := q.topology.route(dl.Exchange, key)
+		if err != nil {
+			return nil, fmt.Errorf("dead letter of queue %q: %w", q.name, err)
+		}
+		if len(targets) == 0 {
+			return nil, fmt.Errorf("dead letter of queue %q: %w: exchange %q, key %q", q.name, ErrUnroutable, dl.Exchange, key)
+		}
+		dead := d.Message
+		dead.bury(q.name, d.Exchange, reason)
+		data := encodeMessage(dl.Exchange, key, &dead)
+		for _, target := range targets {
+			b.copies = append(b.copies, target.put(t, data, 0, 0))
+		}
+	}
+	q.spool.Settle(t, d.m)
+	return b, nil
+}
+
+func (b *burial) undo() {
+	b.d.q.spool.UndoSettle(b.d.m)
+	for i := len(b.copies) - 1; i >= 0; i-- {
+		b.copies[i].undo()
+	}
+}
+
+func (b *burial) show(t *store.Turn) {
+	for _, p := range b.copies {
+		p.show(t)
+	}
+	if !b.d.q.deleted {
+		b.d.q.spool.Settled(t, b.d.m)
+	}
+}
+
+// rejectOp buries a delivery that its consumer gave up.
+type rejectOp struct {
+	d *Delivery
+	b *burial
+}
+
+func (o *rejectOp) String() string { return fmt.Sprintf("reject a delivery of queue %q", o.d.Queue) }
+
+func (o *rejectOp) Run(t *store.Turn) (err error) {
+	if err := o.d.settleable(); err != nil {
+		return err
+	}
+	if o.b, err = o.d.q.bury(t, o.d, ReasonRejected); err != nil {
+		return err
+	}
+	o.d.state = settled
+	return nil
+}
+
+func (o *rejectOp) Undo() {
+	o.d.state = pending
+	o.b.undo()
+}
+
+func (o *rejectOp) Visible(t *store.Turn) {
+	o.b.show(t)
+	if !o.d.q.deleted {
+		o.d.release(t)
+	}
+}

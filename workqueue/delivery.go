@@ -1,0 +1,209 @@
+package workqueue
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/pebblemq/pebblemq/internal/spool"
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// Delivery is a message in the hands of a consumer. Settle it once: Ack, Nack
+// or Reject, alone or in a transaction. Until then it is unacknowledged, and
+// goes back to its place in the queue when the consumer is closed or the
+// process ends. Its body must not be changed.
+type Delivery struct {
+	Message
+
+	Queue      string
+	Exchange   string // that it was published to
+	RoutingKey string
+
+	// Redelivered says that it may have been delivered before.
+	Redelivered bool
+	// DeliveryCount counts the deliveries, from 1. It is exact but for a crash,
+	// which may lose the count of a first delivery.
+	DeliveryCount int
+
+	b        *Broker
+	q        *queue
+	consumer *Consumer // nil for Get
+	m        *spool.Message
+	state    deliveryState // under the baton
+	seen     bool          // by the application; under the consumer's lock
+}
+
+type deliveryState uint8
+
+const (
+	pending deliveryState = iota
+	settled
+	lost // went back to the queue
+)
+
+func newDelivery(q *queue, c *Consumer, m *spool.Message) (*Delivery, error) {
+	msg, exchange, key, err := decodeMessage(m.Data)
+	if err != nil {
+		return nil, err
+	}
+	return &Delivery{
+		Message: msg, Queue: q.name, Exchange: exchange, RoutingKey: key,
+		Redelivered: m.Count > 1 || m.Suspect, DeliveryCount: int(m.Count),
+		b: &Broker{s: q.topology.s, t: q.topology}, q: q, consumer: c, m: m,
+	}, nil
+}
+
+// settleable refuses a delivery that is not ours to settle any more.
+func (d *Delivery) settleable() error {
+	switch {
+	case d.q.deleted:
+		return fmt.Errorf("%w: %q", ErrQueueDeleted, d.Queue)
+	case d.state == settled:
+		return fmt.Errorf("%w: queue %q", ErrSettled, d.Queue)
+	case d.state == lost:
+		return fmt.Errorf("%w: queue %q", ErrDeliveryLost, d.Queue)
+	}
+	return nil
+}
+
+// release gives the consumer room for another.
+func (d *Delivery) release(t *store.Turn) {
+	if d.consumer != nil {
+		delete(d.consumer.held, d)
+	}
+	d.q.ready(t)
+}
+
+// Ack removes the message from its queue for good. Its durability is NoSync
+// unless the context says otherwise: an acknowledgement that a crash loses
+// only has the message delivered again.
+func (d *Delivery) Ack(ctx context.Context) error {
+	return d.b.s.Do(ctx, &ackOp{d: d}, store.NoSync)
+}
+
+// Nack gives the message back: to its old place in the queue, or, without
+// requeue, to the queue's dead letter place. If there is none set, the message
+// is dropped; if it cannot be reached, the error is ErrUnroutable or
+// ErrUnknownExchange, and the delivery stays unacknowledged.
+func (d *Delivery) Nack(ctx context.Context, requeue bool) error {
+	return d.b.s.Do(ctx, d.nack(requeue), store.NoSync)
+}
+
+// Reject is Nack without requeue.
+func (d *Delivery) Reject(ctx context.Context) error { return d.Nack(ctx, false) }
+
+func (d *Delivery) nack(requeue bool) store.Op {
+	if requeue {
+		return &requeueOp{d: d}
+	}
+	return &rejectOp{d: d}
+}
+
+// Ack is Delivery.Ack as a part of the transaction: if the delivery was lost
+// by the time it commits, all of the transaction is refused.
+func (t BrokerTx) Ack(d *Delivery) error { return t.x.Add(&ackOp{d: d}, 0) }
+
+// Nack is Delivery.Nack as a part of the transaction.
+func (t BrokerTx) Nack(d *Delivery, requeue bool) error {
+	return t.x.Add(d.nack(requeue), len(d.m.Data))
+}
+
+// Get takes one message without a consumer; ok is false if none is ready. The
+// delivery is held until it is settled or the store is closed.
+func (b *Broker) Get(ctx context.Context, queue string) (d *Delivery, ok bool, err error) {
+	op := &getOp{b: b, queue: queue}
+	if err := b.s.Do(ctx, op, store.NoSync); err != nil {
+		return nil, false, err
+	}
+	return op.d, op.d != nil, nil
+}
+
+type getOp struct {
+	b      *Broker
+	queue  string
+	d      *Delivery
+	buried []*burial
+}
+
+func (o *getOp) Run(t *store.Turn) error {
+	q, err := o.b.t.queue(o.queue)
+	if err != nil {
+		return err
+	}
+	for {
+		d, b := q.take(t, nil)
+		if b == nil {
+			o.d = d
+			return nil
+		}
+		o.buried = append(o.buried, b)
+	}
+}
+
+func (o *getOp) Undo() {}
+
+func (o *getOp) Visible(t *store.Turn) {
+	for _, b := range o.buried {
+		b.show(t)
+	}
+}
+
+// ackOp settles a delivery.
+type ackOp struct{ d *Delivery }
+
+func (o *ackOp) String() string { return fmt.Sprintf("ack a delivery of queue %q", o.d.Queue) }
+
+// Frees lets it in on a disk that is nearly full.
+func (o *ackOp) Frees() {}
+
+func (o *ackOp) Run(t *store.Turn) error {
+	if err := o.d.settleable(); err != nil {
+		return err
+	}
+	o.d.state = settled
+	o.d.q.spool.Settle(t, o.d.m)
+	return nil
+}
+
+func (o *ackOp) Undo() {
+	o.d.state = pending
+	o.d.q.spool.UndoSettle(o.d.m)
+}
+
+func (o *ackOp) Visible(t *store.Turn) {
+	if o.d.q.deleted {
+		return
+	}
+	o.d.q.spool.Settled(t, o.d.m)
+	o.d.release(t)
+}
+
+// requeueOp gives a delivery back to its old place.
+type requeueOp struct{ d *Delivery }
+
+func (o *requeueOp) String() string { return fmt.Sprintf("requeue a delivery of queue %q", o.d.Queue) }
+
+// Frees lets it in on a disk that is nearly full.
+func (o *requeueOp) Frees() {}
+
+func (o *requeueOp) Run(t *store.Turn) error {
+	if err := o.d.settleable(); err != nil {
+		return err
+	}
+	o.d.state = settled
+	o.d.q.spool.Return(t, o.d.m, false)
+	return nil
+}
+
+func (o *requeueOp) Undo() {
+	o.d.state = pending
+	o.d.q.spool.UndoReturn(o.d.m, o.d.m.Until)
+}
+
+func (o *requeueOp) Visible(t *store.Turn) {
+	if o.d.q.deleted {
+		return
+	}
+	o.d.q.spool.Returned(t, o.d.m)
+	o.d.release(t)
+}

@@ -1,0 +1,40 @@
+// Package workqueue is a routed work queue: messages are published to exchanges,
+// bindings lead them to queues, and consumers share the deliveries of a queue
+// and acknowledge them one by one. It is modelled on RabbitMQ.
+//
+// # What it guarantees
+//
+//   - Publish returns when every queue that the message was routed to holds it,
+//     durably and in one commit: all of them or none.
+//   - A delivery that is not settled comes back, at its old place, when its
+//     consumer is closed or its process ends; Redelivered and DeliveryCount say
+//     so. Consumers therefore see duplicates: acknowledge in the transaction
+//     that holds the effect, or use package idempotency.
+//   - A message that is rejected, or delivered more often than its queue
+//     allows, goes to the queue's dead letter place in the same commit. That
+//     includes a message whose handler kills the process.
+//   - A settled delivery cannot be settled again, and one that was lost cannot
+//     be settled at all: the error is typed, and nothing else is affected.
+//
+// # States of a message in a queue
+//
+//	                Delay
+//	Publish ──▶ delayed ──▶ ready ──────▶ unacknowledged ──Ack──▶ gone
+//	   │                     ▲  ▲   dispatch    │  │
+//	   └─────────────────────┘  └───────────────┘  │ Reject, or over the limit
+//	                              Nack(requeue),   ▼
+//	                              Close, crash    dead letter exchange, or gone
+//
+// # Departures from RabbitMQ
+//
+// There are no channels and no non-durable queues. Errors are return values and
+// close nothing. A confirm covers all queues. A requeued message always returns
+// to its old place. A message that cannot be dead-lettered stays where it is,
+// with an error or in the log, instead of being dropped.
+//
+// # Memory and keys
+//
+// A queue keeps what is unacknowledged and a window of what is ready in memory,
+// the rest on disk. keys.go shows the keys; the messages of a queue are a spool,
+// see internal/spool.
+package workqueue

@@ -1,0 +1,33 @@
+package workqueue
+
+import "errors"
+
+// Errors of this package. An error belongs to the call that returned it and
+// leaves everything else as it is; nothing closes a channel, as in AMQP.
+var (
+	// ErrUnknownQueue is returned for a queue that was not declared.
+	ErrUnknownQueue = errors.New("workqueue: unknown queue")
+
+	// ErrUnknownExchange is returned for an exchange that was not declared.
+	ErrUnknownExchange = errors.New("workqueue: unknown exchange")
+
+	// ErrUnroutable refuses a Mandatory message that no binding matches.
+	ErrUnroutable = errors.New("workqueue: message is unroutable")
+
+	// ErrSettled refuses to acknowledge a delivery twice.
+	ErrSettled = errors.New("workqueue: delivery is settled already")
+
+	// ErrDeliveryLost refuses to acknowledge a delivery that went back to its
+	// queue, because its consumer was closed.
+	ErrDeliveryLost = errors.New("workqueue: delivery was lost")
+
+	// ErrConsumerClosed is returned by a consumer after Close.
+	ErrConsumerClosed = errors.New("workqueue: consumer is closed")
+
+	// ErrQueueDeleted ends the consumers of a queue that was deleted, and
+	// refuses what they still hold.
+	ErrQueueDeleted = errors.New("workqueue: queue was deleted")
+
+	// ErrInUse refuses to declare or delete what is reserved or in use.
+	ErrInUse = errors.New("workqueue: in use")
+)

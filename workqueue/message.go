@@ -1,0 +1,152 @@
+package workqueue
+
+import (
+	"fmt"
+	"slices"
+	"time"
+	"unicode/utf8"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// Limits of a message.
+const (
+	MaxBodyBytes     = 1 << 20
+	MaxHeaders       = 64
+	MaxHeaderBytes   = 32 << 10 // names and values together
+	MaxPropertyBytes = 255      // of each of the short properties and the routing key
+	MaxDelay         = 10 * 365 * 24 * time.Hour
+	MaxBatch         = 10_000 // messages of one PublishBatch
+)
+
+// Message is what is published. Its bytes are copied before Publish returns.
+type Message struct {
+	Body    []byte
+	Headers map[string]string
+
+	MessageID       string
+	CorrelationID   string
+	ReplyTo         string
+	Type            string
+	ContentType     string
+	ContentEncoding string
+	AppID           string
+
+	// Timestamp is kept to the microsecond. Zero means the time of publishing.
+	Timestamp time.Time
+
+	// Priority is carried along; queues do not order by it yet.
+	Priority uint8
+
+	// Delay keeps the message from consumers for a time after it was
+	// published; it then goes to the end of its queues. At most 10 years.
+	Delay time.Duration
+
+	// Mandatory makes Publish return ErrUnroutable when no queue would get the
+	// message; otherwise such a message is accepted, counted and gone. It is
+	// not delivered with the message.
+	Mandatory bool
+}
+
+// properties lists the short texts in the order in which they are stored.
+func (m *Message) properties() [7]*string {
+	return [...]*string{
+		&m.MessageID, &m.CorrelationID, &m.ReplyTo, &m.Type, &m.ContentType, &m.ContentEncoding, &m.AppID,
+	}
+}
+
+var propertyNames = [...]string{
+	"MessageID", "CorrelationID", "ReplyTo", "Type", "ContentType", "ContentEncoding", "AppID",
+}
+
+func (m *Message) check() error {
+	if len(m.Body) > MaxBodyBytes {
+		return store.TooLarge("message body in bytes", int64(len(m.Body)), MaxBodyBytes)
+	}
+	if m.Delay < 0 || m.Delay > MaxDelay {
+		return store.Invalid("message Delay %v is not between 0 and %v", m.Delay, MaxDelay)
+	}
+	for i, p := range m.properties() {
+		if err := checkShort("message "+propertyNames[i], *p); err != nil {
+			return err
+		}
+	}
+	return m.checkHeaders()
+}
+
+func (m *Message) checkHeaders() error {
+	if len(m.Headers) > MaxHeaders {
+		return store.TooLarge("number of message headers", int64(len(m.Headers)), MaxHeaders)
+	}
+	size := 0
+	for name, value := range m.Headers {
+		if name == "" {
+			return store.Invalid("a message header has no name")
+		}
+		size += len(name) + len(value)
+	}
+	if size > MaxHeaderBytes {
+		return store.TooLarge("message headers in bytes", int64(size), MaxHeaderBytes)
+	}
+	return nil
+}
+
+// checkShort checks a property or a routing key.
+func checkShort(what, s string) error {
+	if len(s) > MaxPropertyBytes {
+		return store.TooLarge(what+" in bytes", int64(len(s)), MaxPropertyBytes)
+	}
+	if !utf8.ValidString(s) {
+		return store.Invalid("%s %q is not UTF-8", what, s)
+	}
+	return nil
+}
+
+// headerNames returns the names in order, so that equal messages have equal
+// bytes.
+func (m *Message) headerNames() []string {
+	names := make([]string, 0, len(m.Headers))
+	for name := range m.Headers {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Publishing is one message of a batch.
+type Publishing struct {
+	Key     string
+	Message Message
+}
+
+// Headers that dead-lettering adds.
+const (
+	HeaderDeathQueue    = "x-first-death-queue"
+	HeaderDeathReason   = "x-first-death-reason"
+	HeaderDeathExchange = "x-first-death-exchange"
+	HeaderDeathCount    = "x-death-count"
+	HeaderLastQueue     = "x-last-death-queue"
+	HeaderLastReason    = "x-last-death-reason"
+)
+
+// Reasons of a death.
+const (
+	ReasonRejected      = "rejected"
+	ReasonDeliveryLimit = "delivery_limit"
+)
+
+// bury adds the history of a death to a message.
+func (m *Message) bury(queue, exchange, reason string) {
+	headers := make(map[string]string, len(m.Headers)+6)
+	for name, value := range m.Headers {
+		headers[name] = value
+	}
+	if headers[HeaderDeathQueue] == "" {
+		headers[HeaderDeathQueue], headers[HeaderDeathReason], headers[HeaderDeathExchange] = queue, reason, exchange
+	}
+	n := 0
+	_, _ = fmt.Sscan(headers[HeaderDeathCount], &n) // a client's own text counts as 0
+	headers[HeaderDeathCount] = fmt.Sprint(n + 1)
+	headers[HeaderLastQueue], headers[HeaderLastReason] = queue, reason
+	m.Headers = headers
+}

@@ -1,0 +1,227 @@
+package workqueue
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/pebblemq/pebblemq"
+	"github.com/pebblemq/pebblemq/internal/bridge"
+	"github.com/pebblemq/pebblemq/internal/spool"
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// Publish sends a message to every queue that the exchange routes its key to,
+// all of them or none, and returns when each of them holds it durably; that is
+// stronger than RabbitMQ, where a confirm may cover some. The default exchange,
+// "", routes to the queue that is named by the key. A message that matches
+// nothing is accepted and counted, unless it is Mandatory.
+func (b *Broker) Publish(ctx context.Context, exchange, key string, m Message) error {
+	op, err := b.publishing(exchange, key, m)
+	if err != nil {
+		return err
+	}
+	return b.s.Do(ctx, op, store.Default)
+}
+
+// PublishBatch publishes several messages through one exchange, in their order,
+// as one commit: all of them or none.
+func (b *Broker) PublishBatch(ctx context.Context, exchange string, batch []Publishing) error {
+	if len(batch) == 0 {
+		return store.Invalid("publish of an empty batch")
+	}
+	if len(batch) > MaxBatch {
+		return store.TooLarge("number of messages in a batch", int64(len(batch)), MaxBatch)
+	}
+	ops := make(batchOp, len(batch))
+	for i, p := range batch {
+		op, err := b.publishing(exchange, p.Key, p.Message)
+		if err != nil {
+			return fmt.Errorf("message %d of the batch: %w", i, err)
+		}
+		ops[i] = op
+	}
+	return b.s.Do(ctx, ops, store.Default)
+}
+
+// Confirm is the outcome of a PublishAsync to come.
+type Confirm struct {
+	done chan struct{}
+	err  error
+}
+
+// Done is closed when the outcome is known.
+func (c *Confirm) Done() <-chan struct{} { return c.done }
+
+// Err waits for the outcome and returns it.
+func (c *Confirm) Err() error {
+	<-c.done
+	return c.err
+}
+
+// PublishAsync is Publish without waiting for the disk: messages of one caller
+// keep their order, and the outcome comes through the Confirm. It waits only
+// while the store cannot take more.
+func (b *Broker) PublishAsync(ctx context.Context, exchange, key string, m Message) *Confirm {
+	c := &Confirm{done: make(chan struct{})}
+	end := func(err error) {
+		c.err = err
+		close(c.done)
+	}
+	op, err := b.publishing(exchange, key, m)
+	if err == nil {
+		err = b.s.Go(ctx, op, store.Default, end)
+	}
+	if err != nil {
+		end(err)
+	}
+	return c
+}
+
+// BrokerTx is a broker within a transaction. Its verbs are carried out when the
+// transaction commits; one that is refused refuses the transaction.
+type BrokerTx struct {
+	b *Broker
+	x *store.Tx
+}
+
+// In binds the broker to a transaction.
+func (b *Broker) In(tx *pebblemq.Tx) BrokerTx { return BrokerTx{b: b, x: bridge.Tx(tx)} }
+
+// Publish is Broker.Publish as a part of the transaction.
+func (t BrokerTx) Publish(exchange, key string, m Message) error {
+	op, err := t.b.publishing(exchange, key, m)
+	if err != nil {
+		return t.x.Fail(err)
+	}
+	return t.x.Add(op, len(op.data))
+}
+
+// publishing checks and encodes a message, outside the baton.
+func (b *Broker) publishing(exchange, key string, m Message) (*publishOp, error) {
+	if exchange != "" {
+		if err := store.CheckName("exchange", exchange); err != nil {
+			return nil, err
+		}
+	}
+	if err := checkShort("routing key", key); err != nil {
+		return nil, err
+	}
+	if err := m.check(); err != nil {
+		return nil, err
+	}
+	if m.Timestamp.IsZero() {
+		m.Timestamp = b.s.Now()
+	}
+	return &publishOp{
+		t: b.t, exchange: exchange, key: key, mandatory: m.Mandatory, delay: m.Delay,
+		data: encodeMessage(exchange, key, &m),
+	}, nil
+}
+
+// publishOp puts one message into the queues that it is routed to.
+type publishOp struct {
+	t             *topology
+	exchange, key string
+	mandatory     bool
+	delay         time.Duration
+	data          []byte
+	copies        []placed
+	one           [1]placed // most messages go to one queue
+}
+
+// placed is one copy of a message in a queue.
+type placed struct {
+	q       *queue
+	m       *spool.Message // nil if delayed
+	delayed spool.Delayed
+}
+
+func (o *publishOp) String() string {
+	return fmt.Sprintf("publish to exchange %q with key %q", o.exchange, o.key)
+}
+
+func (o *publishOp) Run(t *store.Turn) error {
+	queues, err := o.t.route(o.exchange, o.key)
+	if err != nil {
+		return err
+	}
+	if len(queues) == 0 {
+		if o.mandatory {
+			return fmt.Errorf("%w: exchange %q, key %q", ErrUnroutable, o.exchange, o.key)
+		}
+		o.t.unrouted++
+		return nil
+	}
+	o.copies = o.one[:0]
+	for _, q := range queues {
+		o.copies = append(o.copies, q.put(t, o.data, 0, o.delay))
+	}
+	return nil
+}
+
+// put adds one copy of a message.
+func (q *queue) put(t *store.Turn, data []byte, count uint32, delay time.Duration) placed {
+	if delay > 0 {
+		return placed{q: q, delayed: q.spool.PutDelayed(t, data, count, t.Now().Add(delay))}
+	}
+	return placed{q: q, m: q.spool.PutCounted(t, data, count)}
+}
+
+func (p placed) undo() {
+	if p.m == nil {
+		p.q.spool.UndoDelayed(p.delayed)
+		return
+	}
+	p.q.spool.UndoPut(p.m)
+}
+
+func (p placed) show(t *store.Turn) {
+	switch {
+	case p.q.deleted:
+	case p.m == nil:
+		p.q.spool.ShowDelayed(t)
+	default:
+		p.q.spool.Show(t, p.m)
+	}
+}
+
+func (o *publishOp) Undo() {
+	if len(o.copies) == 0 {
+		o.t.unrouted--
+	}
+	for i := len(o.copies) - 1; i >= 0; i-- {
+		o.copies[i].undo()
+	}
+}
+
+func (o *publishOp) Visible(t *store.Turn) {
+	for _, p := range o.copies {
+		p.show(t)
+	}
+}
+
+// batchOp is several publishings that stand or fall together.
+type batchOp []*publishOp
+
+func (o batchOp) Run(t *store.Turn) error {
+	for i, op := range o {
+		if err := op.Run(t); err != nil {
+			o[:i].Undo()
+			return fmt.Errorf("message %d of the batch: %w", i, err)
+		}
+	}
+	return nil
+}
+
+func (o batchOp) Undo() {
+	for i := len(o) - 1; i >= 0; i-- {
+		o[i].Undo()
+	}
+}
+
+func (o batchOp) Visible(t *store.Turn) {
+	for _, op := range o {
+		op.Visible(t)
+	}
+}
