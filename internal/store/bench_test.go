@@ -3,6 +3,8 @@ package store_test
 import (
 	"context"
 	"encoding/binary"
+	"io"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -33,8 +35,6 @@ type quiet struct{}
 func (quiet) Infof(string, ...any)  {}
 func (quiet) Errorf(string, ...any) {}
 func (quiet) Fatalf(string, ...any) {}
-
-var _ = vfs.Default
 
 func benchKey(buf []byte, n uint64) []byte {
 	buf[0] = byte(store.KindApp)
@@ -107,4 +107,64 @@ func itoa(n int) string {
 		return string(rune('0' + n))
 	}
 	return itoa(n/10) + string(rune('0'+n%10))
+}
+
+// heap returns the live heap after a collection.
+func heap() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// BenchmarkOpenMemory opens and closes stores in memory, and reports what an
+// idle one holds, beside the bare engine.
+func BenchmarkOpenMemory(b *testing.B) {
+	b.Run("raw", func(b *testing.B) {
+		benchOpen(b, func() (io.Closer, error) {
+			o := rawOptions()
+			o.FS = vfs.NewMem()
+			return pebble.Open("mem", o)
+		})
+	})
+	b.Run("kernel", func(b *testing.B) {
+		benchOpen(b, func() (io.Closer, error) { return store.OpenMemory(store.Options{}) })
+	})
+}
+
+// BenchmarkOpenDisk does so with a directory that holds a store.
+func BenchmarkOpenDisk(b *testing.B) {
+	b.Run("raw", func(b *testing.B) {
+		dir := b.TempDir()
+		benchOpen(b, func() (io.Closer, error) { return pebble.Open(dir, rawOptions()) })
+	})
+	b.Run("kernel", func(b *testing.B) {
+		dir := b.TempDir()
+		benchOpen(b, func() (io.Closer, error) { return store.Open(store.Options{Dir: dir}) })
+	})
+}
+
+func benchOpen(b *testing.B, open func() (io.Closer, error)) {
+	cycle := func(idle func()) {
+		s, err := open()
+		if err != nil {
+			b.Fatal(err)
+		}
+		idle()
+		if err := s.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	cycle(func() {}) // the directory exists, and so does what the engine makes once
+	before, goroutines := heap(), runtime.NumGoroutine()
+	var grown, spawned int
+	cycle(func() { grown, spawned = int(heap())-int(before), runtime.NumGoroutine()-goroutines })
+	b.ReportAllocs()
+	b.ResetTimer()
+	for range b.N {
+		cycle(func() {})
+	}
+	b.ReportMetric(float64(grown), "idle-heap-B")
+	b.ReportMetric(float64(spawned), "goroutines")
 }

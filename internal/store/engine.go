@@ -37,6 +37,8 @@ func (s *Store) engineOptions() *pebble.Options {
 	opts.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionFastest })
 	opts.EventListener = &pebble.EventListener{
 		BackgroundError: func(err error) { s.log.Warn("engine background error", "error", err) },
+		FlushEnd:        func(i pebble.FlushInfo) { s.guard.tablesWritten(i.Err) },
+		CompactionEnd:   func(i pebble.CompactionInfo) { s.guard.tablesWritten(i.Err) },
 		DataCorruption: func(i pebble.DataCorruptionInfo) {
 			s.log.Error("damaged file", "path", i.Path, "error", i.Details)
 		},

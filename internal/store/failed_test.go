@@ -47,6 +47,9 @@ func TestFailedStoreChild(t *testing.T) {
 		time.Sleep(time.Millisecond) // until the fsync is under way
 	}
 	wait(func() error { return s.Do(ctx, set("b", "1"), store.Sync) })
+	for get(t, s, "b") == "" {
+		time.Sleep(time.Millisecond) // until it is accepted
+	}
 	results := make(chan error, 2)
 	require.NoError(t, s.Go(ctx, set("c", "1"), store.Sync, func(err error) { results <- err }))
 	refuse := &op{run: func(*store.Turn) error { return errRefused }}

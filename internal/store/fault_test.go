@@ -62,7 +62,7 @@ func TestDiskFaultsChild(t *testing.T) {
 	class, op, mode := args[0][len("class="):], args[1][len("op="):], args[2]
 	maybeInBubble(t, class == storetest.ClassTable, func(t *testing.T) {
 		hits := 0
-		for n := int64(1); ; n += 1 + n/3 {
+		for n := int64(1); ; n = later(n) {
 			f := &storetest.Fault{Class: class, Op: op, N: n, Forever: mode == "forever"}
 			if mode == "late" {
 				f.Err = storetest.Late{Err: storetest.ErrInjected}
@@ -80,6 +80,14 @@ func TestDiskFaultsChild(t *testing.T) {
 		fmt.Println(hits, "faults;", childDone)
 		os.Exit(0)
 	})
+}
+
+// later picks the next call to fail.
+func later(n int64) int64 {
+	if underRace {
+		return 1 + 3*n
+	}
+	return n + 1 + n/3
 }
 
 // maybeInBubble runs f in a bubble for the faults that the kernel backs off

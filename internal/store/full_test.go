@@ -87,7 +87,11 @@ func TestFullDiskIsRefusedEarlyAndHeals(t *testing.T) {
 // The file system promises space that is not there, so the engine meets ENOSPC
 // wherever it happens to write.
 func TestUnforeseenFullDiskHeals(t *testing.T) {
-	for kib := 300; kib < 3000; kib += 171 {
+	step := 171
+	if underRace {
+		step = 500
+	}
+	for kib := 300; kib < 3000; kib += step {
 		synctest.Test(t, func(t *testing.T) {
 			fs, q := quotaFS(kib<<10, true)
 			s := openStore(t, small(fs))

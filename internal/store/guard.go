@@ -40,7 +40,7 @@ type guard struct {
 	hurryOnce sync.Once
 	fenced    atomic.Bool  // the engine has been given up
 	stuck     atomic.Int32 // goroutines waiting for space
-	tableErrs atomic.Int32
+	tableErrs atomic.Int32 // since the last flush or compaction that went well
 }
 
 // Bounds of the back-off.
@@ -93,7 +93,7 @@ func (g *guard) try(op, name string, again bool, f func() error) error {
 	g.check()
 	err := f()
 	if again && isFull(err) {
-		err = g.awaitSpace(op, name, f)
+		err = g.awaitSpace(f)
 	}
 	if err == nil {
 		return nil
@@ -105,23 +105,26 @@ func (g *guard) try(op, name string, again bool, f func() error) error {
 	return err
 }
 
-// awaitSpace repeats f until the disk has room for it.
-func (g *guard) awaitSpace(op, name string, f func() error) error {
+// awaitSpace repeats f until the disk has room for it. While the store opens
+// or closes it does so only once.
+func (g *guard) awaitSpace(f func() error) error {
 	g.stuck.Add(1)
 	defer g.stuck.Add(-1)
-	for wait := minBackoff; ; wait = min(2*wait, maxBackoff) {
-		if !g.patient.Load() {
-			g.fail(op, name, ErrDiskFull)
-		}
+	for wait := minBackoff; g.patient.Load(); wait = min(2*wait, maxBackoff) {
 		g.noRoom()
 		if !g.pause(wait) {
-			g.fail(op, name, ErrDiskFull)
+			break
 		}
 		g.check()
 		if err := f(); !isFull(err) {
 			return err
 		}
 	}
+	err := f()
+	if isFull(err) {
+		return fmt.Errorf("%w: %w", ErrDiskFull, err)
+	}
+	return err
 }
 
 // pause waits, and reports false if the store is closing.
@@ -153,6 +156,13 @@ func (g *guard) backOff(op, name string, err error) error {
 	return fmt.Errorf("%s %s: %w", op, name, err)
 }
 
+// tablesWritten notes the end of a flush or a compaction.
+func (g *guard) tablesWritten(err error) {
+	if err == nil {
+		g.tableErrs.Store(0)
+	}
+}
+
 func (g *guard) create(op, name string, f func() (vfs.File, error)) (file vfs.File, err error) {
 	err = g.try(op, name, true, func() error {
 		file, err = f()
@@ -167,7 +177,16 @@ func (g *guard) create(op, name string, f func() (vfs.File, error)) (file vfs.Fi
 	return &guardedFile{File: file, g: g, name: name}, nil
 }
 
+// Create syncs the directory before the engine makes a marker, which names the
+// MANIFEST to recover from. The engine syncs it only afterwards, and relies on
+// the file system not to keep the newer of two files and lose the older.
 func (g *guard) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	if strings.HasPrefix(g.FS.PathBase(name), "marker.manifest.") && g.ours(name) {
+		err := g.try("sync", g.dir, false, func() error { return syncDir(g.FS, g.dir) })
+		if err != nil {
+			return nil, err
+		}
+	}
 	return g.create("create", name, func() (vfs.File, error) { return g.FS.Create(name, c) })
 }
 
@@ -219,19 +238,10 @@ type guardedFile struct {
 	vfs.File
 	g    *guard
 	name string
-	bad  atomic.Bool // met an error
-}
-
-func (f *guardedFile) try(op string, again bool, do func() error) error {
-	err := f.g.try(op, f.name, again, do)
-	if err != nil {
-		f.bad.Store(true)
-	}
-	return err
 }
 
 func (f *guardedFile) Write(p []byte) (n int, err error) {
-	err = f.try("write", true, func() error {
+	err = f.g.try("write", f.name, true, func() error {
 		m, err := f.File.Write(p[n:])
 		n += m
 		return err
@@ -240,7 +250,7 @@ func (f *guardedFile) Write(p []byte) (n int, err error) {
 }
 
 func (f *guardedFile) WriteAt(p []byte, at int64) (n int, err error) {
-	err = f.try("write", true, func() error {
+	err = f.g.try("write", f.name, true, func() error {
 		n, err = f.File.WriteAt(p, at)
 		return err
 	})
@@ -248,15 +258,15 @@ func (f *guardedFile) WriteAt(p []byte, at int64) (n int, err error) {
 }
 
 func (f *guardedFile) Sync() error {
-	return f.try("sync", false, f.File.Sync)
+	return f.g.try("sync", f.name, false, f.File.Sync)
 }
 
 func (f *guardedFile) SyncData() error {
-	return f.try("sync", false, f.File.SyncData)
+	return f.g.try("sync", f.name, false, f.File.SyncData)
 }
 
 func (f *guardedFile) SyncTo(n int64) (full bool, err error) {
-	err = f.try("sync", false, func() error {
+	err = f.g.try("sync", f.name, false, func() error {
 		full, err = f.File.SyncTo(n)
 		return err
 	})
@@ -264,11 +274,7 @@ func (f *guardedFile) SyncTo(n int64) (full bool, err error) {
 }
 
 func (f *guardedFile) Close() error {
-	err := f.try("close", false, f.File.Close)
-	if isTable(f.name) && !f.bad.Load() {
-		f.g.tableErrs.Store(0)
-	}
-	return err
+	return f.g.try("close", f.name, false, f.File.Close)
 }
 
 // Preallocate is a hint; a file system that cannot, or has no room, is fine.
