@@ -234,6 +234,7 @@ func (o *closeOp) Visible(t *store.Turn) {
 
 // ready is called when the queue may have something to hand out.
 func (q *queue) ready(t *store.Turn) {
+	q.changed.Fire()
 	if q.posted || len(q.consumers) == 0 {
 		return
 	}

@@ -108,20 +108,33 @@ func (t BrokerTx) Nack(d *Delivery, requeue bool) error {
 	return t.x.Add(d.nack(requeue), len(d.m.Data))
 }
 
-// Get takes one message without a consumer; ok is false if none is ready. The
+// Get takes one message without a consumer; ok is false if none is ready. It
+// waits only while messages that are ready are being read from disk. The
 // delivery is held until it is settled or the store is closed.
 func (b *Broker) Get(ctx context.Context, queue string) (d *Delivery, ok bool, err error) {
-	op := &getOp{b: b, queue: queue}
-	if err := b.s.Do(ctx, op, store.NoSync); err != nil {
-		return nil, false, err
+	for {
+		op := &getOp{b: b, queue: queue}
+		if err := b.s.Do(ctx, op, store.NoSync); err != nil {
+			return nil, false, err
+		}
+		if op.more == nil {
+			return op.d, op.d != nil, nil
+		}
+		select {
+		case <-op.more:
+		case <-ctx.Done():
+			return nil, false, ctx.Err()
+		case <-b.s.Down():
+			return nil, false, b.s.Cause()
+		}
 	}
-	return op.d, op.d != nil, nil
 }
 
 type getOp struct {
 	b      *Broker
 	queue  string
 	d      *Delivery
+	more   <-chan struct{} // closed when what is ready has been read from disk
 	buried []*burial
 }
 
@@ -133,7 +146,9 @@ func (o *getOp) Run(t *store.Turn) error {
 	for {
 		d, b := q.take(t, nil)
 		if b == nil {
-			o.d = d
+			if o.d = d; d == nil && q.spool.Busy() {
+				o.more = q.changed.C()
+			}
 			return nil
 		}
 		o.buried = append(o.buried, b)

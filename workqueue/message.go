@@ -56,7 +56,8 @@ func (m *Message) properties() [7]*string {
 }
 
 var propertyNames = [...]string{
-	"MessageID", "CorrelationID", "ReplyTo", "Type", "ContentType", "ContentEncoding", "AppID",
+	"message MessageID", "message CorrelationID", "message ReplyTo", "message Type",
+	"message ContentType", "message ContentEncoding", "message AppID",
 }
 
 func (m *Message) check() error {
@@ -67,7 +68,7 @@ func (m *Message) check() error {
 		return store.Invalid("message Delay %v is not between 0 and %v", m.Delay, MaxDelay)
 	}
 	for i, p := range m.properties() {
-		if err := checkShort("message "+propertyNames[i], *p); err != nil {
+		if err := checkShort(propertyNames[i], *p); err != nil {
 			return err
 		}
 	}

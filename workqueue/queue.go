@@ -93,6 +93,7 @@ type queue struct {
 	consumers []*Consumer
 	turn      int // whose turn it is among the consumers
 	posted    bool
+	changed   store.Signal // fires when there may be something to hand out
 	deleted   bool
 }
 
