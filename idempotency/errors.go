@@ -30,12 +30,13 @@ var (
 
 // DuplicateError is the ErrDuplicate of a key.
 type DuplicateError struct {
-	Key    []byte
-	Result Result // as it was stored; Replayed is true
+	Namespace string
+	Key       []byte
+	Result    Result // as it was stored; Replayed is true
 }
 
 func (e *DuplicateError) Error() string {
-	return fmt.Sprintf("%v: key %.40q is completed", ErrDuplicate, e.Key)
+	return fmt.Sprintf("%v: key %.40q of %s is completed", ErrDuplicate, e.Key, e.Namespace)
 }
 
 // Is makes errors.Is(err, ErrDuplicate) hold.

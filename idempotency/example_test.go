@@ -62,7 +62,7 @@ func ExampleTx_Complete() {
 	}
 	// Output:
 	// <nil>
-	// operation 1 of the transaction (complete a key of webhooks): idempotency: duplicate: key "delivery-1" is completed
+	// operation 1 of the transaction (complete a key of webhooks): idempotency: duplicate: key "delivery-1" of webhooks is completed
 }
 
 func ExampleKeyOf() {

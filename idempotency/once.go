@@ -34,7 +34,7 @@ func (k *Keys) Once(ctx context.Context, key []byte, f func(*pebblemq.Tx) ([]byt
 		return k.In(tx).Complete(key, value)
 	})
 	var dup *DuplicateError
-	if errors.As(err, &dup) && bytes.Equal(dup.Key, key) {
+	if errors.As(err, &dup) && dup.Namespace == k.n.name && bytes.Equal(dup.Key, key) {
 		return dup.Result, nil
 	}
 	return Result{Value: value}, err
@@ -80,7 +80,7 @@ func (o *txComplete) Run(t *store.Turn) error {
 	}
 	if found && was.live(t.Now()) {
 		res, _ := was.outcome() // a final error is a duplicate as well
-		return &DuplicateError{Key: o.key, Result: res}
+		return &DuplicateError{Namespace: n.name, Key: o.key, Result: res}
 	}
 	o.before = n.meta
 	n.write(t, o.key, record{state: completed, expiry: t.Now().Add(n.config.Expiry).UnixNano(), result: o.result}, was)

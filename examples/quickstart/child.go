@@ -43,6 +43,7 @@ func startIntake(ctx context.Context, dir string) (*life, error) {
 }
 
 // kill ends the process as a crash would: nothing is closed, nothing flushed.
+// If it has ended already, that does nothing.
 func (l *life) kill() {
 	_ = l.cmd.Process.Kill() // it may be gone already
 	_ = l.cmd.Wait()         // says only that it was killed
@@ -56,12 +57,10 @@ func (l *life) finish(ctx context.Context) error {
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		l.kill()
 		return fmt.Errorf("drain: %w", err)
 	}
 	defer res.Body.Close()
 	if body, _ := io.ReadAll(res.Body); res.StatusCode != http.StatusOK {
-		l.kill()
 		return fmt.Errorf("drain: %s: %s", res.Status, body)
 	}
 	if err := l.cmd.Wait(); err != nil {

@@ -22,6 +22,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 //go:embed samples.ndjson
@@ -34,6 +35,8 @@ func main() {
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
+	defer cancel()
 	var err error
 	switch {
 	case *dir != "":
@@ -67,22 +70,24 @@ func demonstrate(ctx context.Context, input io.Reader) error {
 	if err != nil {
 		return err
 	}
-	half := len(events) / 2
+	defer life.kill()
 	sender := newSender(life.url)
-	sender.killAfter(half, life.kill)
+	sender.killAfter(len(events)/2, life.kill)
 	unanswered := sender.sendAll(ctx, events)
+	life.kill() // if the input was too short for a middle
 	fmt.Printf("first life: %d of %d requests answered, then SIGKILL\n", len(events)-len(unanswered), len(events))
 
-	if life, err = startIntake(ctx, dir); err != nil {
+	second, err := startIntake(ctx, dir)
+	if err != nil {
 		return err
 	}
-	sender = newSender(life.url)
+	defer second.kill()
+	sender = newSender(second.url)
 	if left := sender.sendAll(ctx, unanswered); len(left) > 0 {
-		life.kill()
 		return fmt.Errorf("%d requests were not answered: %w", len(left), sender.failure())
 	}
 	fmt.Printf("second life: the other %d answered, waiting for the workers\n", len(unanswered))
-	if err := life.finish(ctx); err != nil {
+	if err := second.finish(ctx); err != nil {
 		return err
 	}
 	return audit(ctx, dir, len(events))
