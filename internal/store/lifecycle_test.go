@@ -273,31 +273,25 @@ func TestCheckpoint(t *testing.T) {
 	require.ErrorIs(t, openMem(t).Checkpoint(ctx, copied), store.ErrInvalid)
 }
 
+// The function of a transaction has returned, but a goroutine of its own goes
+// on with it, waiting for the state while the transaction commits.
 func TestLeakedTransactionCannotHoldUpTheStore(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s, err := store.OpenMemory(store.Options{})
-		require.NoError(t, err)
+	s := openMem(t)
+	for range 100 {
 		owner, err := s.Begin(ctx)
 		require.NoError(t, err)
 		require.NoError(t, owner.Set([]byte("a"), nil))
 		leaked, err := s.Begin(ctx)
 		require.NoError(t, err)
-		late := &op{run: func(*store.Turn) error {
-			// The function of the transaction has returned, but a goroutine of
-			// its own goes on with it.
-			go func() { _, _ = leaked.Get([]byte("a")) }()
-			return nil
-		}}
-		require.NoError(t, s.Do(ctx, late, store.NoSync))
 		require.NoError(t, leaked.Add(&op{}, 0))
+		read := start(func() error { _, err := leaked.Get([]byte("a")); return err })
 		commit := start(leaked.Commit)
-		synctest.Wait()
-		require.NoError(t, owner.Commit())
-		owner.End()
-		<-commit
-		leaked.End()
+		require.NoError(t, timely("Commit", owner.Commit))
+		require.NoError(t, <-commit)
+		if err := <-read; err != nil {
+			require.ErrorIs(t, err, store.ErrTxDone)
+		}
 		require.ErrorIs(t, leaked.Set([]byte("b"), nil), store.ErrTxDone)
 		require.ErrorIs(t, leaked.Commit(), store.ErrTxDone)
-		require.NoError(t, s.Close())
-	})
+	}
 }

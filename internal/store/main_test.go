@@ -46,7 +46,7 @@ const childDone = "child: all is well"
 
 func childCommand(ctx context.Context, test string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^"+test+"$", "-test.timeout=150s")
-	cmd.Env = append(os.Environ(), childEnv+"="+strings.Join(args, " "))
+	cmd.Env = append(os.Environ(), childEnv+"="+strings.Join(args, " "), "GORACE=atexit_sleep_ms=0")
 	return cmd
 }
 

@@ -68,6 +68,7 @@ func TestTimerMayArmItself(t *testing.T) {
 		})
 		arm(t, s, tm, time.Now())
 		time.Sleep(10*time.Minute + time.Second)
+		synctest.Wait()
 		require.Equal(t, 11, fired)
 		require.NoError(t, s.Close())
 	})

@@ -1,0 +1,235 @@
+package log
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/pebblemq/pebblemq"
+	"github.com/pebblemq/pebblemq/internal/bridge"
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// Position is the place of a record.
+type Position struct {
+	Partition int
+	Offset    int64
+}
+
+// Append stores records and returns their places, in the order of the
+// arguments. All are stored or none: one that is invalid or over a limit refuses
+// the call with a RecordError. Records with a key go to the partition that
+// Kafka's partitioner chooses; those without one go to one partition together,
+// another with each call. Within a partition they are stored in the order of the
+// arguments.
+//
+// It returns when the records are durable, or at once with NoSync; they can be
+// read from that moment on. All bytes are copied. Concurrent calls share an
+// fsync and a stored batch.
+func (t *Topic) Append(ctx context.Context, records ...Record) ([]Position, error) {
+	return t.append(ctx, anyPartition, records)
+}
+
+// AppendTo is Append into one partition, whatever the keys.
+func (t *Topic) AppendTo(ctx context.Context, partition int, records ...Record) ([]Position, error) {
+	if _, err := t.partition(partition); err != nil {
+		return nil, err
+	}
+	return t.append(ctx, partition, records)
+}
+
+// AppendAsync is Append without waiting for the disk. The records have their
+// place when it returns: calls of one goroutine keep their order. It blocks while
+// too much waits to be written. Errors that concern the arguments are returned at
+// once, those of the disk by the Result.
+func (t *Topic) AppendAsync(ctx context.Context, records ...Record) (*Result, error) {
+	o, err := t.newAppend(ctx, anyPartition, records, newBuffer)
+	if err != nil {
+		return nil, err
+	}
+	r := &Result{op: o, done: make(chan struct{})}
+	err = t.s.Go(ctx, o, store.Default, func(err error) {
+		r.err = err
+		close(r.done)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if !o.placed.Load() { // Run has refused it: the topic is gone
+		<-r.done
+		return nil, r.err
+	}
+	return r, nil
+}
+
+// In returns the verbs of the topic that take part in a transaction.
+func (t *Topic) In(tx *pebblemq.Tx) TopicTx { return TopicTx{t, bridge.Tx(tx)} }
+
+// TopicTx is a Topic within a transaction. It is valid as long as that.
+type TopicTx struct {
+	t *Topic
+	x *store.Tx
+}
+
+// Append adds records when the transaction commits. All bytes are copied now,
+// and bad records are refused now; either way of refusal dooms the transaction.
+// The places are known from the Result once Update has returned nil.
+func (x TopicTx) Append(records ...Record) (*Result, error) {
+	return x.append(anyPartition, records)
+}
+
+// AppendTo is Append into one partition, whatever the keys.
+func (x TopicTx) AppendTo(partition int, records ...Record) (*Result, error) {
+	if _, err := x.t.partition(partition); err != nil {
+		return nil, x.x.Fail(err)
+	}
+	return x.append(partition, records)
+}
+
+func (x TopicTx) append(partition int, records []Record) (*Result, error) {
+	o, err := x.t.newAppend(context.Background(), partition, records, exactBuffer)
+	if err != nil {
+		return nil, x.x.Fail(err)
+	}
+	if err := x.x.Add(o, o.size()); err != nil {
+		return nil, err
+	}
+	return &Result{op: o}, nil
+}
+
+// Result is the outcome of an append that was not waited for. It is safe for
+// concurrent use.
+type Result struct {
+	op   *appendOp
+	done chan struct{} // nil in a transaction
+	err  error         // valid once done is closed
+}
+
+// Wait waits until the records are durable, or placed with NoSync, and returns
+// their places. In a transaction it does not wait: it is Positions.
+func (r *Result) Wait(ctx context.Context) ([]Position, error) {
+	if r.done != nil {
+		select {
+		case <-r.done:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return r.Positions()
+}
+
+// Positions returns the places of the records, or ErrPending if they are not
+// settled. For a transaction call it after Update has returned nil.
+func (r *Result) Positions() ([]Position, error) {
+	if r.done != nil {
+		select {
+		case <-r.done:
+			if r.err != nil {
+				return nil, r.err
+			}
+		default:
+			return nil, ErrPending
+		}
+	}
+	if !r.op.placed.Load() {
+		return nil, ErrPending
+	}
+	return r.op.positions(), nil
+}
+
+func (t *Topic) append(ctx context.Context, partition int, records []Record) ([]Position, error) {
+	o, err := t.newAppend(ctx, partition, records, newBuffer)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.s.Do(ctx, o, store.Default); err != nil {
+		return nil, err
+	}
+	return o.positions(), nil
+}
+
+// appendOp stores the records of one call. They are encoded already.
+type appendOp struct {
+	t      *Topic
+	pieces []piece // one a partition
+	one    [1]piece
+	routes []uint16 // which piece each record is in; nil if there is one piece
+	n      int
+	placed atomic.Bool
+}
+
+// piece is the part of an append that goes to one partition.
+type piece struct {
+	p        *partition
+	segments []segment
+	one      [1]segment
+	count    uint64
+	bytes    int    // encoded, in all segments
+	left     int    // of bytes, not encoded yet
+	base     uint64 // set by Run
+	undo     mark
+}
+
+func (o *appendOp) String() string {
+	return fmt.Sprintf("append %d records to topic %q", o.n, o.t.name)
+}
+
+func (o *appendOp) Run(t *store.Turn) error {
+	if err := o.t.alive(); err != nil {
+		return err
+	}
+	for i := range o.pieces {
+		c := &o.pieces[i]
+		c.base, c.undo = c.p.next, c.p.mark()
+		for _, s := range c.segments {
+			c.p.accept(t, s)
+		}
+		c.segments, c.one[0].buf = nil, nil
+	}
+	o.placed.Store(true)
+	return nil
+}
+
+func (o *appendOp) Undo() {
+	o.placed.Store(false)
+	for i := len(o.pieces) - 1; i >= 0; i-- {
+		c := &o.pieces[i]
+		c.p.rewind(c.undo)
+	}
+}
+
+func (o *appendOp) Visible(*store.Turn) {
+	for i := range o.pieces {
+		c := &o.pieces[i]
+		c.undo = mark{}
+		c.p.show(c.base + c.count)
+	}
+}
+
+// size is about what the append will write.
+func (o *appendOp) size() int {
+	n := 0
+	for i := range o.pieces {
+		n += o.pieces[i].bytes + headerLen + batchKeyLen
+	}
+	return n
+}
+
+// positions returns the places of the records, in the order of the call.
+func (o *appendOp) positions() []Position {
+	at := make([]Position, o.n)
+	if o.routes == nil {
+		c := &o.pieces[0]
+		for i := range at {
+			at[i] = Position{Partition: int(c.p.index), Offset: int64(c.base) + int64(i)}
+		}
+		return at
+	}
+	next := make([]uint64, len(o.pieces))
+	for i, r := range o.routes {
+		c := &o.pieces[r]
+		at[i] = Position{Partition: int(c.p.index), Offset: int64(c.base + next[r])}
+		next[r]++
+	}
+	return at
+}

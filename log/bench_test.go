@@ -1,0 +1,234 @@
+package log_test
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pebblemq/pebblemq"
+	"github.com/pebblemq/pebblemq/log"
+)
+
+// The raw figures are of the engine with the kernel's options, written to by as
+// many goroutines, in the shape that the log stores: one key a batch. Batches are
+// encoded beforehand.
+func rawEngine(b *testing.B, dir string) *pebble.DB {
+	const memory = 16 << 20
+	o := &pebble.Options{
+		CacheSize:                   memory / 2,
+		FormatMajorVersion:          pebble.FormatTableFormatV6,
+		Logger:                      quiet{},
+		MemTableSize:                memory / 4,
+		MemTableStopWritesThreshold: 4,
+		L0CompactionThreshold:       4,
+		L0StopWritesThreshold:       24,
+		MaxOpenFiles:                200,
+	}
+	o.Experimental.FileCacheShards = 1
+	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionFastest })
+	db, err := pebble.Open(dir, o)
+	require.NoError(b, err)
+	b.Cleanup(func() { require.NoError(b, db.Close()) })
+	return db
+}
+
+type quiet struct{}
+
+func (quiet) Infof(string, ...any)  {}
+func (quiet) Errorf(string, ...any) {}
+func (quiet) Fatalf(string, ...any) {}
+
+const recordSize = 100
+
+func payload(i int) []byte {
+	v := make([]byte, recordSize)
+	for j := range v {
+		v[j] = byte((i*131 + j*j*7) >> 2)
+	}
+	return v
+}
+
+// rawBatch is a value of the size that n records are stored in.
+func rawBatch(n int) []byte {
+	var v []byte
+	for i := range n {
+		v = append(append(v, make([]byte, 10)...), payload(i)...)
+	}
+	return append(make([]byte, 38), v...)
+}
+
+func rawKey(n uint64) []byte {
+	return binary.BigEndian.AppendUint64([]byte{0x10, 0, 0, 0, 1, 0, 0, 0, 0}, n)
+}
+
+// spread runs f b.N times on several goroutines.
+func spread(b *testing.B, workers, perCall int, f func(n uint64) error) {
+	var next atomic.Uint64
+	var wg sync.WaitGroup
+	b.ReportAllocs()
+	b.SetBytes(int64(perCall * recordSize))
+	b.ResetTimer()
+	for range workers {
+		wg.Go(func() {
+			for n := next.Add(1); n <= uint64(b.N); n = next.Add(1) {
+				if err := f(n); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	b.StopTimer()
+	b.ReportMetric(float64(b.N)*float64(perCall)/b.Elapsed().Seconds()/1e3, "krec/s")
+}
+
+func BenchmarkAppend(b *testing.B) {
+	for _, mode := range []struct {
+		name string
+		d    pebblemq.Durability
+		w    *pebble.WriteOptions
+	}{{"NoSync", pebblemq.NoSync, pebble.NoSync}, {"Sync", pebblemq.Sync, pebble.Sync}} {
+		for _, perCall := range []int{1, 100, 1000} {
+			for _, workers := range []int{1, 64} {
+				name := fmt.Sprintf("%s/%d/workers=%d", mode.name, perCall, workers)
+				b.Run(name+"/raw", func(b *testing.B) {
+					db, v := rawEngine(b, b.TempDir()), rawBatch(perCall)
+					spread(b, workers, perCall, func(n uint64) error { return db.Set(rawKey(n), v, mode.w) })
+				})
+				b.Run(name+"/log", func(b *testing.B) {
+					topic := benchTopic(b)
+					records := benchRecords(perCall)
+					ctx := pebblemq.WithDurability(context.Background(), mode.d)
+					spread(b, workers, perCall, func(uint64) error {
+						_, err := topic.Append(ctx, records...)
+						return err
+					})
+				})
+			}
+		}
+	}
+}
+
+func benchTopic(b *testing.B) *log.Topic {
+	db, err := pebblemq.Open(b.TempDir(), nil)
+	require.NoError(b, err)
+	b.Cleanup(func() { require.NoError(b, db.Close()) })
+	topic, err := log.OpenTopic(db, "t", nil)
+	require.NoError(b, err)
+	return topic
+}
+
+func benchRecords(n int) []log.Record {
+	records := make([]log.Record, n)
+	for i := range records {
+		records[i].Value = payload(i)
+	}
+	return records
+}
+
+const replayed = 1_000_000
+
+func BenchmarkReplay(b *testing.B) {
+	for _, perCall := range []int{100, 1000} {
+		b.Run(fmt.Sprintf("%d/raw", perCall), func(b *testing.B) {
+			db, v := rawEngine(b, b.TempDir()), rawBatch(perCall)
+			for n := range replayed / perCall {
+				require.NoError(b, db.Set(rawKey(uint64(n)), v, pebble.NoSync))
+			}
+			require.NoError(b, db.Flush())
+			replay(b, func() int { return rawReplay(b, db, perCall) })
+		})
+		b.Run(fmt.Sprintf("%d/log", perCall), func(b *testing.B) {
+			topic, ctx := benchTopic(b), pebblemq.WithDurability(context.Background(), pebblemq.NoSync)
+			records := benchRecords(perCall)
+			for range replayed / perCall {
+				_, err := topic.Append(ctx, records...)
+				require.NoError(b, err)
+			}
+			replay(b, func() int {
+				r, err := topic.NewReader(0, log.Start())
+				require.NoError(b, err)
+				n := 0
+				for rec, err := range r.Records(ctx) {
+					require.NoError(b, err)
+					if n++; rec.Offset == replayed-1 {
+						break
+					}
+				}
+				return n
+			})
+		})
+		b.Run(fmt.Sprintf("%d/group", perCall), func(b *testing.B) {
+			topic, ctx := benchTopic(b), pebblemq.WithDurability(context.Background(), pebblemq.NoSync)
+			records := benchRecords(perCall)
+			for range replayed / perCall {
+				_, err := topic.Append(ctx, records...)
+				require.NoError(b, err)
+			}
+			g, err := topic.Group("g", nil)
+			require.NoError(b, err)
+			m, err := g.Join(ctx)
+			require.NoError(b, err)
+			replay(b, func() int {
+				require.NoError(b, g.Seek(ctx, log.Start()))
+				n := 0
+				for n < replayed {
+					found, err := m.Poll(ctx, 500)
+					require.NoError(b, err)
+					require.NoError(b, m.Commit(ctx, found[len(found)-1]))
+					n += len(found)
+				}
+				return n
+			})
+		})
+	}
+}
+
+// rawReplay copies each batch out and touches each record of it.
+func rawReplay(b *testing.B, db *pebble.DB, perCall int) int {
+	it, err := db.NewIter(nil)
+	require.NoError(b, err)
+	n := 0
+	for ok := it.First(); ok; ok = it.Next() {
+		v, err := it.ValueAndErr()
+		require.NoError(b, err)
+		v = append([]byte(nil), v...)
+		n += perCall
+		sink += len(v)
+	}
+	require.NoError(b, it.Close())
+	return n
+}
+
+var sink int
+
+func replay(b *testing.B, f func() int) {
+	b.ReportAllocs()
+	b.SetBytes(replayed * recordSize)
+	b.ResetTimer()
+	for b.Loop() {
+		require.Equal(b, replayed, f())
+	}
+	b.ReportMetric(float64(b.N)*replayed/b.Elapsed().Seconds()/1e3, "krec/s")
+}
+
+// BenchmarkCommit is what Run pays for each record.
+func BenchmarkCommit(b *testing.B) {
+	topic, ctx := benchTopic(b), context.Background()
+	_, err := topic.Append(ctx, log.Record{Value: payload(0)})
+	require.NoError(b, err)
+	g, err := topic.Group("g", nil)
+	require.NoError(b, err)
+	m, err := g.Join(ctx)
+	require.NoError(b, err)
+	found, err := m.Poll(ctx, 1)
+	require.NoError(b, err)
+	spread(b, 1, 1, func(uint64) error { return m.Commit(ctx, found[0]) })
+}

@@ -1,0 +1,97 @@
+package log
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// Errors of the log. Match them with errors.Is. What is returned says more, and
+// errors of package pebblemq (ErrInvalid, ErrTooLarge, ErrConfigMismatch,
+// ErrClosed and so on) are returned as they are.
+var (
+	// ErrUnknownTopic is returned for the name of a topic that does not exist,
+	// and by every use of a topic that has been deleted.
+	ErrUnknownTopic = errors.New("log: unknown topic")
+
+	// ErrUnknownPartition is returned for a partition that the topic does not
+	// have.
+	ErrUnknownPartition = errors.New("log: unknown partition")
+
+	// ErrOffsetOutOfRange is what an OffsetError is.
+	ErrOffsetOutOfRange = errors.New("log: offset out of range")
+
+	// ErrFenced is what a FencedError is.
+	ErrFenced = errors.New("log: assignment lost")
+
+	// ErrBackwards is returned by a commit below the committed offset. Going
+	// back is a decision: see Group.Seek.
+	ErrBackwards = errors.New("log: commit below the committed offset")
+
+	// ErrLeft is returned by a Member that has left its group.
+	ErrLeft = errors.New("log: member has left the group")
+
+	// ErrPending is returned by Result.Positions while the append has not
+	// happened: before the commit of its transaction, or for ever if that was
+	// refused.
+	ErrPending = errors.New("log: append has not happened")
+)
+
+// OffsetError reports a position outside of what a partition holds: below its
+// start, because that was trimmed, or beyond its end. Being at the end is not an
+// error. It is ErrOffsetOutOfRange.
+type OffsetError struct {
+	Topic     string
+	Partition int
+	Offset    int64 // asked for
+	Start     int64 // of the oldest record that is left
+	End       int64 // of the next record to come
+}
+
+// Lost returns how many records between the position and the start are gone.
+func (e *OffsetError) Lost() int64 { return max(0, e.Start-e.Offset) }
+
+func (e *OffsetError) Error() string {
+	return fmt.Sprintf("%v: topic %q, partition %d: %d is not between start %d and end %d",
+		ErrOffsetOutOfRange, e.Topic, e.Partition, e.Offset, e.Start, e.End)
+}
+
+// Is makes errors.Is(e, ErrOffsetOutOfRange) true.
+func (e *OffsetError) Is(target error) bool { return target == ErrOffsetOutOfRange }
+
+// FencedError refuses a commit for a partition that its Member does not own any
+// more: it went to another one, or the group was moved by Seek. The commit and
+// the transaction it was part of had no effect; the records are delivered again
+// to whoever owns the partition now. It is ErrFenced.
+type FencedError struct {
+	Topic     string
+	Group     string
+	Partition int
+	Epoch     uint64 // of the assignment that the commit was made under, 0 if there was none
+	Current   uint64 // of the newest assignment
+}
+
+func (e *FencedError) Error() string {
+	return fmt.Sprintf("%v: group %q of topic %q, partition %d: epoch %d, now %d",
+		ErrFenced, e.Group, e.Topic, e.Partition, e.Epoch, e.Current)
+}
+
+// Is makes errors.Is(e, ErrFenced) true.
+func (e *FencedError) Is(target error) bool { return target == ErrFenced }
+
+// RecordError names the record for which a whole Append was refused; it wraps
+// the reason.
+type RecordError struct {
+	Index int // in the arguments of Append
+	Err   error
+}
+
+func (e *RecordError) Error() string { return fmt.Sprintf("log: record %d: %v", e.Index, e.Err) }
+
+// Unwrap returns the reason.
+func (e *RecordError) Unwrap() error { return e.Err }
+
+func corrupt(format string, args ...any) error {
+	return fmt.Errorf("%w: log: %s", store.ErrCorrupt, fmt.Sprintf(format, args...))
+}

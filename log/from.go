@@ -1,0 +1,160 @@
+package log
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// From says where in a partition to begin. The zero value is Start.
+type From struct {
+	kind   fromKind
+	offset int64
+	at     time.Time
+}
+
+type fromKind uint8
+
+const (
+	fromStart fromKind = iota
+	fromEnd
+	fromOffset
+	fromTime
+)
+
+// Start is the oldest record that is left.
+func Start() From { return From{kind: fromStart} }
+
+// End is behind the newest record: what comes after the call.
+func End() From { return From{kind: fromEnd} }
+
+// Offset is the record with that offset.
+func Offset(n int64) From { return From{kind: fromOffset, offset: n} }
+
+// At is the oldest record whose timestamp is not before t, even if timestamps
+// are out of order; if there is none, it is End. Topic.OffsetAt tells the
+// difference.
+func At(t time.Time) From { return From{kind: fromTime, at: t} }
+
+// String returns "start", "end", "offset 42" or "time 2026-01-02T15:04:05Z".
+func (f From) String() string {
+	switch f.kind {
+	case fromEnd:
+		return "end"
+	case fromOffset:
+		return "offset " + strconv.FormatInt(f.offset, 10)
+	case fromTime:
+		return "time " + f.at.UTC().Format(time.RFC3339Nano)
+	}
+	return "start"
+}
+
+func (f From) check() error {
+	if f.kind == fromOffset && f.offset < 0 {
+		return store.Invalid("offset %d is negative", f.offset)
+	}
+	return nil
+}
+
+// resolve turns f into an offset of a partition that is ready. An offset that
+// is out of range is an error.
+func (p *partition) resolve(ctx context.Context, f From) (uint64, error) {
+	switch f.kind {
+	case fromEnd:
+		return p.end.Load(), nil
+	case fromOffset:
+		if n := uint64(f.offset); n >= p.start.Load() && n <= p.end.Load() {
+			return n, nil
+		}
+		return 0, p.outOfRange(f.offset)
+	case fromTime:
+		n, _, err := p.offsetAt(ctx, f.at)
+		return n, err
+	}
+	return p.start.Load(), nil
+}
+
+// OffsetAt returns the smallest offset of a partition whose record has a
+// timestamp that is not before at; ok is false if there is none. It is a binary
+// search over the stored batches.
+func (t *Topic) OffsetAt(ctx context.Context, partition int, at time.Time) (offset int64, ok bool, err error) {
+	p, err := t.partition(partition)
+	if err != nil {
+		return 0, false, err
+	}
+	if err := errors.Join(t.readable(), ctx.Err()); err != nil {
+		return 0, false, err
+	}
+	if err := p.ready(ctx); err != nil {
+		return 0, false, err
+	}
+	n, ok, err := p.offsetAt(ctx, at)
+	if err != nil || !ok {
+		return 0, false, err
+	}
+	return int64(n), true, nil
+}
+
+// offsetAt returns the end, and false, if no record is late enough.
+func (p *partition) offsetAt(ctx context.Context, at time.Time) (n uint64, ok bool, err error) {
+	start, end := p.start.Load(), p.end.Load()
+	switch {
+	case at.After(lastTime):
+		return end, false, nil
+	case at.Before(firstTime):
+		return start, start < end, nil
+	}
+	nanos := at.UnixNano()
+	if n, err = p.searchTime(ctx, start, end, nanos); err != nil {
+		return 0, false, err
+	}
+	// The running maximum may come from a record that was trimmed: look on.
+	r := reader{p: p, next: n}
+	for {
+		body, offset, err := r.peek(ctx, end)
+		if err != nil || body == nil {
+			return end, false, err
+		}
+		if recordTime(body) >= nanos {
+			return offset, true, nil
+		}
+		r.skip()
+	}
+}
+
+// searchTime returns the first offset of the first batch whose running maximum
+// is not below nanos, or end.
+func (p *partition) searchTime(ctx context.Context, start, end uint64, nanos int64) (uint64, error) {
+	it, err := p.iter(ctx, start)
+	if err != nil {
+		return 0, err
+	}
+	lo, hi := start, end
+	for lo < hi && err == nil {
+		mid := lo + (hi-lo)/2
+		if !it.Seek(batchKey(p.topic.id, p.index, mid)) {
+			break // the topic is being deleted or trimmed
+		}
+		var h header
+		var last uint64
+		if h, last, _, err = batchAt(it); err != nil {
+			break
+		}
+		if h.maxTime >= nanos {
+			hi = max(lo, min(hi, h.base))
+			if h.base <= lo {
+				break
+			}
+			continue
+		}
+		lo = last + 1
+	}
+	if err = errors.Join(err, it.Close()); err != nil {
+		return 0, fmt.Errorf("log: look up a time in topic %q: %w", p.topic.name, err)
+	}
+	return min(lo, end), p.topic.alive()
+}

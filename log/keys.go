@@ -1,0 +1,167 @@
+package log
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// The keys of the log. All numbers are big-endian, times are nanoseconds since
+// 1970, signed.
+//
+//	batch    10 topic 4 B | partition 4 B | last offset 8 B
+//	start    11 topic 4 B | partition 4 B
+//	commit   12 group 4 B | partition 4 B
+//
+// A batch:
+//
+//	┌─────────┬───────┬───────┬─────────────┬──────────┬─────────────┬───────┬─────────┐
+//	│ version │ flags │ count │ base offset │ max time │ retain time │ bytes │ records │
+//	│ 1 B     │ 1 B   │ 4 B   │ 8 B         │ 8 B      │ 8 B         │ 8 B   │         │
+//	└─────────┴───────┴───────┴─────────────┴──────────┴─────────────┴───────┴─────────┘
+//
+// Flags are 0; compressed and compacted batches will have some. Base offset is
+// that of the first record. The last three fields run over the whole partition
+// since its beginning, this batch included:
+//
+//   - max time is the greatest timestamp. The first batch whose max time is not
+//     below t holds the first record that is not older than t.
+//   - retain time is the same, except that no timestamp counts for more than the
+//     time of its append: one from the future must not keep the rest for ever.
+//   - bytes is the size of the encoded records.
+//
+// A record (see record.go) follows the other without a gap.
+//
+// A start record exists once a partition has been trimmed:
+//
+//	version 1 B | start offset 8 B | cleared 8 B
+//
+// Batches whose last offset is below cleared have been dropped.
+//
+// A commit: version 1 B | next offset 8 B.
+const (
+	batchVersion  = 1
+	startVersion  = 1
+	commitVersion = 1
+
+	batchKeyLen = 5 + 4 + 8
+	headerLen   = 1 + 1 + 4 + 8 + 8 + 8 + 8
+	startLen    = 1 + 8 + 8
+	commitLen   = 1 + 8
+)
+
+func partitionKey(k store.Kind, id, partition uint32) []byte {
+	return binary.BigEndian.AppendUint32(store.Key(k, id, 4+8), partition)
+}
+
+func batchKey(topic, partition uint32, last uint64) []byte {
+	return binary.BigEndian.AppendUint64(partitionKey(store.KindLogBatch, topic, partition), last)
+}
+
+// putBatchKey is batchKey into a slice of batchKeyLen.
+func putBatchKey(dst []byte, topic, partition uint32, last uint64) {
+	dst[0] = byte(store.KindLogBatch)
+	binary.BigEndian.PutUint32(dst[1:], topic)
+	binary.BigEndian.PutUint32(dst[5:], partition)
+	binary.BigEndian.PutUint64(dst[9:], last)
+}
+
+func decodeBatchKey(key []byte) (last uint64, err error) {
+	if len(key) != batchKeyLen {
+		return 0, corrupt("batch key %x", key)
+	}
+	return binary.BigEndian.Uint64(key[9:]), nil
+}
+
+// header is that of a batch.
+type header struct {
+	count      uint32
+	base       uint64
+	maxTime    int64
+	retainTime int64
+	bytes      uint64
+}
+
+func (h header) encode(dst []byte) {
+	dst[0], dst[1] = batchVersion, 0
+	binary.BigEndian.PutUint32(dst[2:], h.count)
+	binary.BigEndian.PutUint64(dst[6:], h.base)
+	binary.BigEndian.PutUint64(dst[14:], uint64(h.maxTime))
+	binary.BigEndian.PutUint64(dst[22:], uint64(h.retainTime))
+	binary.BigEndian.PutUint64(dst[30:], h.bytes)
+}
+
+// decodeHeader reads the header of the batch stored under the offset last.
+func decodeHeader(v []byte, last uint64) (header, error) {
+	switch {
+	case len(v) < 2:
+		return header{}, corrupt("batch of %d bytes", len(v))
+	case v[0] != batchVersion || v[1] != 0:
+		return header{}, fmt.Errorf("%w: log: batch has version %d, flags %x", store.ErrFormat, v[0], v[1])
+	case len(v) < headerLen:
+		return header{}, corrupt("batch of %d bytes", len(v))
+	}
+	h := header{
+		count:      binary.BigEndian.Uint32(v[2:]),
+		base:       binary.BigEndian.Uint64(v[6:]),
+		maxTime:    int64(binary.BigEndian.Uint64(v[14:])),
+		retainTime: int64(binary.BigEndian.Uint64(v[22:])),
+		bytes:      binary.BigEndian.Uint64(v[30:]),
+	}
+	if h.count == 0 || last > maxOffset || h.base > last || last-h.base != uint64(h.count-1) ||
+		uint64(len(v)-headerLen) > h.bytes {
+		return header{}, corrupt("batch header %x at offset %d", v[:headerLen], last)
+	}
+	return h, nil
+}
+
+func encodeStart(start, cleared uint64) []byte {
+	v := append(make([]byte, 0, startLen), startVersion)
+	v = binary.BigEndian.AppendUint64(v, start)
+	return binary.BigEndian.AppendUint64(v, cleared)
+}
+
+func decodeStart(v []byte) (start, cleared uint64, err error) {
+	if err := checkValue("start record", v, startVersion, startLen); err != nil {
+		return 0, 0, err
+	}
+	start, cleared = binary.BigEndian.Uint64(v[1:]), binary.BigEndian.Uint64(v[9:])
+	if start > maxOffset || cleared > start {
+		return 0, 0, corrupt("start record %x", v)
+	}
+	return start, cleared, nil
+}
+
+func encodeCommit(next uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(make([]byte, 0, commitLen), commitVersion), next)
+}
+
+func decodeCommit(v []byte) (next uint64, err error) {
+	if err := checkValue("commit", v, commitVersion, commitLen); err != nil {
+		return 0, err
+	}
+	if next = binary.BigEndian.Uint64(v[1:]); next > maxOffset {
+		return 0, corrupt("commit %x", v)
+	}
+	return next, nil
+}
+
+func decodePartitionKey(key []byte) (uint32, error) {
+	if len(key) != 9 {
+		return 0, corrupt("key %x", key)
+	}
+	return binary.BigEndian.Uint32(key[5:]), nil
+}
+
+func checkValue(what string, v []byte, version byte, size int) error {
+	switch {
+	case len(v) == 0:
+		return corrupt("empty %s", what)
+	case v[0] != version:
+		return fmt.Errorf("%w: log: %s has version %d", store.ErrFormat, what, v[0])
+	case len(v) != size:
+		return corrupt("%s %x", what, v[:min(len(v), 32)])
+	}
+	return nil
+}

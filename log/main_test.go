@@ -1,0 +1,76 @@
+package log_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/pebblemq/pebblemq"
+	"github.com/pebblemq/pebblemq/internal/storetest"
+	"github.com/pebblemq/pebblemq/log"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var ctx = context.Background()
+
+var noSync = pebblemq.WithDurability(ctx, pebblemq.NoSync)
+
+func openTopic(t testing.TB, partitions int) (*pebblemq.DB, *log.Topic) {
+	t.Helper()
+	db := storetest.Open(t, nil)
+	topic, err := log.OpenTopic(db, "orders", &log.TopicConfig{Partitions: partitions})
+	require.NoError(t, err)
+	return db, topic
+}
+
+// values makes keyless records.
+func values(vs ...string) []log.Record {
+	records := make([]log.Record, len(vs))
+	for i, v := range vs {
+		records[i].Value = []byte(v)
+	}
+	return records
+}
+
+// numbered makes n records with the values v0, v1 and so on.
+func numbered(n int) []log.Record {
+	records := make([]log.Record, n)
+	for i := range records {
+		records[i].Value = fmt.Appendf(nil, "v%d", i)
+	}
+	return records
+}
+
+func appendAll(t testing.TB, topic *log.Topic, records ...log.Record) {
+	t.Helper()
+	_, err := topic.Append(noSync, records...)
+	require.NoError(t, err)
+}
+
+// fetchAll returns the values of a partition from an offset to its end.
+func fetchAll(t testing.TB, topic *log.Topic, partition int, from log.From) []string {
+	t.Helper()
+	r, err := topic.NewReader(partition, from)
+	require.NoError(t, err)
+	got := []string{}
+	for {
+		found, err := r.Fetch(ctx, 100, 1<<20)
+		require.NoError(t, err)
+		if len(found) == 0 {
+			return got
+		}
+		got = append(got, valuesOf(found)...)
+	}
+}
+
+func valuesOf(records []log.Record) []string {
+	vs := make([]string, len(records))
+	for i, r := range records {
+		vs[i] = string(r.Value)
+	}
+	return vs
+}

@@ -1,0 +1,328 @@
+package log
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// maxPollBytes bounds the keys, values and headers that one Poll returns, after
+// the first record.
+const maxPollBytes = 4 << 20
+
+// Member is one member of a group. It reads the partitions that it owns, from
+// their committed offsets on, each in order. It is safe for concurrent use, but
+// records that two goroutines poll come in no order between them.
+//
+// A member that does not read keeps its partitions: there are no heartbeats in one
+// process. Leave gives them up.
+type Member struct {
+	g    *Group
+	wake store.Signal // records, another assignment, or the end
+
+	owned atomic.Pointer[[]*tenure] // replaced under the baton
+	left  atomic.Bool
+
+	mu struct {
+		sync.Mutex
+		seen    *[]*tenure // what cursors was made from
+		cursors []*owned
+		turn    int
+		served  int // records in a row from the cursor whose turn it is
+	}
+}
+
+// tenure is one assignment of a partition to a member, from one rebalance or Seek
+// to the next. Records carry the tenure that they were received under. A commit
+// counts only if that is still the current one of its claim, which is decided
+// under the baton, together with everything else in the commit.
+type tenure struct {
+	claim  *claim
+	member *Member
+	epoch  uint64
+	from   uint64      // committed offset when it began
+	lost   atomic.Bool // a hint for those outside the baton
+}
+
+// owned is a member's place in a partition.
+type owned struct {
+	t *tenure
+	r reader
+}
+
+// Join adds a member to the group. It gets its share of the partitions at once.
+func (g *Group) Join(ctx context.Context) (*Member, error) {
+	m := &Member{g: g}
+	m.owned.Store(&[]*tenure{})
+	err := g.topic.s.Do(ctx, store.OpFunc(func(*store.Turn) error {
+		if err := g.topic.alive(); err != nil {
+			return err
+		}
+		g.members = append(g.members, m)
+		g.rebalance()
+		return nil
+	}), store.NoSync)
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// Leave gives the member's partitions to the others at once. Calls that are
+// blocked in Poll or Records return ErrLeft. Leaving twice is harmless.
+func (m *Member) Leave(ctx context.Context) error {
+	return m.g.topic.s.Do(ctx, store.OpFunc(func(*store.Turn) error {
+		if m.left.Swap(true) {
+			return nil
+		}
+		m.g.members = slices.DeleteFunc(m.g.members, func(o *Member) bool { return o == m })
+		m.g.rebalance()
+		m.wake.Fire()
+		return nil
+	}), store.NoSync)
+}
+
+// Group returns the group of the member.
+func (m *Member) Group() *Group { return m.g }
+
+// Partitions returns the partitions that the member owns at the moment.
+func (m *Member) Partitions() []int {
+	var list []int
+	for _, t := range *m.owned.Load() {
+		list = append(list, int(t.claim.p.index))
+	}
+	return list
+}
+
+// rebalance gives every partition an owner. The baton is held.
+func (g *Group) rebalance() {
+	number := make(map[*Member]int, len(g.members))
+	for i, m := range g.members {
+		number[m] = i
+	}
+	owners := make([]int, len(g.claims))
+	for i := range g.claims {
+		owners[i] = nobody
+		if t := g.claims[i].tenure; t != nil {
+			if n, ok := number[t.member]; ok {
+				owners[i] = n
+			}
+		}
+	}
+	spread(owners, len(g.members))
+	for i, n := range owners {
+		c := &g.claims[i]
+		switch {
+		case n == nobody:
+			c.vacate()
+		case c.tenure == nil || c.tenure.member != g.members[n]:
+			c.assign(g.members[n])
+		}
+	}
+	g.publish()
+}
+
+// vacate ends the tenure of a claim.
+func (c *claim) vacate() {
+	if c.tenure != nil {
+		c.tenure.lost.Store(true)
+		c.tenure.member.wake.Fire()
+		c.tenure = nil
+	}
+}
+
+// assign begins a new tenure.
+func (c *claim) assign(m *Member) {
+	c.vacate()
+	c.epoch++
+	c.tenure = &tenure{claim: c, member: m, epoch: c.epoch, from: c.committed}
+	m.wake.Fire()
+}
+
+// publish tells the members what they own now.
+func (g *Group) publish() {
+	owned := make(map[*Member][]*tenure, len(g.members))
+	for i := range g.claims {
+		if t := g.claims[i].tenure; t != nil {
+			owned[t.member] = append(owned[t.member], t)
+		}
+	}
+	for _, m := range g.members {
+		list := owned[m]
+		if !slices.Equal(list, *m.owned.Load()) {
+			m.owned.Store(&list)
+		}
+	}
+}
+
+// disband ends the group in memory, because the topic goes. The baton is held.
+func (g *Group) disband() {
+	for i := range g.claims {
+		g.claims[i].vacate()
+	}
+	for _, m := range g.members {
+		m.owned.Store(&[]*tenure{})
+		m.wake.Fire()
+	}
+	g.members = nil
+}
+
+// Poll returns the next records of the member's partitions, at most limit, waiting
+// until there is one. Each partition's come in order. They are not committed: see
+// Commit. A partition whose committed offset was trimmed away is an OffsetError
+// that names it, until Group.Seek has moved the group.
+func (m *Member) Poll(ctx context.Context, limit int) ([]Record, error) {
+	if limit < 1 {
+		return nil, store.Invalid("Poll of %d records", limit)
+	}
+	for {
+		wake := m.wake.C()
+		found, err := m.take(ctx, limit)
+		if len(found) > 0 || err != nil {
+			return found, err
+		}
+		if err := m.wait(ctx, wake); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// Records returns the records of the member's partitions as they come, each
+// partition's in order, until an error. It is Poll one by one.
+func (m *Member) Records(ctx context.Context) iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
+		for {
+			r, err := m.next(ctx)
+			if err != nil {
+				yield(Record{}, err)
+				return
+			}
+			if !yield(r, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (m *Member) next(ctx context.Context) (r Record, err error) {
+	for {
+		if ok, err := m.one(ctx, &r); ok || err != nil {
+			return r, err
+		}
+		wake := m.wake.C()
+		if ok, err := m.one(ctx, &r); ok || err != nil {
+			return r, err
+		}
+		if err := m.wait(ctx, wake); err != nil {
+			return r, err
+		}
+	}
+}
+
+func (m *Member) one(ctx context.Context, r *Record) (ok bool, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.usable(); err != nil {
+		return false, err
+	}
+	return m.step(ctx, r)
+}
+
+// take collects what there is, up to limit.
+func (m *Member) take(ctx context.Context, limit int) (found []Record, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.usable(); err != nil {
+		return nil, err
+	}
+	var r Record
+	for bytes := 0; len(found) < limit && bytes < maxPollBytes; {
+		ok, err := m.step(ctx, &r)
+		if err != nil && len(found) == 0 {
+			return nil, err
+		}
+		if err != nil || !ok {
+			break // the next call returns the error
+		}
+		size, _ := r.payload()
+		bytes += size
+		if found == nil {
+			found = make([]Record, 0, min(limit, 64))
+		}
+		found = append(found, r)
+	}
+	return slices.DeleteFunc(found, func(r Record) bool { return r.tenure.lost.Load() }), nil
+}
+
+func (m *Member) usable() error {
+	if m.left.Load() {
+		return ErrLeft
+	}
+	return m.g.topic.readable()
+}
+
+// fairShare is how many records come from one partition before it is the next
+// one's turn.
+const fairShare = 256
+
+// step reads a record from the partition whose turn it is, or else from any; ok is
+// false if no partition has one.
+func (m *Member) step(ctx context.Context, r *Record) (ok bool, err error) {
+	m.adopt()
+	if m.mu.served >= fairShare {
+		m.mu.turn, m.mu.served = m.mu.turn+1, 0
+	}
+	for range m.mu.cursors {
+		if m.mu.turn >= len(m.mu.cursors) {
+			m.mu.turn = 0
+		}
+		o := m.mu.cursors[m.mu.turn]
+		ok, err := o.r.read(ctx, r)
+		if (ok || err != nil) && !o.t.lost.Load() {
+			r.tenure = o.t
+			m.mu.served++
+			return ok, err
+		}
+		m.mu.turn, m.mu.served = m.mu.turn+1, 0
+	}
+	return false, nil
+}
+
+// adopt takes over the assignment of the moment. A partition that the member has
+// kept goes on where it was.
+func (m *Member) adopt() {
+	list := m.owned.Load()
+	if list == m.mu.seen {
+		return
+	}
+	m.mu.seen = list
+	before := m.mu.cursors
+	m.mu.cursors = make([]*owned, len(*list))
+	for i, t := range *list {
+		j := slices.IndexFunc(before, func(o *owned) bool { return o.t == t })
+		if j >= 0 {
+			m.mu.cursors[i] = before[j]
+			continue
+		}
+		m.mu.cursors[i] = &owned{t: t, r: reader{p: t.claim.p, next: t.from}}
+	}
+}
+
+func (m *Member) wait(ctx context.Context, wake <-chan struct{}) error {
+	if err := errors.Join(ctx.Err(), m.usable()); err != nil {
+		return err
+	}
+	select {
+	case <-wake:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-m.g.topic.s.Down():
+		return m.g.topic.s.Cause()
+	}
+}

@@ -1,0 +1,220 @@
+package log
+
+import (
+	"context"
+	"errors"
+	"math"
+	"sync/atomic"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// partition is one totally ordered sequence of records.
+//
+// Appends are accepted one by one, but a key for each would waste most of the
+// disk's and the engine's work. So an accepted append only gets its offsets
+// and leaves its encoded records in pending; when the kernel seals the group,
+// each pending segment is written as one batch. Between the two, a refused
+// transaction cuts pending back to where it was.
+//
+// Invariant: start <= end <= next, and every record in [start, next) is in a
+// stored batch or in pending. Readers see [start, end).
+type partition struct {
+	store.Sealed
+	topic *Topic
+	index uint32
+
+	loaded atomic.Bool
+	start  atomic.Uint64 // moves in Run of a trim: nobody trims to keep
+	end    atomic.Uint64 // moves in Visible of an append
+	moved  store.Signal  // fires when start or end moves
+
+	// Under the baton from here on.
+	next    uint64    // offset of the next record
+	pending []segment // accepted, in no sealed group yet
+	tail    tail
+	cleared uint64 // batches below have been dropped
+	claims  []*claim
+}
+
+// tail is the end of what is stored: the running fields of the last batch.
+type tail struct {
+	next       uint64
+	maxTime    int64
+	retainTime int64
+	bytes      uint64
+}
+
+// ready brings the partition into memory, at its first use: one seek and one
+// read.
+func (p *partition) ready(ctx context.Context) error {
+	if p.loaded.Load() {
+		return p.topic.alive()
+	}
+	end, start, cleared, err := p.read(ctx)
+	if err != nil {
+		return err
+	}
+	install := store.OpFunc(func(*store.Turn) error {
+		if p.topic.gone.Load() || p.loaded.Load() { // another caller was faster
+			return p.topic.alive()
+		}
+		p.tail, p.next, p.cleared = end, end.next, cleared
+		p.start.Store(start)
+		p.end.Store(end.next)
+		p.loaded.Store(true)
+		return nil
+	})
+	return p.topic.s.Do(ctx, install, store.NoSync)
+}
+
+// read finds the tail and the start on disk.
+func (p *partition) read(ctx context.Context) (end tail, start, cleared uint64, err error) {
+	end = tail{maxTime: math.MinInt64, retainTime: math.MinInt64}
+	v, err := p.topic.s.Get(partitionKey(store.KindLogMeta, p.topic.id, p.index))
+	if err != nil {
+		return end, 0, 0, err
+	}
+	if v != nil {
+		if start, cleared, err = decodeStart(v); err != nil {
+			return end, 0, 0, err
+		}
+	}
+	it, err := p.iter(ctx, cleared)
+	if err != nil {
+		return end, 0, 0, err
+	}
+	if it.Last() {
+		var h header
+		var last uint64
+		if h, last, _, err = batchAt(it); err == nil {
+			end = tail{next: last + 1, maxTime: h.maxTime, retainTime: h.retainTime, bytes: h.bytes}
+		}
+	}
+	if err = errors.Join(err, it.Close()); err == nil && start > end.next {
+		err = corrupt("topic %q, partition %d: start %d is beyond end %d", p.topic.name, p.index, start, end.next)
+	}
+	return end, start, cleared, err
+}
+
+// iter walks the stored batches that hold the offset from and all after it.
+func (p *partition) iter(ctx context.Context, from uint64) (*store.Iter, error) {
+	return p.topic.s.Iter(ctx, batchKey(p.topic.id, p.index, from),
+		store.PrefixEnd(partitionKey(store.KindLogBatch, p.topic.id, p.index)))
+}
+
+// batchAt reads the batch that an iterator stands on. The value is valid until
+// the iterator moves.
+func batchAt(it *store.Iter) (h header, last uint64, value []byte, err error) {
+	if last, err = decodeBatchKey(it.Key()); err != nil {
+		return h, 0, nil, err
+	}
+	if value, err = it.Value(); err != nil {
+		return h, 0, nil, err
+	}
+	h, err = decodeHeader(value, last)
+	return h, last, value, err
+}
+
+// mark is a state of the accepted end to go back to.
+type mark struct {
+	next     uint64
+	segments int
+	last     segment // as it was
+	length   int     // of last
+}
+
+func (p *partition) mark() mark {
+	m := mark{next: p.next, segments: len(p.pending)}
+	if m.segments > 0 {
+		m.last = p.pending[m.segments-1]
+		m.length = m.last.len()
+	}
+	return m
+}
+
+// rewind drops what was accepted since m.
+func (p *partition) rewind(m mark) {
+	clear(p.pending[m.segments:])
+	p.pending = p.pending[:m.segments]
+	if m.segments > 0 {
+		last := &p.pending[m.segments-1]
+		last.buf.b = last.buf.b[:m.length] // of the buffer it has now
+		last.count, last.maxTime = m.last.count, m.last.maxTime
+	}
+	p.next = m.next
+}
+
+// accept gives encoded records the next offset. The segment is the partition's
+// from here on.
+func (p *partition) accept(t *store.Turn, s segment) {
+	p.next += uint64(s.count)
+	t.Touch(p)
+	t.Promise(s.len())
+	if n := len(p.pending); n > 0 && p.pending[n-1].len()+len(s.records()) <= headerLen+batchTarget {
+		p.pending[n-1].absorb(&s)
+		return
+	}
+	p.pending = append(p.pending, s)
+}
+
+// Seal writes what is pending into the group that is about to go.
+func (p *partition) Seal(t *store.Turn) {
+	for i := range p.pending {
+		p.write(t, &p.pending[i])
+	}
+	p.dropPending()
+}
+
+// keepSegments bounds the memory that an idle partition keeps.
+const keepSegments = 2
+
+func (p *partition) dropPending() {
+	clear(p.pending)
+	p.pending = p.pending[:0]
+	if cap(p.pending) > keepSegments {
+		p.pending = nil
+	}
+}
+
+func (p *partition) write(t *store.Turn, s *segment) {
+	base := p.tail.next
+	p.tail.next += uint64(s.count)
+	p.tail.bytes += uint64(len(s.records()))
+	p.tail.maxTime = max(p.tail.maxTime, s.maxTime)
+	p.tail.retainTime = max(p.tail.retainTime, min(s.maxTime, t.Now().UnixNano()))
+	header{
+		count: s.count, base: base,
+		maxTime: p.tail.maxTime, retainTime: p.tail.retainTime, bytes: p.tail.bytes,
+	}.encode(s.buf.b)
+	k, v := t.SetDeferred(batchKeyLen, s.len())
+	putBatchKey(k, p.topic.id, p.index, p.tail.next-1)
+	copy(v, s.buf.b)
+	s.buf.free()
+}
+
+// show lets readers see everything below end.
+func (p *partition) show(end uint64) {
+	p.end.Store(end)
+	p.moved.Fire()
+	for _, c := range p.claims {
+		c.wake()
+	}
+}
+
+// outOfRange reports a bad position.
+func (p *partition) outOfRange(offset int64) error {
+	return &OffsetError{
+		Topic: p.topic.name, Partition: int(p.index), Offset: offset,
+		Start: int64(p.start.Load()), End: int64(p.end.Load()),
+	}
+}
+
+// drop forgets what is not written yet, because the topic goes.
+func (p *partition) drop() {
+	for i := range p.pending {
+		p.pending[i].buf.free()
+	}
+	p.dropPending()
+	p.moved.Fire()
+}

@@ -1,0 +1,260 @@
+package log
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// Reader reads one partition, on its own and at its own pace; it commits
+// nothing. It is for one goroutine at a time, needs no closing and holds no
+// resource of the store between calls, however long it pauses.
+type Reader struct {
+	r reader
+}
+
+// NewReader returns a reader of a partition that begins at from. An offset below
+// the start or beyond the end is an OffsetError; at the end it waits for what
+// comes.
+func (t *Topic) NewReader(partition int, from From) (*Reader, error) {
+	p, err := t.partition(partition)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(from.check(), t.readable()); err != nil {
+		return nil, err
+	}
+	ctx := context.Background()
+	if err := p.ready(ctx); err != nil {
+		return nil, err
+	}
+	next, err := p.resolve(ctx, from)
+	if err != nil {
+		return nil, err
+	}
+	return &Reader{reader{p: p, next: next}}, nil
+}
+
+// Offset returns the offset of the next record.
+func (r *Reader) Offset() int64 { return int64(r.r.next) }
+
+// Records returns the records from the reader's position on, in order, waiting
+// for new ones at the end. It ends only with an error: that of ctx, ErrClosed,
+// ErrFailed once nothing is left to read, ErrUnknownTopic after a deletion, or an
+// OffsetError if the position was trimmed away. The reader stands behind the last
+// record that was handed out; Records may be called again.
+//
+// What the records refer to is never written again, and is shared with their
+// neighbours: see Record.Clone.
+func (r *Reader) Records(ctx context.Context) iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
+		var rec Record
+		for {
+			ok, err := r.r.read(ctx, &rec)
+			if err == nil && !ok {
+				if err = r.r.wait(ctx); err == nil {
+					continue
+				}
+			}
+			if err != nil {
+				yield(Record{}, err)
+				return
+			}
+			if !yield(rec, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Fetch returns the next records without waiting: at most maxRecords of them,
+// and no more than fit into maxBytes of keys, values and headers, but always the
+// first. At the end it returns none. If an error ends the walk after some
+// records, these are returned and the next call returns the error.
+func (r *Reader) Fetch(ctx context.Context, maxRecords, maxBytes int) ([]Record, error) {
+	if maxRecords < 1 || maxBytes < 1 {
+		return nil, store.Invalid("Fetch of %d records and %d bytes", maxRecords, maxBytes)
+	}
+	var found []Record
+	var rec Record
+	for left := maxBytes; len(found) < maxRecords; {
+		ok, err := r.r.look(ctx, &rec)
+		if err != nil && len(found) == 0 {
+			return nil, err
+		}
+		if err != nil || !ok {
+			break
+		}
+		size, _ := rec.payload()
+		if left -= size; left < 0 && len(found) > 0 {
+			break
+		}
+		if found == nil {
+			found = make([]Record, 0, min(maxRecords, int(r.r.cur.left)))
+		}
+		found = append(found, rec)
+		r.r.skip()
+	}
+	return found, nil
+}
+
+// reader is the walk itself. It opens an iterator of the engine, copies some
+// batches out of it and closes it again: a slow reader pins nothing.
+type reader struct {
+	p     *partition
+	next  uint64 // offset of the next record, unless it is gone
+	ahead batches
+	cur   cursor
+	heads headerRoom
+}
+
+// cursor walks the records of one batch.
+type cursor struct {
+	rest []byte
+	at   uint64 // offset of the first record in rest
+	left uint32 // records in rest
+}
+
+// look decodes the next visible record; ok is false at the end.
+func (r *reader) look(ctx context.Context, rec *Record) (ok bool, err error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	body, offset, err := r.peek(ctx, r.p.end.Load())
+	if err != nil || body == nil {
+		return false, err
+	}
+	if err := decodeRecord(body, rec, &r.heads); err != nil {
+		return false, r.damaged(offset, err)
+	}
+	rec.Partition, rec.Offset = int(r.p.index), int64(offset)
+	return true, nil
+}
+
+// read is look, and goes behind the record.
+func (r *reader) read(ctx context.Context, rec *Record) (ok bool, err error) {
+	if ok, err = r.look(ctx, rec); ok {
+		r.skip()
+	}
+	return ok, err
+}
+
+// peek returns the next record below end, encoded, or nil.
+func (r *reader) peek(ctx context.Context, end uint64) (body []byte, offset uint64, err error) {
+	for {
+		for r.cur.left > 0 && r.cur.at < r.next {
+			if err := r.drop(); err != nil {
+				return nil, 0, err
+			}
+		}
+		if r.cur.left == 0 {
+			if ok, err := r.load(ctx, end); !ok || err != nil {
+				return nil, 0, err
+			}
+			continue
+		}
+		if r.cur.at >= end {
+			return nil, 0, nil
+		}
+		if body, _, err = cutRecord(r.cur.rest); err != nil {
+			return nil, 0, r.damaged(r.cur.at, err)
+		}
+		return body, r.cur.at, nil
+	}
+}
+
+// drop passes over a record without decoding it.
+func (r *reader) drop() (err error) {
+	if _, r.cur.rest, err = cutRecord(r.cur.rest); err != nil {
+		return r.damaged(r.cur.at, err)
+	}
+	r.cur.at++
+	r.cur.left--
+	return nil
+}
+
+// skip goes behind the record that peek or look has returned.
+func (r *reader) skip() {
+	r.next = r.cur.at + 1
+	_ = r.drop() // peek has seen it
+}
+
+// load makes the next batch current; ok is false at the end.
+func (r *reader) load(ctx context.Context, end uint64) (ok bool, err error) {
+	if r.ahead.empty() {
+		if ok, err := r.fill(ctx, end); !ok || err != nil {
+			return false, err
+		}
+	}
+	b := r.ahead.take()
+	h, err := decodeHeader(b.value, b.last)
+	if err != nil {
+		return false, r.damaged(b.last, err)
+	}
+	if h.base > r.next {
+		return false, r.missing()
+	}
+	r.cur = cursor{rest: b.value[headerLen:], at: h.base, left: h.count}
+	return true, nil
+}
+
+// fill reads batches ahead; ok is false at the end.
+func (r *reader) fill(ctx context.Context, end uint64) (ok bool, err error) {
+	if err := r.p.topic.readable(); err != nil {
+		return false, err
+	}
+	if r.next < r.p.start.Load() {
+		return false, r.p.outOfRange(int64(r.next))
+	}
+	if r.next >= end {
+		return false, nil
+	}
+	it, err := r.p.iter(ctx, r.next)
+	if err != nil {
+		return false, err
+	}
+	if err := errors.Join(r.ahead.fill(it, end), it.Close()); err != nil {
+		return false, r.damaged(r.next, err)
+	}
+	if r.ahead.empty() {
+		return false, r.missing()
+	}
+	return true, nil
+}
+
+// missing explains why a visible record is not there.
+func (r *reader) missing() error {
+	if err := r.p.topic.alive(); err != nil {
+		return err
+	}
+	if r.next < r.p.start.Load() {
+		return r.p.outOfRange(int64(r.next))
+	}
+	return r.damaged(r.next, corrupt("record is missing"))
+}
+
+func (r *reader) damaged(offset uint64, err error) error {
+	return fmt.Errorf("topic %q, partition %d, offset %d: %w", r.p.topic.name, r.p.index, offset, err)
+}
+
+// wait returns when the partition may have more than the reader has seen.
+func (r *reader) wait(ctx context.Context) error {
+	moved := r.p.moved.C()
+	if r.next < r.p.end.Load() || r.next < r.p.start.Load() {
+		return nil
+	}
+	if err := r.p.topic.readable(); err != nil {
+		return err
+	}
+	select {
+	case <-moved:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-r.p.topic.s.Down():
+		return r.p.topic.s.Cause()
+	}
+}

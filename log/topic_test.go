@@ -1,0 +1,215 @@
+package log_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pebblemq/pebblemq"
+	"github.com/pebblemq/pebblemq/internal/store"
+	"github.com/pebblemq/pebblemq/internal/storetest"
+	"github.com/pebblemq/pebblemq/log"
+)
+
+func TestOpeningATopicTwiceGivesTheSame(t *testing.T) {
+	db, topic := openTopic(t, 3)
+	again, err := log.OpenTopic(db, "orders", &log.TopicConfig{Partitions: 3})
+	require.NoError(t, err)
+	require.Same(t, topic, again)
+	again, err = log.LookupTopic(db, "orders")
+	require.NoError(t, err)
+	require.Same(t, topic, again)
+	require.Equal(t, "orders", again.Name())
+	require.Equal(t, 3, again.Partitions())
+}
+
+func TestAnotherConfigIsAMismatchThatNamesTheField(t *testing.T) {
+	db, _ := openTopic(t, 3)
+	for _, c := range []*log.TopicConfig{nil, {}, {Partitions: 4}} {
+		_, err := log.OpenTopic(db, "orders", c)
+		require.ErrorIs(t, err, pebblemq.ErrConfigMismatch)
+		require.ErrorContains(t, err, "Partitions")
+		require.ErrorContains(t, err, "orders")
+	}
+}
+
+func TestAnUnknownTopicIsNotCreatedByLookup(t *testing.T) {
+	db := storetest.Open(t, nil)
+	_, err := log.LookupTopic(db, "nope")
+	require.ErrorIs(t, err, log.ErrUnknownTopic)
+	require.ErrorIs(t, log.DeleteTopic(ctx, db, "nope"), log.ErrUnknownTopic)
+	list, err := log.ListTopics(ctx, db)
+	require.NoError(t, err)
+	require.Empty(t, list)
+}
+
+func TestTopicsAreListedByName(t *testing.T) {
+	db := storetest.Open(t, nil)
+	for _, name := range []string{"b", "c", "a"} {
+		_, err := log.OpenTopic(db, name, &log.TopicConfig{Partitions: len(name)})
+		require.NoError(t, err)
+	}
+	list, err := log.ListTopics(ctx, db)
+	require.NoError(t, err)
+	one := log.TopicConfig{Partitions: 1}
+	require.Equal(t, []log.TopicInfo{{"a", one}, {"b", one}, {"c", one}}, list)
+}
+
+func TestADeletedTopicIsGoneAndItsSuccessorEmpty(t *testing.T) {
+	db, old := openTopic(t, 1)
+	appendAll(t, old, numbered(10)...)
+	g, err := old.Group("g", nil)
+	require.NoError(t, err)
+	m, err := g.Join(ctx)
+	require.NoError(t, err)
+	r, err := old.NewReader(0, log.Start())
+	require.NoError(t, err)
+	appendAll(t, old, numbered(10)...) // on its way while the topic goes
+	require.NoError(t, log.DeleteTopic(ctx, db, "orders"))
+
+	_, err = old.Append(ctx, values("x")...)
+	require.ErrorIs(t, err, log.ErrUnknownTopic)
+	_, err = old.AppendAsync(ctx, values("x")...)
+	require.ErrorIs(t, err, log.ErrUnknownTopic)
+	_, err = r.Fetch(ctx, 1, 1)
+	require.ErrorIs(t, err, log.ErrUnknownTopic)
+	_, err = old.NewReader(0, log.Start())
+	require.ErrorIs(t, err, log.ErrUnknownTopic)
+	_, err = old.Group("h", nil)
+	require.ErrorIs(t, err, log.ErrUnknownTopic)
+	_, err = m.Poll(ctx, 1)
+	require.ErrorIs(t, err, log.ErrUnknownTopic)
+	require.ErrorIs(t, m.CommitOffset(ctx, 0, 1), log.ErrUnknownTopic)
+	require.ErrorIs(t, g.Seek(ctx, log.End()), log.ErrUnknownTopic)
+	_, err = g.Lag(ctx)
+	require.ErrorIs(t, err, log.ErrUnknownTopic)
+	_, err = g.Join(ctx)
+	require.ErrorIs(t, err, log.ErrUnknownTopic)
+	_, _, err = old.Offsets(ctx, 0)
+	require.ErrorIs(t, err, log.ErrUnknownTopic)
+	require.ErrorIs(t, old.TrimTo(ctx, 0, 1), log.ErrUnknownTopic)
+	require.NoError(t, m.Leave(ctx))
+
+	topic, err := log.OpenTopic(db, "orders", nil)
+	require.NoError(t, err)
+	start, end, err := topic.Offsets(ctx, 0)
+	require.NoError(t, err)
+	require.Zero(t, start)
+	require.Zero(t, end)
+	g, err = topic.Group("g", nil)
+	require.NoError(t, err)
+	lags, err := g.Lag(ctx)
+	require.NoError(t, err)
+	require.Equal(t, []log.Lag{{}}, lags)
+}
+
+func TestATopicAndItsOffsetsSurviveReopening(t *testing.T) {
+	fs := vfs.NewMem()
+	for life := range 4 {
+		db, err := storetest.OpenFS(fs, store.Options{})
+		require.NoError(t, err)
+		topic, err := log.OpenTopic(db, "orders", &log.TopicConfig{Partitions: 2})
+		require.NoError(t, err)
+		at, err := topic.AppendTo(ctx, 1, numbered(100)...)
+		require.NoError(t, err)
+		require.Equal(t, log.Position{Partition: 1, Offset: int64(100 * life)}, at[0])
+		require.Len(t, fetchAll(t, topic, 1, log.Start()), 100*(life+1))
+		require.Empty(t, fetchAll(t, topic, 0, log.Start()))
+		require.NoError(t, db.Close())
+	}
+}
+
+func TestBadArgumentsAreRefused(t *testing.T) {
+	db, topic := openTopic(t, 2)
+	g, err := topic.Group("g", nil)
+	require.NoError(t, err)
+	m, err := g.Join(ctx)
+	require.NoError(t, err)
+	long := strings.Repeat("x", 256)
+	r, err := topic.NewReader(0, log.Start())
+	require.NoError(t, err)
+	second := func(_ any, err error) error { return err }
+	for name, c := range map[string]struct {
+		err  error
+		want error
+	}{
+		"empty topic name":          {second(log.OpenTopic(db, "", nil)), pebblemq.ErrInvalid},
+		"empty name to look up":     {second(log.LookupTopic(db, "")), pebblemq.ErrInvalid},
+		"empty name to delete":      {log.DeleteTopic(ctx, db, ""), pebblemq.ErrInvalid},
+		"over-long topic name":      {second(log.OpenTopic(db, long, nil)), pebblemq.ErrTooLarge},
+		"topic name not UTF-8":      {second(log.OpenTopic(db, "\xff", nil)), pebblemq.ErrInvalid},
+		"negative partitions":       {second(log.OpenTopic(db, "t", &log.TopicConfig{Partitions: -1})), pebblemq.ErrInvalid},
+		"too many partitions":       {second(log.OpenTopic(db, "t", &log.TopicConfig{Partitions: log.MaxPartitions + 1})), pebblemq.ErrTooLarge},
+		"no records":                {second(topic.Append(ctx)), pebblemq.ErrInvalid},
+		"no records, async":         {second(topic.AppendAsync(ctx)), pebblemq.ErrInvalid},
+		"append below partitions":   {second(topic.AppendTo(ctx, -1, values("x")...)), log.ErrUnknownPartition},
+		"append beyond partitions":  {second(topic.AppendTo(ctx, 2, values("x")...)), log.ErrUnknownPartition},
+		"read unknown partition":    {second(topic.NewReader(2, log.Start())), log.ErrUnknownPartition},
+		"negative offset":           {second(topic.NewReader(0, log.Offset(-1))), pebblemq.ErrInvalid},
+		"offset beyond the end":     {second(topic.NewReader(0, log.Offset(1))), log.ErrOffsetOutOfRange},
+		"fetch of no records":       {second(r.Fetch(ctx, 0, 1)), pebblemq.ErrInvalid},
+		"fetch of no bytes":         {second(r.Fetch(ctx, 1, 0)), pebblemq.ErrInvalid},
+		"trim unknown partition":    {topic.TrimTo(ctx, 2, 0), log.ErrUnknownPartition},
+		"trim below zero":           {topic.TrimTo(ctx, 0, -1), pebblemq.ErrInvalid},
+		"trim beyond the end":       {topic.TrimTo(ctx, 0, 1), log.ErrOffsetOutOfRange},
+		"empty group name":          {second(topic.Group("", nil)), pebblemq.ErrInvalid},
+		"over-long group name":      {second(topic.Group(long, nil)), pebblemq.ErrTooLarge},
+		"group at negative offset":  {second(topic.Group("h", &log.GroupConfig{From: log.Offset(-1)})), pebblemq.ErrInvalid},
+		"group beyond the end":      {second(topic.Group("h", &log.GroupConfig{From: log.Offset(1)})), log.ErrOffsetOutOfRange},
+		"group with another start":  {second(topic.Group("g", &log.GroupConfig{From: log.End()})), pebblemq.ErrConfigMismatch},
+		"poll of no records":        {second(m.Poll(ctx, 0)), pebblemq.ErrInvalid},
+		"commit of no records":      {m.Commit(ctx), pebblemq.ErrInvalid},
+		"commit of a foreign one":   {m.Commit(ctx, log.Record{Offset: 0}), pebblemq.ErrInvalid},
+		"commit below zero":         {m.CommitOffset(ctx, 0, -1), pebblemq.ErrInvalid},
+		"commit beyond the end":     {m.CommitOffset(ctx, 0, 1), log.ErrOffsetOutOfRange},
+		"commit unknown partition":  {m.CommitOffset(ctx, 2, 0), log.ErrUnknownPartition},
+		"seek to a negative offset": {g.Seek(ctx, log.Offset(-1)), pebblemq.ErrInvalid},
+		"seek beyond the end":       {g.Seek(ctx, log.Offset(1)), log.ErrOffsetOutOfRange},
+		"seek unknown partition":    {g.Seek(ctx, log.Start(), 2), log.ErrUnknownPartition},
+	} {
+		require.ErrorIs(t, c.err, c.want, name)
+	}
+	_, err = log.OpenTopic(db, "wide", &log.TopicConfig{Partitions: log.MaxPartitions})
+	require.NoError(t, err)
+}
+
+func TestUseAfterCloseIsErrClosed(t *testing.T) {
+	db, topic := openTopic(t, 1)
+	appendAll(t, topic, numbered(2)...)
+	g, err := topic.Group("g", nil)
+	require.NoError(t, err)
+	m, err := g.Join(ctx)
+	require.NoError(t, err)
+	r, err := topic.NewReader(0, log.Start())
+	require.NoError(t, err)
+	require.NoError(t, db.Close())
+	second := func(_ any, err error) error { return err }
+	_, _, offsetsErr := topic.Offsets(ctx, 0)
+	for name, err := range map[string]error{
+		"OpenTopic":    second(log.OpenTopic(db, "orders", nil)),
+		"LookupTopic":  second(log.LookupTopic(db, "orders")),
+		"ListTopics":   second(log.ListTopics(ctx, db)),
+		"DeleteTopic":  log.DeleteTopic(ctx, db, "orders"),
+		"Append":       second(topic.Append(ctx, values("x")...)),
+		"AppendAsync":  second(topic.AppendAsync(ctx, values("x")...)),
+		"Offsets":      offsetsErr,
+		"NewReader":    second(topic.NewReader(0, log.Start())),
+		"Fetch":        second(r.Fetch(ctx, 1, 1)),
+		"TrimTo":       topic.TrimTo(ctx, 0, 1),
+		"Group":        second(topic.Group("g", nil)),
+		"Join":         second(g.Join(ctx)),
+		"Seek":         g.Seek(ctx, log.End()),
+		"Lag":          second(g.Lag(ctx)),
+		"Poll":         second(m.Poll(ctx, 1)),
+		"CommitOffset": m.CommitOffset(ctx, 0, 1),
+		"Leave":        m.Leave(ctx),
+		"Run":          g.Run(ctx, nil),
+	} {
+		if !errors.Is(err, pebblemq.ErrClosed) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
