@@ -11,7 +11,7 @@ import (
 // Layout names the kinds that a layer has set aside for its spools.
 //
 //	entry   kind id seq 8 B          ->  version 1 B | data
-//	mark    kind id seq 8 B          ->  version 1 B | out 1 B | count 4 B | until 8 B
+//	mark    kind id seq 8 B          ->  version 1 B | out 1 B | count 4 B | until 8 B | first 8 B
 //	delayed kind id due 8 B seq 8 B  ->  version 1 B | count 4 B | data
 //	meta    kind id                  ->  version 1 B | the numbers of meta, 8 B each, in order
 //
@@ -40,7 +40,7 @@ func dueKey(k store.Kind, id uint32, due int64, seq uint64) []byte {
 const (
 	seqKeyLen = 5 + 8
 	dueKeyLen = 5 + 16
-	markLen   = 14
+	markLen   = 22
 	metaLen   = 1 + 8*10
 )
 
@@ -106,6 +106,7 @@ type mark struct {
 	out   bool
 	count uint32
 	until int64
+	first int64 // delivery, if the layer keeps it
 }
 
 func (m mark) encode(dst []byte) {
@@ -115,6 +116,7 @@ func (m mark) encode(dst []byte) {
 	}
 	binary.BigEndian.PutUint32(dst[2:], m.count)
 	binary.BigEndian.PutUint64(dst[6:], uint64(m.until))
+	binary.BigEndian.PutUint64(dst[14:], uint64(m.first))
 }
 
 func decodeMark(v []byte) (mark, error) {
@@ -128,6 +130,7 @@ func decodeMark(v []byte) (mark, error) {
 		out:   v[1] == 1,
 		count: binary.BigEndian.Uint32(v[2:]),
 		until: int64(binary.BigEndian.Uint64(v[6:])),
+		first: int64(binary.BigEndian.Uint64(v[14:])),
 	}, nil
 }
 
@@ -173,6 +176,14 @@ func decodeMeta(v []byte) (meta, error) {
 		return meta{}, damaged("meta record", v)
 	}
 	return m, nil
+}
+
+// moment is the inverse of nanos.
+func moment(n int64) time.Time {
+	if n == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, n)
 }
 
 // nanos is a time as it is stored.

@@ -29,9 +29,10 @@ type chunk struct {
 }
 
 type loadedMessage struct {
-	seq  uint64
-	data []byte
-	mark mark
+	seq    uint64
+	data   []byte
+	mark   mark
+	marked bool
 }
 
 type delayedMessage struct {
@@ -139,6 +140,7 @@ func readEntry(entries, marks *store.Iter) (m loadedMessage, err error) {
 		return m, nil
 	}
 	if v, err = marks.Value(); err == nil {
+		m.marked = true
 		m.mark, err = decodeMark(v)
 	}
 	return m, err
@@ -192,7 +194,11 @@ func (i *install) Frees() {}
 func (i *install) Run(t *store.Turn) error {
 	q := i.q
 	q.loading = false
-	if q.closed || q.plan.void {
+	if q.closed {
+		return nil
+	}
+	if q.plan.void {
+		q.armDue(t) // it may have fired in vain while the load was under way
 		return nil
 	}
 	for _, m := range i.c.messages {
@@ -216,7 +222,7 @@ func (q *Spool) take(t *store.Turn, l loadedMessage) {
 	if q.early[l.seq] != nil {
 		return
 	}
-	m := q.restore(l.seq, l.data, l.mark)
+	m := q.restore(l.seq, l.data, l.mark, l.marked)
 	q.accuse(m, l.mark)
 	switch {
 	case q.leased != nil && l.mark.out && m.Until.After(t.Now()):
@@ -229,7 +235,7 @@ func (q *Spool) take(t *store.Turn, l loadedMessage) {
 	m.Until = time.Time{}
 	if m.prime {
 		heap.Push(&q.strays, m)
-		heap.Push(&q.primes, m)
+		q.wait(m)
 		return
 	}
 	q.enqueue(m)

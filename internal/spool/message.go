@@ -1,6 +1,9 @@
 package spool
 
-import "time"
+import (
+	"sort"
+	"time"
+)
 
 // Message is a message in memory.
 type Message struct {
@@ -8,14 +11,18 @@ type Message struct {
 	Data    []byte    // the layer's encoding; not to be changed
 	Count   uint32    // deliveries, the present one included
 	Until   time.Time // end of the lease, if it has one
+	First   time.Time // for the layer: of the first delivery; kept on disk
+	Since   time.Time // for the layer: of the last delivery; zero if that was in an earlier life of the store
 	Suspect bool      // may have killed the process before this one
 	Holder  any       // for the layer: who has it
 	Slot    int       // for the layer: its place in a heap
 
 	state    state
-	prime    bool // was out when the process died
-	marked   bool // has a mark on disk or in the open group
-	forgiven bool // by the Return under way
+	prime    bool  // was out when the process died
+	before   state // the Settle under way
+	marked   bool  // has a mark on disk or in the open group
+	dirty    bool  // the mark is out of date until Seal
+	forgiven bool  // by the Return under way
 }
 
 // Taken reports whether the message is out with someone.
@@ -67,6 +74,18 @@ func (r *ring) push(m *Message) {
 	r.buf[(r.head+r.n)&(len(r.buf)-1)] = m
 	r.n++
 }
+
+// find returns the message with that sequence number, or nil. They are in
+// order.
+func (r *ring) find(seq uint64) *Message {
+	i := sort.Search(r.n, func(i int) bool { return r.at(i).Seq >= seq })
+	if i == r.n || r.at(i).Seq != seq {
+		return nil
+	}
+	return r.at(i)
+}
+
+func (r *ring) at(i int) *Message { return r.buf[(r.head+i)&(len(r.buf)-1)] }
 
 func (r *ring) pop() *Message {
 	m := r.buf[r.head]

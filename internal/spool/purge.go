@@ -26,6 +26,12 @@ func (q *Spool) Purge(t *store.Turn, delayedToo bool) int {
 	q.window, q.winBytes, q.returned, q.primes, q.unloaded = ring{}, 0, nil, nil, 0
 	q.loaded, q.plan.void = q.shown, true
 	clear(q.early)
+	clear(q.back)
+	for _, m := range kept {
+		if m.state == returning {
+			q.back[m.Seq] = m
+		}
+	}
 	if delayedToo {
 		n += q.purgeDelayed(t)
 	}

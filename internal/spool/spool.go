@@ -44,6 +44,7 @@ type Spool struct {
 	strays   seqHeap             // everything that came to be out in another way
 	out      map[uint64]*Message // taken
 	early    map[uint64]*Message // touched before they were loaded
+	back     map[uint64]*Message // given back and not taken again
 	unmarked []*Message          // taken since the last group was sealed
 
 	suspectBelow uint64 // after an unclean end: these were possibly delivered
@@ -74,7 +75,7 @@ type Options struct {
 // Open brings a spool back, or starts an empty one. It reads one record. It is
 // called outside the baton, before anyone else has the spool.
 func Open(s *store.Store, l Layout, id uint32, o Options) (*Spool, error) {
-	q := &Spool{s: s, layout: l, id: id, ready: o.Ready, leased: o.Leased}
+	q := New(s, l, id, o)
 	v, err := s.Get(store.Key(l.Meta, id, 0))
 	if err != nil {
 		return nil, err
@@ -91,9 +92,18 @@ func Open(s *store.Store, l Layout, id uint32, o Options) (*Spool, error) {
 	if q.leased != nil {
 		q.unloaded = q.meta.taken
 	}
-	q.out, q.early = make(map[uint64]*Message), make(map[uint64]*Message)
-	q.due = store.NewTimer(q.startLoading)
 	return q, nil
+}
+
+// New makes the spool of an object that was just created. It reads nothing, so
+// it may be called under the baton.
+func New(s *store.Store, l Layout, id uint32, o Options) *Spool {
+	q := &Spool{
+		s: s, layout: l, id: id, ready: o.Ready, leased: o.Leased,
+		out: make(map[uint64]*Message), early: make(map[uint64]*Message), back: make(map[uint64]*Message),
+	}
+	q.due = store.NewTimer(q.startLoading)
+	return q
 }
 
 // Start arms the timer for what is delayed.
@@ -190,14 +200,20 @@ func (q *Spool) Take(t *store.Turn, until time.Time) *Message {
 	m.state, m.Until = taken, until
 	m.Count++
 	q.out[m.Seq] = m
+	delete(q.back, m.Seq)
+	q.markLater(m)
 	t.Touch(q)
+	t.Promise(seqKeyLen + markLen)
 	if m.Suspect {
-		q.writeMark(t, m)
 		t.ForceSync()
-	} else {
-		q.unmarked = append(q.unmarked, m)
 	}
 	return m
+}
+
+// markLater has the mark written when the group is sealed.
+func (q *Spool) markLater(m *Message) {
+	m.dirty = true
+	q.unmarked = append(q.unmarked, m)
 }
 
 // next removes the next deliverable message from where it waits.
@@ -208,6 +224,7 @@ func (q *Spool) next(t *store.Turn) *Message {
 	if q.window.len() < windowMessages/4 {
 		q.startLoading(t)
 	}
+	q.skipGone()
 	if len(q.returned) > 0 && (q.window.len() == 0 || q.returned[0].Seq < q.window.front().Seq) {
 		return heap.Pop(&q.returned).(*Message)
 	}
@@ -220,6 +237,25 @@ func (q *Spool) next(t *store.Turn) *Message {
 	return m
 }
 
+// skipGone drops what was settled while it waited.
+func (q *Spool) skipGone() {
+	for len(q.returned) > 0 && q.returned[0].state == gone {
+		heap.Pop(&q.returned)
+	}
+	for q.window.len() > 0 && q.window.front().state == gone {
+		q.winBytes -= len(q.window.pop().Data)
+	}
+}
+
+// Busy reports that Take, having returned nil, will have something soon that
+// was there already: it is being read from disk, or waits for the frontier, or
+// for a prime suspect that has just been settled or given back. Ready is
+// called then.
+func (q *Spool) Busy() bool {
+	through := q.solo != nil && q.solo.state != taken && len(q.primes) > 0
+	return !q.closed && (q.loading || q.window.len() > 0 || through)
+}
+
 // Extend gives a taken message another lease end.
 func (q *Spool) Extend(t *store.Turn, m *Message, until time.Time) {
 	m.Until = until
@@ -228,16 +264,21 @@ func (q *Spool) Extend(t *store.Turn, m *Message, until time.Time) {
 }
 
 // UndoExtend takes Extend back.
-func (q *Spool) UndoExtend(m *Message, until time.Time) { m.Until = until }
+func (q *Spool) UndoExtend(m *Message, until time.Time) {
+	m.Until = until
+	q.markLater(m) // the mark that Extend wrote is not in the group any more
+}
 
-// Settle removes a taken message for good.
+// Settle removes a message for good: one that is taken or, found by Lookup,
+// one that waits.
 func (q *Spool) Settle(t *store.Turn, m *Message) {
 	t.Delete(seqKey(q.layout.Entry, q.id, m.Seq))
 	if m.marked {
 		t.Delete(seqKey(q.layout.Mark, q.id, m.Seq))
 	}
-	m.state = gone
+	m.before, m.state = m.state, gone
 	delete(q.out, m.Seq)
+	delete(q.back, m.Seq)
 	q.meta.entries--
 	q.meta.bytes -= uint64(len(m.Data))
 	q.deadSize += len(m.Data)
@@ -246,8 +287,12 @@ func (q *Spool) Settle(t *store.Turn, m *Message) {
 
 // UndoSettle takes Settle back.
 func (q *Spool) UndoSettle(m *Message) {
-	m.state = taken
-	q.out[m.Seq] = m
+	m.state = m.before
+	if m.state == taken {
+		q.out[m.Seq] = m
+	} else {
+		q.back[m.Seq] = m
+	}
 	q.meta.entries++
 	q.meta.bytes += uint64(len(m.Data))
 	q.deadSize -= len(m.Data)
@@ -255,7 +300,9 @@ func (q *Spool) UndoSettle(m *Message) {
 
 // Settled frees the memory of a message that was settled.
 func (q *Spool) Settled(t *store.Turn, m *Message) {
-	m.Data = nil
+	if m.before == taken {
+		m.Data = nil // the others are still in a heap or in the window
+	}
 	if q.through(m) {
 		q.ready(t)
 	}
@@ -269,6 +316,7 @@ func (q *Spool) Return(t *store.Turn, m *Message, forgive bool) {
 		m.Count--
 	}
 	delete(q.out, m.Seq)
+	q.back[m.Seq] = m
 	m.Until = time.Time{}
 	q.writeMark(t, m)
 	t.Touch(q)
@@ -281,84 +329,37 @@ func (q *Spool) UndoReturn(m *Message, until time.Time) {
 	}
 	m.state, m.Until = taken, until
 	q.out[m.Seq] = m
+	delete(q.back, m.Seq)
+	q.markLater(m)
 }
 
 // Returned makes a message that was given back deliverable at its old place.
 func (q *Spool) Returned(t *store.Turn, m *Message) {
-	m.state = ready
 	q.through(m)
-	if m.prime {
-		heap.Push(&q.primes, m)
-	} else {
-		m.Suspect = false
-		heap.Push(&q.returned, m)
+	if m.state == returning {
+		m.Suspect = m.prime
+		q.wait(m)
 	}
 	q.ready(t)
 }
 
-// Find returns a taken message by its sequence number. Of a message that has
-// not been loaded since the store was opened, it reads the mark and brings it
-// into memory if it was out. It returns nil if there is no such message or it
-// is not taken.
-func (q *Spool) Find(t *store.Turn, seq uint64) (*Message, error) {
-	if m := q.out[seq]; m != nil {
-		return m, nil
+// wait puts a message among those that were delivered before.
+func (q *Spool) wait(m *Message) {
+	m.state = ready
+	q.back[m.Seq] = m
+	if m.prime {
+		heap.Push(&q.primes, m)
+	} else {
+		heap.Push(&q.returned, m)
 	}
-	if seq < q.loaded || seq >= q.shown || q.early[seq] != nil || q.leased == nil {
-		return nil, nil
-	}
-	return q.findOnDisk(t, seq)
-}
-
-func (q *Spool) findOnDisk(t *store.Turn, seq uint64) (*Message, error) {
-	mv, err := t.Get(seqKey(q.layout.Mark, q.id, seq))
-	if err != nil || mv == nil {
-		return nil, err
-	}
-	ev, err := t.Get(seqKey(q.layout.Entry, q.id, seq))
-	if err != nil || ev == nil {
-		return nil, err
-	}
-	mk, err := decodeMark(mv)
-	if err != nil || !mk.out {
-		return nil, err
-	}
-	data, err := decodeEntry(ev)
-	if err != nil {
-		return nil, err
-	}
-	m := q.restore(seq, data, mk)
-	q.adopt(m)
-	q.accuse(m, mk)
-	q.early[seq] = m
-	return m, nil
-}
-
-// adopt takes a message in that is out already.
-func (q *Spool) adopt(m *Message) {
-	m.state = taken
-	q.out[m.Seq] = m
-	heap.Push(&q.strays, m)
-	if q.unloaded > 0 {
-		q.unloaded--
-	}
-}
-
-// restore makes a message of what is on disk.
-func (q *Spool) restore(seq uint64, data []byte, mk mark) *Message {
-	m := &Message{Seq: seq, Data: data, Count: mk.count, marked: mk.count > 0 || mk.out}
-	if mk.until != 0 {
-		m.Until = time.Unix(0, mk.until)
-	}
-	return m
 }
 
 // writeMark writes what is known of m's deliveries.
 func (q *Spool) writeMark(t *store.Turn, m *Message) {
 	k, v := t.SetDeferred(seqKeyLen, markLen)
 	copy(k, seqKey(q.layout.Mark, q.id, m.Seq))
-	mark{out: m.state == taken, count: m.Count, until: nanos(m.Until)}.encode(v)
-	m.marked = true
+	mark{out: m.state == taken, count: m.Count, until: nanos(m.Until), first: nanos(m.First)}.encode(v)
+	m.marked, m.dirty = true, false
 }
 
 // Seal writes the marks of what is still taken, and the meta record.
@@ -367,7 +368,7 @@ func (q *Spool) Seal(t *store.Turn) {
 		return
 	}
 	for _, m := range q.unmarked {
-		if m.state == taken && !m.marked {
+		if m.state != gone && m.dirty {
 			q.writeMark(t, m)
 		}
 	}

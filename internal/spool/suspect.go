@@ -49,6 +49,9 @@ func (q *Spool) accuse(m *Message, mk mark) {
 
 // nextPrime hands the prime suspects out, one at a time.
 func (q *Spool) nextPrime() *Message {
+	for len(q.primes) > 0 && q.primes[0].state == gone {
+		heap.Pop(&q.primes)
+	}
 	if len(q.primes) == 0 || q.solo != nil {
 		return nil
 	}

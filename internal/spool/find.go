@@ -1,0 +1,105 @@
+package spool
+
+import (
+	"container/heap"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// Find returns a taken message by its sequence number. Of a message that has
+// not been loaded since the store was opened, it reads the mark and brings it
+// into memory if it was out. It returns nil if there is no such message or it
+// is not taken.
+func (q *Spool) Find(t *store.Turn, seq uint64) (*Message, error) {
+	if m := q.out[seq]; m != nil {
+		return m, nil
+	}
+	if seq < q.loaded || seq >= q.shown || q.early[seq] != nil || q.leased == nil {
+		return nil, nil
+	}
+	return q.findOnDisk(t, seq)
+}
+
+func (q *Spool) findOnDisk(t *store.Turn, seq uint64) (*Message, error) {
+	mv, err := t.Get(seqKey(q.layout.Mark, q.id, seq))
+	if err != nil || mv == nil {
+		return nil, err
+	}
+	mk, err := decodeMark(mv)
+	if err != nil || !mk.out {
+		return nil, err
+	}
+	return q.fetch(t, seq, mk, true)
+}
+
+// Lookup is Find for a message that may wait again, or that the disk does not
+// know to have been delivered. It returns nil if the message is gone. It is
+// for those who have evidence that it was delivered once.
+func (q *Spool) Lookup(t *store.Turn, seq uint64) (*Message, error) {
+	if m := q.out[seq]; m != nil {
+		return m, nil
+	}
+	if m := q.back[seq]; m != nil {
+		return m, nil
+	}
+	if seq < q.loaded {
+		if m := q.window.find(seq); m != nil && m.state != gone {
+			return m, nil
+		}
+		return nil, nil
+	}
+	if seq >= q.shown || q.early[seq] != nil {
+		return nil, nil
+	}
+	mv, err := t.Get(seqKey(q.layout.Mark, q.id, seq))
+	if err != nil {
+		return nil, err
+	}
+	var mk mark
+	if mv != nil {
+		if mk, err = decodeMark(mv); err != nil {
+			return nil, err
+		}
+	}
+	return q.fetch(t, seq, mk, mv != nil)
+}
+
+// fetch brings a message into memory ahead of the load that will skip it.
+func (q *Spool) fetch(t *store.Turn, seq uint64, mk mark, marked bool) (*Message, error) {
+	v, err := t.Get(seqKey(q.layout.Entry, q.id, seq))
+	if err != nil || v == nil {
+		return nil, err
+	}
+	data, err := decodeEntry(v)
+	if err != nil {
+		return nil, err
+	}
+	m := q.restore(seq, data, mk, marked)
+	q.accuse(m, mk)
+	q.early[seq] = m
+	if mk.out && q.leased != nil {
+		q.adopt(m)
+		return m, nil
+	}
+	heap.Push(&q.strays, m)
+	q.wait(m)
+	return m, nil
+}
+
+// adopt takes a message in that is out already.
+func (q *Spool) adopt(m *Message) {
+	m.state = taken
+	q.out[m.Seq] = m
+	heap.Push(&q.strays, m)
+	if q.unloaded > 0 {
+		q.unloaded--
+	}
+}
+
+// restore makes a message of what is on disk.
+func (q *Spool) restore(seq uint64, data []byte, mk mark, marked bool) *Message {
+	return &Message{
+		Seq: seq, Data: data, Count: mk.count, marked: marked,
+		Until: moment(mk.until), First: moment(mk.first),
+	}
+}
