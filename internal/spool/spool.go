@@ -248,9 +248,12 @@ func (q *Spool) skipGone() {
 }
 
 // Busy reports that Take, having returned nil, will have something soon that
-// was there already: it is being read from disk, or waits for the frontier.
+// was there already: it is being read from disk, or waits for the frontier, or
+// for a prime suspect that has just been settled or given back. Ready is
+// called then.
 func (q *Spool) Busy() bool {
-	return !q.closed && (q.loading || q.window.len() > 0)
+	through := q.solo != nil && q.solo.state != taken && len(q.primes) > 0
+	return !q.closed && (q.loading || q.window.len() > 0 || through)
 }
 
 // Extend gives a taken message another lease end.

@@ -1,0 +1,144 @@
+package visibility
+
+import (
+	"context"
+	"time"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// SendResult is what became of one message of a batch.
+type SendResult struct {
+	ID  string
+	Err error
+}
+
+// SendBatch sends messages in one change, in their order: a crash keeps all of
+// them or none. A bad message fails alone, in its result; an empty batch, or
+// one beyond MaxBatchEntries or MaxBatchBytes, is refused as a whole. For all
+// or nothing, send in a pebblemq.DB.Update.
+func (q *Queue) SendBatch(ctx context.Context, messages []Message) ([]SendResult, error) {
+	size := 0
+	for i := range messages {
+		size += messages[i].size()
+	}
+	if err := checkBatch(len(messages), size); err != nil {
+		return nil, err
+	}
+	results := make([]SendResult, len(messages))
+	b := newBatch(len(messages))
+	for i := range messages {
+		op, err := q.newSend(&messages[i])
+		if err != nil {
+			b.errs[i] = err
+			continue
+		}
+		b.ops[i], results[i].ID = op, op.id
+	}
+	if err := q.s.Do(ctx, b, store.Default); err != nil {
+		return nil, err
+	}
+	for i, err := range b.errs {
+		if err != nil {
+			results[i] = SendResult{Err: err}
+		}
+	}
+	return results, nil
+}
+
+// DeleteBatch deletes messages in one change. The results are in the order of
+// the receipts, nil for those that are deleted; see SendBatch for what is
+// refused as a whole.
+func (q *Queue) DeleteBatch(ctx context.Context, receipts []Receipt) ([]error, error) {
+	if err := checkBatch(len(receipts), 0); err != nil {
+		return nil, err
+	}
+	b := newBatch(len(receipts))
+	for i, r := range receipts {
+		d, err := q.open(r)
+		if err != nil {
+			b.errs[i] = err
+			continue
+		}
+		b.ops[i] = &deleteOp{q: q, delivery: d}
+	}
+	return b.errs, q.s.Do(ctx, freeingBatch{b}, store.NoSync)
+}
+
+// VisibilityChange is one entry of ChangeVisibilityBatch.
+type VisibilityChange struct {
+	Receipt           Receipt
+	VisibilityTimeout time.Duration
+}
+
+// ChangeVisibilityBatch is DeleteBatch for ChangeVisibility.
+func (q *Queue) ChangeVisibilityBatch(ctx context.Context, changes []VisibilityChange) ([]error, error) {
+	if err := checkBatch(len(changes), 0); err != nil {
+		return nil, err
+	}
+	b := newBatch(len(changes))
+	for i, c := range changes {
+		op, err := q.newChange(c.Receipt, c.VisibilityTimeout)
+		if err != nil {
+			b.errs[i] = err
+			continue
+		}
+		b.ops[i] = op
+	}
+	return b.errs, q.s.Do(ctx, freeingBatch{b}, store.NoSync)
+}
+
+func checkBatch(entries, size int) error {
+	switch {
+	case entries == 0:
+		return store.Invalid("batch is empty")
+	case entries > MaxBatchEntries:
+		return store.TooLarge("number of entries of a batch", int64(entries), MaxBatchEntries)
+	case size > MaxBatchBytes:
+		return store.TooLarge("batch in bytes", int64(size), MaxBatchBytes)
+	}
+	return nil
+}
+
+// batchOp runs Ops of which each may be refused on its own. They validate
+// before they write, so that a refused one leaves nothing behind.
+type batchOp struct {
+	ops  []store.Op // nil for an entry that was bad to begin with
+	errs []error
+}
+
+func newBatch(n int) *batchOp {
+	return &batchOp{ops: make([]store.Op, n), errs: make([]error, n)}
+}
+
+func (b *batchOp) Run(t *store.Turn) error {
+	for i, op := range b.ops {
+		if op != nil {
+			b.errs[i] = op.Run(t)
+		}
+	}
+	return nil
+}
+
+func (b *batchOp) Undo() {
+	for i := len(b.ops) - 1; i >= 0; i-- {
+		if b.accepted(i) {
+			b.ops[i].Undo()
+		}
+	}
+}
+
+func (b *batchOp) Visible(t *store.Turn) {
+	for i, op := range b.ops {
+		if b.accepted(i) {
+			op.Visible(t)
+		}
+	}
+}
+
+func (b *batchOp) accepted(i int) bool { return b.ops[i] != nil && b.errs[i] == nil }
+
+// freeingBatch is one that is let in on a full disk.
+type freeingBatch struct{ *batchOp }
+
+func (freeingBatch) Frees() {}

@@ -1,0 +1,94 @@
+package visibility
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/pebblemq/pebblemq/internal/spool"
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// ChangeVisibility makes the visibility timeout of a message in flight end at d
+// from now instead: later, to go on working on it, or earlier. With 0 the
+// message is visible again at once, at its old place. The timeout may not end
+// more than MaxVisibility after the receive: that is pebblemq.ErrInvalid and
+// changes nothing. It applies to this delivery only.
+//
+// ErrNotInFlight says that the timeout has ended, or the message was released
+// or deleted; ErrStaleReceipt that it was received again. By default it returns
+// before the change is durable.
+func (q *Queue) ChangeVisibility(ctx context.Context, r Receipt, d time.Duration) error {
+	op, err := q.newChange(r, d)
+	if err != nil {
+		return err
+	}
+	return q.s.Do(ctx, op, store.NoSync)
+}
+
+func (q *Queue) newChange(r Receipt, d time.Duration) (*changeOp, error) {
+	if err := checkVisibility(d); err != nil {
+		return nil, err
+	}
+	known, err := q.open(r)
+	return &changeOp{q: q, delivery: known, d: d}, err
+}
+
+// released is the Holder of a message whose receiver has given it back.
+var released any = "released"
+
+// changeOp gives one message another end of its timeout.
+type changeOp struct {
+	q *Queue
+	delivery
+	d     time.Duration
+	m     *spool.Message
+	until time.Time // before
+}
+
+func (o *changeOp) String() string { return fmt.Sprintf("change visibility in queue %q", o.q.name) }
+
+// Frees lets it in on a full disk.
+func (o *changeOp) Frees() {}
+
+func (o *changeOp) Run(t *store.Turn) error {
+	m, err := o.q.find(t, o.delivery)
+	if err != nil {
+		return err
+	}
+	if m == nil || !m.Taken() || !m.Until.After(t.Now()) {
+		return ErrNotInFlight
+	}
+	until := t.Now().Add(o.d)
+	if latest := o.at().Add(MaxVisibility); o.d > 0 && until.After(latest) {
+		return store.Invalid("visibility timeout of %v would end %v after the receive, limit %v", o.d, until.Sub(o.at()), MaxVisibility)
+	}
+	o.m, o.until = m, m.Until
+	if o.d == 0 {
+		o.q.leases.remove(m)
+		o.q.spool.Return(t, m, false)
+		m.Holder = released
+		return nil
+	}
+	o.q.spool.Extend(t, m, until)
+	o.q.leases.moved(m)
+	o.q.leases.arm(t)
+	return nil
+}
+
+func (o *changeOp) Undo() {
+	if o.d == 0 {
+		o.q.spool.UndoReturn(o.m, o.until)
+		o.m.Holder = nil
+		o.q.leases.add(o.m)
+		return
+	}
+	o.q.spool.UndoExtend(o.m, o.until)
+	o.q.leases.moved(o.m)
+}
+
+func (o *changeOp) Visible(t *store.Turn) {
+	if o.d == 0 {
+		o.q.spool.Returned(t, o.m)
+	}
+}

@@ -1,0 +1,130 @@
+package visibility
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// QueueConfig is stored with a queue. Opening the queue again takes the same
+// configuration, nil and zero standing for the defaults, or returns
+// pebblemq.ErrConfigMismatch.
+type QueueConfig struct {
+	// VisibilityTimeout is how long a message that was received is hidden from
+	// others, unless Receive says otherwise. Up to MaxVisibility.
+	// Default: 30 seconds.
+	VisibilityTimeout time.Duration
+
+	// Delay is that of messages which have none of their own. Default: 0.
+	Delay time.Duration
+
+	// DeadLetterQueue is where messages go that were received MaxReceives
+	// times and were not deleted: the next receive moves them instead. It must
+	// exist. The two are set together or not at all. Default: none.
+	DeadLetterQueue string
+	MaxReceives     int
+
+	// MaxBodyBytes is the largest message, attributes included, up to
+	// MaxBodyBytes. What is moved here as a dead letter may be larger.
+	// Default: 1 MiB.
+	MaxBodyBytes int
+}
+
+// Options are for this process. Nil is the defaults.
+type Options struct {
+	// ReleaseOnOpen ends the visibility timeouts that were under way when the
+	// store was closed or crashed, which is right if those who had received
+	// the messages died with it. By default they go on. It counts when the
+	// queue is opened for the first time since the store was.
+	ReleaseOnOpen bool
+}
+
+func (c *QueueConfig) withDefaults() QueueConfig {
+	var d QueueConfig
+	if c != nil {
+		d = *c
+	}
+	if d.VisibilityTimeout == 0 {
+		d.VisibilityTimeout = DefaultVisibility
+	}
+	if d.MaxBodyBytes == 0 {
+		d.MaxBodyBytes = DefaultMaxBodyBytes
+	}
+	return d
+}
+
+func (c QueueConfig) check(name string) error {
+	if err := checkVisibility(c.VisibilityTimeout); err != nil {
+		return err
+	}
+	if err := checkDelay(c.Delay); err != nil {
+		return err
+	}
+	switch {
+	case c.MaxBodyBytes < 0:
+		return store.Invalid("MaxBodyBytes %d is negative", c.MaxBodyBytes)
+	case c.MaxBodyBytes > MaxBodyBytes:
+		return store.TooLarge("MaxBodyBytes", int64(c.MaxBodyBytes), MaxBodyBytes)
+	case c.MaxReceives < 0 || c.MaxReceives > maxReceives:
+		return store.Invalid("MaxReceives %d is not between 0 and %d", c.MaxReceives, maxReceives)
+	case (c.MaxReceives > 0) != (c.DeadLetterQueue != ""):
+		return store.Invalid("MaxReceives and DeadLetterQueue of queue %q need one another", name)
+	case c.DeadLetterQueue == "":
+		return nil
+	case c.DeadLetterQueue == name:
+		return store.Invalid("queue %q is its own dead-letter queue", name)
+	}
+	return store.CheckName("dead-letter queue", c.DeadLetterQueue)
+}
+
+// maxReceives leaves room to count one more.
+const maxReceives = 1<<31 - 2
+
+// storedConfig is the JSON in the catalog. Durations are nanoseconds.
+type storedConfig struct {
+	VisibilityTimeout time.Duration `json:"visibilityTimeout"`
+	Delay             time.Duration `json:"delay"`
+	DeadLetterQueue   string        `json:"deadLetterQueue,omitempty"`
+	MaxReceives       int           `json:"maxReceives,omitempty"`
+	MaxBodyBytes      int           `json:"maxBodyBytes"`
+	Secret            []byte        `json:"secret"` // of the receipts
+}
+
+func (c QueueConfig) encode(secret []byte) ([]byte, error) {
+	return json.Marshal(storedConfig{
+		c.VisibilityTimeout, c.Delay, c.DeadLetterQueue, c.MaxReceives, c.MaxBodyBytes, secret,
+	})
+}
+
+func decodeConfig(name string, v []byte) (c QueueConfig, secret []byte, err error) {
+	var s storedConfig
+	if err := json.Unmarshal(v, &s); err != nil {
+		return c, nil, fmt.Errorf("%w: configuration of queue %q: %w", store.ErrCorrupt, name, err)
+	}
+	if len(s.Secret) != secretLen {
+		return c, nil, fmt.Errorf("%w: configuration of queue %q: secret of %d bytes", store.ErrCorrupt, name, len(s.Secret))
+	}
+	c = QueueConfig{s.VisibilityTimeout, s.Delay, s.DeadLetterQueue, s.MaxReceives, s.MaxBodyBytes}
+	return c, s.Secret, nil
+}
+
+// differ names the first field in which given is not what is stored.
+func (c QueueConfig) differ(name string, given QueueConfig) error {
+	for _, f := range []struct {
+		name          string
+		stored, given any
+	}{
+		{"VisibilityTimeout", c.VisibilityTimeout, given.VisibilityTimeout},
+		{"Delay", c.Delay, given.Delay},
+		{"DeadLetterQueue", c.DeadLetterQueue, given.DeadLetterQueue},
+		{"MaxReceives", c.MaxReceives, given.MaxReceives},
+		{"MaxBodyBytes", c.MaxBodyBytes, given.MaxBodyBytes},
+	} {
+		if f.stored != f.given {
+			return store.Mismatch(fmt.Sprintf("queue %q", name), f.name, f.stored, f.given)
+		}
+	}
+	return nil
+}

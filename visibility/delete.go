@@ -1,0 +1,100 @@
+package visibility
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/pebblemq/pebblemq/internal/spool"
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// Delete removes the message that the receipt was given for, which says that
+// it has been processed. It also works after the visibility timeout has ended,
+// as long as nobody has received the message again: then it returns
+// ErrStaleReceipt, where SQS would delete the message under the other's hands.
+// Deleting what is deleted already, purged or moved to the dead-letter queue is
+// a success.
+//
+// By default it returns before the deletion is durable: a crash may bring the
+// message back, to be received once more.
+func (q *Queue) Delete(ctx context.Context, r Receipt) error {
+	d, err := q.open(r)
+	if err != nil {
+		return err
+	}
+	return q.s.Do(ctx, &deleteOp{q: q, delivery: d}, store.NoSync)
+}
+
+// find returns the message of a receipt, or nil if it is gone.
+func (q *Queue) find(t *store.Turn, d delivery) (*spool.Message, error) {
+	if q.dropped {
+		return nil, q.gone()
+	}
+	m, err := q.spool.Lookup(t, d.seq)
+	if m == nil || err != nil {
+		return nil, err
+	}
+	if m.Taken() && m.Slot == 0 { // it was on disk only
+		q.leases.add(m)
+		q.leases.arm(t)
+	}
+	if !m.Since.IsZero() {
+		if d.count != m.Count || d.since != m.Since.UnixNano() {
+			return nil, ErrStaleReceipt
+		}
+		return m, nil
+	}
+	// It was not received since the store was opened. The count may have lost
+	// unsynced receives in a crash, so a receipt may be ahead of it. And the
+	// message itself may have been lost, and another have its number.
+	switch {
+	case d.print != fingerprint(m.Data):
+		return nil, nil
+	case d.count < m.Count:
+		return nil, ErrStaleReceipt
+	}
+	return m, nil
+}
+
+// deleteOp removes one message.
+type deleteOp struct {
+	q *Queue
+	delivery
+	sparing bool // of messages that were released
+	m       *spool.Message
+}
+
+func (o *deleteOp) String() string { return fmt.Sprintf("delete from queue %q", o.q.name) }
+
+// Frees lets it in on a full disk.
+func (o *deleteOp) Frees() {}
+
+func (o *deleteOp) Run(t *store.Turn) error {
+	m, err := o.q.find(t, o.delivery)
+	if m == nil || err != nil {
+		return err
+	}
+	if o.sparing && m.Holder == released {
+		return nil
+	}
+	o.q.leases.remove(m)
+	o.q.spool.Settle(t, m)
+	o.m = m
+	return nil
+}
+
+func (o *deleteOp) Undo() {
+	if o.m == nil {
+		return
+	}
+	o.q.spool.UndoSettle(o.m)
+	if o.m.Taken() {
+		o.q.leases.add(o.m)
+	}
+}
+
+func (o *deleteOp) Visible(t *store.Turn) {
+	if o.m != nil {
+		o.q.spool.Settled(t, o.m)
+	}
+}

@@ -1,0 +1,52 @@
+// Package visibility is a queue after Amazon SQS: a message that is received is
+// hidden from others for a while, the visibility timeout, and comes back unless
+// it is deleted by then. There are no connections to lose and no consumers to
+// register; whoever has a receipt can delete or extend.
+//
+//	mail, err := visibility.OpenQueue(db, "mail", nil)
+//	id, err := mail.Send(ctx, visibility.Message{Body: body})
+//	messages, err := mail.Receive(ctx, &visibility.ReceiveOptions{Wait: time.Minute})
+//	err = mail.Delete(ctx, messages[0].Receipt)
+//
+// Run does the receiving, deleting and extending around a handler.
+//
+// # What it guarantees
+//
+//   - A message whose Send returned is received at least once, and again and
+//     again until it is deleted or moved to the dead-letter queue.
+//   - While its timeout runs nobody else receives it. Two never have valid
+//     receipts for it: a receive makes the receipt before it stale.
+//   - Order is that of sending; what comes back keeps its place. Several
+//     receivers, and timeouts, may of course overtake one another.
+//   - Receives are counted, also those of a message that kills its process:
+//     with MaxReceives n it is in the dead-letter queue after at most n+1
+//     crashes. Move and receive are one change; ID, body, attributes and the
+//     time it was sent are kept.
+//   - Timeouts and delays go on while the store is closed.
+//   - With In, sending, deleting and extending are part of a transaction.
+//
+// # States of a message
+//
+//	         Delay                 Receive
+//	Send ─▶ delayed ──due──▶ visible ────▶ in flight ──Delete──▶ gone
+//	  │                      ▲ │  ▲            │ │                 ▲
+//	  └──────────────────────┘ │  └────────────┘ │                 │
+//	                           │  timeout ends,  │                 │
+//	                           │  or is set to 0 └─ extend ─┐      │
+//	                           │                 ▲          │      │
+//	                           │                 └──────────┘      │
+//	                           └──received MaxReceives times: dead-letter queue
+//
+// # Where it departs from SQS
+//
+// Stale receipts are refused, also by Delete. A receive finds what there is: it
+// does not return nothing while there is something. Bodies may be empty and up
+// to 64 MiB, delays of any length, batches are limited by bytes. Nothing is
+// clamped: what is out of range is an error.
+//
+// # Keys
+//
+// See keys.go; internal/spool stores the messages.
+//
+// The example of Queue.Run is the place to start.
+package visibility

@@ -1,0 +1,179 @@
+package visibility
+
+import (
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/pebblemq/pebblemq/internal/spool"
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// A queue is a spool under these kinds; see its keys.go for what surrounds the
+// message below.
+//
+//	┌─────────┬───────┬──────┬─────────────┬─────┬────────────┬──────┐
+//	│ version │ flags │ sent │ dead letter │ id  │ attributes │ body │
+//	│ 1 B     │ 1 B   │ 8 B  │ if flag 1   │ str │            │ rest │
+//	└─────────┴───────┴──────┴─────────────┴─────┴────────────┴──────┘
+//
+//	dead letter   moved 8 B | receives 4 B | source queue str
+//	attributes    number uvarint, then each: name str | type 1 B | value str
+//	str           length uvarint | bytes
+//
+// Attributes are in the order of their names. Numbers are big-endian, times
+// are nanoseconds since 1970. The dead letter part comes early so that moving
+// a message copies the rest as it is.
+var layout = spool.Layout{
+	Entry:   store.KindVisMessage,
+	Mark:    store.KindVisLease,
+	Delayed: store.KindVisDelay,
+	Meta:    store.KindVisMeta,
+}
+
+const (
+	messageVersion = 1
+	flagDead       = 1
+	messageHead    = 1 + 1 + 8
+)
+
+// encodeMessage encodes a message that was checked.
+func encodeMessage(id string, m *Message, sent time.Time) []byte {
+	b := make([]byte, 0, messageHead+32+len(id)+m.size()+8*len(m.Attributes))
+	b = append(b, messageVersion, 0)
+	b = binary.BigEndian.AppendUint64(b, uint64(sent.UnixNano()))
+	b = appendString(b, id)
+	b = binary.AppendUvarint(b, uint64(len(m.Attributes)))
+	for _, name := range slices.Sorted(maps.Keys(m.Attributes)) {
+		a := m.Attributes[name]
+		b = append(appendString(b, name), byte(a.Type))
+		b = appendString(b, a.Value)
+	}
+	return append(b, m.Body...)
+}
+
+// encodeDead returns an encoded message with what is to be known of its move
+// to a dead-letter queue, instead of what it may say of an earlier one.
+func encodeDead(data []byte, d *DeadLetterInfo) ([]byte, error) {
+	f := fields{rest: data}
+	flags, sent := f.head()
+	if flags&flagDead != 0 {
+		f.dead()
+	}
+	if f.failed {
+		return nil, damaged(data)
+	}
+	b := make([]byte, 0, len(data)+32+len(d.Queue))
+	b = append(b, messageVersion, flags|flagDead)
+	b = binary.BigEndian.AppendUint64(b, sent)
+	b = binary.BigEndian.AppendUint64(b, uint64(d.At.UnixNano()))
+	b = binary.BigEndian.AppendUint32(b, uint32(d.ReceiveCount))
+	b = appendString(b, d.Queue)
+	return append(b, f.rest...), nil
+}
+
+// decodeMessage decodes a message. What it returns does not share data.
+func decodeMessage(data []byte) (*Received, error) {
+	if len(data) > 0 && data[0] != messageVersion {
+		return nil, fmt.Errorf("%w: message of a queue has version %d", store.ErrFormat, data[0])
+	}
+	f := fields{rest: data}
+	r := &Received{}
+	flags, sent := f.head()
+	r.SentAt = time.Unix(0, int64(sent))
+	if flags&flagDead != 0 {
+		r.DeadLetter = f.dead()
+	}
+	r.ID = string(f.string())
+	r.Attributes = f.attributes()
+	if f.failed || flags&^flagDead != 0 {
+		return nil, damaged(data)
+	}
+	r.Body = append([]byte{}, f.rest...)
+	return r, nil
+}
+
+func damaged(data []byte) error {
+	return fmt.Errorf("%w: message %x of a queue", store.ErrCorrupt, data[:min(len(data), 32)])
+}
+
+func appendString[S ~string | ~[]byte](b []byte, s S) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+// fields reads an encoded message from front to back. After a failure it
+// returns zeroes.
+type fields struct {
+	rest   []byte
+	failed bool
+}
+
+// bytes returns the next n bytes, or n zeroes of a short kind.
+func (f *fields) bytes(n int) []byte {
+	if f.failed || n < 0 || n > len(f.rest) {
+		f.failed = true
+		return make([]byte, 8)
+	}
+	b := f.rest[:n:n]
+	f.rest = f.rest[n:]
+	return b
+}
+
+func (f *fields) uvarint() uint64 {
+	n, size := binary.Uvarint(f.rest)
+	if size <= 0 || size > 1 && f.rest[size-1] == 0 { // one encoding for each number
+		f.failed = true
+		return 0
+	}
+	f.rest = f.rest[size:]
+	return n
+}
+
+func (f *fields) string() []byte {
+	n := f.uvarint()
+	if f.failed || n > uint64(len(f.rest)) {
+		f.failed = true
+		return nil
+	}
+	return f.bytes(int(n))
+}
+
+func (f *fields) head() (flags byte, sent uint64) {
+	f.bytes(1) // version
+	flags = f.bytes(1)[0]
+	return flags, binary.BigEndian.Uint64(f.bytes(8))
+}
+
+func (f *fields) dead() *DeadLetterInfo {
+	d := &DeadLetterInfo{}
+	d.At = time.Unix(0, int64(binary.BigEndian.Uint64(f.bytes(8))))
+	d.ReceiveCount = int(binary.BigEndian.Uint32(f.bytes(4)))
+	d.Queue = string(f.string())
+	return d
+}
+
+func (f *fields) attributes() map[string]Attribute {
+	n := f.uvarint()
+	if f.failed || n == 0 {
+		return nil
+	}
+	if n > uint64(len(f.rest)) { // each takes three bytes or more
+		f.failed = true
+		return nil
+	}
+	attributes := make(map[string]Attribute)
+	last := ""
+	for range n {
+		name := string(f.string())
+		a := Attribute{Type: AttributeType(f.bytes(1)[0])}
+		a.Value = append([]byte{}, f.string()...)
+		if f.failed || name <= last || a.Type < String || a.Type > Binary {
+			f.failed = true
+			return nil
+		}
+		attributes[name], last = a, name
+	}
+	return attributes
+}

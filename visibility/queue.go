@@ -1,0 +1,150 @@
+package visibility
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+
+	"github.com/pebblemq/pebblemq"
+	"github.com/pebblemq/pebblemq/internal/bridge"
+	"github.com/pebblemq/pebblemq/internal/spool"
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// Queue is a handle on a queue. All its methods are safe for concurrent use.
+// Opening a queue twice gives two handles on the same memory; a handle needs no
+// closing.
+type Queue struct {
+	s      *store.Store
+	name   string
+	id     uint32
+	config QueueConfig
+	*sealer
+
+	// Below is the queue's memory. It is touched under the baton only.
+	//
+	// Invariant: a message of this queue is in leases if and only if it is
+	// taken; there are no two of the same sequence number.
+	spool   *spool.Spool
+	leases  leaseHeap
+	waiting waiters
+	dead    *Queue // where dead letters go
+	dropped bool   // was deleted
+}
+
+// OpenQueue opens the queue of that name, and creates it if there is none.
+// The configuration must be the stored one, nil being the defaults; else it
+// returns pebblemq.ErrConfigMismatch. Creating is durable when it returns. A
+// dead-letter queue that does not exist gives ErrNoQueue.
+func OpenQueue(db *pebblemq.DB, name string, c *QueueConfig) (*Queue, error) {
+	return OpenQueueOptions(db, name, c, nil)
+}
+
+// OpenQueueOptions is OpenQueue with options for this process.
+func OpenQueueOptions(db *pebblemq.DB, name string, c *QueueConfig, o *Options) (*Queue, error) {
+	if err := store.CheckName("queue", name); err != nil {
+		return nil, err
+	}
+	config := c.withDefaults()
+	if err := config.check(name); err != nil {
+		return nil, err
+	}
+	secret := make([]byte, secretLen)
+	if _, err := rand.Read(secret); err != nil {
+		return nil, fmt.Errorf("visibility: make a secret for queue %q: %w", name, err)
+	}
+	encoded, err := config.encode(secret)
+	if err != nil {
+		return nil, fmt.Errorf("visibility: configuration of queue %q: %w", name, err)
+	}
+	s := bridge.Store(db)
+	if err := s.Do(context.Background(), declare(name, config, encoded), store.Sync); err != nil {
+		return nil, err
+	}
+	return registryOf(s).open(name, o)
+}
+
+// declare creates a queue, or checks that it is as it is to be.
+func declare(name string, config QueueConfig, encoded []byte) store.OpFunc {
+	return func(t *store.Turn) error {
+		if o, ok := t.Lookup(store.ClassVisQueue, name); ok {
+			stored, _, err := decodeConfig(name, o.Config)
+			if err != nil {
+				return err
+			}
+			return stored.differ(name, config)
+		}
+		if dead := config.DeadLetterQueue; dead != "" {
+			if _, ok := t.Lookup(store.ClassVisQueue, dead); !ok {
+				return fmt.Errorf("%w: dead-letter queue %q of %q", ErrNoQueue, dead, name)
+			}
+		}
+		_, err := t.Create(store.ClassVisQueue, name, encoded)
+		return err
+	}
+}
+
+// Name returns the queue's name.
+func (q *Queue) Name() string { return q.name }
+
+// Config returns the queue's configuration, defaults filled in.
+func (q *Queue) Config() QueueConfig { return q.config }
+
+// Queues returns the names of all queues, in order.
+func Queues(db *pebblemq.DB) ([]string, error) {
+	var names []string
+	list := store.OpFunc(func(t *store.Turn) error {
+		for _, o := range t.List(store.ClassVisQueue, "") {
+			names = append(names, o.Name)
+		}
+		return nil
+	})
+	err := bridge.Store(db).Do(context.Background(), list, store.NoSync)
+	return names, err
+}
+
+// DeleteQueue deletes a queue and everything in it, durably. Handles on it
+// return ErrNoQueue from then on, blocked receives too. The dead-letter queue
+// of another cannot be deleted before that one. A queue of the same name may be
+// created again; it does not know the old receipts.
+func DeleteQueue(ctx context.Context, db *pebblemq.DB, name string) error {
+	return registryOf(bridge.Store(db)).drop(ctx, name)
+}
+
+// Purge deletes every message that is visible or delayed, and returns how many
+// that were. Messages in flight stay with those who received them; those of an
+// earlier life of the store that nobody has asked for since count as visible.
+func (q *Queue) Purge(ctx context.Context) (int, error) {
+	n := 0
+	err := q.s.Do(ctx, store.OpFunc(func(t *store.Turn) error {
+		if q.dropped {
+			return q.gone()
+		}
+		n = q.spool.Purge(t, true)
+		return nil
+	}), store.Default)
+	return n, err
+}
+
+// Stats counts the messages of a queue.
+type Stats struct {
+	Visible  uint64 // ready to be received
+	InFlight uint64 // received, the visibility timeout running
+	Delayed  uint64
+	Bytes    uint64 // of all of them, as stored
+}
+
+// Stats returns the counters of the moment, exact and at no cost.
+func (q *Queue) Stats(ctx context.Context) (Stats, error) {
+	var st spool.Stats
+	err := q.s.Do(ctx, store.OpFunc(func(*store.Turn) error {
+		if q.dropped {
+			return q.gone()
+		}
+		st = q.spool.Stats()
+		return nil
+	}), store.NoSync)
+	return Stats{Visible: st.Ready, InFlight: st.Taken, Delayed: st.Delayed, Bytes: st.Bytes}, err
+}
+
+func (q *Queue) gone() error { return fmt.Errorf("%w: %q was deleted", ErrNoQueue, q.name) }

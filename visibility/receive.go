@@ -1,0 +1,126 @@
+package visibility
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// ReceiveOptions say what to receive. Nil is the defaults.
+type ReceiveOptions struct {
+	// Max is the most messages to return, up to MaxReceiveMessages. Fewer are
+	// returned if fewer are ready. Default: 1.
+	Max int
+
+	// VisibilityTimeout is how long the messages are hidden from others,
+	// between 0 and MaxVisibility. With 0 they stay visible, and the receive
+	// counts. Default: that of the queue.
+	VisibilityTimeout *time.Duration
+
+	// Wait is how long to wait for the first message if none is ready, any
+	// length. A message that is sent, falls due, is released or whose
+	// visibility timeout ends is received at once; waiting costs nothing.
+	// Default: 0, do not wait.
+	Wait time.Duration
+}
+
+// Receive returns the next messages and hides them from others for the
+// visibility timeout. Delete what has been processed; the rest becomes visible
+// again, before all messages younger than it. That nothing is ready in time is
+// an empty result and no error.
+//
+// Messages are handed to waiting receives in the order in which these came. A
+// receive is durable enough to be counted even if the message kills the process
+// (see the package comment); beyond that, a crash may make messages visible
+// earlier than their timeout. When ctx ends while waiting, its error is
+// returned. Messages that cannot be read come as pebblemq.ErrCorrupt beside
+// those that can.
+func (q *Queue) Receive(ctx context.Context, o *ReceiveOptions) ([]*Received, error) {
+	w, wait, err := q.newWaiter(o)
+	if err != nil {
+		return nil, err
+	}
+	if err := q.s.Do(ctx, &receiveOp{yield: yield{q: q}, w: w}, store.NoSync); err != nil {
+		if w.done != nil {
+			q.leave(ctx, w)
+		}
+		return nil, err
+	}
+	if w.done != nil {
+		if err := q.await(ctx, w, wait); err != nil {
+			return nil, err
+		}
+	}
+	return q.unpack(w.got)
+}
+
+func (q *Queue) newWaiter(o *ReceiveOptions) (w *waiter, wait time.Duration, err error) {
+	if o == nil {
+		o = &ReceiveOptions{}
+	}
+	w = &waiter{max: o.Max, timeout: q.config.VisibilityTimeout, brief: o.Wait == 0}
+	if w.max == 0 {
+		w.max = 1
+	}
+	if o.VisibilityTimeout != nil {
+		w.timeout = *o.VisibilityTimeout
+	}
+	switch {
+	case w.max < 0:
+		return nil, 0, store.Invalid("Max %d is negative", o.Max)
+	case w.max > MaxReceiveMessages:
+		return nil, 0, store.TooLarge("Max", int64(o.Max), MaxReceiveMessages)
+	case o.Wait < 0:
+		return nil, 0, store.Invalid("Wait %v is negative", o.Wait)
+	}
+	return w, o.Wait, checkVisibility(w.timeout)
+}
+
+// unpack makes messages of what was taken.
+func (q *Queue) unpack(got []handout) ([]*Received, error) {
+	if len(got) == 0 {
+		return nil, nil
+	}
+	var failed []error
+	messages := make([]*Received, 0, len(got))
+	for _, h := range got {
+		r, err := decodeMessage(h.data)
+		if err != nil {
+			failed = append(failed, fmt.Errorf("message %d of queue %q: %w", h.seq, q.name, err))
+			continue
+		}
+		h.print = fingerprint(h.data)
+		r.Receipt = q.seal(h.delivery)
+		r.ReceiveCount, r.Sequence = int(h.count), h.seq
+		r.FirstReceivedAt, r.VisibleAt = h.first, h.until
+		messages = append(messages, r)
+	}
+	return messages, errors.Join(failed...)
+}
+
+// receiveOp takes what is ready, or gets in line.
+type receiveOp struct {
+	yield
+	w *waiter
+}
+
+func (o *receiveOp) Run(t *store.Turn) error {
+	q := o.q
+	if q.dropped {
+		return q.gone()
+	}
+	if !o.fill(t, o.w) && !o.over(o.w) {
+		q.waiting.add(o.w)
+		if o.tired() {
+			q.serve(t)
+		}
+	}
+	q.leases.arm(t)
+	return nil
+}
+
+func (o *receiveOp) Undo()  {}
+func (o *receiveOp) Frees() {}

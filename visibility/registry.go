@@ -1,0 +1,149 @@
+package visibility
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strconv"
+	"sync"
+
+	"github.com/pebblemq/pebblemq/internal/spool"
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// registry holds the queues of a store that are open, so that there is one
+// memory of each. Its lock is taken before the baton and never under it, and
+// by nothing but opening and deleting.
+type registry struct {
+	s  *store.Store
+	mu struct {
+		sync.Mutex
+		queues map[string]*Queue
+	}
+}
+
+type registryKey struct{}
+
+func registryOf(s *store.Store) *registry {
+	return s.Local(registryKey{}, func() any {
+		r := &registry{s: s}
+		r.mu.queues = make(map[string]*Queue)
+		return r
+	}).(*registry)
+}
+
+// open returns the memory of a queue that exists.
+func (r *registry) open(name string, o *Options) (*Queue, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.load(name, o)
+}
+
+// load brings a queue into memory along with its dead-letter queue. It is put
+// into the map first, so that queues which are each other's come to an end.
+func (r *registry) load(name string, o *Options) (*Queue, error) {
+	if q := r.mu.queues[name]; q != nil {
+		return q, nil
+	}
+	q, err := r.read(name, o)
+	if err != nil {
+		return nil, err
+	}
+	r.mu.queues[name] = q
+	if q.config.DeadLetterQueue != "" {
+		if q.dead, err = r.load(q.config.DeadLetterQueue, o); err != nil {
+			delete(r.mu.queues, name)
+			return nil, err
+		}
+	}
+	err = r.s.Do(context.Background(), store.OpFunc(func(t *store.Turn) error {
+		q.spool.Start(t)
+		return nil
+	}), store.NoSync)
+	if err != nil {
+		delete(r.mu.queues, name)
+		return nil, err
+	}
+	return q, nil
+}
+
+func (r *registry) read(name string, o *Options) (*Queue, error) {
+	var object *store.Object
+	err := r.s.Do(context.Background(), store.OpFunc(func(t *store.Turn) error {
+		var ok bool
+		if object, ok = t.Lookup(store.ClassVisQueue, name); !ok {
+			return fmt.Errorf("%w: %q", ErrNoQueue, name)
+		}
+		return nil
+	}), store.NoSync)
+	if err != nil {
+		return nil, err
+	}
+	config, secret, err := decodeConfig(name, object.Config)
+	if err != nil {
+		return nil, err
+	}
+	q := &Queue{s: r.s, name: name, id: object.ID, config: config, sealer: newSealer(object.ID, secret)}
+	q.leases.timer = store.NewTimer(q.expire)
+	so := spool.Options{Ready: q.serve, Leased: q.resume}
+	if o != nil && o.ReleaseOnOpen {
+		so.Leased = nil
+	}
+	q.spool, err = spool.Open(r.s, layout, object.ID, so)
+	return q, err
+}
+
+// drop deletes a queue, whether it is in memory or not.
+func (r *registry) drop(ctx context.Context, name string) error {
+	if err := store.CheckName("queue", name); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	q, done := r.mu.queues[name], false
+	err := r.s.Do(ctx, store.OpFunc(func(t *store.Turn) error {
+		o, ok := t.Lookup(store.ClassVisQueue, name)
+		if !ok {
+			return fmt.Errorf("%w: %q", ErrNoQueue, name)
+		}
+		if err := deadLetterQueueOf(t, name); err != nil {
+			return err
+		}
+		t.Drop(o, layout.Kinds()...)
+		if q != nil {
+			q.drop(t)
+		}
+		done = true
+		return nil
+	}), store.Sync)
+	if done { // even if its fsync is not known of
+		delete(r.mu.queues, name)
+	}
+	return err
+}
+
+// deadLetterQueueOf refuses if name is some queue's dead-letter queue.
+func deadLetterQueueOf(t *store.Turn, name string) error {
+	for _, o := range t.List(store.ClassVisQueue, "") {
+		if !bytes.Contains(o.Config, []byte("deadLetterQueue")) {
+			continue // decoding takes longer than this
+		}
+		c, _, err := decodeConfig(o.Name, o.Config)
+		if err != nil {
+			return err
+		}
+		if c.DeadLetterQueue == name {
+			return store.Invalid("queue %s is the dead-letter queue of %s", strconv.Quote(name), strconv.Quote(o.Name))
+		}
+	}
+	return nil
+}
+
+// drop ends a queue in memory.
+func (q *Queue) drop(t *store.Turn) {
+	q.dropped = true
+	q.spool.Close(t)
+	t.Disarm(q.leases.timer)
+	q.leases.messages = nil
+	q.waiting.fail(q.gone())
+}

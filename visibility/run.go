@@ -1,0 +1,229 @@
+package visibility
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// Handler processes a message. Its context ends when the lease on the message
+// is lost, with ErrLeaseLost as the cause, or the store goes down; not when the
+// context of Run does, so that what has begun can be finished.
+type Handler func(ctx context.Context, m *Received) error
+
+// RunOptions say how to run a handler. Nil is the defaults.
+type RunOptions struct {
+	// Concurrency is how many messages are handled at a time. Default: 1.
+	Concurrency int
+
+	// VisibilityTimeout is how long a message stays hidden if the process
+	// dies. While the handler runs it is extended each third of it, so it
+	// need not be longer than the handler takes. At least
+	// MinRunVisibility. Default: that of the queue.
+	VisibilityTimeout time.Duration
+}
+
+// Limits of RunOptions.
+const (
+	MinRunVisibility  = 10 * time.Millisecond
+	MaxRunConcurrency = 10_000
+)
+
+// Run receives messages and calls the handler for each, until ctx ends; then it
+// waits for the handlers under way and returns nil. If the store is closed or
+// fails, or the queue is deleted, it returns why.
+//
+// A message whose handler returns nil is deleted, unless the handler has
+// released it itself; that it has deleted it itself, best in an Update along
+// with its effects, is fine. If the handler returns an error or panics the
+// message is visible again at once and will be received again, up to the
+// MaxReceives of the queue. A handler that wants a pause before that changes
+// the visibility and returns ErrKeep.
+func (q *Queue) Run(ctx context.Context, h Handler, o *RunOptions) error {
+	r, err := q.newRunner(h, o)
+	if err != nil {
+		return err
+	}
+	// One worker that fails, because the store or the queue is gone, stops
+	// the others.
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	errs := make([]error, r.concurrency)
+	var wg sync.WaitGroup
+	for i := range r.concurrency {
+		wg.Go(func() {
+			if errs[i] = r.work(ctx); errs[i] != nil {
+				stop()
+			}
+		})
+	}
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ErrKeep is returned by a handler of Run that wants its message neither deleted
+// nor released: it stays hidden until its visibility timeout ends.
+var ErrKeep = errors.New("visibility: keep the message in flight")
+
+// runner is a Run under way.
+type runner struct {
+	q           *Queue
+	handler     Handler
+	concurrency int
+	timeout     time.Duration
+}
+
+func (q *Queue) newRunner(h Handler, o *RunOptions) (*runner, error) {
+	r := &runner{q: q, handler: h, concurrency: 1, timeout: q.config.VisibilityTimeout}
+	if o != nil && o.Concurrency != 0 {
+		r.concurrency = o.Concurrency
+	}
+	if o != nil && o.VisibilityTimeout != 0 {
+		r.timeout = o.VisibilityTimeout
+	}
+	switch {
+	case h == nil:
+		return nil, store.Invalid("handler is nil")
+	case r.concurrency < 0 || r.concurrency > MaxRunConcurrency:
+		return nil, store.Invalid("Concurrency %d is not between 0 and %d", r.concurrency, MaxRunConcurrency)
+	case r.timeout < MinRunVisibility:
+		return nil, store.Invalid("visibility timeout %v for Run is below %v", r.timeout, MinRunVisibility)
+	}
+	return r, checkVisibility(r.timeout)
+}
+
+// work handles one message after the other until ctx ends.
+func (r *runner) work(ctx context.Context) error {
+	o := &ReceiveOptions{VisibilityTimeout: &r.timeout, Wait: math.MaxInt64}
+	for {
+		messages, err := r.q.Receive(ctx, o)
+		for _, m := range messages {
+			if err := r.handle(m); err != nil {
+				return err
+			}
+		}
+		switch {
+		case err == nil:
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, store.ErrCorrupt):
+			r.q.s.Log().Error("receive", "queue", r.q.name, "error", err)
+		default:
+			return err
+		}
+	}
+}
+
+// handle takes care of one message, the end of it included. It returns an error
+// only if there is no going on.
+func (r *runner) handle(m *Received) error {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	beating := make(chan struct{})
+	go func() {
+		defer close(beating)
+		r.beat(ctx, m, cancel)
+	}()
+	err := r.call(ctx, m)
+	cancel(nil)
+	<-beating
+	return r.finish(m, err)
+}
+
+// call calls the handler and makes an error of a panic.
+func (r *runner) call(ctx context.Context, m *Received) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return r.handler(ctx, m)
+}
+
+// finish settles a message as the handler wants it.
+func (r *runner) finish(m *Received, failure error) error {
+	d, err := r.q.open(m.Receipt)
+	if err != nil {
+		return err
+	}
+	ctx := context.Background()
+	switch {
+	case errors.Is(failure, ErrKeep):
+		return nil
+	case failure == nil:
+		err = r.q.s.Do(ctx, &deleteOp{q: r.q, delivery: d, sparing: true}, store.NoSync)
+	default:
+		r.q.s.Log().Warn("handler failed", "queue", r.q.name, "id", m.ID, "receives", m.ReceiveCount, "error", failure)
+		err = r.q.s.Do(ctx, &changeOp{q: r.q, delivery: d}, store.NoSync)
+	}
+	if errors.Is(err, ErrStaleReceipt) || errors.Is(err, ErrNotInFlight) {
+		return nil // someone else has it by now, or the handler saw to it
+	}
+	return err
+}
+
+// beat keeps the lease on a message while its handler runs, and ends the
+// handler's context if that does not work out.
+func (r *runner) beat(ctx context.Context, m *Received, cancel context.CancelCauseFunc) {
+	d, err := r.q.open(m.Receipt)
+	if err != nil {
+		cancel(err)
+		return
+	}
+	every := time.NewTicker(r.timeout / 3)
+	defer every.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.q.s.Down():
+			cancel(r.q.s.Cause())
+			return
+		case <-every.C:
+		}
+		err := r.q.s.Do(ctx, &beatOp{changeOp{q: r.q, delivery: d, d: r.timeout}}, store.NoSync)
+		switch {
+		case err == nil || errors.Is(err, store.ErrDiskFull):
+		case errors.Is(err, errSettled):
+			return
+		default:
+			cancel(fmt.Errorf("%w: %w", ErrLeaseLost, err))
+			return
+		}
+	}
+}
+
+// beatOp is a changeOp that never shortens the timeout, which the handler may
+// have set itself.
+type beatOp struct{ changeOp }
+
+// errSettled tells a message that the handler has settled from one that was
+// taken from it.
+var errSettled = errors.New("visibility: settled by the handler")
+
+func (o *beatOp) Run(t *store.Turn) error {
+	m, err := o.q.find(t, o.delivery)
+	if err != nil {
+		return err
+	}
+	if m == nil || m.Holder == released {
+		return errSettled
+	}
+	if m.Taken() {
+		left := o.at().Add(MaxVisibility).Sub(t.Now())
+		if o.d = max(min(o.d, left), 1); !m.Until.Before(t.Now().Add(o.d)) && m.Until.After(t.Now()) {
+			return nil
+		}
+	}
+	return o.changeOp.Run(t)
+}

@@ -1,0 +1,162 @@
+package visibility_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pebblemq/pebblemq"
+	"github.com/pebblemq/pebblemq/visibility"
+)
+
+// running starts Run and returns a function that cancels and waits for it.
+func running(q *visibility.Queue, h visibility.Handler, o *visibility.RunOptions) (stop func() error) {
+	c, cancel := context.WithCancel(ctx)
+	done := make(chan error, 1)
+	go func() { done <- q.Run(c, h, o) }()
+	return func() error {
+		cancel()
+		return <-done
+	}
+}
+
+func TestRunHandlesEachMessageOnce(t *testing.T) {
+	bubble(t, func(t *testing.T, db *pebblemq.DB) {
+		q := open(t, db, "q", nil)
+		var mu sync.Mutex
+		seen := map[string]int{}
+		stop := running(q, func(_ context.Context, m *visibility.Received) error {
+			mu.Lock()
+			defer mu.Unlock()
+			seen[string(m.Body)]++
+			return nil
+		}, &visibility.RunOptions{Concurrency: 4})
+		for i := range 100 {
+			send(t, q, fmt.Sprint(i))
+		}
+		synctest.Wait()
+		require.NoError(t, stop())
+		require.Len(t, seen, 100)
+		require.Zero(t, stats(t, q))
+	})
+}
+
+func TestRunKeepsALongHandlersMessage(t *testing.T) {
+	bubble(t, func(t *testing.T, db *pebblemq.DB) {
+		q := open(t, db, "q", nil)
+		send(t, q, "x")
+		var calls atomic.Int64
+		stop := running(q, func(ctx context.Context, _ *visibility.Received) error {
+			calls.Add(1)
+			time.Sleep(time.Hour)
+			return ctx.Err()
+		}, &visibility.RunOptions{Concurrency: 2})
+		time.Sleep(time.Minute)
+		require.NoError(t, stop(), "waits for the handler")
+		require.EqualValues(t, 1, calls.Load())
+		require.Zero(t, stats(t, q))
+	})
+}
+
+func TestRunReturnsFailedMessagesAtOnce(t *testing.T) {
+	bubble(t, func(t *testing.T, db *pebblemq.DB) {
+		dead := open(t, db, "dead", nil)
+		q := open(t, db, "q", &visibility.QueueConfig{DeadLetterQueue: "dead", MaxReceives: 3})
+		send(t, q, "error", "panic", "fine")
+		calls := map[string]int{}
+		start := time.Now()
+		stop := running(q, func(_ context.Context, m *visibility.Received) error {
+			calls[string(m.Body)]++
+			switch string(m.Body) {
+			case "error":
+				return errors.New("no")
+			case "panic":
+				panic("no")
+			}
+			return nil
+		}, nil)
+		got, err := dead.Receive(ctx, &visibility.ReceiveOptions{Wait: time.Hour})
+		require.NoError(t, err)
+		require.Equal(t, []string{"error"}, bodies(got))
+		synctest.Wait()
+		require.Equal(t, []string{"panic"}, bodies(receive(t, dead, 10)))
+		require.Zero(t, time.Since(start))
+		require.NoError(t, stop())
+		require.Equal(t, map[string]int{"error": 3, "panic": 3, "fine": 1}, calls)
+		require.Zero(t, stats(t, q))
+	})
+}
+
+func TestRunLeavesASettledMessageAlone(t *testing.T) {
+	bubble(t, func(t *testing.T, db *pebblemq.DB) {
+		q := open(t, db, "q", nil)
+		send(t, q, "delete", "release", "keep")
+		count := map[string]int{}
+		stop := running(q, func(hctx context.Context, m *visibility.Received) error {
+			count[string(m.Body)]++
+			switch string(m.Body) {
+			case "delete":
+				if err := q.Delete(ctx, m.Receipt); err != nil {
+					return err
+				}
+				time.Sleep(time.Hour)
+				return hctx.Err()
+			case "release":
+				if m.ReceiveCount == 1 {
+					return q.ChangeVisibility(ctx, m.Receipt, 0)
+				}
+			case "keep":
+				if m.ReceiveCount == 1 {
+					return visibility.ErrKeep
+				}
+			}
+			return nil
+		}, nil)
+		time.Sleep(2 * time.Hour)
+		require.NoError(t, stop())
+		require.Equal(t, map[string]int{"delete": 1, "release": 2, "keep": 2}, count)
+		require.Zero(t, stats(t, q))
+	})
+}
+
+func TestRunTellsAHandlerThatItsLeaseIsLost(t *testing.T) {
+	bubble(t, func(t *testing.T, db *pebblemq.DB) {
+		q := open(t, db, "q", nil)
+		send(t, q, "x")
+		cause := make(chan error, 1)
+		start := time.Now()
+		stop := running(q, func(ctx context.Context, m *visibility.Received) error {
+			if m.ReceiveCount == 1 {
+				<-ctx.Done()
+				cause <- context.Cause(ctx)
+			}
+			return nil
+		}, &visibility.RunOptions{VisibilityTimeout: time.Hour})
+		require.ErrorIs(t, <-cause, visibility.ErrLeaseLost)
+		require.InDelta(t, 12, time.Since(start).Hours(), 0.5)
+		require.NoError(t, stop())
+	})
+}
+
+func TestRunEndsWithTheStoreAndTheQueue(t *testing.T) {
+	bubble(t, func(t *testing.T, db *pebblemq.DB) {
+		q, gone := open(t, db, "q", nil), open(t, db, "gone", nil)
+		nop := func(context.Context, *visibility.Received) error { return nil }
+		errs := make(chan error)
+		for _, q := range []*visibility.Queue{gone, q} {
+			go func() { errs <- q.Run(ctx, nop, &visibility.RunOptions{Concurrency: 3}) }()
+		}
+		synctest.Wait()
+		require.NoError(t, visibility.DeleteQueue(ctx, db, "gone"))
+		require.ErrorIs(t, <-errs, visibility.ErrNoQueue)
+		require.NoError(t, db.Close())
+		require.ErrorIs(t, <-errs, pebblemq.ErrClosed)
+	})
+}

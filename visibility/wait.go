@@ -1,0 +1,219 @@
+package visibility
+
+import (
+	"container/list"
+	"context"
+	"time"
+
+	"github.com/pebblemq/pebblemq/internal/spool"
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// waiter is a receive under way. A message is given to a waiter under the
+// baton, not fought for by all of them: so n waiters and m messages make m
+// deliveries, in the order in which the waiters came.
+type waiter struct {
+	max     int
+	timeout time.Duration // visibility
+	brief   bool          // does not wait for what is not there yet
+
+	got  []handout
+	err  error
+	done chan struct{} // closed when it was served; nil if it never had to wait
+	in   *list.List    // while it waits
+	at   *list.Element
+}
+
+// handout is what a receive got, to be decoded outside the baton.
+type handout struct {
+	delivery
+	data         []byte
+	first, until time.Time
+}
+
+// waiters are the receives that wait: the long polls, and apart from them
+// those that wait only for what is being read from disk already.
+type waiters struct {
+	long, brief list.List
+	serving     bool // a serve is on its way
+}
+
+func (l *waiters) some() bool { return l.long.Len() > 0 || l.brief.Len() > 0 }
+
+func (l *waiters) add(w *waiter) {
+	w.in = &l.long
+	if w.brief {
+		w.in = &l.brief
+	}
+	w.done = make(chan struct{})
+	w.at = w.in.PushBack(w)
+}
+
+// first returns the one whose turn it is.
+func (l *waiters) first() *waiter {
+	if e := l.brief.Front(); e != nil {
+		return e.Value.(*waiter)
+	}
+	if e := l.long.Front(); e != nil {
+		return e.Value.(*waiter)
+	}
+	return nil
+}
+
+// leave takes w out, and reports false if it has been served.
+func (w *waiter) leave() bool {
+	if w.at == nil {
+		return false
+	}
+	w.in.Remove(w.at)
+	w.at = nil
+	return true
+}
+
+// fail ends all waits because the queue was deleted.
+func (l *waiters) fail(err error) {
+	for w := l.first(); w != nil; w = l.first() {
+		w.leave()
+		w.err = err
+		close(w.done)
+	}
+}
+
+// serve is called by the spool when there may be something to take.
+func (q *Queue) serve(t *store.Turn) {
+	if q.waiting.some() && !q.waiting.serving {
+		q.waiting.serving = true
+		t.Post(&serveOp{yield: yield{q: q}}, store.NoSync)
+	}
+}
+
+// serveOp gives messages to those who wait.
+type serveOp struct {
+	yield
+	served []*waiter
+}
+
+func (o *serveOp) Run(t *store.Turn) error {
+	l := &o.q.waiting
+	l.serving = false
+	for w := l.first(); w != nil; w = l.first() {
+		if !o.fill(t, w) && !o.over(w) {
+			break
+		}
+		w.leave()
+		o.served = append(o.served, w)
+	}
+	if o.tired() {
+		o.q.serve(t)
+	}
+	o.q.leases.arm(t)
+	return nil
+}
+
+func (o *serveOp) Undo()  {}
+func (o *serveOp) Frees() {}
+
+func (o *serveOp) Visible(t *store.Turn) {
+	o.yield.Visible(t)
+	for _, w := range o.served {
+		close(w.done)
+	}
+}
+
+// await waits until w is served, its time is over or ctx ends. What it was
+// given in the last moment is not lost: it is returned.
+func (q *Queue) await(ctx context.Context, w *waiter, wait time.Duration) error {
+	var over <-chan time.Time
+	if !w.brief {
+		timer := time.NewTimer(wait)
+		defer timer.Stop()
+		over = timer.C
+	}
+	var err error
+	select {
+	case <-w.done:
+		return w.err
+	case <-q.s.Down():
+		return q.s.Cause()
+	case <-over:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if q.leave(ctx, w) {
+		return err
+	}
+	select { // it was served, and may be waiting for an fsync
+	case <-w.done:
+		return w.err
+	case <-q.s.Down():
+		return q.s.Cause()
+	}
+}
+
+// leave takes w out of the line, and reports false if it has been served.
+func (q *Queue) leave(ctx context.Context, w *waiter) (left bool) {
+	ctx = store.WithDurability(context.WithoutCancel(ctx), store.NoSync)
+	err := q.s.Do(ctx, store.OpFunc(func(*store.Turn) error {
+		left = w.leave()
+		return nil
+	}), store.NoSync)
+	return left && err == nil
+}
+
+// yield is the part of an Op that takes messages: what it took, and what
+// became of those that nobody gets.
+type yield struct {
+	q        *Queue
+	moved    []move
+	released []*spool.Message // with a visibility timeout of 0
+}
+
+// movedAtOnce bounds how long moving dead letters holds the baton.
+const movedAtOnce = 64
+
+// tired reports that the Op has done enough and another is to go on.
+func (y *yield) tired() bool { return len(y.moved) >= movedAtOnce }
+
+// fill takes up to w.max messages for w and reports whether it got any.
+func (y *yield) fill(t *store.Turn, w *waiter) bool {
+	q, now := y.q, t.Now()
+	until := now.Add(w.timeout)
+	for len(w.got) < w.max && !y.tired() {
+		m := q.spool.Take(t, until)
+		if m == nil {
+			break
+		}
+		m.Since, m.Holder = now, nil
+		if m.First.IsZero() {
+			m.First = now
+		}
+		if q.dead != nil && int64(m.Count) > int64(q.config.MaxReceives) {
+			y.moved = append(y.moved, q.bury(t, m))
+			continue
+		}
+		w.got = append(w.got, handout{
+			delivery: delivery{seq: m.Seq, count: m.Count, since: now.UnixNano()},
+			data:     m.Data, first: m.First, until: until,
+		})
+		if w.timeout > 0 {
+			q.leases.add(m)
+			continue
+		}
+		q.spool.Return(t, m, false)
+		y.released = append(y.released, m)
+	}
+	return len(w.got) > 0
+}
+
+// over reports that w, having got nothing, does not wait for more.
+func (y *yield) over(w *waiter) bool { return w.brief && !y.tired() && !y.q.spool.Busy() }
+
+// Visible shows the others what became of the messages.
+func (y *yield) Visible(t *store.Turn) {
+	for _, m := range y.moved {
+		m.show(t, y.q)
+	}
+	for _, m := range y.released {
+		y.q.spool.Returned(t, m)
+	}
+}
