@@ -1,0 +1,431 @@
+package log_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pebblemq/pebblemq"
+	"github.com/pebblemq/pebblemq/log"
+)
+
+func openGroup(t testing.TB, topic *log.Topic, name string) *log.Group {
+	t.Helper()
+	g, err := topic.Group(name, nil)
+	require.NoError(t, err)
+	return g
+}
+
+func join(t testing.TB, g *log.Group) *log.Member {
+	t.Helper()
+	m, err := g.Join(ctx)
+	require.NoError(t, err)
+	return m
+}
+
+func poll(t testing.TB, m *log.Member, n int) []log.Record {
+	t.Helper()
+	found, err := m.Poll(ctx, n)
+	require.NoError(t, err)
+	return found
+}
+
+func committed(t testing.TB, g *log.Group) []int64 {
+	t.Helper()
+	lags, err := g.Lag(ctx)
+	require.NoError(t, err)
+	var offsets []int64
+	for _, l := range lags {
+		offsets = append(offsets, l.Committed)
+	}
+	return offsets
+}
+
+func TestPartitionsAreSharedAndMoveAsLittleAsPossible(t *testing.T) {
+	_, topic := openTopic(t, 6)
+	g := openGroup(t, topic, "g")
+	a := join(t, g)
+	require.Equal(t, []int{0, 1, 2, 3, 4, 5}, a.Partitions())
+	b := join(t, g)
+	require.Equal(t, []int{0, 1, 2}, a.Partitions())
+	require.Equal(t, []int{3, 4, 5}, b.Partitions())
+	c := join(t, g)
+	require.Equal(t, []int{0, 1}, a.Partitions())
+	require.Equal(t, []int{3, 4}, b.Partitions())
+	require.Equal(t, []int{2, 5}, c.Partitions())
+	require.NoError(t, a.Leave(ctx))
+	require.Empty(t, a.Partitions())
+	require.Equal(t, []int{0, 3, 4}, b.Partitions())
+	require.Equal(t, []int{1, 2, 5}, c.Partitions())
+	require.NoError(t, a.Leave(ctx), "leaving twice")
+	_, err := a.Poll(ctx, 1)
+	require.ErrorIs(t, err, log.ErrLeft)
+	require.Same(t, g, b.Group())
+	require.Equal(t, "g", g.Name())
+}
+
+func TestMoreMembersThanPartitionsLeaveSomeIdle(t *testing.T) {
+	_, topic := openTopic(t, 1)
+	g := openGroup(t, topic, "g")
+	a, b := join(t, g), join(t, g)
+	require.Equal(t, []int{0}, a.Partitions())
+	require.Empty(t, b.Partitions())
+	require.NoError(t, a.Leave(ctx))
+	require.Equal(t, []int{0}, b.Partitions())
+}
+
+func TestUncommittedRecordsGoToTheNextOwner(t *testing.T) {
+	_, topic := openTopic(t, 1)
+	appendAll(t, topic, numbered(10)...)
+	g := openGroup(t, topic, "g")
+	a, b := join(t, g), join(t, g)
+	found := poll(t, a, 5)
+	require.Equal(t, []string{"v0", "v1", "v2", "v3", "v4"}, valuesOf(found))
+	require.NoError(t, a.Commit(ctx, found[1]))
+	require.NoError(t, a.Leave(ctx))
+	require.Equal(t, []string{"v2", "v3"}, valuesOf(poll(t, b, 2)))
+}
+
+func TestACommitByAFormerOwnerIsRefused(t *testing.T) {
+	db, topic := openTopic(t, 1)
+	appendAll(t, topic, numbered(10)...)
+	g := openGroup(t, topic, "g")
+	a, b := join(t, g), join(t, g)
+	old := poll(t, a, 3)
+	require.NoError(t, a.Leave(ctx))
+
+	err := a.Commit(ctx, old[0])
+	var fenced *log.FencedError
+	require.ErrorAs(t, err, &fenced)
+	require.Equal(t, log.FencedError{Topic: "orders", Group: "g", Epoch: 1, Current: 2}, *fenced)
+	require.ErrorIs(t, a.CommitOffset(ctx, 0, 1), log.ErrFenced)
+
+	err = db.Update(ctx, func(tx *pebblemq.Tx) error {
+		_, err := topic.In(tx).Append(values("effect")...)
+		return errors.Join(err, tx.Set([]byte("k"), []byte("v")), a.In(tx).Commit(old...))
+	})
+	require.ErrorIs(t, err, log.ErrFenced)
+	require.NoError(t, db.View(ctx, func(tx *pebblemq.Tx) error {
+		v, err := tx.Get([]byte("k"))
+		require.Nil(t, v)
+		return err
+	}))
+	require.Len(t, fetchAll(t, topic, 0, log.Start()), 10)
+	require.Equal(t, []int64{0}, committed(t, g))
+	require.NoError(t, b.Commit(ctx, poll(t, b, 10)...))
+	require.Equal(t, []int64{10}, committed(t, g))
+}
+
+func TestAPartitionThatComesBackIsANewAssignment(t *testing.T) {
+	_, topic := openTopic(t, 2)
+	for p := range 2 {
+		_, err := topic.AppendTo(ctx, p, numbered(4)...)
+		require.NoError(t, err)
+	}
+	g := openGroup(t, topic, "g")
+	a := join(t, g)
+	old := map[int]log.Record{}
+	for len(old) < 2 {
+		for _, r := range poll(t, a, 4) {
+			old[r.Partition] = r
+		}
+	}
+	b := join(t, g)
+	require.Equal(t, []int{1}, b.Partitions())
+	require.NoError(t, b.Leave(ctx))
+	require.Equal(t, []int{0, 1}, a.Partitions())
+	require.NoError(t, a.Commit(ctx, old[0]), "kept all the time")
+	require.ErrorIs(t, a.Commit(ctx, old[1]), log.ErrFenced, "another had it in between")
+	again := poll(t, a, 10)
+	require.Len(t, again, 4, "only what was not kept is read again")
+	require.Equal(t, 1, again[0].Partition)
+	require.NoError(t, a.Commit(ctx, again...))
+	require.Equal(t, []int64{4, 4}, committed(t, g))
+}
+
+func TestCommitsGoForwardsOnly(t *testing.T) {
+	_, topic := openTopic(t, 1)
+	appendAll(t, topic, numbered(10)...)
+	g := openGroup(t, topic, "g")
+	m := join(t, g)
+	found := poll(t, m, 10)
+	require.NoError(t, m.Commit(ctx, found[5], found[2]), "the highest counts")
+	require.NoError(t, m.Commit(ctx, found[5]), "again")
+	require.ErrorIs(t, m.Commit(ctx, found[4]), log.ErrBackwards)
+	require.ErrorIs(t, m.CommitOffset(ctx, 0, 5), log.ErrBackwards)
+	require.ErrorIs(t, m.CommitOffset(ctx, 0, 11), log.ErrOffsetOutOfRange)
+	require.NoError(t, m.CommitOffset(ctx, 0, 10))
+	require.Equal(t, []int64{10}, committed(t, g))
+}
+
+func TestACommitInATransactionIsPartOfIt(t *testing.T) {
+	db, topic := openTopic(t, 1)
+	appendAll(t, topic, numbered(10)...)
+	g := openGroup(t, topic, "g")
+	m := join(t, g)
+	found := poll(t, m, 10)
+	oops := errors.New("oops")
+	require.ErrorIs(t, db.Update(ctx, func(tx *pebblemq.Tx) error {
+		require.NoError(t, m.In(tx).Commit(found...))
+		return oops
+	}), oops)
+	require.Equal(t, []int64{0}, committed(t, g))
+	err := db.Update(ctx, func(tx *pebblemq.Tx) error {
+		return errors.Join(m.In(tx).Commit(found[3]), m.In(tx).Commit(found[7]), m.In(tx).CommitOffset(0, 11))
+	})
+	require.ErrorIs(t, err, log.ErrOffsetOutOfRange)
+	require.ErrorContains(t, err, `commit to group "g" of topic "orders"`)
+	require.Equal(t, []int64{0}, committed(t, g), "those before the refused one are undone")
+	require.NoError(t, db.Update(ctx, func(tx *pebblemq.Tx) error {
+		return errors.Join(m.In(tx).Commit(found[3]), m.In(tx).CommitOffset(0, 9), tx.Set([]byte("k"), nil))
+	}))
+	require.Equal(t, []int64{9}, committed(t, g))
+	var bad error
+	require.Error(t, db.Update(ctx, func(tx *pebblemq.Tx) error {
+		bad = m.In(tx).Commit(log.Record{})
+		return nil
+	}))
+	require.ErrorIs(t, bad, pebblemq.ErrInvalid)
+}
+
+func TestCommittedOffsetsSurviveReopening(t *testing.T) {
+	fs := newCrashFS(t)
+	db, topic := fs.open(t)
+	appendAll(t, topic, numbered(100)...)
+	g := openGroup(t, topic, "g")
+	m := join(t, g)
+	require.NoError(t, m.Commit(ctx, poll(t, m, 42)...))
+	late, err := topic.Group("late", &log.GroupConfig{From: log.End()})
+	require.NoError(t, err)
+	require.Equal(t, []int64{100}, committed(t, late))
+	require.NoError(t, db.Close())
+
+	db, topic = fs.open(t)
+	appendAll(t, topic, numbered(1)...)
+	g = openGroup(t, topic, "g")
+	require.Equal(t, []int64{42}, committed(t, g))
+	require.Equal(t, []string{"v42"}, valuesOf(poll(t, join(t, g), 1)))
+	_, err = topic.Group("late", nil)
+	require.ErrorIs(t, err, pebblemq.ErrConfigMismatch)
+	require.ErrorContains(t, err, "From")
+	late, err = topic.Group("late", &log.GroupConfig{From: log.End()})
+	require.NoError(t, err)
+	require.Equal(t, []int64{100}, committed(t, late), "where it began, not where the end is now")
+	require.NoError(t, db.Close())
+}
+
+func TestASyncedCommitSurvivesACrash(t *testing.T) {
+	fs := newCrashFS(t)
+	db, topic := fs.open(t)
+	appendAll(t, topic, numbered(10)...)
+	g := openGroup(t, topic, "g")
+	m := join(t, g)
+	found := poll(t, m, 10)
+	require.NoError(t, m.Commit(pebblemq.WithDurability(ctx, pebblemq.Sync), found[4]))
+	crashed := fs.crash(1, 0)
+	require.NoError(t, db.Close())
+	db, topic = crashed.open(t)
+	require.Equal(t, []int64{5}, committed(t, openGroup(t, topic, "g")))
+	require.NoError(t, db.Close())
+}
+
+func TestLagIsExact(t *testing.T) {
+	_, topic := openTopic(t, 2)
+	_, err := topic.AppendTo(ctx, 0, numbered(7)...)
+	require.NoError(t, err)
+	_, err = topic.AppendTo(ctx, 1, numbered(3)...)
+	require.NoError(t, err)
+	g := openGroup(t, topic, "g")
+	m := join(t, g)
+	require.NoError(t, m.CommitOffset(ctx, 0, 2))
+	require.NoError(t, topic.TrimTo(ctx, 0, 4))
+	lags, err := g.Lag(ctx)
+	require.NoError(t, err)
+	require.Equal(t, []log.Lag{{0, 2, 7, 3}, {1, 0, 3, 3}}, lags)
+}
+
+func TestSeekMovesALiveGroupAndFencesWhatItHolds(t *testing.T) {
+	_, topic := openTopic(t, 1)
+	appendAll(t, topic, numbered(10)...)
+	g := openGroup(t, topic, "g")
+	m := join(t, g)
+	found := poll(t, m, 10)
+	require.NoError(t, m.Commit(ctx, found[7]))
+	require.NoError(t, g.Seek(ctx, log.Offset(3)))
+	require.Equal(t, []int64{3}, committed(t, g))
+	require.ErrorIs(t, m.Commit(ctx, found[9]), log.ErrFenced, "it must not undo the Seek")
+	again := poll(t, m, 10)
+	require.Equal(t, "v3", string(again[0].Value))
+	require.NoError(t, g.Seek(ctx, log.End(), 0))
+	appendAll(t, topic, values("new")...)
+	require.Equal(t, []string{"new"}, valuesOf(poll(t, m, 10)))
+	require.NoError(t, g.Seek(ctx, log.Start()))
+	require.Len(t, poll(t, m, 100), 11)
+}
+
+func TestATrimmedCommitIsLoudUntilTheGroupIsMoved(t *testing.T) {
+	_, topic := openTopic(t, 1)
+	appendAll(t, topic, numbered(10)...)
+	g := openGroup(t, topic, "g")
+	m := join(t, g)
+	require.NoError(t, topic.TrimTo(ctx, 0, 6))
+	for range 2 {
+		_, err := m.Poll(ctx, 10)
+		var out *log.OffsetError
+		require.ErrorAs(t, err, &out)
+		require.EqualValues(t, 6, out.Lost())
+	}
+	require.NoError(t, g.Seek(ctx, log.Start()))
+	require.Len(t, poll(t, m, 10), 4)
+}
+
+func TestGroupsAreIndependent(t *testing.T) {
+	_, topic := openTopic(t, 1)
+	appendAll(t, topic, numbered(3)...)
+	for i := range 3 {
+		m := join(t, openGroup(t, topic, fmt.Sprintf("g%d", i)))
+		found := poll(t, m, 10)
+		require.Len(t, found, 3)
+		require.NoError(t, m.Commit(ctx, found[:i+1]...))
+	}
+	for i := range 3 {
+		g := openGroup(t, topic, fmt.Sprintf("g%d", i))
+		require.Equal(t, []int64{int64(i + 1)}, committed(t, g))
+		require.Same(t, g, openGroup(t, topic, g.Name()))
+	}
+}
+
+func TestAMemberReadsAllItsPartitionsAndWakesForEach(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, topic := openTopic(t, 4)
+		m := join(t, openGroup(t, topic, "g"))
+		got := make(chan int)
+		go func() {
+			for r, err := range m.Records(ctx) {
+				if err != nil {
+					close(got)
+					return
+				}
+				got <- r.Partition
+			}
+		}()
+		for i := range 20 {
+			synctest.Wait()
+			_, err := topic.AppendTo(ctx, i%4, values("x")...)
+			require.NoError(t, err)
+			require.Equal(t, i%4, <-got)
+		}
+		require.NoError(t, m.Leave(ctx))
+		<-got
+	})
+}
+
+func TestABusyPartitionDoesNotStarveTheOthers(t *testing.T) {
+	_, topic := openTopic(t, 2)
+	_, err := topic.AppendTo(noSync, 0, numbered(5000)...)
+	require.NoError(t, err)
+	_, err = topic.AppendTo(noSync, 1, values("x")...)
+	require.NoError(t, err)
+	m := join(t, openGroup(t, topic, "g"))
+	for i, r := range poll(t, m, 1000) {
+		if r.Partition == 1 {
+			require.Less(t, i, 500)
+			return
+		}
+	}
+	t.Fatal("starved")
+}
+
+func TestRunCommitsWhatItsHandlerFinished(t *testing.T) {
+	_, topic := openTopic(t, 1)
+	appendAll(t, topic, numbered(10)...)
+	g := openGroup(t, topic, "g")
+	var seen []string
+	oops := errors.New("oops")
+	handler := func(at string, fail func() error) func(context.Context, log.Record) error {
+		return func(_ context.Context, r log.Record) error {
+			seen = append(seen, string(r.Value))
+			if string(r.Value) == at {
+				return fail()
+			}
+			return nil
+		}
+	}
+	require.ErrorIs(t, g.Run(ctx, handler("v3", func() error { return oops })), oops)
+	require.Equal(t, []int64{3}, committed(t, g))
+	err := g.Run(ctx, handler("v5", func() error { panic("bang") }))
+	require.ErrorContains(t, err, "bang")
+	require.ErrorContains(t, err, "offset 5")
+	running, cancel := context.WithCancel(ctx)
+	require.ErrorIs(t, g.Run(running, handler("v9", func() error { cancel(); return nil })), context.Canceled)
+	require.Equal(t, []int64{10}, committed(t, g), "what was finished when ctx ended counts")
+	require.Equal(t, []string{"v0", "v1", "v2", "v3", "v3", "v4", "v5", "v5", "v6", "v7", "v8", "v9"}, seen)
+}
+
+// TestMembersComeAndGoWithoutLoss runs a producer and members that join and leave
+// all the time. Every record is committed, and none twice.
+func TestMembersComeAndGoWithoutLoss(t *testing.T) {
+	_, topic := openTopic(t, 3)
+	g := openGroup(t, topic, "g")
+	const total = 3000
+	running, stop := context.WithCancel(ctx)
+	defer stop()
+	var mu sync.Mutex
+	commits := map[string]int{}
+	note := func(r log.Record, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if err == nil {
+			commits[string(r.Value)]++
+		} else if !errors.Is(err, log.ErrFenced) {
+			t.Error(err)
+		}
+		if len(commits) == total {
+			stop()
+		}
+	}
+	// visit is one stay in the group, of at most n records.
+	visit := func(n int) error {
+		m, err := g.Join(ctx)
+		if err != nil {
+			return err
+		}
+		for r, err := range m.Records(running) {
+			if err != nil {
+				break
+			}
+			note(r, m.Commit(ctx, r))
+			if n--; n == 0 {
+				break
+			}
+		}
+		return m.Leave(ctx)
+	}
+	var wg sync.WaitGroup
+	for w := range 4 {
+		wg.Go(func() {
+			for running.Err() == nil {
+				if err := visit(50 * w); err != nil { // the first one stays
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for i := range total / 10 {
+		var records []log.Record
+		for j := range 10 {
+			records = append(records, log.Record{Key: fmt.Append(nil, j), Value: fmt.Append(nil, i*10+j)})
+		}
+		appendAll(t, topic, records...)
+	}
+	wg.Wait()
+	require.Len(t, commits, total)
+	for v, n := range commits {
+		require.Equal(t, 1, n, v)
+	}
+}
