@@ -1,6 +1,7 @@
 package pebblemq_test
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,7 +29,7 @@ func TestOpenRefusesWhatIsNotItsDirectory(t *testing.T) {
 	}{
 		"no name":                     {"", pebblemq.ErrInvalid, "directory name is empty"},
 		"a file":                      {write("file", "text"), pebblemq.ErrNotStore, "is a file"},
-		"below a file":                {write("above", "text") + "/store", pebblemq.ErrNotStore, "is a file"},
+		"below a file":                {write("above", "text") + "/store", pebblemq.ErrNotStore, "lies below a file"},
 		"a directory of other things": {filepath.Dir(write("other/notes.txt", "text")), pebblemq.ErrNotStore, "notes.txt"},
 		"a newer store":               {filepath.Dir(write("newer/FORMAT", "pebblemq store, format 2\n")), pebblemq.ErrFormat, "format 2, this release reads 1"},
 		"a damaged FORMAT":            {filepath.Dir(write("damaged/FORMAT", "pebb")), pebblemq.ErrCorrupt, "FORMAT"},
@@ -69,37 +70,43 @@ func TestADirectoryIsOpenOnce(t *testing.T) {
 		_, err := pebblemq.Open(path, nil)
 		require.ErrorIs(t, err, pebblemq.ErrLocked, name)
 	}
-	require.Equal(t, "locked", openInChild(t, dir))
+	out, exit := inChild(t, "TestOpenInChild", dir)
+	require.Equal(t, exitLocked, exit, out)
 	require.NoError(t, db.Close())
-	require.Equal(t, "opened", openInChild(t, dir))
+	out, exit = inChild(t, "TestOpenInChild", dir)
+	require.Zero(t, exit, out)
 }
 
-const childEnv = "PEBBLEMQ_OPEN_IN_CHILD"
+const childEnv = "PEBBLEMQ_CHILD"
 
-// openInChild tries to open a store in another process.
-func openInChild(t *testing.T, dir string) string {
+// inChild runs a test of this binary in another process, with an argument, and
+// returns what it printed.
+func inChild(t *testing.T, test, arg string) (output string, exit int) {
 	t.Helper()
-	cmd := exec.Command(os.Args[0], "-test.run", "^TestOpenInChild$")
-	cmd.Env = append(os.Environ(), childEnv+"="+dir)
-	out, err := cmd.CombinedOutput()
-	switch {
-	case err == nil:
-		return "opened"
-	case cmd.ProcessState.ExitCode() == 3:
-		return "locked"
-	}
-	return string(out)
+	ctx, cancel := context.WithTimeout(bg, time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run", "^"+test+"$")
+	cmd.Env = append(os.Environ(), childEnv+"="+arg)
+	out, _ := cmd.CombinedOutput()
+	return string(out), cmd.ProcessState.ExitCode()
 }
 
-func TestOpenInChild(t *testing.T) {
-	dir := os.Getenv(childEnv)
-	if dir == "" {
+func childArg(t *testing.T) string {
+	t.Helper()
+	arg := os.Getenv(childEnv)
+	if arg == "" {
 		t.Skip("the other half of a test that runs it in a child process")
 	}
-	db, err := pebblemq.Open(dir, nil)
+	return arg
+}
+
+const exitLocked = 3
+
+func TestOpenInChild(t *testing.T) {
+	db, err := pebblemq.Open(childArg(t), nil)
 	if err != nil {
 		require.ErrorIs(t, err, pebblemq.ErrLocked)
-		os.Exit(3)
+		os.Exit(exitLocked)
 	}
 	require.NoError(t, db.Close())
 }

@@ -84,7 +84,7 @@ func (s *Store) seal(syncDue, last bool) *group {
 	if g.batch.Count() == 0 && len(s.touched) == 0 && !syncDue && !last {
 		return nil
 	}
-	if g.sync && s.syncing.Load() >= maxSyncing && g.batch.Len() < s.maxOpen/2 && !last {
+	if g.sync && s.syncing.Load() >= maxSyncing && s.settling.Load() == 0 && g.batch.Len() < s.maxOpen/2 && !last {
 		return nil
 	}
 	s.turn.now = time.Time{}
@@ -188,6 +188,13 @@ func (s *Store) settle(ctx context.Context) error {
 	s.mu.Lock()
 	target := s.accepted.Load()
 	s.mu.Unlock()
+	if s.applied.Load() >= target {
+		return nil
+	}
+	// A reader does not wait for the fsync that holds the open group back.
+	s.settling.Add(1)
+	defer s.settling.Add(-1)
+	s.kick()
 	for {
 		settled := s.settled.C()
 		if s.applied.Load() >= target {

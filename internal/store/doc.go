@@ -30,7 +30,7 @@
 // visible at once, unless a Sync Op ahead of it is on its way to the disk.
 //
 // Invariant: a result given to a Sync caller, a refusal included, never rests
-// on a change that a crash could still take back.
+// on a Sync change that a crash could still take back.
 //
 // # Failure
 //

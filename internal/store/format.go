@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -109,6 +110,8 @@ func makeDir(fs vfs.FS, dir string) error {
 			return fmt.Errorf("%w: %s is a file, not a directory", ErrNotStore, dir)
 		}
 		return nil
+	} else if errors.Is(err, syscall.ENOTDIR) {
+		return fmt.Errorf("%w: %s lies below a file", ErrNotStore, dir)
 	} else if !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("pebblemq: open %s: %w", dir, err)
 	}

@@ -41,6 +41,12 @@ type guard struct {
 	fenced    atomic.Bool  // the engine has been given up
 	stuck     atomic.Int32 // goroutines waiting for space
 	tableErrs atomic.Int32 // since the last flush or compaction that went well
+
+	wals struct {
+		sync.Mutex
+		verified bool
+		kept     []string
+	}
 }
 
 // Bounds of the back-off.
@@ -217,10 +223,36 @@ func (g *guard) MkdirAll(dir string, perm os.FileMode) error {
 // Remove passes errors on: the engine takes a file that it cannot delete for
 // garbage to be deleted later.
 func (g *guard) Remove(name string) error {
-	if g.ours(name) {
-		g.check()
+	if !g.ours(name) {
+		return g.FS.Remove(name)
+	}
+	g.check()
+	if strings.HasSuffix(name, ".log") && g.keep(name) {
+		return nil
 	}
 	return g.FS.Remove(name)
+}
+
+// keep holds the removal of a WAL back until Open has found that nothing is
+// missing: a damaged one is evidence, and perhaps all that can be saved.
+func (g *guard) keep(name string) bool {
+	g.wals.Lock()
+	defer g.wals.Unlock()
+	if !g.wals.verified {
+		g.wals.kept = append(g.wals.kept, name)
+	}
+	return !g.wals.verified
+}
+
+// verified lets go of the WALs that were held back.
+func (g *guard) verified() {
+	g.wals.Lock()
+	defer g.wals.Unlock()
+	g.wals.verified = true
+	for _, name := range g.wals.kept {
+		_ = g.FS.Remove(name) // garbage; the engine tries again at the next Open
+	}
+	g.wals.kept = nil
 }
 
 // Lock gives the engine no lock of its own. The store holds that of the

@@ -94,6 +94,7 @@ func open(o Options, lock io.Closer) (*Store, error) {
 		s.abandon()
 		return nil, err
 	}
+	s.guard.verified()
 	s.start()
 	if err := s.dropCleanMark(); err != nil {
 		return nil, fmt.Errorf("pebblemq: open %s: %w", o.Dir, errors.Join(err, s.shut()))

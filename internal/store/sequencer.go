@@ -117,9 +117,16 @@ func (s *Store) submit(ctx context.Context, op Op, d Durability, w *waiter) erro
 		}
 		return err
 	}
+	done := false
+	defer func() {
+		if !done { // a layer panicked: its memory and the group may be torn
+			s.poison(fmt.Errorf("operation %T panicked", op))
+		}
+		s.mu.Unlock()
+		s.kick()
+	}()
 	err := s.run(op, d, w)
-	s.mu.Unlock()
-	s.kick()
+	done = true
 	return err
 }
 

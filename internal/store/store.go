@@ -33,6 +33,7 @@ type Store struct {
 	applied  atomic.Uint64 // newest Op that the engine's reads can see
 	settled  Signal        // fires when applied moves
 	syncing  atomic.Int32  // groups whose fsync is under way
+	settling atomic.Int32  // readers that wait for the open group to be applied
 
 	mu       sync.Mutex // the baton; guards everything down to the blank line
 	turn     Turn

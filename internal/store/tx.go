@@ -228,7 +228,11 @@ func (x *Tx) Commit() error {
 	if x.readOnly {
 		return nil
 	}
-	return x.s.Do(x.ctx, &txOp{x: x, ops: x.mu.ops}, Default)
+	op := &txOp{x: x, ops: x.mu.ops}
+	if op.frees() {
+		return x.s.Do(x.ctx, freeingTx{op}, Default)
+	}
+	return x.s.Do(x.ctx, op, Default)
 }
 
 // End rolls back whatever was not committed. It is harmless afterwards.
@@ -295,6 +299,22 @@ func (o *txOp) Run(t *Turn) error {
 }
 
 func (o *txOp) Undo() {}
+
+// frees reports that the transaction does nothing but make room.
+func (o *txOp) frees() bool {
+	for _, op := range o.ops {
+		if _, ok := op.(Freer); !ok {
+			return false
+		}
+	}
+	return o.x.mu.state == nil && len(o.ops) > 0
+}
+
+// freeingTx is a transaction that is let in on a disk that is nearly full.
+type freeingTx struct{ *txOp }
+
+// Frees marks it as a Freer.
+func (freeingTx) Frees() {}
 
 func (o *txOp) Visible(t *Turn) {
 	for _, op := range o.ops {
