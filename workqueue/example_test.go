@@ -1,0 +1,104 @@
+package workqueue_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/pebblemq/pebblemq"
+	"github.com/pebblemq/pebblemq/workqueue"
+)
+
+func Example() {
+	ctx := context.Background()
+	db, _ := pebblemq.OpenMemory(nil)
+	defer db.Close()
+	broker, _ := workqueue.Open(db, "main")
+	_ = broker.DeclareExchange(ctx, "events", workqueue.Topic)
+	_ = broker.DeclareQueue(ctx, "invoices", nil)
+	_ = broker.Bind(ctx, "invoices", "events", "order.#")
+
+	_ = broker.Publish(ctx, "events", "order.paid.eu", workqueue.Message{Body: []byte("order 42")})
+
+	consumer, _ := broker.Consume(ctx, "invoices", nil)
+	defer consumer.Close()
+	for d, err := range consumer.All(ctx) {
+		if err != nil {
+			break
+		}
+		fmt.Println(string(d.Body), d.RoutingKey, d.Ack(ctx))
+		break
+	}
+	// Output: order 42 order.paid.eu <nil>
+}
+
+func ExampleBroker_Publish() {
+	ctx := context.Background()
+	db, _ := pebblemq.OpenMemory(nil)
+	defer db.Close()
+	broker, _ := workqueue.Open(db, "main")
+
+	fmt.Println(broker.Publish(ctx, "", "nobody", workqueue.Message{Mandatory: true}))
+	// Output: workqueue: message is unroutable: exchange "", key "nobody"
+}
+
+func ExampleDelivery_Nack() {
+	ctx := context.Background()
+	db, _ := pebblemq.OpenMemory(nil)
+	defer db.Close()
+	broker, _ := workqueue.Open(db, "main")
+	_ = broker.DeclareQueue(ctx, "failed", nil)
+	_ = broker.DeclareQueue(ctx, "jobs", &workqueue.QueueConfig{DeadLetter: &workqueue.DeadLetter{Key: "failed"}})
+	_ = broker.Publish(ctx, "", "jobs", workqueue.Message{Body: []byte("job")})
+
+	d, _, _ := broker.Get(ctx, "jobs")
+	_ = d.Nack(ctx, true) // back to its old place
+	d, _, _ = broker.Get(ctx, "jobs")
+	fmt.Println(d.Redelivered, d.DeliveryCount)
+	_ = d.Nack(ctx, false) // to the dead letter place
+	d, _, _ = broker.Get(ctx, "failed")
+	fmt.Println(string(d.Body), d.Headers[workqueue.HeaderDeathReason])
+	// Output:
+	// true 2
+	// job rejected
+}
+
+func ExampleBrokerTx_Ack() {
+	ctx := context.Background()
+	db, _ := pebblemq.OpenMemory(nil)
+	defer db.Close()
+	broker, _ := workqueue.Open(db, "main")
+	_ = broker.DeclareQueue(ctx, "jobs", nil)
+	_ = broker.Publish(ctx, "", "jobs", workqueue.Message{Body: []byte("job")})
+
+	d, _, _ := broker.Get(ctx, "jobs")
+	err := db.Update(ctx, func(tx *pebblemq.Tx) error { // the effect and the ack are one commit
+		return errors.Join(tx.Set([]byte("done"), d.Body), broker.In(tx).Ack(d))
+	})
+	fmt.Println(err, d.Ack(ctx))
+	// Output: <nil> workqueue: delivery is settled already: queue "jobs"
+}
+
+func ExampleBroker_Run() {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	db, _ := pebblemq.OpenMemory(nil)
+	defer db.Close()
+	broker, _ := workqueue.Open(db, "main")
+	_ = broker.DeclareQueue(ctx, "jobs", nil)
+	_ = broker.Publish(ctx, "", "jobs", workqueue.Message{Body: []byte("job")})
+
+	err := broker.Run(ctx, "jobs", func(_ context.Context, d *workqueue.Delivery) error {
+		fmt.Println("doing", string(d.Body), d.DeliveryCount)
+		if d.DeliveryCount == 1 {
+			return errors.New("not this time")
+		}
+		cancel()
+		return nil
+	}, nil)
+	fmt.Println(err)
+	// Output:
+	// doing job 1
+	// doing job 2
+	// <nil>
+}

@@ -1,0 +1,101 @@
+package workqueue
+
+import (
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+	"github.com/stretchr/testify/require"
+)
+
+var sample = Message{
+	Body: []byte("body"), Headers: map[string]string{"b": "2", "a": ""}, MessageID: "id", CorrelationID: "c",
+	Timestamp: time.UnixMicro(258), Priority: 7,
+}
+
+func TestGoldenBytes(t *testing.T) {
+	require.Equal(t, "01"+"07"+"0000000000000102"+"0165"+"016b"+"026964"+"0163"+"0000000000"+
+		"02"+"016100"+"01620132"+"626f6479", hex.EncodeToString(encodeMessage("e", "k", &sample)))
+	require.Equal(t, "24"+"00000007"+"0165"+"0171"+"6b",
+		hex.EncodeToString(bindingKey(7, binding{exchange: "e", queue: "q", key: "k"})))
+}
+
+func TestMalformedValues(t *testing.T) {
+	good := encodeMessage("e", "k", &sample)
+	_, _, _, err := decodeMessage(append([]byte{2}, good[1:]...))
+	require.ErrorIs(t, err, store.ErrFormat)
+	for n := range len(good) - len(sample.Body) {
+		_, _, _, err := decodeMessage(good[:n])
+		require.ErrorIs(t, err, store.ErrCorrupt, "cut to %d bytes", n)
+	}
+	key := bindingKey(7, binding{exchange: "e", queue: "q"})
+	_, err = decodeBinding(key, []byte{2})
+	require.ErrorIs(t, err, store.ErrFormat)
+	for n := range len(key) {
+		_, err := decodeBinding(key[:n], []byte{1})
+		require.ErrorIs(t, err, store.ErrCorrupt, "cut to %d bytes", n)
+	}
+	_, err = decodeBinding(key, nil)
+	require.ErrorIs(t, err, store.ErrCorrupt)
+}
+
+func FuzzDecodeMessage(f *testing.F) {
+	f.Add(encodeMessage("e", "k", &sample))
+	f.Add(encodeMessage("", "", &Message{}))
+	f.Fuzz(func(t *testing.T, v []byte) {
+		m, exchange, key, err := decodeMessage(v)
+		if err != nil {
+			return
+		}
+		again, exchange2, key2, err := decodeMessage(encodeMessage(exchange, key, &m))
+		require.NoError(t, err)
+		require.Equal(t, m, again)
+		require.Equal(t, exchange+"|"+key, exchange2+"|"+key2)
+	})
+}
+
+func FuzzDecodeBinding(f *testing.F) {
+	f.Add(bindingKey(7, binding{exchange: "e", queue: "q", key: "k"}))
+	f.Fuzz(func(t *testing.T, k []byte) {
+		if b, err := decodeBinding(k, []byte{version}); err == nil {
+			require.Equal(t, k[5:], bindingKey(7, b)[5:])
+		}
+	})
+}
+
+// FuzzTopicMatching holds the trie against the definition, written down as a
+// recursion that takes exponential time.
+func FuzzTopicMatching(f *testing.F) {
+	f.Add("a.#.d", "a.b.c.d")
+	f.Add("#.*.#", "")
+	f.Add("..#", ".")
+	f.Fuzz(func(t *testing.T, pattern, key string) {
+		if strings.Count(pattern, ".") > 6 || strings.Count(key, ".") > 6 {
+			return
+		}
+		var x trie
+		x.add(pattern, "q")
+		x.add("never.to.match.\xff", "other")
+		got := false
+		x.match(key, func(q string) { got = got || q == "q" })
+		require.Equal(t, matches(words(pattern), words(key)), got, fmt.Sprintf("%q on %q", pattern, key))
+		x.remove(pattern, "q")
+		x.remove("never.to.match.\xff", "other")
+		require.Empty(t, x.root.next)
+	})
+}
+
+func matches(pattern, key []string) bool {
+	switch {
+	case len(pattern) == 0:
+		return len(key) == 0
+	case pattern[0] == "#":
+		return matches(pattern[1:], key) || len(key) > 0 && matches(pattern, key[1:])
+	case len(key) == 0:
+		return false
+	}
+	return (pattern[0] == "*" || pattern[0] == key[0]) && matches(pattern[1:], key[1:])
+}

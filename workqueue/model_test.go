@@ -1,0 +1,160 @@
+package workqueue_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/pebblemq/pebblemq"
+	"github.com/pebblemq/pebblemq/internal/store"
+	"github.com/pebblemq/pebblemq/internal/storetest"
+	"github.com/pebblemq/pebblemq/workqueue"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+// model is a work queue in plain memory: what waits, in order, and what is out.
+// Everything is synced, so that a crash takes nothing back but deliveries.
+type model struct {
+	db    *pebblemq.DB
+	b     *workqueue.Broker
+	fs    *vfs.MemFS
+	bound map[string]bool // of the keys "a" and "b" to the queue
+	ready []int           // numbers of messages; they are in order of publishing
+	out   map[int]*workqueue.Delivery
+	count map[int]int
+	last  int
+}
+
+func (m *model) open(t *rapid.T) {
+	var err error
+	m.db, err = storetest.OpenFS(m.fs, store.Options{})
+	require.NoError(t, err)
+	m.b, err = workqueue.Open(m.db, "main")
+	require.NoError(t, err)
+	require.NoError(t, m.b.DeclareExchange(bg, "x", workqueue.Direct))
+	require.NoError(t, m.b.DeclareQueue(bg, "q", &workqueue.QueueConfig{DeliveryLimit: workqueue.NoDeliveryLimit}))
+}
+
+// putBack returns what is out to its places.
+func (m *model) putBack() {
+	for n := range m.out {
+		m.ready = append(m.ready, n)
+	}
+	slices.Sort(m.ready)
+	clear(m.out)
+}
+
+func (m *model) publish(t *rapid.T) {
+	key := rapid.SampledFrom([]string{"a", "b"}).Draw(t, "key")
+	m.last++
+	msg := workqueue.Message{Body: fmt.Append(nil, m.last), Mandatory: true}
+	err := m.b.Publish(bg, "x", key, msg)
+	if !m.bound[key] {
+		require.ErrorIs(t, err, workqueue.ErrUnroutable)
+		return
+	}
+	require.NoError(t, err)
+	m.ready = append(m.ready, m.last)
+}
+
+func (m *model) bind(t *rapid.T) {
+	key := rapid.SampledFrom([]string{"a", "b"}).Draw(t, "key")
+	if m.bound[key] = rapid.Bool().Draw(t, "bound"); m.bound[key] {
+		require.NoError(t, m.b.Bind(bg, "q", "x", key))
+		return
+	}
+	require.NoError(t, m.b.Unbind(bg, "q", "x", key))
+}
+
+func (m *model) get(t *rapid.T) {
+	d, ok, err := m.b.Get(bg, "q")
+	require.NoError(t, err)
+	require.Equal(t, len(m.ready) > 0, ok)
+	if !ok {
+		return
+	}
+	n := m.ready[0]
+	m.ready = m.ready[1:]
+	require.Equal(t, fmt.Sprint(n), string(d.Body))
+	m.count[n]++
+	require.Equal(t, m.count[n], d.DeliveryCount)
+	require.Equal(t, m.count[n] > 1, d.Redelivered)
+	m.out[n] = d
+}
+
+// settle does something with one of the deliveries that are out.
+func (m *model) settle(t *rapid.T) {
+	if len(m.out) == 0 {
+		return
+	}
+	var numbers []int
+	for n := range m.out {
+		numbers = append(numbers, n)
+	}
+	slices.Sort(numbers)
+	n := rapid.SampledFrom(numbers).Draw(t, "delivery")
+	d := m.out[n]
+	sync := pebblemq.WithDurability(bg, pebblemq.Sync)
+	switch rapid.SampledFrom([]string{"ack", "requeue", "reject", "move", "refused"}).Draw(t, "how") {
+	case "ack":
+		require.NoError(t, d.Ack(sync))
+	case "reject":
+		require.NoError(t, d.Reject(sync))
+	case "requeue":
+		require.NoError(t, d.Nack(sync, true))
+		m.ready = append(m.ready, n)
+		slices.Sort(m.ready)
+	case "move":
+		m.last++
+		require.NoError(t, m.db.Update(bg, func(tx *pebblemq.Tx) error {
+			require.NoError(t, m.b.In(tx).Ack(d))
+			return m.b.In(tx).Publish("", "q", workqueue.Message{Body: fmt.Append(nil, m.last)})
+		}))
+		m.ready = append(m.ready, m.last)
+	case "refused":
+		require.ErrorIs(t, m.db.Update(bg, func(tx *pebblemq.Tx) error {
+			require.NoError(t, m.b.In(tx).Publish("", "q", workqueue.Message{Body: []byte("never")}))
+			require.NoError(t, m.b.In(tx).Nack(d, true))
+			return m.b.In(tx).Ack(d)
+		}), workqueue.ErrSettled)
+		return // it is still out
+	}
+	delete(m.out, n)
+}
+
+func (m *model) reopen(t *rapid.T) {
+	require.NoError(t, m.db.Close())
+	m.open(t)
+	m.putBack()
+}
+
+func (m *model) purge(t *rapid.T) {
+	n, err := m.b.Purge(bg, "q")
+	require.NoError(t, err)
+	require.Equal(t, len(m.ready), n)
+	m.ready = nil
+}
+
+func (m *model) check(t *rapid.T) {
+	st, err := m.b.QueueStats(bg, "q")
+	require.NoError(t, err)
+	require.EqualValues(t, len(m.ready), st.Ready)
+	require.EqualValues(t, len(m.out), st.Unacked)
+}
+
+func TestTheQueueBehavesLikeItsModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := &model{
+			fs: vfs.NewCrashableMem(), bound: map[string]bool{},
+			out: map[int]*workqueue.Delivery{}, count: map[int]int{},
+		}
+		m.open(t)
+		defer func() { require.NoError(t, m.db.Close()) }()
+		t.Repeat(map[string]func(*rapid.T){
+			"publish": m.publish, "publish again": m.publish, "bind": m.bind, "get": m.get, "get again": m.get,
+			"settle": m.settle, "reopen": m.reopen, "purge": m.purge, "": m.check,
+		})
+	})
+}
