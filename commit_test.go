@@ -307,3 +307,17 @@ func wrap(name string, err error) error {
 	}
 	return fmt.Errorf("%s: %w", name, err)
 }
+
+func TestObjectsOfAnotherStoreAreRefused(t *testing.T) {
+	here, there := openWorld(t, storetest.Open(t, nil)), openWorld(t, storetest.Open(t, nil))
+	d, m := there.stock(t, "x")
+	for name, verb := range map[string]func(*pebblemq.Tx) error{
+		"log":         func(tx *pebblemq.Tx) error { _, err := there.topic.In(tx).Append(log.Record{}); return err },
+		"workqueue":   func(tx *pebblemq.Tx) error { return there.broker.In(tx).Ack(d) },
+		"visibility":  func(tx *pebblemq.Tx) error { return there.mail.In(tx).Delete(m.Receipt) },
+		"idempotency": func(tx *pebblemq.Tx) error { return there.seen.In(tx).Complete([]byte("k"), nil) },
+	} {
+		require.ErrorIs(t, here.db.Update(bg, verb), pebblemq.ErrInvalid, name)
+		require.ErrorIs(t, here.db.Update(bg, func(tx *pebblemq.Tx) error { _ = verb(tx); return nil }), pebblemq.ErrInvalid, name)
+	}
+}

@@ -46,8 +46,14 @@ type Tx struct {
 	x *store.Tx
 }
 
-// In binds the namespace to a transaction.
-func (k *Keys) In(tx *pebblemq.Tx) Tx { return Tx{k: k, x: bridge.Tx(tx)} }
+// In binds the namespace to a transaction, which must be of the same store.
+func (k *Keys) In(tx *pebblemq.Tx) Tx {
+	x := bridge.Tx(tx)
+	if x.Store() != k.s {
+		_ = x.Fail(store.Invalid("namespace %q is of another store than the transaction", k.n.name))
+	}
+	return Tx{k: k, x: x}
+}
 
 // Complete marks a key completed with a result, which is copied. When the
 // transaction commits it is refused with ErrDuplicate if the key is completed

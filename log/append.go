@@ -87,6 +87,9 @@ func (x TopicTx) AppendTo(partition int, records ...Record) (*Result, error) {
 }
 
 func (x TopicTx) append(partition int, records []Record) (*Result, error) {
+	if x.x.Store() != x.t.s {
+		return nil, x.x.Fail(store.Invalid("topic %q is of another store than the transaction", x.t.name))
+	}
 	o, err := x.t.newAppend(context.Background(), partition, records, exactBuffer)
 	if err != nil {
 		return nil, x.x.Fail(err)

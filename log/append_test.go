@@ -9,11 +9,14 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/pebblemq/pebblemq"
+	"github.com/pebblemq/pebblemq/internal/storetest"
 	"github.com/pebblemq/pebblemq/log"
 )
 
@@ -373,4 +376,62 @@ func TestATransactionThatFailsAppendsNothing(t *testing.T) {
 		return err
 	}), pebblemq.ErrReadOnly)
 	require.Empty(t, fetchAll(t, topic, 0, log.Start()))
+}
+
+func TestATransactionOfAnotherStoreIsRefused(t *testing.T) {
+	_, topic := openTopic(t, 1)
+	db, _ := openTopic(t, 1)
+	m := join(t, openGroup(t, topic, "g"))
+	require.ErrorIs(t, db.Update(ctx, func(tx *pebblemq.Tx) error {
+		_, err := topic.In(tx).Append(values("x")...)
+		return err
+	}), pebblemq.ErrInvalid)
+	require.ErrorIs(t, db.Update(ctx, func(tx *pebblemq.Tx) error {
+		return m.In(tx).CommitOffset(0, 0)
+	}), pebblemq.ErrInvalid)
+	require.Empty(t, fetchAll(t, topic, 0, log.Start()))
+}
+
+// TestARefusalCutsTheOpenSegmentBack refuses a transaction while records of
+// others wait in the segment that it appended to.
+func TestARefusalCutsTheOpenSegmentBack(t *testing.T) {
+	for _, size := range []int{1, 2000, 40000, 200000} { // in place, in a grown buffer, in further segments
+		synctest.Test(t, func(t *testing.T) {
+			fs := newCrashFS(t)
+			db, topic := fs.open(t)
+			g := openGroup(t, topic, "g")
+			m := join(t, g)
+			gate := &storetest.Gate{Class: storetest.ClassWAL, Op: storetest.OpSync}
+			fs.SetHook(gate.Hook)
+			gate.Shut()
+			var wg sync.WaitGroup
+			do := func(f func() error) {
+				wg.Go(func() { assert.NoError(t, f()) })
+				synctest.Wait() // until it waits for the disk
+				require.NoError(t, topic.CheckInvariants())
+			}
+			add := func(v string) func() error {
+				return func() error { _, err := topic.Append(ctx, values(v)...); return err }
+			}
+			do(add("a")) // its fsync hangs, so the next ones gather
+			do(add("b"))
+			do(func() error {
+				err := db.Update(ctx, func(tx *pebblemq.Tx) error {
+					for range 4 {
+						if _, err := topic.In(tx).Append(values(strings.Repeat("x", size), "y")...); err != nil {
+							return err
+						}
+					}
+					return m.In(tx).CommitOffset(0, 1<<40)
+				})
+				assert.ErrorIs(t, err, log.ErrOffsetOutOfRange)
+				return nil
+			})
+			do(add("c"))
+			gate.Open()
+			wg.Wait()
+			require.Equal(t, []string{"a", "b", "c"}, fetchAll(t, topic, 0, log.Start()))
+			require.NoError(t, db.Close())
+		})
+	}
 }

@@ -59,6 +59,9 @@ func (x MemberTx) CommitOffset(partition int, next int64) error {
 }
 
 func (x MemberTx) add(o *commitOp, err error) error {
+	if x.x.Store() != x.m.g.topic.s {
+		err = store.Invalid("group %q is of another store than the transaction", x.m.g.name)
+	}
 	if err != nil {
 		return x.x.Fail(err)
 	}

@@ -65,6 +65,7 @@ func load(t *testing.T, fs crashFS, topic *log.Topic, g *log.Group, life int, ac
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	frozen := false
+	acks := make(chan struct{}, 4*40)
 	for w := range 4 {
 		wg.Go(func() {
 			for i := range 40 {
@@ -85,6 +86,7 @@ func load(t *testing.T, fs crashFS, topic *log.Topic, g *log.Group, life int, ac
 					}
 				}
 				mu.Unlock()
+				acks <- struct{}{}
 			}
 		})
 	}
@@ -100,8 +102,9 @@ func load(t *testing.T, fs crashFS, topic *log.Topic, g *log.Group, life int, ac
 			}
 		}
 	})
-	_, err = topic.Append(ctx, values("x:0", "x:1", "x:2")...)
-	require.NoError(t, err)
+	for range 10 + 30*(life%4) {
+		<-acks
+	}
 	mu.Lock()
 	next := fs.crash(uint64(life), 30*(life%3))
 	frozen = true

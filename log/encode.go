@@ -9,22 +9,33 @@ import (
 // anyPartition leaves the choice to the keys.
 const anyPartition = -1
 
-// newAppend validates, routes and encodes the records of a call, outside the
-// baton. The partitions that it touches are ready afterwards.
+// newAppend is prepare, and brings the partitions into memory that the records
+// go to.
 func (t *Topic) newAppend(ctx context.Context, partition int, records []Record, alloc func(int) *buffer) (*appendOp, error) {
 	if err := t.alive(); err != nil {
 		return nil, err
 	}
-	if err := checkRecords(records); err != nil {
+	o, err := t.prepare(partition, records, alloc)
+	if err != nil {
 		return nil, err
 	}
-	o := &appendOp{t: t, n: len(records)}
-	o.route(partition, records)
 	for i := range o.pieces {
 		if err := o.pieces[i].p.ready(ctx); err != nil {
 			return nil, err
 		}
 	}
+	return o, nil
+}
+
+// prepare validates, routes and encodes the records of a call. It touches
+// nothing that the baton guards, and needs no context: an Op that finds out in its
+// turn that it has to append may prepare and Run there, if the topic is ready.
+func (t *Topic) prepare(partition int, records []Record, alloc func(int) *buffer) (*appendOp, error) {
+	if err := checkRecords(records); err != nil {
+		return nil, err
+	}
+	o := &appendOp{t: t, n: len(records)}
+	o.route(partition, records)
 	o.encode(records, alloc)
 	return o, nil
 }

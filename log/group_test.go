@@ -410,7 +410,7 @@ func TestMembersComeAndGoWithoutLoss(t *testing.T) {
 	for w := range 4 {
 		wg.Go(func() {
 			for running.Err() == nil {
-				if err := visit(50 * w); err != nil { // the first one stays
+				if err := errors.Join(visit(50*w), topic.CheckInvariants()); err != nil { // the first one stays
 					t.Error(err)
 				}
 			}

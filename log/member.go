@@ -82,6 +82,7 @@ func (m *Member) Leave(ctx context.Context) error {
 		}
 		m.g.members = slices.DeleteFunc(m.g.members, func(o *Member) bool { return o == m })
 		m.g.rebalance()
+		m.owned.Store(&[]*tenure{})
 		m.wake.Fire()
 		return nil
 	}), store.NoSync)
@@ -252,11 +253,17 @@ func (m *Member) take(ctx context.Context, limit int) (found []Record, err error
 		size, _ := r.payload()
 		bytes += size
 		if found == nil {
-			found = make([]Record, 0, min(limit, 64))
+			found = make([]Record, 0, min(limit, m.buffered()))
 		}
 		found = append(found, r)
 	}
 	return slices.DeleteFunc(found, func(r Record) bool { return r.tenure.lost.Load() }), nil
+}
+
+// buffered is how many records may follow without another read, counting the one
+// at hand. It holds those of the batch that step has just read from.
+func (m *Member) buffered() int {
+	return int(m.mu.cursors[m.mu.turn].r.cur.left) + 1
 }
 
 func (m *Member) usable() error {

@@ -78,6 +78,9 @@ func (r *Reader) Fetch(ctx context.Context, maxRecords, maxBytes int) ([]Record,
 	if maxRecords < 1 || maxBytes < 1 {
 		return nil, store.Invalid("Fetch of %d records and %d bytes", maxRecords, maxBytes)
 	}
+	if err := r.r.p.topic.readable(); err != nil {
+		return nil, err
+	}
 	var found []Record
 	var rec Record
 	for left := maxBytes; len(found) < maxRecords; {
@@ -184,6 +187,9 @@ func (r *reader) skip() {
 
 // load makes the next batch current; ok is false at the end.
 func (r *reader) load(ctx context.Context, end uint64) (ok bool, err error) {
+	if err := r.p.topic.readable(); err != nil {
+		return false, err
+	}
 	if r.ahead.empty() {
 		if ok, err := r.fill(ctx, end); !ok || err != nil {
 			return false, err
@@ -203,9 +209,6 @@ func (r *reader) load(ctx context.Context, end uint64) (ok bool, err error) {
 
 // fill reads batches ahead; ok is false at the end.
 func (r *reader) fill(ctx context.Context, end uint64) (ok bool, err error) {
-	if err := r.p.topic.readable(); err != nil {
-		return false, err
-	}
 	if r.next < r.p.start.Load() {
 		return false, r.p.outOfRange(int64(r.next))
 	}

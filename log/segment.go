@@ -75,6 +75,7 @@ func (f *buffer) free() {
 		if cap(f.b) == size {
 			f.b = f.b[:0]
 			buffers[i].Put(f)
+			return
 		}
 	}
 }

@@ -85,8 +85,14 @@ type BrokerTx struct {
 	x *store.Tx
 }
 
-// In binds the broker to a transaction.
-func (b *Broker) In(tx *pebblemq.Tx) BrokerTx { return BrokerTx{b: b, x: bridge.Tx(tx)} }
+// In binds the broker to a transaction, which must be of the same store.
+func (b *Broker) In(tx *pebblemq.Tx) BrokerTx {
+	x := bridge.Tx(tx)
+	if x.Store() != b.s {
+		_ = x.Fail(store.Invalid("broker %q is of another store than the transaction", b.t.name))
+	}
+	return BrokerTx{b: b, x: x}
+}
 
 // Publish is Broker.Publish as a part of the transaction.
 func (t BrokerTx) Publish(exchange, key string, m Message) error {

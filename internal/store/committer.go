@@ -84,7 +84,7 @@ func (s *Store) seal(syncDue, last bool) *group {
 	if g.batch.Count() == 0 && len(s.touched) == 0 && !syncDue && !last {
 		return nil
 	}
-	if g.sync && s.syncing.Load() >= maxSyncing && s.settling.Load() == 0 && g.batch.Len() < s.maxOpen/2 && !last {
+	if g.sync && s.syncing.Load() >= maxSyncing && s.settling.Load() == 0 && g.batch.Len()+s.promised < s.maxOpen/2 && !last {
 		return nil
 	}
 	s.turn.now = time.Time{}

@@ -52,6 +52,10 @@ func (s *Store) BeginView(ctx context.Context) (*Tx, error) {
 	return &Tx{s: s, ctx: ctx, readOnly: true, view: view}, nil
 }
 
+// Store returns the store of the transaction. A layer refuses objects of another
+// one: their memory is not under this one's baton.
+func (x *Tx) Store() *Store { return x.s }
+
 // Add has op run when the transaction commits. Size is what it will write,
 // about.
 func (x *Tx) Add(op Op, size int) error {

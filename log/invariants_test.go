@@ -1,0 +1,84 @@
+package log
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// CheckInvariants looks for what must never be, under the baton.
+func (t *Topic) CheckInvariants() error {
+	return t.s.Do(context.Background(), store.OpFunc(func(*store.Turn) error {
+		for i := range t.partitions {
+			if err := t.partitions[i].checkInvariants(); err != nil {
+				return err
+			}
+		}
+		for _, g := range t.groups {
+			if err := g.checkInvariants(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}), store.NoSync)
+}
+
+func (p *partition) checkInvariants() error {
+	if !p.loaded.Load() {
+		return nil
+	}
+	pending := uint64(0)
+	for i := range p.pending {
+		s := &p.pending[i]
+		n := uint32(0)
+		for rest := s.records(); len(rest) > 0; n++ {
+			var err error
+			if _, rest, err = cutRecord(rest); err != nil {
+				return err
+			}
+		}
+		if n == 0 || n != s.count {
+			return fmt.Errorf("partition %d: segment of %d records says %d", p.index, n, s.count)
+		}
+		pending += uint64(n)
+	}
+	start, end := p.start.Load(), p.end.Load()
+	if p.cleared > start || start > end || end > p.next || p.tail.next+pending != p.next {
+		return fmt.Errorf("partition %d: cleared %d, start %d, end %d, next %d, stored %d, pending %d",
+			p.index, p.cleared, start, end, p.next, p.tail.next, pending)
+	}
+	return nil
+}
+
+func (g *Group) checkInvariants() error {
+	owned := 0
+	for i := range g.claims {
+		c := &g.claims[i]
+		if c.committed > c.p.end.Load() {
+			return fmt.Errorf("partition %d: committed %d beyond the end", i, c.committed)
+		}
+		t := c.tenure
+		switch {
+		case (t == nil) != (len(g.members) == 0):
+			return fmt.Errorf("partition %d: tenure %v with %d members", i, t, len(g.members))
+		case t == nil:
+			continue
+		case t.lost.Load() || t.claim != c || t.epoch != c.epoch || !slices.Contains(g.members, t.member) ||
+			!slices.Contains(*t.member.owned.Load(), t):
+			return fmt.Errorf("partition %d: broken tenure %v", i, t)
+		}
+		owned++
+	}
+	for _, m := range g.members {
+		owned -= len(*m.owned.Load())
+		if n := len(*m.owned.Load()); n < len(g.claims)/len(g.members) || n > len(g.claims)/len(g.members)+1 {
+			return fmt.Errorf("a member of %d owns %d of %d partitions", len(g.members), n, len(g.claims))
+		}
+	}
+	if owned != 0 {
+		return fmt.Errorf("%d partitions owned twice or by nobody", owned)
+	}
+	return nil
+}

@@ -1,0 +1,241 @@
+package log
+
+import (
+	"bytes"
+	"encoding/hex"
+	"math"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+func TestPartitionerIsKafkas(t *testing.T) {
+	for key, want := range map[string]int32{
+		"21":                       -973932308,
+		"foobar":                   -790332482,
+		"abc":                      479470107,
+		"a-little-bit-long-string": -985981536,
+	} {
+		require.Equal(t, want, murmur2([]byte(key)), key)
+	}
+	require.Equal(t, int(uint32(0x7fffffff&-790332482))%7, partitionOf([]byte("foobar"), 7))
+}
+
+// unhex reads bytes that are written in groups for the eye.
+func unhex(t testing.TB, parts ...string) []byte {
+	var b []byte
+	for _, p := range parts {
+		v, err := hex.DecodeString(p)
+		require.NoError(t, err)
+		b = append(b, v...)
+	}
+	return b
+}
+
+func TestGoldenKeysAndValues(t *testing.T) {
+	require.Equal(t, unhex(t, "10", "00000007", "00000003", "0000000000000102"), batchKey(7, 3, 0x102))
+	put := make([]byte, batchKeyLen)
+	putBatchKey(put, 7, 3, 0x102)
+	require.Equal(t, batchKey(7, 3, 0x102), put)
+	require.Equal(t, unhex(t, "11", "00000007", "00000003"), partitionKey(store.KindLogMeta, 7, 3))
+	require.Equal(t, unhex(t, "12", "00000009", "00000003"), partitionKey(store.KindLogCommit, 9, 3))
+	require.Equal(t, unhex(t, "01", "0000000000000005", "0000000000000004"), encodeStart(5, 4))
+	require.Equal(t, unhex(t, "01", "0000000000000005"), encodeCommit(5))
+	require.Equal(t, "\x00\x00\x00\x07g", groupName(7, "g"))
+
+	h := header{count: 2, base: 0x10, maxTime: -1, retainTime: 3, bytes: 0x400}
+	v := make([]byte, headerLen)
+	h.encode(v)
+	require.Equal(t, unhex(t, "01", "00", "00000002", "0000000000000010", "ffffffffffffffff", "0000000000000003", "0000000000000400"), v)
+	got, err := decodeHeader(v, 0x11)
+	require.NoError(t, err)
+	require.Equal(t, h, got)
+
+	for want, r := range map[string]Record{
+		"09" + "0000000000000005" + "00":          {},
+		"0b" + "0000000000000005" + "02" + "6162": {Value: []byte("ab")},
+		"0a" + "0000000000000005" + "03" + "00":   {Key: []byte{}, Value: []byte{}},
+		"12" + "0000000000000005" + "07" + "016b" + "02" + "016e00" + "01" + "6d01": {
+			Key: []byte("k"), Headers: []Header{{Name: "n"}, {Name: "m", Value: []byte{}}}, Value: []byte{},
+		},
+	} {
+		require.Equal(t, want, hex.EncodeToString(appendRecord(nil, &r, 5)))
+		require.Equal(t, len(want)/2, r.encodedLen())
+	}
+}
+
+func TestBrokenValuesAreErrors(t *testing.T) {
+	good := make([]byte, headerLen)
+	header{count: 2, base: 0x10, bytes: 0}.encode(good)
+	edit := func(b []byte, i int, x byte) []byte { b = bytes.Clone(b); b[i] = x; return b }
+	type decode func() error
+	head := func(v []byte, last uint64) decode {
+		return func() error { _, err := decodeHeader(v, last); return err }
+	}
+	start := func(v []byte) decode { return func() error { _, _, err := decodeStart(v); return err } }
+	commit := func(v []byte) decode { return func() error { _, err := decodeCommit(v); return err } }
+	for name, c := range map[string]struct {
+		f    decode
+		want error
+	}{
+		"empty batch":            {head(nil, 0x11), store.ErrCorrupt},
+		"short batch":            {head(good[:headerLen-1], 0x11), store.ErrCorrupt},
+		"newer batch":            {head(edit(good, 0, 2), 0x11), store.ErrFormat},
+		"newer short batch":      {head([]byte{2, 0}, 0x11), store.ErrFormat},
+		"batch with flags":       {head(edit(good, 1, 1), 0x11), store.ErrFormat},
+		"batch of none":          {head(edit(good, 5, 0), 0x11), store.ErrCorrupt},
+		"batch of another count": {head(edit(good, 5, 3), 0x11), store.ErrCorrupt},
+		"batch at another key":   {head(good, 0x12), store.ErrCorrupt},
+		"batch below its base":   {head(good, 0x0f), store.ErrCorrupt},
+		"batch of huge offsets":  {head(edit(good, 6, 0xff), 0xff00000000000011), store.ErrCorrupt},
+		"batch larger than sum":  {head(append(bytes.Clone(good), 0), 0x11), store.ErrCorrupt},
+		"empty start":            {start(nil), store.ErrCorrupt},
+		"short start":            {start(encodeStart(5, 4)[:16]), store.ErrCorrupt},
+		"newer start":            {start(edit(encodeStart(5, 4), 0, 9)), store.ErrFormat},
+		"start below cleared":    {start(encodeStart(4, 5)), store.ErrCorrupt},
+		"huge start":             {start(encodeStart(math.MaxUint64, 5)), store.ErrCorrupt},
+		"empty commit":           {commit(nil), store.ErrCorrupt},
+		"long commit":            {commit(append(encodeCommit(1), 0)), store.ErrCorrupt},
+		"newer commit":           {commit(edit(encodeCommit(1), 0, 9)), store.ErrFormat},
+		"huge commit":            {commit(encodeCommit(math.MaxUint64)), store.ErrCorrupt},
+		"batch key":              {func() error { _, err := decodeBatchKey([]byte("x")); return err }, store.ErrCorrupt},
+		"partition key":          {func() error { _, err := decodePartitionKey([]byte("x")); return err }, store.ErrCorrupt},
+	} {
+		require.ErrorIs(t, c.f(), c.want, name)
+	}
+}
+
+func FuzzHeader(f *testing.F) {
+	v := make([]byte, headerLen)
+	header{count: 2, base: 0x10, bytes: 7}.encode(v)
+	f.Add(v, uint64(0x11))
+	f.Fuzz(func(t *testing.T, v []byte, last uint64) {
+		h, err := decodeHeader(v, last)
+		if err != nil {
+			return
+		}
+		again := make([]byte, headerLen)
+		h.encode(again)
+		require.Equal(t, v[:headerLen], again)
+	})
+}
+
+func FuzzSmallValues(f *testing.F) {
+	f.Add(encodeStart(5, 4))
+	f.Add(encodeCommit(7))
+	f.Fuzz(func(t *testing.T, v []byte) {
+		if start, cleared, err := decodeStart(v); err == nil {
+			require.Equal(t, v, encodeStart(start, cleared))
+		}
+		if next, err := decodeCommit(v); err == nil {
+			require.Equal(t, v, encodeCommit(next))
+		}
+		if last, err := decodeBatchKey(v); err == nil {
+			require.Equal(t, v[9:], batchKey(0, 0, last)[9:])
+		}
+	})
+}
+
+func FuzzRecords(f *testing.F) {
+	f.Add(appendRecord(appendRecord(nil, &Record{Value: []byte("v")}, 1), &Record{
+		Key: []byte("k"), Headers: []Header{{Name: "n"}, {Name: "m", Value: []byte("x")}},
+	}, 2))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var heads headerRoom
+		for len(b) > 0 {
+			body, rest, err := cutRecord(b)
+			if err != nil {
+				require.ErrorIs(t, err, store.ErrCorrupt)
+				return
+			}
+			var r, again Record
+			if err := decodeRecord(body, &r, &heads); err != nil {
+				require.ErrorIs(t, err, store.ErrCorrupt)
+				return
+			}
+			body, none, err := cutRecord(appendRecord(nil, &r, r.Timestamp.UnixNano()))
+			require.NoError(t, err)
+			require.Empty(t, none)
+			require.NoError(t, decodeRecord(body, &again, &heads))
+			require.Equal(t, r, again)
+			b = rest
+		}
+	})
+}
+
+func TestRecordsRoundTrip(t *testing.T) {
+	maybe := func(g *rapid.Generator[[]byte]) *rapid.Generator[[]byte] {
+		return rapid.OneOf(rapid.Just([]byte(nil)), g)
+	}
+	data := maybe(rapid.SliceOfN(rapid.Byte(), 0, 300))
+	headers := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) Header {
+		return Header{Name: rapid.String().Draw(t, "name"), Value: data.Draw(t, "header")}
+	}), 0, 5)
+	rapid.Check(t, func(t *rapid.T) {
+		in := Record{Key: data.Draw(t, "key"), Value: data.Draw(t, "value"), Headers: headers.Draw(t, "headers")}
+		nanos := rapid.Int64().Draw(t, "time")
+		enc := appendRecord(nil, &in, nanos)
+		if len(enc) != in.encodedLen() {
+			t.Fatalf("encoded to %d bytes, announced %d", len(enc), in.encodedLen())
+		}
+		body, rest, err := cutRecord(enc)
+		if err != nil || len(rest) != 0 {
+			t.Fatal(rest, err)
+		}
+		var heads headerRoom
+		var out Record
+		if err := decodeRecord(body, &out, &heads); err != nil {
+			t.Fatal(err)
+		}
+		if len(in.Headers) == 0 {
+			in.Headers = nil
+		}
+		in.Timestamp = time.Unix(0, nanos).UTC()
+		require.Equal(t, in, out)
+	})
+}
+
+func TestSpreadIsEvenCompleteAndSticky(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(0, 8).Draw(t, "members")
+		parts := rapid.IntRange(1, 20).Draw(t, "partitions")
+		before := rapid.SliceOfN(rapid.IntRange(nobody, n-1), parts, parts).Draw(t, "owners")
+		owners := append([]int(nil), before...)
+		spread(owners, n)
+		have := make(map[int]int)
+		had := make(map[int]int)
+		kept := 0
+		for i, m := range owners {
+			if (m == nobody) != (n == 0) {
+				t.Fatalf("partition %d has owner %d", i, m)
+			}
+			have[m]++
+			had[before[i]]++
+			if m == before[i] && m != nobody {
+				kept++
+			}
+		}
+		if n == 0 {
+			return
+		}
+		base, more := parts/n, parts%n
+		most, large := 0, 0
+		for m := range n {
+			if have[m] < base || have[m] > base+1 {
+				t.Fatalf("shares %v", have)
+			}
+			most += min(had[m], base)
+			if had[m] > base {
+				large++
+			}
+		}
+		most += min(large, more)
+		if kept != most {
+			t.Fatalf("kept %d, could have kept %d: %v -> %v", kept, most, before, owners)
+		}
+	})
+}
