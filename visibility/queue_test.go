@@ -82,7 +82,7 @@ func TestDeletedQueue(t *testing.T) {
 		require.ErrorIs(t, err, visibility.ErrNoQueue)
 
 		again := open(t, db, "q", nil)
-		time.Sleep(time.Hour)
+		<-time.After(time.Hour)
 		require.Zero(t, stats(t, again))
 		none(t, again)
 	})

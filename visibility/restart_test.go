@@ -18,15 +18,22 @@ import (
 
 // disk is a store that can be closed or crash, and be opened again.
 type disk struct {
-	t  testing.TB
+	t  tester
 	fs *storetest.FS
 	db *pebblemq.DB
 }
 
-func newDisk(t testing.TB) *disk {
+// tester is what testing.TB and rapid.T have in common.
+type tester interface {
+	require.TestingT
+	Helper()
+	Cleanup(func())
+}
+
+func newDisk(t tester) *disk {
 	d := &disk{t: t, fs: storetest.NewFS(vfs.NewCrashableMem())}
 	d.open()
-	t.Cleanup(func() { storetest.Close(t, d.db) })
+	t.Cleanup(func() { require.NoError(t, d.db.Close()) })
 	return d
 }
 
@@ -39,7 +46,7 @@ func (d *disk) open() {
 
 func (d *disk) reopen() {
 	d.t.Helper()
-	storetest.Close(d.t, d.db)
+	require.NoError(d.t, d.db.Close())
 	d.open()
 }
 
@@ -48,7 +55,7 @@ func (d *disk) reopen() {
 func (d *disk) crash(percent int) {
 	d.t.Helper()
 	clone := d.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rand.New(rand.NewPCG(1, uint64(percent)))})
-	storetest.Close(d.t, d.db)
+	require.NoError(d.t, d.db.Close())
 	d.fs = storetest.NewFS(clone)
 	d.open()
 }
@@ -92,18 +99,18 @@ func TestEverythingSurvivesARestart(t *testing.T) {
 				require.NoError(t, q.Delete(ctx, rest[1].Receipt))
 				require.NoError(t, q.Delete(ctx, got[0].Receipt), "deleted long ago")
 				require.NoError(t, q.ChangeVisibility(ctx, got[1].Receipt, time.Minute), "old receipts are good")
-				time.Sleep(time.Minute)
+				<-time.After(time.Minute)
 				synctest.Wait()
 				again := one(t, q)
 				require.Equal(t, "held", string(again.Body))
 				require.Equal(t, 2, again.ReceiveCount)
 				require.True(t, first.Equal(again.FirstReceivedAt))
 				require.NoError(t, q.Delete(ctx, again.Receipt))
-				time.Sleep(10 * time.Minute)
+				<-time.After(10 * time.Minute)
 				synctest.Wait()
 				require.NoError(t, q.Delete(ctx, got[2].Receipt), "not received again")
 				counts(t, q, 0, 0, 1)
-				time.Sleep(time.Hour)
+				<-time.After(time.Hour)
 				synctest.Wait()
 				require.Equal(t, "delayed", string(one(t, q).Body))
 			})
@@ -156,7 +163,8 @@ func TestOldReceiptsWorkBeyondTheWindow(t *testing.T) {
 		require.Equal(t, []string{"5002"}, bodies(got))
 		require.NoError(t, q.Delete(ctx, got[0].Receipt))
 		counts(t, q, 0, n-2, 0)
-		time.Sleep(30 * time.Second)
+		<-time.After(30 * time.Second)
+		synctest.Wait()
 		for i := 0; i < n; {
 			got := receive(t, q, 1000)
 			require.NotEmpty(t, got, "after %d", i)
@@ -187,7 +195,7 @@ func TestReceiptOfALostMessage(t *testing.T) {
 		d.crash(0)
 		q = d.queue("q", nil, nil)
 		counts(t, q, 1, 0, 0)
-		time.Sleep(time.Millisecond)
+		<-time.After(time.Millisecond)
 		send(t, q, "other")
 		require.NoError(t, q.Delete(ctx, old[1].Receipt), "it is gone")
 		counts(t, q, 2, 0, 0)
@@ -204,7 +212,7 @@ func TestSameCountAfterACrashIsAnotherReceipt(t *testing.T) {
 		old := one(t, q)
 		d.crash(0)
 		q = d.queue("q", nil, nil)
-		time.Sleep(time.Millisecond)
+		<-time.After(time.Millisecond)
 		again := one(t, q)
 		require.Equal(t, old.ReceiveCount, again.ReceiveCount, "the mark was lost")
 		require.ErrorIs(t, q.Delete(ctx, old.Receipt), visibility.ErrStaleReceipt)
@@ -226,7 +234,7 @@ func TestDeadLetterMoveSurvivesACrashAsAWhole(t *testing.T) {
 				send(t, q, fmt.Sprint(i))
 			}
 			require.Len(t, receive(t, q, n), n)
-			time.Sleep(30 * time.Second)
+			<-time.After(30 * time.Second)
 			receive(t, q, 1)
 			d.crash(percent)
 			q, dead := open()

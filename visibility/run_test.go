@@ -55,10 +55,10 @@ func TestRunKeepsALongHandlersMessage(t *testing.T) {
 		var calls atomic.Int64
 		stop := running(q, func(ctx context.Context, _ *visibility.Received) error {
 			calls.Add(1)
-			time.Sleep(time.Hour)
+			<-time.After(time.Hour)
 			return ctx.Err()
 		}, &visibility.RunOptions{Concurrency: 2})
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		require.NoError(t, stop(), "waits for the handler")
 		require.EqualValues(t, 1, calls.Load())
 		require.Zero(t, stats(t, q))
@@ -106,7 +106,7 @@ func TestRunLeavesASettledMessageAlone(t *testing.T) {
 				if err := q.Delete(ctx, m.Receipt); err != nil {
 					return err
 				}
-				time.Sleep(time.Hour)
+				<-time.After(time.Hour)
 				return hctx.Err()
 			case "release":
 				if m.ReceiveCount == 1 {
@@ -119,7 +119,7 @@ func TestRunLeavesASettledMessageAlone(t *testing.T) {
 			}
 			return nil
 		}, nil)
-		time.Sleep(2 * time.Hour)
+		<-time.After(2 * time.Hour)
 		require.NoError(t, stop())
 		require.Equal(t, map[string]int{"delete": 1, "release": 2, "keep": 2}, count)
 		require.Zero(t, stats(t, q))

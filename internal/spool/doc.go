@@ -40,8 +40,9 @@
 //     handed out only once its mark is on disk (Message.Suspect; Take calls
 //     ForceSync). From the second crash on, then, each delivery counts.
 //   - A message whose mark says that it was out when the process died is a
-//     prime suspect: these come first, one at a time, so that the neighbours
-//     of the culprit, which would be counted along with it, get away.
+//     prime suspect: these come first, one at a time (each for soloTime at
+//     most), so that the neighbours of the culprit, which would be counted
+//     along with it, get away.
 //
 // # Keys
 //

@@ -2,6 +2,7 @@ package spool
 
 import (
 	"container/heap"
+	"time"
 
 	"github.com/pebblemq/pebblemq/internal/store"
 )
@@ -80,6 +81,11 @@ func (q *Spool) fetch(t *store.Turn, seq uint64, mk mark, marked bool) (*Message
 	if mk.out && q.leased != nil {
 		q.adopt(m)
 		return m, nil
+	}
+	m.Until = time.Time{}
+	if mk.out {
+		q.markLater(m)
+		t.Touch(q)
 	}
 	heap.Push(&q.strays, m)
 	q.wait(m)

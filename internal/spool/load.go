@@ -46,12 +46,21 @@ type delayedMessage struct {
 // read and nobody is at it. The engine is never read under the baton.
 func (q *Spool) startLoading(t *store.Turn) {
 	due := q.meta.delayed > 0 && q.meta.nextDue <= t.Now().UnixNano()
-	if q.loading || q.closed || q.loaded == q.shown && !due {
+	to := q.loaded
+	if q.low() {
+		to = q.shown
+	}
+	if q.loading || q.closed || q.loaded == to && !due {
 		return
 	}
-	q.plan = plan{from: q.loaded, to: q.shown, now: t.Now(), due: due}
+	q.plan = plan{from: q.loaded, to: to, now: t.Now(), due: due}
 	p := q.plan
 	q.loading = t.Spawn(func(ctx context.Context) { q.load(ctx, p) })
+}
+
+// low reports that the window has room for a chunk.
+func (q *Spool) low() bool {
+	return q.window.len() < windowMessages/4 && q.winBytes < windowBytes/4
 }
 
 // loadRetry is the pause after a load that could not be carried out, because
@@ -233,6 +242,10 @@ func (q *Spool) take(t *store.Turn, l loadedMessage) {
 		q.unloaded--
 	}
 	m.Until = time.Time{}
+	if l.mark.out { // or it would be counted as taken again at the next start
+		q.markLater(m)
+		t.Touch(q)
+	}
 	if m.prime {
 		heap.Push(&q.strays, m)
 		q.wait(m)

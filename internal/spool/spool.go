@@ -50,7 +50,8 @@ type Spool struct {
 	suspectBelow uint64 // after an unclean end: these were possibly delivered
 	primes       seqHeap
 	solo         *Message // the prime suspect that is out
-	raising      bool     // a frontier is on its way to the disk
+	survived     *store.Timer
+	raising      bool // a frontier is on its way to the disk
 	raisedTo     uint64
 
 	loading  bool
@@ -103,6 +104,7 @@ func New(s *store.Store, l Layout, id uint32, o Options) *Spool {
 		out: make(map[uint64]*Message), early: make(map[uint64]*Message), back: make(map[uint64]*Message),
 	}
 	q.due = store.NewTimer(q.startLoading)
+	q.survived = store.NewTimer(q.letOn)
 	return q
 }
 
@@ -114,6 +116,7 @@ func (q *Spool) Start(t *store.Turn) { q.armDue(t) }
 func (q *Spool) Close(t *store.Turn) {
 	q.closed = true
 	t.Disarm(q.due)
+	t.Disarm(q.survived)
 }
 
 // Stats counts what is in a spool.
@@ -218,13 +221,16 @@ func (q *Spool) markLater(m *Message) {
 
 // next removes the next deliverable message from where it waits.
 func (q *Spool) next(t *store.Turn) *Message {
-	if m := q.nextPrime(); m != nil {
+	if m := q.nextPrime(t); m != nil {
 		return m
 	}
-	if q.window.len() < windowMessages/4 {
+	if q.low() {
 		q.startLoading(t)
 	}
 	q.skipGone()
+	if q.window.len() == 0 && len(q.returned) > 0 && q.returned[0].Seq >= q.loaded {
+		return nil // it was fetched ahead of older ones, which come in now
+	}
 	if len(q.returned) > 0 && (q.window.len() == 0 || q.returned[0].Seq < q.window.front().Seq) {
 		return heap.Pop(&q.returned).(*Message)
 	}

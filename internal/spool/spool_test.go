@@ -1,35 +1,16 @@
 package spool
 
 import (
-	"context"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/pebblemq/pebblemq/internal/store"
+	"github.com/pebblemq/pebblemq/internal/storetest"
 	"github.com/stretchr/testify/require"
 )
-
-var layout = Layout{store.KindWorkMessage, store.KindWorkMark, store.KindWorkDelay, store.KindWorkMeta}
-
-type putOp struct {
-	q    *Spool
-	data []byte
-	m    *Message
-}
-
-func (o *putOp) Run(t *store.Turn) error { o.m = o.q.Put(t, o.data); return nil }
-func (o *putOp) Undo()                   { o.q.UndoPut(o.m) }
-func (o *putOp) Visible(t *store.Turn)   { o.q.Show(t, o.m) }
-
-type settleOp struct {
-	q *Spool
-	m *Message
-}
-
-func (o *settleOp) Run(t *store.Turn) error { o.q.Settle(t, o.m); return nil }
-func (o *settleOp) Undo()                   { o.q.UndoSettle(o.m) }
-func (o *settleOp) Visible(t *store.Turn)   { o.q.Settled(t, o.m) }
 
 func TestFirstInFirstOutThroughTheWindowAndTheDisk(t *testing.T) {
 	s, err := store.OpenMemory(store.Options{})
@@ -43,7 +24,6 @@ func TestFirstInFirstOutThroughTheWindowAndTheDisk(t *testing.T) {
 		}
 	}})
 	require.NoError(t, err)
-	ctx := context.Background()
 	const n = 3*windowMessages + 7
 	for i := range n {
 		require.NoError(t, s.Do(ctx, &putOp{q: q, data: fmt.Appendf(nil, "m%d", i)}, store.NoSync))
@@ -66,4 +46,165 @@ func TestFirstInFirstOutThroughTheWindowAndTheDisk(t *testing.T) {
 		require.Equal(t, Stats{}, q.Stats())
 		return nil
 	}), store.NoSync))
+}
+
+// markOf returns the mark of a message as the disk has it.
+func markOf(t *testing.T, s *store.Store, seq uint64) mark {
+	t.Helper()
+	v, err := s.Get(seqKey(layout.Mark, 1, seq))
+	require.NoError(t, err)
+	require.NotNil(t, v)
+	mk, err := decodeMark(v)
+	require.NoError(t, err)
+	return mk
+}
+
+func openOne(t *testing.T) (*store.Store, *Spool) {
+	t.Helper()
+	s, err := store.OpenMemory(store.Options{})
+	require.NoError(t, err)
+	q, err := Open(s, layout, 1, Options{Ready: func(*store.Turn) {}})
+	require.NoError(t, err)
+	require.NoError(t, s.Do(ctx, &putOp{q: q, data: []byte("x")}, store.Sync))
+	return s, q
+}
+
+func takeSynced(t *testing.T, s *store.Store, q *Spool) (m *Message) {
+	t.Helper()
+	under(t, s, store.Sync, func(turn *store.Turn) { m = q.Take(turn, time.Time{}) })
+	require.NotNil(t, m)
+	return m
+}
+
+func TestEachDeliveryIsMarked(t *testing.T) {
+	s, q := openOne(t)
+	defer s.Close()
+	for i := range uint32(3) {
+		m := takeSynced(t, s, q)
+		require.Equal(t, mark{out: true, count: i + 1}, markOf(t, s, 0))
+		require.NoError(t, s.Do(ctx, &returnOp{q: q, m: m}, store.Sync))
+		require.Equal(t, mark{count: i + 1}, markOf(t, s, 0))
+	}
+}
+
+// TestUndoneChangesLeaveTheMark has a message taken and, in the same group,
+// changed by a transaction that is then refused.
+func TestUndoneChangesLeaveTheMark(t *testing.T) {
+	for name, change := range map[string]func(q *Spool, m *Message) store.Op{
+		"extend": func(q *Spool, m *Message) store.Op { return &extendOp{q: q, m: m, to: time.Unix(9, 0)} },
+		"return": func(q *Spool, m *Message) store.Op { return &returnOp{q: q, m: m} },
+		"settle": func(q *Spool, m *Message) store.Op { return &settleOp{q, m} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, q := openOne(t)
+			defer s.Close()
+			under(t, s, store.Sync, func(turn *store.Turn) {
+				m := q.Take(turn, time.Unix(5, 0))
+				turn.Post(store.OpFunc(func(turn *store.Turn) error {
+					op := change(q, m)
+					if err := op.Run(turn); err != nil {
+						return err
+					}
+					op.Undo()
+					return errRefused
+				}), store.NoSync)
+			})
+			require.Equal(t, mark{out: true, count: 1, until: time.Unix(5, 0).UnixNano()}, markOf(t, s, 0))
+		})
+	}
+}
+
+// TestPrimeSuspectsComeOneAtATimeButDoNotWaitForLong crashes with three
+// messages out.
+func TestPrimeSuspectsComeOneAtATimeButDoNotWaitForLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := storetest.NewFS(vfs.NewCrashableMem())
+		open := func() (*store.Store, *Spool) {
+			s, err := store.Open(store.Options{FS: fs, Dir: "data"})
+			require.NoError(t, err)
+			q, err := Open(s, layout, 1, Options{Ready: func(*store.Turn) {}})
+			require.NoError(t, err)
+			return s, q
+		}
+		s, q := open()
+		for range 3 {
+			require.NoError(t, s.Do(ctx, &putOp{q: q, data: []byte("x")}, store.Sync))
+			takeSynced(t, s, q)
+		}
+		clone := fs.CrashClone(vfs.CrashCloneCfg{})
+		require.NoError(t, s.Close())
+		fs = storetest.NewFS(clone)
+		s, q = open()
+		defer func() { require.NoError(t, s.Close()) }()
+		take := func() (m *Message) {
+			under(t, s, store.NoSync, func(turn *store.Turn) { m = q.Take(turn, time.Time{}) })
+			synctest.Wait()
+			return m
+		}
+		require.Nil(t, take(), "being loaded")
+		first := take()
+		require.True(t, first.Suspect)
+		require.Equal(t, uint32(2), first.Count)
+		require.Nil(t, take())
+		require.NoError(t, s.Do(ctx, &settleOp{q, first}, store.NoSync))
+		require.NotNil(t, take())
+		require.Nil(t, take())
+		<-time.After(soloTime)
+		synctest.Wait()
+		require.NotNil(t, take())
+	})
+}
+
+func TestWindowIsBoundedWhenDelayedMessagesFallDue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, q := openOne(t)
+		defer s.Close()
+		for range 3 * windowMessages {
+			require.NoError(t, s.Do(ctx, &putOp{q: q, data: []byte("x")}, store.NoSync))
+		}
+		for i := range 10 {
+			due := time.Now().Add(time.Duration(i+1) * time.Second)
+			require.NoError(t, s.Do(ctx, &delayOp{q: q, data: []byte("x"), due: due}, store.NoSync))
+		}
+		<-time.After(time.Minute)
+		synctest.Wait()
+		n := 0
+		under(t, s, store.NoSync, func(*store.Turn) { n = q.window.len() })
+		require.Equal(t, windowMessages, n)
+	})
+}
+
+// TestLapsedLeaseIsCountedOnce restarts twice after a lease that ended while
+// the store was closed: the second time it is not taken any more.
+func TestLapsedLeaseIsCountedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := storetest.NewFS(vfs.NewCrashableMem())
+		open := func() (*store.Store, *Spool) {
+			s, err := store.Open(store.Options{FS: fs, Dir: "data"})
+			require.NoError(t, err)
+			q, err := Open(s, layout, 1, Options{Ready: func(*store.Turn) {}, Leased: func(*store.Turn, *Message) {}})
+			require.NoError(t, err)
+			return s, q
+		}
+		stats := func(s *store.Store, q *Spool) (st Stats) {
+			under(t, s, store.NoSync, func(turn *store.Turn) {
+				if m := q.Take(turn, time.Now().Add(time.Second)); m != nil {
+					t.Error("window was not empty")
+				}
+				st = q.Stats()
+			})
+			synctest.Wait()
+			return st
+		}
+		s, q := open()
+		require.NoError(t, s.Do(ctx, &putOp{q: q, data: []byte("x")}, store.Sync))
+		under(t, s, store.Sync, func(turn *store.Turn) { q.Take(turn, time.Now().Add(time.Second)) })
+		for i := range 3 {
+			require.NoError(t, s.Close())
+			<-time.After(time.Minute)
+			s, q = open()
+			require.Equal(t, Stats{Ready: uint64(min(i, 1)), Taken: uint64(1 - min(i, 1)), Bytes: 1}, stats(s, q))
+		}
+		require.NoError(t, s.Close())
+	})
 }

@@ -2,6 +2,7 @@ package spool
 
 import (
 	"container/heap"
+	"time"
 
 	"github.com/pebblemq/pebblemq/internal/store"
 )
@@ -47,8 +48,9 @@ func (q *Spool) accuse(m *Message, mk mark) {
 	m.prime = m.Suspect && mk.out
 }
 
-// nextPrime hands the prime suspects out, one at a time.
-func (q *Spool) nextPrime() *Message {
+// nextPrime hands the prime suspects out, one at a time until it has settled or
+// survived.
+func (q *Spool) nextPrime(t *store.Turn) *Message {
 	for len(q.primes) > 0 && q.primes[0].state == gone {
 		heap.Pop(&q.primes)
 	}
@@ -57,7 +59,20 @@ func (q *Spool) nextPrime() *Message {
 	}
 	q.solo = heap.Pop(&q.primes).(*Message)
 	q.solo.prime = false
+	t.Arm(q.survived, t.Now().Add(soloTime))
 	return q.solo
+}
+
+// soloTime is how long a prime suspect is out alone. Who has not killed the
+// process by then hardly will, and may take hours yet: the others do not wait
+// for that.
+const soloTime = 5 * time.Second
+
+// letOn is what the timer calls.
+func (q *Spool) letOn(t *store.Turn) {
+	if q.solo != nil && q.through(q.solo) && !q.closed {
+		q.ready(t)
+	}
 }
 
 // through ends the wait for the prime suspect that is out, whatever came of

@@ -76,7 +76,7 @@ func TestFullDiskIsRefusedEarlyAndHeals(t *testing.T) {
 		require.Equal(t, "1", get(t, s, "freed"))
 
 		q.Resize(plenty)
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		require.False(t, s.Stats().DiskFull)
 		require.NoError(t, l.add(ctx, store.Sync))
 		require.NoError(t, l.disorder)
@@ -101,12 +101,12 @@ func TestUnforeseenFullDiskHeals(t *testing.T) {
 			require.ErrorIs(t, fillUp(l), store.ErrDiskFull, "%d KiB", kib)
 			require.Less(t, time.Since(begin), 5*time.Second, "callers are told, not left waiting")
 			require.ErrorIs(t, l.add(ctx, store.Sync), store.ErrDiskFull)
-			time.Sleep(time.Hour)
+			<-time.After(time.Hour)
 			require.False(t, s.Stats().Failed)
 			require.Equal(t, l.synced() > 0, hasEntry(t, s, 1), "reads go on")
 
 			q.Resize(plenty)
-			time.Sleep(5 * time.Second)
+			<-time.After(5 * time.Second)
 			require.NoError(t, l.add(ctx, store.Sync), "%d KiB", kib)
 			require.NoError(t, l.disorder)
 			require.Equal(t, l.next, l.visible, "what was accepted before has become visible")
@@ -195,7 +195,7 @@ func TestNoSpaceForOneMomentIsNoFailure(t *testing.T) {
 					l, err := openLedger(s, entrySize, 1)
 					require.NoError(t, err)
 					for err = fill(l); errors.Is(err, store.ErrDiskFull); err = fill(l) {
-						time.Sleep(time.Second)
+						<-time.After(time.Second)
 					}
 					require.NoError(t, err)
 					require.NoError(t, s.Close())

@@ -112,7 +112,7 @@ func TestCloseWakesWhoeverWaits(t *testing.T) {
 		require.True(t, s.Spawn(func(ctx context.Context) {
 			<-ctx.Done()
 			<-s.Down()
-			time.Sleep(time.Hour)
+			<-time.After(time.Hour)
 			joined = true
 		}))
 		synctest.Wait()

@@ -360,7 +360,7 @@ func TestCancelledWhileTheDiskIsSilent(t *testing.T) {
 		short, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
 		slow = start(func() error { return s.Do(short, set("c", "1"), store.Sync) })
-		time.Sleep(1500 * time.Millisecond)
+		<-time.After(1500 * time.Millisecond)
 		gate.Open()
 		require.NoError(t, <-slow, "an outcome known within the grace is returned")
 		require.NoError(t, s.Close())
@@ -381,12 +381,12 @@ func TestLoneNoSyncWriteIsSyncedWithinTheInterval(t *testing.T) {
 				require.NoError(t, s.Do(ctx, set(fmt.Sprint(i), "x"), store.NoSync))
 				synctest.Wait()
 				require.Len(t, survivors(t, mem), i, "not synced at once")
-				time.Sleep(interval)
+				<-time.After(interval)
 				synctest.Wait()
 				require.Len(t, survivors(t, mem), i+1)
 			}
 			syncs := s.Stats().Syncs
-			time.Sleep(time.Hour)
+			<-time.After(time.Hour)
 			require.Equal(t, syncs, s.Stats().Syncs, "an idle store does nothing")
 			require.NoError(t, s.Close())
 		})

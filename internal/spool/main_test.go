@@ -1,0 +1,83 @@
+package spool
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var layout = Layout{store.KindWorkMessage, store.KindWorkMark, store.KindWorkDelay, store.KindWorkMeta}
+
+var ctx = context.Background()
+
+type putOp struct {
+	q    *Spool
+	data []byte
+	m    *Message
+}
+
+func (o *putOp) Run(t *store.Turn) error { o.m = o.q.Put(t, o.data); return nil }
+func (o *putOp) Undo()                   { o.q.UndoPut(o.m) }
+func (o *putOp) Visible(t *store.Turn)   { o.q.Show(t, o.m) }
+
+type delayOp struct {
+	q    *Spool
+	data []byte
+	due  time.Time
+	d    Delayed
+}
+
+func (o *delayOp) Run(t *store.Turn) error { o.d = o.q.PutDelayed(t, o.data, 0, o.due); return nil }
+func (o *delayOp) Undo()                   { o.q.UndoDelayed(o.d) }
+func (o *delayOp) Visible(t *store.Turn)   { o.q.ShowDelayed(t) }
+
+type settleOp struct {
+	q *Spool
+	m *Message
+}
+
+func (o *settleOp) Run(t *store.Turn) error { o.q.Settle(t, o.m); return nil }
+func (o *settleOp) Undo()                   { o.q.UndoSettle(o.m) }
+func (o *settleOp) Visible(t *store.Turn)   { o.q.Settled(t, o.m) }
+
+type returnOp struct {
+	q       *Spool
+	m       *Message
+	forgive bool
+	until   time.Time
+}
+
+func (o *returnOp) Run(t *store.Turn) error {
+	o.until = o.m.Until
+	o.q.Return(t, o.m, o.forgive)
+	return nil
+}
+func (o *returnOp) Undo()                 { o.q.UndoReturn(o.m, o.until) }
+func (o *returnOp) Visible(t *store.Turn) { o.q.Returned(t, o.m) }
+
+type extendOp struct {
+	q      *Spool
+	m      *Message
+	to     time.Time
+	before time.Time
+}
+
+func (o *extendOp) Run(t *store.Turn) error {
+	o.before = o.m.Until
+	o.q.Extend(t, o.m, o.to)
+	return nil
+}
+func (o *extendOp) Undo()               { o.q.UndoExtend(o.m, o.before) }
+func (o *extendOp) Visible(*store.Turn) {}
+
+// under runs f under the baton.
+func under(t require.TestingT, s *store.Store, d store.Durability, f func(*store.Turn)) {
+	require.NoError(t, s.Do(ctx, store.OpFunc(func(t *store.Turn) error { f(t); return nil }), d))
+}

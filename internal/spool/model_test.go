@@ -1,0 +1,439 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+	"github.com/pebblemq/pebblemq/internal/storetest"
+)
+
+// TestModel drives a spool and a plain model of one with random operations,
+// undone ones, restarts and crashes.
+func TestModel(t *testing.T) {
+	for _, leases := range []bool{false, true} {
+		t.Run(fmt.Sprintf("leases=%v", leases), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				rapid.Check(struct{ testing.TB }{t}, func(t *rapid.T) { // hides Deadline, which a bubble forbids
+					w := &world{t: t, leases: leases, fs: storetest.NewFS(vfs.NewCrashableMem()), model: map[uint64]*entry{}}
+					w.open()
+					defer func() { require.NoError(t, w.s.Close()) }()
+					t.Repeat(map[string]func(*rapid.T){
+						"put":     w.put,
+						"bulk":    w.bulk,
+						"delay":   w.delay,
+						"take":    w.take,
+						"settle":  w.settle,
+						"lookup":  w.lookup,
+						"return":  w.giveBack,
+						"extend":  w.extend,
+						"purge":   w.purge,
+						"advance": w.advance,
+						"reopen":  w.reopen,
+						"crash":   w.crash,
+						"":        w.check,
+					})
+				})
+			})
+		})
+	}
+}
+
+// entry is a message of the model.
+type entry struct {
+	seq      uint64
+	data     string
+	count    uint32
+	taken    bool
+	until    time.Time
+	prime    bool
+	unsynced bool // a take that a crash may take back
+}
+
+type waiting struct {
+	due  time.Time
+	data string
+}
+
+// world is a spool beside its model. The model is of what is certain: what is
+// not, after a crash, it reads from the disk, having checked that it may be so.
+type world struct {
+	t       *rapid.T
+	leases  bool
+	fs      *storetest.FS
+	s       *store.Store
+	q       *Spool
+	next    uint64
+	puts    int
+	model   map[uint64]*entry
+	delayed []waiting // by due time
+	wrong   string    // found under the baton
+}
+
+var errRefused = errors.New("refused")
+
+func (w *world) open() {
+	var err error
+	w.s, err = store.Open(store.Options{FS: w.fs, Dir: "data", MemoryBytes: store.MinMemoryBytes})
+	require.NoError(w.t, err)
+	o := Options{Ready: func(*store.Turn) {}}
+	if w.leases {
+		o.Leased = func(_ *store.Turn, m *Message) {
+			if e := w.model[m.Seq]; e == nil || !e.taken || !e.until.Equal(m.Until) {
+				w.wrong = fmt.Sprintf("leased %d: %+v", m.Seq, e)
+			}
+		}
+	}
+	w.q, err = Open(w.s, layout, 1, o)
+	require.NoError(w.t, err)
+	under(w.t, w.s, store.NoSync, w.q.Start)
+	synctest.Wait()
+	w.promote()
+}
+
+// do runs an Op, or, now and then, has it undone first.
+func (w *world) do(op store.Op) {
+	if rapid.IntRange(0, 3).Draw(w.t, "undo first") == 0 {
+		err := w.s.Do(ctx, store.OpFunc(func(t *store.Turn) error {
+			if err := op.Run(t); err != nil {
+				return err
+			}
+			op.Undo()
+			return errRefused
+		}), store.Sync)
+		require.ErrorIs(w.t, err, errRefused)
+		w.synced()
+	}
+	require.NoError(w.t, w.s.Do(ctx, op, store.Sync))
+	w.synced()
+}
+
+func (w *world) synced() {
+	for _, e := range w.model {
+		e.unsynced = false
+	}
+}
+
+func (w *world) payload() string {
+	w.puts++
+	return fmt.Sprintf("message %d", w.puts)
+}
+
+func (w *world) add(data string) {
+	w.model[w.next] = &entry{seq: w.next, data: data}
+	w.next++
+}
+
+func (w *world) put(*rapid.T) {
+	data := w.payload()
+	w.do(&putOp{q: w.q, data: []byte(data)})
+	w.add(data)
+}
+
+func (w *world) bulk(t *rapid.T) {
+	if len(w.model) > windowMessages || rapid.IntRange(0, 9).Draw(t, "rarely") > 0 {
+		t.Skip("enough")
+	}
+	for range rapid.IntRange(1, windowMessages).Draw(t, "n") {
+		data := w.payload()
+		require.NoError(t, w.s.Do(ctx, &putOp{q: w.q, data: []byte(data)}, store.NoSync))
+		w.add(data)
+	}
+	w.put(t)
+}
+
+func (w *world) delay(t *rapid.T) {
+	d := waiting{time.Now().Add(time.Duration(rapid.IntRange(1, 200).Draw(t, "s")) * time.Second), w.payload()}
+	w.do(&delayOp{q: w.q, data: []byte(d.data), due: d.due})
+	i, _ := slices.BinarySearchFunc(w.delayed, d, func(a, b waiting) int {
+		if a.due.After(b.due) {
+			return 1
+		}
+		return -1
+	})
+	w.delayed = slices.Insert(w.delayed, i, d)
+}
+
+// promote moves what is due in the model.
+func (w *world) promote() {
+	for len(w.delayed) > 0 && !w.delayed[0].due.After(time.Now()) {
+		w.add(w.delayed[0].data)
+		w.delayed = w.delayed[1:]
+	}
+}
+
+func (w *world) take(t *rapid.T) {
+	for range rapid.IntRange(1, 20).Draw(t, "n") {
+		w.takeOne(t)
+	}
+}
+
+func (w *world) takeOne(t *rapid.T) {
+	var until time.Time
+	if w.leases {
+		until = time.Now().Add(time.Duration(rapid.IntRange(1, 200).Draw(t, "lease")) * time.Second)
+	}
+	var m *Message
+	solo, busy := false, true
+	for tries := 0; m == nil && busy; tries++ {
+		require.Less(t, tries, 20, "busy for ever")
+		synctest.Wait()
+		under(t, w.s, store.NoSync, func(t *store.Turn) {
+			m = w.q.Take(t, until)
+			busy = w.q.Busy()
+			solo = w.q.solo != nil && w.q.solo != m
+		})
+	}
+	first := w.first()
+	if m == nil {
+		for _, e := range w.model {
+			require.True(t, e.taken || e.prime && solo, "%+v is ready", e)
+		}
+		return
+	}
+	e := w.model[m.Seq]
+	require.NotNil(t, e, "%d is gone", m.Seq)
+	require.False(t, e.taken)
+	require.True(t, e.prime || e == first, "%d before %+v", m.Seq, first)
+	require.False(t, e.prime && solo, "two prime suspects at a time")
+	require.Equal(t, e.data, string(m.Data))
+	require.Equal(t, e.count+1, m.Count)
+	e.taken, e.count, e.until, e.prime, e.unsynced = true, m.Count, until, false, true
+	if m.Suspect {
+		w.synced()
+	}
+}
+
+// first is the next one to be had, prime suspects aside.
+func (w *world) first() *entry {
+	var first *entry
+	for _, e := range w.model {
+		if !e.taken && !e.prime && (first == nil || e.seq < first.seq) {
+			first = e
+		}
+	}
+	return first
+}
+
+// pick chooses a message.
+func (w *world) pick(t *rapid.T, taken bool) *entry {
+	var found []uint64
+	for seq, e := range w.model {
+		if e.taken == taken {
+			found = append(found, seq)
+		}
+	}
+	if len(found) == 0 {
+		t.Skip("there is none")
+	}
+	slices.Sort(found)
+	return w.model[rapid.SampledFrom(found).Draw(t, "seq")]
+}
+
+func (w *world) taken(t *rapid.T) (*entry, *Message) {
+	e := w.pick(t, true)
+	var m *Message
+	var err error
+	under(t, w.s, store.NoSync, func(turn *store.Turn) { m, err = w.q.Find(turn, e.seq) })
+	require.NoError(t, err)
+	require.NotNil(t, m, "%+v", e)
+	require.True(t, m.Taken())
+	require.Equal(t, e.data, string(m.Data))
+	require.Equal(t, e.count, m.Count)
+	require.True(t, e.until.Equal(m.Until))
+	return e, m
+}
+
+func (w *world) settle(t *rapid.T) {
+	e, m := w.taken(t)
+	w.do(&settleOp{w.q, m})
+	delete(w.model, e.seq)
+}
+
+// lookup settles a message that waits.
+func (w *world) lookup(t *rapid.T) {
+	e := w.pick(t, false)
+	var m *Message
+	var err error
+	under(t, w.s, store.NoSync, func(turn *store.Turn) { m, err = w.q.Lookup(turn, e.seq) })
+	require.NoError(t, err)
+	require.NotNil(t, m)
+	require.Equal(t, e.data, string(m.Data))
+	require.Equal(t, e.count, m.Count)
+	w.do(&settleOp{w.q, m})
+	delete(w.model, e.seq)
+}
+
+func (w *world) giveBack(t *rapid.T) {
+	e, m := w.taken(t)
+	forgive := rapid.Bool().Draw(t, "forgive")
+	w.do(&returnOp{q: w.q, m: m, forgive: forgive})
+	w.isBack(e, m)
+	if forgive {
+		e.count--
+	}
+}
+
+func (w *world) isBack(e *entry, m *Message) {
+	e.taken, e.until, e.prime = false, time.Time{}, m.prime
+}
+
+func (w *world) extend(t *rapid.T) {
+	if !w.leases {
+		t.Skip("without leases")
+	}
+	e, m := w.taken(t)
+	until := time.Now().Add(time.Duration(rapid.IntRange(1, 200).Draw(t, "s")) * time.Second)
+	w.do(&extendOp{q: w.q, m: m, to: until})
+	e.until = until
+}
+
+func (w *world) purge(t *rapid.T) {
+	if rapid.IntRange(0, 3).Draw(t, "rarely") > 0 {
+		t.Skip("not now")
+	}
+	delayedToo := rapid.Bool().Draw(t, "delayed too")
+	n := 0
+	require.NoError(t, w.s.Do(ctx, store.OpFunc(func(turn *store.Turn) error {
+		n = w.q.Purge(turn, delayedToo)
+		maps.DeleteFunc(w.model, func(seq uint64, e *entry) bool {
+			if w.q.out[seq] != nil {
+				return false
+			}
+			n--
+			return true
+		})
+		return nil
+	}), store.Sync))
+	w.synced()
+	if delayedToo {
+		n -= len(w.delayed)
+		w.delayed = nil
+	}
+	require.Zero(t, n)
+}
+
+// advance lets time pass, and ends the leases that it ends, as a layer would.
+func (w *world) advance(t *rapid.T) {
+	<-time.After(time.Duration(rapid.IntRange(1, 100).Draw(t, "s")) * time.Second)
+	synctest.Wait()
+	w.synced()
+	w.promote()
+	w.expire()
+}
+
+func (w *world) expire() {
+	if !w.leases {
+		return
+	}
+	now := time.Now()
+	for _, e := range w.model {
+		if !e.taken || e.until.After(now) {
+			continue
+		}
+		var m *Message
+		under(w.t, w.s, store.NoSync, func(*store.Turn) { m = w.q.out[e.seq] })
+		if m != nil {
+			require.NoError(w.t, w.s.Do(ctx, &returnOp{q: w.q, m: m}, store.Sync))
+			w.isBack(e, m)
+			continue
+		}
+		e.taken, e.until = false, time.Time{} // on disk only
+	}
+}
+
+func (w *world) reopen(*rapid.T) {
+	require.NoError(w.t, w.s.Close())
+	w.synced()
+	w.restart(false)
+}
+
+func (w *world) crash(t *rapid.T) {
+	clone := w.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: rapid.SampledFrom([]int{0, 50, 100}).Draw(t, "kept"), RNG: rand.New(rand.NewPCG(1, 2))})
+	require.NoError(t, w.s.Close())
+	w.fs = storetest.NewFS(clone)
+	w.restart(true)
+}
+
+func (w *world) restart(unclean bool) {
+	now := time.Now()
+	s, err := store.Open(store.Options{FS: w.fs, Dir: "data", MemoryBytes: store.MinMemoryBytes})
+	require.NoError(w.t, err)
+	for _, e := range w.model {
+		w.settleDoubt(s, e, unclean, now)
+	}
+	if unclean { // without a good end again
+		clone := w.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 0, RNG: rand.New(rand.NewPCG(1, 2))})
+		require.NoError(w.t, s.Close())
+		w.fs = storetest.NewFS(clone)
+	} else {
+		require.NoError(w.t, s.Close())
+	}
+	w.open()
+}
+
+// settleDoubt takes over what the disk says of a message, if it may say so.
+func (w *world) settleDoubt(s *store.Store, e *entry, unclean bool, now time.Time) {
+	v, err := s.Get(seqKey(layout.Mark, 1, e.seq))
+	require.NoError(w.t, err)
+	mk := mark{}
+	if v != nil {
+		mk, err = decodeMark(v)
+		require.NoError(w.t, err)
+	}
+	wasTaken := e.taken
+	if e.unsynced && mk.count == e.count-1 {
+		wasTaken, e.until = false, time.Time{}
+		e.count--
+	}
+	require.Equal(w.t, e.count, mk.count, "%+v", e)
+	if wasTaken {
+		require.True(w.t, mk.out, "%+v", e)
+		require.Equal(w.t, nanos(e.until), mk.until)
+	}
+	e.unsynced = false
+	e.prime = unclean && mk.out
+	if e.taken = wasTaken && w.leases && e.until.After(now); !e.taken {
+		e.until = time.Time{}
+	}
+}
+
+func (w *world) check(t *rapid.T) {
+	synctest.Wait()
+	var st Stats
+	var unloaded, low uint64
+	window := 0
+	under(t, w.s, store.NoSync, func(*store.Turn) {
+		st, unloaded, low, window = w.q.Stats(), w.q.unloaded, w.q.meta.low, w.q.window.len()
+	})
+	require.Empty(t, w.wrong)
+	require.EqualValues(t, len(w.delayed), st.Delayed)
+	require.EqualValues(t, len(w.model), st.Ready+st.Taken)
+	taken, bytes := 0, 0
+	for seq, e := range w.model {
+		require.LessOrEqual(t, low, seq)
+		bytes += len(e.data)
+		if e.taken {
+			taken++
+		}
+	}
+	for _, d := range w.delayed {
+		bytes += len(d.data)
+	}
+	require.EqualValues(t, bytes, st.Bytes)
+	require.LessOrEqual(t, uint64(taken), st.Taken)
+	if unloaded == 0 {
+		require.EqualValues(t, taken, st.Taken)
+	}
+	require.LessOrEqual(t, window, windowMessages+chunkMessages)
+}

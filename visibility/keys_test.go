@@ -1,0 +1,94 @@
+package visibility
+
+import (
+	"encoding/hex"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+func goldenMessage() []byte {
+	return encodeMessage("id", &Message{
+		Body: []byte("body"),
+		Attributes: map[string]Attribute{
+			"b": BinaryAttribute([]byte{0xff}), "a": StringAttribute("x"),
+		},
+	}, time.Unix(0, 5))
+}
+
+func TestGoldenBytes(t *testing.T) {
+	m := goldenMessage()
+	require.Equal(t, "0100"+"0000000000000005"+"026964"+"02"+"0161"+"01"+"0178"+"0162"+"03"+"01ff"+"626f6479", hex.EncodeToString(m))
+	for range 2 { // the second move replaces what is known of the first
+		var err error
+		m, err = encodeDead(m, &DeadLetterInfo{Queue: "q", ReceiveCount: 3, At: time.Unix(0, 9)})
+		require.NoError(t, err)
+		require.Equal(t, "0101"+"0000000000000005"+"0000000000000009"+"00000003"+"0171"+"026964"+"02"+"0161"+"01"+"0178"+"0162"+"03"+"01ff"+"626f6479", hex.EncodeToString(m))
+	}
+	s := newSealer(7, make([]byte, secretLen))
+	r := s.seal(delivery{seq: 1, count: 2, since: 3, print: 4})
+	require.Equal(t, Receipt("AQAAAAcAAAAAAAAAAQAAAAIAAAAAAAAAAwAAAAS_g1lRDzHvseiAwWUGfTo-"), r)
+	c := QueueConfig{VisibilityTimeout: 1, Delay: 2, DeadLetterQueue: "d", MaxReceives: 3, MaxBodyBytes: 4}
+	encoded, err := c.encode([]byte("s"))
+	require.NoError(t, err)
+	require.Equal(t, `{"visibilityTimeout":1,"delay":2,"deadLetterQueue":"d","maxReceives":3,"maxBodyBytes":4,"secret":"cw=="}`, string(encoded))
+}
+
+func TestOtherVersionIsRefusedAsSuch(t *testing.T) {
+	m := goldenMessage()
+	m[0] = 2
+	_, err := decodeMessage(m)
+	require.ErrorIs(t, err, store.ErrFormat)
+}
+
+func FuzzDecodeMessage(f *testing.F) {
+	f.Add(goldenMessage())
+	dead, _ := encodeDead(goldenMessage(), &DeadLetterInfo{Queue: "q"})
+	f.Add(dead)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, err := decodeMessage(b)
+		if err != nil {
+			return
+		}
+		again := encodeMessage(r.ID, &r.Message, r.SentAt)
+		if r.DeadLetter != nil {
+			again, err = encodeDead(again, r.DeadLetter)
+			require.NoError(t, err)
+		}
+		require.Equal(t, b, again)
+	})
+}
+
+func FuzzReceipt(f *testing.F) {
+	s := newSealer(7, []byte("secret"))
+	f.Add("", uint64(1), uint32(2), int64(3), uint32(4))
+	f.Add(string(s.seal(delivery{seq: 1})), uint64(1), uint32(2), int64(3), uint32(4))
+	f.Fuzz(func(t *testing.T, r string, seq uint64, count uint32, since int64, print uint32) {
+		if d, err := s.open(Receipt(r)); err == nil {
+			require.Equal(t, Receipt(r), s.seal(d), "one text for each receipt")
+		}
+		d := delivery{seq, count, since, print}
+		got, err := s.open(s.seal(d))
+		require.NoError(t, err)
+		require.Equal(t, d, got)
+		_, err = newSealer(8, []byte("secret")).open(s.seal(d))
+		require.ErrorIs(t, err, ErrInvalidReceipt)
+		_, err = newSealer(7, []byte("other")).open(s.seal(d))
+		require.ErrorIs(t, err, ErrInvalidReceipt)
+	})
+}
+
+func FuzzDecodeConfig(f *testing.F) {
+	f.Add([]byte(`{"visibilityTimeout":1,"secret":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}`))
+	f.Add([]byte(`{`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if _, secret, err := decodeConfig("q", b); err == nil {
+			require.Len(t, secret, secretLen)
+		} else {
+			require.ErrorIs(t, err, store.ErrCorrupt)
+		}
+	})
+}

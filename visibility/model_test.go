@@ -1,0 +1,277 @@
+package visibility_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/pebblemq/pebblemq"
+	"github.com/pebblemq/pebblemq/visibility"
+)
+
+const modelReceives = 3
+
+// TestModel drives a queue with a dead-letter queue, and a plain model of the
+// two, with random operations, refused transactions, restarts and crashes.
+func TestModel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rapid.Check(struct{ testing.TB }{t}, func(t *rapid.T) { // hides Deadline, which a bubble forbids
+			w := &world{t: t, disk: newDisk(t)}
+			w.open()
+			t.Repeat(map[string]func(*rapid.T){
+				"send":    w.send,
+				"receive": w.receive,
+				"delete":  w.delete,
+				"change":  w.change,
+				"refused": w.refused,
+				"advance": w.advance,
+				"purge":   w.purge,
+				"restart": w.restart,
+				"":        w.check,
+			})
+		})
+	})
+}
+
+// entry is a message of the model.
+type entry struct {
+	body     string
+	place    int
+	count    int
+	inFlight bool
+	until    time.Time
+	due      time.Time // if it is delayed
+	gone     bool      // from q: deleted, or moved to dead
+}
+
+// given is a receipt and what the model knows of it.
+type given struct {
+	receipt visibility.Receipt
+	e       *entry
+	count   int
+	at      time.Time
+}
+
+type world struct {
+	t        *rapid.T
+	disk     *disk
+	q, dead  *visibility.Queue
+	entries  []*entry
+	places   int
+	moved    int // to dead
+	receipts []given
+	vague    bool // leases may have ended that are on disk only
+}
+
+func (w *world) open() {
+	w.dead = w.disk.queue("dead", nil, nil)
+	w.q = w.disk.queue("q", &visibility.QueueConfig{DeadLetterQueue: "dead", MaxReceives: modelReceives}, nil)
+}
+
+func (w *world) send(t *rapid.T) {
+	var batch []visibility.Message
+	for range rapid.IntRange(1, 5).Draw(t, "n") {
+		e := &entry{body: fmt.Sprint(len(w.entries))}
+		m := visibility.Message{Body: []byte(e.body)}
+		if d := time.Duration(rapid.IntRange(-100, 100).Draw(t, "delay")) * time.Second; d > 0 {
+			m.Delay, e.due = &d, time.Now().Add(d)
+		} else {
+			w.places++
+			e.place = w.places
+		}
+		batch, w.entries = append(batch, m), append(w.entries, e)
+	}
+	results, err := w.q.SendBatch(ctx, batch)
+	require.NoError(t, err)
+	for _, r := range results {
+		require.NoError(t, r.Err)
+	}
+}
+
+func (w *world) receive(t *rapid.T) {
+	max := rapid.IntRange(1, 5).Draw(t, "max")
+	vt := time.Duration(rapid.IntRange(0, 60).Draw(t, "timeout")) * time.Second
+	got, err := w.q.Receive(ctx, &visibility.ReceiveOptions{Max: max, VisibilityTimeout: &vt})
+	require.NoError(t, err)
+	w.vague = false
+	now := time.Now()
+	n := 0
+	for _, e := range w.visible() {
+		if n == max {
+			break
+		}
+		if e.count == modelReceives {
+			e.gone = true
+			w.moved++
+			continue
+		}
+		require.Less(t, n, len(got), "%+v is visible", e)
+		m := got[n]
+		n++
+		e.count++
+		require.Equal(t, e.body, string(m.Body))
+		require.Equal(t, e.count, m.ReceiveCount)
+		e.inFlight, e.until = vt > 0, now.Add(vt)
+		w.receipts = append(w.receipts, given{m.Receipt, e, e.count, now})
+	}
+	require.Len(t, got, n)
+}
+
+// visible are the messages that can be received, in order.
+func (w *world) visible() []*entry {
+	var found []*entry
+	for _, e := range w.entries {
+		if !e.gone && !e.inFlight && e.due.IsZero() {
+			found = append(found, e)
+		}
+	}
+	slices.SortFunc(found, func(a, b *entry) int { return a.place - b.place })
+	return found
+}
+
+func (w *world) pick(t *rapid.T) given {
+	if len(w.receipts) == 0 {
+		t.Skip("no receipts")
+	}
+	return rapid.SampledFrom(w.receipts).Draw(t, "receipt")
+}
+
+func (w *world) delete(t *rapid.T) {
+	r := w.pick(t)
+	err := w.q.Delete(ctx, r.receipt)
+	if !r.e.gone && r.count < r.e.count {
+		require.ErrorIs(t, err, visibility.ErrStaleReceipt)
+		return
+	}
+	require.NoError(t, err)
+	r.e.gone = true
+}
+
+func (w *world) change(t *rapid.T) {
+	r := w.pick(t)
+	d := time.Duration(rapid.IntRange(0, 60).Draw(t, "s")) * time.Second
+	err := w.q.ChangeVisibility(ctx, r.receipt, d)
+	switch {
+	case r.e.gone:
+		require.ErrorIs(t, err, visibility.ErrNotInFlight)
+	case r.count < r.e.count:
+		require.ErrorIs(t, err, visibility.ErrStaleReceipt)
+	case !r.e.inFlight:
+		require.ErrorIs(t, err, visibility.ErrNotInFlight)
+	default:
+		require.NoError(t, err)
+		r.e.inFlight, r.e.until = d > 0, time.Now().Add(d)
+	}
+}
+
+// refused has everything done in a transaction that comes to nothing.
+func (w *world) refused(t *rapid.T) {
+	r := w.pick(t)
+	require.Error(t, w.disk.db.Update(ctx, func(tx *pebblemq.Tx) error {
+		v := w.q.In(tx)
+		_, err := v.Send(visibility.Message{})
+		require.NoError(t, err)
+		_, err = v.Send(visibility.Message{Delay: ptr(time.Second)})
+		require.NoError(t, err)
+		require.NoError(t, v.ChangeVisibility(r.receipt, time.Hour))
+		require.NoError(t, v.Delete(r.receipt))
+		return v.ChangeVisibility(r.receipt, 0) // of a deleted one
+	}))
+	require.Error(t, w.disk.db.Update(ctx, func(tx *pebblemq.Tx) error {
+		require.NoError(t, w.q.In(tx).ChangeVisibility(r.receipt, 0))
+		return w.q.In(tx).ChangeVisibility(r.receipt, 0) // of a released one
+	}))
+	require.Error(t, w.disk.db.Update(ctx, func(tx *pebblemq.Tx) error {
+		require.NoError(t, w.q.In(tx).Delete(r.receipt))
+		return w.q.In(tx).ChangeVisibility(r.receipt, 0)
+	}))
+}
+
+func (w *world) advance(t *rapid.T) {
+	w.sleep(time.Duration(rapid.IntRange(1, 60).Draw(t, "s")) * time.Second)
+}
+
+func (w *world) sleep(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
+	var due []*entry
+	for _, e := range w.entries {
+		if e.inFlight && !e.until.After(time.Now()) {
+			e.inFlight = false
+		}
+		if !e.due.IsZero() && !e.due.After(time.Now()) {
+			due = append(due, e)
+		}
+	}
+	slices.SortStableFunc(due, func(a, b *entry) int { return a.due.Compare(b.due) })
+	for _, e := range due {
+		w.places++
+		e.place, e.due = w.places, time.Time{}
+	}
+}
+
+func (w *world) purge(t *rapid.T) {
+	if w.vague || rapid.IntRange(0, 4).Draw(t, "rarely") > 0 {
+		t.Skip("not now")
+	}
+	purged := 0
+	for _, e := range w.entries {
+		if !e.gone && !e.inFlight {
+			e.gone = true
+			purged++
+		}
+	}
+	n, err := w.q.Purge(ctx)
+	require.NoError(t, err)
+	require.Equal(t, purged, n)
+}
+
+// restart closes the store, or has it crash a second after the last change and
+// with nothing in flight: what else a crash may do is in the spool's model.
+func (w *world) restart(t *rapid.T) {
+	if !rapid.Bool().Draw(t, "crash") || w.vague {
+		w.disk.reopen()
+	} else {
+		for _, r := range w.receipts {
+			if r.e.inFlight && r.count == r.e.count && !r.e.gone {
+				require.NoError(t, w.q.ChangeVisibility(ctx, r.receipt, 0))
+				r.e.inFlight = false
+			}
+		}
+		w.sleep(time.Second)
+		w.disk.crash(rapid.SampledFrom([]int{0, 50, 100}).Draw(t, "kept"))
+	}
+	w.open()
+	w.vague = true
+}
+
+func (w *world) check(t *rapid.T) {
+	synctest.Wait()
+	var visible, inFlight, delayed uint64
+	for _, e := range w.entries {
+		switch {
+		case e.gone:
+		case e.inFlight:
+			inFlight++
+		case !e.due.IsZero():
+			delayed++
+		default:
+			visible++
+		}
+	}
+	st, err := w.q.Stats(ctx)
+	require.NoError(t, err)
+	require.Equal(t, visible+inFlight, st.Visible+st.InFlight)
+	require.Equal(t, delayed, st.Delayed)
+	if !w.vague {
+		require.Equal(t, inFlight, st.InFlight)
+	}
+	st, err = w.dead.Stats(ctx)
+	require.NoError(t, err)
+	require.EqualValues(t, w.moved, st.Visible)
+}
