@@ -85,7 +85,7 @@ func TestEverythingSurvivesARestart(t *testing.T) {
 				if end == "close" {
 					d.reopen()
 				} else {
-					time.Sleep(time.Second) // the sync interval
+					<-time.After(time.Second) // the sync interval
 					synctest.Wait()
 					d.crash(0)
 				}

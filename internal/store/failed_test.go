@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"testing"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
@@ -44,11 +44,11 @@ func TestFailedStoreChild(t *testing.T) {
 	}
 	wait(func() error { return s.Do(ctx, set("a", "1"), store.Sync) })
 	for gate.Held() == held {
-		time.Sleep(time.Millisecond) // until the fsync is under way
+		runtime.Gosched() // until the fsync is under way
 	}
 	wait(func() error { return s.Do(ctx, set("b", "1"), store.Sync) })
 	for get(t, s, "b") == "" {
-		time.Sleep(time.Millisecond) // until it is accepted
+		runtime.Gosched() // until it is accepted
 	}
 	results := make(chan error, 2)
 	require.NoError(t, s.Go(ctx, set("c", "1"), store.Sync, func(err error) { results <- err }))
