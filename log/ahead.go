@@ -8,9 +8,10 @@ import (
 
 // How much a reader reads at a time.
 const (
-	readAhead = 256 << 10 // about
+	readAhead = 1 << 20 // about
 	roomFirst = 1 << 10
-	roomMax   = 64 << 10
+	roomMax   = 1 << 20
+	roomIdle  = 64 << 10 // what a reader keeps that has reached the end
 )
 
 // batches are stored batches that a reader has copied out of the engine and not
@@ -53,10 +54,18 @@ func (b *batches) fill(it *store.Iter, end uint64) error {
 		b.list = append(b.list, storedBatch{b.copy(v), last})
 		size += len(v)
 		if last+1 >= end {
+			b.shrink()
 			break
 		}
 	}
 	return nil
+}
+
+// shrink lets a large buffer go, so that a reader that waits does not hold it.
+func (b *batches) shrink() {
+	if cap(b.room) > roomIdle {
+		b.room = nil
+	}
 }
 
 func (b *batches) copy(v []byte) []byte {
