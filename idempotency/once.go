@@ -48,11 +48,7 @@ type Tx struct {
 
 // In binds the namespace to a transaction, which must be of the same store.
 func (k *Keys) In(tx *pebblemq.Tx) Tx {
-	x := bridge.Tx(tx)
-	if x.Store() != k.s {
-		_ = x.Fail(store.Invalid("namespace %q is of another store than the transaction", k.n.name))
-	}
-	return Tx{k: k, x: x}
+	return Tx{k: k, x: bridge.Tx(tx).For(k.s, "namespace", k.n.name)}
 }
 
 // Complete marks a key completed with a result, which is copied. When the

@@ -63,7 +63,9 @@ func (t *Topic) AppendAsync(ctx context.Context, records ...Record) (*Result, er
 }
 
 // In returns the verbs of the topic that take part in a transaction.
-func (t *Topic) In(tx *pebblemq.Tx) TopicTx { return TopicTx{t, bridge.Tx(tx)} }
+func (t *Topic) In(tx *pebblemq.Tx) TopicTx {
+	return TopicTx{t, bridge.Tx(tx).For(t.s, "topic", t.name)}
+}
 
 // TopicTx is a Topic within a transaction. It is valid as long as that.
 type TopicTx struct {
@@ -87,9 +89,6 @@ func (x TopicTx) AppendTo(partition int, records ...Record) (*Result, error) {
 }
 
 func (x TopicTx) append(partition int, records []Record) (*Result, error) {
-	if x.x.Store() != x.t.s {
-		return nil, x.x.Fail(store.Invalid("topic %q is of another store than the transaction", x.t.name))
-	}
 	o, err := x.t.newAppend(context.Background(), partition, records, exactBuffer)
 	if err != nil {
 		return nil, x.x.Fail(err)

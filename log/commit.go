@@ -37,7 +37,9 @@ func (m *Member) CommitOffset(ctx context.Context, partition int, next int64) er
 }
 
 // In returns the verbs of the member that take part in a transaction.
-func (m *Member) In(tx *pebblemq.Tx) MemberTx { return MemberTx{m, bridge.Tx(tx)} }
+func (m *Member) In(tx *pebblemq.Tx) MemberTx {
+	return MemberTx{m, bridge.Tx(tx).For(m.g.topic.s, "group", m.g.name)}
+}
 
 // MemberTx is a Member within a transaction. It is valid as long as that.
 type MemberTx struct {
@@ -59,9 +61,6 @@ func (x MemberTx) CommitOffset(partition int, next int64) error {
 }
 
 func (x MemberTx) add(o *commitOp, err error) error {
-	if x.x.Store() != x.m.g.topic.s {
-		err = store.Invalid("group %q is of another store than the transaction", x.m.g.name)
-	}
 	if err != nil {
 		return x.x.Fail(err)
 	}

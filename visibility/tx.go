@@ -19,11 +19,7 @@ type QueueTx struct {
 
 // In returns the queue within a transaction.
 func (q *Queue) In(tx *pebblemq.Tx) QueueTx {
-	x := bridge.Tx(tx)
-	if x.Store() != q.s {
-		_ = x.Fail(store.Invalid("queue %q is of another store than the transaction", q.name))
-	}
-	return QueueTx{q: q, x: x}
+	return QueueTx{q: q, x: bridge.Tx(tx).For(q.s, "queue", q.name)}
 }
 
 // Send is Queue.Send. The ID is valid if the transaction commits.

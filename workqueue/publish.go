@@ -87,11 +87,7 @@ type BrokerTx struct {
 
 // In binds the broker to a transaction, which must be of the same store.
 func (b *Broker) In(tx *pebblemq.Tx) BrokerTx {
-	x := bridge.Tx(tx)
-	if x.Store() != b.s {
-		_ = x.Fail(store.Invalid("broker %q is of another store than the transaction", b.t.name))
-	}
-	return BrokerTx{b: b, x: x}
+	return BrokerTx{b: b, x: bridge.Tx(tx).For(b.s, "broker", b.t.name)}
 }
 
 // Publish is Broker.Publish as a part of the transaction.

@@ -52,9 +52,14 @@ func (s *Store) BeginView(ctx context.Context) (*Tx, error) {
 	return &Tx{s: s, ctx: ctx, readOnly: true, view: view}, nil
 }
 
-// Store returns the store of the transaction. A layer refuses objects of another
-// one: their memory is not under this one's baton.
-func (x *Tx) Store() *Store { return x.s }
+// For returns x for the use of an object of s. If s is another store the
+// transaction is doomed: that object's memory is not under this one's baton.
+func (x *Tx) For(s *Store, what, name string) *Tx {
+	if x.s != s {
+		_ = x.Fail(Invalid("%s %q is of another store than the transaction", what, name))
+	}
+	return x
+}
 
 // Add has op run when the transaction commits. Size is what it will write,
 // about.
