@@ -1,9 +1,11 @@
 package workqueue_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -180,6 +182,20 @@ func TestDeadLetters(t *testing.T) {
 	st, err := b.QueueStats(bg, "q")
 	require.NoError(t, err)
 	require.Equal(t, workqueue.QueueStats{}, st)
+}
+
+func TestADropWithoutADeadLetterPlaceIsNotSilent(t *testing.T) {
+	var text bytes.Buffer
+	db := storetest.Open(t, &pebblemq.Options{Logger: slog.New(slog.NewTextHandler(&text, nil))})
+	b := openBroker(t, db)
+	require.NoError(t, b.DeclareQueue(bg, "q", &workqueue.QueueConfig{DeliveryLimit: 1}))
+	publish(t, b, "q", "m")
+	require.NoError(t, get(t, b, "q", "m").Nack(bg, true))
+	_, ok, err := b.Get(bg, "q")
+	require.NoError(t, err)
+	require.False(t, ok)
+	require.Contains(t, text.String(), "dropped")
+	require.Contains(t, text.String(), "queue=q")
 }
 
 func TestADeadLetterPlaceThatCannotBeReachedLosesNothing(t *testing.T) {

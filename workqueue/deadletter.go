@@ -36,6 +36,10 @@ func (q *queue) bury(t *store.Turn, d *Delivery, reason string) (*burial, error)
 			b.copies = append(b.copies, target.put(t, data, 0, 0))
 		}
 	}
+	if len(b.copies) == 0 && reason == ReasonDeliveryLimit {
+		q.topology.s.Log().Warn("message over the delivery limit was dropped: its queue has no dead letter place",
+			"queue", q.name, "message id", d.MessageID, "deliveries", d.DeliveryCount-1)
+	}
 	q.spool.Settle(t, d.m)
 	return b, nil
 }

@@ -27,7 +27,8 @@ type QueueConfig struct {
 
 	// DeadLetter says where messages go that are rejected or over the delivery
 	// limit, in the same commit that takes them out of the queue. Without it
-	// they are dropped, as in RabbitMQ.
+	// they are dropped, as in RabbitMQ; over the limit, with a warning in the
+	// store's log.
 	DeadLetter *DeadLetter
 }
 
