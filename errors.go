@@ -49,7 +49,8 @@ var (
 	ErrReadOnly = store.ErrReadOnly
 
 	// ErrNested is returned by an Update that is called inside another and
-	// would have to wait for it.
+	// would have to wait for its lock. That includes one of another store,
+	// which might not have to wait for ever: it is refused all the same.
 	ErrNested = store.ErrNested
 
 	// ErrTooLarge refuses a name, payload, batch or transaction over its
