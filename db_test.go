@@ -151,6 +151,8 @@ func TestStatsCount(t *testing.T) {
 	after := db.Stats()
 	require.Equal(t, before.Operations+1, after.Operations)
 	require.Greater(t, after.Syncs, before.Syncs)
+	require.Positive(t, after.WALBytes)
+	require.GreaterOrEqual(t, after.DiskBytes, after.WALBytes)
 	require.False(t, after.Unclean || after.Failed || after.DiskFull)
 }
 

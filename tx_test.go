@@ -157,12 +157,25 @@ func TestATransactionIsNotUsableAfterwards(t *testing.T) {
 
 func TestANestedUpdateThatWouldDeadlockIsRefused(t *testing.T) {
 	db := storetest.Open(t, nil)
-	err := db.Update(bg, func(tx *pebblemq.Tx) error {
-		require.NoError(t, tx.Set([]byte("outer"), nil))
+	inner := func() error {
 		return db.Update(bg, func(tx *pebblemq.Tx) error { return tx.Set([]byte("inner"), nil) })
-	})
-	require.ErrorIs(t, err, pebblemq.ErrNested)
-	require.Empty(t, all(t, db))
+	}
+	for _, depth := range []int{0, 1000} {
+		err := db.Update(bg, func(tx *pebblemq.Tx) error {
+			require.NoError(t, tx.Set([]byte("outer"), nil))
+			return below(depth, inner)
+		})
+		require.ErrorIs(t, err, pebblemq.ErrNested, "%d calls down", depth)
+		require.Empty(t, all(t, db))
+	}
+}
+
+// below calls f that many calls further down the stack.
+func below(depth int, f func() error) error {
+	if depth == 0 {
+		return f()
+	}
+	return below(depth-1, f)
 }
 
 func TestWaitingForTheLockEnds(t *testing.T) {

@@ -13,7 +13,12 @@ const updateFrame = "pebblemq.(*DB).Update"
 // nested Update would wait for its own caller for ever.
 func inUpdate() bool {
 	pcs := make([]uintptr, 128)
-	frames := runtime.CallersFrames(pcs[:runtime.Callers(1, pcs)])
+	depth := runtime.Callers(1, pcs)
+	for depth == len(pcs) {
+		pcs = make([]uintptr, 2*len(pcs))
+		depth = runtime.Callers(1, pcs)
+	}
+	frames := runtime.CallersFrames(pcs[:depth])
 	for n := 0; ; {
 		f, more := frames.Next()
 		if strings.HasSuffix(f.Function, updateFrame) {

@@ -192,9 +192,9 @@ func (s *Store) Stats() Stats {
 	}
 	defer s.readers.exit()
 	m := s.db.Metrics()
-	st.DiskBytes = m.DiskSpaceUsage()
+	st.WALBytes = max(m.WAL.PhysicalSize, m.WAL.Size) // the former leaves out the file being written
+	st.DiskBytes = m.DiskSpaceUsage() - m.WAL.PhysicalSize + st.WALBytes
 	st.MemoryBytes = m.MemTable.Size + uint64(m.BlockCache.Size)
-	st.WALBytes = m.WAL.PhysicalSize
 	st.Tables = m.Total().TablesCount
 	return st
 }
