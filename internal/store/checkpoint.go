@@ -25,6 +25,9 @@ func (s *Store) Checkpoint(ctx context.Context, dir string) error {
 	if s.opts.InMemory {
 		return Invalid("checkpoint of a store in memory")
 	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	dir, err := s.checkpointDir(dir)
 	if err != nil {
 		return err
@@ -38,14 +41,31 @@ func (s *Store) Checkpoint(ctx context.Context, dir string) error {
 	if err := s.readers.enter(); err != nil {
 		return err
 	}
-	defer s.readers.exit()
 	done := make(chan error, 1)
 	go func() { done <- s.copyTo(dir) }()
 	select {
 	case err := <-done:
+		s.readers.exit()
 		return err
 	case <-s.failed: // the copy may be parked
+		s.readers.exit()
 		return s.Cause()
+	case <-ctx.Done():
+		go s.discard(dir, done)
+		return ctx.Err()
+	}
+}
+
+// discard removes a copy that nobody waits for any more, once it is made. Close
+// waits for that.
+func (s *Store) discard(dir string, done <-chan error) {
+	defer s.readers.exit()
+	select {
+	case <-done:
+		if err := s.opts.FS.RemoveAll(dir); err != nil {
+			s.log.Warn("remove an abandoned checkpoint", "dir", dir, "error", err)
+		}
+	case <-s.failed:
 	}
 }
 
