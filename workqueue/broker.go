@@ -55,6 +55,9 @@ func Open(db *pebblemq.DB, name string) (*Broker, error) {
 	open := s.Local(registryKey{}, func() any { return &registry{brokers: make(map[string]*topology)} }).(*registry)
 	open.mu.Lock()
 	defer open.mu.Unlock()
+	if err := s.Cause(); err != nil && !errors.Is(err, store.ErrFailed) {
+		return nil, err
+	}
 	if t := open.brokers[name]; t != nil {
 		return &Broker{s: s, t: t}, nil
 	}

@@ -93,12 +93,22 @@ func (c *Consumer) Tag() string { return c.tag }
 
 // Next waits for a delivery. It returns ErrConsumerClosed after Close,
 // ErrQueueDeleted when the queue is gone, and the store's error when that is
-// closed or has failed.
+// closed or has failed. Once ctx has ended it returns that error, whatever is
+// ready.
 func (c *Consumer) Next(ctx context.Context) (*Delivery, error) {
 	for {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if err := c.b.s.Cause(); err != nil {
+			return nil, err
+		}
 		d, err := c.pop()
-		if d != nil || err != nil {
-			return d, err
+		if err != nil {
+			return nil, err
+		}
+		if d != nil {
+			return d.handOver(), nil
 		}
 		select {
 		case <-c.wake:

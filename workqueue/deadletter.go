@@ -18,9 +18,13 @@ type burial struct {
 func (q *queue) bury(t *store.Turn, d *Delivery, reason string) (*burial, error) {
 	b := &burial{d: d}
 	if dl := q.config.DeadLetter; dl != nil {
-		key := dl.Key
-		if key == "" {
-			key = d.RoutingKey
+		// Not what the receiver has, who may have changed it.
+		dead, exchange, key, err := decodeMessage(d.m.Data)
+		if err != nil {
+			return nil, err
+		}
+		if dl.Key != "" {
+			key = dl.Key
 		}
 		targets, err := q.topology.route(dl.Exchange, key)
 		if err != nil {
@@ -29,8 +33,7 @@ func (q *queue) bury(t *store.Turn, d *Delivery, reason string) (*burial, error)
 		if len(targets) == 0 {
 			return nil, fmt.Errorf("dead letter of queue %q: %w: exchange %q, key %q", q.name, ErrUnroutable, dl.Exchange, key)
 		}
-		dead := d.Message
-		dead.bury(q.name, d.Exchange, reason)
+		dead.bury(q.name, exchange, reason)
 		data := encodeMessage(dl.Exchange, key, &dead)
 		for _, target := range targets {
 			b.copies = append(b.copies, target.put(t, data, 0, 0))
@@ -67,6 +70,9 @@ type rejectOp struct {
 }
 
 func (o *rejectOp) String() string { return fmt.Sprintf("reject a delivery of queue %q", o.d.Queue) }
+
+// Frees lets it in on a disk that is nearly full.
+func (o *rejectOp) Frees() {}
 
 func (o *rejectOp) Run(t *store.Turn) (err error) {
 	if err := o.d.settleable(); err != nil {

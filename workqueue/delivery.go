@@ -11,7 +11,8 @@ import (
 // Delivery is a message in the hands of a consumer. Settle it once: Ack, Nack
 // or Reject, alone or in a transaction. Until then it is unacknowledged, and
 // goes back to its place in the queue when the consumer is closed or the
-// process ends. Its body must not be changed.
+// process ends. All its bytes are the receiver's: what is redelivered or
+// dead-lettered is the message as it was published.
 type Delivery struct {
 	Message
 
@@ -53,6 +54,20 @@ func newDelivery(q *queue, c *Consumer, m *spool.Message) (*Delivery, error) {
 	}, nil
 }
 
+// handOver gives the receiver a body of its own. It runs outside the baton.
+func (d *Delivery) handOver() *Delivery {
+	d.Body = append(make([]byte, 0, len(d.Body)), d.Body...)
+	return d
+}
+
+// real refuses a Delivery that no queue has made.
+func (d *Delivery) real() error {
+	if d == nil || d.m == nil {
+		return store.Invalid("the delivery did not come from a queue")
+	}
+	return nil
+}
+
 // settleable refuses a delivery that is not ours to settle any more.
 func (d *Delivery) settleable() error {
 	switch {
@@ -78,6 +93,9 @@ func (d *Delivery) release(t *store.Turn) {
 // unless the context says otherwise: an acknowledgement that a crash loses
 // only has the message delivered again.
 func (d *Delivery) Ack(ctx context.Context) error {
+	if err := d.real(); err != nil {
+		return err
+	}
 	return d.b.s.Do(ctx, &ackOp{d: d}, store.NoSync)
 }
 
@@ -86,6 +104,9 @@ func (d *Delivery) Ack(ctx context.Context) error {
 // is dropped; if it cannot be reached, the error is ErrUnroutable or
 // ErrUnknownExchange, and the delivery stays unacknowledged.
 func (d *Delivery) Nack(ctx context.Context, requeue bool) error {
+	if err := d.real(); err != nil {
+		return err
+	}
 	return d.b.s.Do(ctx, d.nack(requeue), store.NoSync)
 }
 
@@ -101,10 +122,31 @@ func (d *Delivery) nack(requeue bool) store.Op {
 
 // Ack is Delivery.Ack as a part of the transaction: if the delivery was lost
 // by the time it commits, all of the transaction is refused.
-func (t BrokerTx) Ack(d *Delivery) error { return t.x.Add(&ackOp{d: d}, 0) }
+func (t BrokerTx) Ack(d *Delivery) error {
+	if err := t.own(d); err != nil {
+		return err
+	}
+	return t.x.Add(&ackOp{d: d}, 0)
+}
+
+// own refuses a delivery of another broker, whose memory may even be under the
+// baton of another store: settling it would delete keys of this one.
+func (t BrokerTx) own(d *Delivery) error {
+	err := d.real()
+	if err == nil && d.q.topology != t.b.t {
+		err = store.Invalid("the delivery of queue %q is not of broker %q", d.Queue, t.b.t.name)
+	}
+	if err != nil {
+		return t.x.Fail(err)
+	}
+	return nil
+}
 
 // Nack is Delivery.Nack as a part of the transaction.
 func (t BrokerTx) Nack(d *Delivery, requeue bool) error {
+	if err := t.own(d); err != nil {
+		return err
+	}
 	return t.x.Add(d.nack(requeue), len(d.m.Data))
 }
 
@@ -117,8 +159,11 @@ func (b *Broker) Get(ctx context.Context, queue string) (d *Delivery, ok bool, e
 		if err := b.s.Do(ctx, op, store.NoSync); err != nil {
 			return nil, false, err
 		}
+		if op.d != nil {
+			return op.d.handOver(), true, nil
+		}
 		if op.more == nil {
-			return op.d, op.d != nil, nil
+			return nil, false, nil
 		}
 		select {
 		case <-op.more:
@@ -137,6 +182,9 @@ type getOp struct {
 	more   <-chan struct{} // closed when what is ready has been read from disk
 	buried []*burial
 }
+
+// Frees lets it in on a disk that is nearly full.
+func (o *getOp) Frees() {}
 
 func (o *getOp) Run(t *store.Turn) error {
 	q, err := o.b.t.queue(o.queue)

@@ -155,6 +155,9 @@ func (o *publishOp) Run(t *store.Turn) error {
 		o.t.unrouted++
 		return nil
 	}
+	if n := int64(len(queues)) * int64(len(o.data)); n > store.MaxTx {
+		return store.TooLarge(fmt.Sprintf("message for %d queues in bytes", len(queues)), n, store.MaxTx)
+	}
 	o.copies = o.one[:0]
 	for _, q := range queues {
 		o.copies = append(o.copies, q.put(t, o.data, 0, o.delay))
@@ -207,10 +210,15 @@ func (o *publishOp) Visible(t *store.Turn) {
 type batchOp []*publishOp
 
 func (o batchOp) Run(t *store.Turn) error {
+	written := int64(0)
 	for i, op := range o {
 		if err := op.Run(t); err != nil {
 			o[:i].Undo()
 			return fmt.Errorf("message %d of the batch: %w", i, err)
+		}
+		if written += int64(len(op.copies)) * int64(len(op.data)); written > store.MaxTx {
+			o[:i+1].Undo()
+			return store.TooLarge("batch for all its queues in bytes", written, store.MaxTx)
 		}
 	}
 	return nil

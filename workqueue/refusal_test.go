@@ -1,0 +1,201 @@
+package workqueue_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/pebblemq/pebblemq"
+	"github.com/pebblemq/pebblemq/internal/store"
+	"github.com/pebblemq/pebblemq/internal/storetest"
+	"github.com/pebblemq/pebblemq/workqueue"
+	"github.com/stretchr/testify/require"
+)
+
+func ownBroker(t *testing.T, queues ...string) (*pebblemq.DB, *workqueue.Broker) {
+	db, err := pebblemq.OpenMemory(nil)
+	require.NoError(t, err)
+	b, err := workqueue.Open(db, "main")
+	require.NoError(t, err)
+	for _, q := range queues {
+		require.NoError(t, b.DeclareQueue(bg, q, nil))
+	}
+	return db, b
+}
+
+func publishAll(t *testing.T, b *workqueue.Broker, q string, bodies ...string) {
+	for _, x := range bodies {
+		require.NoError(t, b.Publish(bg, "", q, workqueue.Message{Body: []byte(x), Headers: map[string]string{"h": "v"}}))
+	}
+}
+
+// A cancelled Run must not go on through the whole queue.
+func TestRunStopsWhenItsContextEnds(t *testing.T) {
+	db, b := ownBroker(t, "q")
+	defer db.Close()
+	for i := range 1000 {
+		publishAll(t, b, "q", fmt.Sprint(i))
+	}
+	ctx, cancel := context.WithCancel(bg)
+	handled := 0
+	require.NoError(t, b.Run(ctx, "q", func(context.Context, *workqueue.Delivery) error { handled++; cancel(); return nil }, nil))
+	require.LessOrEqual(t, handled, 2, "handlers begun after the context ended")
+}
+
+func TestNextHonoursAnEndedContext(t *testing.T) {
+	db, b := ownBroker(t, "q")
+	defer db.Close()
+	publishAll(t, b, "q", "m")
+	c, err := b.Consume(bg, "q", nil)
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(bg)
+	cancel()
+	_, err = c.Next(ctx)
+	require.ErrorIs(t, err, context.Canceled)
+}
+
+// What a handler does to its copy must not reach the dead letters.
+func TestADeadLetterIsWhatWasPublished(t *testing.T) {
+	db, b := ownBroker(t, "dead")
+	defer db.Close()
+	require.NoError(t, b.DeclareQueue(bg, "q", &workqueue.QueueConfig{DeadLetter: &workqueue.DeadLetter{Key: "dead"}}))
+	publishAll(t, b, "q", "m")
+	d, _, err := b.Get(bg, "q")
+	require.NoError(t, err)
+	d.Message = workqueue.Message{Body: []byte("other")}
+	require.NoError(t, d.Reject(bg))
+	dead, _, err := b.Get(bg, "dead")
+	require.NoError(t, err)
+	require.Equal(t, "m", string(dead.Body))
+}
+
+func TestARedeliveryIsWhatWasPublished(t *testing.T) {
+	db, b := ownBroker(t, "q")
+	defer db.Close()
+	publishAll(t, b, "q", "m")
+	d, _, err := b.Get(bg, "q")
+	require.NoError(t, err)
+	d.Body[0] = 'X'
+	require.NoError(t, d.Nack(bg, true))
+	d, _, err = b.Get(bg, "q")
+	require.NoError(t, err)
+	require.Equal(t, "m", string(d.Body))
+}
+
+// The store must survive a nil or empty delivery.
+func TestADeliveryThatNoQueueMadeIsRefused(t *testing.T) {
+	for _, d := range []*workqueue.Delivery{nil, {}} {
+		db, b := ownBroker(t, "q")
+		func() {
+			defer func() {
+				if r := recover(); r != nil {
+					t.Errorf("panic: %v", r)
+				}
+			}()
+			require.ErrorIs(t, d.Ack(bg), pebblemq.ErrInvalid)
+			require.ErrorIs(t, db.Update(bg, func(tx *pebblemq.Tx) error { return b.In(tx).Ack(d) }), pebblemq.ErrInvalid)
+		}()
+		alive := make(chan error, 1)
+		go func() { alive <- b.Publish(bg, "", "q", workqueue.Message{}) }()
+		select {
+		case err := <-alive:
+			require.NoError(t, err)
+			require.NoError(t, db.Close())
+		case <-time.After(3 * time.Second):
+			t.Error("the store hangs: the baton was never let go")
+		}
+	}
+}
+
+// A delivery of another store must not delete this store's message.
+func TestADeliveryOfAnotherStoreDeletesNothingHere(t *testing.T) {
+	fs := vfs.NewMem()
+	db, err := storetest.OpenFS(fs, store.Options{})
+	require.NoError(t, err)
+	b, err := workqueue.Open(db, "main")
+	require.NoError(t, err)
+	require.NoError(t, b.DeclareQueue(bg, "q", nil))
+	other, ob := ownBroker(t, "q")
+	defer other.Close()
+	publishAll(t, b, "q", "ours")
+	publishAll(t, ob, "q", "theirs")
+	d, _, err := ob.Get(bg, "q")
+	require.NoError(t, err)
+	err = db.Update(bg, func(tx *pebblemq.Tx) error { return b.In(tx).Ack(d) })
+	require.ErrorIs(t, err, pebblemq.ErrInvalid)
+	require.NoError(t, db.Close())
+	db, err = storetest.OpenFS(fs, store.Options{})
+	require.NoError(t, err)
+	defer db.Close()
+	b, err = workqueue.Open(db, "main")
+	require.NoError(t, err)
+	short, cancel := context.WithTimeout(bg, 3*time.Second)
+	defer cancel()
+	_, ok, err := b.Get(short, "q")
+	require.NoError(t, err)
+	require.True(t, ok, "our message was deleted by the ack of theirs")
+}
+
+// Purging and deleting are how an operator makes room.
+func TestAFullDiskCanBeEmptied(t *testing.T) {
+	fs := storetest.NewFS(vfs.NewMem())
+	var full bool
+	fs.Usage = func() (vfs.DiskUsage, error) {
+		u := vfs.DiskUsage{AvailBytes: 1 << 40, TotalBytes: 1 << 41}
+		if full {
+			u.AvailBytes = 20 << 20
+		}
+		return u, nil
+	}
+	db, err := storetest.OpenFS(fs, store.Options{})
+	require.NoError(t, err)
+	defer db.Close()
+	b, err := workqueue.Open(db, "main")
+	require.NoError(t, err)
+	require.NoError(t, b.DeclareQueue(bg, "q", nil))
+	publishAll(t, b, "q", "a", "b")
+	d, _, err := b.Get(bg, "q")
+	require.NoError(t, err)
+	full = true
+	for range 200 {
+		if err = b.Publish(bg, "", "q", workqueue.Message{Body: make([]byte, 100<<10)}); errors.Is(err, pebblemq.ErrDiskFull) {
+			break
+		}
+	}
+	require.ErrorIs(t, err, pebblemq.ErrDiskFull)
+	check := func(what string, err error) {
+		if errors.Is(err, pebblemq.ErrDiskFull) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	_, _, err = b.Get(bg, "q")
+	check("get", err)
+	check("reject", d.Reject(bg))
+	_, err = b.Purge(bg, "q")
+	check("purge", err)
+	check("delete", b.DeleteQueue(bg, "q"))
+}
+
+func TestOpenOnAClosedStore(t *testing.T) {
+	db, _ := ownBroker(t)
+	require.NoError(t, db.Close())
+	_, err := workqueue.Open(db, "main")
+	require.ErrorIs(t, err, pebblemq.ErrClosed)
+}
+
+// A batch far beyond MaxTx is accepted; a larger one would meet the engine's
+// limit of 4 GiB, which is a panic.
+func TestAFanOutIsBounded(t *testing.T) {
+	db, b := ownBroker(t)
+	defer db.Close()
+	require.NoError(t, b.DeclareExchange(bg, "e", workqueue.Fanout))
+	for i := range 80 {
+		require.NoError(t, b.DeclareQueue(bg, fmt.Sprint(i), nil))
+		require.NoError(t, b.Bind(bg, fmt.Sprint(i), "e", ""))
+	}
+	err := b.Publish(bg, "e", "", workqueue.Message{Body: make([]byte, 1<<20)})
+	require.ErrorIs(t, err, pebblemq.ErrTooLarge, "80 MiB in one batch")
+}
