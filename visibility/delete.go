@@ -38,22 +38,20 @@ func (q *Queue) find(t *store.Turn, d delivery) (*spool.Message, error) {
 		q.leases.add(m)
 		q.leases.arm(t)
 	}
+	if d.print != fingerprint(m.Data) {
+		return nil, nil // a crash lost the message, and another has its number
+	}
+	// A crash may have lost the latest receives, so a receipt may be ahead of what
+	// is known, in count and in time; one that is ahead in count only is of a
+	// receive that was lost and has been followed by another since.
+	since := int64(0)
 	if !m.Since.IsZero() {
-		if d.count != m.Count || d.since != m.Since.UnixNano() {
-			return nil, ErrStaleReceipt
-		}
+		since = m.Since.UnixNano()
+	}
+	if d.count == m.Count && d.since == since || d.count > m.Count && d.since > since {
 		return m, nil
 	}
-	// It was not received since the store was opened. The count may have lost
-	// unsynced receives in a crash, so a receipt may be ahead of it. And the
-	// message itself may have been lost, and another have its number.
-	switch {
-	case d.print != fingerprint(m.Data):
-		return nil, nil
-	case d.count < m.Count:
-		return nil, ErrStaleReceipt
-	}
-	return m, nil
+	return nil, ErrStaleReceipt
 }
 
 // deleteOp removes one message.

@@ -30,6 +30,9 @@ type Queue struct {
 	waiting waiters
 	dead    *Queue // where dead letters go
 	dropped bool   // was deleted
+
+	whole    bool         // the spool is Recalled
+	recalled store.Signal // fires when the spool is Recalled, or the queue is gone
 }
 
 // OpenQueue opens the queue of that name, and creates it if there is none.
@@ -112,19 +115,46 @@ func DeleteQueue(ctx context.Context, db *pebblemq.DB, name string) error {
 }
 
 // Purge deletes every message that is visible or delayed, and returns how many
-// that were. Messages in flight stay with those who received them; those of an
-// earlier life of the store that nobody has asked for since count as visible.
-func (q *Queue) Purge(ctx context.Context) (int, error) {
-	n := 0
-	err := q.s.Do(ctx, store.OpFunc(func(t *store.Turn) error {
-		if q.dropped {
-			return q.gone()
-		}
-		n = q.spool.Purge(t, true)
-		return nil
-	}), store.Default)
+// that were. Messages in flight stay with those who received them.
+func (q *Queue) Purge(ctx context.Context) (n int, err error) {
+	err = q.whenRecalled(ctx, store.Default, func(t *store.Turn) { n = q.spool.Purge(t, true) })
 	return n, err
 }
+
+// whenRecalled runs f under the baton once all that is in flight is in memory,
+// which takes a moment after the store was opened.
+func (q *Queue) whenRecalled(ctx context.Context, d store.Durability, f func(*store.Turn)) error {
+	for {
+		recalled, ran := q.recalled.C(), false
+		err := q.s.Do(ctx, freeing(func(t *store.Turn) error {
+			if q.dropped {
+				return q.gone()
+			}
+			if ran = q.spool.Recalled(); ran {
+				f(t)
+			}
+			return nil
+		}), d)
+		if err != nil || ran {
+			return err
+		}
+		select {
+		case <-recalled:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-q.s.Down():
+			return q.s.Cause()
+		}
+	}
+}
+
+// freeing is an OpFunc that is let in on a disk that is nearly full.
+type freeing func(*store.Turn) error
+
+func (f freeing) Run(t *store.Turn) error { return f(t) }
+func (f freeing) Undo()                   {}
+func (f freeing) Visible(*store.Turn)     {}
+func (f freeing) Frees()                  {}
 
 // Stats counts the messages of a queue.
 type Stats struct {
@@ -134,16 +164,11 @@ type Stats struct {
 	Bytes    uint64 // of all of them, as stored
 }
 
-// Stats returns the counters of the moment, exact and at no cost.
+// Stats returns the counters of the moment, exact. Just after the store was
+// opened it waits until what was in flight has been read.
 func (q *Queue) Stats(ctx context.Context) (Stats, error) {
 	var st spool.Stats
-	err := q.s.Do(ctx, store.OpFunc(func(*store.Turn) error {
-		if q.dropped {
-			return q.gone()
-		}
-		st = q.spool.Stats()
-		return nil
-	}), store.NoSync)
+	err := q.whenRecalled(ctx, store.NoSync, func(*store.Turn) { st = q.spool.Stats() })
 	return Stats{Visible: st.Ready, InFlight: st.Taken, Delayed: st.Delayed, Bytes: st.Bytes}, err
 }
 

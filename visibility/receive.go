@@ -45,7 +45,7 @@ func (q *Queue) Receive(ctx context.Context, o *ReceiveOptions) ([]*Received, er
 	}
 	if err := q.s.Do(ctx, &receiveOp{yield: yield{q: q}, w: w}, store.NoSync); err != nil {
 		if w.done != nil {
-			q.leave(ctx, w)
+			_, _ = q.leave(ctx, w) // err says why already
 		}
 		return nil, err
 	}

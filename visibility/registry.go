@@ -146,4 +146,5 @@ func (q *Queue) drop(t *store.Turn) {
 	t.Disarm(q.leases.timer)
 	q.leases.messages = nil
 	q.waiting.fail(q.gone())
+	q.recalled.Fire()
 }

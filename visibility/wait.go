@@ -1,6 +1,7 @@
 package visibility
 
 import (
+	"cmp"
 	"container/list"
 	"context"
 	"time"
@@ -81,6 +82,10 @@ func (l *waiters) fail(err error) {
 
 // serve is called by the spool when there may be something to take.
 func (q *Queue) serve(t *store.Turn) {
+	if !q.whole && q.spool.Recalled() {
+		q.whole = true
+		q.recalled.Fire()
+	}
 	if q.waiting.some() && !q.waiting.serving {
 		q.waiting.serving = true
 		t.Post(&serveOp{yield: yield{q: q}}, store.NoSync)
@@ -139,8 +144,8 @@ func (q *Queue) await(ctx context.Context, w *waiter, wait time.Duration) error 
 	case <-ctx.Done():
 		err = ctx.Err()
 	}
-	if q.leave(ctx, w) {
-		return err
+	if left, failed := q.leave(ctx, w); left || failed != nil {
+		return cmp.Or(err, failed)
 	}
 	select { // it was served, and may be waiting for an fsync
 	case <-w.done:
@@ -150,14 +155,15 @@ func (q *Queue) await(ctx context.Context, w *waiter, wait time.Duration) error 
 	}
 }
 
-// leave takes w out of the line, and reports false if it has been served.
-func (q *Queue) leave(ctx context.Context, w *waiter) (left bool) {
+// leave takes w out of the line, and reports false if it has been served. It is
+// let in on a full disk: a wait must end then, too.
+func (q *Queue) leave(ctx context.Context, w *waiter) (left bool, err error) {
 	ctx = store.WithDurability(context.WithoutCancel(ctx), store.NoSync)
-	err := q.s.Do(ctx, store.OpFunc(func(*store.Turn) error {
+	err = q.s.Do(ctx, freeing(func(*store.Turn) error {
 		left = w.leave()
 		return nil
 	}), store.NoSync)
-	return left && err == nil
+	return left, err
 }
 
 // yield is the part of an Op that takes messages: what it took, and what

@@ -102,10 +102,25 @@ func (q *Spool) adopt(m *Message) {
 	}
 }
 
+// Recalled reports whether everything that was taken when the store was closed is
+// in memory. The background sees to it from Start on; Ready is called then.
+func (q *Spool) Recalled() bool { return q.unloaded == 0 }
+
+// recall reads on until then: leases are to end on time and be counted right,
+// and a purge is to know what is taken, even if nobody takes anything.
+func (q *Spool) recall(t *store.Turn) {
+	if q.loaded == q.shown {
+		q.unloaded = 0
+	}
+	if !q.Recalled() {
+		q.startLoading(t)
+	}
+}
+
 // restore makes a message of what is on disk.
 func (q *Spool) restore(seq uint64, data []byte, mk mark, marked bool) *Message {
 	return &Message{
 		Seq: seq, Data: data, Count: mk.count, marked: marked,
-		Until: moment(mk.until), First: moment(mk.first),
+		Until: moment(mk.until), First: moment(mk.first), Since: moment(mk.since),
 	}
 }

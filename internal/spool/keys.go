@@ -11,12 +11,13 @@ import (
 // Layout names the kinds that a layer has set aside for its spools.
 //
 //	entry   kind id seq 8 B          ->  version 1 B | data
-//	mark    kind id seq 8 B          ->  version 1 B | out 1 B | count 4 B | until 8 B | first 8 B
+//	mark    kind id seq 8 B          ->  version 1 B | out 1 B | count 4 B | until 8 B | first 8 B | since 8 B
 //	delayed kind id due 8 B seq 8 B  ->  version 1 B | count 4 B | data
 //	meta    kind id                  ->  version 1 B | the numbers of meta, 8 B each, in order
 //
 // Numbers are big-endian, times are nanoseconds since 1970, 0 for none. A mark
-// exists once a message has been delivered; out is 1 while it is.
+// exists once a message has been delivered. Out is 1 while it is out, and 2 from
+// then on if it was out when the process died, until it has been out again.
 type Layout struct {
 	Entry, Mark, Delayed, Meta store.Kind
 }
@@ -40,7 +41,7 @@ func dueKey(k store.Kind, id uint32, due int64, seq uint64) []byte {
 const (
 	seqKeyLen = 5 + 8
 	dueKeyLen = 5 + 16
-	markLen   = 22
+	markLen   = 30
 	metaLen   = 1 + 8*10
 )
 
@@ -103,34 +104,42 @@ func decodeDelayed(v []byte) (count uint32, data []byte, err error) {
 
 // mark is what is known of the deliveries of a message.
 type mark struct {
-	out   bool
-	count uint32
-	until int64
-	first int64 // delivery, if the layer keeps it
+	out     bool
+	accused bool // not out, but was when the process died, and not since
+	count   uint32
+	until   int64
+	first   int64 // delivery, if the layer keeps it
+	since   int64 // the latest delivery, if the layer keeps it
 }
 
 func (m mark) encode(dst []byte) {
 	dst[0], dst[1] = version, 0
-	if m.out {
+	switch {
+	case m.out:
 		dst[1] = 1
+	case m.accused:
+		dst[1] = 2
 	}
 	binary.BigEndian.PutUint32(dst[2:], m.count)
 	binary.BigEndian.PutUint64(dst[6:], uint64(m.until))
 	binary.BigEndian.PutUint64(dst[14:], uint64(m.first))
+	binary.BigEndian.PutUint64(dst[22:], uint64(m.since))
 }
 
 func decodeMark(v []byte) (mark, error) {
 	if err := checkVersion("mark", v, markLen); err != nil {
 		return mark{}, err
 	}
-	if len(v) != markLen || v[1] > 1 {
+	if len(v) != markLen || v[1] > 2 {
 		return mark{}, damaged("mark", v)
 	}
 	return mark{
-		out:   v[1] == 1,
-		count: binary.BigEndian.Uint32(v[2:]),
-		until: int64(binary.BigEndian.Uint64(v[6:])),
-		first: int64(binary.BigEndian.Uint64(v[14:])),
+		out:     v[1] == 1,
+		accused: v[1] == 2,
+		count:   binary.BigEndian.Uint32(v[2:]),
+		until:   int64(binary.BigEndian.Uint64(v[6:])),
+		first:   int64(binary.BigEndian.Uint64(v[14:])),
+		since:   int64(binary.BigEndian.Uint64(v[22:])),
 	}, nil
 }
 

@@ -14,13 +14,13 @@ func TestGoldenBytes(t *testing.T) {
 	entry := make([]byte, 3)
 	encodeEntry(entry, []byte("hi"))
 	mk := make([]byte, markLen)
-	mark{out: true, count: 3, until: 5, first: 4}.encode(mk)
+	mark{out: true, count: 3, until: 5, first: 4, since: 6}.encode(mk)
 	for want, got := range map[string][]byte{
 		"20000000070000000000000009":                 seqKey(store.KindWorkMessage, 7, 9),
 		"250000000700000000000000080000000000000009": dueKey(store.KindWorkDelay, 7, 8, 9),
 		"016869":         entry,
 		"01000000026869": encodeDelayed(2, []byte("hi")),
-		"0101000000030000000000000005" + "0000000000000004": mk,
+		"0101000000030000000000000005" + "0000000000000004" + "0000000000000006": mk,
 		"01" + "000000000000000a" + "0000000000000002" + "0000000000000003" + "0000000000000004" + "0000000000000005" +
 			"0000000000000006" + "0000000000000007" + "0000000000000008" + "0000000000000009" + "0000000000000001": meta{
 			next: 10, low: 2, frontier: 3, entries: 4, bytes: 5, delayed: 6, delayedBytes: 7, nextDue: 8, delaySeq: 9, taken: 1,

@@ -60,7 +60,7 @@ func (q *Spool) startLoading(t *store.Turn) {
 
 // low reports that the window has room for a chunk.
 func (q *Spool) low() bool {
-	return q.window.len() < windowMessages/4 && q.winBytes < windowBytes/4
+	return q.window.len() < windowMessages/4 && q.winBytes < windowBytes/4 || !q.Recalled()
 }
 
 // loadRetry is the pause after a load that could not be carried out, because
@@ -276,5 +276,6 @@ func (i *install) Visible(t *store.Turn) {
 	for _, m := range i.moved {
 		i.q.Show(t, m)
 	}
+	i.q.recall(t)
 	i.q.ready(t)
 }

@@ -12,7 +12,7 @@ type Message struct {
 	Count   uint32    // deliveries, the present one included
 	Until   time.Time // end of the lease, if it has one
 	First   time.Time // for the layer: of the first delivery; kept on disk
-	Since   time.Time // for the layer: of the last delivery; zero if that was in an earlier life of the store
+	Since   time.Time // for the layer: of the last delivery; kept on disk
 	Suspect bool      // may have killed the process before this one
 	Holder  any       // for the layer: who has it
 	Slot    int       // for the layer: its place in a heap

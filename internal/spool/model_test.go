@@ -402,7 +402,7 @@ func (w *world) settleDoubt(s *store.Store, e *entry, unclean bool, now time.Tim
 		require.Equal(w.t, nanos(e.until), mk.until)
 	}
 	e.unsynced = false
-	e.prime = unclean && mk.out
+	e.prime = unclean && (mk.out || mk.accused)
 	if e.taken = wasTaken && w.leases && e.until.After(now); !e.taken {
 		e.until = time.Time{}
 	}

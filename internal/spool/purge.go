@@ -8,7 +8,8 @@ import (
 )
 
 // Purge removes what is ready, and what is delayed if asked, and returns how
-// many messages that were. What is taken, and what is not visible yet, stays.
+// many messages that were. What is taken, and what is not visible yet, stays; of
+// a spool with leases that is known once it is Recalled.
 // It has no Undo: it belongs in an Op of its own.
 func (q *Spool) Purge(t *store.Turn, delayedToo bool) int {
 	kept := q.kept()

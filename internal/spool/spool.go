@@ -88,7 +88,7 @@ func Open(s *store.Store, l Layout, id uint32, o Options) (*Spool, error) {
 	}
 	q.shown, q.loaded, q.dropped = q.meta.next, q.meta.low, q.meta.low
 	if s.Unclean() {
-		q.suspectBelow = q.meta.frontier + frontierStep
+		q.suspectBelow = min(q.meta.frontier+frontierStep, q.meta.next) // not what is put from now on
 	}
 	if q.leased != nil {
 		q.unloaded = q.meta.taken
@@ -108,8 +108,11 @@ func New(s *store.Store, l Layout, id uint32, o Options) *Spool {
 	return q
 }
 
-// Start arms the timer for what is delayed.
-func (q *Spool) Start(t *store.Turn) { q.armDue(t) }
+// Start arms the timer for what is delayed, and brings the leases back.
+func (q *Spool) Start(t *store.Turn) {
+	q.armDue(t)
+	q.recall(t)
+}
 
 // Close ends the spool in memory: nothing is handed out any more. The layer
 // drops the keys.
@@ -125,7 +128,8 @@ type Stats struct {
 	Bytes                 uint64 // of data, of all three
 }
 
-// Stats returns the counters, exact as of the last accepted operation.
+// Stats returns the counters, exact as of the last accepted operation. Until
+// Recalled, a lease that ended while the store was closed counts as taken.
 func (q *Spool) Stats() Stats {
 	taken := uint64(len(q.out)) + q.unloaded
 	return Stats{
@@ -364,7 +368,10 @@ func (q *Spool) wait(m *Message) {
 func (q *Spool) writeMark(t *store.Turn, m *Message) {
 	k, v := t.SetDeferred(seqKeyLen, markLen)
 	copy(k, seqKey(q.layout.Mark, q.id, m.Seq))
-	mark{out: m.state == taken, count: m.Count, until: nanos(m.Until), first: nanos(m.First)}.encode(v)
+	mark{
+		out: m.state == taken, accused: m.prime, count: m.Count,
+		until: nanos(m.Until), first: nanos(m.First), since: nanos(m.Since),
+	}.encode(v)
 	m.marked, m.dirty = true, false
 }
 

@@ -45,7 +45,7 @@ func (r *raise) Visible(t *store.Turn) {
 // accuse sorts a message that was just loaded.
 func (q *Spool) accuse(m *Message, mk mark) {
 	m.Suspect = m.Seq < q.suspectBelow
-	m.prime = m.Suspect && mk.out
+	m.prime = m.Suspect && (mk.out || mk.accused)
 }
 
 // nextPrime hands the prime suspects out, one at a time until it has settled or
