@@ -126,7 +126,7 @@ func (q *Queue) Purge(ctx context.Context) (n int, err error) {
 func (q *Queue) whenRecalled(ctx context.Context, d store.Durability, f func(*store.Turn)) error {
 	for {
 		recalled, ran := q.recalled.C(), false
-		err := q.s.Do(ctx, freeing(func(t *store.Turn) error {
+		err := q.s.Do(ctx, store.FreeingFunc{OpFunc: func(t *store.Turn) error {
 			if q.dropped {
 				return q.gone()
 			}
@@ -134,7 +134,7 @@ func (q *Queue) whenRecalled(ctx context.Context, d store.Durability, f func(*st
 				f(t)
 			}
 			return nil
-		}), d)
+		}}, d)
 		if err != nil || ran {
 			return err
 		}
@@ -147,14 +147,6 @@ func (q *Queue) whenRecalled(ctx context.Context, d store.Durability, f func(*st
 		}
 	}
 }
-
-// freeing is an OpFunc that is let in on a disk that is nearly full.
-type freeing func(*store.Turn) error
-
-func (f freeing) Run(t *store.Turn) error { return f(t) }
-func (f freeing) Undo()                   {}
-func (f freeing) Visible(*store.Turn)     {}
-func (f freeing) Frees()                  {}
 
 // Stats counts the messages of a queue.
 type Stats struct {

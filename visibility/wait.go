@@ -159,10 +159,10 @@ func (q *Queue) await(ctx context.Context, w *waiter, wait time.Duration) error 
 // let in on a full disk: a wait must end then, too.
 func (q *Queue) leave(ctx context.Context, w *waiter) (left bool, err error) {
 	ctx = store.WithDurability(context.WithoutCancel(ctx), store.NoSync)
-	err = q.s.Do(ctx, freeing(func(*store.Turn) error {
+	err = q.s.Do(ctx, store.FreeingFunc{OpFunc: func(*store.Turn) error {
 		left = w.leave()
 		return nil
-	}), store.NoSync)
+	}}, store.NoSync)
 	return left, err
 }
 

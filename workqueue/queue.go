@@ -142,7 +142,7 @@ func (b *Broker) DeleteQueue(ctx context.Context, name string) error {
 	if err := checkName("queue", name); err != nil {
 		return err
 	}
-	return b.s.Do(ctx, freeing{func(t *store.Turn) error {
+	return b.s.Do(ctx, store.FreeingFunc{OpFunc: func(t *store.Turn) error {
 		q := b.t.queues[name]
 		if q == nil {
 			return nil
@@ -162,15 +162,10 @@ func (b *Broker) DeleteQueue(ctx context.Context, name string) error {
 	}}, store.Sync)
 }
 
-// freeing is an Op that makes room: it is let in on a disk that is nearly full.
-type freeing struct{ store.OpFunc }
-
-func (freeing) Frees() {}
-
 // Purge removes the messages that are ready, not those that are delayed or
 // unacknowledged, and returns how many they were.
 func (b *Broker) Purge(ctx context.Context, name string) (n int, err error) {
-	err = b.s.Do(ctx, freeing{func(t *store.Turn) error {
+	err = b.s.Do(ctx, store.FreeingFunc{OpFunc: func(t *store.Turn) error {
 		q, err := b.t.queue(name)
 		if err != nil {
 			return err

@@ -31,6 +31,12 @@ const (
 // full, until half the reserve is gone.
 type Freer interface{ Frees() }
 
+// FreeingFunc is an OpFunc that is a Freer.
+type FreeingFunc struct{ OpFunc }
+
+// Frees marks it.
+func (FreeingFunc) Frees() {}
+
 // admit refuses op if the disk has no room for it.
 func (c *spaceCheck) admit(op Op) error {
 	if !c.full.Load() {
