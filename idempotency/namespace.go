@@ -110,7 +110,7 @@ func Open(db *pebblemq.DB, name string, c *Config) (*Keys, error) {
 	s := bridge.Store(db)
 	open := s.Local(registryKey{}, func() any { return make(map[string]*namespace) }).(map[string]*namespace)
 	k := &Keys{s: s, db: db}
-	err = s.Do(context.Background(), store.OpFunc(func(t *store.Turn) (err error) {
+	err = s.Do(context.Background(), store.QuietFunc(func(t *store.Turn) (err error) {
 		if k.n = open[name]; k.n != nil {
 			return config.match(name, k.n.config)
 		}

@@ -115,7 +115,7 @@ func (t *Topic) openGroup(ctx context.Context, name string, from From) (*Group, 
 	if err != nil {
 		return nil, err
 	}
-	open := store.OpFunc(func(turn *store.Turn) (err error) {
+	open := store.QuietFunc(func(turn *store.Turn) (err error) {
 		if g = t.groups[name]; g == nil {
 			g, err = t.installGroup(turn, name, from, offsets)
 		}
@@ -128,7 +128,7 @@ func (t *Topic) openGroup(ctx context.Context, name string, from From) (*Group, 
 }
 
 func (t *Topic) findGroup(ctx context.Context, name string) (g *Group, o *store.Object, err error) {
-	err = t.s.Do(ctx, store.OpFunc(func(turn *store.Turn) error {
+	err = t.s.Do(ctx, store.QuietFunc(func(turn *store.Turn) error {
 		g = t.groups[name]
 		o, _ = turn.Lookup(store.ClassGroup, groupName(t.id, name))
 		return t.alive()
@@ -301,7 +301,7 @@ type Lag struct {
 // moment for all of them.
 func (g *Group) Lag(ctx context.Context) ([]Lag, error) {
 	lags := make([]Lag, len(g.claims))
-	err := g.topic.s.Do(ctx, store.OpFunc(func(*store.Turn) error {
+	err := g.topic.s.Do(ctx, store.QuietFunc(func(*store.Turn) error {
 		if err := g.topic.alive(); err != nil {
 			return err
 		}

@@ -59,7 +59,7 @@ type owned struct {
 func (g *Group) Join(ctx context.Context) (*Member, error) {
 	m := &Member{g: g}
 	m.owned.Store(&[]*tenure{})
-	err := g.topic.s.Do(ctx, store.OpFunc(func(*store.Turn) error {
+	err := g.topic.s.Do(ctx, store.QuietFunc(func(*store.Turn) error {
 		if err := g.topic.alive(); err != nil {
 			return err
 		}
@@ -76,7 +76,7 @@ func (g *Group) Join(ctx context.Context) (*Member, error) {
 // Leave gives the member's partitions to the others at once. Calls that are
 // blocked in Poll or Records return ErrLeft. Leaving twice is harmless.
 func (m *Member) Leave(ctx context.Context) error {
-	return m.g.topic.s.Do(ctx, store.OpFunc(func(*store.Turn) error {
+	return m.g.topic.s.Do(ctx, store.QuietFunc(func(*store.Turn) error {
 		if m.left.Swap(true) {
 			return nil
 		}

@@ -55,7 +55,7 @@ func (p *partition) ready(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	install := store.OpFunc(func(*store.Turn) error {
+	install := store.QuietFunc(func(*store.Turn) error {
 		if p.topic.gone.Load() || p.loaded.Load() { // another caller was faster
 			return p.topic.alive()
 		}

@@ -78,7 +78,7 @@ func OpenTopic(db *pebblemq.DB, name string, c *TopicConfig) (*Topic, error) {
 	}
 	l := layerOf(db)
 	var topic *Topic
-	open := store.OpFunc(func(t *store.Turn) (err error) {
+	open := store.QuietFunc(func(t *store.Turn) (err error) {
 		if topic, err = l.open(t, name); !errors.Is(err, ErrUnknownTopic) {
 			return err
 		}
@@ -109,7 +109,7 @@ func LookupTopic(db *pebblemq.DB, name string) (*Topic, error) {
 	}
 	l := layerOf(db)
 	var topic *Topic
-	lookup := store.OpFunc(func(t *store.Turn) (err error) {
+	lookup := store.QuietFunc(func(t *store.Turn) (err error) {
 		topic, err = l.open(t, name)
 		return err
 	})
@@ -129,7 +129,7 @@ type TopicInfo struct {
 func ListTopics(ctx context.Context, db *pebblemq.DB) ([]TopicInfo, error) {
 	l := layerOf(db)
 	var list []TopicInfo
-	err := l.s.Do(ctx, store.OpFunc(func(t *store.Turn) error {
+	err := l.s.Do(ctx, store.QuietFunc(func(t *store.Turn) error {
 		for _, o := range t.List(store.ClassTopic, "") {
 			config, err := decodeConfig(o)
 			if err != nil {

@@ -68,7 +68,7 @@ func OpenQueueOptions(db *pebblemq.DB, name string, c *QueueConfig, o *Options) 
 }
 
 // declare creates a queue, or checks that it is as it is to be.
-func declare(name string, config QueueConfig, encoded []byte) store.OpFunc {
+func declare(name string, config QueueConfig, encoded []byte) store.QuietFunc {
 	return func(t *store.Turn) error {
 		if o, ok := t.Lookup(store.ClassVisQueue, name); ok {
 			stored, _, err := decodeConfig(name, o.Config)
@@ -96,7 +96,7 @@ func (q *Queue) Config() QueueConfig { return q.config }
 // Queues returns the names of all queues, in order.
 func Queues(db *pebblemq.DB) ([]string, error) {
 	var names []string
-	list := store.OpFunc(func(t *store.Turn) error {
+	list := store.QuietFunc(func(t *store.Turn) error {
 		for _, o := range t.List(store.ClassVisQueue, "") {
 			names = append(names, o.Name)
 		}

@@ -56,7 +56,7 @@ func (r *registry) load(name string, o *Options) (*Queue, error) {
 			return nil, err
 		}
 	}
-	err = r.s.Do(context.Background(), store.OpFunc(func(t *store.Turn) error {
+	err = r.s.Do(context.Background(), store.QuietFunc(func(t *store.Turn) error {
 		q.spool.Start(t)
 		return nil
 	}), store.NoSync)
@@ -69,7 +69,7 @@ func (r *registry) load(name string, o *Options) (*Queue, error) {
 
 func (r *registry) read(name string, o *Options) (*Queue, error) {
 	var object *store.Object
-	err := r.s.Do(context.Background(), store.OpFunc(func(t *store.Turn) error {
+	err := r.s.Do(context.Background(), store.QuietFunc(func(t *store.Turn) error {
 		var ok bool
 		if object, ok = t.Lookup(store.ClassVisQueue, name); !ok {
 			return fmt.Errorf("%w: %q", ErrNoQueue, name)
@@ -101,7 +101,7 @@ func (r *registry) drop(ctx context.Context, name string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	q, done := r.mu.queues[name], false
-	err := r.s.Do(ctx, store.OpFunc(func(t *store.Turn) error {
+	err := r.s.Do(ctx, store.FreeingFunc{OpFunc: func(t *store.Turn) error {
 		o, ok := t.Lookup(store.ClassVisQueue, name)
 		if !ok {
 			return fmt.Errorf("%w: %q", ErrNoQueue, name)
@@ -115,7 +115,7 @@ func (r *registry) drop(ctx context.Context, name string) error {
 		}
 		done = true
 		return nil
-	}), store.Sync)
+	}}, store.Sync)
 	if done { // even if its fsync is not known of
 		delete(r.mu.queues, name)
 	}

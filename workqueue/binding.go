@@ -44,16 +44,20 @@ func (b *Broker) Bind(ctx context.Context, queue, exchange, key string) error {
 	if err != nil {
 		return err
 	}
-	return b.s.Do(ctx, store.OpFunc(func(t *store.Turn) error {
+	return b.s.Do(ctx, store.QuietFunc(func(t *store.Turn) error {
 		if b.t.exchanges[exchange] == nil {
 			return fmt.Errorf("%w: %q", ErrUnknownExchange, exchange)
 		}
 		if b.t.queues[queue] == nil {
 			return fmt.Errorf("%w: %q", ErrUnknownQueue, queue)
 		}
-		if !b.t.bindings[bound] {
-			b.t.bind(t, bound)
+		if b.t.bindings[bound] {
+			return nil
 		}
+		if err := t.Grow(); err != nil {
+			return err
+		}
+		b.t.bind(t, bound)
 		return nil
 	}), store.Sync)
 }
@@ -64,12 +68,12 @@ func (b *Broker) Unbind(ctx context.Context, queue, exchange, key string) error 
 	if err != nil {
 		return err
 	}
-	return b.s.Do(ctx, store.OpFunc(func(t *store.Turn) error {
+	return b.s.Do(ctx, store.FreeingFunc{OpFunc: func(t *store.Turn) error {
 		if b.t.bindings[bound] {
 			b.t.unbind(t, bound)
 		}
 		return nil
-	}), store.Sync)
+	}}, store.Sync)
 }
 
 func newBinding(queue, exchange, key string) (binding, error) {

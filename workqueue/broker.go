@@ -79,7 +79,7 @@ func load(s *store.Store, name string) (*topology, error) {
 	}
 	var exchanges, queues []*store.Object
 	ctx := context.Background()
-	err := s.Do(ctx, store.OpFunc(func(turn *store.Turn) (err error) {
+	err := s.Do(ctx, store.QuietFunc(func(turn *store.Turn) (err error) {
 		o, known := turn.Lookup(store.ClassBroker, name)
 		if !known {
 			if o, err = turn.Create(store.ClassBroker, name, nil); err != nil {
@@ -107,7 +107,7 @@ func load(s *store.Store, name string) (*topology, error) {
 	if err := t.loadBindings(ctx); err != nil {
 		return nil, err
 	}
-	return t, s.Do(ctx, store.OpFunc(func(turn *store.Turn) error {
+	return t, s.Do(ctx, store.QuietFunc(func(turn *store.Turn) error {
 		for _, q := range t.queues {
 			q.spool.Start(turn)
 		}
@@ -167,7 +167,7 @@ func (t *topology) route(exchange, key string) ([]*queue, error) {
 // Exchanges returns the names of the declared exchanges and their kinds.
 func (b *Broker) Exchanges(ctx context.Context) (map[string]ExchangeKind, error) {
 	kinds := make(map[string]ExchangeKind)
-	err := b.s.Do(ctx, store.OpFunc(func(*store.Turn) error {
+	err := b.s.Do(ctx, store.QuietFunc(func(*store.Turn) error {
 		for name, e := range b.t.exchanges {
 			kinds[name] = e.kind
 		}
@@ -178,7 +178,7 @@ func (b *Broker) Exchanges(ctx context.Context) (map[string]ExchangeKind, error)
 
 // Queues returns the names of the declared queues, in order.
 func (b *Broker) Queues(ctx context.Context) (names []string, err error) {
-	err = b.s.Do(ctx, store.OpFunc(func(*store.Turn) error {
+	err = b.s.Do(ctx, store.QuietFunc(func(*store.Turn) error {
 		for name := range b.t.queues {
 			names = append(names, name)
 		}
@@ -191,7 +191,7 @@ func (b *Broker) Queues(ctx context.Context) (names []string, err error) {
 // Unrouted returns how many messages were accepted since the store was opened
 // although no binding matched them.
 func (b *Broker) Unrouted(ctx context.Context) (n uint64, err error) {
-	err = b.s.Do(ctx, store.OpFunc(func(*store.Turn) error {
+	err = b.s.Do(ctx, store.QuietFunc(func(*store.Turn) error {
 		n = b.t.unrouted
 		return nil
 	}), store.Sync)

@@ -61,7 +61,7 @@ func (b *Broker) Consume(ctx context.Context, queue string, o *ConsumeOptions) (
 	if err := checkShort("consumer tag", c.tag); err != nil {
 		return nil, err
 	}
-	err := b.s.Do(ctx, store.OpFunc(func(t *store.Turn) (err error) {
+	err := b.s.Do(ctx, store.QuietFunc(func(t *store.Turn) (err error) {
 		if c.q, err = b.t.queue(queue); err != nil {
 			return err
 		}

@@ -111,7 +111,7 @@ func (b *Broker) DeclareExchange(ctx context.Context, name string, kind Exchange
 	if err != nil {
 		return err
 	}
-	return b.s.Do(ctx, store.OpFunc(func(t *store.Turn) error {
+	return b.s.Do(ctx, store.QuietFunc(func(t *store.Turn) error {
 		if e := b.t.exchanges[name]; e != nil {
 			if e.kind != kind {
 				return store.Mismatch(fmt.Sprintf("exchange %q", name), "kind", e.kind, kind)
@@ -133,7 +133,7 @@ func (b *Broker) DeleteExchange(ctx context.Context, name string) error {
 	if err := checkName("exchange", name); err != nil {
 		return err
 	}
-	return b.s.Do(ctx, store.OpFunc(func(t *store.Turn) error {
+	return b.s.Do(ctx, store.FreeingFunc{OpFunc: func(t *store.Turn) error {
 		e := b.t.exchanges[name]
 		if e == nil {
 			return nil
@@ -144,5 +144,5 @@ func (b *Broker) DeleteExchange(ctx context.Context, name string) error {
 		t.Drop(e.object)
 		delete(b.t.exchanges, name)
 		return nil
-	}), store.Sync)
+	}}, store.Sync)
 }

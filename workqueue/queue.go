@@ -122,7 +122,7 @@ func (b *Broker) DeclareQueue(ctx context.Context, name string, c *QueueConfig) 
 	if err != nil {
 		return err
 	}
-	return b.s.Do(ctx, store.OpFunc(func(t *store.Turn) error {
+	return b.s.Do(ctx, store.QuietFunc(func(t *store.Turn) error {
 		if q := b.t.queues[name]; q != nil {
 			return config.match(name, q.config)
 		}
@@ -194,7 +194,7 @@ type QueueStats struct {
 
 // QueueStats returns the counters of a queue, exact at one moment.
 func (b *Broker) QueueStats(ctx context.Context, name string) (st QueueStats, err error) {
-	err = b.s.Do(ctx, store.OpFunc(func(*store.Turn) error {
+	err = b.s.Do(ctx, store.QuietFunc(func(*store.Turn) error {
 		q, err := b.t.queue(name)
 		if err != nil {
 			return err

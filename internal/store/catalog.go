@@ -94,11 +94,15 @@ func (t *Turn) List(class Class, prefix string) []*Object {
 	return found
 }
 
-// Create adds an object under a name that is free. Create, Alter and Drop
+// Create adds an object under a name that is free, unless the disk is nearly
+// full. Create, Alter and Drop
 // belong in Ops of their own, never in transactions: they have no Undo.
 func (t *Turn) Create(class Class, name string, config []byte) (*Object, error) {
 	if _, taken := t.Lookup(class, name); taken {
 		return nil, Invalid("%q exists", name)
+	}
+	if err := t.Grow(); err != nil {
+		return nil, err
 	}
 	c := &t.s.catalog
 	if c.nextID == math.MaxUint32 {
