@@ -56,8 +56,7 @@ type layer struct {
 
 type layerKey struct{}
 
-func layerOf(db *pebblemq.DB) *layer {
-	s := bridge.Store(db)
+func layerOf(s *store.Store) *layer {
 	return s.Local(layerKey{}, func() any {
 		return &layer{s: s, topics: make(map[string]*Topic)}
 	}).(*layer)
@@ -76,7 +75,7 @@ func OpenTopic(db *pebblemq.DB, name string, c *TopicConfig) (*Topic, error) {
 	if err := store.CheckName("topic", name); err != nil {
 		return nil, err
 	}
-	l := layerOf(db)
+	l := layerOf(bridge.Store(db))
 	var topic *Topic
 	open := store.QuietFunc(func(t *store.Turn) (err error) {
 		if topic, err = l.open(t, name); !errors.Is(err, ErrUnknownTopic) {
@@ -107,7 +106,11 @@ func LookupTopic(db *pebblemq.DB, name string) (*Topic, error) {
 	if err := store.CheckName("topic", name); err != nil {
 		return nil, err
 	}
-	l := layerOf(db)
+	return layerOf(bridge.Store(db)).lookup(name)
+}
+
+// lookup opens a topic that exists.
+func (l *layer) lookup(name string) (*Topic, error) {
 	var topic *Topic
 	lookup := store.QuietFunc(func(t *store.Turn) (err error) {
 		topic, err = l.open(t, name)
@@ -127,7 +130,7 @@ type TopicInfo struct {
 
 // ListTopics returns the topics of a store, by name.
 func ListTopics(ctx context.Context, db *pebblemq.DB) ([]TopicInfo, error) {
-	l := layerOf(db)
+	l := layerOf(bridge.Store(db))
 	var list []TopicInfo
 	err := l.s.Do(ctx, store.QuietFunc(func(t *store.Turn) error {
 		for _, o := range t.List(store.ClassTopic, "") {
@@ -150,7 +153,7 @@ func DeleteTopic(ctx context.Context, db *pebblemq.DB, name string) error {
 	if err := store.CheckName("topic", name); err != nil {
 		return err
 	}
-	l := layerOf(db)
+	l := layerOf(bridge.Store(db))
 	return l.s.Do(ctx, &deleteTopic{l, name}, store.Sync)
 }
 

@@ -20,6 +20,7 @@ type Queue struct {
 	id     uint32
 	config QueueConfig
 	*sealer
+	released bool // opened with ReleaseOnOpen
 
 	// Below is the queue's memory. It is touched under the baton only.
 	//

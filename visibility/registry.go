@@ -36,6 +36,9 @@ func registryOf(s *store.Store) *registry {
 func (r *registry) open(name string, o *Options) (*Queue, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if q := r.mu.queues[name]; q != nil && o != nil && o.ReleaseOnOpen && !q.released {
+		return nil, store.Invalid("queue %q is open already, as a dead-letter queue, by a broker or by a call without ReleaseOnOpen", name)
+	}
 	return r.load(name, o)
 }
 
@@ -87,7 +90,7 @@ func (r *registry) read(name string, o *Options) (*Queue, error) {
 	q.leases.timer = store.NewTimer(q.expire)
 	so := spool.Options{Ready: q.serve, Leased: q.resume}
 	if o != nil && o.ReleaseOnOpen {
-		so.Leased = nil
+		so.Leased, q.released = nil, true
 	}
 	q.spool, err = spool.Open(r.s, layout, object.ID, so)
 	return q, err

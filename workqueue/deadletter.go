@@ -10,7 +10,7 @@ import (
 // and into others, or nowhere, in one operation.
 type burial struct {
 	d      *Delivery
-	copies []placed
+	copies copies
 }
 
 // bury moves a taken message. It either changes nothing and says why it
@@ -35,8 +35,8 @@ func (q *queue) bury(t *store.Turn, d *Delivery, reason string) (*burial, error)
 		}
 		dead.bury(q.name, exchange, reason)
 		data := encodeMessage(dl.Exchange, key, &dead)
-		for _, target := range targets {
-			b.copies = append(b.copies, target.put(t, data, 0, 0))
+		if b.copies, err = q.topology.spread(t, nil, targets, data, 0); err != nil {
+			return nil, fmt.Errorf("dead letter of queue %q: %w", q.name, err)
 		}
 	}
 	if len(b.copies) == 0 && reason == ReasonDeliveryLimit {
@@ -49,15 +49,11 @@ func (q *queue) bury(t *store.Turn, d *Delivery, reason string) (*burial, error)
 
 func (b *burial) undo() {
 	b.d.q.spool.UndoSettle(b.d.m)
-	for i := len(b.copies) - 1; i >= 0; i-- {
-		b.copies[i].undo()
-	}
+	b.copies.undo()
 }
 
 func (b *burial) show(t *store.Turn) {
-	for _, p := range b.copies {
-		p.show(t)
-	}
+	b.copies.show(t)
 	if !b.d.q.deleted {
 		b.d.q.spool.Settled(t, b.d.m)
 	}

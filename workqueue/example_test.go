@@ -16,7 +16,7 @@ func Example() {
 	broker, _ := workqueue.Open(db, "main")
 	_ = broker.DeclareExchange(ctx, "events", workqueue.Topic)
 	_ = broker.DeclareQueue(ctx, "invoices", nil)
-	_ = broker.Bind(ctx, "invoices", "events", "order.#")
+	_ = broker.Bind(ctx, workqueue.Binding{Exchange: "events", Queue: "invoices", Key: "order.#"})
 
 	_ = broker.Publish(ctx, "events", "order.paid.eu", workqueue.Message{Body: []byte("order 42")})
 

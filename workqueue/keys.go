@@ -12,7 +12,8 @@ import (
 // The messages of a queue are a spool (see internal/spool/keys.go) of this
 // layout; data is the encoding below.
 //
-//	binding 24 broker id | exchange length 1 B | exchange | queue length 1 B | queue | key  ->  version 1 B
+//	binding 24 broker id | exchange length 1 B | exchange | class 1 B | name length 1 B | name | key
+//	        ->  version 1 B | id of the destination 4 B
 //
 //	data    version 1 B | priority 1 B | timestamp in µs 8 B | exchange | routing key | 7 properties |
 //	        number of headers (varint) | name, value of each | body
@@ -26,26 +27,32 @@ var layout = spool.Layout{
 const version = 1
 
 func bindingKey(broker uint32, b binding) []byte {
-	k := store.Key(store.KindWorkBinding, broker, 2+len(b.exchange)+len(b.queue)+len(b.key))
+	k := store.Key(store.KindWorkBinding, broker, 3+len(b.exchange)+len(b.to.name)+len(b.key))
 	k = append(append(k, byte(len(b.exchange))), b.exchange...)
-	k = append(append(k, byte(len(b.queue))), b.queue...)
+	k = append(append(k, byte(b.to.class), byte(len(b.to.name))), b.to.name...)
 	return append(k, b.key...)
 }
 
-func decodeBinding(k, v []byte) (binding, error) {
-	if len(v) != 1 || len(k) < 5 {
-		return binding{}, damaged("binding", k)
+func encodeDestinationID(id uint32) []byte {
+	return binary.BigEndian.AppendUint32([]byte{version}, id)
+}
+
+// decodeBinding also returns the id that the destination had when it was bound.
+func decodeBinding(k, v []byte) (b binding, id uint32, err error) {
+	if len(v) > 0 && v[0] != version {
+		return b, 0, fmt.Errorf("%w: binding has version %d", store.ErrFormat, v[0])
 	}
-	if v[0] != version {
-		return binding{}, fmt.Errorf("%w: binding has version %d", store.ErrFormat, v[0])
+	if len(v) != 5 || len(k) < 5 {
+		return b, 0, damaged("binding", k)
 	}
 	d := decoder{rest: k[5:]}
-	b := binding{exchange: d.short(), queue: d.short()}
+	b.exchange = d.short()
+	b.to = destination{class: store.Class(d.byte()), name: d.short()}
 	b.key = string(d.rest)
-	if d.bad {
-		return binding{}, damaged("binding", k)
+	if _, known := places[b.to.class]; d.bad || !known {
+		return binding{}, 0, damaged("binding", k)
 	}
-	return b, nil
+	return b, binary.BigEndian.Uint32(v[1:]), nil
 }
 
 func damaged(what string, b []byte) error {
@@ -139,12 +146,14 @@ func (d *decoder) take(n uint64) string {
 
 func (d *decoder) text() string { return d.take(d.uvarint()) }
 
-func (d *decoder) short() string {
+func (d *decoder) byte() byte {
 	if len(d.rest) == 0 {
 		d.bad = true
-		return ""
+		return 0
 	}
-	n := d.rest[0]
+	b := d.rest[0]
 	d.rest = d.rest[1:]
-	return d.take(uint64(n))
+	return b
 }
+
+func (d *decoder) short() string { return d.take(uint64(d.byte())) }

@@ -60,6 +60,25 @@ var propertyNames = [...]string{
 	"message ContentType", "message ContentEncoding", "message AppID",
 }
 
+// propertyHeaders are their names in AMQP, which is what other layers get.
+var propertyHeaders = [...]string{
+	"message-id", "correlation-id", "reply-to", "type", "content-type", "content-encoding", "app-id",
+}
+
+// routed is the message as other layers take it.
+func (m *Message) routed(key string, delay time.Duration) *store.Routed {
+	r := &store.Routed{ID: m.MessageID, Key: key, Body: m.Body, Time: m.Timestamp, Delay: delay}
+	for _, name := range m.headerNames() {
+		r.Headers = append(r.Headers, store.RoutedHeader{Name: name, Value: m.Headers[name]})
+	}
+	for i, p := range m.properties() {
+		if i > 0 && *p != "" { // the first is the ID
+			r.Headers = append(r.Headers, store.RoutedHeader{Name: propertyHeaders[i], Value: *p})
+		}
+	}
+	return r
+}
+
 func (m *Message) check() error {
 	if len(m.Body) > MaxBodyBytes {
 		return store.TooLarge("message body in bytes", int64(len(m.Body)), MaxBodyBytes)

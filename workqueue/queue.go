@@ -147,9 +147,7 @@ func (b *Broker) DeleteQueue(ctx context.Context, name string) error {
 		if q == nil {
 			return nil
 		}
-		for _, bound := range b.t.bindingsOf(func(x binding) bool { return x.queue == name }) {
-			b.t.unbind(t, bound)
-		}
+		b.t.unbindAll(t, destination{store.ClassQueue, name})
 		q.deleted = true
 		q.spool.Close(t)
 		for _, c := range q.consumers {

@@ -194,7 +194,7 @@ func TestAFanOutIsBounded(t *testing.T) {
 	require.NoError(t, b.DeclareExchange(bg, "e", workqueue.Fanout))
 	for i := range 80 {
 		require.NoError(t, b.DeclareQueue(bg, fmt.Sprint(i), nil))
-		require.NoError(t, b.Bind(bg, fmt.Sprint(i), "e", ""))
+		require.NoError(t, b.Bind(bg, workqueue.Binding{Exchange: "e", Queue: fmt.Sprint(i), Key: ""}))
 	}
 	err := b.Publish(bg, "e", "", workqueue.Message{Body: make([]byte, 1<<20)})
 	require.ErrorIs(t, err, pebblemq.ErrTooLarge, "80 MiB in one batch")

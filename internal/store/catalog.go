@@ -40,8 +40,9 @@ const catalogVersion = 1
 
 // catalog is the memory of all objects. It changes under the baton.
 type catalog struct {
-	byName map[Class]map[string]*Object
-	nextID uint32
+	byName   map[Class]map[string]*Object
+	nextID   uint32
+	watchers map[Class][]func(*Turn, *Object)
 }
 
 func (c *catalog) put(o *Object) {
@@ -130,4 +131,7 @@ func (t *Turn) Drop(o *Object, kinds ...Kind) {
 		t.DeleteRange(lo, hi)
 	}
 	delete(t.s.catalog.byName[o.Class], o.Name)
+	for _, dropped := range t.s.catalog.watchers[o.Class] {
+		dropped(t, o)
+	}
 }

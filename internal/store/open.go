@@ -195,7 +195,10 @@ func (s *Store) load(synced uint64, wal string) error {
 	if err != nil {
 		return err
 	}
-	s.catalog = catalog{byName: make(map[Class]map[string]*Object), nextID: max(uint32(id), 1)}
+	s.catalog = catalog{
+		byName: make(map[Class]map[string]*Object), nextID: max(uint32(id), 1),
+		watchers: make(map[Class][]func(*Turn, *Object)),
+	}
 	if err := s.loadCatalog(); err != nil {
 		return err
 	}
