@@ -1,6 +1,7 @@
 package pebblemq_test
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"testing"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/pebblemq/pebblemq"
+	"github.com/pebblemq/pebblemq/internal/bridge"
 	"github.com/pebblemq/pebblemq/internal/store"
 	"github.com/pebblemq/pebblemq/internal/storetest"
 	"github.com/pebblemq/pebblemq/log"
@@ -77,6 +79,43 @@ func TestAnExchangeLeadsToQueuesTopicsAndVisibilityQueues(t *testing.T) {
 		"a": visibility.StringAttribute("1"), "b": visibility.BinaryAttribute([]byte("\xff")),
 		"content-type": visibility.StringAttribute("text/plain"),
 	}, got[0].Attributes)
+}
+
+func TestQueuesOfBothSortsShareAPayload(t *testing.T) {
+	w := openWorld(t, storetest.Open(t, nil))
+	dead, err := visibility.OpenQueue(w.db, "dead", nil)
+	require.NoError(t, err)
+	short, err := visibility.OpenQueue(w.db, "short", &visibility.QueueConfig{DeadLetterQueue: "dead", MaxReceives: 1})
+	require.NoError(t, err)
+	w.bindAll(t)
+	require.NoError(t, w.broker.Bind(bg, workqueue.Binding{Exchange: "events", Key: "user.#", VisibilityQueue: "short"}))
+	body := bytes.Repeat([]byte("body"), 2500)
+	require.NoError(t, w.broker.Publish(bg, "events", "user.new", workqueue.Message{Body: body}))
+	it, err := bridge.Store(w.db).Iter(bg, []byte{byte(store.KindPayload)}, []byte{byte(store.KindPayload) + 1})
+	require.NoError(t, err)
+	require.True(t, it.First())
+	require.False(t, it.Next(), "stored once")
+	require.NoError(t, it.Close())
+
+	d, ok, err := w.broker.Get(bg, "out")
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.Equal(t, body, d.Body)
+	require.NoError(t, d.Ack(bg))
+	now := time.Duration(0)
+	for range 2 { // the second time as a dead letter
+		for _, q := range []*visibility.Queue{short, dead} {
+			got, err := q.Receive(bg, &visibility.ReceiveOptions{VisibilityTimeout: &now})
+			require.NoError(t, err)
+			for _, m := range got {
+				require.Equal(t, body, m.Body)
+			}
+		}
+	}
+	st, err := dead.Stats(bg)
+	require.NoError(t, err)
+	require.Equal(t, uint64(1), st.Visible)
+	require.Greater(t, st.Bytes, uint64(len(body)))
 }
 
 func TestAnEmptyBodyIsNoTombstone(t *testing.T) {

@@ -154,7 +154,7 @@ type Stats struct {
 	Visible  uint64 // ready to be received
 	InFlight uint64 // received, the visibility timeout running
 	Delayed  uint64
-	Bytes    uint64 // of all of them, as stored
+	Bytes    uint64 // of all of them as encoded, a body that queues share in each of them
 }
 
 // Stats returns the counters of the moment, exact. Just after the store was

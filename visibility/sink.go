@@ -1,6 +1,7 @@
 package visibility
 
 import (
+	"slices"
 	"unicode/utf8"
 
 	"github.com/pebblemq/pebblemq/internal/store"
@@ -32,5 +33,9 @@ func (k sink) Deliver(m *store.Routed) (store.Op, error) {
 		}
 		sent.Attributes[h.Name] = a
 	}
-	return k.q.newSend(&sent)
+	o, err := k.q.newSend(&sent)
+	if err == nil && m.Payload.Shared() {
+		o.data, o.payload = slices.Clone(o.data[:len(o.data)-len(m.Body)]), m.Payload
+	}
+	return o, err
 }

@@ -108,7 +108,10 @@ func (c *Consumer) Next(ctx context.Context) (*Delivery, error) {
 			return nil, err
 		}
 		if d != nil {
-			return d.handOver(), nil
+			if d, err = d.handOver(); d != nil || err != nil {
+				return d, err
+			}
+			continue
 		}
 		select {
 		case <-c.wake:

@@ -34,8 +34,9 @@ func (q *queue) bury(t *store.Turn, d *Delivery, reason string) (*burial, error)
 			return nil, fmt.Errorf("dead letter of queue %q: %w: exchange %q, key %q", q.name, ErrUnroutable, dl.Exchange, key)
 		}
 		dead.bury(q.name, exchange, reason)
-		data := encodeMessage(dl.Exchange, key, &dead)
-		if b.copies, err = q.topology.spread(t, nil, targets, data, 0); err != nil {
+		p := newParcel(dl.Exchange, key, &dead)
+		p.payload = d.m.Payload
+		if b.copies, err = q.topology.spread(t, nil, targets, &p); err != nil {
 			return nil, fmt.Errorf("dead letter of queue %q: %w", q.name, err)
 		}
 	}

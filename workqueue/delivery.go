@@ -30,6 +30,7 @@ type Delivery struct {
 	q        *queue
 	consumer *Consumer // nil for Get
 	m        *spool.Message
+	payload  store.Payload // the body, if it is shared
 	state    deliveryState // under the baton
 	seen     bool          // by the application; under the consumer's lock
 }
@@ -50,14 +51,37 @@ func newDelivery(q *queue, c *Consumer, m *spool.Message) (*Delivery, error) {
 	return &Delivery{
 		Message: msg, Queue: q.name, Exchange: exchange, RoutingKey: key,
 		Redelivered: m.Count > 1 || m.Suspect, DeliveryCount: int(m.Count),
-		b: &Broker{s: q.topology.s, t: q.topology}, q: q, consumer: c, m: m,
+		b: &Broker{s: q.topology.s, t: q.topology}, q: q, consumer: c, m: m, payload: m.Payload,
 	}, nil
 }
 
-// handOver gives the receiver a body of its own. It runs outside the baton.
-func (d *Delivery) handOver() *Delivery {
-	d.Body = append(make([]byte, 0, len(d.Body)), d.Body...)
-	return d
+// handOver gives the receiver a body of its own. It runs outside the baton, so
+// the delivery may have been lost by then, and settled by somebody else: then
+// there may be no body any more, and it returns nil.
+func (d *Delivery) handOver() (*Delivery, error) {
+	if !d.payload.Shared() {
+		d.Body = append(make([]byte, 0, len(d.Body)), d.Body...)
+		return d, nil
+	}
+	body, err := d.b.s.Payload(d.payload)
+	if err != nil {
+		return nil, err
+	}
+	if body == nil {
+		return nil, d.bodiless()
+	}
+	d.Body = body
+	return d, nil
+}
+
+// bodiless says whether it is an error that the body is gone.
+func (d *Delivery) bodiless() error {
+	return d.b.s.Do(context.Background(), store.QuietFunc(func(*store.Turn) error {
+		if d.state == pending && !d.q.deleted {
+			return fmt.Errorf("%w: the shared body of message %d of queue %q is missing", store.ErrCorrupt, d.m.Seq, d.Queue)
+		}
+		return nil
+	}), store.NoSync)
 }
 
 // real refuses a Delivery that no queue has made.
@@ -160,7 +184,10 @@ func (b *Broker) Get(ctx context.Context, queue string) (d *Delivery, ok bool, e
 			return nil, false, err
 		}
 		if op.d != nil {
-			return op.d.handOver(), true, nil
+			if d, err = op.d.handOver(); d != nil || err != nil {
+				return d, d != nil, err
+			}
+			continue
 		}
 		if op.more == nil {
 			return nil, false, nil

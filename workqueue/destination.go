@@ -16,11 +16,14 @@ type destination struct {
 }
 
 // places are the sorts of destinations; those that another layer implements
-// have a package.
-var places = map[store.Class]struct{ what, pkg string }{
-	store.ClassQueue:    {what: "queue"},
+// have a package. Some share a payload with others instead of storing it.
+var places = map[store.Class]struct {
+	what, pkg string
+	shares    bool
+}{
+	store.ClassQueue:    {what: "queue", shares: true},
 	store.ClassTopic:    {what: "topic", pkg: "log"},
-	store.ClassVisQueue: {what: "visibility queue", pkg: "visibility"},
+	store.ClassVisQueue: {what: "visibility queue", pkg: "visibility", shares: true},
 }
 
 func (d destination) String() string { return fmt.Sprintf("%s %q", places[d.class].what, d.name) }

@@ -18,7 +18,8 @@ import (
 //	data    version 1 B | priority 1 B | timestamp in µs 8 B | exchange | routing key | 7 properties |
 //	        number of headers (varint) | name, value of each | body
 //
-// A text is its length (varint) and its bytes; the body goes to the end.
+// A text is its length (varint) and its bytes; the body goes to the end, or is a
+// payload that several queues share.
 // Exchanges and queues are in the catalog under broker id 4 B | name.
 var layout = spool.Layout{
 	Entry: store.KindWorkMessage, Mark: store.KindWorkMark, Delayed: store.KindWorkDelay, Meta: store.KindWorkMeta,
@@ -59,7 +60,7 @@ func damaged(what string, b []byte) error {
 	return fmt.Errorf("%w: %s %x of a broker", store.ErrCorrupt, what, b[:min(len(b), 32)])
 }
 
-// encodeMessage returns the stored form of a message.
+// encodeMessage returns the stored form of a message, whose end is the body.
 func encodeMessage(exchange, key string, m *Message) []byte {
 	size := 10 + len(exchange) + len(key) + len(m.Body) + 12*binary.MaxVarintLen16
 	props := m.properties()

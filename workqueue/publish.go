@@ -3,7 +3,6 @@ package workqueue
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/pebblemq/pebblemq"
 	"github.com/pebblemq/pebblemq/internal/bridge"
@@ -95,7 +94,7 @@ func (t BrokerTx) Publish(exchange, key string, m Message) error {
 	if err != nil {
 		return t.x.Fail(err)
 	}
-	return t.x.Add(op, len(op.data))
+	return t.x.Add(op, len(op.parcel.data))
 }
 
 // publishing checks and encodes a message, outside the baton.
@@ -114,10 +113,7 @@ func (b *Broker) publishing(exchange, key string, m Message) (*publishOp, error)
 	if m.Timestamp.IsZero() {
 		m.Timestamp = b.s.Now()
 	}
-	return &publishOp{
-		t: b.t, exchange: exchange, key: key, mandatory: m.Mandatory, delay: m.Delay,
-		data: encodeMessage(exchange, key, &m),
-	}, nil
+	return &publishOp{t: b.t, exchange: exchange, key: key, mandatory: m.Mandatory, parcel: newParcel(exchange, key, &m)}, nil
 }
 
 // publishOp puts one message where it is routed to.
@@ -125,8 +121,7 @@ type publishOp struct {
 	t             *topology
 	exchange, key string
 	mandatory     bool
-	delay         time.Duration
-	data          []byte
+	parcel        parcel
 	copies        copies
 	one           [1]placed // most messages go to one queue
 }
@@ -147,7 +142,7 @@ func (o *publishOp) Run(t *store.Turn) error {
 		o.t.unrouted++
 		return nil
 	}
-	o.copies, err = o.t.spread(t, o.one[:0], to, o.data, o.delay)
+	o.copies, err = o.t.spread(t, o.one[:0], to, &o.parcel)
 	return err
 }
 
@@ -170,7 +165,7 @@ func (o batchOp) Run(t *store.Turn) error {
 			o[:i].Undo()
 			return fmt.Errorf("message %d of the batch: %w", i, err)
 		}
-		if written += int64(len(op.copies)) * int64(len(op.data)); written > store.MaxTx {
+		if written += op.parcel.written; written > store.MaxTx {
 			o[:i+1].Undo()
 			return store.TooLarge("batch for all its queues in bytes", written, store.MaxTx)
 		}

@@ -186,7 +186,7 @@ type QueueStats struct {
 	Ready     uint64 // waiting for a consumer
 	Unacked   uint64 // delivered and not settled
 	Delayed   uint64 // waiting for their time
-	Bytes     uint64 // of all three, as stored
+	Bytes     uint64 // of all three as encoded, a body that queues share in each of them
 	Consumers int
 }
 

@@ -71,11 +71,11 @@ func (q *Spool) fetch(t *store.Turn, seq uint64, mk mark, marked bool) (*Message
 	if err != nil || v == nil {
 		return nil, err
 	}
-	data, err := decodeEntry(v)
+	p, data, err := decodeEntry(v)
 	if err != nil {
 		return nil, err
 	}
-	m := q.restore(seq, data, mk, marked)
+	m := q.restore(seq, data, p, mk, marked)
 	q.accuse(m, mk)
 	q.early[seq] = m
 	if mk.out && q.leased != nil {
@@ -118,9 +118,9 @@ func (q *Spool) recall(t *store.Turn) {
 }
 
 // restore makes a message of what is on disk.
-func (q *Spool) restore(seq uint64, data []byte, mk mark, marked bool) *Message {
+func (q *Spool) restore(seq uint64, data []byte, p store.Payload, mk mark, marked bool) *Message {
 	return &Message{
-		Seq: seq, Data: data, Count: mk.count, marked: marked,
+		Seq: seq, Data: data, Payload: p, Count: mk.count, marked: marked,
 		Until: moment(mk.until), First: moment(mk.first), Since: moment(mk.since),
 	}
 }

@@ -29,17 +29,19 @@ type chunk struct {
 }
 
 type loadedMessage struct {
-	seq    uint64
-	data   []byte
-	mark   mark
-	marked bool
+	seq     uint64
+	data    []byte
+	payload store.Payload
+	mark    mark
+	marked  bool
 }
 
 type delayedMessage struct {
-	due   int64
-	seq   uint64
-	count uint32
-	data  []byte
+	due     int64
+	seq     uint64
+	count   uint32
+	payload store.Payload
+	data    []byte
 }
 
 // startLoading has a chunk read in the background, if there is anything to
@@ -136,11 +138,11 @@ func readEntry(entries, marks *store.Iter) (m loadedMessage, err error) {
 	if err != nil {
 		return m, err
 	}
-	data, err := decodeEntry(v)
+	p, data, err := decodeEntry(v)
 	if err != nil {
 		return m, err
 	}
-	m.data = bytes.Clone(data)
+	m.payload, m.data = p, bytes.Clone(data)
 	fields := entries.Key()[5:]
 	for marks.Valid() && bytes.Compare(marks.Key()[5:], fields) < 0 {
 		marks.Next()
@@ -185,7 +187,7 @@ func readDelayed(it *store.Iter) (d delayedMessage, err error) {
 	if err != nil {
 		return d, err
 	}
-	d.count, d.data, err = decodeDelayed(v)
+	d.count, d.payload, d.data, err = decodeDelayed(v)
 	d.data = bytes.Clone(d.data)
 	return d, err
 }
@@ -231,7 +233,7 @@ func (q *Spool) take(t *store.Turn, l loadedMessage) {
 	if q.early[l.seq] != nil {
 		return
 	}
-	m := q.restore(l.seq, l.data, l.mark, l.marked)
+	m := q.restore(l.seq, l.data, l.payload, l.mark, l.marked)
 	q.accuse(m, l.mark)
 	switch {
 	case q.leased != nil && l.mark.out && m.Until.After(t.Now()):
@@ -260,8 +262,9 @@ func (i *install) promote(t *store.Turn) {
 	for _, d := range i.c.delayed {
 		t.Delete(dueKey(q.layout.Delayed, q.id, d.due, d.seq))
 		q.meta.delayed--
-		q.meta.delayedBytes -= uint64(len(d.data))
-		i.moved = append(i.moved, q.put(t, d.data, d.count))
+		q.meta.delayedBytes -= uint64(len(d.data)) + uint64(d.payload.Size)
+		t.Hold(q.holder(slotDelayed), d.payload, -1)
+		i.moved = append(i.moved, q.put(t, d.data, d.payload, d.count))
 	}
 	q.meta.nextDue = i.c.nextDue
 	if p := q.plan.putDue; p != 0 && (q.meta.nextDue == 0 || p < q.meta.nextDue) {

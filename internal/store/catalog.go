@@ -123,7 +123,7 @@ func (t *Turn) Alter(o *Object, config []byte) {
 	t.Set(catalogKey(o.Class, o.Name), encodeObject(o))
 }
 
-// Drop removes an object and all its keys of the given kinds.
+// Drop removes an object, all its keys of the given kinds and its holdings.
 func (t *Turn) Drop(o *Object, kinds ...Kind) {
 	t.Delete(catalogKey(o.Class, o.Name))
 	for _, k := range kinds {
@@ -131,6 +131,7 @@ func (t *Turn) Drop(o *Object, kinds ...Kind) {
 		t.DeleteRange(lo, hi)
 	}
 	delete(t.s.catalog.byName[o.Class], o.Name)
+	t.letGo(o.ID)
 	for _, dropped := range t.s.catalog.watchers[o.Class] {
 		dropped(t, o)
 	}

@@ -20,6 +20,7 @@ type Routed struct {
 	ID      string // that the publisher gave it, if any
 	Key     string // routing key
 	Body    []byte
+	Payload Payload // the same, if it is shared already
 	Headers []RoutedHeader
 	Time    time.Time // of publishing, or what the publisher says it is
 	Delay   time.Duration
