@@ -55,12 +55,14 @@ type Spool struct {
 	raising      bool // a frontier is on its way to the disk
 	raisedTo     uint64
 
-	loading  bool
-	plan     plan
-	unloaded uint64 // taken according to the disk, not loaded yet
-	dropped  uint64
-	deadSize int // bytes settled since the last drop
-	due      *store.Timer
+	loading   bool
+	plan      plan
+	unloaded  uint64 // taken according to the disk, not in memory yet
+	recalled  uint64 // see recall.go
+	recallEnd uint64
+	dropped   uint64
+	deadSize  int // bytes settled since the last drop
+	due       *store.Timer
 }
 
 // Options are the layer's side of a spool.
@@ -92,7 +94,7 @@ func Open(s *store.Store, l Layout, id uint32, o Options) (*Spool, error) {
 		q.suspectBelow = min(q.meta.frontier+frontierStep, q.meta.next) // not what is put from now on
 	}
 	if q.leased != nil {
-		q.unloaded = q.meta.taken
+		q.unloaded, q.recallEnd = q.meta.taken, q.meta.next
 	}
 	return q, nil
 }
