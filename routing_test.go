@@ -248,7 +248,9 @@ func TestDeadLettersGoToAVisibilityQueue(t *testing.T) {
 	require.NoError(t, w.broker.DeclareExchange(bg, "dead", workqueue.Fanout))
 	require.NoError(t, w.broker.Bind(bg, workqueue.Binding{Exchange: "dead", VisibilityQueue: "mail"}))
 	require.NoError(t, w.broker.DeclareQueue(bg, "work", &workqueue.QueueConfig{DeadLetter: &workqueue.DeadLetter{Exchange: "dead"}}))
-	require.NoError(t, w.broker.Publish(bg, "", "work", workqueue.Message{Body: []byte("bad")}))
+	require.NoError(t, w.broker.Publish(bg, "", "work", workqueue.Message{
+		Body: []byte("bad"), Headers: map[string]string{"mine": "v", "x-death-queue": "forged"},
+	}))
 	d, _, err := w.broker.Get(bg, "work")
 	require.NoError(t, err)
 	require.NoError(t, d.Reject(bg))
@@ -256,7 +258,10 @@ func TestDeadLettersGoToAVisibilityQueue(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, got, 1)
 	require.Equal(t, "bad", string(got[0].Body))
-	require.Equal(t, "work", string(got[0].Attributes[workqueue.HeaderDeathQueue].Value))
+	require.Equal(t, map[string]visibility.Attribute{
+		"x-death-queue": visibility.StringAttribute("work"), "x-death-reason": visibility.StringAttribute("rejected"),
+		"x-death-count": visibility.StringAttribute("1"), "mine": visibility.StringAttribute("v"),
+	}, got[0].Attributes)
 }
 
 func TestAQueueThatABrokerOpenedCannotBeReleasedOnOpen(t *testing.T) {

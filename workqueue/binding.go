@@ -28,7 +28,8 @@ type Binding struct {
 	// A topic gets a record whose key is the routing key (none if that is
 	// empty), whose value is the body and whose headers are those of the
 	// message, followed by its properties under their AMQP names, "message-id",
-	// "content-type" and so on. A topic refuses a message that has a Delay.
+	// "content-type" and so on, and of a dead letter x-death-queue, -reason and
+	// -count. A topic refuses a message that has a Delay.
 	//
 	// A visibility queue gets a message with the same body and, as attributes,
 	// the same headers, and the message ID as its own.

@@ -19,22 +19,22 @@ func (q *queue) bury(t *store.Turn, d *Delivery, reason string) (*burial, error)
 	b := &burial{d: d}
 	if dl := q.config.DeadLetter; dl != nil {
 		// Not what the receiver has, who may have changed it.
-		dead, exchange, key, err := decodeMessage(d.m.Data)
+		dead, err := decodeMessage(d.m.Data)
 		if err != nil {
 			return nil, err
 		}
-		if dl.Key != "" {
-			key = dl.Key
+		dead.deaths = die(dead.deaths, q.name, reason, dead.exchange, dead.key, t.Now())
+		if dead.exchange = dl.Exchange; dl.Key != "" {
+			dead.key = dl.Key
 		}
-		targets, err := q.topology.route(dl.Exchange, key)
+		targets, err := q.topology.route(dead.exchange, dead.key)
 		if err != nil {
 			return nil, fmt.Errorf("dead letter of queue %q: %w", q.name, err)
 		}
 		if len(targets) == 0 {
-			return nil, fmt.Errorf("dead letter of queue %q: %w: exchange %q, key %q", q.name, ErrUnroutable, dl.Exchange, key)
+			return nil, fmt.Errorf("dead letter of queue %q: %w: exchange %q, key %q", q.name, ErrUnroutable, dead.exchange, dead.key)
 		}
-		dead.bury(q.name, exchange, reason)
-		p := newParcel(dl.Exchange, key, &dead)
+		p := newParcel(&dead)
 		p.payload = d.m.Payload
 		if b.copies, err = q.topology.spread(t, nil, targets, &p); err != nil {
 			return nil, fmt.Errorf("dead letter of queue %q: %w", q.name, err)

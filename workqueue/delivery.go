@@ -26,6 +26,9 @@ type Delivery struct {
 	// which may lose the count of a first delivery.
 	DeliveryCount int
 
+	// Deaths is the history of a dead letter, the latest first.
+	Deaths []Death
+
 	b        *Broker
 	q        *queue
 	consumer *Consumer // nil for Get
@@ -44,12 +47,12 @@ const (
 )
 
 func newDelivery(q *queue, c *Consumer, m *spool.Message) (*Delivery, error) {
-	msg, exchange, key, err := decodeMessage(m.Data)
+	e, err := decodeMessage(m.Data)
 	if err != nil {
 		return nil, err
 	}
 	return &Delivery{
-		Message: msg, Queue: q.name, Exchange: exchange, RoutingKey: key,
+		Message: e.Message, Queue: q.name, Exchange: e.exchange, RoutingKey: e.key, Deaths: e.deaths,
 		Redelivered: m.Count > 1 || m.Suspect, DeliveryCount: int(m.Count),
 		b: &Broker{s: q.topology.s, t: q.topology}, q: q, consumer: c, m: m, payload: m.Payload,
 	}, nil

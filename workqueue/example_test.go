@@ -57,7 +57,7 @@ func ExampleDelivery_Nack() {
 	fmt.Println(d.Redelivered, d.DeliveryCount)
 	_ = d.Nack(ctx, false) // to the dead letter place
 	d, _, _ = broker.Get(ctx, "failed")
-	fmt.Println(string(d.Body), d.Headers[workqueue.HeaderDeathReason])
+	fmt.Println(string(d.Body), d.Deaths[0].Reason)
 	// Output:
 	// true 2
 	// job rejected

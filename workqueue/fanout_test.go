@@ -145,7 +145,7 @@ func TestADeadLetterSharesThePayload(t *testing.T) {
 	for range 3 {
 		d := take(t, b, "dead", big(1))
 		require.Equal(t, "1", d.Headers["a"])
-		require.Equal(t, workqueue.ReasonRejected, d.Headers[workqueue.HeaderDeathReason])
+		require.Equal(t, workqueue.ReasonRejected, d.Deaths[0].Reason)
 	}
 }
 

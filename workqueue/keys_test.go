@@ -11,26 +11,32 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var sample = Message{
-	Body: []byte("body"), Headers: map[string]string{"b": "2", "a": ""}, MessageID: "id", CorrelationID: "c",
-	Timestamp: time.UnixMicro(258), Priority: 7,
+var sample = envelope{
+	Message: Message{
+		Body: []byte("body"), Headers: map[string]string{"b": "2", "a": ""}, MessageID: "id", CorrelationID: "c",
+		Timestamp: time.UnixMicro(258), Priority: 7,
+	},
+	exchange: "e", key: "k",
+	deaths: []Death{{Queue: "q", Reason: "r", Count: 3, Time: time.UnixMicro(7), Exchange: "x", RoutingKeys: []string{"k", "c"}}},
 }
 
 var sampleBinding = binding{exchange: "e", to: destination{store.ClassQueue, "q"}, key: "k"}
 
 func TestGoldenBytes(t *testing.T) {
 	require.Equal(t, "01"+"07"+"0000000000000102"+"0165"+"016b"+"026964"+"0163"+"0000000000"+
-		"02"+"016100"+"01620132"+"626f6479", hex.EncodeToString(encodeMessage("e", "k", &sample)))
+		"02"+"016100"+"01620132"+
+		"01"+"0171"+"0172"+"03"+"0000000000000007"+"0178"+"02"+"016b"+"0163"+
+		"626f6479", hex.EncodeToString(encodeMessage(&sample)))
 	require.Equal(t, "24"+"00000007"+"0165"+"05"+"0171"+"6b", hex.EncodeToString(bindingKey(7, sampleBinding)))
 	require.Equal(t, "01"+"00000102", hex.EncodeToString(encodeDestinationID(258)))
 }
 
 func TestMalformedValues(t *testing.T) {
-	good := encodeMessage("e", "k", &sample)
-	_, _, _, err := decodeMessage(append([]byte{2}, good[1:]...))
+	good := encodeMessage(&sample)
+	_, err := decodeMessage(append([]byte{2}, good[1:]...))
 	require.ErrorIs(t, err, store.ErrFormat)
 	for n := range len(good) - len(sample.Body) {
-		_, _, _, err := decodeMessage(good[:n])
+		_, err := decodeMessage(good[:n])
 		require.ErrorIs(t, err, store.ErrCorrupt, "cut to %d bytes", n)
 	}
 	key, id := bindingKey(7, sampleBinding), encodeDestinationID(3)
@@ -50,17 +56,16 @@ func TestMalformedValues(t *testing.T) {
 }
 
 func FuzzDecodeMessage(f *testing.F) {
-	f.Add(encodeMessage("e", "k", &sample))
-	f.Add(encodeMessage("", "", &Message{}))
+	f.Add(encodeMessage(&sample))
+	f.Add(encodeMessage(&envelope{}))
 	f.Fuzz(func(t *testing.T, v []byte) {
-		m, exchange, key, err := decodeMessage(v)
+		e, err := decodeMessage(v)
 		if err != nil {
 			return
 		}
-		again, exchange2, key2, err := decodeMessage(encodeMessage(exchange, key, &m))
+		again, err := decodeMessage(encodeMessage(&e))
 		require.NoError(t, err)
-		require.Equal(t, m, again)
-		require.Equal(t, exchange+"|"+key, exchange2+"|"+key2)
+		require.Equal(t, e, again)
 	})
 }
 

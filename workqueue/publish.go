@@ -113,7 +113,7 @@ func (b *Broker) publishing(exchange, key string, m Message) (*publishOp, error)
 	if m.Timestamp.IsZero() {
 		m.Timestamp = b.s.Now()
 	}
-	return &publishOp{t: b.t, exchange: exchange, key: key, mandatory: m.Mandatory, parcel: newParcel(exchange, key, &m)}, nil
+	return &publishOp{t: b.t, exchange: exchange, key: key, mandatory: m.Mandatory, parcel: newParcel(&envelope{Message: m, exchange: exchange, key: key})}, nil
 }
 
 // publishOp puts one message where it is routed to.

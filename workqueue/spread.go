@@ -21,9 +21,9 @@ type parcel struct {
 	written int64 // what it takes up, once it was spread
 }
 
-func newParcel(exchange, key string, m *Message) parcel {
-	data := encodeMessage(exchange, key, m)
-	return parcel{data: data, body: len(data) - len(m.Body), delay: m.Delay}
+func newParcel(e *envelope) parcel {
+	data := encodeMessage(e)
+	return parcel{data: data, body: len(data) - len(e.Body), delay: e.Delay}
 }
 
 // share stores the body once if several destinations would refer to it.
@@ -51,16 +51,16 @@ func (p *parcel) stored() []byte {
 
 // routed is the message as other layers take it.
 func (p *parcel) routed(t *store.Turn) (*store.Routed, error) {
-	m, _, key, err := decodeMessage(p.data)
+	e, err := decodeMessage(p.data)
 	if err != nil {
 		return nil, err
 	}
 	if p.payload.Shared() && p.body == len(p.data) {
-		if m.Body, err = t.Payload(p.payload); err != nil {
+		if e.Body, err = t.Payload(p.payload); err != nil {
 			return nil, err
 		}
 	}
-	r := m.routed(key, p.delay)
+	r := e.routed(p.delay)
 	r.Payload = p.payload
 	return r, nil
 }
