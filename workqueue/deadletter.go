@@ -78,18 +78,13 @@ func (o *rejectOp) Run(t *store.Turn) (err error) {
 	if o.b, err = o.d.q.bury(t, o.d, ReasonRejected); err != nil {
 		return err
 	}
-	o.d.state = settled
+	o.d.release(t)
 	return nil
 }
 
 func (o *rejectOp) Undo() {
-	o.d.state = pending
+	o.d.reclaim()
 	o.b.undo()
 }
 
-func (o *rejectOp) Visible(t *store.Turn) {
-	o.b.show(t)
-	if !o.d.q.deleted {
-		o.d.release(t)
-	}
-}
+func (o *rejectOp) Visible(t *store.Turn) { o.b.show(t) }

@@ -108,12 +108,23 @@ func (d *Delivery) settleable() error {
 	return nil
 }
 
-// release gives the consumer room for another.
+// release gives the consumer room for another, as soon as the settlement has its
+// place in the order: the next message need not wait for the disk to catch up.
 func (d *Delivery) release(t *store.Turn) {
+	d.state = settled
 	if d.consumer != nil {
 		delete(d.consumer.held, d)
 	}
 	d.q.ready(t)
+}
+
+// reclaim takes release back. What that has posted is gone with the Op.
+func (d *Delivery) reclaim() {
+	d.state = pending
+	if d.consumer != nil {
+		d.consumer.held[d] = true
+	}
+	d.q.posted = false
 }
 
 // Ack removes the message from its queue for good. Its durability is NoSync
@@ -184,6 +195,7 @@ func (b *Broker) Get(ctx context.Context, queue string) (d *Delivery, ok bool, e
 	for {
 		op := &getOp{b: b, queue: queue}
 		if err := b.s.Do(ctx, op, store.NoSync); err != nil {
+			b.giveUp(ctx, op)
 			return nil, false, err
 		}
 		if op.d != nil {
@@ -203,6 +215,16 @@ func (b *Broker) Get(ctx context.Context, queue string) (d *Delivery, ok bool, e
 			return nil, false, b.s.Cause()
 		}
 	}
+}
+
+// giveUp returns a message that was taken for a caller who has not waited until
+// its delivery was on disk.
+func (b *Broker) giveUp(ctx context.Context, op *getOp) {
+	if op.d == nil {
+		return
+	}
+	ctx = store.WithDurability(context.WithoutCancel(ctx), store.NoSync)
+	_ = b.s.Do(ctx, &requeueOp{d: op.d}, store.NoSync) // fails if the store has, and then it returns anyway
 }
 
 type getOp struct {
@@ -253,22 +275,20 @@ func (o *ackOp) Run(t *store.Turn) error {
 	if err := o.d.settleable(); err != nil {
 		return err
 	}
-	o.d.state = settled
 	o.d.q.spool.Settle(t, o.d.m)
+	o.d.release(t)
 	return nil
 }
 
 func (o *ackOp) Undo() {
-	o.d.state = pending
+	o.d.reclaim()
 	o.d.q.spool.UndoSettle(o.d.m)
 }
 
 func (o *ackOp) Visible(t *store.Turn) {
-	if o.d.q.deleted {
-		return
+	if !o.d.q.deleted {
+		o.d.q.spool.Settled(t, o.d.m)
 	}
-	o.d.q.spool.Settled(t, o.d.m)
-	o.d.release(t)
 }
 
 // requeueOp gives a delivery back to its old place.
@@ -283,20 +303,18 @@ func (o *requeueOp) Run(t *store.Turn) error {
 	if err := o.d.settleable(); err != nil {
 		return err
 	}
-	o.d.state = settled
 	o.d.q.spool.Return(t, o.d.m, false)
+	o.d.release(t)
 	return nil
 }
 
 func (o *requeueOp) Undo() {
-	o.d.state = pending
+	o.d.reclaim()
 	o.d.q.spool.UndoReturn(o.d.m, o.d.m.Until)
 }
 
 func (o *requeueOp) Visible(t *store.Turn) {
-	if o.d.q.deleted {
-		return
+	if !o.d.q.deleted {
+		o.d.q.spool.Returned(t, o.d.m)
 	}
-	o.d.q.spool.Returned(t, o.d.m)
-	o.d.release(t)
 }
