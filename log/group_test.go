@@ -79,6 +79,16 @@ func TestMoreMembersThanPartitionsLeaveSomeIdle(t *testing.T) {
 	require.Equal(t, []int{0}, b.Partitions())
 }
 
+func TestAMemberLeavesAlsoWhenItsContextHasEnded(t *testing.T) {
+	_, topic := openTopic(t, 1)
+	g := openGroup(t, topic, "g")
+	a, b := join(t, g), join(t, g)
+	ended, cancel := context.WithCancel(ctx)
+	cancel()
+	require.NoError(t, a.Leave(ended))
+	require.Equal(t, []int{0}, b.Partitions())
+}
+
 func TestUncommittedRecordsGoToTheNextOwner(t *testing.T) {
 	_, topic := openTopic(t, 1)
 	appendAll(t, topic, numbered(10)...)

@@ -74,9 +74,10 @@ func (g *Group) Join(ctx context.Context) (*Member, error) {
 }
 
 // Leave gives the member's partitions to the others at once. Calls that are
-// blocked in Poll or Records return ErrLeft. Leaving twice is harmless.
+// blocked in Poll or Records return ErrLeft. Leaving twice is harmless. A member
+// leaves even if ctx has ended: nobody else could give its partitions up.
 func (m *Member) Leave(ctx context.Context) error {
-	return m.g.topic.s.Do(ctx, store.QuietFunc(func(*store.Turn) error {
+	return m.g.topic.s.Do(context.WithoutCancel(ctx), store.QuietFunc(func(*store.Turn) error {
 		if m.left.Swap(true) {
 			return nil
 		}

@@ -23,7 +23,7 @@ func (g *Group) Run(ctx context.Context, handler func(context.Context, Record) e
 	if err != nil {
 		return err
 	}
-	// What is finished is committed and given up even if ctx has ended.
+	// What is finished is committed even if ctx has ended.
 	settle := context.WithoutCancel(ctx)
 	for r, e := range m.Records(ctx) {
 		if err = e; err == nil {
@@ -36,7 +36,7 @@ func (g *Group) Run(ctx context.Context, handler func(context.Context, Record) e
 			break
 		}
 	}
-	if leaving := m.Leave(settle); err == nil {
+	if leaving := m.Leave(ctx); err == nil {
 		err = leaving
 	}
 	return err
