@@ -23,7 +23,8 @@ type ReceiveOptions struct {
 	// Wait is how long to wait for the first message if none is ready, any
 	// length. A message that is sent, falls due, is released or whose
 	// visibility timeout ends is received at once; waiting costs nothing.
-	// Default: 0, do not wait.
+	// Default: 0, wait for nothing but what was sent before the call and is
+	// on its way to the disk or from it.
 	Wait time.Duration
 }
 

@@ -113,3 +113,29 @@ func TestAGetThatIsGivenUpReturnsItsMessage(t *testing.T) {
 	require.Equal(t, uint64(1), st.Ready)
 	require.Zero(t, st.Unacked)
 }
+
+// A NoSync publish may return while others' fsync holds its message back. A Get
+// that follows must not say that the queue is empty.
+func TestAGetFindsWhatWasPublishedBefore(t *testing.T) {
+	fs := storetest.NewFS(vfs.NewMem())
+	gate := &storetest.Gate{Class: storetest.ClassWAL, Op: storetest.OpSync}
+	db, err := storetest.OpenFS(fs, store.Options{})
+	require.NoError(t, err)
+	defer storetest.Close(t, db)
+	b := openBroker(t, db)
+	declare(t, b, "q", "other")
+	fs.SetHook(gate.Hook)
+	gate.Shut()
+	confirm := b.PublishAsync(bg, "", "other", workqueue.Message{})
+	require.NoError(t, b.Publish(pebblemq.WithDurability(bg, pebblemq.NoSync), "", "q", body("m")))
+	soon, cancel := context.WithTimeout(bg, 10*time.Millisecond)
+	defer cancel()
+	_, _, err = b.Get(soon, "q")
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	gate.Open()
+	require.NoError(t, confirm.Err())
+	d, ok, err := b.Get(bg, "q")
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.Equal(t, "m", string(d.Body))
+}

@@ -189,8 +189,9 @@ func (t BrokerTx) Nack(d *Delivery, requeue bool) error {
 }
 
 // Get takes one message without a consumer; ok is false if none is ready. It
-// waits only while messages that are ready are being read from disk. The
-// delivery is held until it is settled or the store is closed.
+// waits only while messages that are ready are being read from disk, or those
+// that were published before become ready: who publishes NoSync and then gets
+// finds the message. The delivery is held until it is settled or the store is closed.
 func (b *Broker) Get(ctx context.Context, queue string) (d *Delivery, ok bool, err error) {
 	for {
 		op := &getOp{b: b, queue: queue}

@@ -80,6 +80,7 @@ type world struct {
 	q       *Spool
 	next    uint64
 	puts    int
+	checks  int
 	model   map[uint64]*entry
 	delayed []waiting // by due time
 	wrong   string    // found under the baton
@@ -451,7 +452,9 @@ func (w *world) check(t *rapid.T) {
 		require.EqualValues(t, taken, st.Taken)
 	}
 	require.LessOrEqual(t, window, windowMessages+chunkMessages)
-	w.checkPayloads(t)
+	if w.checks++; w.checks%8 == 0 { // it takes its time
+		w.checkPayloads(t)
+	}
 }
 
 // checkPayloads looks on the disk that what is shared is held, and nothing else.

@@ -276,11 +276,11 @@ func (q *Spool) skipGone() {
 
 // Busy reports that Take, having returned nil, will have something soon that
 // was there already: it is being read from disk, or waits for the frontier, or
-// for a prime suspect that has just been settled or given back. Ready is
-// called then.
+// for a prime suspect that has just been settled or given back, or was put and
+// is shown when the disk has caught up. Ready is called then.
 func (q *Spool) Busy() bool {
 	through := q.solo != nil && q.solo.state != taken && len(q.primes) > 0
-	return !q.closed && (q.loading || q.window.len() > 0 || through)
+	return !q.closed && (q.loading || q.window.len() > 0 || through || q.shown < q.meta.next)
 }
 
 // Extend gives a taken message another lease end.
