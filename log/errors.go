@@ -19,6 +19,10 @@ var (
 	// have.
 	ErrUnknownPartition = errors.New("log: unknown partition")
 
+	// ErrUnknownGroup is returned for the name of a group that does not exist,
+	// and by every use of a group that has been deleted.
+	ErrUnknownGroup = errors.New("log: unknown group")
+
 	// ErrOffsetOutOfRange is what an OffsetError is.
 	ErrOffsetOutOfRange = errors.New("log: offset out of range")
 

@@ -24,6 +24,7 @@ const (
 	fromEnd
 	fromOffset
 	fromTime
+	fromShift
 )
 
 // Start is the oldest record that is left.
@@ -40,6 +41,10 @@ func Offset(n int64) From { return From{kind: fromOffset, offset: n} }
 // difference.
 func At(t time.Time) From { return From{kind: fromTime, at: t} }
 
+// Shift is n records on from where a group stands, or back if n is negative. It is
+// for Group.Seek only.
+func Shift(n int64) From { return From{kind: fromShift, offset: n} }
+
 // String returns "start", "end", "offset 42" or "time 2026-01-02T15:04:05Z".
 func (f From) String() string {
 	switch f.kind {
@@ -49,6 +54,8 @@ func (f From) String() string {
 		return "offset " + strconv.FormatInt(f.offset, 10)
 	case fromTime:
 		return "time " + f.at.UTC().Format(time.RFC3339Nano)
+	case fromShift:
+		return fmt.Sprintf("shift %+d", f.offset)
 	}
 	return "start"
 }
@@ -56,6 +63,9 @@ func (f From) String() string {
 func (f From) check() error {
 	if f.kind == fromOffset && f.offset < 0 {
 		return store.Invalid("offset %d is negative", f.offset)
+	}
+	if f.kind == fromShift {
+		return store.Invalid("%v is for the Seek of a group", f)
 	}
 	return nil
 }

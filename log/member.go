@@ -32,21 +32,10 @@ type Member struct {
 		sync.Mutex
 		seen    *[]*tenure // what cursors was made from
 		cursors []*owned
+		paused  map[int]bool
 		turn    int
 		served  int // records in a row from the cursor whose turn it is
 	}
-}
-
-// tenure is one assignment of a partition to a member, from one rebalance or Seek
-// to the next. Records carry the tenure that they were received under. A commit
-// counts only if that is still the current one of its claim, which is decided
-// under the baton, together with everything else in the commit.
-type tenure struct {
-	claim  *claim
-	member *Member
-	epoch  uint64
-	from   uint64      // committed offset when it began
-	lost   atomic.Bool // a hint for those outside the baton
 }
 
 // owned is a member's place in a partition.
@@ -55,12 +44,22 @@ type owned struct {
 	r reader
 }
 
+// read returns the next record that was not finished when the tenure began.
+func (o *owned) read(ctx context.Context, r *Record) (ok bool, err error) {
+	for {
+		ok, err = o.r.read(ctx, r)
+		if !ok || err != nil || !o.t.from.finished(uint64(r.Offset)) {
+			return ok, err
+		}
+	}
+}
+
 // Join adds a member to the group. It gets its share of the partitions at once.
 func (g *Group) Join(ctx context.Context) (*Member, error) {
 	m := &Member{g: g}
 	m.owned.Store(&[]*tenure{})
 	err := g.topic.s.Do(ctx, store.QuietFunc(func(*store.Turn) error {
-		if err := g.topic.alive(); err != nil {
+		if err := g.alive(); err != nil {
 			return err
 		}
 		g.members = append(g.members, m)
@@ -127,23 +126,6 @@ func (g *Group) rebalance() {
 		}
 	}
 	g.publish()
-}
-
-// vacate ends the tenure of a claim.
-func (c *claim) vacate() {
-	if c.tenure != nil {
-		c.tenure.lost.Store(true)
-		c.tenure.member.wake.Fire()
-		c.tenure = nil
-	}
-}
-
-// assign begins a new tenure.
-func (c *claim) assign(m *Member) {
-	c.vacate()
-	c.epoch++
-	c.tenure = &tenure{claim: c, member: m, epoch: c.epoch, from: c.committed}
-	m.wake.Fire()
 }
 
 // publish tells the members what they own now.
@@ -258,7 +240,7 @@ func (m *Member) take(ctx context.Context, limit int) (found []Record, err error
 		}
 		found = append(found, r)
 	}
-	return slices.DeleteFunc(found, func(r Record) bool { return r.tenure.lost.Load() }), nil
+	return slices.DeleteFunc(found, func(r Record) bool { return r.tenure.lost() }), nil
 }
 
 // buffered is how many records may follow without another read, counting the one
@@ -271,7 +253,10 @@ func (m *Member) usable() error {
 	if m.left.Load() {
 		return ErrLeft
 	}
-	return m.g.topic.readable()
+	if err := m.g.topic.readable(); err != nil {
+		return err
+	}
+	return m.g.alive()
 }
 
 // fairShare is how many records come from one partition before it is the next
@@ -290,8 +275,12 @@ func (m *Member) step(ctx context.Context, r *Record) (ok bool, err error) {
 			m.mu.turn = 0
 		}
 		o := m.mu.cursors[m.mu.turn]
-		ok, err := o.r.read(ctx, r)
-		if (ok || err != nil) && !o.t.lost.Load() {
+		if m.mu.paused[int(o.t.claim.p.index)] {
+			m.mu.turn, m.mu.served = m.mu.turn+1, 0
+			continue
+		}
+		ok, err := o.read(ctx, r)
+		if (ok || err != nil) && !o.t.lost() {
 			r.tenure = o.t
 			m.mu.served++
 			return ok, err
@@ -317,8 +306,9 @@ func (m *Member) adopt() {
 			m.mu.cursors[i] = before[j]
 			continue
 		}
-		m.mu.cursors[i] = &owned{t: t, r: reader{p: t.claim.p, next: t.from}}
+		m.mu.cursors[i] = &owned{t: t, r: reader{p: t.claim.p, next: t.from.next}}
 	}
+	m.forgetPauses()
 }
 
 func (m *Member) wait(ctx context.Context, wake <-chan struct{}) error {
