@@ -194,7 +194,7 @@ func ExampleGroup_Run() {
 			cancel()
 		}
 		return nil
-	})
+	}, nil)
 	fmt.Println(err)
 	lags, err := billing.Lag(context.Background())
 	check(err)
@@ -202,7 +202,7 @@ func ExampleGroup_Run() {
 	// Output:
 	// created
 	// paid
-	// context canceled
+	// <nil>
 	// committed 2
 }
 

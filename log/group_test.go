@@ -357,32 +357,6 @@ func TestABusyPartitionDoesNotStarveTheOthers(t *testing.T) {
 	t.Fatal("starved")
 }
 
-func TestRunCommitsWhatItsHandlerFinished(t *testing.T) {
-	_, topic := openTopic(t, 1)
-	appendAll(t, topic, numbered(10)...)
-	g := openGroup(t, topic, "g")
-	var seen []string
-	oops := errors.New("oops")
-	handler := func(at string, fail func() error) func(context.Context, log.Record) error {
-		return func(_ context.Context, r log.Record) error {
-			seen = append(seen, string(r.Value))
-			if string(r.Value) == at {
-				return fail()
-			}
-			return nil
-		}
-	}
-	require.ErrorIs(t, g.Run(ctx, handler("v3", func() error { return oops })), oops)
-	require.Equal(t, []int64{3}, committed(t, g))
-	err := g.Run(ctx, handler("v5", func() error { panic("bang") }))
-	require.ErrorContains(t, err, "bang")
-	require.ErrorContains(t, err, "offset 5")
-	running, cancel := context.WithCancel(ctx)
-	require.ErrorIs(t, g.Run(running, handler("v9", func() error { cancel(); return nil })), context.Canceled)
-	require.Equal(t, []int64{10}, committed(t, g), "what was finished when ctx ended counts")
-	require.Equal(t, []string{"v0", "v1", "v2", "v3", "v3", "v4", "v5", "v5", "v6", "v7", "v8", "v9"}, seen)
-}
-
 // TestMembersComeAndGoWithoutLoss runs a producer and members that join and leave
 // all the time. Every record is committed, and none twice.
 func TestMembersComeAndGoWithoutLoss(t *testing.T) {

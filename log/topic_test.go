@@ -1,6 +1,7 @@
 package log_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -206,7 +207,7 @@ func TestUseAfterCloseIsErrClosed(t *testing.T) {
 		"Poll":         second(m.Poll(ctx, 1)),
 		"CommitOffset": m.CommitOffset(ctx, log.Committed{Partition: 0, Next: 1}),
 		"Leave":        m.Leave(ctx),
-		"Run":          g.Run(ctx, nil),
+		"Run":          g.Run(ctx, func(context.Context, log.Record) error { return nil }, nil),
 	} {
 		if !errors.Is(err, pebblemq.ErrClosed) {
 			t.Errorf("%s: %v", name, err)
