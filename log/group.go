@@ -276,9 +276,7 @@ func (g *Group) Seek(ctx context.Context, to From, partitions ...int) error {
 		return err
 	}
 	if len(partitions) == 0 {
-		for i := range g.claims {
-			partitions = append(partitions, i)
-		}
+		partitions = g.topic.all()
 	}
 	o := &seekOp{g: g}
 	for _, i := range partitions {
