@@ -56,8 +56,8 @@ func (t *Topic) AppendAsync(ctx context.Context, records ...Record) (*Result, er
 		return nil, err
 	}
 	if !o.placed.Load() { // Run has refused it: the topic is gone
-		<-r.done
-		return nil, r.err
+		_, err := r.Wait(ctx)
+		return nil, err
 	}
 	return r, nil
 }

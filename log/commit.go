@@ -129,7 +129,7 @@ func (m *Member) settle(what string, records []Record, add func(*commitStep, uin
 	o.steps = o.one[:0]
 	for i := range records {
 		t := records[i].tenure
-		if t == nil || t.member != m {
+		if t == nil || t.member != m || records[i].Offset < 0 {
 			return nil, store.Invalid("record %d of the %s was not received by this member", i, what)
 		}
 		add(o.step(t), uint64(records[i].Offset))
@@ -201,6 +201,9 @@ func (o *commitOp) advance(s *commitStep) (progress, error) {
 	}
 	done := c.done
 	for _, offset := range s.offsets {
+		if offset >= c.p.end.Load() { // a record that was changed by its receiver
+			return progress{}, c.p.outOfRange(int64(offset))
+		}
 		if done = done.finish(offset); len(done.above) > MaxGaps {
 			return progress{}, store.TooLarge(fmt.Sprintf("number of gaps that group %q leaves in topic %q, partition %d, above offset %d",
 				o.m.g.name, o.m.g.topic.name, c.p.index, done.next), int64(len(done.above)), MaxGaps)

@@ -137,29 +137,42 @@ func (t *Topic) Group(name string, c *GroupConfig) (*Group, error) {
 }
 
 // openGroup finds the group in memory or on disk, or creates it. What has to be
-// read for that is read outside the baton; if another caller is faster, its
-// group is taken.
+// read for that is read outside the baton, and holds only if the group is still the
+// one that was found.
 func (t *Topic) openGroup(ctx context.Context, name string, from From) (*Group, error) {
-	g, o, err := t.findGroup(ctx, name)
-	if g != nil || err != nil {
-		return g, err
+	for {
+		g, o, err := t.findGroup(ctx, name)
+		if g != nil || err != nil {
+			return g, err
+		}
+		var done []progress
+		if o != nil {
+			done, err = t.readCommits(ctx, o.ID)
+		} else {
+			done, err = t.beginnings(ctx, from)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if g, err = t.installFound(ctx, o, name, from, done); g != nil || err != nil {
+			return g, err
+		}
 	}
-	var done []progress
-	if o != nil {
-		done, err = t.readCommits(ctx, o.ID)
-	} else {
-		done, err = t.beginnings(ctx, from)
-	}
-	if err != nil {
-		return nil, err
-	}
-	open := store.QuietFunc(func(turn *store.Turn) (err error) {
-		if g = t.groups[name]; g == nil {
-			g, err = t.installGroup(turn, name, from, done)
+}
+
+// installFound takes a group into memory that was found as o, or is new if o is nil.
+// It returns none if that has changed; if another caller is faster, its group.
+func (t *Topic) installFound(ctx context.Context, o *store.Object, name string, from From, done []progress) (g *Group, err error) {
+	err = t.s.Do(ctx, store.QuietFunc(func(turn *store.Turn) (err error) {
+		if g = t.groups[name]; g != nil {
+			return nil
+		}
+		if now, _ := turn.Lookup(store.ClassGroup, groupName(t.id, name)); now == o {
+			g, err = t.installGroup(turn, o, name, from, done)
 		}
 		return err
-	})
-	if err := t.s.Do(ctx, open, store.Sync); err != nil {
+	}), store.Sync)
+	if err != nil {
 		return nil, err
 	}
 	return g, nil
@@ -224,13 +237,13 @@ func (t *Topic) beginnings(ctx context.Context, from From) ([]progress, error) {
 	return done, nil
 }
 
-// installGroup takes a group into memory, and into the catalog if it is new. The
+// installGroup takes a group into memory, and into the catalog if o is nil. The
 // baton is held.
-func (t *Topic) installGroup(turn *store.Turn, name string, from From, done []progress) (*Group, error) {
+func (t *Topic) installGroup(turn *store.Turn, o *store.Object, name string, from From, done []progress) (*Group, error) {
 	if err := t.alive(); err != nil {
 		return nil, err
 	}
-	o, known := turn.Lookup(store.ClassGroup, groupName(t.id, name))
+	known := o != nil
 	if !known {
 		config, err := json.Marshal(storedGroupConfig{from.String()})
 		if err != nil {
@@ -276,9 +289,7 @@ func (g *Group) Seek(ctx context.Context, to From, partitions ...int) error {
 		return err
 	}
 	if len(partitions) == 0 {
-		for i := range g.claims {
-			partitions = append(partitions, i)
-		}
+		partitions = g.topic.all()
 	}
 	o := &seekOp{g: g}
 	for _, i := range partitions {

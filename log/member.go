@@ -58,7 +58,7 @@ func (o *owned) read(ctx context.Context, r *Record) (ok bool, err error) {
 func (g *Group) Join(ctx context.Context) (*Member, error) {
 	m := &Member{g: g}
 	m.owned.Store(&[]*tenure{})
-	err := g.topic.s.Do(ctx, store.QuietFunc(func(*store.Turn) error {
+	err := g.topic.s.Do(unsynced(ctx), store.QuietFunc(func(*store.Turn) error {
 		if err := g.alive(); err != nil {
 			return err
 		}
@@ -72,11 +72,17 @@ func (g *Group) Join(ctx context.Context) (*Member, error) {
 	return m, nil
 }
 
+// unsynced is ctx for a change of memory only: there is nothing to wait for, and
+// so no outcome that could be unknown.
+func unsynced(ctx context.Context) context.Context {
+	return store.WithDurability(ctx, store.NoSync)
+}
+
 // Leave gives the member's partitions to the others at once. Calls that are
 // blocked in Poll or Records return ErrLeft. Leaving twice is harmless. A member
 // leaves even if ctx has ended: nobody else could give its partitions up.
 func (m *Member) Leave(ctx context.Context) error {
-	return m.g.topic.s.Do(context.WithoutCancel(ctx), store.QuietFunc(func(*store.Turn) error {
+	return m.g.topic.s.Do(unsynced(context.WithoutCancel(ctx)), store.QuietFunc(func(*store.Turn) error {
 		if m.left.Swap(true) {
 			return nil
 		}

@@ -356,6 +356,15 @@ func (t *Topic) partition(i int) (*partition, error) {
 	return &t.partitions[i], nil
 }
 
+// all returns the numbers of the partitions.
+func (t *Topic) all() []int {
+	list := make([]int, len(t.partitions))
+	for i := range list {
+		list[i] = i
+	}
+	return list
+}
+
 // ready brings all partitions into memory.
 func (t *Topic) ready(ctx context.Context) error {
 	for i := range t.partitions {
