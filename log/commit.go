@@ -102,26 +102,29 @@ type commitOp struct {
 	one   [1]commitStep
 }
 
-// commitStep is that of one partition: either all below next, or some offsets.
+// commitStep is that of one partition: either all below next, or some spans.
 type commitStep struct {
 	c        *claim
 	tenure   *tenure // that the commit rests on; nil: the member's present one
 	next     uint64
-	offsets  []uint64
+	spans    []span
 	metadata string
 	before   progress // set by Run
 }
 
 func (m *Member) commitRecords(records []Record) (*commitOp, error) {
-	return m.settle("commit", records, func(s *commitStep, offset uint64) { s.next = max(s.next, offset+1) })
+	return m.settle("commit", records, func(s *commitStep, r *Record) { s.next = max(s.next, uint64(r.Offset)+1) })
 }
 
 func (m *Member) ack(records []Record) (*commitOp, error) {
-	return m.settle("acknowledgement", records, func(s *commitStep, offset uint64) { s.offsets = append(s.offsets, offset) })
+	return m.settle("acknowledgement", records, func(s *commitStep, r *Record) {
+		offset := uint64(r.Offset)
+		s.spans = append(s.spans, span{offset - min(r.gap, offset), offset + 1})
+	})
 }
 
 // settle sorts records by the tenure that they were received under.
-func (m *Member) settle(what string, records []Record, add func(*commitStep, uint64)) (*commitOp, error) {
+func (m *Member) settle(what string, records []Record, add func(*commitStep, *Record)) (*commitOp, error) {
 	if len(records) == 0 {
 		return nil, store.Invalid("%s of no records", what)
 	}
@@ -132,7 +135,7 @@ func (m *Member) settle(what string, records []Record, add func(*commitStep, uin
 		if t == nil || t.member != m || records[i].Offset < 0 {
 			return nil, store.Invalid("record %d of the %s was not received by this member", i, what)
 		}
-		add(o.step(t), uint64(records[i].Offset))
+		add(o.step(t), &records[i])
 	}
 	return o, nil
 }
@@ -196,15 +199,15 @@ func (o *commitOp) advance(s *commitStep) (progress, error) {
 		}
 		return progress{}, e
 	}
-	if s.offsets == nil {
+	if s.spans == nil {
 		return o.commit(s)
 	}
 	done := c.done
-	for _, offset := range s.offsets {
-		if offset >= c.p.end.Load() { // a record that was changed by its receiver
-			return progress{}, c.p.outOfRange(int64(offset))
+	for _, f := range s.spans {
+		if f.lo >= f.hi || f.hi > c.p.end.Load() { // a record that was changed by its receiver
+			return progress{}, c.p.outOfRange(int64(f.hi) - 1)
 		}
-		if done = done.finish(offset); len(done.above) > MaxGaps {
+		if done = done.finish(f.lo, f.hi); len(done.above) > MaxGaps {
 			return progress{}, store.TooLarge(fmt.Sprintf("number of gaps that group %q leaves in topic %q, partition %d, above offset %d",
 				o.m.g.name, o.m.g.topic.name, c.p.index, done.next), int64(len(done.above)), MaxGaps)
 		}

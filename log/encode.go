@@ -31,7 +31,7 @@ func (t *Topic) newAppend(ctx context.Context, partition int, records []Record, 
 // nothing that the baton guards, and needs no context: an Op that finds out in its
 // turn that it has to append may prepare and Run there, if the topic is ready.
 func (t *Topic) prepare(partition int, records []Record, alloc func(int) *buffer) (*appendOp, error) {
-	if err := checkRecords(records); err != nil {
+	if err := t.checkRecords(records); err != nil {
 		return nil, err
 	}
 	o := &appendOp{t: t, n: len(records)}
@@ -40,7 +40,8 @@ func (t *Topic) prepare(partition int, records []Record, alloc func(int) *buffer
 	return o, nil
 }
 
-func checkRecords(records []Record) error {
+func (t *Topic) checkRecords(records []Record) error {
+	compact := t.config.Load().Compact
 	switch {
 	case len(records) == 0:
 		return store.Invalid("append of no records")
@@ -52,6 +53,9 @@ func checkRecords(records []Record) error {
 		n, err := records[i].check()
 		if err != nil {
 			return &RecordError{Index: i, Err: err}
+		}
+		if compact && records[i].Key == nil {
+			return &RecordError{Index: i, Err: store.Invalid("record has no key, and topic %q is compacted", t.name)}
 		}
 		if sum += n; sum > MaxBatchBytes {
 			return &RecordError{Index: i, Err: store.TooLarge("append in bytes", int64(sum), MaxBatchBytes)}

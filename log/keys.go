@@ -22,9 +22,8 @@ import (
 //	│ 1 B     │ 1 B   │ 4 B   │ 8 B         │ 8 B      │ 8 B         │ 8 B   │         │
 //	└─────────┴───────┴───────┴─────────────┴──────────┴─────────────┴───────┴─────────┘
 //
-// Flags are 0; compressed and compacted batches will have some. Base offset is
-// that of the first record. The last three fields run over the whole partition
-// since its beginning, this batch included:
+// Base offset is the first one that the batch stands for. The last three fields run
+// over the whole partition since its beginning, this batch included:
 //
 //   - max time is the greatest timestamp. The first batch whose max time is not
 //     below t holds the first record that is not older than t.
@@ -32,13 +31,18 @@ import (
 //     time of its append: one from the future must not keep the rest for ever.
 //   - bytes is the size of the encoded records.
 //
-// A record (see record.go) follows the other without a gap.
+// A record (see record.go) follows the other without a gap, and has the next offset.
+// With flag 80 the batch is sparse, because records of it were compacted away. Then
+// the header is followed by a horizon (8 B), the time from which on its tombstones
+// may go, and each record by how far its offset is from the base, before it
+// (varint). It stands for all offsets up to the last, of whatever is left.
 //
-// A start record exists once a partition has been trimmed:
+// A start record exists once a partition has been trimmed or compacted:
 //
-//	version 1 B | start offset 8 B | cleared 8 B
+//	version 1 B | start offset 8 B | cleared 8 B | tidy 8 B
 //
-// Batches whose last offset is below cleared have been dropped.
+// Batches whose last offset is below cleared have been dropped. Those below tidy
+// have been merged and compacted.
 //
 // A producer: version 1 B | next number 8 B | for each of its last batches, the
 // oldest first: first number 8 B | base offset 8 B | records 4 B.
@@ -54,7 +58,8 @@ const (
 
 	batchKeyLen = 5 + 4 + 8
 	headerLen   = 1 + 1 + 4 + 8 + 8 + 8 + 8
-	startLen    = 1 + 8 + 8
+	startLen    = 1 + 8 + 8 + 8
+	horizonLen  = 8
 )
 
 func partitionKey(k store.Kind, id, partition uint32) []byte {
@@ -80,8 +85,13 @@ func decodeBatchKey(key []byte) (last uint64, err error) {
 	return binary.BigEndian.Uint64(key[9:]), nil
 }
 
+// flagSparse marks a batch that has gaps.
+const flagSparse = 0x80
+
 // header is that of a batch.
 type header struct {
+	sparse     bool
+	horizon    int64 // of a sparse one
 	count      uint32
 	base       uint64
 	maxTime    int64
@@ -89,8 +99,20 @@ type header struct {
 	bytes      uint64
 }
 
+// len is how much of a batch the header takes up.
+func (h header) len() int {
+	if h.sparse {
+		return headerLen + horizonLen
+	}
+	return headerLen
+}
+
 func (h header) encode(dst []byte) {
 	dst[0], dst[1] = batchVersion, 0
+	if h.sparse {
+		dst[1] = flagSparse
+		binary.BigEndian.PutUint64(dst[headerLen:], uint64(h.horizon))
+	}
 	binary.BigEndian.PutUint32(dst[2:], h.count)
 	binary.BigEndian.PutUint64(dst[6:], h.base)
 	binary.BigEndian.PutUint64(dst[14:], uint64(h.maxTime))
@@ -103,40 +125,49 @@ func decodeHeader(v []byte, last uint64) (header, error) {
 	switch {
 	case len(v) < 2:
 		return header{}, corrupt("batch of %d bytes", len(v))
-	case v[0] != batchVersion || v[1] != 0:
+	case v[0] != batchVersion || v[1]&^flagSparse != 0:
 		return header{}, fmt.Errorf("%w: log: batch has version %d, flags %x", store.ErrFormat, v[0], v[1])
 	case len(v) < headerLen:
 		return header{}, corrupt("batch of %d bytes", len(v))
 	}
 	h := header{
+		sparse:     v[1] == flagSparse,
 		count:      binary.BigEndian.Uint32(v[2:]),
 		base:       binary.BigEndian.Uint64(v[6:]),
 		maxTime:    int64(binary.BigEndian.Uint64(v[14:])),
 		retainTime: int64(binary.BigEndian.Uint64(v[22:])),
 		bytes:      binary.BigEndian.Uint64(v[30:]),
 	}
-	if h.count == 0 || last > maxOffset || h.base > last || last-h.base != uint64(h.count-1) ||
-		uint64(len(v)-headerLen) > h.bytes {
-		return header{}, corrupt("batch header %x at offset %d", v[:headerLen], last)
+	switch {
+	case last > maxOffset || h.base > last || len(v) < h.len():
+	case h.sparse && uint64(h.count) <= last-h.base+1:
+		h.horizon = int64(binary.BigEndian.Uint64(v[headerLen:]))
+		return h, nil
+	case !h.sparse && h.count > 0 && last-h.base == uint64(h.count-1) && uint64(len(v)-headerLen) <= h.bytes:
+		return h, nil
 	}
-	return h, nil
+	return header{}, corrupt("batch header %x at offset %d", v[:headerLen], last)
 }
 
-func encodeStart(start, cleared uint64) []byte {
+// startRecord is where a partition begins.
+type startRecord struct{ start, cleared, tidy uint64 }
+
+func (r startRecord) encode() []byte {
 	v := append(make([]byte, 0, startLen), startVersion)
-	v = binary.BigEndian.AppendUint64(v, start)
-	return binary.BigEndian.AppendUint64(v, cleared)
+	v = binary.BigEndian.AppendUint64(v, r.start)
+	v = binary.BigEndian.AppendUint64(v, r.cleared)
+	return binary.BigEndian.AppendUint64(v, r.tidy)
 }
 
-func decodeStart(v []byte) (start, cleared uint64, err error) {
+func decodeStart(v []byte) (r startRecord, err error) {
 	if err := checkValue("start record", v, startVersion, startLen); err != nil {
-		return 0, 0, err
+		return r, err
 	}
-	start, cleared = binary.BigEndian.Uint64(v[1:]), binary.BigEndian.Uint64(v[9:])
-	if start > maxOffset || cleared > start {
-		return 0, 0, corrupt("start record %x", v)
+	r = startRecord{binary.BigEndian.Uint64(v[1:]), binary.BigEndian.Uint64(v[9:]), binary.BigEndian.Uint64(v[17:])}
+	if r.start > maxOffset || r.cleared > r.start || r.tidy > maxOffset {
+		return startRecord{}, corrupt("start record %x", v)
 	}
-	return start, cleared, nil
+	return r, nil
 }
 
 func decodePartitionKey(key []byte) (uint32, error) {

@@ -43,7 +43,7 @@ func TestGoldenKeysAndValues(t *testing.T) {
 	require.Equal(t, batchKey(7, 3, 0x102), put)
 	require.Equal(t, unhex(t, "11", "00000007", "00000003"), partitionKey(store.KindLogMeta, 7, 3))
 	require.Equal(t, unhex(t, "12", "00000009", "00000003"), partitionKey(store.KindLogCommit, 9, 3))
-	require.Equal(t, unhex(t, "01", "0000000000000005", "0000000000000004"), encodeStart(5, 4))
+	require.Equal(t, unhex(t, "01", "0000000000000005", "0000000000000004", "0000000000000003"), startRecord{5, 4, 3}.encode())
 	require.Equal(t, unhex(t, "01", "0000000000000005", "00"), progress{next: 5}.encode())
 	require.Equal(t, unhex(t, "01", "0000000000000005", "026d65", "0203", "8001", "01"),
 		progress{next: 5, metadata: "me", above: []span{{7, 10}, {138, 139}}}.encode())
@@ -80,7 +80,7 @@ func TestBrokenValuesAreErrors(t *testing.T) {
 	head := func(v []byte, last uint64) decode {
 		return func() error { _, err := decodeHeader(v, last); return err }
 	}
-	start := func(v []byte) decode { return func() error { _, _, err := decodeStart(v); return err } }
+	start := func(v []byte) decode { return func() error { _, err := decodeStart(v); return err } }
 	commit := func(v []byte) decode { return func() error { _, err := decodeProgress(v); return err } }
 	producer := func(v []byte) decode { return func() error { _, err := decodeProduced(v); return err } }
 	for name, c := range map[string]struct {
@@ -99,10 +99,10 @@ func TestBrokenValuesAreErrors(t *testing.T) {
 		"batch of huge offsets":  {head(edit(good, 6, 0xff), 0xff00000000000011), store.ErrCorrupt},
 		"batch larger than sum":  {head(append(bytes.Clone(good), 0), 0x11), store.ErrCorrupt},
 		"empty start":            {start(nil), store.ErrCorrupt},
-		"short start":            {start(encodeStart(5, 4)[:16]), store.ErrCorrupt},
-		"newer start":            {start(edit(encodeStart(5, 4), 0, 9)), store.ErrFormat},
-		"start below cleared":    {start(encodeStart(4, 5)), store.ErrCorrupt},
-		"huge start":             {start(encodeStart(math.MaxUint64, 5)), store.ErrCorrupt},
+		"short start":            {start(startRecord{5, 4, 3}.encode()[:24]), store.ErrCorrupt},
+		"newer start":            {start(edit(startRecord{5, 4, 3}.encode(), 0, 9)), store.ErrFormat},
+		"start below cleared":    {start(startRecord{4, 5, 0}.encode()), store.ErrCorrupt},
+		"huge start":             {start(startRecord{math.MaxUint64, 5, 0}.encode()), store.ErrCorrupt},
 		"empty producer":         {producer(nil), store.ErrCorrupt},
 		"odd producer":           {producer(append(somewhat.encode(), 0)), store.ErrCorrupt},
 		"producer of many":       {producer(append(somewhat.encode(), make([]byte, 5*producedBatchLen)...)), store.ErrCorrupt},
@@ -131,9 +131,9 @@ func FuzzHeader(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again := make([]byte, headerLen)
+		again := make([]byte, h.len())
 		h.encode(again)
-		require.Equal(t, v[:headerLen], again)
+		require.Equal(t, v[:h.len()], again)
 	})
 }
 
@@ -141,12 +141,12 @@ var somewhat = produced{next: 5, batches: []producedBatch{{first: 3, base: 7, co
 
 func FuzzSmallValues(f *testing.F) {
 	f.Add(somewhat.encode())
-	f.Add(encodeStart(5, 4))
+	f.Add(startRecord{5, 4, 3}.encode())
 	f.Add(progress{next: 7}.encode())
 	f.Add(progress{next: 5, metadata: "me", above: []span{{7, 10}, {138, 139}}}.encode())
 	f.Fuzz(func(t *testing.T, v []byte) {
-		if start, cleared, err := decodeStart(v); err == nil {
-			require.Equal(t, v, encodeStart(start, cleared))
+		if r, err := decodeStart(v); err == nil {
+			require.Equal(t, v, r.encode())
 		}
 		if p, err := decodeProduced(v); err == nil {
 			require.Equal(t, v, p.encode())

@@ -46,10 +46,14 @@ type owned struct {
 
 // read returns the next record that was not finished when the tenure began.
 func (o *owned) read(ctx context.Context, r *Record) (ok bool, err error) {
-	for {
+	for before := o.r.next; ; {
 		ok, err = o.r.read(ctx, r)
-		if !ok || err != nil || !o.t.from.finished(uint64(r.Offset)) {
-			return ok, err
+		if !ok || err != nil {
+			return false, err
+		}
+		if !o.t.from.finished(uint64(r.Offset)) {
+			r.gap = uint64(r.Offset) - before
+			return true, nil
 		}
 	}
 }

@@ -30,12 +30,15 @@ type partition struct {
 	moved  store.Signal  // fires when start or end moves
 
 	// Under the baton from here on.
-	next    uint64    // offset of the next record
-	pending []segment // accepted, in no sealed group yet
-	tail    tail
-	cleared uint64 // batches below have been dropped
-	floor   uint64 // bytes before the start, or fewer
-	claims  []*claim
+	next      uint64    // offset of the next record
+	pending   []segment // accepted, in no sealed group yet
+	tail      tail
+	cleared   uint64 // batches below have been dropped
+	floor     uint64 // bytes before the start, or fewer
+	tidy      uint64 // batches below have been merged and compacted
+	untidy    untidy // what has come since
+	tidyBytes int    // about what is compacted
+	claims    []*claim
 }
 
 // tail is the end of what is stored: the running fields of the last batch.
@@ -52,7 +55,7 @@ func (p *partition) ready(ctx context.Context) error {
 	if p.loaded.Load() {
 		return p.topic.alive()
 	}
-	end, start, cleared, err := p.read(ctx)
+	end, from, err := p.read(ctx)
 	if err != nil {
 		return err
 	}
@@ -60,8 +63,8 @@ func (p *partition) ready(ctx context.Context) error {
 		if p.topic.gone.Load() || p.loaded.Load() { // another caller was faster
 			return p.topic.alive()
 		}
-		p.tail, p.next, p.cleared = end, end.next, cleared
-		p.start.Store(start)
+		p.tail, p.next, p.cleared, p.tidy = end, end.next, from.cleared, from.tidy
+		p.start.Store(from.start)
 		p.end.Store(end.next)
 		p.loaded.Store(true)
 		return nil
@@ -70,20 +73,20 @@ func (p *partition) ready(ctx context.Context) error {
 }
 
 // read finds the tail and the start on disk.
-func (p *partition) read(ctx context.Context) (end tail, start, cleared uint64, err error) {
+func (p *partition) read(ctx context.Context) (end tail, from startRecord, err error) {
 	end = tail{maxTime: math.MinInt64, retainTime: math.MinInt64}
 	v, err := p.topic.s.Get(partitionKey(store.KindLogMeta, p.topic.id, p.index))
 	if err != nil {
-		return end, 0, 0, err
+		return end, from, err
 	}
 	if v != nil {
-		if start, cleared, err = decodeStart(v); err != nil {
-			return end, 0, 0, err
+		if from, err = decodeStart(v); err != nil {
+			return end, from, err
 		}
 	}
-	it, err := p.iter(ctx, cleared)
+	it, err := p.iter(ctx, from.cleared)
 	if err != nil {
-		return end, 0, 0, err
+		return end, from, err
 	}
 	if it.Last() {
 		var h header
@@ -92,10 +95,15 @@ func (p *partition) read(ctx context.Context) (end tail, start, cleared uint64, 
 			end = tail{next: last + 1, maxTime: h.maxTime, retainTime: h.retainTime, bytes: h.bytes}
 		}
 	}
-	if err = errors.Join(err, it.Close()); err == nil && start > end.next {
-		err = corrupt("topic %q, partition %d: start %d is beyond end %d", p.topic.name, p.index, start, end.next)
+	if err = errors.Join(err, it.Close()); err == nil && (from.start > end.next || from.tidy > end.next) {
+		err = corrupt("topic %q, partition %d: start %d, tidy up to %d, end %d", p.topic.name, p.index, from.start, from.tidy, end.next)
 	}
-	return end, start, cleared, err
+	return end, from, err
+}
+
+// writeStart stores where the partition begins.
+func (p *partition) writeStart(t *store.Turn) {
+	t.Set(partitionKey(store.KindLogMeta, p.topic.id, p.index), startRecord{p.start.Load(), p.cleared, p.tidy}.encode())
 }
 
 // iter walks the stored batches that hold the offset from and all after it.
@@ -193,6 +201,7 @@ func (p *partition) write(t *store.Turn, s *segment) {
 	copy(v, s.buf.b)
 	s.buf.free()
 	p.topic.retainMore(t, p)
+	p.topic.tidyLater(t, p, len(v))
 }
 
 // show lets readers see everything below end.

@@ -46,35 +46,27 @@ func (p progress) find(offset uint64) int {
 	return sort.Search(len(p.above), func(i int) bool { return p.above[i].hi > offset })
 }
 
-// finish returns the progress with one more record finished.
-func (p progress) finish(offset uint64) progress {
-	if p.finished(offset) {
-		return p
+// finish returns the progress with the records in [lo, hi) finished, too.
+func (p progress) finish(lo, hi uint64) progress {
+	if lo = max(lo, p.next); lo == p.next || lo >= hi {
+		return p.upTo(hi)
 	}
-	if offset == p.next {
-		return p.upTo(offset + 1)
+	i := sort.Search(len(p.above), func(i int) bool { return p.above[i].hi >= lo }) // those from i to j touch it
+	j := sort.Search(len(p.above), func(j int) bool { return p.above[j].lo > hi })
+	s := span{lo, hi}
+	if i < j {
+		s = span{min(lo, p.above[i].lo), max(hi, p.above[j-1].hi)}
 	}
-	i := sort.Search(len(p.above), func(i int) bool { return p.above[i].hi >= offset }) // may touch it from below
-	above := slices.Clone(p.above)
-	switch {
-	case i < len(above) && above[i].hi == offset:
-		above[i].hi++
-		if i+1 < len(above) && above[i+1].lo == above[i].hi {
-			above[i].hi = above[i+1].hi
-			above = slices.Delete(above, i+1, i+2)
-		}
-	case i < len(above) && above[i].lo == offset+1:
-		above[i].lo = offset
-	default:
-		above = slices.Insert(above, i, span{offset, offset + 1})
-	}
-	p.above = above
+	p.above = slices.Concat(p.above[:i], []span{s}, p.above[j:])
 	return p
 }
 
 // upTo returns the progress with everything below next finished, too.
 func (p progress) upTo(next uint64) progress {
-	p.next = max(p.next, next)
+	if next <= p.next {
+		return p
+	}
+	p.next = next
 	i := p.find(p.next)
 	if p.above = p.above[i:]; len(p.above) > 0 && p.above[0].lo <= p.next {
 		p.next, p.above = p.above[0].hi, p.above[1:]

@@ -16,13 +16,16 @@ func TestProgress(t *testing.T) {
 		const end = 40
 		t.Repeat(map[string]func(*rapid.T){
 			"finish": func(t *rapid.T) {
-				n := rapid.Uint64Range(0, end-1).Draw(t, "offset")
+				lo := rapid.Uint64Range(0, end-1).Draw(t, "offset")
+				hi := min(end, lo+rapid.SampledFrom([]uint64{1, 1, 1, 2, 5}).Draw(t, "records"))
 				before := p
-				p = p.finish(n)
+				p = p.finish(lo, hi)
 				for n := range uint64(end) {
 					require.Equal(t, finished[n], before.finished(n), "what was is not changed")
 				}
-				finished[n] = true
+				for n := lo; n < hi; n++ {
+					finished[n] = true
+				}
 			},
 			"up to": func(t *rapid.T) {
 				n := rapid.Uint64Range(p.next, end).Draw(t, "next")

@@ -2,6 +2,7 @@ package log
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"iter"
@@ -116,9 +117,41 @@ type reader struct {
 
 // cursor walks the records of one batch.
 type cursor struct {
-	rest []byte
-	at   uint64 // offset of the first record in rest
-	left uint32 // records in rest
+	rest   []byte
+	at     uint64 // offset of the first record in rest
+	left   uint32 // records in rest
+	sparse bool
+	base   uint64 // of a sparse batch
+	end    uint64 // of all that the batch stands for
+}
+
+// newCursor stands before the first record of a batch.
+func newCursor(h header, last uint64, value []byte) (cursor, error) {
+	c := cursor{rest: value[h.len():], at: h.base, left: h.count, sparse: h.sparse, base: h.base, end: last + 1}
+	return c, c.locate()
+}
+
+// locate reads the offset of the record at hand, if the batch is sparse.
+func (c *cursor) locate() error {
+	if !c.sparse || c.left == 0 {
+		return nil
+	}
+	delta, n := binary.Uvarint(c.rest)
+	if n <= 0 || delta >= c.end-c.base || c.base+delta < c.at {
+		return errRecord
+	}
+	c.at, c.rest = c.base+delta, c.rest[n:]
+	return nil
+}
+
+// drop passes over the record at hand without decoding it.
+func (c *cursor) drop() (err error) {
+	if _, c.rest, err = cutRecord(c.rest); err != nil {
+		return err
+	}
+	c.at++
+	c.left--
+	return c.locate()
 }
 
 // look decodes the next visible record; ok is false at the end.
@@ -154,6 +187,9 @@ func (r *reader) peek(ctx context.Context, end uint64) (body []byte, offset uint
 			}
 		}
 		if r.cur.left == 0 {
+			if r.cur.sparse { // over the gap at its end
+				r.next = max(r.next, r.cur.end)
+			}
 			if ok, err := r.load(ctx, end); !ok || err != nil {
 				return nil, 0, err
 			}
@@ -170,19 +206,19 @@ func (r *reader) peek(ctx context.Context, end uint64) (body []byte, offset uint
 }
 
 // drop passes over a record without decoding it.
-func (r *reader) drop() (err error) {
-	if _, r.cur.rest, err = cutRecord(r.cur.rest); err != nil {
+func (r *reader) drop() error {
+	if err := r.cur.drop(); err != nil {
 		return r.damaged(r.cur.at, err)
 	}
-	r.cur.at++
-	r.cur.left--
 	return nil
 }
 
 // skip goes behind the record that peek or look has returned.
 func (r *reader) skip() {
 	r.next = r.cur.at + 1
-	_ = r.drop() // peek has seen it
+	if err := r.drop(); err != nil {
+		r.cur = cursor{} // the next load reads, and reports, it again
+	}
 }
 
 // load makes the next batch current; ok is false at the end.
@@ -203,7 +239,9 @@ func (r *reader) load(ctx context.Context, end uint64) (ok bool, err error) {
 	if h.base > r.next {
 		return false, r.missing()
 	}
-	r.cur = cursor{rest: b.value[headerLen:], at: h.base, left: h.count}
+	if r.cur, err = newCursor(h, b.last, b.value); err != nil {
+		return false, r.damaged(b.last, err)
+	}
 	return true, nil
 }
 

@@ -42,6 +42,7 @@ type Record struct {
 	Offset    int64
 
 	tenure *tenure // under which a Member received it
+	gap    uint64  // how many offsets before it the member has none to deliver of
 }
 
 // Header is a named annotation of a record. A nil Value and an empty one differ.

@@ -26,6 +26,16 @@ type TopicConfig struct {
 	// RetentionBytes is how many bytes of encoded records are kept at least in
 	// each partition. Default: all.
 	RetentionBytes int64 `json:"retentionBytes,omitempty"`
+
+	// Compact keeps only the newest record of each key, which every record must
+	// have. One with a nil Value, a tombstone, deletes its key. Offsets and order
+	// stay as they are, with gaps. It goes together with the retentions above.
+	Compact bool `json:"compact,omitempty"`
+	// MinCompactionLag is how long a record is left alone. Default: none.
+	MinCompactionLag time.Duration `json:"minCompactionLag,omitempty"`
+	// TombstoneRetention is how long a tombstone is kept after the records that
+	// it deletes are gone, for readers to see it. Default 24 h.
+	TombstoneRetention time.Duration `json:"tombstoneRetention,omitempty"`
 }
 
 // MinRetentionTime is the shortest RetentionTime.
@@ -50,7 +60,22 @@ func (c *TopicConfig) normalize() (TopicConfig, error) {
 	case n.RetentionBytes < 0:
 		return n, store.Invalid("RetentionBytes %d is negative", n.RetentionBytes)
 	}
-	return n, nil
+	return n, n.normalizeCompaction()
+}
+
+func (c *TopicConfig) normalizeCompaction() error {
+	switch {
+	case !c.Compact && (c.MinCompactionLag != 0 || c.TombstoneRetention != 0):
+		return store.Invalid("MinCompactionLag and TombstoneRetention are for topics with Compact")
+	case c.MinCompactionLag < 0:
+		return store.Invalid("MinCompactionLag %v is negative", c.MinCompactionLag)
+	case c.TombstoneRetention < 0:
+		return store.Invalid("TombstoneRetention %v is negative", c.TombstoneRetention)
+	}
+	if c.Compact && c.TombstoneRetention == 0 {
+		c.TombstoneRetention = DefaultTombstoneRetention
+	}
+	return nil
 }
 
 // match compares what was given on opening with what is stored.
@@ -63,6 +88,12 @@ func (c TopicConfig) match(name string, stored TopicConfig) error {
 		return store.Mismatch(object, "RetentionTime", stored.RetentionTime, c.RetentionTime)
 	case c.RetentionBytes != stored.RetentionBytes:
 		return store.Mismatch(object, "RetentionBytes", stored.RetentionBytes, c.RetentionBytes)
+	case c.Compact != stored.Compact:
+		return store.Mismatch(object, "Compact", stored.Compact, c.Compact)
+	case c.MinCompactionLag != stored.MinCompactionLag:
+		return store.Mismatch(object, "MinCompactionLag", stored.MinCompactionLag, c.MinCompactionLag)
+	case c.TombstoneRetention != stored.TombstoneRetention:
+		return store.Mismatch(object, "TombstoneRetention", stored.TombstoneRetention, c.TombstoneRetention)
 	}
 	return nil
 }
@@ -78,6 +109,7 @@ type Topic struct {
 	turn       atomic.Uint32 // counts calls that bring keyless records
 	config     atomic.Pointer[TopicConfig]
 	retention  retention
+	tidying    tidying
 
 	groups map[string]*Group // opened ones; under the baton
 }
@@ -179,8 +211,9 @@ func ListTopics(ctx context.Context, db *pebblemq.DB) ([]TopicInfo, error) {
 	return list, err
 }
 
-// AlterTopic changes the configuration of a topic: RetentionTime and
-// RetentionBytes, which count at once. It is durable when AlterTopic returns.
+// AlterTopic changes the configuration of a topic, all but Partitions. It counts at
+// once and is durable when AlterTopic returns. Records without a key that a topic
+// has when it gets Compact stay.
 func AlterTopic(ctx context.Context, db *pebblemq.DB, name string, c TopicConfig) error {
 	config, err := c.normalize()
 	if err != nil {

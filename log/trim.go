@@ -60,8 +60,8 @@ func (o *trimOp) Run(t *store.Turn) error {
 		t.DeleteRange(batchKey(p.topic.id, p.index, p.cleared), batchKey(p.topic.id, p.index, clear))
 		p.cleared = clear
 	}
-	t.Set(partitionKey(store.KindLogMeta, p.topic.id, p.index), encodeStart(o.to, p.cleared))
 	p.start.Store(o.to)
+	p.writeStart(t)
 	return nil
 }
 

@@ -1,0 +1,168 @@
+package log
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// rewriter walks stored batches and stores what is to be kept of them in larger
+// ones. Each of these replaces the batches that it was made of in one Op, so that
+// whoever reads meanwhile, or after a crash, finds either, and every offset in one.
+type rewriter struct {
+	p    *partition
+	keep func(h header, offset uint64, body []byte) (keep, tombstone bool)
+	// horizon is that of tombstones that were not compacted before.
+	horizon int64
+
+	sources   int
+	firstLast uint64 // key of the first source
+	base      uint64
+	head      header // of the last source
+	last      uint64
+	kept      []keptRecord
+	size      int // of kept, encoded
+	stones    bool
+	until     int64 // horizon of the target
+	changed   bool
+}
+
+type keptRecord struct {
+	offset uint64
+	body   []byte
+}
+
+// errMoved says that the partition was trimmed under a rewriter.
+var errMoved = errors.New("trimmed meanwhile")
+
+// run rewrites the batches that lie in [from, to).
+func (w *rewriter) run(ctx context.Context, from, to uint64) error {
+	for at := from; at < to; {
+		var ahead batches
+		it, err := w.p.iter(ctx, at)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(ahead.fill(it, to), it.Close()); err != nil {
+			return err
+		}
+		if ahead.empty() {
+			break
+		}
+		for !ahead.empty() {
+			b := ahead.take()
+			if at = b.last + 1; at > to {
+				break
+			}
+			if err := w.add(ctx, b); err != nil {
+				return err
+			}
+		}
+	}
+	return w.flush(ctx)
+}
+
+// add takes a batch into the target at hand, or begins another.
+func (w *rewriter) add(ctx context.Context, b storedBatch) error {
+	h, err := decodeHeader(b.value, b.last)
+	if err != nil {
+		return err
+	}
+	if w.sources > 0 && w.size+len(b.value)-h.len() > batchTarget {
+		if err := w.flush(ctx); err != nil {
+			return err
+		}
+	}
+	if w.sources == 0 {
+		w.firstLast, w.base = b.last, h.base
+	}
+	w.sources++
+	w.head, w.last = h, b.last
+	c, err := newCursor(h, b.last, b.value)
+	for ; err == nil && c.left > 0; err = c.drop() {
+		var body []byte
+		if body, _, err = cutRecord(c.rest); err != nil {
+			break
+		}
+		w.take(h, c.at, body)
+	}
+	return err
+}
+
+func (w *rewriter) take(h header, offset uint64, body []byte) {
+	keep, tombstone := w.keep(h, offset, body)
+	if !keep {
+		w.changed = true
+		return
+	}
+	if tombstone {
+		w.stones = true
+		if h.horizon == 0 {
+			w.until, w.changed = max(w.until, w.horizon), true
+		}
+		w.until = max(w.until, h.horizon)
+	}
+	w.kept = append(w.kept, keptRecord{offset, body})
+	w.size += uvarintLen(len(body)) + len(body)
+}
+
+// flush stores the target, unless it would be what is there.
+func (w *rewriter) flush(ctx context.Context) error {
+	if w.sources > 1 || w.changed {
+		o := &replaceOp{p: w.p, firstLast: w.firstLast, last: w.last, value: w.encode()}
+		if err := w.p.topic.s.Do(store.WithDurability(ctx, store.NoSync), o, store.NoSync); err != nil {
+			return err
+		}
+	}
+	*w = rewriter{p: w.p, keep: w.keep, horizon: w.horizon, kept: w.kept[:0]}
+	return nil
+}
+
+// encode makes a batch of what is kept; a sparse one if it has gaps, or tombstones,
+// which need a horizon.
+func (w *rewriter) encode() []byte {
+	h := w.head
+	h.base, h.count, h.horizon = w.base, uint32(len(w.kept)), w.until
+	h.sparse = w.stones || uint64(len(w.kept)) != w.last-w.base+1
+	v := make([]byte, h.len(), h.len()+w.size+4*len(w.kept))
+	h.encode(v)
+	for _, r := range w.kept {
+		if h.sparse {
+			v = binary.AppendUvarint(v, r.offset-w.base)
+		}
+		v = binary.AppendUvarint(v, uint64(len(r.body)))
+		v = append(v, r.body...)
+	}
+	return v
+}
+
+// replaceOp stores a batch in the place of those that it was made of.
+type replaceOp struct {
+	p         *partition
+	firstLast uint64 // key of the first of them
+	last      uint64 // key of the last, and of the new one
+	value     []byte
+}
+
+// Frees lets it in when the disk is nearly full: it makes room, soon.
+func (o *replaceOp) Frees() {}
+
+func (o *replaceOp) Run(t *store.Turn) error {
+	p := o.p
+	if err := p.topic.alive(); err != nil {
+		return err
+	}
+	if o.firstLast < p.cleared {
+		return errMoved
+	}
+	if o.firstLast < o.last {
+		t.DeleteRange(batchKey(p.topic.id, p.index, o.firstLast), batchKey(p.topic.id, p.index, o.last))
+	}
+	t.Set(batchKey(p.topic.id, p.index, o.last), o.value)
+	return nil
+}
+
+func (o *replaceOp) Undo()               {}
+func (o *replaceOp) Visible(*store.Turn) {}
