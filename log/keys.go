@@ -13,6 +13,7 @@ import (
 //	batch    10 topic 4 B | partition 4 B | last offset 8 B
 //	start    11 topic 4 B | partition 4 B
 //	commit   12 group 4 B | partition 4 B
+//	producer 13 topic 4 B | partition 4 B | name
 //
 // A batch:
 //
@@ -39,13 +40,17 @@ import (
 //
 // Batches whose last offset is below cleared have been dropped.
 //
+// A producer: version 1 B | next number 8 B | for each of its last batches, the
+// oldest first: first number 8 B | base offset 8 B | records 4 B.
+//
 // A commit: version 1 B | next offset 8 B | length of metadata (varint) | metadata |
 // then for each span of records above that were acknowledged: how far from the one
 // before, and how many (varints).
 const (
-	batchVersion  = 1
-	startVersion  = 1
-	commitVersion = 1
+	batchVersion    = 1
+	startVersion    = 1
+	commitVersion   = 1
+	producerVersion = 1
 
 	batchKeyLen = 5 + 4 + 8
 	headerLen   = 1 + 1 + 4 + 8 + 8 + 8 + 8

@@ -47,6 +47,8 @@ func TestGoldenKeysAndValues(t *testing.T) {
 	require.Equal(t, unhex(t, "01", "0000000000000005", "00"), progress{next: 5}.encode())
 	require.Equal(t, unhex(t, "01", "0000000000000005", "026d65", "0203", "8001", "01"),
 		progress{next: 5, metadata: "me", above: []span{{7, 10}, {138, 139}}}.encode())
+	require.Equal(t, unhex(t, "01", "0000000000000005", "0000000000000003", "0000000000000007", "00000002"), somewhat.encode())
+	require.Equal(t, unhex(t, "13", "00000009", "00000003", "70"), producerKey(9, 3, "p"))
 	require.Equal(t, "\x00\x00\x00\x07g", groupName(7, "g"))
 
 	h := header{count: 2, base: 0x10, maxTime: -1, retainTime: 3, bytes: 0x400}
@@ -80,6 +82,7 @@ func TestBrokenValuesAreErrors(t *testing.T) {
 	}
 	start := func(v []byte) decode { return func() error { _, _, err := decodeStart(v); return err } }
 	commit := func(v []byte) decode { return func() error { _, err := decodeProgress(v); return err } }
+	producer := func(v []byte) decode { return func() error { _, err := decodeProduced(v); return err } }
 	for name, c := range map[string]struct {
 		f    decode
 		want error
@@ -100,6 +103,10 @@ func TestBrokenValuesAreErrors(t *testing.T) {
 		"newer start":            {start(edit(encodeStart(5, 4), 0, 9)), store.ErrFormat},
 		"start below cleared":    {start(encodeStart(4, 5)), store.ErrCorrupt},
 		"huge start":             {start(encodeStart(math.MaxUint64, 5)), store.ErrCorrupt},
+		"empty producer":         {producer(nil), store.ErrCorrupt},
+		"odd producer":           {producer(append(somewhat.encode(), 0)), store.ErrCorrupt},
+		"producer of many":       {producer(append(somewhat.encode(), make([]byte, 5*producedBatchLen)...)), store.ErrCorrupt},
+		"newer producer":         {producer(edit(somewhat.encode(), 0, 9)), store.ErrFormat},
 		"empty commit":           {commit(nil), store.ErrCorrupt},
 		"short commit":           {commit(progress{next: 1}.encode()[:9]), store.ErrCorrupt},
 		"odd commit":             {commit(append(progress{next: 1}.encode(), 1)), store.ErrCorrupt},
@@ -130,13 +137,19 @@ func FuzzHeader(f *testing.F) {
 	})
 }
 
+var somewhat = produced{next: 5, batches: []producedBatch{{first: 3, base: 7, count: 2}}}
+
 func FuzzSmallValues(f *testing.F) {
+	f.Add(somewhat.encode())
 	f.Add(encodeStart(5, 4))
 	f.Add(progress{next: 7}.encode())
 	f.Add(progress{next: 5, metadata: "me", above: []span{{7, 10}, {138, 139}}}.encode())
 	f.Fuzz(func(t *testing.T, v []byte) {
 		if start, cleared, err := decodeStart(v); err == nil {
 			require.Equal(t, v, encodeStart(start, cleared))
+		}
+		if p, err := decodeProduced(v); err == nil {
+			require.Equal(t, v, p.encode())
 		}
 		if p, err := decodeProgress(v); err == nil {
 			require.Equal(t, v, p.encode())

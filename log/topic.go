@@ -242,7 +242,7 @@ func (o *deleteTopic) Run(t *store.Turn) error {
 		t.Disarm(topic.retention.timer)
 		delete(o.l.topics, o.name)
 	}
-	t.Drop(obj, store.KindLogBatch, store.KindLogMeta)
+	t.Drop(obj, store.KindLogBatch, store.KindLogMeta, store.KindLogProducer)
 	return nil
 }
 

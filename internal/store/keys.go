@@ -26,9 +26,10 @@ const (
 	KindPayload Kind = 0x03 // payloads that several queues share
 	KindHolding Kind = 0x04 // how many of them an object refers to
 
-	KindLogBatch  Kind = 0x10 // log: record batches
-	KindLogMeta   Kind = 0x11 // log: partition start, size
-	KindLogCommit Kind = 0x12 // log: committed offsets of groups
+	KindLogBatch    Kind = 0x10 // log: record batches
+	KindLogMeta     Kind = 0x11 // log: partition start, size
+	KindLogCommit   Kind = 0x12 // log: committed offsets of groups
+	KindLogProducer Kind = 0x13 // log: what idempotent producers have appended
 
 	KindWorkMessage Kind = 0x20 // workqueue: one entry a message and queue
 	KindWorkMark    Kind = 0x22 // workqueue: delivery counts
