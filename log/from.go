@@ -70,6 +70,10 @@ func (f From) check() error {
 	return nil
 }
 
+// exact reports that f names a position, which is an error if it is gone; the
+// others move on with the start.
+func (f From) exact() bool { return f.kind == fromOffset || f.kind == fromShift }
+
 // resolve turns f into an offset of a partition that is ready. An offset that
 // is out of range is an error.
 func (p *partition) resolve(ctx context.Context, f From) (uint64, error) {
@@ -119,6 +123,20 @@ func (p *partition) offsetAt(ctx context.Context, at time.Time) (n uint64, ok bo
 		return start, start < end, nil
 	}
 	nanos := at.UnixNano()
+	for {
+		n, ok, err = p.findTime(ctx, start, end, nanos)
+		if !errors.Is(err, ErrOffsetOutOfRange) {
+			return n, ok, err
+		}
+		start = p.start.Load() // it was trimmed meanwhile
+	}
+}
+
+// findTime is offsetAt between two offsets.
+func (p *partition) findTime(ctx context.Context, start, end uint64, nanos int64) (n uint64, ok bool, err error) {
+	if start >= end {
+		return start, false, nil
+	}
 	if n, err = p.searchTime(ctx, start, end, nanos); err != nil {
 		return 0, false, err
 	}
@@ -171,7 +189,7 @@ func (p *partition) searchBatch(ctx context.Context, lo, hi uint64, reached func
 		case h.base <= lo:
 			return h, true, nil
 		default:
-			first, found, hi = h, true, min(hi, h.base)
+			first, found, hi = h, true, min(mid, h.base) // its base is above mid if what was there is gone
 		}
 	}
 	return first, found, nil

@@ -263,6 +263,9 @@ func (t *Topic) installGroup(turn *store.Turn, o *store.Object, name string, fro
 		c.g, c.p, c.done = g, &t.partitions[i], done[i]
 		c.p.claims = append(c.p.claims, c)
 		if !known {
+			if !from.exact() { // what was trimmed meanwhile was never asked for
+				c.done.next = max(c.done.next, c.p.start.Load())
+			}
 			turn.Touch(c)
 		}
 	}
@@ -306,7 +309,7 @@ func (g *Group) Seek(ctx context.Context, to From, partitions ...int) error {
 		}
 		o.moves = append(o.moves, m)
 	}
-	o.relative = to.kind == fromShift
+	o.exact, o.relative = to.exact(), to.kind == fromShift
 	return g.topic.s.Do(ctx, o, store.Default)
 }
 
@@ -319,6 +322,7 @@ type move struct {
 // seekOp is never part of a transaction.
 type seekOp struct {
 	g        *Group
+	exact    bool // else what was trimmed since it was resolved is passed over
 	relative bool
 	moves    []move
 }
@@ -332,8 +336,11 @@ func (o *seekOp) Run(t *store.Turn) error {
 	for i := range o.moves {
 		m := &o.moves[i]
 		target := int64(m.to)
-		if o.relative {
+		switch {
+		case o.relative:
 			target = int64(m.c.done.next) + m.by
+		case !o.exact:
+			target = max(target, int64(m.c.p.start.Load()))
 		}
 		if target < int64(m.c.p.start.Load()) || target > int64(m.c.p.end.Load()) {
 			return m.c.p.outOfRange(target)

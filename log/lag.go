@@ -2,6 +2,7 @@ package log
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/pebblemq/pebblemq/internal/store"
@@ -57,12 +58,18 @@ func (g *Group) Lag(ctx context.Context) ([]Lag, error) {
 	return lags, nil
 }
 
-// age returns how old the record at an offset is, or the first one after it.
+// age returns how old the record at an offset is, or the first one after it that
+// is left.
 func (p *partition) age(ctx context.Context, offset, end uint64) (time.Duration, error) {
-	r := reader{p: p, next: max(offset, p.start.Load())} // it may have been trimmed by now
-	body, _, err := r.peek(ctx, end)
-	if err != nil || body == nil {
-		return 0, err
+	for {
+		r := reader{p: p, next: max(offset, p.start.Load())}
+		body, _, err := r.peek(ctx, end)
+		if errors.Is(err, ErrOffsetOutOfRange) {
+			continue // it was trimmed meanwhile
+		}
+		if err != nil || body == nil {
+			return 0, err
+		}
+		return max(0, p.topic.s.Now().Sub(time.Unix(0, recordTime(body)))), nil
 	}
-	return max(0, p.topic.s.Now().Sub(time.Unix(0, recordTime(body)))), nil
 }
