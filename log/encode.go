@@ -19,12 +19,7 @@ func (t *Topic) newAppend(ctx context.Context, partition int, records []Record, 
 	if err != nil {
 		return nil, err
 	}
-	for i := range o.pieces {
-		if err := o.pieces[i].p.ready(ctx); err != nil {
-			return nil, err
-		}
-	}
-	return o, nil
+	return o, o.ready(ctx)
 }
 
 // prepare validates, routes and encodes the records of a call. It touches
@@ -34,10 +29,25 @@ func (t *Topic) prepare(partition int, records []Record, alloc func(int) *buffer
 	if err := t.checkRecords(records); err != nil {
 		return nil, err
 	}
+	return t.encode(partition, records, alloc), nil
+}
+
+// encode is prepare without the limits, for records that have met them before.
+func (t *Topic) encode(partition int, records []Record, alloc func(int) *buffer) *appendOp {
 	o := &appendOp{t: t, n: len(records)}
 	o.route(partition, records)
 	o.encode(records, alloc)
-	return o, nil
+	return o
+}
+
+// ready brings the partitions of an append into memory.
+func (o *appendOp) ready(ctx context.Context) error {
+	for i := range o.pieces {
+		if err := o.pieces[i].p.ready(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (t *Topic) checkRecords(records []Record) error {

@@ -12,7 +12,8 @@ import (
 // Retry has records that were given up wait in a topic, and be handled again.
 type Retry struct {
 	// Topic is where they wait, of the same store. Run reads it, as the group of
-	// the same name, along with its own.
+	// the same name, along with its own. It is for the groups of one topic, which
+	// may share it: each handles what it gave up itself.
 	Topic *Topic
 	// Delay is how long they wait. Default 1 minute.
 	Delay time.Duration
@@ -64,7 +65,10 @@ const maxErrorBytes = 1 << 10
 // giveUp moves a record to where it belongs now, in one commit with its
 // acknowledgement. It returns why if there is no such place.
 func (r *runner) giveUp(j job, failure error) error {
-	retries := int(number(&j.r, HeaderRetries, 0))
+	retries := 0
+	if j.feed.delayed { // else the headers are of another time
+		retries = int(number(&j.r, HeaderRetries, 0))
+	}
 	to := r.o.DeadLetter
 	retry := r.o.Retry != nil && retries < r.o.Retry.Times
 	if retry {
@@ -93,8 +97,8 @@ func (r *runner) giveUp(j job, failure error) error {
 
 // relocate appends a record and acknowledges the one that it was, in one commit.
 func relocate(ctx context.Context, to *Topic, moved Record, j job) error {
-	put, err := to.newAppend(ctx, anyPartition, []Record{moved}, exactBuffer)
-	if err != nil {
+	put := to.encode(anyPartition, []Record{moved}, exactBuffer) // its headers may be one too many
+	if err := put.ready(ctx); err != nil {
 		return err
 	}
 	ack, err := j.feed.m.ack([]Record{j.r})
@@ -148,6 +152,9 @@ func number(r *Record, name string, otherwise int64) int64 {
 	}
 	return otherwise
 }
+
+// ofGroup reports whether a record of a Retry topic is for a group to handle.
+func ofGroup(r *Record, name string) bool { return value(r, HeaderGroup, name) == name }
 
 // dueOf returns when a record of a Retry topic is to be handled; at once if it does
 // not say.

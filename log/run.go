@@ -246,10 +246,10 @@ func (r *runner) feed(f *feed, waiting *sync.WaitGroup) error {
 func (r *runner) submit(j job, waiting *sync.WaitGroup) {
 	lane := r.any
 	if j.r.Key != nil || len(r.lanes) == 1 {
-		lane = r.lanes[partitionOf(j.r.Key, len(r.lanes))]
+		lane = r.lanes[laneOf(j.r.Key, len(r.lanes))]
 	}
 	wait := time.Duration(0)
-	if j.feed.delayed {
+	if j.feed.delayed && ofGroup(&j.r, r.g.name) {
 		wait = dueOf(&j.r).Sub(r.g.topic.s.Now())
 	}
 	if wait <= 0 {
@@ -293,10 +293,13 @@ func (r *runner) handle(j job) {
 	if j.r.tenure.lost() {
 		return
 	}
-	ctx := r.contextOf(j.r.tenure)
-	err, ended := r.try(ctx, j.r)
-	if ended || err != nil && j.r.tenure.lost() {
-		return // whoever has the partition then gets it again
+	var err error
+	if !j.feed.delayed || ofGroup(&j.r, r.g.name) {
+		var ended bool
+		err, ended = r.try(r.contextOf(j.r.tenure), j.r)
+		if ended || err != nil && j.r.tenure.lost() {
+			return // whoever has the partition then gets it again
+		}
 	}
 	if err == nil {
 		err = j.feed.m.Ack(context.WithoutCancel(r.ctx), j.r)
