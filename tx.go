@@ -3,7 +3,6 @@ package pebblemq
 import (
 	"bytes"
 	"context"
-	"errors"
 	"iter"
 
 	"github.com/pebblemq/pebblemq/internal/store"
@@ -42,7 +41,13 @@ type Tx struct {
 // ends before the commit nothing happened and its error is returned; if it
 // ends later the outcome is returned, or ErrUnknownOutcome when the disk does
 // not answer.
+//
+// What f reads may be on its way to the disk still; it is there when Update has
+// returned nil. View waits for it.
 func (db *DB) Update(ctx context.Context, f func(*Tx) error) error {
+	if f == nil {
+		return store.Invalid("Update without a function")
+	}
 	x, err := db.s.Begin(ctx)
 	if err != nil {
 		return err
@@ -54,6 +59,9 @@ func (db *DB) Update(ctx context.Context, f func(*Tx) error) error {
 // change made before the call. Writes return ErrReadOnly. It takes no lock and
 // works on a store that has failed.
 func (db *DB) View(ctx context.Context, f func(*Tx) error) error {
+	if f == nil {
+		return store.Invalid("View without a function")
+	}
 	x, err := db.s.BeginView(ctx)
 	if err != nil {
 		return err
@@ -107,28 +115,31 @@ func (tx *Tx) Scan(from, to []byte) iter.Seq2[Entry, error] {
 			yield(Entry{}, err)
 			return
 		}
-		err = scan(it, yield)
-		if err = errors.Join(err, it.Close()); err != nil && !errors.Is(err, errStopped) {
+		stopped := true // until scan returns: the caller's loop may panic
+		defer func() {
+			if closing := it.Close(); !stopped && err == nil && closing != nil {
+				yield(Entry{}, closing)
+			}
+		}()
+		if stopped, err = scan(it, yield); err != nil {
 			yield(Entry{}, err)
 		}
 	}
 }
 
-// errStopped marks a walk that its caller broke off.
-var errStopped = errors.New("stopped")
-
-func scan(it *store.Iter, yield func(Entry, error) bool) error {
+// scan reports stopped if the caller broke the walk off.
+func scan(it *store.Iter, yield func(Entry, error) bool) (stopped bool, err error) {
 	for ok := it.First(); ok; ok = it.Next() {
 		v, err := it.Value()
 		if err != nil {
-			return err
+			return false, err
 		}
 		e := Entry{Key: bytes.Clone(store.AppKey(it.Key())), Value: append([]byte{}, v...)}
 		if !yield(e, nil) {
-			return errStopped
+			return true, nil
 		}
 	}
-	return nil
+	return false, nil
 }
 
 // MaxKeyBytes is the longest key of the application's keyspace.

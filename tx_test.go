@@ -241,8 +241,8 @@ func TestACancelledContextChangesNothing(t *testing.T) {
 	})
 	require.ErrorIs(t, err, context.Canceled)
 	require.Empty(t, all(t, db))
-	require.ErrorIs(t, db.Update(ctx, nil), context.Canceled)
-	require.ErrorIs(t, db.View(ctx, nil), context.Canceled)
+	require.ErrorIs(t, db.Update(ctx, increment), context.Canceled)
+	require.ErrorIs(t, db.View(ctx, increment), context.Canceled)
 }
 
 // TestStateAfterACrashIsAPrefix runs random transactions against a map, crashes

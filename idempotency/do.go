@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/pebblemq/pebblemq/internal/store"
 )
@@ -20,10 +21,19 @@ type Result struct {
 	Token uint64
 }
 
-// Claim is what a running handler holds.
+// Claim is what a running handler holds. It is valid until the handler returns,
+// and safe for concurrent use.
 type Claim struct {
 	Key   []byte
 	Token uint64 // pass it downstream, to have late writers turned away there
+
+	// Interrupted says that an earlier run under this key ended nobody knows
+	// how: its process died, or its result could not be stored. Its effect may
+	// have happened; ask the other side before causing it again.
+	Interrupted bool
+
+	k *Keys
+	c *claim
 }
 
 // Handler is run by Do. What it returns is stored and replayed.
@@ -32,7 +42,7 @@ type Handler func(ctx context.Context, c Claim) ([]byte, error)
 // DoOptions are choices of one call. Nil is the default.
 type DoOptions struct {
 	// Fingerprint identifies the payload, as a hash of it does; at most 255
-	// bytes. The same key with another one is ErrMismatch.
+	// bytes. The same key with another one, or with none, is ErrMismatch.
 	Fingerprint []byte
 	// NoWait returns ErrInProgress when another call is running the handler,
 	// instead of waiting for its result.
@@ -41,52 +51,67 @@ type DoOptions struct {
 
 // Do runs the handler unless the key has an outcome already, and returns that
 // outcome. Of several calls at once one runs the handler and the others wait
-// for its result.
+// for its result. A Do under the same key inside the handler, with its context
+// or one made of it, returns ErrInProgress.
 //
 // It is for effects outside the store, such as a call to a payment service: the
-// claim is on disk before the handler runs, and the result before Do returns.
-// If the process dies in between, the claim dies with it, and the next call
-// runs the handler again: pass the key or the token on, so that the other side
-// can tell. For effects inside the store, Once is exact. The claim is synced
-// whatever the durability of ctx, because a token must not be given out twice;
-// the result is synced too, unless ctx says NoSync.
+// claim is on disk before the handler runs, whatever the durability of ctx, and
+// the result before Do returns, unless that is NoSync. If the process dies in
+// between, the key is free again when the store is opened, or Config.Lease
+// later. The next call then runs the handler again, with a higher token and
+// Claim.Interrupted set, and the effect happens twice unless the other side, or
+// the handler, can tell. For effects inside the store, Once is exact.
 //
-// The handler may call Do with other keys and the context that it was given.
-// With its own key it would wait for itself: that is ErrInProgress.
-//
-// An error of the handler frees the key and is returned as it is, and so does
-// a panic, which goes on up; an error marked with Final is an outcome. If the
-// result cannot be stored, the error is ErrNotStored: the effect may have
-// happened.
+// The handler's context is that of the call; it ends with the cause ErrLeaseLost
+// if the key is forgotten. An error of the handler frees the key and is
+// returned as it is, and so does a panic, which goes on up; an error marked with
+// Final is an outcome. If the result cannot be stored, the error is
+// ErrNotStored: the effect may have happened.
 func (k *Keys) Do(ctx context.Context, key []byte, h Handler, o *DoOptions) (Result, error) {
 	if o == nil {
 		o = &DoOptions{}
 	}
-	if err := errors.Join(checkKey(key), checkFingerprint(o.Fingerprint), checkHandler(h == nil)); err != nil {
+	if h == nil {
+		return Result{}, store.Invalid("Do without a handler")
+	}
+	if err := errors.Join(checkKey(key), checkFingerprint(o.Fingerprint)); err != nil {
 		return Result{}, err
 	}
-	key = bytes.Clone(key)
+	key, fingerprint := bytes.Clone(key), bytes.Clone(o.Fingerprint)
 	for {
-		op := &claimOp{n: k.n, key: key, fingerprint: bytes.Clone(o.Fingerprint)}
-		err := k.s.Do(ctx, op, store.Sync)
+		op := &claimOp{n: k.n, key: key, fingerprint: fingerprint, outer: holder(ctx)}
+		err := k.claim(ctx, op)
 		switch {
 		case errors.Is(err, errBusy):
 			if err := k.await(ctx, op.busy, o.NoWait); err != nil {
 				return Result{}, err
 			}
 		case err != nil:
-			k.release(op)
+			k.release(op.claim, false)
 			return Result{}, err
 		case op.claim == nil:
 			return op.found.outcome()
 		default:
-			return k.run(ctx, op, h)
+			return k.run(ctx, op.claim, h)
 		}
 	}
 }
 
 // errBusy is how a claimOp says that the key has a runner.
 var errBusy = errors.New("busy")
+
+func (k *Keys) claim(ctx context.Context, op *claimOp) error {
+	ctx = synced(ctx)
+	err := k.s.Do(ctx, op, store.Sync)
+	if errors.Is(err, store.ErrDiskFull) && op.claim == nil {
+		op.full = err
+		return k.s.Do(ctx, peekOp{op}, store.Sync)
+	}
+	return err
+}
+
+// synced makes calls wait for the disk whatever their caller prefers.
+func synced(ctx context.Context) context.Context { return store.WithDurability(ctx, store.Sync) }
 
 // await waits until the runner of a key is through.
 func (k *Keys) await(ctx context.Context, c *claim, noWait bool) error {
@@ -103,86 +128,78 @@ func (k *Keys) await(ctx context.Context, c *claim, noWait bool) error {
 	}
 }
 
-// holding is a context's list of the claims of the handlers that it came through.
-type holding struct {
-	claim *claim
-	outer *holding
-}
-
-type holdingKey struct{}
-
-func holds(ctx context.Context, c *claim) bool {
-	h, _ := ctx.Value(holdingKey{}).(*holding)
-	for ; h != nil; h = h.outer {
-		if h.claim == c {
-			return true
-		}
-	}
-	return false
-}
-
-func withHolding(ctx context.Context, c *claim) context.Context {
-	outer, _ := ctx.Value(holdingKey{}).(*holding)
-	return context.WithValue(ctx, holdingKey{}, &holding{c, outer})
-}
-
 // run runs the handler under a claim and stores what comes of it.
-func (k *Keys) run(ctx context.Context, op *claimOp, h Handler) (Result, error) {
-	settled := false
+func (k *Keys) run(ctx context.Context, c *claim, h Handler) (Result, error) {
+	storing := false
 	defer func() {
-		if !settled {
-			k.release(op) // the handler panicked, or ended its goroutine
+		if !storing { // an error, a panic, or the end of the goroutine
+			k.release(c, false)
 		}
 	}()
-	value, err := h(withHolding(ctx, op.claim), Claim{Key: bytes.Clone(op.key), Token: op.claim.token})
-	settled = true
-	var final *FinalError
-	if err != nil && !errors.As(err, &final) {
-		k.release(op)
+	if err := ctx.Err(); err != nil { // since the claim
 		return Result{}, err
 	}
-	done := &completeOp{n: k.n, key: op.key, claim: op.claim, state: completed, result: value}
-	if final != nil {
-		done.state, done.result = failed, []byte(final.Message)
+	held, cancel := k.n.watch(ctx, c)
+	defer cancel(nil)
+	value, err := h(held, Claim{Key: bytes.Clone(c.key), Token: c.token, Interrupted: c.interrupted, k: k, c: c})
+	var final *FinalError
+	if err != nil && !errors.As(err, &final) {
+		return Result{}, err
 	}
-	// The effect has happened: the caller's cancellation must not keep its
-	// result from being stored.
-	if storeErr := k.complete(context.WithoutCancel(ctx), done); storeErr != nil {
+	storing = true
+	op := &completeOp{n: k.n, claim: c, state: completed, result: value}
+	if final != nil {
+		op.state, op.result, value = failed, []byte(err.Error()), nil
+	}
+	if storeErr := k.complete(ctx, op); storeErr != nil {
 		return Result{}, storeErr
 	}
-	return Result{Value: value, Token: op.claim.token}, err
+	if op.before != nil { // in a transaction of the handler
+		value = op.before.result
+	}
+	return Result{Value: value, Token: c.token}, err
+}
+
+// watch returns the context of the handler that runs under c.
+func (n *namespace) watch(ctx context.Context, c *claim) (context.Context, context.CancelCauseFunc) {
+	ctx, cancel := context.WithCancelCause(context.WithValue(ctx, claimContext{}, c))
+	c.lost.Store(&cancel)
+	return ctx, cancel
 }
 
 func (k *Keys) complete(ctx context.Context, op *completeOp) error {
-	err := k.n.checkResult(op.result)
+	// The effect has happened: the caller's cancellation must not keep its
+	// result from being stored.
+	late, cancel := outlive(ctx)
+	defer cancel()
+	err := op.prepare()
 	if err == nil {
-		err = k.s.Do(ctx, op, store.Sync)
+		err = k.s.Do(late, op, store.Default)
 	}
-	switch {
-	case err == nil || errors.Is(err, ErrLeaseLost):
+	if err == nil || errors.Is(err, ErrLeaseLost) {
 		return err
-	default:
-		k.release(&claimOp{n: k.n, key: op.key, claim: op.claim})
-		return fmt.Errorf("%w: %w", ErrNotStored, err)
 	}
+	k.release(op.claim, true)
+	return fmt.Errorf("%w: %w", ErrNotStored, err)
 }
 
-func (n *namespace) checkResult(result []byte) error {
-	if len(result) > n.config.MaxResultBytes {
-		return store.TooLarge("result in bytes", int64(len(result)), int64(n.config.MaxResultBytes))
-	}
-	return nil
-}
+// graceAfterCancel is how long the result of a caller that is gone may take to
+// reach a disk that is slow.
+const graceAfterCancel = 5 * time.Second
 
-// release gives a claim up, so that the next call runs.
-func (k *Keys) release(op *claimOp) {
-	if op.claim == nil {
-		return
-	}
-	err := k.s.Go(context.Background(), &releaseOp{n: k.n, key: op.key, claim: op.claim}, store.NoSync, func(error) {})
-	if err != nil {
-		k.s.Log().Warn("release an idempotency claim; it ends with the process", "namespace", k.n.name, "error", err)
-	}
+// outlive returns a context that ends some time after ctx.
+func outlive(ctx context.Context) (context.Context, context.CancelFunc) {
+	late, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		grace := time.NewTimer(graceAfterCancel)
+		defer grace.Stop()
+		select {
+		case <-grace.C:
+			cancel()
+		case <-late.Done():
+		}
+	})
+	return late, func() { stop(); cancel() }
 }
 
 // outcome turns a stored record into what Do returns.
@@ -193,108 +210,4 @@ func (r record) outcome() (Result, error) {
 		return res, &FinalError{Message: string(r.result)}
 	}
 	return res, nil
-}
-
-// claimOp looks a key up and claims it if it is free.
-type claimOp struct {
-	n           *namespace
-	key         []byte
-	fingerprint []byte
-
-	claim *claim // ours, if the key was free
-	busy  *claim // another's
-	found record // the outcome, otherwise
-}
-
-func (o *claimOp) Run(t *store.Turn) error {
-	n := o.n
-	if c := n.claims[string(o.key)]; c != nil {
-		if !bytes.Equal(c.fingerprint, o.fingerprint) {
-			return ErrMismatch
-		}
-		o.busy = c
-		return errBusy
-	}
-	r, found, err := n.read(t, o.key)
-	if err != nil {
-		return err
-	}
-	if found && r.live(t.Now()) {
-		if !bytes.Equal(r.fingerprint, o.fingerprint) {
-			return ErrMismatch
-		}
-		o.found = r
-		return nil
-	}
-	n.meta.token++
-	if r.state == completed || r.state == failed {
-		n.meta.records--
-	}
-	o.claim = &claim{token: n.meta.token, fingerprint: o.fingerprint, done: make(chan struct{})}
-	n.claims[string(o.key)] = o.claim
-	mine := record{state: claimed, token: o.claim.token, fingerprint: o.fingerprint}
-	t.Set(recordKey(n.id, o.key), mine.encode())
-	t.Touch(n)
-	t.ForceSync()
-	return nil
-}
-
-func (o *claimOp) Undo()               {}
-func (o *claimOp) Visible(*store.Turn) {}
-
-// completeOp stores the outcome of a key that is claimed.
-type completeOp struct {
-	n      *namespace
-	key    []byte
-	claim  *claim
-	state  state
-	result []byte
-}
-
-func (o *completeOp) Run(t *store.Turn) error {
-	n := o.n
-	if n.claims[string(o.key)] != o.claim {
-		return ErrLeaseLost
-	}
-	n.write(t, o.key, record{
-		state: o.state, token: o.claim.token, expiry: t.Now().Add(n.config.Expiry).UnixNano(),
-		fingerprint: o.claim.fingerprint, result: o.result,
-	}, record{})
-	delete(n.claims, string(o.key))
-	return nil
-}
-
-func (o *completeOp) Undo() {}
-
-func (o *completeOp) Visible(t *store.Turn) {
-	close(o.claim.done)
-	o.n.arm(t)
-}
-
-// releaseOp frees a key whose handler came to nothing.
-type releaseOp struct {
-	n     *namespace
-	key   []byte
-	claim *claim
-}
-
-// Frees lets it in on a disk that is nearly full.
-func (o *releaseOp) Frees() {}
-
-func (o *releaseOp) Run(t *store.Turn) error {
-	if o.n.claims[string(o.key)] == o.claim {
-		delete(o.n.claims, string(o.key))
-		t.Delete(recordKey(o.n.id, o.key))
-	}
-	return nil
-}
-
-func (o *releaseOp) Undo() {}
-
-func (o *releaseOp) Visible(*store.Turn) {
-	select {
-	case <-o.claim.done: // it was forgotten, or stored after all
-	default:
-		close(o.claim.done)
-	}
 }

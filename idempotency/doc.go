@@ -4,33 +4,49 @@
 //
 // # Three strengths
 //
-//   - Once, and Complete in a transaction: the effect is in this store. Effect,
-//     key, result and the acknowledgement of the message are one commit, so the
-//     effect happens exactly once.
-//   - Do: the effect is elsewhere. One runner at a time, the claim on disk before
-//     it starts, the result on disk before Do returns. A process that dies in
-//     between may have had its effect; the next call runs the handler again,
-//     with a higher fencing token.
-//   - Nothing: an effect that is harmless twice needs no key.
+//   - Transactional: Once, and Complete in a transaction. The effect is in this
+//     store. Effect, key, result, the messages sent and the acknowledgement of
+//     the one received are one commit, so it happens exactly once.
+//   - Leased: Do. The effect is elsewhere, such as a payment. One runner at a
+//     time, the claim on disk before it starts, the result on disk before Do
+//     returns. A process that dies in between may have had its effect: the next
+//     call runs the handler again, with a higher fencing token, and tells it
+//     (Claim.Interrupted). What the handler also does in this store can be
+//     exact all the same, with Claim.In.
+//   - Windowed: Accept. For producers: the same message id within Config.Expiry
+//     is accepted once, and the original answer returned.
 //
 // # Life of a key
 //
-//	                 Do, Once                    result stored
+//	                 Do                          result stored
 //	absent ─────────────────────▶ in progress ───────────────▶ completed
-//	  ▲  ▲                             │                           │
-//	  │  └── error, panic, crash, ─────┘                           │
-//	  │      Forget (ErrLeaseLost)                                 │
-//	  └──────────────────────── Forget, Config.Expiry ─────────────┘
+//	  ▲  ▲  ▲                        │    │                        │  ▲
+//	  │  │  └──── error, panic ──────┘    │ crash,                 │  │ Once, Accept,
+//	  │  │                                ▼ ErrNotStored           │  │ Complete
+//	  │  └─────── Config.Expiry ── interrupted: the next call runs │  │ from absent
+//	  └───────────────── Forget, Config.Expiry ────────────────────┘
 //
 // A key is never marked done before its handler has succeeded, so a failed one
-// is tried again. An expired key is absent at once; its space is reclaimed
-// later, in bulk.
+// is tried again. An error that is marked with Final counts as a result. An
+// expired key is absent at once; its space is reclaimed later, in bulk.
+//
+// # What can still run twice
+//
+// A Do whose process died, or whose result could not be stored (ErrNotStored),
+// runs again: nothing that the store does can tell whether the other side was
+// reached. Pass the key on, as payment services ask for, or ask the other side
+// when Interrupted is set, or have it refuse a token lower than one it has seen.
+// A handler whose key is forgotten, or that goes on after its process was taken
+// for dead, is overtaken in the same way. Config.Lease leaves time for what a
+// dead process has sent to arrive.
 //
 // # Memory and keys
 //
 // Only keys in progress are in memory. keys.go shows what is on disk. A lookup is
-// one point read.
+// one point read, which a filter spares most of the time if the key is new.
 //
 // An answer of this package, a replayed result included, rests only on what is
-// on disk: lookups wait for the fsync of what they saw.
+// on disk: lookups wait for the fsync of what they saw, even if it was stored
+// with NoSync. Only the ErrDuplicate of a transaction may be ahead of the disk,
+// and then so is what that transaction would have done.
 package idempotency

@@ -74,7 +74,7 @@ func TestOnceReplaysAFinalErrorThatCameInBetween(t *testing.T) {
 		_, err := k.Do(bg, []byte("a"), returns(&runs, "", idempotency.Final(errors.New("no such account"))), nil)
 		require.Error(t, err)
 		return []byte("paid"), nil
-	})
+	}, nil)
 	var final *idempotency.FinalError
 	require.ErrorAs(t, err, &final)
 	require.Equal(t, "no such account", final.Message)
@@ -86,7 +86,7 @@ func TestANilHandlerIsAnError(t *testing.T) {
 	_, k := open(t, nil)
 	_, err := k.Do(bg, []byte("a"), nil, nil)
 	require.ErrorIs(t, err, pebblemq.ErrInvalid)
-	_, err = k.Once(bg, []byte("a"), nil)
+	_, err = k.Once(bg, []byte("a"), nil, nil)
 	require.ErrorIs(t, err, pebblemq.ErrInvalid)
 	seen, err := k.Seen(bg, []byte("a"))
 	require.NoError(t, err)

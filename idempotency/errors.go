@@ -6,6 +6,9 @@ import (
 )
 
 var (
+	// ErrNoKey says that there is nothing to make a key of.
+	ErrNoKey = errors.New("idempotency: no key")
+
 	// ErrInProgress refuses a key that another call is working on: from Do with
 	// NoWait, and from Complete in a transaction. It had no effect.
 	ErrInProgress = errors.New("idempotency: in progress")

@@ -37,7 +37,7 @@ func ExampleKeys_Once() {
 	for range 2 { // the same message, delivered twice
 		res, err := payments.Once(ctx, []byte("order-42"), func(tx *pebblemq.Tx) ([]byte, error) {
 			return []byte("booked"), tx.Set([]byte("balance"), []byte("58"))
-		})
+		}, nil)
 		fmt.Println(string(res.Value), res.Replayed, err)
 	}
 	// Output:

@@ -3,9 +3,6 @@ package idempotency
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/json"
-	"fmt"
 
 	"github.com/pebblemq/pebblemq/internal/store"
 )
@@ -18,17 +15,36 @@ func (k *Keys) Get(ctx context.Context, key []byte) (res Result, ok bool, err er
 	if err := checkKey(key); err != nil {
 		return Result{}, false, err
 	}
-	var r record
-	err = k.s.Do(ctx, store.QuietFunc(func(t *store.Turn) (err error) {
-		r, ok, err = k.n.read(t, key)
-		ok = ok && r.live(t.Now())
-		return err
-	}), store.Sync)
+	r, ok, err := k.look(ctx, key)
 	if err != nil || !ok {
 		return Result{}, false, err
 	}
 	res, err = r.outcome()
 	return res, true, err
+}
+
+// look reads a record, beside the baton, and then waits for what it saw.
+func (k *Keys) look(ctx context.Context, key []byte) (r record, ok bool, err error) {
+	v, err := k.s.Get(recordKey(k.n.id, key))
+	if err == nil && v != nil {
+		r, err = decodeRecord(v)
+		ok = r.live(k.s.Now())
+	}
+	if err != nil {
+		return record{}, false, err
+	}
+	return r, ok, k.answer(ctx, func() {})
+}
+
+// answer runs f under the baton and returns when all that it could see is on
+// disk. It is let in on a full one.
+func (k *Keys) answer(ctx context.Context, f func()) error {
+	op := store.FreeingFunc{OpFunc: func(t *store.Turn) error {
+		k.n.settled(t)
+		f()
+		return nil
+	}}
+	return k.s.Do(synced(ctx), op, store.Sync)
 }
 
 // Seen reports whether a key has an outcome.
@@ -64,12 +80,14 @@ func (o *forgetOp) Run(t *store.Turn) error {
 	if err != nil {
 		return err
 	}
-	o.claim = o.n.claims[string(o.key)]
-	delete(o.n.claims, string(o.key))
+	if o.claim = o.n.current(o.key); o.claim != nil {
+		delete(o.n.claims, string(o.key))
+	}
 	if !found {
 		return nil
 	}
 	t.Delete(recordKey(o.n.id, o.key))
+	o.n.note(o.key)
 	if r.state != claimed {
 		o.n.meta.records--
 		t.Touch(o.n)
@@ -81,37 +99,13 @@ func (o *forgetOp) Undo() {}
 
 func (o *forgetOp) Visible(*store.Turn) {
 	if o.claim != nil {
-		close(o.claim.done)
+		o.claim.lose()
 	}
 }
 
 // Count returns the number of keys with an outcome, those that have expired
 // and are not reclaimed yet included.
 func (k *Keys) Count(ctx context.Context) (n uint64, err error) {
-	err = k.s.Do(ctx, store.QuietFunc(func(*store.Turn) error {
-		n = k.n.meta.records
-		return nil
-	}), store.Sync)
+	err = k.answer(ctx, func() { n = k.n.meta.records })
 	return n, err
-}
-
-// KeyOf makes a key of a value: the SHA-256 of its JSON with the names of all
-// objects in order, so that the order of fields does not matter and every
-// field, nested ones too, does.
-func KeyOf(v any) ([]byte, error) {
-	text, err := json.Marshal(v)
-	if err != nil {
-		return nil, fmt.Errorf("idempotency: key of %T: %w", v, err)
-	}
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.UseNumber()
-	var plain any
-	if err := d.Decode(&plain); err != nil {
-		return nil, fmt.Errorf("idempotency: key of %T: %w", v, err)
-	}
-	if text, err = json.Marshal(plain); err != nil {
-		return nil, fmt.Errorf("idempotency: key of %T: %w", v, err)
-	}
-	sum := sha256.Sum256(text)
-	return sum[:], nil
 }

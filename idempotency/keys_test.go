@@ -15,9 +15,9 @@ func TestGoldenBytes(t *testing.T) {
 	}{
 		"record key": {recordKey(7, []byte("k")), "40" + "00000007" + "6b"},
 		"expiry key": {expiryKey(7, 258, []byte("k")), "41" + "00000007" + "0000000000000102" + "6b"},
-		"record": {record{completed, 3, 258, []byte("fp"), []byte("res")}.encode(),
-			"01" + "02" + "0000000000000003" + "0000000000000102" + "02" + "6670" + "726573"},
-		"meta": {meta{records: 1, token: 2, nextExpiry: 3}.encode(),
+		"record": {record{completed, 3, 259, 258, []byte("fp"), []byte("res")}.encode(),
+			"01" + "02" + "0000000000000003" + "0000000000000103" + "0000000000000102" + "02" + "6670" + "726573"},
+		"meta": {meta{records: 1, token: 2, nextDue: 3}.encode(),
 			"01" + "0000000000000001" + "0000000000000002" + "0000000000000003"},
 	} {
 		require.Equal(t, c.want, hex.EncodeToString(c.got), name)
@@ -25,7 +25,7 @@ func TestGoldenBytes(t *testing.T) {
 }
 
 func TestMalformedValues(t *testing.T) {
-	good := record{completed, 3, 258, []byte("fp"), []byte("res")}.encode()
+	good := record{completed, 3, 259, 258, []byte("fp"), []byte("res")}.encode()
 	newer := append([]byte{2}, good[1:]...)
 	_, err := decodeRecord(newer)
 	require.ErrorIs(t, err, store.ErrFormat)
@@ -33,7 +33,8 @@ func TestMalformedValues(t *testing.T) {
 	require.ErrorIs(t, err, store.ErrFormat)
 	for name, v := range map[string][]byte{
 		"empty": nil, "short": good[:recordHead-1], "cut in the fingerprint": good[:recordHead+1],
-		"unknown state": append([]byte{1, 9}, good[2:]...),
+		"unknown state":            append([]byte{1, 9}, good[2:]...),
+		"reclaimed before it ends": record{completed, 3, 258, 259, nil, nil}.encode(),
 	} {
 		_, err := decodeRecord(v)
 		require.ErrorIs(t, err, store.ErrCorrupt, name)
@@ -45,7 +46,7 @@ func TestMalformedValues(t *testing.T) {
 }
 
 func FuzzDecodeRecord(f *testing.F) {
-	f.Add(record{completed, 3, 258, []byte("fp"), []byte("res")}.encode())
+	f.Add(record{completed, 3, 259, 258, []byte("fp"), []byte("res")}.encode())
 	f.Fuzz(func(t *testing.T, v []byte) {
 		r, err := decodeRecord(v)
 		if err == nil {
@@ -55,7 +56,7 @@ func FuzzDecodeRecord(f *testing.F) {
 }
 
 func FuzzDecodeMeta(f *testing.F) {
-	f.Add(meta{records: 1, token: 2, nextExpiry: 3}.encode())
+	f.Add(meta{records: 1, token: 2, nextDue: 3}.encode())
 	f.Fuzz(func(t *testing.T, v []byte) {
 		if m, err := decodeMeta(v); err == nil {
 			require.Equal(t, v, m.encode())

@@ -27,6 +27,11 @@ type Config struct {
 	// Expiry is how long a completed key is remembered, counted from its
 	// completion. Default 24 h, 1 ms to 100 years.
 	Expiry time.Duration
+	// Lease is how long a key whose process died in the middle of a Do stays
+	// taken, counted from the next opening of the namespace: time for what that
+	// process has sent to arrive. Default 0: it is free at once. At most
+	// Expiry.
+	Lease time.Duration
 	// MaxResultBytes is the largest result that is stored. Default 1 MiB, at
 	// most 32 MiB.
 	MaxResultBytes int
@@ -46,6 +51,8 @@ func (c *Config) normalize() (Config, error) {
 	switch {
 	case full.Expiry < MinExpiry || full.Expiry > MaxExpiry:
 		return full, store.Invalid("Expiry %v is not between %v and %v", full.Expiry, MinExpiry, MaxExpiry)
+	case full.Lease < 0 || full.Lease > full.Expiry:
+		return full, store.Invalid("Lease %v is not between 0 and Expiry, %v", full.Lease, full.Expiry)
 	case full.MaxResultBytes < 0 || full.MaxResultBytes > MaxMaxResultBytes:
 		return full, store.Invalid("MaxResultBytes %d is not between 1 and %d", full.MaxResultBytes, MaxMaxResultBytes)
 	}
@@ -57,6 +64,8 @@ func (c Config) match(name string, stored Config) error {
 	switch {
 	case c.Expiry != stored.Expiry:
 		return store.Mismatch(object, "Expiry", stored.Expiry, c.Expiry)
+	case c.Lease != stored.Lease:
+		return store.Mismatch(object, "Lease", stored.Lease, c.Lease)
 	case c.MaxResultBytes != stored.MaxResultBytes:
 		return store.Mismatch(object, "MaxResultBytes", stored.MaxResultBytes, c.MaxResultBytes)
 	}
@@ -75,7 +84,7 @@ type Keys struct {
 // baton only.
 //
 // Invariant: a record of state claimed on disk without a claim here belongs to
-// a process that is gone, and counts for nothing.
+// a handler that is gone. It counts for nothing, but under dead's lease.
 type namespace struct {
 	store.Sealed
 	id      uint32
@@ -83,17 +92,10 @@ type namespace struct {
 	config  Config
 	meta    meta
 	claims  map[string]*claim
-	timer   *store.Timer
+	dead    *claim // stands for all that the last process left, until their lease ends
+	newest  uint64 // operation that stored the newest outcome
+	reclaim reclaim
 	s       *store.Store
-	running bool  // a reclaim is under way
-	since   int64 // earliest expiry written since it looked, 0 if none
-}
-
-// claim is a key whose handler is running.
-type claim struct {
-	token       uint64
-	fingerprint []byte
-	done        chan struct{} // closed when the outcome is visible
 }
 
 type registryKey struct{}
@@ -128,7 +130,7 @@ func Open(db *pebblemq.DB, name string, c *Config) (*Keys, error) {
 
 func load(t *store.Turn, s *store.Store, name string, config Config) (*namespace, error) {
 	n := &namespace{s: s, name: name, config: config, claims: make(map[string]*claim)}
-	n.timer = store.NewTimer(n.startReclaim)
+	n.reclaim.init(n)
 	o, known := t.Lookup(store.ClassNamespace, name)
 	if !known {
 		text, err := json.Marshal(config)
@@ -157,6 +159,7 @@ func load(t *store.Turn, s *store.Store, name string, config Config) (*namespace
 		return nil, err
 	}
 	n.arm(t)
+	n.hold(t)
 	return n, nil
 }
 
@@ -176,22 +179,29 @@ func (n *namespace) read(t *store.Turn, key []byte) (r record, found bool, err e
 	return r, err == nil, err
 }
 
-// write stores the outcome of a key and lets it expire. Was is what the key
-// had on disk.
-func (n *namespace) write(t *store.Turn, key []byte, r record, was record) {
-	t.Set(recordKey(n.id, key), r.encode())
-	t.Set(expiryKey(n.id, r.expiry, key), nil)
-	if was.state == completed || was.state == failed {
-		n.meta.records--
+// put stores the outcome of a key, which is encoded but for its times. Entry is
+// the due time of an expiry entry that it has already, or 0.
+func (n *namespace) put(t *store.Turn, key, value []byte, expiry, entry int64) {
+	due := entry
+	if due < expiry {
+		due = n.dueFor(expiry)
+		n.addEntry(t, due, key)
 	}
+	stamp(value, due, expiry)
+	t.Set(recordKey(n.id, key), value)
+	n.note(key)
 	n.meta.records++
-	if n.since == 0 || r.expiry < n.since {
-		n.since = r.expiry
-	}
-	if n.meta.nextExpiry == 0 || r.expiry < n.meta.nextExpiry {
-		n.meta.nextExpiry = r.expiry
-	}
+	n.newest = t.Seq()
 	t.Touch(n)
+}
+
+// settled makes the running operation, which answers from what is stored, wait
+// until that is on disk: whoever stored it may have chosen NoSync.
+func (n *namespace) settled(t *store.Turn) {
+	if n.newest > t.Durable() {
+		t.Touch(n)
+		t.ForceSync()
+	}
 }
 
 func checkKey(key []byte) error {
@@ -204,16 +214,16 @@ func checkKey(key []byte) error {
 	return nil
 }
 
-func checkHandler(missing bool) error {
-	if missing {
-		return store.Invalid("idempotency handler is nil")
+func checkFingerprint(f []byte) error {
+	if len(f) > maxFingerprint {
+		return store.TooLarge("fingerprint in bytes", int64(len(f)), maxFingerprint)
 	}
 	return nil
 }
 
-func checkFingerprint(f []byte) error {
-	if len(f) > maxFingerprint {
-		return store.TooLarge("fingerprint in bytes", int64(len(f)), maxFingerprint)
+func (n *namespace) checkResult(result []byte) error {
+	if len(result) > n.config.MaxResultBytes {
+		return store.TooLarge("result in bytes", int64(len(result)), int64(n.config.MaxResultBytes))
 	}
 	return nil
 }

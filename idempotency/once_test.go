@@ -41,7 +41,7 @@ func sum(t *testing.T, db *pebblemq.DB) (v string) {
 func TestOnceHappensOnce(t *testing.T) {
 	db, k := open(t, nil)
 	for i := range 3 {
-		res, err := k.Once(bg, []byte("k"), func(tx *pebblemq.Tx) ([]byte, error) { return add(tx, 5) })
+		res, err := k.Once(bg, []byte("k"), func(tx *pebblemq.Tx) ([]byte, error) { return add(tx, 5) }, nil)
 		require.NoError(t, err)
 		require.Equal(t, i > 0, res.Replayed)
 		require.Equal(t, "5", string(res.Value))
@@ -55,7 +55,7 @@ func TestOnceUnderContentionHappensOnceForEachKey(t *testing.T) {
 	for w := range 64 {
 		wg.Go(func() {
 			key := []byte{byte(w % 8)}
-			if _, err := k.Once(bg, key, func(tx *pebblemq.Tx) ([]byte, error) { return add(tx, 1) }); err != nil {
+			if _, err := k.Once(bg, key, func(tx *pebblemq.Tx) ([]byte, error) { return add(tx, 1) }, nil); err != nil {
 				t.Error(err)
 			}
 		})
@@ -72,7 +72,7 @@ func TestARefusedOnceLeavesNothing(t *testing.T) {
 			return nil, err
 		}
 		return nil, no
-	})
+	}, nil)
 	require.ErrorIs(t, err, no)
 	require.Empty(t, sum(t, db))
 	seen, err := k.Seen(bg, []byte("k"))

@@ -4,41 +4,96 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"math"
 	"time"
 
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// An expired record answers for nothing from that moment on. Its space is
-// given back later, many at a time.
+// reclaim gives the space of expired records back. Whether a record answers is
+// told by its expiry; this may come later, and does so for many at a time.
+//
+// The naive way is an index entry for the expiry of each record, and one for each
+// claim in case its process dies: a Do then writes two and removes one. Here a
+// record is indexed once, when it is claimed, under a time that is rounded up to
+// a grain and leaves room for the handler to run. Records of a grain go together,
+// and their part of the index goes as one range, so nobody walks over what was
+// removed.
+//
+// The index is read beside the baton, by a goroutine that lives only while there
+// is something to remove. What changes meanwhile is noted, and looked at again
+// when the removal has its turn.
+type reclaim struct {
+	timer   *store.Timer
+	running bool
+	noted   map[string]struct{} // keys that changed since the chunk was begun
+	lowest  int64               // due time indexed since then
+}
+
 const (
-	reclaimChunk    = 256
-	maxReclaimDelay = time.Minute
-	reclaimRetry    = time.Second
+	reclaimChunk = 1024
+	reclaimRetry = time.Second
+	grains       = 64 // in the life of a record
+	never        = math.MaxInt64
 )
 
-// arm sets the timer for the next reclaim.
+func (r *reclaim) init(n *namespace) {
+	r.timer = store.NewTimer(n.startReclaim)
+	r.begin()
+}
+
+// begin notes changes from here on.
+func (r *reclaim) begin() { r.noted, r.lowest = make(map[string]struct{}), never }
+
+// note is called for each change of a record.
+func (n *namespace) note(key []byte) {
+	if n.reclaim.running {
+		n.reclaim.noted[string(key)] = struct{}{}
+	}
+}
+
+func (n *namespace) grain() int64 { return max(int64(n.config.Expiry)/grains, int64(time.Millisecond)) }
+
+// dueFor returns when a record that answers until at is to be removed.
+func (n *namespace) dueFor(at int64) int64 {
+	g := n.grain()
+	return (at + g - 1) / g * g
+}
+
+// addEntry has the record of a key looked at when due.
+func (n *namespace) addEntry(t *store.Turn, due int64, key []byte) {
+	t.Set(expiryKey(n.id, due, key), nil)
+	n.reclaim.lowest = min(n.reclaim.lowest, due)
+	if n.meta.nextDue == 0 || due < n.meta.nextDue {
+		n.meta.nextDue = due
+		n.arm(t)
+	}
+	n.note(key)
+	t.Touch(n)
+}
+
+// arm sets the timer for the next removal. That of an operation which is undone
+// comes to nothing.
 func (n *namespace) arm(t *store.Turn) {
-	if n.meta.nextExpiry == 0 {
-		t.Disarm(n.timer)
+	if n.meta.nextDue == 0 || n.reclaim.running {
+		t.Disarm(n.reclaim.timer)
 		return
 	}
-	delay := min(n.config.Expiry/8, maxReclaimDelay)
-	t.Arm(n.timer, time.Unix(0, n.meta.nextExpiry).Add(delay))
+	t.Arm(n.reclaim.timer, time.Unix(0, n.meta.nextDue))
 }
 
 // startReclaim runs when the timer fires.
 func (n *namespace) startReclaim(t *store.Turn) {
-	if n.running {
+	if n.reclaim.running {
 		return
 	}
 	now := t.Now().UnixNano()
-	n.since = 0
-	n.running = t.Spawn(func(ctx context.Context) { n.reclaim(ctx, now) })
+	n.reclaim.begin()
+	n.reclaim.running = t.Spawn(func(ctx context.Context) { n.reclaimUntil(ctx, now) })
 }
 
-// reclaim removes what expired before now, a chunk at a time.
-func (n *namespace) reclaim(ctx context.Context, now int64) {
+// reclaimUntil removes what was due by now, a chunk at a time.
+func (n *namespace) reclaimUntil(ctx context.Context, now int64) {
 	for {
 		op, err := n.collect(ctx, now)
 		if err == nil {
@@ -69,18 +124,20 @@ func pause(ctx context.Context) bool {
 	}
 }
 
-// reclaimOp removes one chunk of expired entries.
+// reclaimOp removes one chunk of what is due.
 type reclaimOp struct {
 	n       *namespace
-	now     int64 // when the reclaim began
-	entries []expired
-	next    int64 // expiry of the first entry left, 0 if none
+	entries []entry
+	next    int64 // due time of the first entry left, or never
 	last    bool
 }
 
-type expired struct {
-	expiry int64
-	key    []byte
+// entry is one of the expiry index, with the record that it had when it was
+// read.
+type entry struct {
+	due int64
+	key []byte
+	r   record
 }
 
 // collect reads the next chunk of the expiry index.
@@ -91,19 +148,34 @@ func (n *namespace) collect(ctx context.Context, now int64) (op *reclaimOp, err 
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
-	op = &reclaimOp{n: n, now: now, last: true}
+	op = &reclaimOp{n: n, next: never, last: true}
 	for ok := it.First(); ok; ok = it.Next() {
-		expiry, key, err := decodeExpiryKey(it.Key())
+		due, key, err := decodeExpiryKey(it.Key())
 		if err != nil {
 			return nil, err
 		}
-		if full := len(op.entries) == reclaimChunk; full || expiry > now {
-			op.next, op.last = expiry, !full
+		if full := len(op.entries) == reclaimChunk; full || due > now {
+			op.next, op.last = due, !full
 			return op, nil
 		}
-		op.entries = append(op.entries, expired{expiry, bytes.Clone(key)})
+		e := entry{due: due, key: bytes.Clone(key)}
+		if e.r, err = n.peek(e.key); err != nil {
+			return nil, err
+		}
+		op.entries = append(op.entries, e)
 	}
 	return op, nil
+}
+
+// peek reads a record beside the baton, without its result.
+func (n *namespace) peek(key []byte) (record, error) {
+	v, err := n.s.Get(recordKey(n.id, key))
+	if err != nil || v == nil {
+		return record{}, err
+	}
+	r, err := decodeRecord(v)
+	r.fingerprint, r.result = nil, nil
+	return r, err
 }
 
 // Frees lets it in on a disk that is nearly full.
@@ -111,49 +183,64 @@ func (o *reclaimOp) Frees() {}
 
 func (o *reclaimOp) Run(t *store.Turn) error {
 	n := o.n
-	var dead [][]byte
-	for _, e := range o.entries {
-		r, found, err := n.read(t, e.key)
-		if err != nil {
+	if len(o.entries) > 0 {
+		end := o.entries[len(o.entries)-1]
+		if n.reclaim.lowest <= end.due { // the clock was set back
+			o.last = false
+			n.reclaim.begin()
+			return nil
+		}
+		if err := o.reread(t); err != nil {
 			return err
 		}
-		if found && r.state != claimed && r.expiry == e.expiry {
-			dead = append(dead, e.key)
-		}
+		lo, _ := store.Span(store.KindIdemExpiry, n.id)
+		t.DeleteRange(lo, append(expiryKey(n.id, end.due, end.key), 0))
 	}
-	for _, key := range dead {
-		t.Delete(recordKey(n.id, key))
+	n.meta.nextDue = 0
+	if next := min(o.next, n.reclaim.lowest); next != never {
+		n.meta.nextDue = next
 	}
-	n.meta.records -= uint64(len(dead))
-	o.forget(t)
-	n.meta.nextExpiry = o.next
-	if n.since != 0 && (o.next == 0 || n.since < o.next) {
-		n.meta.nextExpiry = n.since
+	for _, e := range o.entries {
+		o.remove(t, e)
 	}
-	n.since = 0
 	t.Touch(n)
+	n.reclaim.begin()
 	if o.last {
-		n.running = false
+		n.reclaim.running = false
 		n.arm(t)
 	}
 	return nil
 }
 
-// forget deletes the entries, as one range unless, the clock having gone back, one
-// may have come in between.
-func (o *reclaimOp) forget(t *store.Turn) {
-	if len(o.entries) == 0 {
+// reread brings the entries up to date whose records have changed.
+func (o *reclaimOp) reread(t *store.Turn) error {
+	for i := range o.entries {
+		e := &o.entries[i]
+		if _, changed := o.n.reclaim.noted[string(e.key)]; !changed {
+			continue
+		}
+		var err error
+		if e.r, _, err = o.n.read(t, e.key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// remove drops the record of an entry that is not stale. A claim that is still
+// held is indexed anew.
+func (o *reclaimOp) remove(t *store.Turn, e entry) {
+	n := o.n
+	switch c := n.current(e.key); {
+	case e.r.state == 0 || e.r.due != e.due:
 		return
-	}
-	end := o.entries[len(o.entries)-1]
-	if since := o.n.since; since == 0 || since > end.expiry {
-		lo, _ := store.Span(store.KindIdemExpiry, o.n.id)
-		t.DeleteRange(lo, append(expiryKey(o.n.id, end.expiry, end.key), 0))
+	case c != nil:
+		n.index(t, c)
 		return
+	case e.r.state != claimed:
+		n.meta.records--
 	}
-	for _, e := range o.entries {
-		t.Delete(expiryKey(o.n.id, e.expiry, e.key))
-	}
+	t.Delete(recordKey(n.id, e.key))
 }
 
 func (o *reclaimOp) Undo()               {}

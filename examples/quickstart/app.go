@@ -117,7 +117,7 @@ func (a *app) answer(ctx context.Context, request string, f func(*pebblemq.Tx) (
 	res, err := a.requests.Once(ctx, []byte(request), func(tx *pebblemq.Tx) ([]byte, error) {
 		answer, err := f(tx)
 		return []byte(answer), errors.Join(err, count(tx, "received"))
-	})
+	}, nil)
 	return string(res.Value), err
 }
 

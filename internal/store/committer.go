@@ -180,8 +180,9 @@ func (s *Store) publish(seq uint64, took time.Duration) {
 	}
 }
 
-// settle waits until the engine's reads see everything accepted so far.
-// After a failure it returns at once: reads then show what there is.
+// settle waits until the engine's reads see everything accepted so far. After
+// a failure it returns at once: reads then show what there is. While the engine
+// is stuck on a full disk it returns ErrDiskFull.
 func (s *Store) settle(ctx context.Context) error {
 	// Under the baton, so that an Op in mid-turn, which may just have let the
 	// caller go, is counted.
@@ -196,12 +197,14 @@ func (s *Store) settle(ctx context.Context) error {
 	defer s.settling.Add(-1)
 	s.kick()
 	for {
-		settled := s.settled.C()
+		settled, stuck := s.settled.C(), s.stuck.C()
 		if s.applied.Load() >= target {
 			return nil
 		}
 		select {
 		case <-settled:
+		case <-stuck:
+			return ErrDiskFull
 		case <-s.failed:
 			return nil
 		case <-ctx.Done():

@@ -104,6 +104,7 @@ func TestUnforeseenFullDiskHeals(t *testing.T) {
 			<-time.After(time.Hour)
 			require.False(t, s.Stats().Failed)
 			require.Equal(t, l.synced() > 0, hasEntry(t, s, 1), "reads go on")
+			requireAnswers(t, s)
 
 			q.Resize(plenty)
 			<-time.After(5 * time.Second)
@@ -117,6 +118,25 @@ func TestUnforeseenFullDiskHeals(t *testing.T) {
 			require.NoError(t, s.Close())
 		})
 	}
+}
+
+// requireAnswers checks that whoever has to wait for the engine is told that it is
+// stuck.
+func requireAnswers(t *testing.T, s *store.Store) {
+	limited, cancel := context.WithTimeout(ctx, time.Hour)
+	defer cancel()
+	x, err := s.Begin(limited)
+	require.NoError(t, err)
+	require.NotErrorIs(t, x.Set([]byte("k"), nil), context.DeadlineExceeded)
+	x.End()
+	it, err := s.Iter(limited, nil, nil)
+	require.NotErrorIs(t, err, context.DeadlineExceeded)
+	if err == nil {
+		require.NoError(t, it.Close())
+	}
+	view, err := s.Snapshot(limited)
+	require.NoError(t, err)
+	require.NoError(t, view.Close())
 }
 
 func hasEntry(t *testing.T, s *store.Store, n uint64) bool {

@@ -59,8 +59,9 @@ func (s *Store) Get(key []byte) ([]byte, error) {
 // Iter walks keys in order. It pins engine memory: close it soon. It is for
 // one goroutine.
 type Iter struct {
-	it *pebble.Iterator
-	s  *Store
+	it     *pebble.Iterator
+	s      *Store
+	closed func() // may be nil
 }
 
 // Iter returns an iterator over [lo, hi) that sees every change accepted
@@ -73,7 +74,11 @@ func (s *Store) Iter(ctx context.Context, lo, hi []byte) (*Iter, error) {
 	if err := s.readers.enter(); err != nil {
 		return nil, err
 	}
-	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lo, UpperBound: hi})
+	return s.iter(s.db.NewIter(&pebble.IterOptions{LowerBound: lo, UpperBound: hi}))
+}
+
+// iter wraps an iterator of the engine, for whom readers was entered.
+func (s *Store) iter(it *pebble.Iterator, err error) (*Iter, error) {
 	if err != nil {
 		s.readers.exit()
 		return nil, damage(err)
@@ -114,6 +119,9 @@ func (i *Iter) Value() ([]byte, error) {
 // Close releases the iterator and returns the first error it met.
 func (i *Iter) Close() error {
 	err := damage(i.it.Close())
+	if i.closed != nil {
+		i.closed()
+	}
 	i.s.readers.exit()
 	return err
 }
@@ -125,10 +133,10 @@ type Snapshot struct {
 }
 
 // Snapshot returns a view that holds every change accepted before the call,
-// after waiting until all that it shows is visible. On a failed store it
-// shows what reads can reach.
+// after waiting until all that it shows is visible. On a failed store, or one
+// that is stuck on a full disk, it shows what reads can reach.
 func (s *Store) Snapshot(ctx context.Context) (*Snapshot, error) {
-	if err := s.settle(ctx); err != nil {
+	if err := s.settle(ctx); err != nil && !errors.Is(err, ErrDiskFull) {
 		return nil, err
 	}
 	if err := s.readers.enter(); err != nil {
@@ -158,12 +166,7 @@ func (v *Snapshot) Iter(lo, hi []byte) (*Iter, error) {
 	if err := v.s.readers.enter(); err != nil {
 		return nil, err
 	}
-	it, err := v.sn.NewIter(&pebble.IterOptions{LowerBound: lo, UpperBound: hi})
-	if err != nil {
-		v.s.readers.exit()
-		return nil, damage(err)
-	}
-	return &Iter{it: it, s: v.s}, nil
+	return v.s.iter(v.sn.NewIter(&pebble.IterOptions{LowerBound: lo, UpperBound: hi}))
 }
 
 // Close releases the view. Iterators of it are closed first.

@@ -142,6 +142,7 @@ func (s *Store) leaveWaiting() {
 	s.mu.Lock()
 	waiting := s.entries.takeWaiters()
 	s.mu.Unlock()
+	s.stuck.Fire()
 	for _, w := range waiting {
 		w.fail(ErrDiskFull)
 	}

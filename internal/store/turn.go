@@ -44,6 +44,11 @@ type Turn struct {
 // Seq returns the sequence number that the running Op gets if accepted.
 func (t *Turn) Seq() uint64 { return t.s.accepted.Load() + 1 }
 
+// Durable returns the newest operation that is known to be on disk, with all
+// before it. What rests on a later one can be taken back by a crash, even if it
+// is visible: it may be NoSync.
+func (t *Turn) Durable() uint64 { return t.s.durable }
+
 // Now returns the store's clock, read once a turn.
 func (t *Turn) Now() time.Time {
 	if t.now.IsZero() {

@@ -29,6 +29,7 @@ type Tx struct {
 		state *pebble.Batch
 		owned bool // the state token is ours
 		size  int64
+		walks int // iterators of state that are open
 	}
 }
 
@@ -126,7 +127,11 @@ func (x *Tx) own() error {
 		}
 	}
 	x.mu.owned = true
-	return x.s.settle(x.ctx)
+	if err := x.s.settle(x.ctx); err != nil {
+		x.giveBack() // what it guards cannot be read yet
+		return err
+	}
+	return nil
 }
 
 // Get returns a copy of the value of an application key, or nil, as the
@@ -205,16 +210,22 @@ func (x *Tx) Scan(lo, hi []byte) (*Iter, error) {
 		return nil, err
 	}
 	opts := &pebble.IterOptions{LowerBound: from, UpperBound: to}
-	newIter := x.s.db.NewIter
-	if x.mu.state != nil {
-		newIter = x.mu.state.NewIter
+	if x.mu.state == nil {
+		return x.s.iter(x.s.db.NewIter(opts))
 	}
-	it, err := newIter(opts)
-	if err != nil {
-		x.s.readers.exit()
-		return nil, damage(err)
+	it, err := x.s.iter(x.mu.state.NewIter(opts))
+	if err == nil {
+		x.mu.walks++
+		it.closed = x.walked
 	}
-	return &Iter{it: it, s: x.s}, nil
+	return it, err
+}
+
+// walked notes that an iterator of state is closed.
+func (x *Tx) walked() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.mu.walks--
 }
 
 func appKey(key []byte) []byte {
@@ -265,13 +276,21 @@ func (x *Tx) end() bool {
 
 func (x *Tx) release() {
 	x.giveBack()
-	if x.mu.state != nil {
-		_ = x.mu.state.Close() // an indexed batch in memory
-	}
+	x.dropState()
 	if x.view != nil {
 		_ = x.view.Close() // fails only for iterators left open, which End cannot mend
 	}
 	x.mu.ops = nil
+}
+
+// dropState gives the batch back to the engine's pool, unless a goroutine that
+// should have ended with the transaction is still walking it.
+func (x *Tx) dropState() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.mu.state != nil && x.mu.walks == 0 {
+		_ = x.mu.state.Close() // an indexed batch in memory
+	}
 }
 
 func (x *Tx) giveBack() {
