@@ -129,7 +129,8 @@ func (t Tx) complete(key []byte, s state, result, fingerprint []byte) error {
 type txComplete struct {
 	n      *namespace
 	key    []byte
-	value  []byte // the record, encoded but for its times
+	value  []byte  // the record, encoded but for its times
+	late   *answer // gives the result instead, or nil
 	before meta
 }
 
@@ -149,6 +150,11 @@ func (o *txComplete) Run(t *store.Turn) error {
 		return &DuplicateError{Namespace: n.name, Key: o.key, Result: res}
 	case was.state == claimed && n.leased(was):
 		return ErrInProgress
+	}
+	if o.late != nil {
+		if o.value, err = o.late.record(n); err != nil {
+			return err
+		}
 	}
 	o.before = n.meta
 	if was.state == completed || was.state == failed {

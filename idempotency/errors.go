@@ -6,23 +6,25 @@ import (
 )
 
 var (
-	// ErrNoKey says that there is nothing to make a key of.
-	ErrNoKey = errors.New("idempotency: no key")
-
 	// ErrInProgress refuses a key that another call is working on: from Do with
-	// NoWait, and from Complete in a transaction. It had no effect.
+	// NoWait or inside its own handler, and from Complete in a transaction. It
+	// had no effect.
 	ErrInProgress = errors.New("idempotency: in progress")
 
 	// ErrDuplicate refuses a transaction whose key is completed already. The
 	// error is a *DuplicateError, which carries the stored result.
 	ErrDuplicate = errors.New("idempotency: duplicate")
 
+	// ErrNoKey says that there is nothing to make a key of, or refuses a message
+	// that has none. It had no effect.
+	ErrNoKey = errors.New("idempotency: no key")
+
 	// ErrMismatch refuses a key that was used with another payload. The
 	// handler is not run.
 	ErrMismatch = errors.New("idempotency: key was used with another payload")
 
-	// ErrLeaseLost says that the key was forgotten while its handler ran: the
-	// effect has happened, and nothing was stored.
+	// ErrLeaseLost says that the key was forgotten while its handler ran: its
+	// effect may have happened, and nothing was stored.
 	ErrLeaseLost = errors.New("idempotency: claim was lost while the handler ran")
 
 	// ErrNotStored says that the handler ran, so that its effect may have

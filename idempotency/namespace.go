@@ -128,6 +128,9 @@ func Open(db *pebblemq.DB, name string, c *Config) (*Keys, error) {
 	return k, nil
 }
 
+// Config returns the stored configuration, with its defaults filled in.
+func (k *Keys) Config() Config { return k.n.config }
+
 func load(t *store.Turn, s *store.Store, name string, config Config) (*namespace, error) {
 	n := &namespace{s: s, name: name, config: config, claims: make(map[string]*claim)}
 	n.reclaim.init(n)

@@ -32,23 +32,28 @@ func (k *Keys) Once(ctx context.Context, key []byte, f func(*pebblemq.Tx) ([]byt
 	if f == nil {
 		return Result{}, store.Invalid("Once without a function")
 	}
-	var fingerprint []byte
+	var fingerprint, value []byte
 	if o != nil {
 		fingerprint = o.Fingerprint
 	}
+	return k.once(ctx, key, fingerprint, func(tx *pebblemq.Tx) (err error) {
+		if value, err = f(tx); err != nil {
+			return err
+		}
+		return k.In(tx).complete(key, completed, value, fingerprint)
+	}, func() []byte { return value })
+}
+
+// once is Once with a function that completes the key itself. Value returns its
+// result after the commit.
+func (k *Keys) once(ctx context.Context, key, fingerprint []byte, f func(*pebblemq.Tx) error, value func() []byte) (Result, error) {
 	if err := errors.Join(checkKey(key), checkFingerprint(fingerprint)); err != nil {
 		return Result{}, err
 	}
 	if r, ok, err := k.look(ctx, key); ok || err != nil {
 		return r.replay(fingerprint, err)
 	}
-	var value []byte
-	err := k.db.Update(ctx, func(tx *pebblemq.Tx) (err error) {
-		if value, err = f(tx); err != nil {
-			return err
-		}
-		return k.In(tx).complete(key, completed, value, fingerprint)
-	})
+	err := k.db.Update(ctx, f)
 	var final *FinalError
 	if errors.As(err, &final) {
 		failure := err
@@ -67,7 +72,7 @@ func (k *Keys) Once(ctx context.Context, key []byte, f func(*pebblemq.Tx) ([]byt
 	if err != nil {
 		return Result{}, err
 	}
-	return Result{Value: value}, nil
+	return Result{Value: value()}, nil
 }
 
 // replay is the outcome of a call that found r.

@@ -145,3 +145,36 @@ func TestKeyOf(t *testing.T) {
 	_, err = idempotency.KeyOf(make(chan int))
 	require.Error(t, err)
 }
+
+func TestAFinalErrorOfOnceIsReplayedAndItsWorkRolledBack(t *testing.T) {
+	db, k := open(t, nil)
+	closed := errors.New("account closed")
+	runs := 0
+	for i := range 3 {
+		res, err := k.Once(bg, []byte("k"), func(tx *pebblemq.Tx) ([]byte, error) {
+			runs++
+			_, err := add(tx, 5)
+			return nil, errors.Join(err, idempotency.Final(closed))
+		}, nil)
+		require.EqualError(t, err, "account closed")
+		require.Equal(t, i > 0, res.Replayed)
+	}
+	require.Equal(t, 1, runs)
+	require.Empty(t, sum(t, db))
+}
+
+func TestOnceWithAnotherPayloadIsAMismatch(t *testing.T) {
+	_, k := open(t, nil)
+	once := func(fingerprint string) error {
+		_, err := k.Once(bg, []byte("k"), func(*pebblemq.Tx) ([]byte, error) { return nil, nil },
+			&idempotency.OnceOptions{Fingerprint: []byte(fingerprint)})
+		return err
+	}
+	require.NoError(t, once("a"))
+	require.NoError(t, once("a"))
+	require.ErrorIs(t, once("b"), idempotency.ErrMismatch)
+	require.ErrorIs(t, once(""), idempotency.ErrMismatch)
+	_, err := k.Do(bg, []byte("k"), func(context.Context, idempotency.Claim) ([]byte, error) { return nil, nil },
+		&idempotency.DoOptions{Fingerprint: []byte("a")})
+	require.NoError(t, err, "Do and Once know the same keys")
+}
