@@ -157,10 +157,10 @@ func TestASecondRequestWhileTheFirstIsHandled(t *testing.T) {
 }
 
 func TestAResponseOf500OrAboveFreesTheKey(t *testing.T) {
-	c := &counter{f: func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "busy", 503) }}
+	c := &counter{f: func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "busy", http.StatusServiceUnavailable) }}
 	h, _ := serve(t, nil, nil, c)
 	require.Equal(t, 503, send(h, "POST", "/", "k", "").Code)
-	c.f = func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no money", 402) }
+	c.f = func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no money", http.StatusPaymentRequired) }
 	require.Equal(t, 402, send(h, "POST", "/", "k", "").Code)
 	require.Equal(t, "no money\n", send(h, "POST", "/", "k", "").Body.String())
 	require.Equal(t, 2, c.runs)
