@@ -40,8 +40,9 @@ func (t *Topic) AppendTo(ctx context.Context, partition int, records ...Record) 
 
 // AppendAsync is Append without waiting for the disk. The records have their
 // place when it returns: calls of one goroutine keep their order. It blocks while
-// too much waits to be written. Errors that concern the arguments are returned at
-// once, those of the disk by the Result.
+// too many bytes wait to be written, by a share of the store's memory. Errors that
+// concern the arguments are returned at once, those of the disk by the Result; Flush
+// waits for all.
 func (t *Topic) AppendAsync(ctx context.Context, records ...Record) (*Result, error) {
 	o, err := t.newAppend(ctx, anyPartition, records, newBuffer)
 	if err != nil {
@@ -60,6 +61,20 @@ func (t *Topic) AppendAsync(ctx context.Context, records ...Record) (*Result, er
 		return nil, err
 	}
 	return r, nil
+}
+
+// Flush waits until everything that was appended before, by any goroutine, is settled:
+// a Sync append is durable, and every Result has its outcome. It makes nothing
+// durable that was appended with NoSync. An error means that the store failed or was
+// closed; the Results tell what became of each append.
+func (t *Topic) Flush(ctx context.Context) error {
+	if err := t.alive(); err != nil {
+		return err
+	}
+	// An Op that writes nothing waits for all before it, whose Results come first.
+	return t.s.Do(store.WithDurability(ctx, store.Sync), store.QuietFunc(func(*store.Turn) error {
+		return nil
+	}), store.Sync)
 }
 
 // In returns the verbs of the topic that take part in a transaction.

@@ -151,7 +151,8 @@ func (o *commitOp) step(t *tenure) *commitStep {
 }
 
 func (m *Member) commitOffset(to Committed) (*commitOp, error) {
-	if _, err := m.g.topic.partition(to.Partition); err != nil {
+	c, err := m.g.claim(to.Partition)
+	if err != nil {
 		return nil, err
 	}
 	switch {
@@ -160,7 +161,7 @@ func (m *Member) commitOffset(to Committed) (*commitOp, error) {
 	case len(to.Metadata) > MaxMetadataBytes:
 		return nil, store.TooLarge("metadata of a commit in bytes", int64(len(to.Metadata)), MaxMetadataBytes)
 	}
-	return &commitOp{m: m, steps: []commitStep{{c: &m.g.claims[to.Partition], next: uint64(to.Next), metadata: to.Metadata}}}, nil
+	return &commitOp{m: m, steps: []commitStep{{c: c, next: uint64(to.Next), metadata: to.Metadata}}}, nil
 }
 
 // Frees lets commits in when the disk is nearly full: they are what trimming waits

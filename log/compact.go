@@ -68,8 +68,8 @@ func (t *Topic) Compact(ctx context.Context) error {
 func (t *Topic) tidy(ctx context.Context) error {
 	t.tidying.Lock()
 	defer t.tidying.Unlock()
-	for i := range t.partitions {
-		if err := t.partitions[i].tidyUp(ctx); err != nil && !errors.Is(err, errMoved) {
+	for _, p := range t.partitions() {
+		if err := p.tidyUp(ctx); err != nil && !errors.Is(err, errMoved) {
 			return err
 		}
 	}

@@ -29,15 +29,17 @@ func (t *Topic) prepare(partition int, records []Record, alloc func(int) *buffer
 	if err := t.checkRecords(records); err != nil {
 		return nil, err
 	}
-	return t.encode(partition, records, alloc), nil
+	return t.encode(partition, records, alloc)
 }
 
 // encode is prepare without the limits, for records that have met them before.
-func (t *Topic) encode(partition int, records []Record, alloc func(int) *buffer) *appendOp {
+func (t *Topic) encode(partition int, records []Record, alloc func(int) *buffer) (*appendOp, error) {
 	o := &appendOp{t: t, n: len(records)}
-	o.route(partition, records)
+	if err := o.route(partition, records); err != nil {
+		return nil, err
+	}
 	o.encode(records, alloc)
-	return o
+	return o, nil
 }
 
 // ready brings the partitions of an append into memory.
@@ -74,42 +76,43 @@ func (t *Topic) checkRecords(records []Record) error {
 	return nil
 }
 
-// route makes the pieces and notes how much goes into each.
-func (o *appendOp) route(partition int, records []Record) {
-	if len(o.t.partitions) == 1 {
+// route makes the pieces and notes how much goes into each. The topic may grow at
+// any time: what counts is how many partitions it has now.
+func (o *appendOp) route(partition int, records []Record) error {
+	r := router{t: o.t, list: o.t.partitions(), custom: o.t.partitioner.Load(), keyless: anyPartition}
+	if len(r.list) == 1 {
 		partition = 0
 	}
-	o.pieces = o.one[:0]
-	if partition != anyPartition || len(records) == 1 {
-		if partition == anyPartition {
-			partition = o.t.place(records[0].Key, o.t.sticky)
-		}
-		o.pieces = o.one[:1]
-		c := &o.pieces[0]
-		c.p, c.count = &o.t.partitions[partition], uint64(len(records))
-		for i := range records {
-			c.bytes += records[i].encodedLen()
-		}
-		c.left = c.bytes
-		return
+	if partition == anyPartition && len(records) > 1 {
+		return o.routeEach(&r, records)
 	}
-	o.routeEach(records)
+	if partition == anyPartition {
+		var err error
+		if partition, err = r.place(0, &records[0]); err != nil {
+			return err
+		}
+	}
+	o.pieces = o.one[:1]
+	c := &o.pieces[0]
+	c.p, c.count = r.list[partition], uint64(len(records))
+	for i := range records {
+		c.bytes += records[i].encodedLen()
+	}
+	c.left = c.bytes
+	return nil
 }
 
-func (o *appendOp) routeEach(records []Record) {
-	t, keyless := o.t, -1
-	sticky := func() int {
-		if keyless < 0 {
-			keyless = t.sticky()
-		}
-		return keyless
-	}
-	pieceOf := make([]uint16, len(t.partitions)) // + 1; 0 is none
+func (o *appendOp) routeEach(r *router, records []Record) error {
+	o.pieces = o.one[:0]
+	pieceOf := make([]uint16, len(r.list)) // + 1; 0 is none
 	o.routes = make([]uint16, len(records))
 	for i := range records {
-		p := t.place(records[i].Key, sticky)
+		p, err := r.place(i, &records[i])
+		if err != nil {
+			return err
+		}
 		if pieceOf[p] == 0 {
-			o.pieces = append(o.pieces, piece{p: &t.partitions[p]})
+			o.pieces = append(o.pieces, piece{p: r.list[p]})
 			pieceOf[p] = uint16(len(o.pieces))
 		}
 		o.routes[i] = pieceOf[p] - 1
@@ -121,19 +124,7 @@ func (o *appendOp) routeEach(records []Record) {
 	if len(o.pieces) == 1 {
 		o.routes = nil
 	}
-}
-
-// place chooses the partition of a record; sticky does for one without a key.
-func (t *Topic) place(key []byte, sticky func() int) int {
-	if key == nil {
-		return sticky()
-	}
-	return partitionOf(key, len(t.partitions))
-}
-
-// sticky chooses the partition for the keyless records of one call.
-func (t *Topic) sticky() int {
-	return int((t.turn.Add(1) - 1) % uint32(len(t.partitions)))
+	return nil
 }
 
 // encode fills the segments of the pieces. Here the caller's bytes are copied.

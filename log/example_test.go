@@ -82,6 +82,52 @@ func ExampleTopic_AppendAsync() {
 	// durable at 2
 }
 
+func ExampleTopic_Flush() {
+	db, orders := open(1)
+	defer db.Close()
+	ctx := context.Background()
+
+	for i := range 1000 {
+		_, err := orders.AppendAsync(ctx, log.Record{Value: fmt.Append(nil, i)})
+		check(err)
+	}
+	check(orders.Flush(ctx)) // all are durable now
+	_, end, err := orders.Offsets(ctx, 0)
+	check(err)
+	fmt.Println(end, "records")
+	// Output:
+	// 1000 records
+}
+
+func ExampleTopic_SetPartitioner() {
+	db, orders := open(4)
+	defer db.Close()
+
+	orders.SetPartitioner(func(r log.Record, partitions int) int {
+		return len(r.Key) % partitions
+	})
+	at, err := orders.Append(context.Background(), log.Record{Key: []byte("abc")})
+	check(err)
+	fmt.Println("partition", at[0].Partition)
+	// Output:
+	// partition 3
+}
+
+func ExampleAlterTopic() {
+	db, orders := open(1)
+	defer db.Close()
+	ctx := context.Background()
+
+	config := orders.Config()
+	config.Partitions = 2 // and no record moves
+	check(log.AlterTopic(ctx, db, "orders", config))
+	at, err := orders.AppendTo(ctx, 1, log.Record{Value: []byte("paid")})
+	check(err)
+	fmt.Println(orders.Partitions(), "partitions, appended at", at[0])
+	// Output:
+	// 2 partitions, appended at {1 0}
+}
+
 func ExampleTopic_In() {
 	db, orders := open(1)
 	defer db.Close()

@@ -36,11 +36,11 @@ type storedGroupConfig struct {
 //
 // All handles of a group are the same. It is safe for concurrent use.
 type Group struct {
-	topic  *Topic
-	name   string
-	id     uint32
-	from   string
-	claims []claim
+	topic *Topic
+	name  string
+	id    uint32
+	from  string
+	list  atomic.Pointer[[]*claim] // grows under the baton
 
 	members []*Member // in the order of joining; under the baton
 	deleted atomic.Bool
@@ -101,8 +101,7 @@ func (g *Group) delete() {
 	g.deleted.Store(true)
 	g.disband()
 	delete(g.topic.groups, g.name)
-	for i := range g.claims {
-		c := &g.claims[i]
+	for _, c := range g.claims() {
 		c.p.claims = slices.DeleteFunc(c.p.claims, func(other *claim) bool { return other == c })
 	}
 }
@@ -189,12 +188,12 @@ func (t *Topic) findGroup(ctx context.Context, name string) (g *Group, o *store.
 
 // readCommits returns the committed offset of each partition.
 func (t *Topic) readCommits(ctx context.Context, group uint32) ([]progress, error) {
-	done := make([]progress, len(t.partitions))
 	lo, hi := store.Span(store.KindLogCommit, group)
 	it, err := t.s.Iter(ctx, lo, hi)
 	if err != nil {
 		return nil, err
 	}
+	done := make([]progress, t.Partitions()) // no fewer than the iterator sees
 	for ok := it.First(); ok && err == nil; ok = it.Next() {
 		err = t.readCommit(it, done)
 	}
@@ -218,7 +217,7 @@ func (t *Topic) readCommit(it *store.Iter, done []progress) error {
 	if n := len(at.above); n > 0 {
 		highest = at.above[n-1].hi
 	}
-	if int(p) >= len(done) || highest > t.partitions[p].end.Load() {
+	if int(p) >= len(done) || highest > t.partitions()[p].end.Load() {
 		return corrupt("topic %q, partition %d: commit of offset %d", t.name, p, highest)
 	}
 	done[p] = at
@@ -227,10 +226,11 @@ func (t *Topic) readCommit(it *store.Iter, done []progress) error {
 
 // beginnings returns where in each partition a new group begins.
 func (t *Topic) beginnings(ctx context.Context, from From) ([]progress, error) {
-	done := make([]progress, len(t.partitions))
+	list := t.partitions()
+	done := make([]progress, len(list))
 	var err error
-	for i := range done {
-		if done[i].next, err = t.partitions[i].resolve(ctx, from); err != nil {
+	for i, p := range list {
+		if done[i].next, err = p.resolve(ctx, from); err != nil {
 			return nil, err
 		}
 	}
@@ -257,11 +257,12 @@ func (t *Topic) installGroup(turn *store.Turn, o *store.Object, name string, fro
 	if err := json.Unmarshal(o.Config, &config); err != nil {
 		return nil, corrupt("config of group %q: %v", name, err)
 	}
-	g := &Group{topic: t, name: name, id: o.ID, from: config.From, claims: make([]claim, len(done))}
-	for i := range g.claims {
-		c := &g.claims[i]
-		c.g, c.p, c.done = g, &t.partitions[i], done[i]
-		c.p.claims = append(c.p.claims, c)
+	g := &Group{topic: t, name: name, id: o.ID, from: config.From}
+	g.setClaims(g.newClaims(t.partitions()))
+	for i, c := range g.claims() {
+		if i < len(done) { // else the topic has grown since
+			c.done = done[i]
+		}
 		if !known {
 			if !from.exact() { // what was trimmed meanwhile was never asked for
 				c.done.next = max(c.done.next, c.p.start.Load())
@@ -291,18 +292,15 @@ func (g *Group) Seek(ctx context.Context, to From, partitions ...int) error {
 	if err := g.topic.readable(); err != nil {
 		return err
 	}
-	if len(partitions) == 0 {
-		partitions = g.topic.all()
+	claims, err := g.some(partitions)
+	if err != nil {
+		return err
 	}
 	o := &seekOp{g: g}
-	for _, i := range partitions {
-		p, err := g.topic.partition(i)
-		if err != nil {
-			return err
-		}
-		m := move{c: &g.claims[i], by: to.offset}
+	for _, c := range claims {
+		m := move{c: c, by: to.offset}
 		if to.kind != fromShift {
-			if m.to, err = p.resolve(ctx, to); err != nil {
+			if m.to, err = c.p.resolve(ctx, to); err != nil {
 				return err
 			}
 			m.by = 0
@@ -311,6 +309,21 @@ func (g *Group) Seek(ctx context.Context, to From, partitions ...int) error {
 	}
 	o.exact, o.relative = to.exact(), to.kind == fromShift
 	return g.topic.s.Do(ctx, o, store.Default)
+}
+
+// some returns the claims of the given partitions, all if none is given.
+func (g *Group) some(partitions []int) ([]*claim, error) {
+	if len(partitions) == 0 {
+		return g.claims(), nil
+	}
+	claims := make([]*claim, len(partitions))
+	for i, n := range partitions {
+		var err error
+		if claims[i], err = g.claim(n); err != nil {
+			return nil, err
+		}
+	}
+	return claims, nil
 }
 
 type move struct {
@@ -365,11 +378,10 @@ func (o *seekOp) Visible(*store.Turn) {}
 
 // Committed returns where the group stands in each partition, in their order.
 func (g *Group) Committed(ctx context.Context) ([]Committed, error) {
-	list := make([]Committed, len(g.claims))
+	var list []Committed
 	err := g.topic.s.Do(ctx, store.QuietFunc(func(*store.Turn) error {
-		for i := range g.claims {
-			c := &g.claims[i]
-			list[i] = Committed{Partition: i, Next: int64(c.done.next), Metadata: c.done.metadata}
+		for i, c := range g.claims() {
+			list = append(list, Committed{Partition: i, Next: int64(c.done.next), Metadata: c.done.metadata})
 		}
 		return g.alive()
 	}), store.NoSync)

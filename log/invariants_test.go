@@ -11,8 +11,8 @@ import (
 // CheckInvariants looks for what must never be, under the baton.
 func (t *Topic) CheckInvariants() error {
 	return t.s.Do(context.Background(), store.OpFunc(func(*store.Turn) error {
-		for i := range t.partitions {
-			if err := t.partitions[i].checkInvariants(); err != nil {
+		for _, p := range t.partitions() {
+			if err := p.checkInvariants(); err != nil {
 				return err
 			}
 		}
@@ -54,8 +54,11 @@ func (p *partition) checkInvariants() error {
 
 func (g *Group) checkInvariants() error {
 	owned := 0
-	for i := range g.claims {
-		c := &g.claims[i]
+	claims := g.claims()
+	if len(claims) != g.topic.Partitions() {
+		return fmt.Errorf("%d claims of %d partitions", len(claims), g.topic.Partitions())
+	}
+	for i, c := range claims {
 		if err := c.done.checkInvariants(c.p.end.Load()); err != nil {
 			return fmt.Errorf("partition %d: %w", i, err)
 		}
@@ -73,8 +76,8 @@ func (g *Group) checkInvariants() error {
 	}
 	for _, m := range g.members {
 		owned -= len(*m.owned.Load())
-		if n := len(*m.owned.Load()); n < len(g.claims)/len(g.members) || n > len(g.claims)/len(g.members)+1 {
-			return fmt.Errorf("a member of %d owns %d of %d partitions", len(g.members), n, len(g.claims))
+		if n := len(*m.owned.Load()); n < len(claims)/len(g.members) || n > len(claims)/len(g.members)+1 {
+			return fmt.Errorf("a member of %d owns %d of %d partitions", len(g.members), n, len(claims))
 		}
 	}
 	if owned != 0 {

@@ -23,11 +23,13 @@ type Lag struct {
 // Lag returns where the group stands in each partition. The numbers of records are
 // exact as of one moment for all of them; the ages are looked up after it.
 func (g *Group) Lag(ctx context.Context) ([]Lag, error) {
-	lags := make([]Lag, len(g.claims))
-	oldest := make([]uint64, len(g.claims))
+	var claims []*claim
+	var lags []Lag
+	var oldest []uint64
 	err := g.topic.s.Do(ctx, store.QuietFunc(func(*store.Turn) error {
-		for i := range g.claims {
-			c := &g.claims[i]
+		claims = g.claims()
+		lags, oldest = make([]Lag, len(claims)), make([]uint64, len(claims))
+		for i, c := range claims {
 			start, end := c.p.start.Load(), c.p.end.Load()
 			oldest[i] = max(c.done.next, start)
 			for _, s := range c.done.above {
@@ -51,7 +53,7 @@ func (g *Group) Lag(ctx context.Context) ([]Lag, error) {
 		if lags[i].Records == 0 {
 			continue
 		}
-		if lags[i].Age, err = g.claims[i].p.age(ctx, oldest[i], uint64(lags[i].End)); err != nil {
+		if lags[i].Age, err = claims[i].p.age(ctx, oldest[i], uint64(lags[i].End)); err != nil {
 			return nil, err
 		}
 	}

@@ -116,10 +116,11 @@ func (g *Group) rebalance() {
 	for i, m := range g.members {
 		number[m] = i
 	}
-	owners := make([]int, len(g.claims))
-	for i := range g.claims {
+	claims := g.claims()
+	owners := make([]int, len(claims))
+	for i, c := range claims {
 		owners[i] = nobody
-		if t := g.claims[i].tenure; t != nil {
+		if t := c.tenure; t != nil {
 			if n, ok := number[t.member]; ok {
 				owners[i] = n
 			}
@@ -127,7 +128,7 @@ func (g *Group) rebalance() {
 	}
 	spread(owners, len(g.members))
 	for i, n := range owners {
-		c := &g.claims[i]
+		c := claims[i]
 		switch {
 		case n == nobody:
 			c.vacate()
@@ -141,8 +142,8 @@ func (g *Group) rebalance() {
 // publish tells the members what they own now.
 func (g *Group) publish() {
 	owned := make(map[*Member][]*tenure, len(g.members))
-	for i := range g.claims {
-		if t := g.claims[i].tenure; t != nil {
+	for _, c := range g.claims() {
+		if t := c.tenure; t != nil {
 			owned[t.member] = append(owned[t.member], t)
 		}
 	}
@@ -156,8 +157,8 @@ func (g *Group) publish() {
 
 // disband ends the group in memory, because the topic goes. The baton is held.
 func (g *Group) disband() {
-	for i := range g.claims {
-		g.claims[i].vacate()
+	for _, c := range g.claims() {
+		c.vacate()
 	}
 	for _, m := range g.members {
 		m.owned.Store(&[]*tenure{})

@@ -3,7 +3,6 @@ package log
 import (
 	"context"
 	"errors"
-	"math"
 	"sync/atomic"
 
 	"github.com/pebblemq/pebblemq/internal/store"
@@ -74,7 +73,7 @@ func (p *partition) ready(ctx context.Context) error {
 
 // read finds the tail and the start on disk.
 func (p *partition) read(ctx context.Context) (end tail, from startRecord, err error) {
-	end = tail{maxTime: math.MinInt64, retainTime: math.MinInt64}
+	end = emptyTail()
 	v, err := p.topic.s.Get(partitionKey(store.KindLogMeta, p.topic.id, p.index))
 	if err != nil {
 		return end, from, err

@@ -1,5 +1,62 @@
 package log
 
+import (
+	"fmt"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// Partitioner chooses the partition of a record, from 0 to partitions - 1; anything
+// else, and a panic, refuse the append with a RecordError. It is called from many
+// goroutines at once, and must be quick, call nothing of the store, and neither
+// change nor keep what the record refers to.
+type Partitioner func(r Record, partitions int) int
+
+// SetPartitioner has p place records from now on, also those that an exchange
+// routes to the topic; nil is Kafka's partitioner again. It is not stored: each
+// process sets it, before it appends. AppendTo and its like are not affected.
+func (t *Topic) SetPartitioner(p Partitioner) {
+	if p == nil {
+		t.partitioner.Store(nil)
+		return
+	}
+	t.partitioner.Store(&p)
+}
+
+// router places the records of one call.
+type router struct {
+	t       *Topic
+	list    []*partition
+	custom  *Partitioner
+	keyless int // where those without a key go, once there was one
+}
+
+// place chooses the partition of the record with that index in the call.
+func (r *router) place(index int, rec *Record) (int, error) {
+	switch {
+	case r.custom != nil:
+		return r.ask(index, rec)
+	case rec.Key != nil:
+		return partitionOf(rec.Key, len(r.list)), nil
+	case r.keyless == anyPartition:
+		r.keyless = int((r.t.turn.Add(1) - 1) % uint32(len(r.list)))
+	}
+	return r.keyless, nil
+}
+
+// ask has the custom partitioner choose.
+func (r *router) ask(index int, rec *Record) (p int, err error) {
+	defer func() {
+		if bad := recover(); bad != nil {
+			err = &RecordError{Index: index, Err: fmt.Errorf("partitioner of topic %q panicked: %v", r.t.name, bad)}
+		}
+	}()
+	if p = (*r.custom)(*rec, len(r.list)); p < 0 || p >= len(r.list) {
+		return 0, &RecordError{Index: index, Err: store.Invalid("partitioner of topic %q chose %d of %d", r.t.name, p, len(r.list))}
+	}
+	return p, nil
+}
+
 // partitionOf places a key among n partitions as Kafka's default partitioner
 // does, so that data keeps its place when it comes from there.
 func partitionOf(key []byte, n int) int {

@@ -103,8 +103,8 @@ func (t *Topic) ForgetProducer(ctx context.Context, name string) error {
 		if err := t.alive(); err != nil {
 			return err
 		}
-		for i := range t.partitions {
-			turn.Delete(producerKey(t.id, uint32(i), name))
+		for _, p := range t.partitions() {
+			turn.Delete(producerKey(t.id, p.index, name))
 		}
 		return nil
 	}}, store.Default)

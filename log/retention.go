@@ -97,8 +97,7 @@ func (t *Topic) EnforceRetention(ctx context.Context) error {
 // is when something was appended.
 func (t *Topic) retain(ctx context.Context) (next time.Time, err error) {
 	c, now := t.Config(), t.s.Now()
-	for i := range t.partitions {
-		p := &t.partitions[i]
+	for _, p := range t.partitions() {
 		due, err := p.retain(ctx, &c, now)
 		if err != nil {
 			return next, err

@@ -163,7 +163,6 @@ func TestAlteredRetentionCountsAtOnce(t *testing.T) {
 		for _, c := range []log.TopicConfig{{RetentionTime: 1}, {RetentionTime: -1}, {RetentionBytes: -1}, {Partitions: -1}} {
 			require.ErrorIs(t, log.AlterTopic(ctx, db, "orders", c), pebblemq.ErrInvalid, "%+v", c)
 		}
-		require.ErrorIs(t, log.AlterTopic(ctx, db, "orders", log.TopicConfig{Partitions: 2}), pebblemq.ErrConfigMismatch)
 	})
 }
 

@@ -97,7 +97,10 @@ func (r *runner) giveUp(j job, failure error) error {
 
 // relocate appends a record and acknowledges the one that it was, in one commit.
 func relocate(ctx context.Context, to *Topic, moved Record, j job) error {
-	put := to.encode(anyPartition, []Record{moved}, exactBuffer) // its headers may be one too many
+	put, err := to.encode(anyPartition, []Record{moved}, exactBuffer) // its headers may be one too many
+	if err != nil {
+		return err
+	}
 	if err := put.ready(ctx); err != nil {
 		return err
 	}

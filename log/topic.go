@@ -17,7 +17,8 @@ import (
 // ErrConfigMismatch; AlterTopic changes what can be changed.
 type TopicConfig struct {
 	// Partitions is the number of independent sequences that the topic is made
-	// of; equal keys go to the same one. Default 1, at most MaxPartitions.
+	// of; equal keys go to the same one. Default 1, at most MaxPartitions. It may
+	// grow, by AlterTopic, and never shrinks.
 	Partitions int `json:"partitions"`
 
 	// RetentionTime is how long records are kept at least, by their timestamps;
@@ -101,15 +102,16 @@ func (c TopicConfig) match(name string, stored TopicConfig) error {
 // Topic is a named log of one or more partitions. All handles of a topic are the
 // same; it is safe for concurrent use and needs no closing.
 type Topic struct {
-	s          *store.Store
-	name       string
-	id         uint32
-	partitions []partition
-	gone       atomic.Bool   // deleted; set in Run
-	turn       atomic.Uint32 // counts calls that bring keyless records
-	config     atomic.Pointer[TopicConfig]
-	retention  retention
-	tidying    tidying
+	s           *store.Store
+	name        string
+	id          uint32
+	list        atomic.Pointer[[]*partition] // grows under the baton
+	gone        atomic.Bool                  // deleted; set in Run
+	partitioner atomic.Pointer[Partitioner]  // nil is Kafka's
+	turn        atomic.Uint32                // counts calls that bring keyless records
+	config      atomic.Pointer[TopicConfig]
+	retention   retention
+	tidying     tidying
 
 	groups map[string]*Group // opened ones; under the baton
 }
@@ -211,9 +213,14 @@ func ListTopics(ctx context.Context, db *pebblemq.DB) ([]TopicInfo, error) {
 	return list, err
 }
 
-// AlterTopic changes the configuration of a topic, all but Partitions. It counts at
-// once and is durable when AlterTopic returns. Records without a key that a topic
-// has when it gets Compact stay.
+// AlterTopic changes the configuration of a topic. It counts at once and is durable
+// when AlterTopic returns. Records without a key that a topic has when it gets
+// Compact stay.
+//
+// With more Partitions no record moves, but keys do: from now on a key goes where
+// the new number puts it, so that its newer records can be handled before its older
+// ones. Groups read the new partitions from their beginning, wherever they began
+// in the others, and share them out at once. Fewer are refused.
 func AlterTopic(ctx context.Context, db *pebblemq.DB, name string, c TopicConfig) error {
 	config, err := c.normalize()
 	if err != nil {
@@ -228,8 +235,8 @@ func AlterTopic(ctx context.Context, db *pebblemq.DB, name string, c TopicConfig
 		if err != nil {
 			return err
 		}
-		if n := topic.Config().Partitions; config.Partitions != n {
-			return store.Mismatch(fmt.Sprintf("topic %q", name), "Partitions", n, config.Partitions)
+		if n := topic.Partitions(); config.Partitions < n {
+			return store.Invalid("topic %q has %d Partitions, %d are fewer", name, n, config.Partitions)
 		}
 		stored, err := json.Marshal(config)
 		if err != nil {
@@ -238,6 +245,7 @@ func AlterTopic(ctx context.Context, db *pebblemq.DB, name string, c TopicConfig
 		o, _ := t.Lookup(store.ClassTopic, name)
 		t.Alter(o, stored)
 		topic.config.Store(&config)
+		topic.grow(config.Partitions)
 		topic.armRetention(t, t.Now())
 		return nil
 	}), store.Sync)
@@ -301,13 +309,10 @@ func (l *layer) open(t *store.Turn, name string) (*Topic, error) {
 func (l *layer) add(t *store.Turn, o *store.Object, c TopicConfig) *Topic {
 	topic := &Topic{
 		s: l.s, name: o.Name, id: o.ID,
-		partitions: make([]partition, c.Partitions),
-		groups:     make(map[string]*Group),
+		groups: make(map[string]*Group),
 	}
-	for i := range topic.partitions {
-		p := &topic.partitions[i]
-		p.topic, p.index = topic, uint32(i)
-	}
+	list := topic.newPartitions(0, c.Partitions)
+	topic.list.Store(&list)
 	topic.config.Store(&c)
 	topic.retention.timer = store.NewTimer(topic.startRetention)
 	topic.armRetention(t, t.Now())
@@ -331,8 +336,8 @@ func unknownTopic(name string) error { return fmt.Errorf("%w: %q", ErrUnknownTop
 // drop ends the topic in memory. The baton is held.
 func (t *Topic) drop() {
 	t.gone.Store(true)
-	for i := range t.partitions {
-		t.partitions[i].drop()
+	for _, p := range t.partitions() {
+		p.drop()
 	}
 	for _, g := range t.groups {
 		g.disband()
@@ -361,9 +366,9 @@ func (t *Topic) Config() TopicConfig { return *t.config.Load() }
 // Name returns the name of the topic.
 func (t *Topic) Name() string { return t.name }
 
-// Partitions returns how many partitions the topic has. They are numbered
-// from 0.
-func (t *Topic) Partitions() int { return len(t.partitions) }
+// Partitions returns how many partitions the topic has at the moment. They are
+// numbered from 0.
+func (t *Topic) Partitions() int { return len(t.partitions()) }
 
 // Offsets returns the bounds of what can be read from a partition: the offset of
 // its oldest record, and that of the next one to come.
@@ -383,25 +388,17 @@ func (t *Topic) Offsets(ctx context.Context, partition int) (start, end int64, e
 }
 
 func (t *Topic) partition(i int) (*partition, error) {
-	if i < 0 || i >= len(t.partitions) {
+	list := t.partitions()
+	if i < 0 || i >= len(list) {
 		return nil, fmt.Errorf("%w: topic %q has no partition %d", ErrUnknownPartition, t.name, i)
 	}
-	return &t.partitions[i], nil
-}
-
-// all returns the numbers of the partitions.
-func (t *Topic) all() []int {
-	list := make([]int, len(t.partitions))
-	for i := range list {
-		list[i] = i
-	}
-	return list
+	return list[i], nil
 }
 
 // ready brings all partitions into memory.
 func (t *Topic) ready(ctx context.Context) error {
-	for i := range t.partitions {
-		if err := t.partitions[i].ready(ctx); err != nil {
+	for _, p := range t.partitions() {
+		if err := p.ready(ctx); err != nil {
 			return err
 		}
 	}
