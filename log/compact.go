@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"hash/maphash"
-	"sync"
 	"time"
 
 	"github.com/pebblemq/pebblemq/internal/store"
@@ -13,9 +12,23 @@ import (
 // tidying is the background pass over a topic that merges small batches and, if the
 // topic is compacted, drops records that a newer one of the same key supersedes.
 type tidying struct {
-	sync.Mutex      // held by the pass under way
-	running    bool // in the background; under the baton
+	pass    chan struct{} // holds the pass under way
+	running bool          // in the background; under the baton
 }
+
+func newTidying() tidying { return tidying{pass: make(chan struct{}, 1)} }
+
+// begin waits for the pass under way.
+func (t *tidying) begin(ctx context.Context) error {
+	select {
+	case t.pass <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (t *tidying) end() { <-t.pass }
 
 // untidy counts what was written since the last pass. It is under the baton.
 type untidy struct {
@@ -66,8 +79,10 @@ func (t *Topic) Compact(ctx context.Context) error {
 }
 
 func (t *Topic) tidy(ctx context.Context) error {
-	t.tidying.Lock()
-	defer t.tidying.Unlock()
+	if err := t.tidying.begin(ctx); err != nil {
+		return err
+	}
+	defer t.tidying.end()
 	for _, p := range t.partitions() {
 		if err := p.tidyUp(ctx); err != nil && !errors.Is(err, errMoved) {
 			return err
@@ -101,7 +116,7 @@ func (p *partition) tidyUp(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := p.endTidy(ctx, to); err != nil {
+		if err := p.endTidy(ctx, &c, to); err != nil {
 			return err
 		}
 	}
@@ -141,15 +156,31 @@ func (p *partition) beginTidy(ctx context.Context, stop uint64) (from uint64, do
 	return from, from >= stop, err
 }
 
-func (p *partition) endTidy(ctx context.Context, to uint64) error {
+// endTidy notes how far the pass has come. What was only merged has not been
+// compacted, so that the config must still be the one that the pass began with.
+func (p *partition) endTidy(ctx context.Context, c *TopicConfig, to uint64) error {
 	return p.topic.s.Do(store.WithDurability(ctx, store.NoSync), store.FreeingFunc{OpFunc: func(t *store.Turn) error {
 		if err := p.topic.alive(); err != nil {
 			return err
+		}
+		if p.topic.config.Load().Compact != c.Compact {
+			return errMoved
 		}
 		p.tidy = max(p.tidy, to)
 		p.writeStart(t)
 		return nil
 	}}, store.NoSync)
+}
+
+// forgetTidy has the next pass begin at the start of each partition, because what
+// was merged before has not been compacted. The baton is held, the topic ready.
+func (t *Topic) forgetTidy(turn *store.Turn) {
+	for _, p := range t.partitions() {
+		if p.tidy > 0 {
+			p.tidy = 0
+			p.writeStart(turn)
+		}
+	}
 }
 
 // compact drops what is superseded by records in [from, to), and returns to: less
@@ -161,7 +192,10 @@ func (p *partition) endTidy(ctx context.Context, to uint64) error {
 // through this before: of each key there is one record.
 func (p *partition) compact(ctx context.Context, c *TopicConfig, from, stop uint64) (to uint64, err error) {
 	newest := newKeyOffsets()
-	if to, err = newest.gather(ctx, p, from, stop); err != nil {
+	if to, err = newest.gather(ctx, p, from, stop); errors.Is(err, ErrOffsetOutOfRange) {
+		return 0, errMoved
+	}
+	if err != nil {
 		return 0, err
 	}
 	now := p.topic.s.Now()

@@ -34,7 +34,7 @@ type keptRecord struct {
 	body   []byte
 }
 
-// errMoved says that the partition was trimmed under a rewriter.
+// errMoved says that the partition was trimmed, or the config changed, under a pass.
 var errMoved = errors.New("trimmed meanwhile")
 
 // run rewrites the batches that lie in [from, to).

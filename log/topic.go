@@ -230,6 +230,15 @@ func AlterTopic(ctx context.Context, db *pebblemq.DB, name string, c TopicConfig
 		return err
 	}
 	l := layerOf(bridge.Store(db))
+	if config.Compact {
+		topic, err := l.lookup(name)
+		if err != nil {
+			return err
+		}
+		if err := topic.ready(ctx); err != nil {
+			return err
+		}
+	}
 	return l.s.Do(ctx, store.OpFunc(func(t *store.Turn) error {
 		topic, err := l.open(t, name)
 		if err != nil {
@@ -244,6 +253,9 @@ func AlterTopic(ctx context.Context, db *pebblemq.DB, name string, c TopicConfig
 		}
 		o, _ := t.Lookup(store.ClassTopic, name)
 		t.Alter(o, stored)
+		if config.Compact && !topic.Config().Compact {
+			topic.forgetTidy(t)
+		}
 		topic.config.Store(&config)
 		topic.grow(config.Partitions)
 		topic.armRetention(t, t.Now())
@@ -314,6 +326,7 @@ func (l *layer) add(t *store.Turn, o *store.Object, c TopicConfig) *Topic {
 	list := topic.newPartitions(0, c.Partitions)
 	topic.list.Store(&list)
 	topic.config.Store(&c)
+	topic.tidying = newTidying()
 	topic.retention.timer = store.NewTimer(topic.startRetention)
 	topic.armRetention(t, t.Now())
 	l.topics[o.Name] = topic
