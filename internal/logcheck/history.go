@@ -164,7 +164,8 @@ func (l *Life) Seek(group string, to ...Record) {
 }
 
 // Assign records that a member begins to read a partition at a place. The epoch
-// grows with every assignment of that partition in the group.
+// grows with every assignment of that partition in the group. A reader without a
+// group, "", begins where it likes.
 func (l *Life) Assign(group, member string, epoch uint64, at Record) {
 	l.Record(Op{Type: AssignOp, Group: group, Member: member, Epoch: epoch, Records: []Record{at}})
 }

@@ -16,7 +16,6 @@ type tenure struct {
 type assign struct {
 	epoch uint64
 	from  int64
-	index int
 }
 
 // cursor is where a member is to go on.
@@ -33,13 +32,14 @@ func (c *checker) checkPolls() {
 		place
 	}
 	at := make(map[member]*cursor)
-	for i, op := range c.ops {
+	for _, op := range c.ops {
 		switch op.Type {
 		case AssignOp:
 			r := op.Records[0]
 			at[member{op.Life, op.Group, op.Member, r.place()}] = &cursor{next: r.Offset}
-			l, t := c.lives[op.Life], tenure{op.Group, r.place()}
-			l.begins[t] = append(l.begins[t], assign{op.Epoch, r.Offset, i})
+			if l, t := c.lives[op.Life], (tenure{op.Group, r.place()}); op.Group != "" {
+				l.begins[t] = append(l.begins[t], assign{op.Epoch, r.Offset})
+			}
 		case PollOp:
 			for _, r := range op.Records {
 				if cur := at[member{op.Life, op.Group, op.Member, r.place()}]; cur != nil {
