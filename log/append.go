@@ -23,9 +23,11 @@ type Position struct {
 // another with each call. Within a partition they are stored in the order of the
 // arguments.
 //
-// It returns when the records are durable, or at once with NoSync; they can be
-// read from that moment on. All bytes are copied. Concurrent calls share an
-// fsync and a stored batch.
+// It returns when the records are durable, and they can be read from that moment on;
+// with NoSync it returns at once, and they can be read as soon as everything that was
+// written before them can. A crash may take NoSync records back, and their offsets go
+// to others then. All bytes are copied. Concurrent calls share an fsync and a stored
+// batch.
 func (t *Topic) Append(ctx context.Context, records ...Record) ([]Position, error) {
 	return t.append(ctx, anyPartition, records)
 }

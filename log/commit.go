@@ -1,8 +1,10 @@
 package log
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/pebblemq/pebblemq"
 	"github.com/pebblemq/pebblemq/internal/bridge"
@@ -107,7 +109,7 @@ type commitStep struct {
 	c        *claim
 	tenure   *tenure // that the commit rests on; nil: the member's present one
 	next     uint64
-	spans    []span
+	spans    []span // in order
 	metadata string
 	before   progress // set by Run
 }
@@ -117,10 +119,17 @@ func (m *Member) commitRecords(records []Record) (*commitOp, error) {
 }
 
 func (m *Member) ack(records []Record) (*commitOp, error) {
-	return m.settle("acknowledgement", records, func(s *commitStep, r *Record) {
+	o, err := m.settle("acknowledgement", records, func(s *commitStep, r *Record) {
 		offset := uint64(r.Offset)
 		s.spans = append(s.spans, span{offset - min(r.gap, offset), offset + 1})
 	})
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range o.steps {
+		slices.SortFunc(s.spans, func(a, b span) int { return cmp.Compare(a.lo, b.lo) })
+	}
+	return o, nil
 }
 
 // settle sorts records by the tenure that they were received under.
@@ -203,15 +212,15 @@ func (o *commitOp) advance(s *commitStep) (progress, error) {
 	if s.spans == nil {
 		return o.commit(s)
 	}
-	done := c.done
 	for _, f := range s.spans {
-		if f.lo >= f.hi || f.hi > c.p.end.Load() { // a record that was changed by its receiver
+		if f.hi > c.p.end.Load() { // a record that was changed by its receiver
 			return progress{}, c.p.outOfRange(int64(f.hi) - 1)
 		}
-		if done = done.finish(f.lo, f.hi); len(done.above) > MaxGaps {
-			return progress{}, store.TooLarge(fmt.Sprintf("number of gaps that group %q leaves in topic %q, partition %d, above offset %d",
-				o.m.g.name, o.m.g.topic.name, c.p.index, done.next), int64(len(done.above)), MaxGaps)
-		}
+	}
+	done := c.done.finish(s.spans)
+	if len(done.above) > MaxGaps {
+		return progress{}, store.TooLarge(fmt.Sprintf("number of gaps that group %q leaves in topic %q, partition %d, above offset %d",
+			o.m.g.name, o.m.g.topic.name, c.p.index, done.next), int64(len(done.above)), MaxGaps)
 	}
 	return done, nil
 }

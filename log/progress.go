@@ -3,7 +3,6 @@ package log
 import (
 	"encoding/binary"
 	"fmt"
-	"slices"
 	"sort"
 
 	"github.com/pebblemq/pebblemq/internal/store"
@@ -46,19 +45,32 @@ func (p progress) find(offset uint64) int {
 	return sort.Search(len(p.above), func(i int) bool { return p.above[i].hi > offset })
 }
 
-// finish returns the progress with the records in [lo, hi) finished, too.
-func (p progress) finish(lo, hi uint64) progress {
-	if lo = max(lo, p.next); lo == p.next || lo >= hi {
-		return p.upTo(hi)
+// finish returns the progress with more spans finished, which are in order. It goes
+// through what was finished before once, however many they are.
+func (p progress) finish(more []span) progress {
+	q := progress{next: p.next, metadata: p.metadata, above: make([]span, 0, len(p.above)+len(more))}
+	for old := p.above; len(old) > 0 || len(more) > 0; {
+		if len(more) == 0 || len(old) > 0 && old[0].lo <= more[0].lo {
+			q.add(old[0])
+			old = old[1:]
+			continue
+		}
+		q.add(more[0])
+		more = more[1:]
 	}
-	i := sort.Search(len(p.above), func(i int) bool { return p.above[i].hi >= lo }) // those from i to j touch it
-	j := sort.Search(len(p.above), func(j int) bool { return p.above[j].lo > hi })
-	s := span{lo, hi}
-	if i < j {
-		s = span{min(lo, p.above[i].lo), max(hi, p.above[j-1].hi)}
+	return q
+}
+
+// add takes the next span in order into a progress in the making.
+func (p *progress) add(s span) {
+	switch last := len(p.above) - 1; {
+	case s.lo <= p.next:
+		p.next = max(p.next, s.hi)
+	case last >= 0 && s.lo <= p.above[last].hi:
+		p.above[last].hi = max(p.above[last].hi, s.hi)
+	default:
+		p.above = append(p.above, s)
 	}
-	p.above = slices.Concat(p.above[:i], []span{s}, p.above[j:])
-	return p
 }
 
 // upTo returns the progress with everything below next finished, too.

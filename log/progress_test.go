@@ -1,7 +1,9 @@
 package log
 
 import (
+	"cmp"
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -16,15 +18,21 @@ func TestProgress(t *testing.T) {
 		const end = 40
 		t.Repeat(map[string]func(*rapid.T){
 			"finish": func(t *rapid.T) {
-				lo := rapid.Uint64Range(0, end-1).Draw(t, "offset")
-				hi := min(end, lo+rapid.SampledFrom([]uint64{1, 1, 1, 2, 5}).Draw(t, "records"))
+				var more []span
+				for range rapid.IntRange(1, 4).Draw(t, "spans") {
+					lo := rapid.Uint64Range(0, end-1).Draw(t, "offset")
+					more = append(more, span{lo, min(end, lo+rapid.SampledFrom([]uint64{1, 1, 1, 2, 5}).Draw(t, "records"))})
+				}
+				slices.SortFunc(more, func(a, b span) int { return cmp.Compare(a.lo, b.lo) })
 				before := p
-				p = p.finish(lo, hi)
+				p = p.finish(more)
 				for n := range uint64(end) {
 					require.Equal(t, finished[n], before.finished(n), "what was is not changed")
 				}
-				for n := lo; n < hi; n++ {
-					finished[n] = true
+				for _, s := range more {
+					for n := s.lo; n < s.hi; n++ {
+						finished[n] = true
+					}
 				}
 			},
 			"up to": func(t *rapid.T) {
@@ -51,4 +59,15 @@ func TestProgress(t *testing.T) {
 			},
 		})
 	})
+}
+
+// All of the store stands still while an acknowledgement is worked in.
+func TestManyAcknowledgementsCostAsMuchAsOne(t *testing.T) {
+	spans := make([]span, MaxGaps)
+	for i := range spans {
+		spans[i] = span{uint64(2*i + 1), uint64(2*i + 2)}
+	}
+	var p progress
+	require.LessOrEqual(t, testing.AllocsPerRun(10, func() { p = progress{}.finish(spans) }), 1.0)
+	require.Len(t, p.above, MaxGaps)
 }
