@@ -117,7 +117,7 @@ func (a *actor) transact() {
 		case 0:
 			return errAbort
 		case 1:
-			return a.refuser.In(tx).CommitOffset(0, 1<<40)
+			return a.refuser.In(tx).CommitOffset(log.Committed{Partition: 0, Next: 1 << 40})
 		}
 		return nil
 	})
@@ -227,7 +227,7 @@ func (a *actor) forward(m *log.Member, got []log.Record) {
 		if r, err = a.topic.In(tx).Append(records...); err != nil || !refuse {
 			return err
 		}
-		return a.refuser.In(tx).CommitOffset(0, 1<<40)
+		return a.refuser.In(tx).CommitOffset(log.Committed{Partition: 0, Next: 1 << 40})
 	})
 	for _, call := range calls {
 		a.settle(call, err)
