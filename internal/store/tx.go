@@ -62,6 +62,10 @@ func (x *Tx) For(s *Store, what, name string) *Tx {
 	return x
 }
 
+// Context is that of the transaction, for a verb that has to read before it knows
+// its Op.
+func (x *Tx) Context() context.Context { return x.ctx }
+
 // Add has op run when the transaction commits. Size is what it will write,
 // about.
 func (x *Tx) Add(op Op, size int) error {
