@@ -104,3 +104,40 @@ func TestMembersComeAndGoWithoutTheDisk(t *testing.T) {
 	require.Equal(t, []int{0}, join(t, g).Partitions())
 	require.NoError(t, db.Close())
 }
+
+// The first use of a partition in a transaction reads the disk, but no longer than
+// the transaction may take.
+func TestATransactionDoesNotOutwaitItsContext(t *testing.T) {
+	gate := &storetest.Gate{Class: storetest.ClassWAL, Op: storetest.OpSync}
+	fs := storetest.NewFS(vfs.NewCrashableMem())
+	db, err := storetest.OpenFS(fs, store.Options{})
+	require.NoError(t, err)
+	busy, err := log.OpenTopic(db, "busy", nil)
+	require.NoError(t, err)
+	topic, err := log.OpenTopic(db, "orders", nil)
+	require.NoError(t, err)
+	fs.SetHook(gate.Hook)
+	gate.Shut()
+	for err == nil { // until nothing more is let in
+		timed, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+		_, err = busy.AppendAsync(timed, log.Record{Value: make([]byte, 64<<10)})
+		cancel()
+	}
+	timed, cancel := context.WithTimeout(ctx, 10*time.Millisecond)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() {
+		done <- db.Update(timed, func(tx *pebblemq.Tx) error {
+			_, err := topic.In(tx).Append(log.Record{})
+			return err
+		})
+	}()
+	select {
+	case err = <-done:
+	case <-time.After(5 * time.Second):
+		err = nil
+	}
+	gate.Open()
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.NoError(t, db.Close())
+}

@@ -106,7 +106,7 @@ func (x TopicTx) AppendTo(partition int, records ...Record) (*Result, error) {
 }
 
 func (x TopicTx) append(partition int, records []Record) (*Result, error) {
-	o, err := x.t.newAppend(context.Background(), partition, records, exactBuffer)
+	o, err := x.t.newAppend(x.x.Context(), partition, records, exactBuffer)
 	return x.add(o, err)
 }
 

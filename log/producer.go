@@ -38,7 +38,7 @@ func (t *Topic) AppendOnce(ctx context.Context, partition int, s Sequence, recor
 
 // AppendOnce is Topic.AppendOnce as a part of the transaction.
 func (x TopicTx) AppendOnce(partition int, s Sequence, records ...Record) (*Result, error) {
-	o, err := x.t.newAppendOnce(context.Background(), partition, s, records, exactBuffer)
+	o, err := x.t.newAppendOnce(x.x.Context(), partition, s, records, exactBuffer)
 	return x.add(o, err)
 }
 
@@ -58,7 +58,7 @@ func (t *Topic) AppendAt(ctx context.Context, partition int, next int64, records
 
 // AppendAt is Topic.AppendAt as a part of the transaction.
 func (x TopicTx) AppendAt(partition int, next int64, records ...Record) (*Result, error) {
-	o, err := x.t.newAppendAt(context.Background(), partition, next, records, exactBuffer)
+	o, err := x.t.newAppendAt(x.x.Context(), partition, next, records, exactBuffer)
 	return x.add(o, err)
 }
 
