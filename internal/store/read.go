@@ -56,6 +56,35 @@ func (s *Store) Get(key []byte) ([]byte, error) {
 	return s.engineGet(key)
 }
 
+// Probe is Get for a key that is new most of the time: the filters answer for
+// tables of every level, which the engine's own Get does not ask in the last.
+func (s *Store) Probe(key []byte) ([]byte, error) {
+	s.mu.Lock()
+	v, known := s.unapplied(key)
+	s.mu.Unlock()
+	if known {
+		return v, nil
+	}
+	return s.engineProbe(key)
+}
+
+func (s *Store) engineProbe(key []byte) (value []byte, err error) {
+	if err := s.readers.enter(); err != nil {
+		return nil, err
+	}
+	defer s.readers.exit()
+	it, err := s.db.NewIter(&pebble.IterOptions{UseL6Filters: true})
+	if err != nil {
+		return nil, damage(err)
+	}
+	defer func() { err = damage(errors.Join(err, it.Close())) }()
+	if !it.SeekPrefixGE(key) {
+		return nil, nil // or an error, which Close returns
+	}
+	v, err := it.ValueAndErr()
+	return append([]byte{}, v...), err
+}
+
 // Iter walks keys in order. It pins engine memory: close it soon. It is for
 // one goroutine.
 type Iter struct {

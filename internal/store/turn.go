@@ -83,6 +83,14 @@ func (t *Turn) Get(key []byte) ([]byte, error) {
 	return t.s.engineGet(key)
 }
 
+// Probe is Get for a key that is new most of the time; see Store.Probe.
+func (t *Turn) Probe(key []byte) ([]byte, error) {
+	if v, known := t.s.unapplied(key); known {
+		return v, nil
+	}
+	return t.s.engineProbe(key)
+}
+
 // Touch asks for d to be written out once in the group at hand, however many
 // Ops of it change d. It is how counters ride along with the changes that
 // they count.
