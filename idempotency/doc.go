@@ -43,7 +43,8 @@
 // # Memory and keys
 //
 // Only keys in progress are in memory. keys.go shows what is on disk. A lookup is
-// one point read, which a filter spares most of the time if the key is new.
+// one point read. If the key is new a filter spares it most of the time: the
+// filters take 10 bits a key, and should fit into half of Options.MemoryBytes.
 //
 // An answer of this package, a replayed result included, rests only on what is
 // on disk: lookups wait for the fsync of what they saw, even if it was stored

@@ -25,7 +25,7 @@ func (k *Keys) Get(ctx context.Context, key []byte) (res Result, ok bool, err er
 
 // look reads a record, beside the baton, and then waits for what it saw.
 func (k *Keys) look(ctx context.Context, key []byte) (r record, ok bool, err error) {
-	v, err := k.s.Get(recordKey(k.n.id, key))
+	v, err := k.s.Probe(recordKey(k.n.id, key))
 	if err == nil && v != nil {
 		r, err = decodeRecord(v)
 		ok = r.live(k.s.Now())

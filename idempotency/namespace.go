@@ -174,7 +174,7 @@ func (n *namespace) Seal(t *store.Turn) {
 // read returns the record of a key as of this turn; found is false if there is
 // none on disk, whatever its state.
 func (n *namespace) read(t *store.Turn, key []byte) (r record, found bool, err error) {
-	v, err := t.Get(recordKey(n.id, key))
+	v, err := t.Probe(recordKey(n.id, key))
 	if err != nil || v == nil {
 		return record{}, false, err
 	}
