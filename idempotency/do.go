@@ -29,7 +29,8 @@ type Claim struct {
 
 	// Interrupted says that an earlier run under this key ended nobody knows
 	// how: its process died, or its result could not be stored. Its effect may
-	// have happened; ask the other side before causing it again.
+	// have happened; ask the other side before causing it again. It is
+	// remembered for Config.Expiry from the beginning of that run.
 	Interrupted bool
 
 	k *Keys

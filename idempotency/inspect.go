@@ -58,7 +58,7 @@ func (k *Keys) Seen(ctx context.Context, key []byte) (bool, error) {
 
 // Forget removes a key and its outcome: the next call runs. A handler that is
 // running goes on, and its Do returns ErrLeaseLost. Forgetting an unknown key
-// does nothing.
+// is no error.
 func (k *Keys) Forget(ctx context.Context, key []byte) error {
 	if err := checkKey(key); err != nil {
 		return err
@@ -83,12 +83,10 @@ func (o *forgetOp) Run(t *store.Turn) error {
 	if o.claim = o.n.current(o.key); o.claim != nil {
 		delete(o.n.claims, string(o.key))
 	}
-	if !found {
-		return nil
-	}
+	// Also if there is none: it may have been removed by what a crash takes back.
 	t.Delete(recordKey(o.n.id, o.key))
 	o.n.note(o.key)
-	if r.state != claimed {
+	if found && r.state != claimed {
 		o.n.meta.records--
 		t.Touch(o.n)
 	}

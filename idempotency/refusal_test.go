@@ -335,3 +335,26 @@ func keysOnDisk(t *testing.T, s *store.Store, kind store.Kind) (n int) {
 	require.NoError(t, it.Close())
 	return n
 }
+
+// What was freed or forgotten with NoSync, and then forgotten with Sync, does not
+// come back.
+func TestAKeyThatIsForgottenStaysForgotten(t *testing.T) {
+	fs := vfs.NewCrashableMem()
+	db, err := storetest.OpenFS(fs, store.Options{SyncInterval: time.Minute})
+	require.NoError(t, err)
+	k := openKeys(t, db, nil)
+	var runs atomic.Int32
+	_, err = k.Do(bg, []byte("freed"), returns(&runs, "", errors.New("no")), nil)
+	require.Error(t, err)
+	_, err = k.Do(bg, []byte("forgotten"), returns(&runs, "", nil), nil)
+	require.NoError(t, err)
+	require.NoError(t, k.Forget(nosync, []byte("forgotten")))
+	require.NoError(t, k.Forget(bg, []byte("freed")))
+	require.NoError(t, k.Forget(bg, []byte("forgotten")))
+	crashed := fs.CrashClone(vfs.CrashCloneCfg{})
+	require.NoError(t, db.Close())
+	db, err = storetest.OpenFS(crashed, store.Options{})
+	require.NoError(t, err)
+	defer storetest.Close(t, db)
+	require.Empty(t, list(t, openKeys(t, db, nil), ""))
+}
