@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -93,12 +94,15 @@ func TestARetryIsForTheGroupThatGaveUp(t *testing.T) {
 		appendAll(t, topics[0], values("a")...)
 		running, stop := context.WithTimeout(ctx, time.Hour)
 		defer stop()
+		var mu sync.Mutex
 		calls := map[string]int{}
 		done := make(chan error, 2)
 		for _, name := range []string{"fails", "works"} {
 			g := openGroup(t, topics[0], name)
 			go func() {
 				done <- g.Run(running, func(_ context.Context, r log.Record) error {
+					mu.Lock()
+					defer mu.Unlock()
 					if calls[name]++; name == "fails" && calls[name] == 1 {
 						return errors.New("failed")
 					}
