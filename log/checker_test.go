@@ -34,7 +34,7 @@ func TestHistoriesOverCrashesAreSound(t *testing.T) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	h := logcheck.New()
 	fs := newCrashFS(t)
-	const lives = 20
+	const lives = 16
 	for n := range lives + 1 {
 		o := store.Options{MemoryBytes: store.MinMemoryBytes}
 		if rng.IntN(3) > 0 {
