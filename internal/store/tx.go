@@ -160,22 +160,41 @@ func (x *Tx) Get(key []byte) ([]byte, error) {
 		return nil, err
 	}
 	defer x.s.readers.exit()
+	if err := x.index(); err != nil {
+		return nil, err
+	}
 	return copyValue(x.mu.state.Get(key))
 }
 
 // Set writes an application key.
 func (x *Tx) Set(key, value []byte) error {
-	return x.write(len(key)+len(value), func(b *pebble.Batch) error { return b.Set(appKey(key), value, nil) })
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if err := x.write(len(key) + len(value)); err != nil {
+		return err
+	}
+	d := x.mu.state.SetDeferred(1+len(key), len(value))
+	d.Key[0] = byte(KindApp)
+	copy(d.Key[1:], key)
+	copy(d.Value, value)
+	return d.Finish()
 }
 
 // Delete removes an application key.
 func (x *Tx) Delete(key []byte) error {
-	return x.write(len(key), func(b *pebble.Batch) error { return b.Delete(appKey(key), nil) })
-}
-
-func (x *Tx) write(size int, f func(*pebble.Batch) error) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	if err := x.write(len(key)); err != nil {
+		return err
+	}
+	d := x.mu.state.DeleteDeferred(1 + len(key))
+	d.Key[0] = byte(KindApp)
+	copy(d.Key[1:], key)
+	return d.Finish()
+}
+
+// write prepares for a write of that many bytes.
+func (x *Tx) write(size int) error {
 	if err := x.writable(); err != nil {
 		return err
 	}
@@ -187,9 +206,24 @@ func (x *Tx) write(size int, f func(*pebble.Batch) error) error {
 		return err
 	}
 	if x.mu.state == nil {
-		x.mu.state = x.s.db.NewIndexedBatch()
+		x.mu.state = x.s.db.NewBatch()
 	}
-	return f(x.mu.state)
+	return nil
+}
+
+// index makes the writes so far readable. A transaction that reads nothing after
+// its first write does without.
+func (x *Tx) index() error {
+	if x.mu.state.Indexed() {
+		return nil
+	}
+	indexed := x.s.db.NewIndexedBatch()
+	if err := indexed.Apply(x.mu.state, nil); err != nil {
+		return err
+	}
+	_ = x.mu.state.Close() // a batch in memory
+	x.mu.state = indexed
+	return nil
 }
 
 // Scan returns an iterator over the application keys in [lo, hi), nil being
@@ -216,6 +250,10 @@ func (x *Tx) Scan(lo, hi []byte) (*Iter, error) {
 	opts := &pebble.IterOptions{LowerBound: from, UpperBound: to}
 	if x.mu.state == nil {
 		return x.s.iter(x.s.db.NewIter(opts))
+	}
+	if err := x.index(); err != nil {
+		x.s.readers.exit()
+		return nil, err
 	}
 	it, err := x.s.iter(x.mu.state.NewIter(opts))
 	if err == nil {
@@ -293,7 +331,7 @@ func (x *Tx) dropState() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.mu.state != nil && x.mu.walks == 0 {
-		_ = x.mu.state.Close() // an indexed batch in memory
+		_ = x.mu.state.Close() // a batch in memory
 	}
 }
 
