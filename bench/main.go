@@ -1,0 +1,173 @@
+// Command bench measures pebblemq and its peers at the same work, in the same
+// run, and prints what it found.
+//
+//	go run .                      everything that runs in process, about half an hour
+//	go run . -quick               that it works, in two minutes; the figures mean nothing
+//	go run . -run L1,Q1 -peers pebblemq,pebble,file
+//	./servers.sh run go run .     with the servers too
+//
+// A cell is one peer at one variant of a workload. It runs in a process of its
+// own. The rounds of a variant are interleaved, so that a disturbance of the
+// machine meets all peers alike, and the median is shown. Each cell checks that
+// what was acknowledged is there: a peer that loses a message has an error
+// instead of a figure.
+//
+// Durable and relaxed are apart: durable is acknowledged after the fsync that
+// covers it, relaxed at any time before.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+func main() {
+	if os.Getenv(cellEnv) != "" {
+		runCell()
+		return
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := command(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func command(ctx context.Context, args []string) error {
+	o, err := parseOptions(args)
+	if errors.Is(err, flag.ErrHelp) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if o.replot != "" {
+		return show(o)
+	}
+	r, err := newRun(o)
+	if err != nil {
+		return err
+	}
+	rep, err := r.do(ctx)
+	if err := errors.Join(err, os.RemoveAll(r.dir)); err != nil {
+		return err
+	}
+	if err := output(o, rep); err != nil {
+		return err
+	}
+	return rep.failures()
+}
+
+// show writes the outputs of an earlier run again.
+func show(o options) error {
+	rep, err := readReport(o.replot)
+	if err != nil {
+		return err
+	}
+	return output(o, rep)
+}
+
+func output(o options, rep *Report) error {
+	writeTables(os.Stdout, rep)
+	var errs []error
+	if o.json != "" {
+		errs = append(errs, rep.write(o.json))
+	}
+	if o.markdown != "" {
+		errs = append(errs, writeMarkdown(o.markdown, rep))
+	}
+	if o.plot != "" {
+		errs = append(errs, writePlots(o.plot, rep))
+	}
+	return errors.Join(errs...)
+}
+
+type options struct {
+	quick     bool
+	rounds    int
+	measure   time.Duration
+	warm      time.Duration
+	budget    time.Duration
+	workloads []string
+	peers     []string
+	only      Durability
+	dir       string
+	json      string
+	markdown  string
+	plot      string
+	replot    string
+	args      string
+}
+
+func parseOptions(args []string) (options, error) {
+	var o options
+	var run, peers, only string
+	f := flag.NewFlagSet("bench", flag.ContinueOnError)
+	f.BoolVar(&o.quick, "quick", false, "one short round of everything, to see that it works")
+	f.IntVar(&o.rounds, "rounds", 3, "how often each cell is measured")
+	f.DurationVar(&o.measure, "time", 700*time.Millisecond, "how long a round measures")
+	f.DurationVar(&o.warm, "warm", 200*time.Millisecond, "how long a round warms up")
+	f.DurationVar(&o.budget, "budget", 20*time.Second, "the longest that one peer may publish, drain or fill; then it goes on with fewer")
+	f.StringVar(&run, "run", "", "workloads, such as L1,Q1 or 'Q1/100 B x1' (default all)")
+	f.StringVar(&peers, "peers", "", "peers, by name (default all)")
+	f.StringVar(&only, "durability", "", "durable or relaxed (default both)")
+	f.StringVar(&o.dir, "dir", os.TempDir(), "where stores are put, in a directory that is removed at the end")
+	f.StringVar(&o.json, "json", "", "write the report to this `file`")
+	f.StringVar(&o.markdown, "markdown", "", "write the tables to this `file`")
+	f.StringVar(&o.plot, "plot", "", "write SVG charts to this `directory`")
+	f.StringVar(&o.replot, "from", "", "measure nothing, show the report in this `file`")
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	if f.NArg() > 0 {
+		return o, fmt.Errorf("unknown argument %q", f.Arg(0))
+	}
+	if o.quick {
+		o.rounds, o.measure, o.warm, o.budget = 1, 50*time.Millisecond, 20*time.Millisecond, 2*time.Second
+	}
+	o.workloads, o.peers, o.only = split(run), split(peers), Durability(only)
+	o.args = strings.Join(args, " ")
+	return o, o.check()
+}
+
+func (o options) check() error {
+	for _, p := range o.peers {
+		if findPeer(p) == nil {
+			return fmt.Errorf("unknown peer %q", p)
+		}
+	}
+	for _, id := range o.workloads {
+		if !slices.ContainsFunc(workloads(), func(w Workload) bool { return w.chosen(id) }) {
+			return fmt.Errorf("unknown workload %q", id)
+		}
+	}
+	if !slices.Contains([]Durability{"", Durable, Relaxed}, o.only) {
+		return fmt.Errorf("unknown durability %q", o.only)
+	}
+	if o.rounds < 1 || o.measure <= 0 || o.warm < 0 || o.budget <= 0 {
+		return errors.New("rounds and times must be positive")
+	}
+	return nil
+}
+
+func split(list string) []string {
+	if list == "" {
+		return nil
+	}
+	return strings.Split(list, ",")
+}
+
+// chosen reports whether a -run argument means this workload, or a variant of it.
+func (w Workload) chosen(id string) bool {
+	id, variant, _ := strings.Cut(id, "/")
+	return id == w.ID && (variant == "" || slices.ContainsFunc(w.Variants, func(v Variant) bool { return v.Name == variant }))
+}

@@ -1,0 +1,3 @@
+package main
+
+func writePlots(string, *Report) error { return nil }

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"slices"
+	"time"
+)
+
+// Report is all that a run found. Its JSON form is what -json writes.
+type Report struct {
+	Machine Machine   `json:"machine"`
+	Args    string    `json:"args"`
+	Quick   bool      `json:"quick,omitempty"`
+	Began   time.Time `json:"began"`
+	Seconds float64   `json:"seconds"`
+	Peers   []About   `json:"peers"`
+	Rows    []Row     `json:"rows"`
+}
+
+// About says what a peer is and how it is set.
+type About struct {
+	Name    string            `json:"name"`
+	About   string            `json:"about"`
+	Durable string            `json:"durable,omitempty"`
+	Relaxed string            `json:"relaxed,omitempty"`
+	Version map[string]string `json:"version,omitempty"`
+	Missing string            `json:"missing,omitempty"` // why it was not measured
+}
+
+// Row is one peer at one variant of a workload. It has figures, or it says why
+// there are none: NotOffered, Missing or Error.
+type Row struct {
+	Workload   string     `json:"workload"`
+	Title      string     `json:"title"`
+	Variant    string     `json:"variant"`
+	Params     Params     `json:"params"`
+	Durability Durability `json:"durability"`
+	Peer       string     `json:"peer"`
+	Unit       string     `json:"unit"`
+
+	Median  *Sample  `json:"median,omitempty"` // the round with the median rate
+	Spread  float64  `json:"spread,omitempty"` // highest rate less lowest, by the median
+	Samples []Sample `json:"samples,omitempty"`
+	Error   string   `json:"error,omitempty"`
+	Missing string   `json:"missing,omitempty"` // a server that is not there
+
+	// NotOffered is that the peer does not have it, or not as durably.
+	NotOffered bool `json:"not_offered,omitempty"`
+}
+
+func (r *Row) summarise() {
+	if r.Error != "" || len(r.Samples) == 0 {
+		return
+	}
+	s := slices.Clone(r.Samples)
+	slices.SortFunc(s, func(a, b Sample) int { return compare(r.value(a), r.value(b)) })
+	m := s[(len(s)-1)/2]
+	r.Median = &m
+	if v := r.value(m); v > 0 {
+		r.Spread = (r.value(s[len(s)-1]) - r.value(s[0])) / v
+	}
+}
+
+// value is what peers are compared by: the rate, or where that is given the
+// median latency.
+func (r *Row) value(s Sample) float64 {
+	if r.byLatency() && s.Latency != nil {
+		return s.Latency.P50
+	}
+	return s.Rate
+}
+
+// byLatency says that less is better.
+func (r *Row) byLatency() bool { return r.Params.Rate > 0 }
+
+// ratio is how many times better than o the row is.
+func (r *Row) ratio(o *Row) float64 {
+	if r.Median == nil || o == nil || o.Median == nil {
+		return 0
+	}
+	a, b := r.value(*r.Median), r.value(*o.Median)
+	if r.byLatency() {
+		a, b = b, a
+	}
+	if b == 0 {
+		return 0
+	}
+	return a / b
+}
+
+func compare(a, b float64) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
+// table is the rows of one variant and durability, the best first.
+type table struct {
+	rows     []*Row
+	engine   *Row // bare Pebble
+	best     *Row // of the others but ourselves
+	workload string
+}
+
+// tables groups the rows, in their order.
+func (rep *Report) tables() []table {
+	var found []table
+	for i := range rep.Rows {
+		r := &rep.Rows[i]
+		if n := len(found); n == 0 || !sameTable(found[n-1].rows[0], r) {
+			found = append(found, table{workload: r.Workload})
+		}
+		t := &found[len(found)-1]
+		t.rows = append(t.rows, r)
+		switch {
+		case r.Peer == pebblePeer.Name:
+			t.engine = r
+		case r.Peer != mqPeer.Name && !floors[r.Peer] && r.Median != nil && (t.best == nil || r.ratio(t.best) > 1):
+			t.best = r
+		}
+	}
+	for _, t := range found {
+		slices.SortStableFunc(t.rows, func(a, b *Row) int {
+			if a.Median == nil || b.Median == nil {
+				return compare(b2f(a.Median == nil), b2f(b.Median == nil))
+			}
+			return compare(b.ratio(a), 1)
+		})
+	}
+	return found
+}
+
+func b2f(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func sameTable(a, b *Row) bool {
+	return a.Workload == b.Workload && a.Variant == b.Variant && a.Durability == b.Durability
+}
+
+func (rep *Report) write(file string) error {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	if err := e.Encode(rep); err != nil {
+		return err
+	}
+	return os.WriteFile(file, b.Bytes(), 0o644)
+}
+
+func readReport(file string) (*Report, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	rep := new(Report)
+	return rep, json.Unmarshal(text, rep)
+}
