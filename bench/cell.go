@@ -38,6 +38,9 @@ func (c *Cell) env() Env { return Env{Dir: c.Dir, Durability: c.Durability} }
 
 func (c *Cell) pace() pace { return pace{c.Warm, c.Measure} }
 
+// batch is how many units a call is.
+func (c *Cell) batch() int { return max(c.Params.Batch, 1) }
+
 func (c *Cell) String() string {
 	return fmt.Sprintf("%s %s, %s, %s", c.Workload, c.Variant, c.Peer, c.Durability)
 }

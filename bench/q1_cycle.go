@@ -29,9 +29,9 @@ func queueWorkloads() []Workload {
 
 func offersQueue(p *Peer) bool { return p.Queue != nil }
 
-// outstanding bounds how far producers may be ahead of consumers, so that what
-// is measured is the cycle and not a growing backlog.
-const outstanding = 10_000
+// ahead is how many calls producers may be ahead of consumers, so that what is
+// measured is the cycle and not a growing backlog.
+func ahead(batch int) int { return max(10, 256/batch) }
 
 // cycle is producers and consumers at one queue.
 type cycle struct {
@@ -49,7 +49,7 @@ func runCycle(c *Cell) (Sample, error) {
 		return Sample{}, err
 	}
 	cy := &cycle{c: c, q: q, led: newLedger(c.Params.Size, maxBytes/c.Params.Size), stopped: make(chan struct{})}
-	cy.credit = make(chan struct{}, outstanding/c.Params.Batch)
+	cy.credit = make(chan struct{}, ahead(c.Params.Batch))
 	s, err := cy.run()
 	if err = errors.Join(err, q.Close()); err != nil {
 		return s, err
@@ -80,6 +80,9 @@ func (cy *cycle) run() (Sample, error) {
 	case err = <-consumed: // too early, so it is an error
 		consumed <- err
 	case <-time.After(p.measure):
+		for total(lanes)-m.units < fewestCalls*int64(cy.c.Params.Batch) && time.Since(m.start) < mostTime*p.measure {
+			time.Sleep(p.measure / 4)
+		}
 	}
 	s = m.stop(lanes)
 	s.Disk = cy.c.usage.disk()

@@ -34,6 +34,9 @@ func writeTables(out io.Writer, rep *Report) {
 
 func (t table) write(out io.Writer) {
 	r := t.rows[0]
+	if !slices.ContainsFunc(t.rows, func(r *Row) bool { return !r.NotOffered }) {
+		return
+	}
 	fmt.Fprintf(out, "\n%s %s, %s: %s\n", r.Workload, r.Title, r.Variant, r.Durability)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(w, "peer\t%s\tspread\tto pebble\tto best\tp50\tp99\tp99.9\tallocs\tmemory\twritten\tdisk\t\n", r.Unit)
