@@ -92,6 +92,7 @@ func (c *Cell) run() (Sample, error) {
 	}
 	defer c.usage.watch()()
 	pool()
+	c.usage.before = procField(os.Getpid(), "status", "VmRSS:") << 10
 	if c.Prepare {
 		return Sample{}, v.Prepare(c)
 	}
@@ -148,14 +149,20 @@ func (c *Cell) start(ctx context.Context, limit time.Duration) (Sample, error) {
 	case ctx.Err() != nil:
 		return Sample{}, context.Cause(ctx)
 	case bad != nil || err != nil:
-		return Sample{}, fmt.Errorf("the process died: %w: %s", errors.Join(err, bad), lastLines(said.String(), 8))
+		return Sample{}, fmt.Errorf("the process died: %w: %s", errors.Join(err, bad), lastWords(said.String()))
 	case o.Error != "":
 		return o.Sample, errors.New(o.Error)
 	}
 	return o.Sample, nil
 }
 
-func lastLines(text string, n int) string {
+// lastWords is the reason of a panic, or else the end of what a process said.
+func lastWords(text string) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
-	return strings.Join(lines[max(0, len(lines)-n):], " | ")
+	for i, l := range lines {
+		if strings.HasPrefix(l, "panic:") || strings.HasPrefix(l, "fatal error:") {
+			return strings.Join(lines[i:min(i+3, len(lines))], " | ")
+		}
+	}
+	return strings.Join(lines[max(0, len(lines)-5):], " | ")
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"image/color"
+	"math"
 	"os"
 	"path/filepath"
 
@@ -62,15 +63,15 @@ func (c chart) save(file string, rep *Report) error {
 	if c.latency {
 		p.X.Label.Text = "seconds, p50; less is better"
 	}
-	p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
+	p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, decades{c.latency}
 	p.Add(plotter.NewGrid())
 	p.Legend.Top, p.Legend.Left, p.Legend.XOffs = true, false, vg.Points(95)
 	var names []string
 	for i := range c.tables {
 		names = append(names, c.tables[len(c.tables)-1-i].rows[0].Variant)
 	}
-	for i, peer := range c.present(rep) {
-		points := c.points(peer)
+	for i, a := range rep.Peers {
+		peer, points := a.Name, c.points(a.Name)
 		if len(points) == 0 {
 			continue
 		}
@@ -82,9 +83,29 @@ func (c chart) save(file string, rep *Report) error {
 		p.Add(marks)
 		p.Legend.Add(peer, marks)
 	}
+	p.X.Min = math.Pow10(int(math.Floor(math.Log10(p.X.Min))))
+	p.X.Max = math.Pow10(int(math.Ceil(math.Log10(p.X.Max))))
 	p.NominalY(names...)
 	p.Y.Min, p.Y.Max = -0.5, float64(len(names))-0.5
 	return savePlot(p, file, len(names))
+}
+
+// decades are ticks at the powers of ten, written as the tables write them.
+type decades struct{ latency bool }
+
+func (d decades) Ticks(low, high float64) []plot.Tick {
+	var ticks []plot.Tick
+	for v := low; v <= high*1.01; v *= 10 {
+		label := rate(v)
+		if d.latency {
+			label = duration(v)
+		}
+		ticks = append(ticks, plot.Tick{Value: v, Label: label})
+		for i := 2.0; i < 10 && v*i < high; i++ {
+			ticks = append(ticks, plot.Tick{Value: v * i})
+		}
+	}
+	return ticks
 }
 
 // points are a peer's figures, the first variant on top.

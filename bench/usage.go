@@ -21,6 +21,10 @@ type usage struct {
 	pid int // of a server; 0 is ourselves
 	dir string
 
+	// before is what our process took before the peer was opened: the program
+	// with the code of all peers.
+	before uint64
+
 	mu struct {
 		sync.Mutex
 		highest uint64 // memory of a server
@@ -72,10 +76,11 @@ func (u *usage) reset() {
 	u.sampleServer()
 }
 
-// peak is the most memory that was resident since reset, in bytes.
+// peak is the most memory that was resident since reset, in bytes, less what was
+// before the peer.
 func (u *usage) peak() uint64 {
 	if u.pid == 0 {
-		return procField(os.Getpid(), "status", "VmHWM:") << 10
+		return max(procField(os.Getpid(), "status", "VmHWM:")<<10, u.before) - u.before
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
