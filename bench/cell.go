@@ -25,6 +25,7 @@ type Cell struct {
 	Durability Durability
 	Dir        string // the peer's, kept from Prepare to the last round
 	Round      int
+	Serial     int // of the cell in its run, from 1
 	Prepare    bool
 	Warm       time.Duration
 	Measure    time.Duration
@@ -50,12 +51,36 @@ func (c *Cell) String() string {
 const cellEnv = "PEBBLEMQ_BENCH_CELL"
 
 type outcome struct {
-	Sample Sample
-	Error  string
+	Sample     Sample
+	Error      string
+	Unfinished bool
 }
 
-// errUnfinished is returned by Prepare when the peer is too slow for it.
-var errUnfinished = errors.New("not finished within the budget")
+// errUnfinished is that a peer was too slow to be prepared for a workload, which
+// is a finding and not a failure.
+var errUnfinished = errors.New("too slow")
+
+// prepareTime is how long a peer has for that.
+const prepareTime = 80 * time.Second
+
+// prospect tells early that something will take too long.
+type prospect struct {
+	count int
+	limit time.Duration
+	began time.Time
+}
+
+func newProspect(count int, limit time.Duration) prospect { return prospect{count, limit, time.Now()} }
+
+// check returns errUnfinished once the time is up, or a fifth of it and the rest
+// will not do.
+func (p prospect) check(done int) error {
+	took := time.Since(p.began)
+	if took < p.limit/5 || float64(done)/float64(p.count) >= took.Seconds()/p.limit.Seconds() {
+		return nil
+	}
+	return fmt.Errorf("%w: %s of %s after %v", errUnfinished, rate(float64(done)), rate(float64(p.count)), took.Round(time.Second))
+}
 
 // runCell is the child's side.
 func runCell() {
@@ -66,7 +91,7 @@ func runCell() {
 		o.Sample, err = c.run()
 	}
 	if err != nil {
-		o.Error = err.Error()
+		o.Error, o.Unfinished = err.Error(), errors.Is(err, errUnfinished)
 	}
 	if err := json.NewEncoder(os.NewFile(3, "outcome")).Encode(o); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -150,6 +175,8 @@ func (c *Cell) start(ctx context.Context, limit time.Duration) (Sample, error) {
 		return Sample{}, context.Cause(ctx)
 	case bad != nil || err != nil:
 		return Sample{}, fmt.Errorf("the process died: %w: %s", errors.Join(err, bad), lastWords(said.String()))
+	case o.Unfinished:
+		return o.Sample, fmt.Errorf("%w: %s", errUnfinished, o.Error)
 	case o.Error != "":
 		return o.Sample, errors.New(o.Error)
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync/atomic"
-	"time"
 )
 
 // I1: running something once for a key, when many keys are stored.
@@ -20,11 +19,11 @@ func dedupeWorkloads() []Workload {
 		w.Variants = append(w.Variants,
 			Variant{
 				Name: name + ", miss", Params: p, Large: count > 1_000_000, Rounds: 2,
-				Offered: offered, Prepare: prepareDedupe, Run: runMiss,
+				Offered: offered, Prepare: prepareDedupe, Store: name, Run: runMiss,
 			},
 			Variant{
 				Name: name + ", hit", Params: p, Only: Either, Large: count > 1_000_000, Rounds: 2,
-				Offered: offered, Prepare: prepareDedupe, Run: runHit,
+				Offered: offered, Prepare: prepareDedupe, Store: name, Run: runHit,
 			})
 	}
 	return []Workload{w}
@@ -56,7 +55,7 @@ func prepareDedupe(c *Cell) error {
 	}
 	result := dedupeResult(nil, 0)
 	keys := make([][]byte, 0, 1000)
-	end := time.Now().Add(4 * c.Budget)
+	p := newProspect(c.Params.Count, prepareTime)
 	for n := 0; n < c.Params.Count; {
 		keys = keys[:0]
 		for ; len(keys) < cap(keys) && n < c.Params.Count; n++ {
@@ -65,8 +64,8 @@ func prepareDedupe(c *Cell) error {
 		if err := d.Fill(keys, result); err != nil {
 			return errors.Join(err, d.Close())
 		}
-		if time.Now().After(end) {
-			return errors.Join(fmt.Errorf("%w: %s keys after %v", errUnfinished, rate(float64(n)), 4*c.Budget), d.Close())
+		if err := p.check(n); err != nil {
+			return errors.Join(err, d.Close())
 		}
 	}
 	return d.Close()
@@ -74,7 +73,7 @@ func prepareDedupe(c *Cell) error {
 
 // runMiss has new keys stored, and then looks whether a second try finds them.
 func runMiss(c *Cell) (Sample, error) {
-	from := uint64(c.Round+1) << 40
+	from := uint64(c.Serial) << 40
 	var next atomic.Uint64
 	next.Store(from)
 	return dedupe(c, func(d Dedupe, _ int) step {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
@@ -13,11 +14,11 @@ func replayWorkloads() []Workload {
 		Variants: []Variant{
 			{
 				Name: "1 M x 100 B", Params: p, Only: Either,
-				Offered: offersLog, Prepare: prepareReplay, Run: runReplay,
+				Offered: offersLog, Prepare: prepareReplay, Store: "log", Run: runReplay,
 			},
 			{
 				Name: "1 M x 100 B, group, commit every 500", Params: p, Only: Either,
-				Offered: func(p *Peer) bool { return p.Groups }, Prepare: prepareReplay, Run: runGroup,
+				Offered: func(p *Peer) bool { return p.Groups }, Prepare: prepareReplay, Store: "log", Run: runGroup,
 			},
 		},
 	}}
@@ -28,11 +29,11 @@ func prepareReplay(c *Cell) error {
 	if err != nil {
 		return err
 	}
-	b, end := bodies(c.Params.Batch, c.Params.Size), time.Now().Add(c.Budget)
+	b, p := bodies(c.Params.Batch, c.Params.Size), newProspect(c.Params.Count, prepareTime)
 	led := newLedger(c.Params.Size, c.Params.Count)
 	for led.sent() < c.Params.Count {
-		if time.Now().After(end) {
-			return errUnfinished
+		if err := p.check(led.sent()); err != nil {
+			return errors.Join(err, l.Close())
 		}
 		led.stampNext(b)
 		if err := l.Append(b); err != nil {
@@ -50,7 +51,7 @@ const commitEvery = 500
 
 func runGroup(c *Cell) (Sample, error) {
 	return replay(c, func(l Log, f func([]byte) error) error {
-		return l.(GroupLog).ReplayGroup(fmt.Sprintf("g%d", c.Round), c.Params.Count, commitEvery, f)
+		return l.(GroupLog).ReplayGroup(fmt.Sprintf("g%d", c.Serial), c.Params.Count, commitEvery, f)
 	})
 }
 

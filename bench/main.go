@@ -116,7 +116,7 @@ func parseOptions(args []string) (options, error) {
 	f.IntVar(&o.rounds, "rounds", 3, "how often each cell is measured")
 	f.DurationVar(&o.measure, "time", 700*time.Millisecond, "how long a round measures")
 	f.DurationVar(&o.warm, "warm", 200*time.Millisecond, "how long a round warms up")
-	f.DurationVar(&o.budget, "budget", 20*time.Second, "the longest that one peer may publish, drain or fill; then it goes on with fewer")
+	f.DurationVar(&o.budget, "budget", 10*time.Second, "the longest that a peer may publish a backlog of a million; then it has fewer")
 	f.StringVar(&run, "run", "", "workloads, such as L1,Q1 or 'Q1/100 B x1' (default all)")
 	f.StringVar(&peers, "peers", "", "peers, by name (default all)")
 	f.StringVar(&only, "durability", "", "durable or relaxed (default both)")
@@ -132,7 +132,7 @@ func parseOptions(args []string) (options, error) {
 		return o, fmt.Errorf("unknown argument %q", f.Arg(0))
 	}
 	if o.quick {
-		o.rounds, o.measure, o.warm, o.budget = 1, 50*time.Millisecond, 20*time.Millisecond, 2*time.Second
+		o.rounds, o.measure, o.warm, o.budget = 1, 40*time.Millisecond, 20*time.Millisecond, 300*time.Millisecond
 	}
 	o.workloads, o.peers, o.only = split(run), split(peers), Durability(only)
 	o.args = strings.Join(args, " ")

@@ -76,7 +76,7 @@ func (s *sheet) present(rep *Report) []string {
 	var names []string
 	for _, a := range rep.Peers {
 		for _, t := range s.tables {
-			if r := t.row(a.Name); r != nil && (r.Median != nil || r.Error != "") {
+			if r := t.row(a.Name); r != nil && (r.Median != nil || r.Error+r.Unfinished != "") {
 				names = append(names, a.Name)
 				break
 			}

@@ -30,7 +30,7 @@ type About struct {
 }
 
 // Row is one peer at one variant of a workload. It has figures, or it says why
-// there are none: NotOffered, Missing or Error.
+// there are none: NotOffered, Missing, Unfinished or Error.
 type Row struct {
 	Workload   string     `json:"workload"`
 	Title      string     `json:"title"`
@@ -46,12 +46,18 @@ type Row struct {
 	Error   string   `json:"error,omitempty"`
 	Missing string   `json:"missing,omitempty"` // a server that is not there
 
+	// Unfinished is that the peer was too slow for the workload's preparation.
+	Unfinished string `json:"unfinished,omitempty"`
+
 	// NotOffered is that the peer does not have it, or not as durably.
 	NotOffered bool `json:"not_offered,omitempty"`
 }
 
+// absent is that there is nothing to measure, or no more.
+func (r *Row) absent() bool { return r.NotOffered || r.Missing+r.Error+r.Unfinished != "" }
+
 func (r *Row) summarise() {
-	if r.Error != "" || len(r.Samples) == 0 {
+	if r.absent() || len(r.Samples) == 0 {
 		return
 	}
 	s := slices.Clone(r.Samples)

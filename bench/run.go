@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -16,14 +17,21 @@ type run struct {
 	dir     string
 	missing map[string]string // peers that are not there, with the reason
 	began   time.Time
+	serial  int // of the cell
+
+	store    string // what is prepared
+	prepared map[string]prepared
 }
+
+// prepared is how it went for a peer.
+type prepared struct{ unfinished, err string }
 
 func newRun(o options) (*run, error) {
 	dir, err := os.MkdirTemp(o.dir, "pebblemq-bench-")
 	if err != nil {
 		return nil, err
 	}
-	return &run{options: o, dir: dir, missing: missingPeers(), began: time.Now()}, nil
+	return &run{options: o, dir: dir, missing: missingPeers(), began: time.Now(), prepared: map[string]prepared{}}, nil
 }
 
 // do measures everything that was chosen. A cell that fails is in the report; an
@@ -73,14 +81,13 @@ func (r *run) variant(ctx context.Context, w Workload, v Variant, d Durability) 
 			Peer: p.Name, Missing: r.missing[p.Name], NotOffered: !v.Offered(p) || !p.offers(d),
 		})
 	}
-	defer func() {
-		for i := range rows {
-			_ = os.RemoveAll(r.cellDir(i))
-		}
-	}()
+	if v.Store != r.store || v.Store == "" {
+		r.forget()
+		r.store = v.Store
+	}
 	if v.Prepare != nil {
 		for i := range rows {
-			r.cell(ctx, &rows[i], v, i, -1)
+			r.prepare(ctx, &rows[i], v)
 		}
 	}
 	rounds := r.rounds
@@ -89,7 +96,7 @@ func (r *run) variant(ctx context.Context, w Workload, v Variant, d Durability) 
 	}
 	for round := range rounds {
 		for i := range rows {
-			r.cell(ctx, &rows[i], v, i, round)
+			r.cell(ctx, &rows[i], v, round)
 		}
 	}
 	for i := range rows {
@@ -98,35 +105,62 @@ func (r *run) variant(ctx context.Context, w Workload, v Variant, d Durability) 
 	return rows, ctx.Err()
 }
 
-func (r *run) cellDir(i int) string { return filepath.Join(r.dir, fmt.Sprintf("peer%d", i)) }
+// forget removes what was prepared.
+func (r *run) forget() {
+	for _, p := range peers() {
+		_ = os.RemoveAll(r.cellDir(p.Name))
+	}
+	clear(r.prepared)
+}
+
+func (r *run) cellDir(peer string) string {
+	return filepath.Join(r.dir, strings.ReplaceAll(peer, "/", "-"))
+}
+
+// prepare stores what the rounds of a row need, if that was not done for the
+// variant before.
+func (r *run) prepare(ctx context.Context, row *Row, v Variant) {
+	if row.absent() {
+		return
+	}
+	if _, done := r.prepared[row.Peer]; !done {
+		r.cell(ctx, row, v, -1)
+		r.prepared[row.Peer] = prepared{row.Unfinished, row.Error}
+	}
+	p := r.prepared[row.Peer]
+	row.Unfinished, row.Error = p.unfinished, p.err
+}
 
 // cell measures one round of a row, or prepares it. A row that failed once is
 // done.
-func (r *run) cell(ctx context.Context, row *Row, v Variant, i, round int) {
-	if row.NotOffered || row.Missing != "" || row.Error != "" || ctx.Err() != nil {
+func (r *run) cell(ctx context.Context, row *Row, v Variant, round int) {
+	if row.absent() || ctx.Err() != nil {
 		return
 	}
+	r.serial++
 	c := &Cell{
 		Workload: row.Workload, Variant: row.Variant, Params: row.Params, Peer: row.Peer, Durability: row.Durability,
-		Dir: r.cellDir(i), Round: round, Prepare: round < 0,
+		Dir: r.cellDir(row.Peer), Round: round, Serial: r.serial, Prepare: round < 0,
 		Warm: r.warm, Measure: r.measure, Budget: r.budget,
+	}
+	if c.Prepare && findPeer(row.Peer).offers(Relaxed) {
+		c.Durability = Relaxed
 	}
 	r.progress(fmt.Sprintf("%v, round %d", c, round+1))
 	if v.Prepare == nil {
-		_ = os.RemoveAll(c.Dir)
+		defer os.RemoveAll(c.Dir)
 	}
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		row.Error = err.Error()
 		return
 	}
-	s, err := c.start(ctx, 4*r.budget+time.Minute)
-	if v.Prepare == nil {
-		_ = os.RemoveAll(c.Dir)
-	}
+	s, err := c.start(ctx, 5*r.budget+prepareTime+time.Minute)
 	switch {
+	case errors.Is(err, errUnfinished):
+		row.Unfinished = err.Error()
 	case err != nil && ctx.Err() == nil:
 		row.Error = err.Error()
-	case round >= 0:
+	case err == nil && round >= 0:
 		row.Samples = append(row.Samples, s)
 	}
 }

@@ -48,8 +48,8 @@ func (t table) write(out io.Writer) {
 		}
 		if r.Median == nil {
 			fmt.Fprintf(w, "%s\t%s\t\t\t\t\t\t\t\t\t\t\t\n", r.Peer, r.absence())
-			if r.Error != "" {
-				notes = append(notes, r.Peer+": "+r.Error)
+			if why := r.Error + r.Unfinished; why != "" {
+				notes = append(notes, r.Peer+": "+why)
 			}
 			continue
 		}
@@ -78,6 +78,8 @@ func (r *Row) absence() string {
 		return "missing"
 	case r.Error != "":
 		return "failed"
+	case r.Unfinished != "":
+		return "too slow"
 	}
 	return "not measured"
 }

@@ -24,8 +24,10 @@ type Variant struct {
 
 	Offered func(*Peer) bool
 	// Prepare stores what the rounds need, in a process of its own; nil if they
-	// need nothing.
+	// need nothing. Variants in a row with the same Store share it, at either
+	// durability.
 	Prepare func(*Cell) error
+	Store   string
 	Run     func(*Cell) (Sample, error)
 }
 
