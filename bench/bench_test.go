@@ -185,7 +185,7 @@ func TestARunThatIsBrokenOffLeavesNothing(t *testing.T) {
 func TestBadArguments(t *testing.T) {
 	for _, args := range [][]string{
 		{"-run", "L9"},
-		{"-run", "L1/100 B x7"},
+		{"-run", "L1/x7"},
 		{"-peers", "kinesis"},
 		{"-durability", "maybe"},
 		{"-rounds", "0"},

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
+	"runtime/pprof"
 	"strings"
 	"syscall"
 	"time"
@@ -29,7 +31,9 @@ type Cell struct {
 	Prepare    bool
 	Warm       time.Duration
 	Measure    time.Duration
-	Budget     time.Duration // for what has a fixed count
+	Budget     time.Duration // for a backlog
+	Fill       time.Duration // for Prepare
+	Profile    string        // file; empty is none
 
 	peer  *Peer
 	usage *usage
@@ -59,9 +63,6 @@ type outcome struct {
 // errUnfinished is that a peer was too slow to be prepared for a workload, which
 // is a finding and not a failure.
 var errUnfinished = errors.New("too slow")
-
-// prepareTime is how long a peer has for that.
-const prepareTime = 80 * time.Second
 
 // prospect tells early that something will take too long.
 type prospect struct {
@@ -118,6 +119,11 @@ func (c *Cell) run() (Sample, error) {
 	defer c.usage.watch()()
 	pool()
 	c.usage.before = procField(os.Getpid(), "status", "VmRSS:") << 10
+	stop, err := c.startProfile()
+	if err != nil {
+		return Sample{}, err
+	}
+	defer stop()
 	if c.Prepare {
 		return Sample{}, v.Prepare(c)
 	}
@@ -129,6 +135,24 @@ func (c *Cell) run() (Sample, error) {
 		s.Disk = c.usage.disk()
 	}
 	return s, err
+}
+
+func (c *Cell) startProfile() (stop func(), err error) {
+	if c.Profile == "" {
+		return func() {}, nil
+	}
+	name := c.Profile
+	if c.Prepare {
+		name += ".prepare"
+	}
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return nil, err
+	}
+	f, err := os.Create(name)
+	if err != nil {
+		return nil, err
+	}
+	return func() { pprof.StopCPUProfile(); _ = f.Close() }, pprof.StartCPUProfile(f)
 }
 
 // start is the parent's side. The child and whatever it starts are gone when it
@@ -176,7 +200,7 @@ func (c *Cell) start(ctx context.Context, limit time.Duration) (Sample, error) {
 	case bad != nil || err != nil:
 		return Sample{}, fmt.Errorf("the process died: %w: %s", errors.Join(err, bad), lastWords(said.String()))
 	case o.Unfinished:
-		return o.Sample, fmt.Errorf("%w: %s", errUnfinished, o.Error)
+		return o.Sample, fmt.Errorf("%w%s", errUnfinished, strings.TrimPrefix(o.Error, errUnfinished.Error()))
 	case o.Error != "":
 		return o.Sample, errors.New(o.Error)
 	}

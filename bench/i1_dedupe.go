@@ -55,7 +55,7 @@ func prepareDedupe(c *Cell) error {
 	}
 	result := dedupeResult(nil, 0)
 	keys := make([][]byte, 0, 1000)
-	p := newProspect(c.Params.Count, prepareTime)
+	p := newProspect(c.Params.Count, c.Fill)
 	for n := 0; n < c.Params.Count; {
 		keys = keys[:0]
 		for ; len(keys) < cap(keys) && n < c.Params.Count; n++ {

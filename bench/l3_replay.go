@@ -29,7 +29,7 @@ func prepareReplay(c *Cell) error {
 	if err != nil {
 		return err
 	}
-	b, p := bodies(c.Params.Batch, c.Params.Size), newProspect(c.Params.Count, prepareTime)
+	b, p := bodies(c.Params.Batch, c.Params.Size), newProspect(c.Params.Count, c.Fill)
 	led := newLedger(c.Params.Size, c.Params.Count)
 	for led.sent() < c.Params.Count {
 		if err := p.check(led.sent()); err != nil {

@@ -97,6 +97,7 @@ type options struct {
 	measure   time.Duration
 	warm      time.Duration
 	budget    time.Duration
+	fill      time.Duration
 	workloads []string
 	peers     []string
 	only      Durability
@@ -105,6 +106,7 @@ type options struct {
 	markdown  string
 	plot      string
 	replot    string
+	profile   string
 	args      string
 }
 
@@ -117,13 +119,15 @@ func parseOptions(args []string) (options, error) {
 	f.DurationVar(&o.measure, "time", 700*time.Millisecond, "how long a round measures")
 	f.DurationVar(&o.warm, "warm", 200*time.Millisecond, "how long a round warms up")
 	f.DurationVar(&o.budget, "budget", 10*time.Second, "the longest that a peer may publish a backlog of a million; then it has fewer")
-	f.StringVar(&run, "run", "", "workloads, such as L1,Q1 or 'Q1/100 B x1' (default all)")
+	f.StringVar(&run, "run", "", "workloads, as in L1,Q1/latency: variants whose names have that part (default all)")
 	f.StringVar(&peers, "peers", "", "peers, by name (default all)")
 	f.StringVar(&only, "durability", "", "durable or relaxed (default both)")
 	f.StringVar(&o.dir, "dir", os.TempDir(), "where stores are put, in a directory that is removed at the end")
 	f.StringVar(&o.json, "json", "", "write the report to this `file`")
 	f.StringVar(&o.markdown, "markdown", "", "write the tables to this `file`")
 	f.StringVar(&o.plot, "plot", "", "write SVG charts to this `directory`")
+	f.DurationVar(&o.fill, "fill", 80*time.Second, "the longest that a peer may take to store what a workload starts with")
+	f.StringVar(&o.profile, "profile", "", "write a CPU profile of each cell of the first round to this `directory`")
 	f.StringVar(&o.replot, "from", "", "measure nothing, show the report in this `file`")
 	if err := f.Parse(args); err != nil {
 		return o, err
@@ -153,7 +157,7 @@ func (o options) check() error {
 	if !slices.Contains([]Durability{"", Durable, Relaxed}, o.only) {
 		return fmt.Errorf("unknown durability %q", o.only)
 	}
-	if o.rounds < 1 || o.measure <= 0 || o.warm < 0 || o.budget <= 0 {
+	if o.rounds < 1 || o.measure <= 0 || o.warm < 0 || o.budget <= 0 || o.fill <= 0 {
 		return errors.New("rounds and times must be positive")
 	}
 	return nil
@@ -168,6 +172,11 @@ func split(list string) []string {
 
 // chosen reports whether a -run argument means this workload, or a variant of it.
 func (w Workload) chosen(id string) bool {
-	id, variant, _ := strings.Cut(id, "/")
-	return id == w.ID && (variant == "" || slices.ContainsFunc(w.Variants, func(v Variant) bool { return v.Name == variant }))
+	return slices.ContainsFunc(w.Variants, func(v Variant) bool { return v.chosen(w, id) })
+}
+
+// chosen takes "Q1", or "Q1/" and a part of the variant's name.
+func (v Variant) chosen(w Workload, id string) bool {
+	id, part, _ := strings.Cut(id, "/")
+	return id == w.ID && strings.Contains(v.Name, part)
 }

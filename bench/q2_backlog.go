@@ -46,7 +46,7 @@ func runBacklog(c *Cell) (Sample, error) {
 	published := time.Since(m.start)
 	n := led.sent()
 	if n < c.Params.Count && large(c) {
-		return Sample{}, errors.Join(fmt.Errorf("%w: %s messages published in %v", errUnfinished, rate(float64(n)), published), q.Close())
+		return Sample{}, errors.Join(fmt.Errorf("%w: %s messages published in %v", errUnfinished, rate(float64(n)), published.Round(time.Second)), q.Close())
 	}
 	full, filled := c.usage.disk(), c.usage.peak()
 	began := time.Now()

@@ -65,7 +65,7 @@ func (r *run) wants(w Workload, v Variant) bool {
 		return false
 	}
 	return len(r.workloads) == 0 || slices.ContainsFunc(r.workloads, func(id string) bool {
-		return id == w.ID || id == w.ID+"/"+v.Name
+		return v.chosen(w, id)
 	})
 }
 
@@ -141,7 +141,10 @@ func (r *run) cell(ctx context.Context, row *Row, v Variant, round int) {
 	c := &Cell{
 		Workload: row.Workload, Variant: row.Variant, Params: row.Params, Peer: row.Peer, Durability: row.Durability,
 		Dir: r.cellDir(row.Peer), Round: round, Serial: r.serial, Prepare: round < 0,
-		Warm: r.warm, Measure: r.measure, Budget: r.budget,
+		Warm: r.warm, Measure: r.measure, Budget: r.budget, Fill: r.fill,
+	}
+	if r.profile != "" && round < 1 {
+		c.Profile = filepath.Join(r.profile, strings.ReplaceAll(fmt.Sprintf("%v.pprof", c), "/", "-"))
 	}
 	if c.Prepare && findPeer(row.Peer).offers(Relaxed) {
 		c.Durability = Relaxed
@@ -154,7 +157,7 @@ func (r *run) cell(ctx context.Context, row *Row, v Variant, round int) {
 		row.Error = err.Error()
 		return
 	}
-	s, err := c.start(ctx, 5*r.budget+prepareTime+time.Minute)
+	s, err := c.start(ctx, 5*r.budget+r.fill+time.Minute)
 	switch {
 	case errors.Is(err, errUnfinished):
 		row.Unfinished = err.Error()
