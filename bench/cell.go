@@ -41,7 +41,13 @@ type Cell struct {
 
 func (c *Cell) env() Env { return Env{Dir: c.Dir, Durability: c.Durability} }
 
-func (c *Cell) pace() pace { return pace{c.Warm, c.Measure} }
+// pace gives servers longer to warm up, for some of them compile meanwhile.
+func (c *Cell) pace() pace {
+	if c.peer.Server != nil {
+		return pace{5 * c.Warm, c.Measure}
+	}
+	return pace{c.Warm, c.Measure}
+}
 
 // batch is how many units a call is.
 func (c *Cell) batch() int { return max(c.Params.Batch, 1) }

@@ -108,7 +108,7 @@ func drive(p pace, c *Cell, workers, timeEvery int, worker func(w int) (step, er
 	m := startMeter(c, lanes)
 	measuring.Store(true)
 	wait(ended, p.measure)
-	for enough := fewestCalls * int64(c.batch()); total(lanes)-m.units < enough && time.Since(m.start) < mostTime*p.measure; {
+	for enough := fewestCalls * int64(c.batch()); total(lanes)-m.units < enough && time.Since(m.start) < p.most(); {
 		if wait(ended, p.measure/4+time.Millisecond) {
 			break
 		}
@@ -145,10 +145,9 @@ func (l *lane) timed(call step, timed bool) error {
 
 // A peer whose calls take long is measured until it has done a few, but not for
 // ever.
-const (
-	fewestCalls = 10
-	mostTime    = 10
-)
+const fewestCalls = 10
+
+func (p pace) most() time.Duration { return max(10*p.measure, 3*time.Second) }
 
 // wait reports whether ended was closed within d.
 func wait(ended <-chan struct{}, d time.Duration) bool {

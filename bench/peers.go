@@ -9,7 +9,7 @@ import (
 // peers returns everybody, in the order in which they take turns.
 func peers() []*Peer {
 	return []*Peer{
-		mqPeer, pebblePeer, filePeer, natsPeer, goqitePeer, bboltPeer, walPeer, dquePeer, redisPeer, rabbitClassicPeer, rabbitQuorumPeer, riverPeer,
+		mqPeer, pebblePeer, filePeer, natsPeer, goqitePeer, bboltPeer, walPeer, dquePeer, redisPeer, rabbitClassicPeer, rabbitQuorumPeer, riverPeer, kafkaPeer, elasticPeer,
 	}
 }
 

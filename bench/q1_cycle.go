@@ -80,7 +80,7 @@ func (cy *cycle) run() (Sample, error) {
 	case err = <-consumed: // too early, so it is an error
 		consumed <- err
 	case <-time.After(p.measure):
-		for total(lanes)-m.units < fewestCalls*int64(cy.c.Params.Batch) && time.Since(m.start) < mostTime*p.measure {
+		for total(lanes)-m.units < fewestCalls*int64(cy.c.Params.Batch) && time.Since(m.start) < p.most() {
 			time.Sleep(p.measure / 4)
 		}
 	}
