@@ -240,3 +240,17 @@ func TestLessLatencyIsBetter(t *testing.T) {
 	b.summarise()
 	require.InDelta(t, 4, a.ratio(&b), 1e-9)
 }
+
+func TestFasterThanTheDiskIsDoubted(t *testing.T) {
+	for _, tt := range []struct {
+		durability Durability
+		p50        float64
+		doubted    bool
+	}{{Durable, 0.0002, false}, {Durable, 0.00002, true}, {Relaxed, 0.00002, false}} {
+		r := Row{Durability: tt.durability, Params: Params{Workers: 1, Batch: 1}}
+		r.Samples = []Sample{{Rate: 1, Latency: &Latency{P50: tt.p50}}}
+		r.summarise()
+		r.doubt(Latency{P50: 0.00014})
+		require.Equal(t, tt.doubted, r.Median.Note != "")
+	}
+}

@@ -69,6 +69,18 @@ func (r *Row) summarise() {
 	}
 }
 
+// doubt marks a durable figure that is better than the disk: a lone producer
+// that waits for an fsync each time cannot be faster than the fsync.
+func (r *Row) doubt(fsync Latency) {
+	lone := r.Durability == Durable && r.Params.Workers == 1 && r.Params.Batch <= 1
+	if r.Median == nil || r.Median.Latency == nil || !lone || fsync.P50 == 0 {
+		return
+	}
+	if r.Median.Latency.P50 < fsync.P50/3 {
+		r.Median.Note = "faster than an fsync takes: is this durable? " + r.Median.Note
+	}
+}
+
 // value is what peers are compared by: the rate, or where that is given the
 // median latency.
 func (r *Row) value(s Sample) float64 {

@@ -15,6 +15,7 @@ import (
 type run struct {
 	options
 	dir     string
+	machine Machine
 	missing map[string]string // peers that are not there, with the reason
 	began   time.Time
 	serial  int // of the cell
@@ -31,13 +32,13 @@ func newRun(o options) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &run{options: o, dir: dir, missing: missingPeers(), began: time.Now(), prepared: map[string]prepared{}}, nil
+	return &run{options: o, dir: dir, machine: describeMachine(dir), missing: missingPeers(), began: time.Now(), prepared: map[string]prepared{}}, nil
 }
 
 // do measures everything that was chosen. A cell that fails is in the report; an
 // error is only that the run was broken off.
 func (r *run) do(ctx context.Context) (*Report, error) {
-	rep := &Report{Machine: describeMachine(r.dir), Args: r.args, Quick: r.quick, Began: r.began, Peers: describePeers(r.missing)}
+	rep := &Report{Machine: r.machine, Args: r.args, Quick: r.quick, Began: r.began, Peers: describePeers(r.missing)}
 	for _, w := range workloads() {
 		for _, v := range w.Variants {
 			if !r.wants(w, v) {
@@ -101,6 +102,7 @@ func (r *run) variant(ctx context.Context, w Workload, v Variant, d Durability) 
 	}
 	for i := range rows {
 		rows[i].summarise()
+		rows[i].doubt(r.machine.Fdatasync)
 	}
 	return rows, ctx.Err()
 }
