@@ -41,7 +41,7 @@ func openWorld(t testing.TB, db *pebblemq.DB) *world {
 	for _, q := range []string{"in", "out"} {
 		require.NoError(t, w.broker.DeclareQueue(bg, q, nil))
 	}
-	require.NoError(t, w.broker.Bind(bg, "out", "events", "order.*"))
+	require.NoError(t, w.broker.Bind(bg, workqueue.Binding{Exchange: "events", Queue: "out", Key: "order.*"}))
 	w.mail, err = visibility.OpenQueue(db, "mail", nil)
 	require.NoError(t, err)
 	w.seen, err = idempotency.Open(db, "payments", nil)

@@ -31,6 +31,38 @@ func Example() {
 	// Output: <nil> receipt for 42 <nil>
 }
 
+// One publish, one commit: a job for a worker and a record for every reader of
+// the log.
+func Example_routing() {
+	ctx := context.Background()
+	db, _ := pebblemq.OpenMemory(nil)
+	defer db.Close()
+	audit, _ := log.OpenTopic(db, "audit", nil)
+	broker, _ := workqueue.Open(db, "main")
+	err := errors.Join(
+		broker.DeclareExchange(ctx, "events", workqueue.Topic),
+		broker.DeclareQueue(ctx, "emails", nil),
+		broker.Bind(ctx, workqueue.Binding{Exchange: "events", Key: "order.#", Queue: "emails"}),
+		broker.Bind(ctx, workqueue.Binding{Exchange: "events", Key: "#", Topic: "audit"}),
+		broker.Publish(ctx, "events", "order.paid", workqueue.Message{Body: []byte("42")}),
+		broker.Publish(ctx, "events", "user.new", workqueue.Message{Body: []byte("ann")}),
+	)
+	fmt.Println(err)
+
+	st, _ := broker.QueueStats(ctx, "emails")
+	fmt.Println("emails:", st.Ready)
+	r, _ := audit.NewReader(0, log.Start())
+	records, _ := r.Fetch(ctx, 10, 1<<20)
+	for _, rec := range records {
+		fmt.Printf("audit: %s %s\n", rec.Key, rec.Value)
+	}
+	// Output:
+	// <nil>
+	// emails: 1
+	// audit: order.paid 42
+	// audit: user.new ann
+}
+
 func ExampleOpen() {
 	dir, _ := os.MkdirTemp("", "example")
 	defer os.RemoveAll(dir)

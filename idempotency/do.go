@@ -47,7 +47,12 @@ type DoOptions struct {
 // claim is on disk before the handler runs, and the result before Do returns.
 // If the process dies in between, the claim dies with it, and the next call
 // runs the handler again: pass the key or the token on, so that the other side
-// can tell. For effects inside the store, Once is exact.
+// can tell. For effects inside the store, Once is exact. The claim is synced
+// whatever the durability of ctx, because a token must not be given out twice;
+// the result is synced too, unless ctx says NoSync.
+//
+// The handler may call Do with other keys and the context that it was given.
+// With its own key it would wait for itself: that is ErrInProgress.
 //
 // An error of the handler frees the key and is returned as it is, and so does
 // a panic, which goes on up; an error marked with Final is an outcome. If the
@@ -57,7 +62,7 @@ func (k *Keys) Do(ctx context.Context, key []byte, h Handler, o *DoOptions) (Res
 	if o == nil {
 		o = &DoOptions{}
 	}
-	if err := errors.Join(checkKey(key), checkFingerprint(o.Fingerprint)); err != nil {
+	if err := errors.Join(checkKey(key), checkFingerprint(o.Fingerprint), checkHandler(h == nil)); err != nil {
 		return Result{}, err
 	}
 	key = bytes.Clone(key)
@@ -85,7 +90,7 @@ var errBusy = errors.New("busy")
 
 // await waits until the runner of a key is through.
 func (k *Keys) await(ctx context.Context, c *claim, noWait bool) error {
-	if noWait {
+	if noWait || holds(ctx, c) {
 		return ErrInProgress
 	}
 	select {
@@ -98,6 +103,29 @@ func (k *Keys) await(ctx context.Context, c *claim, noWait bool) error {
 	}
 }
 
+// holding is a context's list of the claims of the handlers that it came through.
+type holding struct {
+	claim *claim
+	outer *holding
+}
+
+type holdingKey struct{}
+
+func holds(ctx context.Context, c *claim) bool {
+	h, _ := ctx.Value(holdingKey{}).(*holding)
+	for ; h != nil; h = h.outer {
+		if h.claim == c {
+			return true
+		}
+	}
+	return false
+}
+
+func withHolding(ctx context.Context, c *claim) context.Context {
+	outer, _ := ctx.Value(holdingKey{}).(*holding)
+	return context.WithValue(ctx, holdingKey{}, &holding{c, outer})
+}
+
 // run runs the handler under a claim and stores what comes of it.
 func (k *Keys) run(ctx context.Context, op *claimOp, h Handler) (Result, error) {
 	settled := false
@@ -106,7 +134,7 @@ func (k *Keys) run(ctx context.Context, op *claimOp, h Handler) (Result, error) 
 			k.release(op) // the handler panicked, or ended its goroutine
 		}
 	}()
-	value, err := h(ctx, Claim{Key: bytes.Clone(op.key), Token: op.claim.token})
+	value, err := h(withHolding(ctx, op.claim), Claim{Key: bytes.Clone(op.key), Token: op.claim.token})
 	settled = true
 	var final *FinalError
 	if err != nil && !errors.As(err, &final) {
@@ -207,6 +235,7 @@ func (o *claimOp) Run(t *store.Turn) error {
 	mine := record{state: claimed, token: o.claim.token, fingerprint: o.fingerprint}
 	t.Set(recordKey(n.id, o.key), mine.encode())
 	t.Touch(n)
+	t.ForceSync()
 	return nil
 }
 

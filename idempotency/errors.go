@@ -32,7 +32,16 @@ var (
 type DuplicateError struct {
 	Namespace string
 	Key       []byte
-	Result    Result // as it was stored; Replayed is true
+	Result    Result      // as it was stored; Replayed is true
+	Final     *FinalError // the outcome, if the key failed for good
+}
+
+// final is the outcome's error.
+func (e *DuplicateError) final() error {
+	if e.Final == nil {
+		return nil
+	}
+	return e.Final
 }
 
 func (e *DuplicateError) Error() string {

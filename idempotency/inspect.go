@@ -19,7 +19,7 @@ func (k *Keys) Get(ctx context.Context, key []byte) (res Result, ok bool, err er
 		return Result{}, false, err
 	}
 	var r record
-	err = k.s.Do(ctx, store.OpFunc(func(t *store.Turn) (err error) {
+	err = k.s.Do(ctx, store.QuietFunc(func(t *store.Turn) (err error) {
 		r, ok, err = k.n.read(t, key)
 		ok = ok && r.live(t.Now())
 		return err
@@ -88,7 +88,7 @@ func (o *forgetOp) Visible(*store.Turn) {
 // Count returns the number of keys with an outcome, those that have expired
 // and are not reclaimed yet included.
 func (k *Keys) Count(ctx context.Context) (n uint64, err error) {
-	err = k.s.Do(ctx, store.OpFunc(func(*store.Turn) error {
+	err = k.s.Do(ctx, store.QuietFunc(func(*store.Turn) error {
 		n = k.n.meta.records
 		return nil
 	}), store.Sync)

@@ -85,7 +85,8 @@ type namespace struct {
 	claims  map[string]*claim
 	timer   *store.Timer
 	s       *store.Store
-	running bool // a reclaim is under way
+	running bool  // a reclaim is under way
+	since   int64 // earliest expiry written since it looked, 0 if none
 }
 
 // claim is a key whose handler is running.
@@ -110,7 +111,7 @@ func Open(db *pebblemq.DB, name string, c *Config) (*Keys, error) {
 	s := bridge.Store(db)
 	open := s.Local(registryKey{}, func() any { return make(map[string]*namespace) }).(map[string]*namespace)
 	k := &Keys{s: s, db: db}
-	err = s.Do(context.Background(), store.OpFunc(func(t *store.Turn) (err error) {
+	err = s.Do(context.Background(), store.QuietFunc(func(t *store.Turn) (err error) {
 		if k.n = open[name]; k.n != nil {
 			return config.match(name, k.n.config)
 		}
@@ -184,6 +185,9 @@ func (n *namespace) write(t *store.Turn, key []byte, r record, was record) {
 		n.meta.records--
 	}
 	n.meta.records++
+	if n.since == 0 || r.expiry < n.since {
+		n.since = r.expiry
+	}
 	if n.meta.nextExpiry == 0 || r.expiry < n.meta.nextExpiry {
 		n.meta.nextExpiry = r.expiry
 	}
@@ -196,6 +200,13 @@ func checkKey(key []byte) error {
 		return store.Invalid("idempotency key is empty")
 	case len(key) > MaxKeyBytes:
 		return store.TooLarge("idempotency key in bytes", int64(len(key)), MaxKeyBytes)
+	}
+	return nil
+}
+
+func checkHandler(missing bool) error {
+	if missing {
+		return store.Invalid("idempotency handler is nil")
 	}
 	return nil
 }

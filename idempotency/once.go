@@ -22,6 +22,9 @@ import (
 // then returns the other's result. An error of f rolls everything back and is
 // returned as it is.
 func (k *Keys) Once(ctx context.Context, key []byte, f func(*pebblemq.Tx) ([]byte, error)) (Result, error) {
+	if err := checkHandler(f == nil); err != nil {
+		return Result{}, err
+	}
 	found, ok, err := k.Get(ctx, key)
 	if ok || err != nil {
 		return found, err
@@ -35,7 +38,7 @@ func (k *Keys) Once(ctx context.Context, key []byte, f func(*pebblemq.Tx) ([]byt
 	})
 	var dup *DuplicateError
 	if errors.As(err, &dup) && dup.Namespace == k.n.name && bytes.Equal(dup.Key, key) {
-		return dup.Result, nil
+		return dup.Result, dup.final()
 	}
 	return Result{Value: value}, err
 }
@@ -81,8 +84,11 @@ func (o *txComplete) Run(t *store.Turn) error {
 		return err
 	}
 	if found && was.live(t.Now()) {
-		res, _ := was.outcome() // a final error is a duplicate as well
-		return &DuplicateError{Namespace: n.name, Key: o.key, Result: res}
+		e := &DuplicateError{Namespace: n.name, Key: o.key}
+		var err error
+		e.Result, err = was.outcome()
+		errors.As(err, &e.Final)
+		return e
 	}
 	o.before = n.meta
 	n.write(t, o.key, record{state: completed, expiry: t.Now().Add(n.config.Expiry).UnixNano(), result: o.result}, was)

@@ -33,6 +33,7 @@ func (n *namespace) startReclaim(t *store.Turn) {
 		return
 	}
 	now := t.Now().UnixNano()
+	n.since = 0
 	n.running = t.Spawn(func(ctx context.Context) { n.reclaim(ctx, now) })
 }
 
@@ -124,21 +125,35 @@ func (o *reclaimOp) Run(t *store.Turn) error {
 		t.Delete(recordKey(n.id, key))
 	}
 	n.meta.records -= uint64(len(dead))
-	if len(o.entries) > 0 {
-		lo, _ := store.Span(store.KindIdemExpiry, n.id)
-		end := o.entries[len(o.entries)-1]
-		t.DeleteRange(lo, append(expiryKey(n.id, end.expiry, end.key), 0))
-	}
+	o.forget(t)
 	n.meta.nextExpiry = o.next
-	if o.next == 0 && n.meta.records > 0 {
-		n.meta.nextExpiry = o.now + int64(n.config.Expiry) // completed since
+	if n.since != 0 && (o.next == 0 || n.since < o.next) {
+		n.meta.nextExpiry = n.since
 	}
+	n.since = 0
 	t.Touch(n)
 	if o.last {
 		n.running = false
 		n.arm(t)
 	}
 	return nil
+}
+
+// forget deletes the entries, as one range unless, the clock having gone back, one
+// may have come in between.
+func (o *reclaimOp) forget(t *store.Turn) {
+	if len(o.entries) == 0 {
+		return
+	}
+	end := o.entries[len(o.entries)-1]
+	if since := o.n.since; since == 0 || since > end.expiry {
+		lo, _ := store.Span(store.KindIdemExpiry, o.n.id)
+		t.DeleteRange(lo, append(expiryKey(o.n.id, end.expiry, end.key), 0))
+		return
+	}
+	for _, e := range o.entries {
+		t.Delete(expiryKey(o.n.id, e.expiry, e.key))
+	}
 }
 
 func (o *reclaimOp) Undo()               {}

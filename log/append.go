@@ -56,8 +56,8 @@ func (t *Topic) AppendAsync(ctx context.Context, records ...Record) (*Result, er
 		return nil, err
 	}
 	if !o.placed.Load() { // Run has refused it: the topic is gone
-		<-r.done
-		return nil, r.err
+		_, err := r.Wait(ctx)
+		return nil, err
 	}
 	return r, nil
 }
@@ -90,6 +90,10 @@ func (x TopicTx) AppendTo(partition int, records ...Record) (*Result, error) {
 
 func (x TopicTx) append(partition int, records []Record) (*Result, error) {
 	o, err := x.t.newAppend(context.Background(), partition, records, exactBuffer)
+	return x.add(o, err)
+}
+
+func (x TopicTx) add(o *appendOp, err error) (*Result, error) {
 	if err != nil {
 		return nil, x.x.Fail(err)
 	}
@@ -157,6 +161,8 @@ type appendOp struct {
 	one    [1]piece
 	routes []uint16 // which piece each record is in; nil if there is one piece
 	n      int
+	guard  guard // of an append to one partition, or nil
+	repeat bool  // the guard has found the records in the log
 	placed atomic.Bool
 }
 
@@ -180,6 +186,9 @@ func (o *appendOp) Run(t *store.Turn) error {
 	if err := o.t.alive(); err != nil {
 		return err
 	}
+	if err := o.ask(t); err != nil || o.repeat {
+		return err
+	}
 	for i := range o.pieces {
 		c := &o.pieces[i]
 		c.base, c.undo = c.p.next, c.p.mark()
@@ -192,8 +201,26 @@ func (o *appendOp) Run(t *store.Turn) error {
 	return nil
 }
 
+// ask lets the guard decide.
+func (o *appendOp) ask(t *store.Turn) (err error) {
+	if o.guard == nil {
+		return nil
+	}
+	c := &o.pieces[0]
+	var base uint64
+	if base, o.repeat, err = o.guard.admit(t, c); err != nil || !o.repeat {
+		return err
+	}
+	c.base, c.segments = base, nil
+	o.placed.Store(true)
+	return nil
+}
+
 func (o *appendOp) Undo() {
 	o.placed.Store(false)
+	if o.repeat {
+		return
+	}
 	for i := len(o.pieces) - 1; i >= 0; i-- {
 		c := &o.pieces[i]
 		c.p.rewind(c.undo)
@@ -201,6 +228,9 @@ func (o *appendOp) Undo() {
 }
 
 func (o *appendOp) Visible(*store.Turn) {
+	if o.repeat {
+		return
+	}
 	for i := range o.pieces {
 		c := &o.pieces[i]
 		c.undo = mark{}

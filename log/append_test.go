@@ -387,7 +387,7 @@ func TestATransactionOfAnotherStoreIsRefused(t *testing.T) {
 		return err
 	}), pebblemq.ErrInvalid)
 	require.ErrorIs(t, db.Update(ctx, func(tx *pebblemq.Tx) error {
-		return m.In(tx).CommitOffset(0, 0)
+		return m.In(tx).CommitOffset(log.Committed{Partition: 0, Next: 0})
 	}), pebblemq.ErrInvalid)
 	require.Empty(t, fetchAll(t, topic, 0, log.Start()))
 }
@@ -422,7 +422,7 @@ func TestARefusalCutsTheOpenSegmentBack(t *testing.T) {
 							return err
 						}
 					}
-					return m.In(tx).CommitOffset(0, 1<<40)
+					return m.In(tx).CommitOffset(log.Committed{Partition: 0, Next: 1 << 40})
 				})
 				assert.ErrorIs(t, err, log.ErrOffsetOutOfRange)
 				return nil

@@ -25,11 +25,30 @@ func (m *Member) Commit(ctx context.Context, records ...Record) error {
 	return m.g.topic.s.Do(ctx, o, store.NoSync)
 }
 
-// CommitOffset commits the offset of the next record that the group wants from a
-// partition that the member owns. Beyond the end it is an OffsetError; otherwise it
-// is like Commit.
-func (m *Member) CommitOffset(ctx context.Context, partition int, next int64) error {
-	o, err := m.commitOffset(partition, next)
+// Committed is a position of a group in a partition.
+type Committed struct {
+	Partition int
+	Next      int64  // the offset of the next record that the group wants
+	Metadata  string // whatever the committer wants to remember, up to MaxMetadataBytes
+}
+
+// CommitOffset commits a position in a partition that the member owns. Beyond the
+// end it is an OffsetError; otherwise it is like Commit.
+func (m *Member) CommitOffset(ctx context.Context, to Committed) error {
+	o, err := m.commitOffset(to)
+	if err != nil {
+		return err
+	}
+	return m.g.topic.s.Do(ctx, o, store.NoSync)
+}
+
+// Ack notes that the group is done with exactly the given records, in any order.
+// What is committed stays at the lowest record that is not finished, and those
+// above it that are will not be delivered again, not after a restart either. Where
+// more than MaxGaps unfinished stretches would be left behind it is ErrTooLarge.
+// Otherwise it is like Commit; to acknowledge a record again does nothing.
+func (m *Member) Ack(ctx context.Context, records ...Record) error {
+	o, err := m.ack(records)
 	if err != nil {
 		return err
 	}
@@ -55,8 +74,14 @@ func (x MemberTx) Commit(records ...Record) error {
 }
 
 // CommitOffset is Member.CommitOffset as a part of the transaction.
-func (x MemberTx) CommitOffset(partition int, next int64) error {
-	o, err := x.m.commitOffset(partition, next)
+func (x MemberTx) CommitOffset(to Committed) error {
+	o, err := x.m.commitOffset(to)
+	return x.add(o, err)
+}
+
+// Ack is Member.Ack as a part of the transaction.
+func (x MemberTx) Ack(records ...Record) error {
+	o, err := x.m.ack(records)
 	return x.add(o, err)
 }
 
@@ -64,60 +89,75 @@ func (x MemberTx) add(o *commitOp, err error) error {
 	if err != nil {
 		return x.x.Fail(err)
 	}
-	return x.x.Add(o, len(o.steps)*(9+commitLen))
+	return x.x.Add(o, len(o.steps)*commitSize)
 }
 
-// commitOp moves committed offsets forwards.
+// commitSize is about what a commit writes.
+const commitSize = 32
+
+// commitOp notes what a group has finished.
 type commitOp struct {
 	m     *Member
 	steps []commitStep
 	one   [1]commitStep
 }
 
+// commitStep is that of one partition: either all below next, or some offsets.
 type commitStep struct {
-	c      *claim
-	tenure *tenure // that the commit rests on; nil: the member's present one
-	next   uint64
-	prev   uint64 // set by Run
+	c        *claim
+	tenure   *tenure // that the commit rests on; nil: the member's present one
+	next     uint64
+	offsets  []uint64
+	metadata string
+	before   progress // set by Run
 }
 
 func (m *Member) commitRecords(records []Record) (*commitOp, error) {
+	return m.settle("commit", records, func(s *commitStep, offset uint64) { s.next = max(s.next, offset+1) })
+}
+
+func (m *Member) ack(records []Record) (*commitOp, error) {
+	return m.settle("acknowledgement", records, func(s *commitStep, offset uint64) { s.offsets = append(s.offsets, offset) })
+}
+
+// settle sorts records by the tenure that they were received under.
+func (m *Member) settle(what string, records []Record, add func(*commitStep, uint64)) (*commitOp, error) {
 	if len(records) == 0 {
-		return nil, store.Invalid("commit of no records")
+		return nil, store.Invalid("%s of no records", what)
 	}
 	o := &commitOp{m: m}
 	o.steps = o.one[:0]
 	for i := range records {
-		t, next := records[i].tenure, uint64(records[i].Offset)+1
-		if t == nil || t.member != m {
-			return nil, store.Invalid("record %d of the commit was not received by this member", i)
+		t := records[i].tenure
+		if t == nil || t.member != m || records[i].Offset < 0 {
+			return nil, store.Invalid("record %d of the %s was not received by this member", i, what)
 		}
-		if s := o.find(t); s != nil {
-			s.next = max(s.next, next)
-			continue
-		}
-		o.steps = append(o.steps, commitStep{c: t.claim, tenure: t, next: next})
+		add(o.step(t), uint64(records[i].Offset))
 	}
 	return o, nil
 }
 
-func (o *commitOp) find(t *tenure) *commitStep {
+func (o *commitOp) step(t *tenure) *commitStep {
 	for i := len(o.steps) - 1; i >= 0; i-- {
 		if o.steps[i].tenure == t {
 			return &o.steps[i]
 		}
 	}
-	return nil
+	o.steps = append(o.steps, commitStep{c: t.claim, tenure: t})
+	return &o.steps[len(o.steps)-1]
 }
 
-func (m *Member) commitOffset(partition int, next int64) (*commitOp, error) {
-	if _, err := m.g.topic.partition(partition); err != nil {
+func (m *Member) commitOffset(to Committed) (*commitOp, error) {
+	if _, err := m.g.topic.partition(to.Partition); err != nil {
 		return nil, err
 	}
-	if next < 0 {
-		return nil, store.Invalid("offset %d is negative", next)
+	switch {
+	case to.Next < 0:
+		return nil, store.Invalid("offset %d is negative", to.Next)
+	case len(to.Metadata) > MaxMetadataBytes:
+		return nil, store.TooLarge("metadata of a commit in bytes", int64(len(to.Metadata)), MaxMetadataBytes)
 	}
-	return &commitOp{m: m, steps: []commitStep{{c: &m.g.claims[partition], next: uint64(next)}}}, nil
+	return &commitOp{m: m, steps: []commitStep{{c: &m.g.claims[to.Partition], next: uint64(to.Next), metadata: to.Metadata}}}, nil
 }
 
 // Frees lets commits in when the disk is nearly full: they are what trimming waits
@@ -129,47 +169,77 @@ func (o *commitOp) String() string {
 }
 
 func (o *commitOp) Run(t *store.Turn) error {
-	if err := o.m.g.topic.alive(); err != nil {
+	if err := o.m.g.alive(); err != nil {
 		return err
 	}
 	for i := range o.steps {
-		if err := o.check(&o.steps[i]); err != nil {
+		s := &o.steps[i]
+		after, err := o.advance(s)
+		if err != nil {
+			o.undo(i)
 			return err
 		}
-	}
-	for i := range o.steps {
-		s := &o.steps[i]
-		s.prev, s.c.committed = s.c.committed, s.next
+		s.before, s.c.done = s.c.done, after
 		t.Touch(s.c)
+		t.Promise(len(after.metadata) + 8*len(after.above))
 	}
 	return nil
 }
 
-func (o *commitOp) check(s *commitStep) error {
+// advance returns what is finished after a step.
+func (o *commitOp) advance(s *commitStep) (progress, error) {
 	c := s.c
-	current := c.tenure != nil && c.tenure.member == o.m
-	if s.tenure != nil {
-		current = c.tenure == s.tenure
-	}
-	switch {
-	case !current:
+	if !o.current(s) {
 		e := &FencedError{Topic: o.m.g.topic.name, Group: o.m.g.name, Partition: int(c.p.index), Current: c.epoch}
 		if s.tenure != nil {
 			e.Epoch = s.tenure.epoch
 		}
-		return e
-	case s.next > c.p.end.Load():
-		return c.p.outOfRange(int64(s.next))
-	case s.next < c.committed:
-		return fmt.Errorf("%w: group %q of topic %q, partition %d: %d, committed is %d",
-			ErrBackwards, o.m.g.name, o.m.g.topic.name, c.p.index, s.next, c.committed)
+		return progress{}, e
 	}
-	return nil
+	if s.offsets == nil {
+		return o.commit(s)
+	}
+	done := c.done
+	for _, offset := range s.offsets {
+		if offset >= c.p.end.Load() { // a record that was changed by its receiver
+			return progress{}, c.p.outOfRange(int64(offset))
+		}
+		if done = done.finish(offset); len(done.above) > MaxGaps {
+			return progress{}, store.TooLarge(fmt.Sprintf("number of gaps that group %q leaves in topic %q, partition %d, above offset %d",
+				o.m.g.name, o.m.g.topic.name, c.p.index, done.next), int64(len(done.above)), MaxGaps)
+		}
+	}
+	return done, nil
 }
 
-func (o *commitOp) Undo() {
-	for i := len(o.steps) - 1; i >= 0; i-- {
-		o.steps[i].c.committed = o.steps[i].prev
+// current reports whether the member still has the assignment that a step rests
+// on.
+func (o *commitOp) current(s *commitStep) bool {
+	if s.tenure != nil {
+		return s.c.tenure == s.tenure
+	}
+	return s.c.tenure != nil && s.c.tenure.member == o.m
+}
+
+func (o *commitOp) commit(s *commitStep) (progress, error) {
+	c := s.c
+	switch {
+	case s.next > c.p.end.Load():
+		return progress{}, c.p.outOfRange(int64(s.next))
+	case s.next < c.done.next:
+		return progress{}, fmt.Errorf("%w: group %q of topic %q, partition %d: %d, committed is %d",
+			ErrBackwards, o.m.g.name, o.m.g.topic.name, c.p.index, s.next, c.done.next)
+	}
+	done := c.done.upTo(s.next)
+	done.metadata = s.metadata
+	return done, nil
+}
+
+func (o *commitOp) Undo() { o.undo(len(o.steps)) }
+
+func (o *commitOp) undo(n int) {
+	for i := n - 1; i >= 0; i-- {
+		o.steps[i].c.done = o.steps[i].before
 	}
 }
 

@@ -7,7 +7,7 @@
 //	at, err := orders.Append(ctx, log.Record{Key: id, Value: event})
 //
 //	billing, err := orders.Group("billing", nil)
-//	err = billing.Run(ctx, func(ctx context.Context, r log.Record) error { ... })
+//	err = billing.Run(ctx, func(ctx context.Context, r log.Record) error { ... }, nil)
 //
 // The name is the field's; where it collides with the standard library, import
 // it as plog.

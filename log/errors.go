@@ -19,6 +19,10 @@ var (
 	// have.
 	ErrUnknownPartition = errors.New("log: unknown partition")
 
+	// ErrUnknownGroup is returned for the name of a group that does not exist,
+	// and by every use of a group that has been deleted.
+	ErrUnknownGroup = errors.New("log: unknown group")
+
 	// ErrOffsetOutOfRange is what an OffsetError is.
 	ErrOffsetOutOfRange = errors.New("log: offset out of range")
 
@@ -28,6 +32,12 @@ var (
 	// ErrBackwards is returned by a commit below the committed offset. Going
 	// back is a decision: see Group.Seek.
 	ErrBackwards = errors.New("log: commit below the committed offset")
+
+	// ErrConflict is what a ConflictError is.
+	ErrConflict = errors.New("log: another append came first")
+
+	// ErrSequence is what a SequenceError is.
+	ErrSequence = errors.New("log: records of a producer are out of sequence")
 
 	// ErrLeft is returned by a Member that has left its group.
 	ErrLeft = errors.New("log: member has left the group")
@@ -79,6 +89,40 @@ func (e *FencedError) Error() string {
 
 // Is makes errors.Is(e, ErrFenced) true.
 func (e *FencedError) Is(target error) bool { return target == ErrFenced }
+
+// ConflictError refuses an AppendAt whose condition does not hold. Nothing was
+// appended. It is ErrConflict.
+type ConflictError struct {
+	Topic     string
+	Partition int
+	Expected  int64
+	Actual    int64 // the next offset; records just below it may not be readable yet
+}
+
+func (e *ConflictError) Error() string {
+	return fmt.Sprintf("%v: topic %q, partition %d: the next offset is %d, not %d", ErrConflict, e.Topic, e.Partition, e.Actual, e.Expected)
+}
+
+// Is makes errors.Is(e, ErrConflict) true.
+func (e *ConflictError) Is(target error) bool { return target == ErrConflict }
+
+// SequenceError refuses an AppendOnce that leaves a gap, or repeats what is not
+// remembered or was not appended like that. Nothing was appended. It is ErrSequence.
+type SequenceError struct {
+	Topic     string
+	Partition int
+	Producer  string
+	Expected  int64 // the number of the producer's next record
+	Given     int64
+}
+
+func (e *SequenceError) Error() string {
+	return fmt.Sprintf("%v: topic %q, partition %d, producer %q: number %d is given, %d is next",
+		ErrSequence, e.Topic, e.Partition, e.Producer, e.Given, e.Expected)
+}
+
+// Is makes errors.Is(e, ErrSequence) true.
+func (e *SequenceError) Is(target error) bool { return target == ErrSequence }
 
 // RecordError names the record for which a whole Append was refused; it wraps
 // the reason.

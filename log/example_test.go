@@ -194,7 +194,7 @@ func ExampleGroup_Run() {
 			cancel()
 		}
 		return nil
-	})
+	}, nil)
 	fmt.Println(err)
 	lags, err := billing.Lag(context.Background())
 	check(err)
@@ -202,7 +202,7 @@ func ExampleGroup_Run() {
 	// Output:
 	// created
 	// paid
-	// context canceled
+	// <nil>
 	// committed 2
 }
 
@@ -230,8 +230,10 @@ func ExampleMember_In() {
 		return m.In(tx).Commit(records...)
 	})
 	check(err)
-	fmt.Println(billing.Lag(ctx))
-	// Output: [{0 1 1 0}] <nil>
+	lags, err := billing.Lag(ctx)
+	check(err)
+	fmt.Println(lags[0].Records, "behind")
+	// Output: 0 behind
 }
 
 func ExampleMember_Commit() {
@@ -270,6 +272,8 @@ func ExampleGroup_Seek() {
 	check(err)
 
 	check(billing.Seek(ctx, log.Start())) // replay
-	fmt.Println(billing.Lag(ctx))
-	// Output: [{0 0 2 2}] <nil>
+	lags, err := billing.Lag(ctx)
+	check(err)
+	fmt.Println(lags[0].Records, "behind")
+	// Output: 2 behind
 }

@@ -24,6 +24,7 @@ const (
 	fromEnd
 	fromOffset
 	fromTime
+	fromShift
 )
 
 // Start is the oldest record that is left.
@@ -40,6 +41,10 @@ func Offset(n int64) From { return From{kind: fromOffset, offset: n} }
 // difference.
 func At(t time.Time) From { return From{kind: fromTime, at: t} }
 
+// Shift is n records on from where a group stands, or back if n is negative. It is
+// for Group.Seek only.
+func Shift(n int64) From { return From{kind: fromShift, offset: n} }
+
 // String returns "start", "end", "offset 42" or "time 2026-01-02T15:04:05Z".
 func (f From) String() string {
 	switch f.kind {
@@ -49,6 +54,8 @@ func (f From) String() string {
 		return "offset " + strconv.FormatInt(f.offset, 10)
 	case fromTime:
 		return "time " + f.at.UTC().Format(time.RFC3339Nano)
+	case fromShift:
+		return fmt.Sprintf("shift %+d", f.offset)
 	}
 	return "start"
 }
@@ -56,6 +63,9 @@ func (f From) String() string {
 func (f From) check() error {
 	if f.kind == fromOffset && f.offset < 0 {
 		return store.Invalid("offset %d is negative", f.offset)
+	}
+	if f.kind == fromShift {
+		return store.Invalid("%v is for the Seek of a group", f)
 	}
 	return nil
 }
@@ -129,32 +139,40 @@ func (p *partition) offsetAt(ctx context.Context, at time.Time) (n uint64, ok bo
 // searchTime returns the first offset of the first batch whose running maximum
 // is not below nanos, or end.
 func (p *partition) searchTime(ctx context.Context, start, end uint64, nanos int64) (uint64, error) {
-	it, err := p.iter(ctx, start)
+	first, found, err := p.searchBatch(ctx, start, end, func(h header) bool { return h.maxTime >= nanos })
 	if err != nil {
-		return 0, err
-	}
-	lo, hi := start, end
-	for lo < hi && err == nil {
-		mid := lo + (hi-lo)/2
-		if !it.Seek(batchKey(p.topic.id, p.index, mid)) {
-			break // the topic is being deleted or trimmed
-		}
-		var h header
-		var last uint64
-		if h, last, _, err = batchAt(it); err != nil {
-			break
-		}
-		if h.maxTime >= nanos {
-			hi = max(lo, min(hi, h.base))
-			if h.base <= lo {
-				break
-			}
-			continue
-		}
-		lo = last + 1
-	}
-	if err = errors.Join(err, it.Close()); err != nil {
 		return 0, fmt.Errorf("log: look up a time in topic %q: %w", p.topic.name, err)
 	}
-	return min(lo, end), p.topic.alive()
+	if !found {
+		return end, p.topic.alive()
+	}
+	return min(max(start, first.base), end), p.topic.alive()
+}
+
+// searchBatch returns the header of the first batch with records in [lo, hi) that
+// has reached something that no batch before it has and all after it have.
+func (p *partition) searchBatch(ctx context.Context, lo, hi uint64, reached func(header) bool) (first header, found bool, err error) {
+	it, err := p.iter(ctx, lo)
+	if err != nil {
+		return first, false, err
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	for lo < hi {
+		mid := lo + (hi-lo)/2
+		if !it.Seek(batchKey(p.topic.id, p.index, mid)) {
+			return first, found, nil // the topic is being deleted or trimmed
+		}
+		h, last, _, err := batchAt(it)
+		switch {
+		case err != nil:
+			return first, false, err
+		case !reached(h):
+			lo = last + 1
+		case h.base <= lo:
+			return h, true, nil
+		default:
+			first, found, hi = h, true, min(hi, h.base)
+		}
+	}
+	return first, found, nil
 }

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"sync/atomic"
 
 	"github.com/pebblemq/pebblemq/internal/store"
 )
@@ -41,31 +43,67 @@ type Group struct {
 	claims []claim
 
 	members []*Member // in the order of joining; under the baton
+	deleted atomic.Bool
 }
 
-// claim is what a group has to do with one partition. It is under the baton.
-//
-// Invariant: committed only falls by Seek.
-type claim struct {
-	store.Sealed
-	g         *Group
-	p         *partition
-	committed uint64 // the next offset to be read
-	epoch     uint64 // of the newest tenure
-	tenure    *tenure
-}
+// gone reports that the group, or its topic, was deleted.
+func (g *Group) gone() bool { return g.deleted.Load() || g.topic.gone.Load() }
 
-// Seal writes the committed offset.
-func (c *claim) Seal(t *store.Turn) {
-	if !c.g.topic.gone.Load() {
-		t.Set(partitionKey(store.KindLogCommit, c.g.id, c.p.index), encodeCommit(c.committed))
+// alive refuses the use of a deleted group.
+func (g *Group) alive() error {
+	if g.deleted.Load() {
+		return unknownGroup(g.topic, g.name)
 	}
+	return g.topic.alive()
 }
 
-// wake tells the owner that there may be more to read.
-func (c *claim) wake() {
-	if c.tenure != nil {
-		c.tenure.member.wake.Fire()
+func unknownGroup(t *Topic, name string) error {
+	return fmt.Errorf("%w: %q of topic %q", ErrUnknownGroup, name, t.name)
+}
+
+// Groups returns the names of the topic's groups, in order.
+func (t *Topic) Groups(ctx context.Context) (names []string, err error) {
+	err = t.s.Do(ctx, store.QuietFunc(func(turn *store.Turn) error {
+		prefix := groupName(t.id, "")
+		for _, o := range turn.List(store.ClassGroup, prefix) {
+			names = append(names, o.Name[len(prefix):])
+		}
+		return t.alive()
+	}), store.Sync)
+	return names, err
+}
+
+// DeleteGroup removes a group with its offsets, durably. Its members end with
+// ErrUnknownGroup, and what they still commit is refused. A group that is created
+// under the name later has nothing of it.
+func (t *Topic) DeleteGroup(ctx context.Context, name string) error {
+	if err := store.CheckName("group", name); err != nil {
+		return err
+	}
+	return t.s.Do(ctx, store.FreeingFunc{OpFunc: func(turn *store.Turn) error {
+		if err := t.alive(); err != nil {
+			return err
+		}
+		o, known := turn.Lookup(store.ClassGroup, groupName(t.id, name))
+		if !known {
+			return unknownGroup(t, name)
+		}
+		turn.Drop(o, store.KindLogCommit)
+		if g := t.groups[name]; g != nil {
+			g.delete()
+		}
+		return nil
+	}}, store.Sync)
+}
+
+// delete ends the group in memory. The baton is held.
+func (g *Group) delete() {
+	g.deleted.Store(true)
+	g.disband()
+	delete(g.topic.groups, g.name)
+	for i := range g.claims {
+		c := &g.claims[i]
+		c.p.claims = slices.DeleteFunc(c.p.claims, func(other *claim) bool { return other == c })
 	}
 }
 
@@ -99,36 +137,49 @@ func (t *Topic) Group(name string, c *GroupConfig) (*Group, error) {
 }
 
 // openGroup finds the group in memory or on disk, or creates it. What has to be
-// read for that is read outside the baton; if another caller is faster, its
-// group is taken.
+// read for that is read outside the baton, and holds only if the group is still the
+// one that was found.
 func (t *Topic) openGroup(ctx context.Context, name string, from From) (*Group, error) {
-	g, o, err := t.findGroup(ctx, name)
-	if g != nil || err != nil {
-		return g, err
+	for {
+		g, o, err := t.findGroup(ctx, name)
+		if g != nil || err != nil {
+			return g, err
+		}
+		var done []progress
+		if o != nil {
+			done, err = t.readCommits(ctx, o.ID)
+		} else {
+			done, err = t.beginnings(ctx, from)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if g, err = t.installFound(ctx, o, name, from, done); g != nil || err != nil {
+			return g, err
+		}
 	}
-	var offsets []uint64
-	if o != nil {
-		offsets, err = t.readCommits(ctx, o.ID)
-	} else {
-		offsets, err = t.beginnings(ctx, from)
-	}
-	if err != nil {
-		return nil, err
-	}
-	open := store.OpFunc(func(turn *store.Turn) (err error) {
-		if g = t.groups[name]; g == nil {
-			g, err = t.installGroup(turn, name, from, offsets)
+}
+
+// installFound takes a group into memory that was found as o, or is new if o is nil.
+// It returns none if that has changed; if another caller is faster, its group.
+func (t *Topic) installFound(ctx context.Context, o *store.Object, name string, from From, done []progress) (g *Group, err error) {
+	err = t.s.Do(ctx, store.QuietFunc(func(turn *store.Turn) (err error) {
+		if g = t.groups[name]; g != nil {
+			return nil
+		}
+		if now, _ := turn.Lookup(store.ClassGroup, groupName(t.id, name)); now == o {
+			g, err = t.installGroup(turn, o, name, from, done)
 		}
 		return err
-	})
-	if err := t.s.Do(ctx, open, store.Sync); err != nil {
+	}), store.Sync)
+	if err != nil {
 		return nil, err
 	}
 	return g, nil
 }
 
 func (t *Topic) findGroup(ctx context.Context, name string) (g *Group, o *store.Object, err error) {
-	err = t.s.Do(ctx, store.OpFunc(func(turn *store.Turn) error {
+	err = t.s.Do(ctx, store.QuietFunc(func(turn *store.Turn) error {
 		g = t.groups[name]
 		o, _ = turn.Lookup(store.ClassGroup, groupName(t.id, name))
 		return t.alive()
@@ -137,20 +188,20 @@ func (t *Topic) findGroup(ctx context.Context, name string) (g *Group, o *store.
 }
 
 // readCommits returns the committed offset of each partition.
-func (t *Topic) readCommits(ctx context.Context, group uint32) ([]uint64, error) {
-	offsets := make([]uint64, len(t.partitions))
+func (t *Topic) readCommits(ctx context.Context, group uint32) ([]progress, error) {
+	done := make([]progress, len(t.partitions))
 	lo, hi := store.Span(store.KindLogCommit, group)
 	it, err := t.s.Iter(ctx, lo, hi)
 	if err != nil {
 		return nil, err
 	}
 	for ok := it.First(); ok && err == nil; ok = it.Next() {
-		err = t.readCommit(it, offsets)
+		err = t.readCommit(it, done)
 	}
-	return offsets, errors.Join(err, it.Close())
+	return done, errors.Join(err, it.Close())
 }
 
-func (t *Topic) readCommit(it *store.Iter, offsets []uint64) error {
+func (t *Topic) readCommit(it *store.Iter, done []progress) error {
 	p, err := decodePartitionKey(it.Key())
 	if err != nil {
 		return err
@@ -159,36 +210,40 @@ func (t *Topic) readCommit(it *store.Iter, offsets []uint64) error {
 	if err != nil {
 		return err
 	}
-	next, err := decodeCommit(v)
+	at, err := decodeProgress(v)
 	if err != nil {
 		return err
 	}
-	if int(p) >= len(offsets) || next > t.partitions[p].end.Load() {
-		return corrupt("topic %q, partition %d: commit of offset %d", t.name, p, next)
+	highest := at.next
+	if n := len(at.above); n > 0 {
+		highest = at.above[n-1].hi
 	}
-	offsets[p] = next
+	if int(p) >= len(done) || highest > t.partitions[p].end.Load() {
+		return corrupt("topic %q, partition %d: commit of offset %d", t.name, p, highest)
+	}
+	done[p] = at
 	return nil
 }
 
-// beginnings returns the offset of each partition that a new group begins at.
-func (t *Topic) beginnings(ctx context.Context, from From) ([]uint64, error) {
-	offsets := make([]uint64, len(t.partitions))
+// beginnings returns where in each partition a new group begins.
+func (t *Topic) beginnings(ctx context.Context, from From) ([]progress, error) {
+	done := make([]progress, len(t.partitions))
 	var err error
-	for i := range offsets {
-		if offsets[i], err = t.partitions[i].resolve(ctx, from); err != nil {
+	for i := range done {
+		if done[i].next, err = t.partitions[i].resolve(ctx, from); err != nil {
 			return nil, err
 		}
 	}
-	return offsets, nil
+	return done, nil
 }
 
-// installGroup takes a group into memory, and into the catalog if it is new. The
+// installGroup takes a group into memory, and into the catalog if o is nil. The
 // baton is held.
-func (t *Topic) installGroup(turn *store.Turn, name string, from From, offsets []uint64) (*Group, error) {
+func (t *Topic) installGroup(turn *store.Turn, o *store.Object, name string, from From, done []progress) (*Group, error) {
 	if err := t.alive(); err != nil {
 		return nil, err
 	}
-	o, known := turn.Lookup(store.ClassGroup, groupName(t.id, name))
+	known := o != nil
 	if !known {
 		config, err := json.Marshal(storedGroupConfig{from.String()})
 		if err != nil {
@@ -202,10 +257,10 @@ func (t *Topic) installGroup(turn *store.Turn, name string, from From, offsets [
 	if err := json.Unmarshal(o.Config, &config); err != nil {
 		return nil, corrupt("config of group %q: %v", name, err)
 	}
-	g := &Group{topic: t, name: name, id: o.ID, from: config.From, claims: make([]claim, len(offsets))}
+	g := &Group{topic: t, name: name, id: o.ID, from: config.From, claims: make([]claim, len(done))}
 	for i := range g.claims {
 		c := &g.claims[i]
-		c.g, c.p, c.committed = g, &t.partitions[i], offsets[i]
+		c.g, c.p, c.done = g, &t.partitions[i], done[i]
 		c.p.claims = append(c.p.claims, c)
 		if !known {
 			turn.Touch(c)
@@ -218,63 +273,75 @@ func (t *Topic) installGroup(turn *store.Turn, name string, from From, offsets [
 // Name returns the name of the group.
 func (g *Group) Name() string { return g.name }
 
-// Seek moves the committed offset of the given partitions, of all if none is
-// given, forwards or backwards. Members go on there at once. Each partition gets a
-// new epoch, so commits for records received before the Seek are refused and
-// cannot undo it. Either all partitions move or none; an Offset that is out of
-// range in one of them is an OffsetError.
+// Seek moves the group in the given partitions, in all if none is given, forwards
+// or backwards: replay is a Seek back. What was acknowledged one by one counts no
+// more. Members go on there at once. Each partition gets a new epoch, so commits
+// for records received before the Seek are refused and cannot undo it. Either all
+// partitions move or none; an Offset or a Shift that is out of range in one of them
+// is an OffsetError. Its durability is that of the store or of ctx.
 func (g *Group) Seek(ctx context.Context, to From, partitions ...int) error {
-	if err := errors.Join(to.check(), g.topic.readable()); err != nil {
-		return err
-	}
-	o := &seekOp{g: g}
-	if len(partitions) == 0 {
-		for i := range g.claims {
-			partitions = append(partitions, i)
+	if to.kind != fromShift {
+		if err := to.check(); err != nil {
+			return err
 		}
 	}
+	if err := g.topic.readable(); err != nil {
+		return err
+	}
+	if len(partitions) == 0 {
+		partitions = g.topic.all()
+	}
+	o := &seekOp{g: g}
 	for _, i := range partitions {
 		p, err := g.topic.partition(i)
 		if err != nil {
 			return err
 		}
-		offset, err := p.resolve(ctx, to)
-		if err != nil {
-			return err
+		m := move{c: &g.claims[i], by: to.offset}
+		if to.kind != fromShift {
+			if m.to, err = p.resolve(ctx, to); err != nil {
+				return err
+			}
+			m.by = 0
 		}
-		o.moves = append(o.moves, move{&g.claims[i], offset})
+		o.moves = append(o.moves, m)
 	}
+	o.relative = to.kind == fromShift
 	return g.topic.s.Do(ctx, o, store.Default)
 }
 
 type move struct {
 	c  *claim
 	to uint64
+	by int64 // instead, from where the group is
 }
 
 // seekOp is never part of a transaction.
 type seekOp struct {
-	g     *Group
-	moves []move
+	g        *Group
+	relative bool
+	moves    []move
 }
 
 func (o *seekOp) Frees() {}
 
-func (o *seekOp) String() string {
-	return fmt.Sprintf("seek in group %q of topic %q", o.g.name, o.g.topic.name)
-}
-
 func (o *seekOp) Run(t *store.Turn) error {
-	if err := o.g.topic.alive(); err != nil {
+	if err := o.g.alive(); err != nil {
 		return err
 	}
-	for _, m := range o.moves {
-		if m.to < m.c.p.start.Load() { // trimmed since it was resolved
-			return m.c.p.outOfRange(int64(m.to))
+	for i := range o.moves {
+		m := &o.moves[i]
+		target := int64(m.to)
+		if o.relative {
+			target = int64(m.c.done.next) + m.by
 		}
+		if target < int64(m.c.p.start.Load()) || target > int64(m.c.p.end.Load()) {
+			return m.c.p.outOfRange(target)
+		}
+		m.to = uint64(target)
 	}
 	for _, m := range o.moves {
-		m.c.committed = m.to
+		m.c.done = progress{next: m.to}
 		t.Touch(m.c)
 		if m.c.tenure != nil {
 			m.c.assign(m.c.tenure.member)
@@ -289,36 +356,18 @@ func (o *seekOp) Run(t *store.Turn) error {
 func (o *seekOp) Undo()               {}
 func (o *seekOp) Visible(*store.Turn) {}
 
-// Lag is how far a group is behind in one partition.
-type Lag struct {
-	Partition int
-	Committed int64 // the next offset that the group wants
-	End       int64 // of the next record to come
-	Records   int64 // still to be committed; what was trimmed does not count
-}
-
-// Lag returns where the group stands in each partition. It is exact as of one
-// moment for all of them.
-func (g *Group) Lag(ctx context.Context) ([]Lag, error) {
-	lags := make([]Lag, len(g.claims))
-	err := g.topic.s.Do(ctx, store.OpFunc(func(*store.Turn) error {
-		if err := g.topic.alive(); err != nil {
-			return err
-		}
+// Committed returns where the group stands in each partition, in their order.
+func (g *Group) Committed(ctx context.Context) ([]Committed, error) {
+	list := make([]Committed, len(g.claims))
+	err := g.topic.s.Do(ctx, store.QuietFunc(func(*store.Turn) error {
 		for i := range g.claims {
 			c := &g.claims[i]
-			end := c.p.end.Load()
-			lags[i] = Lag{
-				Partition: i,
-				Committed: int64(c.committed),
-				End:       int64(end),
-				Records:   int64(end - max(c.committed, c.p.start.Load())),
-			}
+			list[i] = Committed{Partition: i, Next: int64(c.done.next), Metadata: c.done.metadata}
 		}
-		return nil
+		return g.alive()
 	}), store.NoSync)
 	if err != nil {
 		return nil, err
 	}
-	return lags, nil
+	return list, nil
 }

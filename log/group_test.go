@@ -79,6 +79,16 @@ func TestMoreMembersThanPartitionsLeaveSomeIdle(t *testing.T) {
 	require.Equal(t, []int{0}, b.Partitions())
 }
 
+func TestAMemberLeavesAlsoWhenItsContextHasEnded(t *testing.T) {
+	_, topic := openTopic(t, 1)
+	g := openGroup(t, topic, "g")
+	a, b := join(t, g), join(t, g)
+	ended, cancel := context.WithCancel(ctx)
+	cancel()
+	require.NoError(t, a.Leave(ended))
+	require.Equal(t, []int{0}, b.Partitions())
+}
+
 func TestUncommittedRecordsGoToTheNextOwner(t *testing.T) {
 	_, topic := openTopic(t, 1)
 	appendAll(t, topic, numbered(10)...)
@@ -103,7 +113,7 @@ func TestACommitByAFormerOwnerIsRefused(t *testing.T) {
 	var fenced *log.FencedError
 	require.ErrorAs(t, err, &fenced)
 	require.Equal(t, log.FencedError{Topic: "orders", Group: "g", Epoch: 1, Current: 2}, *fenced)
-	require.ErrorIs(t, a.CommitOffset(ctx, 0, 1), log.ErrFenced)
+	require.ErrorIs(t, a.CommitOffset(ctx, log.Committed{Partition: 0, Next: 1}), log.ErrFenced)
 
 	err = db.Update(ctx, func(tx *pebblemq.Tx) error {
 		_, err := topic.In(tx).Append(values("effect")...)
@@ -157,9 +167,9 @@ func TestCommitsGoForwardsOnly(t *testing.T) {
 	require.NoError(t, m.Commit(ctx, found[5], found[2]), "the highest counts")
 	require.NoError(t, m.Commit(ctx, found[5]), "again")
 	require.ErrorIs(t, m.Commit(ctx, found[4]), log.ErrBackwards)
-	require.ErrorIs(t, m.CommitOffset(ctx, 0, 5), log.ErrBackwards)
-	require.ErrorIs(t, m.CommitOffset(ctx, 0, 11), log.ErrOffsetOutOfRange)
-	require.NoError(t, m.CommitOffset(ctx, 0, 10))
+	require.ErrorIs(t, m.CommitOffset(ctx, log.Committed{Partition: 0, Next: 5}), log.ErrBackwards)
+	require.ErrorIs(t, m.CommitOffset(ctx, log.Committed{Partition: 0, Next: 11}), log.ErrOffsetOutOfRange)
+	require.NoError(t, m.CommitOffset(ctx, log.Committed{Partition: 0, Next: 10}))
 	require.Equal(t, []int64{10}, committed(t, g))
 }
 
@@ -176,13 +186,13 @@ func TestACommitInATransactionIsPartOfIt(t *testing.T) {
 	}), oops)
 	require.Equal(t, []int64{0}, committed(t, g))
 	err := db.Update(ctx, func(tx *pebblemq.Tx) error {
-		return errors.Join(m.In(tx).Commit(found[3]), m.In(tx).Commit(found[7]), m.In(tx).CommitOffset(0, 11))
+		return errors.Join(m.In(tx).Commit(found[3]), m.In(tx).Commit(found[7]), m.In(tx).CommitOffset(log.Committed{Partition: 0, Next: 11}))
 	})
 	require.ErrorIs(t, err, log.ErrOffsetOutOfRange)
 	require.ErrorContains(t, err, `commit to group "g" of topic "orders"`)
 	require.Equal(t, []int64{0}, committed(t, g), "those before the refused one are undone")
 	require.NoError(t, db.Update(ctx, func(tx *pebblemq.Tx) error {
-		return errors.Join(m.In(tx).Commit(found[3]), m.In(tx).CommitOffset(0, 9), tx.Set([]byte("k"), nil))
+		return errors.Join(m.In(tx).Commit(found[3]), m.In(tx).CommitOffset(log.Committed{Partition: 0, Next: 9}), tx.Set([]byte("k"), nil))
 	}))
 	require.Equal(t, []int64{9}, committed(t, g))
 	var bad error
@@ -242,11 +252,17 @@ func TestLagIsExact(t *testing.T) {
 	require.NoError(t, err)
 	g := openGroup(t, topic, "g")
 	m := join(t, g)
-	require.NoError(t, m.CommitOffset(ctx, 0, 2))
+	require.NoError(t, m.CommitOffset(ctx, log.Committed{Partition: 0, Next: 2}))
 	require.NoError(t, topic.TrimTo(ctx, 0, 4))
 	lags, err := g.Lag(ctx)
 	require.NoError(t, err)
-	require.Equal(t, []log.Lag{{0, 2, 7, 3}, {1, 0, 3, 3}}, lags)
+	for i := range lags {
+		require.Positive(t, lags[i].Age)
+		lags[i].Age = 0
+	}
+	require.Equal(t, []log.Lag{
+		{Partition: 0, Committed: 2, End: 7, Records: 3}, {Partition: 1, Committed: 0, End: 3, Records: 3},
+	}, lags)
 }
 
 func TestSeekMovesALiveGroupAndFencesWhatItHolds(t *testing.T) {
@@ -339,32 +355,6 @@ func TestABusyPartitionDoesNotStarveTheOthers(t *testing.T) {
 		}
 	}
 	t.Fatal("starved")
-}
-
-func TestRunCommitsWhatItsHandlerFinished(t *testing.T) {
-	_, topic := openTopic(t, 1)
-	appendAll(t, topic, numbered(10)...)
-	g := openGroup(t, topic, "g")
-	var seen []string
-	oops := errors.New("oops")
-	handler := func(at string, fail func() error) func(context.Context, log.Record) error {
-		return func(_ context.Context, r log.Record) error {
-			seen = append(seen, string(r.Value))
-			if string(r.Value) == at {
-				return fail()
-			}
-			return nil
-		}
-	}
-	require.ErrorIs(t, g.Run(ctx, handler("v3", func() error { return oops })), oops)
-	require.Equal(t, []int64{3}, committed(t, g))
-	err := g.Run(ctx, handler("v5", func() error { panic("bang") }))
-	require.ErrorContains(t, err, "bang")
-	require.ErrorContains(t, err, "offset 5")
-	running, cancel := context.WithCancel(ctx)
-	require.ErrorIs(t, g.Run(running, handler("v9", func() error { cancel(); return nil })), context.Canceled)
-	require.Equal(t, []int64{10}, committed(t, g), "what was finished when ctx ended counts")
-	require.Equal(t, []string{"v0", "v1", "v2", "v3", "v3", "v4", "v5", "v5", "v6", "v7", "v8", "v9"}, seen)
 }
 
 // TestMembersComeAndGoWithoutLoss runs a producer and members that join and leave

@@ -56,8 +56,8 @@ func (g *Group) checkInvariants() error {
 	owned := 0
 	for i := range g.claims {
 		c := &g.claims[i]
-		if c.committed > c.p.end.Load() {
-			return fmt.Errorf("partition %d: committed %d beyond the end", i, c.committed)
+		if err := c.done.checkInvariants(c.p.end.Load()); err != nil {
+			return fmt.Errorf("partition %d: %w", i, err)
 		}
 		t := c.tenure
 		switch {
@@ -65,7 +65,7 @@ func (g *Group) checkInvariants() error {
 			return fmt.Errorf("partition %d: tenure %v with %d members", i, t, len(g.members))
 		case t == nil:
 			continue
-		case t.lost.Load() || t.claim != c || t.epoch != c.epoch || !slices.Contains(g.members, t.member) ||
+		case t.lost() || t.claim != c || t.epoch != c.epoch || !slices.Contains(g.members, t.member) ||
 			!slices.Contains(*t.member.owned.Load(), t):
 			return fmt.Errorf("partition %d: broken tenure %v", i, t)
 		}
@@ -79,6 +79,20 @@ func (g *Group) checkInvariants() error {
 	}
 	if owned != 0 {
 		return fmt.Errorf("%d partitions owned twice or by nobody", owned)
+	}
+	return nil
+}
+
+func (p progress) checkInvariants(end uint64) error {
+	at := p.next
+	for _, s := range p.above {
+		if s.lo <= at || s.hi <= s.lo {
+			return fmt.Errorf("finished %d and %v", p.next, p.above)
+		}
+		at = s.hi
+	}
+	if at > end {
+		return fmt.Errorf("finished %d and %v beyond the end %d", p.next, p.above, end)
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 //	batch    10 topic 4 B | partition 4 B | last offset 8 B
 //	start    11 topic 4 B | partition 4 B
 //	commit   12 group 4 B | partition 4 B
+//	producer 13 topic 4 B | partition 4 B | name
 //
 // A batch:
 //
@@ -39,16 +40,21 @@ import (
 //
 // Batches whose last offset is below cleared have been dropped.
 //
-// A commit: version 1 B | next offset 8 B.
+// A producer: version 1 B | next number 8 B | for each of its last batches, the
+// oldest first: first number 8 B | base offset 8 B | records 4 B.
+//
+// A commit: version 1 B | next offset 8 B | length of metadata (varint) | metadata |
+// then for each span of records above that were acknowledged: how far from the one
+// before, and how many (varints).
 const (
-	batchVersion  = 1
-	startVersion  = 1
-	commitVersion = 1
+	batchVersion    = 1
+	startVersion    = 1
+	commitVersion   = 1
+	producerVersion = 1
 
 	batchKeyLen = 5 + 4 + 8
 	headerLen   = 1 + 1 + 4 + 8 + 8 + 8 + 8
 	startLen    = 1 + 8 + 8
-	commitLen   = 1 + 8
 )
 
 func partitionKey(k store.Kind, id, partition uint32) []byte {
@@ -131,20 +137,6 @@ func decodeStart(v []byte) (start, cleared uint64, err error) {
 		return 0, 0, corrupt("start record %x", v)
 	}
 	return start, cleared, nil
-}
-
-func encodeCommit(next uint64) []byte {
-	return binary.BigEndian.AppendUint64(append(make([]byte, 0, commitLen), commitVersion), next)
-}
-
-func decodeCommit(v []byte) (next uint64, err error) {
-	if err := checkValue("commit", v, commitVersion, commitLen); err != nil {
-		return 0, err
-	}
-	if next = binary.BigEndian.Uint64(v[1:]); next > maxOffset {
-		return 0, corrupt("commit %x", v)
-	}
-	return next, nil
 }
 
 func decodePartitionKey(key []byte) (uint32, error) {

@@ -44,7 +44,11 @@ func TestGoldenKeysAndValues(t *testing.T) {
 	require.Equal(t, unhex(t, "11", "00000007", "00000003"), partitionKey(store.KindLogMeta, 7, 3))
 	require.Equal(t, unhex(t, "12", "00000009", "00000003"), partitionKey(store.KindLogCommit, 9, 3))
 	require.Equal(t, unhex(t, "01", "0000000000000005", "0000000000000004"), encodeStart(5, 4))
-	require.Equal(t, unhex(t, "01", "0000000000000005"), encodeCommit(5))
+	require.Equal(t, unhex(t, "01", "0000000000000005", "00"), progress{next: 5}.encode())
+	require.Equal(t, unhex(t, "01", "0000000000000005", "026d65", "0203", "8001", "01"),
+		progress{next: 5, metadata: "me", above: []span{{7, 10}, {138, 139}}}.encode())
+	require.Equal(t, unhex(t, "01", "0000000000000005", "0000000000000003", "0000000000000007", "00000002"), somewhat.encode())
+	require.Equal(t, unhex(t, "13", "00000009", "00000003", "70"), producerKey(9, 3, "p"))
 	require.Equal(t, "\x00\x00\x00\x07g", groupName(7, "g"))
 
 	h := header{count: 2, base: 0x10, maxTime: -1, retainTime: 3, bytes: 0x400}
@@ -77,7 +81,8 @@ func TestBrokenValuesAreErrors(t *testing.T) {
 		return func() error { _, err := decodeHeader(v, last); return err }
 	}
 	start := func(v []byte) decode { return func() error { _, _, err := decodeStart(v); return err } }
-	commit := func(v []byte) decode { return func() error { _, err := decodeCommit(v); return err } }
+	commit := func(v []byte) decode { return func() error { _, err := decodeProgress(v); return err } }
+	producer := func(v []byte) decode { return func() error { _, err := decodeProduced(v); return err } }
 	for name, c := range map[string]struct {
 		f    decode
 		want error
@@ -98,10 +103,18 @@ func TestBrokenValuesAreErrors(t *testing.T) {
 		"newer start":            {start(edit(encodeStart(5, 4), 0, 9)), store.ErrFormat},
 		"start below cleared":    {start(encodeStart(4, 5)), store.ErrCorrupt},
 		"huge start":             {start(encodeStart(math.MaxUint64, 5)), store.ErrCorrupt},
+		"empty producer":         {producer(nil), store.ErrCorrupt},
+		"odd producer":           {producer(append(somewhat.encode(), 0)), store.ErrCorrupt},
+		"producer of many":       {producer(append(somewhat.encode(), make([]byte, 5*producedBatchLen)...)), store.ErrCorrupt},
+		"newer producer":         {producer(edit(somewhat.encode(), 0, 9)), store.ErrFormat},
 		"empty commit":           {commit(nil), store.ErrCorrupt},
-		"long commit":            {commit(append(encodeCommit(1), 0)), store.ErrCorrupt},
-		"newer commit":           {commit(edit(encodeCommit(1), 0, 9)), store.ErrFormat},
-		"huge commit":            {commit(encodeCommit(math.MaxUint64)), store.ErrCorrupt},
+		"short commit":           {commit(progress{next: 1}.encode()[:9]), store.ErrCorrupt},
+		"odd commit":             {commit(append(progress{next: 1}.encode(), 1)), store.ErrCorrupt},
+		"commit without a gap":   {commit(append(progress{next: 1}.encode(), 0, 1)), store.ErrCorrupt},
+		"commit of nothing":      {commit(append(progress{next: 1}.encode(), 1, 0)), store.ErrCorrupt},
+		"metadata over the end":  {commit(edit(progress{next: 1}.encode(), 9, 1)), store.ErrCorrupt},
+		"newer commit":           {commit(edit(progress{next: 1}.encode(), 0, 9)), store.ErrFormat},
+		"huge commit":            {commit(progress{next: math.MaxUint64}.encode()), store.ErrCorrupt},
 		"batch key":              {func() error { _, err := decodeBatchKey([]byte("x")); return err }, store.ErrCorrupt},
 		"partition key":          {func() error { _, err := decodePartitionKey([]byte("x")); return err }, store.ErrCorrupt},
 	} {
@@ -124,15 +137,22 @@ func FuzzHeader(f *testing.F) {
 	})
 }
 
+var somewhat = produced{next: 5, batches: []producedBatch{{first: 3, base: 7, count: 2}}}
+
 func FuzzSmallValues(f *testing.F) {
+	f.Add(somewhat.encode())
 	f.Add(encodeStart(5, 4))
-	f.Add(encodeCommit(7))
+	f.Add(progress{next: 7}.encode())
+	f.Add(progress{next: 5, metadata: "me", above: []span{{7, 10}, {138, 139}}}.encode())
 	f.Fuzz(func(t *testing.T, v []byte) {
 		if start, cleared, err := decodeStart(v); err == nil {
 			require.Equal(t, v, encodeStart(start, cleared))
 		}
-		if next, err := decodeCommit(v); err == nil {
-			require.Equal(t, v, encodeCommit(next))
+		if p, err := decodeProduced(v); err == nil {
+			require.Equal(t, v, p.encode())
+		}
+		if p, err := decodeProgress(v); err == nil {
+			require.Equal(t, v, p.encode())
 		}
 		if last, err := decodeBatchKey(v); err == nil {
 			require.Equal(t, v[9:], batchKey(0, 0, last)[9:])

@@ -32,21 +32,10 @@ type Member struct {
 		sync.Mutex
 		seen    *[]*tenure // what cursors was made from
 		cursors []*owned
+		paused  map[int]bool
 		turn    int
 		served  int // records in a row from the cursor whose turn it is
 	}
-}
-
-// tenure is one assignment of a partition to a member, from one rebalance or Seek
-// to the next. Records carry the tenure that they were received under. A commit
-// counts only if that is still the current one of its claim, which is decided
-// under the baton, together with everything else in the commit.
-type tenure struct {
-	claim  *claim
-	member *Member
-	epoch  uint64
-	from   uint64      // committed offset when it began
-	lost   atomic.Bool // a hint for those outside the baton
 }
 
 // owned is a member's place in a partition.
@@ -55,12 +44,22 @@ type owned struct {
 	r reader
 }
 
+// read returns the next record that was not finished when the tenure began.
+func (o *owned) read(ctx context.Context, r *Record) (ok bool, err error) {
+	for {
+		ok, err = o.r.read(ctx, r)
+		if !ok || err != nil || !o.t.from.finished(uint64(r.Offset)) {
+			return ok, err
+		}
+	}
+}
+
 // Join adds a member to the group. It gets its share of the partitions at once.
 func (g *Group) Join(ctx context.Context) (*Member, error) {
 	m := &Member{g: g}
 	m.owned.Store(&[]*tenure{})
-	err := g.topic.s.Do(ctx, store.OpFunc(func(*store.Turn) error {
-		if err := g.topic.alive(); err != nil {
+	err := g.topic.s.Do(unsynced(ctx), store.QuietFunc(func(*store.Turn) error {
+		if err := g.alive(); err != nil {
 			return err
 		}
 		g.members = append(g.members, m)
@@ -73,10 +72,17 @@ func (g *Group) Join(ctx context.Context) (*Member, error) {
 	return m, nil
 }
 
+// unsynced is ctx for a change of memory only: there is nothing to wait for, and
+// so no outcome that could be unknown.
+func unsynced(ctx context.Context) context.Context {
+	return store.WithDurability(ctx, store.NoSync)
+}
+
 // Leave gives the member's partitions to the others at once. Calls that are
-// blocked in Poll or Records return ErrLeft. Leaving twice is harmless.
+// blocked in Poll or Records return ErrLeft. Leaving twice is harmless. A member
+// leaves even if ctx has ended: nobody else could give its partitions up.
 func (m *Member) Leave(ctx context.Context) error {
-	return m.g.topic.s.Do(ctx, store.OpFunc(func(*store.Turn) error {
+	return m.g.topic.s.Do(unsynced(context.WithoutCancel(ctx)), store.QuietFunc(func(*store.Turn) error {
 		if m.left.Swap(true) {
 			return nil
 		}
@@ -126,23 +132,6 @@ func (g *Group) rebalance() {
 		}
 	}
 	g.publish()
-}
-
-// vacate ends the tenure of a claim.
-func (c *claim) vacate() {
-	if c.tenure != nil {
-		c.tenure.lost.Store(true)
-		c.tenure.member.wake.Fire()
-		c.tenure = nil
-	}
-}
-
-// assign begins a new tenure.
-func (c *claim) assign(m *Member) {
-	c.vacate()
-	c.epoch++
-	c.tenure = &tenure{claim: c, member: m, epoch: c.epoch, from: c.committed}
-	m.wake.Fire()
 }
 
 // publish tells the members what they own now.
@@ -257,7 +246,7 @@ func (m *Member) take(ctx context.Context, limit int) (found []Record, err error
 		}
 		found = append(found, r)
 	}
-	return slices.DeleteFunc(found, func(r Record) bool { return r.tenure.lost.Load() }), nil
+	return slices.DeleteFunc(found, func(r Record) bool { return r.tenure.lost() }), nil
 }
 
 // buffered is how many records may follow without another read, counting the one
@@ -270,7 +259,10 @@ func (m *Member) usable() error {
 	if m.left.Load() {
 		return ErrLeft
 	}
-	return m.g.topic.readable()
+	if err := m.g.topic.readable(); err != nil {
+		return err
+	}
+	return m.g.alive()
 }
 
 // fairShare is how many records come from one partition before it is the next
@@ -289,8 +281,12 @@ func (m *Member) step(ctx context.Context, r *Record) (ok bool, err error) {
 			m.mu.turn = 0
 		}
 		o := m.mu.cursors[m.mu.turn]
-		ok, err := o.r.read(ctx, r)
-		if (ok || err != nil) && !o.t.lost.Load() {
+		if m.mu.paused[int(o.t.claim.p.index)] {
+			m.mu.turn, m.mu.served = m.mu.turn+1, 0
+			continue
+		}
+		ok, err := o.read(ctx, r)
+		if (ok || err != nil) && !o.t.lost() {
 			r.tenure = o.t
 			m.mu.served++
 			return ok, err
@@ -316,8 +312,9 @@ func (m *Member) adopt() {
 			m.mu.cursors[i] = before[j]
 			continue
 		}
-		m.mu.cursors[i] = &owned{t: t, r: reader{p: t.claim.p, next: t.from}}
+		m.mu.cursors[i] = &owned{t: t, r: reader{p: t.claim.p, next: t.from.next}}
 	}
+	m.forgetPauses()
 }
 
 func (m *Member) wait(ctx context.Context, wake <-chan struct{}) error {

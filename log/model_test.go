@@ -205,7 +205,7 @@ func (m *model) refuse(tx *pebblemq.Tx) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(member.In(tx).CommitOffset(0, 1<<40), member.Leave(ctx))
+	return errors.Join(member.In(tx).CommitOffset(log.Committed{Partition: 0, Next: 1 << 40}), member.Leave(ctx))
 }
 
 // next is the offset that the member should get from a partition.

@@ -34,6 +34,7 @@ type partition struct {
 	pending []segment // accepted, in no sealed group yet
 	tail    tail
 	cleared uint64 // batches below have been dropped
+	floor   uint64 // bytes before the start, or fewer
 	claims  []*claim
 }
 
@@ -55,7 +56,7 @@ func (p *partition) ready(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	install := store.OpFunc(func(*store.Turn) error {
+	install := store.QuietFunc(func(*store.Turn) error {
 		if p.topic.gone.Load() || p.loaded.Load() { // another caller was faster
 			return p.topic.alive()
 		}
@@ -191,6 +192,7 @@ func (p *partition) write(t *store.Turn, s *segment) {
 	putBatchKey(k, p.topic.id, p.index, p.tail.next-1)
 	copy(v, s.buf.b)
 	s.buf.free()
+	p.topic.retainMore(t, p)
 }
 
 // show lets readers see everything below end.

@@ -2,6 +2,7 @@ package log_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -131,7 +132,11 @@ func TestBlockedReadersAreReleased(t *testing.T) {
 				}()
 				go func() { _, err := m.Poll(waiting, 1); ended <- err }()
 				go func() {
-					ended <- g.Run(waiting, func(context.Context, log.Record) error { return nil })
+					err := g.Run(waiting, func(context.Context, log.Record) error { return nil }, nil)
+					if waiting.Err() != nil {
+						err = errors.Join(err, waiting.Err()) // it ends without an error then
+					}
+					ended <- err
 				}()
 				synctest.Wait()
 				require.Empty(t, ended)

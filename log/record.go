@@ -221,10 +221,11 @@ func cutBytes(b []byte) (field, rest []byte, err error) {
 }
 
 // headerRoom makes headers cheap to decode: they are cut from larger slices, and
-// a name that the record before had too is not copied again.
+// a name that the record before had too is not copied again. The names are kept
+// apart from the headers, which belong to whoever got the record.
 type headerRoom struct {
 	room []Header
-	last []Header
+	last []string
 }
 
 const headerChunk = 256
@@ -253,7 +254,6 @@ func (h *headerRoom) decode(b []byte) (headers []Header, rest []byte, err error)
 		end := size + int(n-1)
 		headers[i].Value, b = b[size:end:end], b[end:]
 	}
-	h.last = headers
 	return headers, b, nil
 }
 
@@ -266,11 +266,15 @@ func (h *headerRoom) take(n int) []Header {
 	return headers
 }
 
+// name returns the name of the header at place i of a record.
 func (h *headerRoom) name(i int, name []byte) string {
-	if i < len(h.last) && h.last[i].Name == string(name) {
-		return h.last[i].Name
+	if i == len(h.last) {
+		h.last = append(h.last, "")
 	}
-	return string(name)
+	if h.last[i] != string(name) {
+		h.last[i] = string(name)
+	}
+	return h.last[i]
 }
 
 // Clone returns a copy that shares no memory with r, so that keeping it does not

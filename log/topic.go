@@ -6,18 +6,30 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/pebblemq/pebblemq"
 	"github.com/pebblemq/pebblemq/internal/bridge"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// TopicConfig is stored with a topic.
+// TopicConfig is stored with a topic. Opening a topic with another is
+// ErrConfigMismatch; AlterTopic changes what can be changed.
 type TopicConfig struct {
 	// Partitions is the number of independent sequences that the topic is made
 	// of; equal keys go to the same one. Default 1, at most MaxPartitions.
 	Partitions int `json:"partitions"`
+
+	// RetentionTime is how long records are kept at least, by their timestamps;
+	// one from the future counts as of its append. Default: for ever.
+	RetentionTime time.Duration `json:"retentionTime,omitempty"`
+	// RetentionBytes is how many bytes of encoded records are kept at least in
+	// each partition. Default: all.
+	RetentionBytes int64 `json:"retentionBytes,omitempty"`
 }
+
+// MinRetentionTime is the shortest RetentionTime.
+const MinRetentionTime = time.Second
 
 func (c *TopicConfig) normalize() (TopicConfig, error) {
 	var n TopicConfig
@@ -32,7 +44,27 @@ func (c *TopicConfig) normalize() (TopicConfig, error) {
 	case n.Partitions == 0:
 		n.Partitions = 1
 	}
+	switch {
+	case n.RetentionTime != 0 && n.RetentionTime < MinRetentionTime:
+		return n, store.Invalid("RetentionTime %v is below %v", n.RetentionTime, MinRetentionTime)
+	case n.RetentionBytes < 0:
+		return n, store.Invalid("RetentionBytes %d is negative", n.RetentionBytes)
+	}
 	return n, nil
+}
+
+// match compares what was given on opening with what is stored.
+func (c TopicConfig) match(name string, stored TopicConfig) error {
+	object := fmt.Sprintf("topic %q", name)
+	switch {
+	case c.Partitions != stored.Partitions:
+		return store.Mismatch(object, "Partitions", stored.Partitions, c.Partitions)
+	case c.RetentionTime != stored.RetentionTime:
+		return store.Mismatch(object, "RetentionTime", stored.RetentionTime, c.RetentionTime)
+	case c.RetentionBytes != stored.RetentionBytes:
+		return store.Mismatch(object, "RetentionBytes", stored.RetentionBytes, c.RetentionBytes)
+	}
+	return nil
 }
 
 // Topic is a named log of one or more partitions. All handles of a topic are the
@@ -44,6 +76,8 @@ type Topic struct {
 	partitions []partition
 	gone       atomic.Bool   // deleted; set in Run
 	turn       atomic.Uint32 // counts calls that bring keyless records
+	config     atomic.Pointer[TopicConfig]
+	retention  retention
 
 	groups map[string]*Group // opened ones; under the baton
 }
@@ -56,8 +90,7 @@ type layer struct {
 
 type layerKey struct{}
 
-func layerOf(db *pebblemq.DB) *layer {
-	s := bridge.Store(db)
+func layerOf(s *store.Store) *layer {
 	return s.Local(layerKey{}, func() any {
 		return &layer{s: s, topics: make(map[string]*Topic)}
 	}).(*layer)
@@ -76,9 +109,9 @@ func OpenTopic(db *pebblemq.DB, name string, c *TopicConfig) (*Topic, error) {
 	if err := store.CheckName("topic", name); err != nil {
 		return nil, err
 	}
-	l := layerOf(db)
+	l := layerOf(bridge.Store(db))
 	var topic *Topic
-	open := store.OpFunc(func(t *store.Turn) (err error) {
+	open := store.QuietFunc(func(t *store.Turn) (err error) {
 		if topic, err = l.open(t, name); !errors.Is(err, ErrUnknownTopic) {
 			return err
 		}
@@ -88,15 +121,15 @@ func OpenTopic(db *pebblemq.DB, name string, c *TopicConfig) (*Topic, error) {
 		}
 		o, err := t.Create(store.ClassTopic, name, stored)
 		if err == nil {
-			topic = l.add(o, config)
+			topic = l.add(t, o, config)
 		}
 		return err
 	})
 	if err := l.s.Do(context.Background(), open, store.Sync); err != nil {
 		return nil, err
 	}
-	if n := len(topic.partitions); n != config.Partitions {
-		return nil, store.Mismatch(fmt.Sprintf("topic %q", name), "Partitions", n, config.Partitions)
+	if err := config.match(name, topic.Config()); err != nil {
+		return nil, err
 	}
 	return topic, nil
 }
@@ -107,9 +140,13 @@ func LookupTopic(db *pebblemq.DB, name string) (*Topic, error) {
 	if err := store.CheckName("topic", name); err != nil {
 		return nil, err
 	}
-	l := layerOf(db)
+	return layerOf(bridge.Store(db)).lookup(name)
+}
+
+// lookup opens a topic that exists.
+func (l *layer) lookup(name string) (*Topic, error) {
 	var topic *Topic
-	lookup := store.OpFunc(func(t *store.Turn) (err error) {
+	lookup := store.QuietFunc(func(t *store.Turn) (err error) {
 		topic, err = l.open(t, name)
 		return err
 	})
@@ -127,9 +164,9 @@ type TopicInfo struct {
 
 // ListTopics returns the topics of a store, by name.
 func ListTopics(ctx context.Context, db *pebblemq.DB) ([]TopicInfo, error) {
-	l := layerOf(db)
+	l := layerOf(bridge.Store(db))
 	var list []TopicInfo
-	err := l.s.Do(ctx, store.OpFunc(func(t *store.Turn) error {
+	err := l.s.Do(ctx, store.QuietFunc(func(t *store.Turn) error {
 		for _, o := range t.List(store.ClassTopic, "") {
 			config, err := decodeConfig(o)
 			if err != nil {
@@ -142,6 +179,37 @@ func ListTopics(ctx context.Context, db *pebblemq.DB) ([]TopicInfo, error) {
 	return list, err
 }
 
+// AlterTopic changes the configuration of a topic: RetentionTime and
+// RetentionBytes, which count at once. It is durable when AlterTopic returns.
+func AlterTopic(ctx context.Context, db *pebblemq.DB, name string, c TopicConfig) error {
+	config, err := c.normalize()
+	if err != nil {
+		return err
+	}
+	if err := store.CheckName("topic", name); err != nil {
+		return err
+	}
+	l := layerOf(bridge.Store(db))
+	return l.s.Do(ctx, store.OpFunc(func(t *store.Turn) error {
+		topic, err := l.open(t, name)
+		if err != nil {
+			return err
+		}
+		if n := topic.Config().Partitions; config.Partitions != n {
+			return store.Mismatch(fmt.Sprintf("topic %q", name), "Partitions", n, config.Partitions)
+		}
+		stored, err := json.Marshal(config)
+		if err != nil {
+			return err
+		}
+		o, _ := t.Lookup(store.ClassTopic, name)
+		t.Alter(o, stored)
+		topic.config.Store(&config)
+		topic.armRetention(t, t.Now())
+		return nil
+	}), store.Sync)
+}
+
 // DeleteTopic removes a topic, its records, and its groups with their offsets.
 // Calls that are blocked on it return ErrUnknownTopic, as all others do from then
 // on. A topic that is created under the name later has nothing of it. Disk space
@@ -150,7 +218,7 @@ func DeleteTopic(ctx context.Context, db *pebblemq.DB, name string) error {
 	if err := store.CheckName("topic", name); err != nil {
 		return err
 	}
-	l := layerOf(db)
+	l := layerOf(bridge.Store(db))
 	return l.s.Do(ctx, &deleteTopic{l, name}, store.Sync)
 }
 
@@ -171,9 +239,10 @@ func (o *deleteTopic) Run(t *store.Turn) error {
 	}
 	if topic := o.l.topics[o.name]; topic != nil {
 		topic.drop()
+		t.Disarm(topic.retention.timer)
 		delete(o.l.topics, o.name)
 	}
-	t.Drop(obj, store.KindLogBatch, store.KindLogMeta)
+	t.Drop(obj, store.KindLogBatch, store.KindLogMeta, store.KindLogProducer)
 	return nil
 }
 
@@ -193,10 +262,10 @@ func (l *layer) open(t *store.Turn, name string) (*Topic, error) {
 	if err != nil {
 		return nil, err
 	}
-	return l.add(o, config), nil
+	return l.add(t, o, config), nil
 }
 
-func (l *layer) add(o *store.Object, c TopicConfig) *Topic {
+func (l *layer) add(t *store.Turn, o *store.Object, c TopicConfig) *Topic {
 	topic := &Topic{
 		s: l.s, name: o.Name, id: o.ID,
 		partitions: make([]partition, c.Partitions),
@@ -206,6 +275,9 @@ func (l *layer) add(o *store.Object, c TopicConfig) *Topic {
 		p := &topic.partitions[i]
 		p.topic, p.index = topic, uint32(i)
 	}
+	topic.config.Store(&c)
+	topic.retention.timer = store.NewTimer(topic.startRetention)
+	topic.armRetention(t, t.Now())
 	l.topics[o.Name] = topic
 	return topic
 }
@@ -250,6 +322,9 @@ func (t *Topic) readable() error {
 	return t.alive()
 }
 
+// Config returns the topic's configuration, defaults filled in.
+func (t *Topic) Config() TopicConfig { return *t.config.Load() }
+
 // Name returns the name of the topic.
 func (t *Topic) Name() string { return t.name }
 
@@ -279,6 +354,15 @@ func (t *Topic) partition(i int) (*partition, error) {
 		return nil, fmt.Errorf("%w: topic %q has no partition %d", ErrUnknownPartition, t.name, i)
 	}
 	return &t.partitions[i], nil
+}
+
+// all returns the numbers of the partitions.
+func (t *Topic) all() []int {
+	list := make([]int, len(t.partitions))
+	for i := range list {
+		list[i] = i
+	}
+	return list
 }
 
 // ready brings all partitions into memory.

@@ -1,6 +1,7 @@
 package log_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -82,7 +83,7 @@ func TestADeletedTopicIsGoneAndItsSuccessorEmpty(t *testing.T) {
 	require.ErrorIs(t, err, log.ErrUnknownTopic)
 	_, err = m.Poll(ctx, 1)
 	require.ErrorIs(t, err, log.ErrUnknownTopic)
-	require.ErrorIs(t, m.CommitOffset(ctx, 0, 1), log.ErrUnknownTopic)
+	require.ErrorIs(t, m.CommitOffset(ctx, log.Committed{Partition: 0, Next: 1}), log.ErrUnknownTopic)
 	require.ErrorIs(t, g.Seek(ctx, log.End()), log.ErrUnknownTopic)
 	_, err = g.Lag(ctx)
 	require.ErrorIs(t, err, log.ErrUnknownTopic)
@@ -163,9 +164,9 @@ func TestBadArgumentsAreRefused(t *testing.T) {
 		"poll of no records":        {second(m.Poll(ctx, 0)), pebblemq.ErrInvalid},
 		"commit of no records":      {m.Commit(ctx), pebblemq.ErrInvalid},
 		"commit of a foreign one":   {m.Commit(ctx, log.Record{Offset: 0}), pebblemq.ErrInvalid},
-		"commit below zero":         {m.CommitOffset(ctx, 0, -1), pebblemq.ErrInvalid},
-		"commit beyond the end":     {m.CommitOffset(ctx, 0, 1), log.ErrOffsetOutOfRange},
-		"commit unknown partition":  {m.CommitOffset(ctx, 2, 0), log.ErrUnknownPartition},
+		"commit below zero":         {m.CommitOffset(ctx, log.Committed{Partition: 0, Next: -1}), pebblemq.ErrInvalid},
+		"commit beyond the end":     {m.CommitOffset(ctx, log.Committed{Partition: 0, Next: 1}), log.ErrOffsetOutOfRange},
+		"commit unknown partition":  {m.CommitOffset(ctx, log.Committed{Partition: 2, Next: 0}), log.ErrUnknownPartition},
 		"seek to a negative offset": {g.Seek(ctx, log.Offset(-1)), pebblemq.ErrInvalid},
 		"seek beyond the end":       {g.Seek(ctx, log.Offset(1)), log.ErrOffsetOutOfRange},
 		"seek unknown partition":    {g.Seek(ctx, log.Start(), 2), log.ErrUnknownPartition},
@@ -204,9 +205,9 @@ func TestUseAfterCloseIsErrClosed(t *testing.T) {
 		"Seek":         g.Seek(ctx, log.End()),
 		"Lag":          second(g.Lag(ctx)),
 		"Poll":         second(m.Poll(ctx, 1)),
-		"CommitOffset": m.CommitOffset(ctx, 0, 1),
+		"CommitOffset": m.CommitOffset(ctx, log.Committed{Partition: 0, Next: 1}),
 		"Leave":        m.Leave(ctx),
-		"Run":          g.Run(ctx, nil),
+		"Run":          g.Run(ctx, func(context.Context, log.Record) error { return nil }, nil),
 	} {
 		if !errors.Is(err, pebblemq.ErrClosed) {
 			t.Errorf("%s: %v", name, err)

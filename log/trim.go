@@ -30,6 +30,9 @@ func (t *Topic) TrimTo(ctx context.Context, partition int, offset int64) error {
 type trimOp struct {
 	p  *partition
 	to uint64
+	// Retention trims to the beginning of a batch, and knows how many bytes lie
+	// before it.
+	floor uint64
 }
 
 func (o *trimOp) Frees() {}
@@ -46,6 +49,7 @@ func (o *trimOp) Run(t *store.Turn) error {
 	if o.to > p.end.Load() {
 		return p.outOfRange(int64(o.to))
 	}
+	p.floor = max(p.floor, o.floor)
 	if o.to <= p.start.Load() {
 		return nil
 	}

@@ -37,7 +37,8 @@ type Options struct {
 	// ReleaseOnOpen ends the visibility timeouts that were under way when the
 	// store was closed or crashed, which is right if those who had received
 	// the messages died with it. By default they go on. It counts when the
-	// queue is opened for the first time since the store was.
+	// queue is opened for the first time since the store was; asking for it later
+	// is an error.
 	ReleaseOnOpen bool
 }
 

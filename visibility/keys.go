@@ -23,6 +23,7 @@ import (
 //	attributes    number uvarint, then each: name str | type 1 B | value str
 //	str           length uvarint | bytes
 //
+// The body is missing if the spool's entry refers to a payload that is shared.
 // Attributes are in the order of their names. Numbers are big-endian, times
 // are nanoseconds since 1970. The dead letter part comes early so that moving
 // a message copies the rest as it is.

@@ -20,6 +20,7 @@ type Queue struct {
 	id     uint32
 	config QueueConfig
 	*sealer
+	released bool // opened with ReleaseOnOpen
 
 	// Below is the queue's memory. It is touched under the baton only.
 	//
@@ -68,7 +69,7 @@ func OpenQueueOptions(db *pebblemq.DB, name string, c *QueueConfig, o *Options) 
 }
 
 // declare creates a queue, or checks that it is as it is to be.
-func declare(name string, config QueueConfig, encoded []byte) store.OpFunc {
+func declare(name string, config QueueConfig, encoded []byte) store.QuietFunc {
 	return func(t *store.Turn) error {
 		if o, ok := t.Lookup(store.ClassVisQueue, name); ok {
 			stored, _, err := decodeConfig(name, o.Config)
@@ -96,7 +97,7 @@ func (q *Queue) Config() QueueConfig { return q.config }
 // Queues returns the names of all queues, in order.
 func Queues(db *pebblemq.DB) ([]string, error) {
 	var names []string
-	list := store.OpFunc(func(t *store.Turn) error {
+	list := store.QuietFunc(func(t *store.Turn) error {
 		for _, o := range t.List(store.ClassVisQueue, "") {
 			names = append(names, o.Name)
 		}
@@ -153,7 +154,7 @@ type Stats struct {
 	Visible  uint64 // ready to be received
 	InFlight uint64 // received, the visibility timeout running
 	Delayed  uint64
-	Bytes    uint64 // of all of them, as stored
+	Bytes    uint64 // of all of them as encoded, a body that queues share in each of them
 }
 
 // Stats returns the counters of the moment, exact. Just after the store was

@@ -23,7 +23,8 @@ type ReceiveOptions struct {
 	// Wait is how long to wait for the first message if none is ready, any
 	// length. A message that is sent, falls due, is released or whose
 	// visibility timeout ends is received at once; waiting costs nothing.
-	// Default: 0, do not wait.
+	// Default: 0, wait for nothing but what was sent before the call and is
+	// on its way to the disk or from it.
 	Wait time.Duration
 }
 
@@ -87,9 +88,12 @@ func (q *Queue) unpack(got []handout) ([]*Received, error) {
 	var failed []error
 	messages := make([]*Received, 0, len(got))
 	for _, h := range got {
-		r, err := decodeMessage(h.data)
+		r, err := q.decode(h)
 		if err != nil {
 			failed = append(failed, fmt.Errorf("message %d of queue %q: %w", h.seq, q.name, err))
+			continue
+		}
+		if r == nil {
 			continue
 		}
 		h.print = fingerprint(h.data)
@@ -99,6 +103,19 @@ func (q *Queue) unpack(got []handout) ([]*Received, error) {
 		messages = append(messages, r)
 	}
 	return messages, errors.Join(failed...)
+}
+
+// decode returns nil if the message was deleted since it was taken, and its
+// shared body with it.
+func (q *Queue) decode(h handout) (*Received, error) {
+	r, err := decodeMessage(h.data)
+	if err != nil || !h.payload.Shared() {
+		return r, err
+	}
+	if r.Body, err = q.s.Payload(h.payload); r.Body == nil {
+		return nil, err
+	}
+	return r, err
 }
 
 // receiveOp takes what is ready, or gets in line.

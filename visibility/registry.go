@@ -36,6 +36,9 @@ func registryOf(s *store.Store) *registry {
 func (r *registry) open(name string, o *Options) (*Queue, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if q := r.mu.queues[name]; q != nil && o != nil && o.ReleaseOnOpen && !q.released {
+		return nil, store.Invalid("queue %q is open already, as a dead-letter queue, by a broker or by a call without ReleaseOnOpen", name)
+	}
 	return r.load(name, o)
 }
 
@@ -56,7 +59,7 @@ func (r *registry) load(name string, o *Options) (*Queue, error) {
 			return nil, err
 		}
 	}
-	err = r.s.Do(context.Background(), store.OpFunc(func(t *store.Turn) error {
+	err = r.s.Do(context.Background(), store.QuietFunc(func(t *store.Turn) error {
 		q.spool.Start(t)
 		return nil
 	}), store.NoSync)
@@ -69,7 +72,7 @@ func (r *registry) load(name string, o *Options) (*Queue, error) {
 
 func (r *registry) read(name string, o *Options) (*Queue, error) {
 	var object *store.Object
-	err := r.s.Do(context.Background(), store.OpFunc(func(t *store.Turn) error {
+	err := r.s.Do(context.Background(), store.QuietFunc(func(t *store.Turn) error {
 		var ok bool
 		if object, ok = t.Lookup(store.ClassVisQueue, name); !ok {
 			return fmt.Errorf("%w: %q", ErrNoQueue, name)
@@ -87,7 +90,7 @@ func (r *registry) read(name string, o *Options) (*Queue, error) {
 	q.leases.timer = store.NewTimer(q.expire)
 	so := spool.Options{Ready: q.serve, Leased: q.resume}
 	if o != nil && o.ReleaseOnOpen {
-		so.Leased = nil
+		so.Leased, q.released = nil, true
 	}
 	q.spool, err = spool.Open(r.s, layout, object.ID, so)
 	return q, err
@@ -101,7 +104,7 @@ func (r *registry) drop(ctx context.Context, name string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	q, done := r.mu.queues[name], false
-	err := r.s.Do(ctx, store.OpFunc(func(t *store.Turn) error {
+	err := r.s.Do(ctx, store.FreeingFunc{OpFunc: func(t *store.Turn) error {
 		o, ok := t.Lookup(store.ClassVisQueue, name)
 		if !ok {
 			return fmt.Errorf("%w: %q", ErrNoQueue, name)
@@ -115,7 +118,7 @@ func (r *registry) drop(ctx context.Context, name string) error {
 		}
 		done = true
 		return nil
-	}), store.Sync)
+	}}, store.Sync)
 	if done { // even if its fsync is not known of
 		delete(r.mu.queues, name)
 	}

@@ -44,6 +44,7 @@ type sendOp struct {
 	q       *Queue
 	id      string
 	data    []byte
+	payload store.Payload // that follows data, if it is shared
 	delay   time.Duration
 	put     *spool.Message
 	delayed spool.Delayed
@@ -56,9 +57,9 @@ func (o *sendOp) Run(t *store.Turn) error {
 		return o.q.gone()
 	}
 	if o.delay > 0 {
-		o.delayed = o.q.spool.PutDelayed(t, o.data, 0, t.Now().Add(o.delay))
+		o.delayed = o.q.spool.PutDelayed(t, o.data, o.payload, t.Now().Add(o.delay))
 	} else {
-		o.put = o.q.spool.Put(t, o.data)
+		o.put = o.q.spool.Put(t, o.data, o.payload)
 	}
 	return nil
 }

@@ -29,6 +29,7 @@ type waiter struct {
 type handout struct {
 	delivery
 	data         []byte
+	payload      store.Payload // that follows data, if it is shared
 	first, until time.Time
 }
 
@@ -199,7 +200,7 @@ func (y *yield) fill(t *store.Turn, w *waiter) bool {
 		}
 		w.got = append(w.got, handout{
 			delivery: delivery{seq: m.Seq, count: m.Count, since: now.UnixNano()},
-			data:     m.Data, first: m.First, until: until,
+			data:     m.Data, payload: m.Payload, first: m.First, until: until,
 		})
 		if w.timeout > 0 {
 			q.leases.add(m)

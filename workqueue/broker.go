@@ -28,7 +28,7 @@ type topology struct {
 	s         *store.Store
 	exchanges map[string]*exchange
 	queues    map[string]*queue
-	bindings  map[binding]bool
+	bound     map[destination]*end
 	unrouted  uint64 // messages that were accepted and led nowhere
 	consumers uint64 // ever, for tags
 }
@@ -75,11 +75,11 @@ func Open(db *pebblemq.DB, name string) (*Broker, error) {
 func load(s *store.Store, name string) (*topology, error) {
 	t := &topology{
 		s: s, name: name,
-		exchanges: make(map[string]*exchange), queues: make(map[string]*queue), bindings: make(map[binding]bool),
+		exchanges: make(map[string]*exchange), queues: make(map[string]*queue), bound: make(map[destination]*end),
 	}
 	var exchanges, queues []*store.Object
 	ctx := context.Background()
-	err := s.Do(ctx, store.OpFunc(func(turn *store.Turn) (err error) {
+	err := s.Do(ctx, store.QuietFunc(func(turn *store.Turn) (err error) {
 		o, known := turn.Lookup(store.ClassBroker, name)
 		if !known {
 			if o, err = turn.Create(store.ClassBroker, name, nil); err != nil {
@@ -107,7 +107,7 @@ func load(s *store.Store, name string) (*topology, error) {
 	if err := t.loadBindings(ctx); err != nil {
 		return nil, err
 	}
-	return t, s.Do(ctx, store.OpFunc(func(turn *store.Turn) error {
+	return t, s.Do(ctx, store.QuietFunc(func(turn *store.Turn) error {
 		for _, q := range t.queues {
 			q.spool.Start(turn)
 		}
@@ -115,59 +115,101 @@ func load(s *store.Store, name string) (*topology, error) {
 	}), store.NoSync)
 }
 
-func (t *topology) loadBindings(ctx context.Context) (err error) {
+// loadBindings reads the bindings. Those to an object that was deleted while no
+// broker was open are dropped, even if the name is in use again.
+func (t *topology) loadBindings(ctx context.Context) error {
+	stored, err := t.readBindings(ctx)
+	if err != nil {
+		return err
+	}
+	sinks := make(map[destination]store.Sink)
+	for _, b := range stored {
+		if _, open := sinks[b.to]; open {
+			continue
+		}
+		sink, id, err := t.openSink(ctx, b.to)
+		if err != nil {
+			return fmt.Errorf("%v, bound to exchange %q: %w", b.to, b.exchange, err)
+		}
+		if id == b.id {
+			sinks[b.to] = sink
+		}
+	}
+	return t.s.Do(ctx, store.QuietFunc(func(turn *store.Turn) error {
+		t.watch(turn)
+		for _, b := range stored {
+			id, known := t.find(turn, b.to)
+			switch {
+			case t.exchanges[b.exchange] == nil:
+				return damaged("binding", bindingKey(t.id, b.binding))
+			case known && id == b.id:
+				t.bind(b.binding, sinks[b.to])
+			default:
+				turn.Delete(bindingKey(t.id, b.binding))
+			}
+		}
+		return nil
+	}), store.NoSync)
+}
+
+type storedBinding struct {
+	binding
+	id uint32 // of the destination
+}
+
+func (t *topology) readBindings(ctx context.Context) (found []storedBinding, err error) {
 	lo, hi := store.Span(store.KindWorkBinding, t.id)
 	it, err := t.s.Iter(ctx, lo, hi)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
 	for ok := it.First(); ok; ok = it.Next() {
 		v, err := it.Value()
 		if err != nil {
-			return err
+			return nil, err
 		}
-		b, err := decodeBinding(it.Key(), v)
+		b, id, err := decodeBinding(it.Key(), v)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if t.exchanges[b.exchange] == nil || t.queues[b.queue] == nil {
-			return damaged("binding", it.Key())
-		}
-		t.bindings[b] = true
-		t.exchanges[b.exchange].bind(b.queue, b.key)
+		found = append(found, storedBinding{b, id})
 	}
-	return nil
+	return found, nil
 }
 
-// route returns the queues that a message goes to, each once, in the order of
-// their names, so that a run can be repeated.
-func (t *topology) route(exchange, key string) ([]*queue, error) {
-	if exchange == "" {
-		if q := t.queues[key]; q != nil {
-			return []*queue{q}, nil
+// watch has bindings go with what they lead to.
+func (t *topology) watch(turn *store.Turn) {
+	for class, place := range places {
+		if place.pkg != "" {
+			turn.WatchDrops(class, func(turn *store.Turn, o *store.Object) {
+				t.unbindAll(turn, destination{class, o.Name})
+			})
 		}
-		return nil, nil
+	}
+}
+
+// route returns where a message goes to, each place once.
+func (t *topology) route(exchange, key string) ([]destination, error) {
+	if exchange == "" {
+		if t.queues[key] == nil {
+			return nil, nil
+		}
+		return []destination{{store.ClassQueue, key}}, nil
 	}
 	e := t.exchanges[exchange]
 	if e == nil {
 		return nil, fmt.Errorf("%w: %q", ErrUnknownExchange, exchange)
 	}
-	var names []string
-	e.route(key, func(queue string) { names = append(names, queue) })
-	slices.Sort(names)
-	names = slices.Compact(names)
-	queues := make([]*queue, len(names))
-	for i, name := range names {
-		queues[i] = t.queues[name]
-	}
-	return queues, nil
+	var found []destination
+	e.route(key, func(d destination) { found = append(found, d) })
+	return inOrder(found), nil
 }
 
 // Exchanges returns the names of the declared exchanges and their kinds.
 func (b *Broker) Exchanges(ctx context.Context) (map[string]ExchangeKind, error) {
 	kinds := make(map[string]ExchangeKind)
-	err := b.s.Do(ctx, store.OpFunc(func(*store.Turn) error {
+	err := b.s.Do(ctx, store.QuietFunc(func(*store.Turn) error {
 		for name, e := range b.t.exchanges {
 			kinds[name] = e.kind
 		}
@@ -178,7 +220,7 @@ func (b *Broker) Exchanges(ctx context.Context) (map[string]ExchangeKind, error)
 
 // Queues returns the names of the declared queues, in order.
 func (b *Broker) Queues(ctx context.Context) (names []string, err error) {
-	err = b.s.Do(ctx, store.OpFunc(func(*store.Turn) error {
+	err = b.s.Do(ctx, store.QuietFunc(func(*store.Turn) error {
 		for name := range b.t.queues {
 			names = append(names, name)
 		}
@@ -191,7 +233,7 @@ func (b *Broker) Queues(ctx context.Context) (names []string, err error) {
 // Unrouted returns how many messages were accepted since the store was opened
 // although no binding matched them.
 func (b *Broker) Unrouted(ctx context.Context) (n uint64, err error) {
-	err = b.s.Do(ctx, store.OpFunc(func(*store.Turn) error {
+	err = b.s.Do(ctx, store.QuietFunc(func(*store.Turn) error {
 		n = b.t.unrouted
 		return nil
 	}), store.Sync)

@@ -173,15 +173,51 @@ func TestDeadLetters(t *testing.T) {
 		{"rejected", workqueue.ReasonRejected}, {"tired", workqueue.ReasonDeliveryLimit},
 	} {
 		d := get(t, b, "dead", c.body)
-		require.Equal(t, map[string]string{
-			workqueue.HeaderDeathQueue: "q", workqueue.HeaderDeathReason: c.reason, workqueue.HeaderDeathExchange: "",
-			workqueue.HeaderDeathCount: "1", workqueue.HeaderLastQueue: "q", workqueue.HeaderLastReason: c.reason,
-		}, d.Headers)
+		require.Len(t, d.Deaths, 1)
+		require.WithinDuration(t, time.Now(), d.Deaths[0].Time, time.Minute)
+		d.Deaths[0].Time = time.Time{}
+		require.Equal(t, workqueue.Death{Queue: "q", Reason: c.reason, Count: 1, RoutingKeys: []string{"q"}}, d.Deaths[0])
 		require.Equal(t, 1, d.DeliveryCount)
 	}
 	st, err := b.QueueStats(bg, "q")
 	require.NoError(t, err)
 	require.Equal(t, workqueue.QueueStats{}, st)
+}
+
+func TestTheDeathHistoryIsNewestFirstWithACountForEachQueueAndReason(t *testing.T) {
+	_, b := open(t)
+	require.NoError(t, b.DeclareExchange(bg, "x", workqueue.Fanout))
+	require.NoError(t, b.DeclareQueue(bg, "a", &workqueue.QueueConfig{DeadLetter: &workqueue.DeadLetter{Key: "b"}}))
+	require.NoError(t, b.DeclareQueue(bg, "b", &workqueue.QueueConfig{DeadLetter: &workqueue.DeadLetter{Key: "a"}}))
+	require.NoError(t, b.Bind(bg, workqueue.Binding{Exchange: "x", Queue: "a"}))
+	require.NoError(t, b.Publish(bg, "x", "key", body("m")))
+	for range 2 {
+		require.NoError(t, get(t, b, "a", "m").Reject(bg))
+		require.NoError(t, get(t, b, "b", "m").Reject(bg))
+	}
+	require.NoError(t, get(t, b, "a", "m").Reject(bg))
+	d := get(t, b, "b", "m")
+	require.Equal(t, []workqueue.Death{
+		{Queue: "a", Reason: workqueue.ReasonRejected, Count: 3, Time: d.Deaths[0].Time, Exchange: "x", RoutingKeys: []string{"key"}},
+		{Queue: "b", Reason: workqueue.ReasonRejected, Count: 2, Time: d.Deaths[1].Time, RoutingKeys: []string{"b"}},
+	}, d.Deaths)
+	require.False(t, d.Deaths[0].Time.After(d.Deaths[1].Time), "the time is that of the first")
+}
+
+func TestADeathHistoryCannotBeForged(t *testing.T) {
+	_, b := open(t)
+	declare(t, b, "dead")
+	require.NoError(t, b.DeclareQueue(bg, "q", &workqueue.QueueConfig{DeadLetter: &workqueue.DeadLetter{Key: "dead"}}))
+	m := body("m")
+	m.Headers = map[string]string{"x-death-queue": "forged", "x-death": "forged"}
+	require.NoError(t, b.Publish(bg, "", "q", m))
+	d := get(t, b, "q", "m")
+	require.Nil(t, d.Deaths)
+	require.NoError(t, d.Reject(bg))
+	d = get(t, b, "dead", "m")
+	require.Len(t, d.Deaths, 1)
+	require.Equal(t, "q", d.Deaths[0].Queue)
+	require.Equal(t, m.Headers, d.Headers, "they are the client's own")
 }
 
 func TestADropWithoutADeadLetterPlaceIsNotSilent(t *testing.T) {

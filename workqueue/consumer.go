@@ -61,7 +61,7 @@ func (b *Broker) Consume(ctx context.Context, queue string, o *ConsumeOptions) (
 	if err := checkShort("consumer tag", c.tag); err != nil {
 		return nil, err
 	}
-	err := b.s.Do(ctx, store.OpFunc(func(t *store.Turn) (err error) {
+	err := b.s.Do(ctx, store.QuietFunc(func(t *store.Turn) (err error) {
 		if c.q, err = b.t.queue(queue); err != nil {
 			return err
 		}
@@ -108,7 +108,10 @@ func (c *Consumer) Next(ctx context.Context) (*Delivery, error) {
 			return nil, err
 		}
 		if d != nil {
-			return d.handOver(), nil
+			if d, err = d.handOver(); d != nil || err != nil {
+				return d, err
+			}
+			continue
 		}
 		select {
 		case <-c.wake:

@@ -10,7 +10,7 @@ import (
 // and into others, or nowhere, in one operation.
 type burial struct {
 	d      *Delivery
-	copies []placed
+	copies copies
 }
 
 // bury moves a taken message. It either changes nothing and says why it
@@ -19,24 +19,25 @@ func (q *queue) bury(t *store.Turn, d *Delivery, reason string) (*burial, error)
 	b := &burial{d: d}
 	if dl := q.config.DeadLetter; dl != nil {
 		// Not what the receiver has, who may have changed it.
-		dead, exchange, key, err := decodeMessage(d.m.Data)
+		dead, err := decodeMessage(d.m.Data)
 		if err != nil {
 			return nil, err
 		}
-		if dl.Key != "" {
-			key = dl.Key
+		dead.deaths = die(dead.deaths, q.name, reason, dead.exchange, dead.key, t.Now())
+		if dead.exchange = dl.Exchange; dl.Key != "" {
+			dead.key = dl.Key
 		}
-		targets, err := q.topology.route(dl.Exchange, key)
+		targets, err := q.topology.route(dead.exchange, dead.key)
 		if err != nil {
 			return nil, fmt.Errorf("dead letter of queue %q: %w", q.name, err)
 		}
 		if len(targets) == 0 {
-			return nil, fmt.Errorf("dead letter of queue %q: %w: exchange %q, key %q", q.name, ErrUnroutable, dl.Exchange, key)
+			return nil, fmt.Errorf("dead letter of queue %q: %w: exchange %q, key %q", q.name, ErrUnroutable, dead.exchange, dead.key)
 		}
-		dead.bury(q.name, exchange, reason)
-		data := encodeMessage(dl.Exchange, key, &dead)
-		for _, target := range targets {
-			b.copies = append(b.copies, target.put(t, data, 0, 0))
+		p := newParcel(&dead)
+		p.payload = d.m.Payload
+		if b.copies, err = q.topology.spread(t, nil, targets, &p); err != nil {
+			return nil, fmt.Errorf("dead letter of queue %q: %w", q.name, err)
 		}
 	}
 	if len(b.copies) == 0 && reason == ReasonDeliveryLimit {
@@ -49,15 +50,11 @@ func (q *queue) bury(t *store.Turn, d *Delivery, reason string) (*burial, error)
 
 func (b *burial) undo() {
 	b.d.q.spool.UndoSettle(b.d.m)
-	for i := len(b.copies) - 1; i >= 0; i-- {
-		b.copies[i].undo()
-	}
+	b.copies.undo()
 }
 
 func (b *burial) show(t *store.Turn) {
-	for _, p := range b.copies {
-		p.show(t)
-	}
+	b.copies.show(t)
 	if !b.d.q.deleted {
 		b.d.q.spool.Settled(t, b.d.m)
 	}
@@ -81,18 +78,13 @@ func (o *rejectOp) Run(t *store.Turn) (err error) {
 	if o.b, err = o.d.q.bury(t, o.d, ReasonRejected); err != nil {
 		return err
 	}
-	o.d.state = settled
+	o.d.release(t)
 	return nil
 }
 
 func (o *rejectOp) Undo() {
-	o.d.state = pending
+	o.d.reclaim()
 	o.b.undo()
 }
 
-func (o *rejectOp) Visible(t *store.Turn) {
-	o.b.show(t)
-	if !o.d.q.deleted {
-		o.d.release(t)
-	}
-}
+func (o *rejectOp) Visible(t *store.Turn) { o.b.show(t) }

@@ -26,10 +26,14 @@ type Delivery struct {
 	// which may lose the count of a first delivery.
 	DeliveryCount int
 
+	// Deaths is the history of a dead letter, the latest first.
+	Deaths []Death
+
 	b        *Broker
 	q        *queue
 	consumer *Consumer // nil for Get
 	m        *spool.Message
+	payload  store.Payload // the body, if it is shared
 	state    deliveryState // under the baton
 	seen     bool          // by the application; under the consumer's lock
 }
@@ -43,21 +47,44 @@ const (
 )
 
 func newDelivery(q *queue, c *Consumer, m *spool.Message) (*Delivery, error) {
-	msg, exchange, key, err := decodeMessage(m.Data)
+	e, err := decodeMessage(m.Data)
 	if err != nil {
 		return nil, err
 	}
 	return &Delivery{
-		Message: msg, Queue: q.name, Exchange: exchange, RoutingKey: key,
+		Message: e.Message, Queue: q.name, Exchange: e.exchange, RoutingKey: e.key, Deaths: e.deaths,
 		Redelivered: m.Count > 1 || m.Suspect, DeliveryCount: int(m.Count),
-		b: &Broker{s: q.topology.s, t: q.topology}, q: q, consumer: c, m: m,
+		b: &Broker{s: q.topology.s, t: q.topology}, q: q, consumer: c, m: m, payload: m.Payload,
 	}, nil
 }
 
-// handOver gives the receiver a body of its own. It runs outside the baton.
-func (d *Delivery) handOver() *Delivery {
-	d.Body = append(make([]byte, 0, len(d.Body)), d.Body...)
-	return d
+// handOver gives the receiver a body of its own. It runs outside the baton, so
+// the delivery may have been lost by then, and settled by somebody else: then
+// there may be no body any more, and it returns nil.
+func (d *Delivery) handOver() (*Delivery, error) {
+	if !d.payload.Shared() {
+		d.Body = append(make([]byte, 0, len(d.Body)), d.Body...)
+		return d, nil
+	}
+	body, err := d.b.s.Payload(d.payload)
+	if err != nil {
+		return nil, err
+	}
+	if body == nil {
+		return nil, d.bodiless()
+	}
+	d.Body = body
+	return d, nil
+}
+
+// bodiless says whether it is an error that the body is gone.
+func (d *Delivery) bodiless() error {
+	return d.b.s.Do(context.Background(), store.QuietFunc(func(*store.Turn) error {
+		if d.state == pending && !d.q.deleted {
+			return fmt.Errorf("%w: the shared body of message %d of queue %q is missing", store.ErrCorrupt, d.m.Seq, d.Queue)
+		}
+		return nil
+	}), store.NoSync)
 }
 
 // real refuses a Delivery that no queue has made.
@@ -81,12 +108,23 @@ func (d *Delivery) settleable() error {
 	return nil
 }
 
-// release gives the consumer room for another.
+// release gives the consumer room for another, as soon as the settlement has its
+// place in the order: the next message need not wait for the disk to catch up.
 func (d *Delivery) release(t *store.Turn) {
+	d.state = settled
 	if d.consumer != nil {
 		delete(d.consumer.held, d)
 	}
 	d.q.ready(t)
+}
+
+// reclaim takes release back. What that has posted is gone with the Op.
+func (d *Delivery) reclaim() {
+	d.state = pending
+	if d.consumer != nil {
+		d.consumer.held[d] = true
+	}
+	d.q.posted = false
 }
 
 // Ack removes the message from its queue for good. Its durability is NoSync
@@ -151,16 +189,21 @@ func (t BrokerTx) Nack(d *Delivery, requeue bool) error {
 }
 
 // Get takes one message without a consumer; ok is false if none is ready. It
-// waits only while messages that are ready are being read from disk. The
-// delivery is held until it is settled or the store is closed.
+// waits only while messages that are ready are being read from disk, or those
+// that were published before become ready: who publishes NoSync and then gets
+// finds the message. The delivery is held until it is settled or the store is closed.
 func (b *Broker) Get(ctx context.Context, queue string) (d *Delivery, ok bool, err error) {
 	for {
 		op := &getOp{b: b, queue: queue}
 		if err := b.s.Do(ctx, op, store.NoSync); err != nil {
+			b.giveUp(ctx, op)
 			return nil, false, err
 		}
 		if op.d != nil {
-			return op.d.handOver(), true, nil
+			if d, err = op.d.handOver(); d != nil || err != nil {
+				return d, d != nil, err
+			}
+			continue
 		}
 		if op.more == nil {
 			return nil, false, nil
@@ -173,6 +216,16 @@ func (b *Broker) Get(ctx context.Context, queue string) (d *Delivery, ok bool, e
 			return nil, false, b.s.Cause()
 		}
 	}
+}
+
+// giveUp returns a message that was taken for a caller who has not waited until
+// its delivery was on disk.
+func (b *Broker) giveUp(ctx context.Context, op *getOp) {
+	if op.d == nil {
+		return
+	}
+	ctx = store.WithDurability(context.WithoutCancel(ctx), store.NoSync)
+	_ = b.s.Do(ctx, &requeueOp{d: op.d}, store.NoSync) // fails if the store has, and then it returns anyway
 }
 
 type getOp struct {
@@ -223,22 +276,20 @@ func (o *ackOp) Run(t *store.Turn) error {
 	if err := o.d.settleable(); err != nil {
 		return err
 	}
-	o.d.state = settled
 	o.d.q.spool.Settle(t, o.d.m)
+	o.d.release(t)
 	return nil
 }
 
 func (o *ackOp) Undo() {
-	o.d.state = pending
+	o.d.reclaim()
 	o.d.q.spool.UndoSettle(o.d.m)
 }
 
 func (o *ackOp) Visible(t *store.Turn) {
-	if o.d.q.deleted {
-		return
+	if !o.d.q.deleted {
+		o.d.q.spool.Settled(t, o.d.m)
 	}
-	o.d.q.spool.Settled(t, o.d.m)
-	o.d.release(t)
 }
 
 // requeueOp gives a delivery back to its old place.
@@ -253,20 +304,18 @@ func (o *requeueOp) Run(t *store.Turn) error {
 	if err := o.d.settleable(); err != nil {
 		return err
 	}
-	o.d.state = settled
 	o.d.q.spool.Return(t, o.d.m, false)
+	o.d.release(t)
 	return nil
 }
 
 func (o *requeueOp) Undo() {
-	o.d.state = pending
+	o.d.reclaim()
 	o.d.q.spool.UndoReturn(o.d.m, o.d.m.Until)
 }
 
 func (o *requeueOp) Visible(t *store.Turn) {
-	if o.d.q.deleted {
-		return
+	if !o.d.q.deleted {
+		o.d.q.spool.Returned(t, o.d.m)
 	}
-	o.d.q.spool.Returned(t, o.d.m)
-	o.d.release(t)
 }

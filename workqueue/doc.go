@@ -25,6 +25,12 @@
 //	                              Nack(requeue),   ▼
 //	                              Close, crash    dead letter exchange, or gone
 //
+// # Routing
+//
+// An exchange leads to queues, and to log topics and visibility queues of the
+// same store (see Binding). A body of 1 KiB or more that goes to several queues
+// is stored once.
+//
 // # Departures from RabbitMQ
 //
 // There are no channels and no non-durable queues. Errors are return values and

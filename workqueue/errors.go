@@ -11,6 +11,10 @@ var (
 	// ErrUnknownExchange is returned for an exchange that was not declared.
 	ErrUnknownExchange = errors.New("workqueue: unknown exchange")
 
+	// ErrUnknownDestination is returned for a topic or a visibility queue that
+	// is to be bound and does not exist.
+	ErrUnknownDestination = errors.New("workqueue: unknown destination")
+
 	// ErrUnroutable refuses a Mandatory message that no binding matches.
 	ErrUnroutable = errors.New("workqueue: message is unroutable")
 

@@ -16,7 +16,7 @@ func Example() {
 	broker, _ := workqueue.Open(db, "main")
 	_ = broker.DeclareExchange(ctx, "events", workqueue.Topic)
 	_ = broker.DeclareQueue(ctx, "invoices", nil)
-	_ = broker.Bind(ctx, "invoices", "events", "order.#")
+	_ = broker.Bind(ctx, workqueue.Binding{Exchange: "events", Queue: "invoices", Key: "order.#"})
 
 	_ = broker.Publish(ctx, "events", "order.paid.eu", workqueue.Message{Body: []byte("order 42")})
 
@@ -57,7 +57,7 @@ func ExampleDelivery_Nack() {
 	fmt.Println(d.Redelivered, d.DeliveryCount)
 	_ = d.Nack(ctx, false) // to the dead letter place
 	d, _, _ = broker.Get(ctx, "failed")
-	fmt.Println(string(d.Body), d.Headers[workqueue.HeaderDeathReason])
+	fmt.Println(string(d.Body), d.Deaths[0].Reason)
 	// Output:
 	// true 2
 	// job rejected

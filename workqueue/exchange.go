@@ -28,11 +28,14 @@ type exchangeConfig struct {
 }
 
 // exchange is an exchange in memory. It is touched under the baton only.
+//
+// Invariant: bindings are those of leads or patterns, and no others.
 type exchange struct {
-	object *store.Object
-	kind   ExchangeKind
-	direct map[string]map[string]bool // queues by key; for Fanout, all under ""
-	topics trie
+	object   *store.Object
+	kind     ExchangeKind
+	bindings map[binding]bool
+	leads    map[string]destinations // by key; for Fanout, all under ""
+	patterns trie                    // of Topic
 }
 
 func newExchange(o *store.Object) (*exchange, error) {
@@ -40,48 +43,51 @@ func newExchange(o *store.Object) (*exchange, error) {
 	if err := json.Unmarshal(o.Config, &c); err != nil {
 		return nil, fmt.Errorf("%w: configuration of an exchange: %w", store.ErrCorrupt, err)
 	}
-	return &exchange{object: o, kind: c.Kind, direct: make(map[string]map[string]bool)}, nil
+	return &exchange{object: o, kind: c.Kind, bindings: make(map[binding]bool), leads: make(map[string]destinations)}, nil
 }
 
-func (e *exchange) bind(queue, key string) {
-	switch e.kind {
-	case Topic:
-		e.topics.add(key, queue)
-	default:
-		if e.direct[key] == nil {
-			e.direct[key] = make(map[string]bool)
-		}
-		e.direct[key][queue] = true
-	}
-}
-
-func (e *exchange) unbind(queue, key string) {
+func (e *exchange) bind(b binding) {
+	e.bindings[b] = true
 	if e.kind == Topic {
-		e.topics.remove(key, queue)
+		e.patterns.add(b.key, b.to)
 		return
 	}
-	delete(e.direct[key], queue)
-	if len(e.direct[key]) == 0 {
-		delete(e.direct, key)
+	key := e.leadKey(b.key)
+	if e.leads[key] == nil {
+		e.leads[key] = make(destinations)
+	}
+	e.leads[key].add(b.to)
+}
+
+func (e *exchange) unbind(b binding) {
+	delete(e.bindings, b)
+	if e.kind == Topic {
+		e.patterns.remove(b.key, b.to)
+		return
+	}
+	key := e.leadKey(b.key)
+	e.leads[key].remove(b.to)
+	if len(e.leads[key]) == 0 {
+		delete(e.leads, key)
 	}
 }
 
-// route calls found for every queue that a key leads to, perhaps repeatedly.
-func (e *exchange) route(key string, found func(queue string)) {
-	switch e.kind {
-	case Topic:
-		e.topics.match(key, found)
-	case Fanout:
-		for _, queues := range e.direct {
-			for q := range queues {
-				found(q)
-			}
-		}
-	default:
-		for q := range e.direct[key] {
-			found(q)
-		}
+// leadKey is what a key or a binding's key is looked up by.
+func (e *exchange) leadKey(key string) string {
+	if e.kind == Fanout {
+		return ""
 	}
+	return key
+}
+
+// route calls found for every destination that a key leads to, perhaps
+// repeatedly.
+func (e *exchange) route(key string, found func(destination)) {
+	if e.kind == Topic {
+		e.patterns.match(key, found)
+		return
+	}
+	e.leads[e.leadKey(key)].each(found)
 }
 
 // reserved is the prefix of names that belong to the broker.
@@ -111,7 +117,7 @@ func (b *Broker) DeclareExchange(ctx context.Context, name string, kind Exchange
 	if err != nil {
 		return err
 	}
-	return b.s.Do(ctx, store.OpFunc(func(t *store.Turn) error {
+	return b.s.Do(ctx, store.QuietFunc(func(t *store.Turn) error {
 		if e := b.t.exchanges[name]; e != nil {
 			if e.kind != kind {
 				return store.Mismatch(fmt.Sprintf("exchange %q", name), "kind", e.kind, kind)
@@ -133,16 +139,16 @@ func (b *Broker) DeleteExchange(ctx context.Context, name string) error {
 	if err := checkName("exchange", name); err != nil {
 		return err
 	}
-	return b.s.Do(ctx, store.OpFunc(func(t *store.Turn) error {
+	return b.s.Do(ctx, store.FreeingFunc{OpFunc: func(t *store.Turn) error {
 		e := b.t.exchanges[name]
 		if e == nil {
 			return nil
 		}
-		for _, bound := range b.t.bindingsOf(func(x binding) bool { return x.exchange == name }) {
+		for bound := range e.bindings {
 			b.t.unbind(t, bound)
 		}
 		t.Drop(e.object)
 		delete(b.t.exchanges, name)
 		return nil
-	}), store.Sync)
+	}}, store.Sync)
 }

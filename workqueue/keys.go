@@ -12,12 +12,16 @@ import (
 // The messages of a queue are a spool (see internal/spool/keys.go) of this
 // layout; data is the encoding below.
 //
-//	binding 24 broker id | exchange length 1 B | exchange | queue length 1 B | queue | key  ->  version 1 B
+//	binding 24 broker id | exchange length 1 B | exchange | class 1 B | name length 1 B | name | key
+//	        ->  version 1 B | id of the destination 4 B
 //
 //	data    version 1 B | priority 1 B | timestamp in µs 8 B | exchange | routing key | 7 properties |
-//	        number of headers (varint) | name, value of each | body
+//	        number of headers (varint) | name, value of each |
+//	        number of deaths (varint) | each of them | body
+//	death   queue | reason | count (varint) | time in µs 8 B | exchange | number of keys (varint) | keys
 //
-// A text is its length (varint) and its bytes; the body goes to the end.
+// A text is its length (varint) and its bytes; the body goes to the end, or is a
+// payload that several queues share.
 // Exchanges and queues are in the catalog under broker id 4 B | name.
 var layout = spool.Layout{
 	Entry: store.KindWorkMessage, Mark: store.KindWorkMark, Delayed: store.KindWorkDelay, Meta: store.KindWorkMeta,
@@ -26,54 +30,76 @@ var layout = spool.Layout{
 const version = 1
 
 func bindingKey(broker uint32, b binding) []byte {
-	k := store.Key(store.KindWorkBinding, broker, 2+len(b.exchange)+len(b.queue)+len(b.key))
+	k := store.Key(store.KindWorkBinding, broker, 3+len(b.exchange)+len(b.to.name)+len(b.key))
 	k = append(append(k, byte(len(b.exchange))), b.exchange...)
-	k = append(append(k, byte(len(b.queue))), b.queue...)
+	k = append(append(k, byte(b.to.class), byte(len(b.to.name))), b.to.name...)
 	return append(k, b.key...)
 }
 
-func decodeBinding(k, v []byte) (binding, error) {
-	if len(v) != 1 || len(k) < 5 {
-		return binding{}, damaged("binding", k)
+func encodeDestinationID(id uint32) []byte {
+	return binary.BigEndian.AppendUint32([]byte{version}, id)
+}
+
+// decodeBinding also returns the id that the destination had when it was bound.
+func decodeBinding(k, v []byte) (b binding, id uint32, err error) {
+	if len(v) > 0 && v[0] != version {
+		return b, 0, fmt.Errorf("%w: binding has version %d", store.ErrFormat, v[0])
 	}
-	if v[0] != version {
-		return binding{}, fmt.Errorf("%w: binding has version %d", store.ErrFormat, v[0])
+	if len(v) != 5 || len(k) < 5 {
+		return b, 0, damaged("binding", k)
 	}
 	d := decoder{rest: k[5:]}
-	b := binding{exchange: d.short(), queue: d.short()}
+	b.exchange = d.short()
+	b.to = destination{class: store.Class(d.byte()), name: d.short()}
 	b.key = string(d.rest)
-	if d.bad {
-		return binding{}, damaged("binding", k)
+	if _, known := places[b.to.class]; d.bad || !known {
+		return binding{}, 0, damaged("binding", k)
 	}
-	return b, nil
+	return b, binary.BigEndian.Uint32(v[1:]), nil
 }
 
 func damaged(what string, b []byte) error {
 	return fmt.Errorf("%w: %s %x of a broker", store.ErrCorrupt, what, b[:min(len(b), 32)])
 }
 
-// encodeMessage returns the stored form of a message.
-func encodeMessage(exchange, key string, m *Message) []byte {
-	size := 10 + len(exchange) + len(key) + len(m.Body) + 12*binary.MaxVarintLen16
-	props := m.properties()
+// encodeMessage returns the stored form of a message, whose end is the body.
+func encodeMessage(e *envelope) []byte {
+	size := 10 + len(e.exchange) + len(e.key) + len(e.Body) + 12*binary.MaxVarintLen16
+	props := e.properties()
 	for _, p := range props {
 		size += len(*p)
 	}
-	for name, value := range m.Headers {
+	for name, value := range e.Headers {
 		size += len(name) + len(value) + 2*binary.MaxVarintLen32
 	}
 	b := make([]byte, 0, size)
-	b = append(b, version, m.Priority)
-	b = binary.BigEndian.AppendUint64(b, uint64(m.Timestamp.UnixMicro()))
-	b = appendText(appendText(b, exchange), key)
+	b = append(b, version, e.Priority)
+	b = binary.BigEndian.AppendUint64(b, uint64(e.Timestamp.UnixMicro()))
+	b = appendText(appendText(b, e.exchange), e.key)
 	for _, p := range props {
 		b = appendText(b, *p)
 	}
-	b = binary.AppendUvarint(b, uint64(len(m.Headers)))
-	for _, name := range m.headerNames() {
-		b = appendText(appendText(b, name), m.Headers[name])
+	b = binary.AppendUvarint(b, uint64(len(e.Headers)))
+	for _, name := range e.headerNames() {
+		b = appendText(appendText(b, name), e.Headers[name])
 	}
-	return append(b, m.Body...)
+	b = binary.AppendUvarint(b, uint64(len(e.deaths)))
+	for i := range e.deaths {
+		b = appendDeath(b, &e.deaths[i])
+	}
+	return append(b, e.Body...)
+}
+
+func appendDeath(b []byte, d *Death) []byte {
+	b = appendText(appendText(b, d.Queue), d.Reason)
+	b = binary.AppendUvarint(b, uint64(d.Count))
+	b = binary.BigEndian.AppendUint64(b, uint64(d.Time.UnixMicro()))
+	b = appendText(b, d.Exchange)
+	b = binary.AppendUvarint(b, uint64(len(d.RoutingKeys)))
+	for _, k := range d.RoutingKeys {
+		b = appendText(b, k)
+	}
+	return b
 }
 
 func appendText(b []byte, s string) []byte {
@@ -81,34 +107,29 @@ func appendText(b []byte, s string) []byte {
 }
 
 // decodeMessage reads the stored form. The body is not copied.
-func decodeMessage(v []byte) (m Message, exchange, key string, err error) {
+func decodeMessage(v []byte) (e envelope, err error) {
 	if len(v) > 0 && v[0] != version {
-		return m, "", "", fmt.Errorf("%w: message has version %d", store.ErrFormat, v[0])
+		return e, fmt.Errorf("%w: message has version %d", store.ErrFormat, v[0])
 	}
 	if len(v) < 10 {
-		return m, "", "", damaged("message", v)
+		return e, damaged("message", v)
 	}
-	m.Priority = v[1]
-	m.Timestamp = time.UnixMicro(int64(binary.BigEndian.Uint64(v[2:])))
+	e.Priority = v[1]
+	e.Timestamp = time.UnixMicro(int64(binary.BigEndian.Uint64(v[2:])))
 	d := decoder{rest: v[10:]}
-	exchange, key = d.text(), d.text()
-	for _, p := range m.properties() {
+	e.exchange, e.key = d.text(), d.text()
+	for _, p := range e.properties() {
 		*p = d.text()
 	}
-	if n := d.uvarint(); n > 0 && n <= uint64(len(d.rest)) {
-		m.Headers = make(map[string]string, n)
-		for range n {
-			name := d.text()
-			m.Headers[name] = d.text()
-		}
-	} else if n > 0 {
-		d.bad = true
+	e.Headers = d.headers()
+	for range d.count() {
+		e.deaths = append(e.deaths, d.death())
 	}
 	if d.bad {
-		return Message{}, "", "", damaged("message", v)
+		return envelope{}, damaged("message", v)
 	}
-	m.Body = d.rest
-	return m, exchange, key, nil
+	e.Body = d.rest
+	return e, nil
 }
 
 // decoder reads from the front of a value and remembers if it ran out.
@@ -139,12 +160,52 @@ func (d *decoder) take(n uint64) string {
 
 func (d *decoder) text() string { return d.take(d.uvarint()) }
 
-func (d *decoder) short() string {
+// count reads how many things of a byte or more follow.
+func (d *decoder) count() uint64 {
+	n := d.uvarint()
+	if n > uint64(len(d.rest)) {
+		d.bad = true
+		return 0
+	}
+	return n
+}
+
+func (d *decoder) headers() map[string]string {
+	n := d.count()
+	if n == 0 {
+		return nil
+	}
+	headers := make(map[string]string, n)
+	for range n {
+		name := d.text()
+		headers[name] = d.text()
+	}
+	return headers
+}
+
+func (d *decoder) death() (x Death) {
+	x.Queue, x.Reason, x.Count = d.text(), d.text(), int(d.uvarint())
+	if len(d.rest) < 8 {
+		d.bad = true
+		return x
+	}
+	x.Time = time.UnixMicro(int64(binary.BigEndian.Uint64(d.rest)))
+	d.rest = d.rest[8:]
+	x.Exchange = d.text()
+	for range d.count() {
+		x.RoutingKeys = append(x.RoutingKeys, d.text())
+	}
+	return x
+}
+
+func (d *decoder) byte() byte {
 	if len(d.rest) == 0 {
 		d.bad = true
-		return ""
+		return 0
 	}
-	n := d.rest[0]
+	b := d.rest[0]
 	d.rest = d.rest[1:]
-	return d.take(uint64(n))
+	return b
 }
+
+func (d *decoder) short() string { return d.take(uint64(d.byte())) }

@@ -11,57 +11,70 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var sample = Message{
-	Body: []byte("body"), Headers: map[string]string{"b": "2", "a": ""}, MessageID: "id", CorrelationID: "c",
-	Timestamp: time.UnixMicro(258), Priority: 7,
+var sample = envelope{
+	Message: Message{
+		Body: []byte("body"), Headers: map[string]string{"b": "2", "a": ""}, MessageID: "id", CorrelationID: "c",
+		Timestamp: time.UnixMicro(258), Priority: 7,
+	},
+	exchange: "e", key: "k",
+	deaths: []Death{{Queue: "q", Reason: "r", Count: 3, Time: time.UnixMicro(7), Exchange: "x", RoutingKeys: []string{"k", "c"}}},
 }
+
+var sampleBinding = binding{exchange: "e", to: destination{store.ClassQueue, "q"}, key: "k"}
 
 func TestGoldenBytes(t *testing.T) {
 	require.Equal(t, "01"+"07"+"0000000000000102"+"0165"+"016b"+"026964"+"0163"+"0000000000"+
-		"02"+"016100"+"01620132"+"626f6479", hex.EncodeToString(encodeMessage("e", "k", &sample)))
-	require.Equal(t, "24"+"00000007"+"0165"+"0171"+"6b",
-		hex.EncodeToString(bindingKey(7, binding{exchange: "e", queue: "q", key: "k"})))
+		"02"+"016100"+"01620132"+
+		"01"+"0171"+"0172"+"03"+"0000000000000007"+"0178"+"02"+"016b"+"0163"+
+		"626f6479", hex.EncodeToString(encodeMessage(&sample)))
+	require.Equal(t, "24"+"00000007"+"0165"+"05"+"0171"+"6b", hex.EncodeToString(bindingKey(7, sampleBinding)))
+	require.Equal(t, "01"+"00000102", hex.EncodeToString(encodeDestinationID(258)))
 }
 
 func TestMalformedValues(t *testing.T) {
-	good := encodeMessage("e", "k", &sample)
-	_, _, _, err := decodeMessage(append([]byte{2}, good[1:]...))
+	good := encodeMessage(&sample)
+	_, err := decodeMessage(append([]byte{2}, good[1:]...))
 	require.ErrorIs(t, err, store.ErrFormat)
 	for n := range len(good) - len(sample.Body) {
-		_, _, _, err := decodeMessage(good[:n])
+		_, err := decodeMessage(good[:n])
 		require.ErrorIs(t, err, store.ErrCorrupt, "cut to %d bytes", n)
 	}
-	key := bindingKey(7, binding{exchange: "e", queue: "q"})
-	_, err = decodeBinding(key, []byte{2})
+	key, id := bindingKey(7, sampleBinding), encodeDestinationID(3)
+	_, _, err = decodeBinding(key, append([]byte{2}, id[1:]...))
 	require.ErrorIs(t, err, store.ErrFormat)
-	for n := range len(key) {
-		_, err := decodeBinding(key[:n], []byte{1})
+	for n := range len(key) - len(sampleBinding.key) {
+		_, _, err := decodeBinding(key[:n], id)
 		require.ErrorIs(t, err, store.ErrCorrupt, "cut to %d bytes", n)
 	}
-	_, err = decodeBinding(key, nil)
-	require.ErrorIs(t, err, store.ErrCorrupt)
+	for n := range len(id) {
+		_, _, err := decodeBinding(key, id[:n])
+		require.ErrorIs(t, err, store.ErrCorrupt, "cut to %d bytes", n)
+	}
+	sink := bindingKey(7, binding{exchange: "e", to: destination{store.ClassNamespace, "q"}})
+	_, _, err = decodeBinding(sink, id)
+	require.ErrorIs(t, err, store.ErrCorrupt, "a class that nothing can be bound to")
 }
 
 func FuzzDecodeMessage(f *testing.F) {
-	f.Add(encodeMessage("e", "k", &sample))
-	f.Add(encodeMessage("", "", &Message{}))
+	f.Add(encodeMessage(&sample))
+	f.Add(encodeMessage(&envelope{}))
 	f.Fuzz(func(t *testing.T, v []byte) {
-		m, exchange, key, err := decodeMessage(v)
+		e, err := decodeMessage(v)
 		if err != nil {
 			return
 		}
-		again, exchange2, key2, err := decodeMessage(encodeMessage(exchange, key, &m))
+		again, err := decodeMessage(encodeMessage(&e))
 		require.NoError(t, err)
-		require.Equal(t, m, again)
-		require.Equal(t, exchange+"|"+key, exchange2+"|"+key2)
+		require.Equal(t, e, again)
 	})
 }
 
 func FuzzDecodeBinding(f *testing.F) {
-	f.Add(bindingKey(7, binding{exchange: "e", queue: "q", key: "k"}))
-	f.Fuzz(func(t *testing.T, k []byte) {
-		if b, err := decodeBinding(k, []byte{version}); err == nil {
+	f.Add(bindingKey(7, sampleBinding), encodeDestinationID(1))
+	f.Fuzz(func(t *testing.T, k, v []byte) {
+		if b, id, err := decodeBinding(k, v); err == nil {
 			require.Equal(t, k[5:], bindingKey(7, b)[5:])
+			require.Equal(t, v, encodeDestinationID(id))
 		}
 	})
 }
@@ -77,13 +90,14 @@ func FuzzTopicMatching(f *testing.F) {
 			return
 		}
 		var x trie
-		x.add(pattern, "q")
-		x.add("never.to.match.\xff", "other")
+		one, other := destination{store.ClassQueue, "q"}, destination{store.ClassTopic, "q"}
+		x.add(pattern, one)
+		x.add("never.to.match.\xff", other)
 		got := false
-		x.match(key, func(q string) { got = got || q == "q" })
+		x.match(key, func(d destination) { got = got || d == one })
 		require.Equal(t, matches(words(pattern), words(key)), got, fmt.Sprintf("%q on %q", pattern, key))
-		x.remove(pattern, "q")
-		x.remove("never.to.match.\xff", "other")
+		x.remove(pattern, one)
+		x.remove("never.to.match.\xff", other)
 		require.Empty(t, x.root.next)
 	})
 }

@@ -1,7 +1,6 @@
 package workqueue
 
 import (
-	"fmt"
 	"slices"
 	"time"
 	"unicode/utf8"
@@ -58,6 +57,37 @@ func (m *Message) properties() [7]*string {
 var propertyNames = [...]string{
 	"message MessageID", "message CorrelationID", "message ReplyTo", "message Type",
 	"message ContentType", "message ContentEncoding", "message AppID",
+}
+
+// propertyHeaders are their names in AMQP, which is what other layers get.
+var propertyHeaders = [...]string{
+	"message-id", "correlation-id", "reply-to", "type", "content-type", "content-encoding", "app-id",
+}
+
+// envelope is a message with what the broker knows of it.
+type envelope struct {
+	Message
+	exchange, key string
+	deaths        []Death
+}
+
+// routed is the message as other layers take it. A header that would pass for
+// something of the broker's gives way to it.
+func (e *envelope) routed(delay time.Duration) *store.Routed {
+	r := &store.Routed{ID: e.MessageID, Key: e.key, Body: e.Body, Time: e.Timestamp, Delay: delay}
+	deaths := deathHeaders(e.deaths)
+	for _, name := range e.headerNames() {
+		if !slices.ContainsFunc(deaths, func(h store.RoutedHeader) bool { return h.Name == name }) {
+			r.Headers = append(r.Headers, store.RoutedHeader{Name: name, Value: e.Headers[name]})
+		}
+	}
+	for i, p := range e.properties() {
+		if i > 0 && *p != "" { // the first is the ID
+			r.Headers = append(r.Headers, store.RoutedHeader{Name: propertyHeaders[i], Value: *p})
+		}
+	}
+	r.Headers = append(r.Headers, deaths...)
+	return r
 }
 
 func (m *Message) check() error {
@@ -118,36 +148,4 @@ func (m *Message) headerNames() []string {
 type Publishing struct {
 	Key     string
 	Message Message
-}
-
-// Headers that dead-lettering adds.
-const (
-	HeaderDeathQueue    = "x-first-death-queue"
-	HeaderDeathReason   = "x-first-death-reason"
-	HeaderDeathExchange = "x-first-death-exchange"
-	HeaderDeathCount    = "x-death-count"
-	HeaderLastQueue     = "x-last-death-queue"
-	HeaderLastReason    = "x-last-death-reason"
-)
-
-// Reasons of a death.
-const (
-	ReasonRejected      = "rejected"
-	ReasonDeliveryLimit = "delivery_limit"
-)
-
-// bury adds the history of a death to a message.
-func (m *Message) bury(queue, exchange, reason string) {
-	headers := make(map[string]string, len(m.Headers)+6)
-	for name, value := range m.Headers {
-		headers[name] = value
-	}
-	if headers[HeaderDeathQueue] == "" {
-		headers[HeaderDeathQueue], headers[HeaderDeathReason], headers[HeaderDeathExchange] = queue, reason, exchange
-	}
-	n := 0
-	_, _ = fmt.Sscan(headers[HeaderDeathCount], &n) // a client's own text counts as 0
-	headers[HeaderDeathCount] = fmt.Sprint(n + 1)
-	headers[HeaderLastQueue], headers[HeaderLastReason] = queue, reason
-	m.Headers = headers
 }

@@ -62,10 +62,10 @@ func (m *model) publish(t *rapid.T) {
 func (m *model) bind(t *rapid.T) {
 	key := rapid.SampledFrom([]string{"a", "b"}).Draw(t, "key")
 	if m.bound[key] = rapid.Bool().Draw(t, "bound"); m.bound[key] {
-		require.NoError(t, m.b.Bind(bg, "q", "x", key))
+		require.NoError(t, m.b.Bind(bg, workqueue.Binding{Exchange: "x", Queue: "q", Key: key}))
 		return
 	}
-	require.NoError(t, m.b.Unbind(bg, "q", "x", key))
+	require.NoError(t, m.b.Unbind(bg, workqueue.Binding{Exchange: "x", Queue: "q", Key: key}))
 }
 
 func (m *model) get(t *rapid.T) {

@@ -22,11 +22,11 @@ type trie struct {
 }
 
 type node struct {
-	next   map[string]*node // star and hash among them
-	queues map[string]int   // bindings that end here, by queue
+	next  map[string]*node // star and hash among them
+	leads destinations     // of the bindings that end here
 }
 
-func (t *trie) add(pattern, queue string) {
+func (t *trie) add(pattern string, d destination) {
 	n := &t.root
 	for _, w := range words(pattern) {
 		if n.next == nil {
@@ -37,29 +37,27 @@ func (t *trie) add(pattern, queue string) {
 		}
 		n = n.next[w]
 	}
-	if n.queues == nil {
-		n.queues = make(map[string]int)
+	if n.leads == nil {
+		n.leads = make(destinations)
 	}
-	n.queues[queue]++
+	n.leads.add(d)
 }
 
-func (t *trie) remove(pattern, queue string) { t.root.remove(words(pattern), queue) }
+func (t *trie) remove(pattern string, d destination) { t.root.remove(words(pattern), d) }
 
 // remove takes a binding out below n and reports whether n is empty now.
-func (n *node) remove(rest []string, queue string) bool {
+func (n *node) remove(rest []string, d destination) bool {
 	if len(rest) == 0 {
-		if n.queues[queue]--; n.queues[queue] <= 0 {
-			delete(n.queues, queue)
-		}
-	} else if child := n.next[rest[0]]; child != nil && child.remove(rest[1:], queue) {
+		n.leads.remove(d)
+	} else if child := n.next[rest[0]]; child != nil && child.remove(rest[1:], d) {
 		delete(n.next, rest[0])
 	}
-	return len(n.queues) == 0 && len(n.next) == 0
+	return len(n.leads) == 0 && len(n.next) == 0
 }
 
-// match calls found for every queue with a pattern that matches key, perhaps
-// more than once.
-func (t *trie) match(key string, found func(queue string)) {
+// match calls found for every destination with a pattern that matches key,
+// perhaps more than once.
+func (t *trie) match(key string, found func(destination)) {
 	at := newNodeSet(&t.root)
 	for _, w := range words(key) {
 		next := nodeSet{}
@@ -74,9 +72,7 @@ func (t *trie) match(key string, found func(queue string)) {
 		}
 	}
 	for _, n := range at.list {
-		for q := range n.node.queues {
-			found(q)
-		}
+		n.node.leads.each(found)
 	}
 }
 

@@ -3,11 +3,9 @@ package workqueue
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/pebblemq/pebblemq"
 	"github.com/pebblemq/pebblemq/internal/bridge"
-	"github.com/pebblemq/pebblemq/internal/spool"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
@@ -96,7 +94,7 @@ func (t BrokerTx) Publish(exchange, key string, m Message) error {
 	if err != nil {
 		return t.x.Fail(err)
 	}
-	return t.x.Add(op, len(op.data))
+	return t.x.Add(op, len(op.parcel.data))
 }
 
 // publishing checks and encodes a message, outside the baton.
@@ -115,28 +113,17 @@ func (b *Broker) publishing(exchange, key string, m Message) (*publishOp, error)
 	if m.Timestamp.IsZero() {
 		m.Timestamp = b.s.Now()
 	}
-	return &publishOp{
-		t: b.t, exchange: exchange, key: key, mandatory: m.Mandatory, delay: m.Delay,
-		data: encodeMessage(exchange, key, &m),
-	}, nil
+	return &publishOp{t: b.t, exchange: exchange, key: key, mandatory: m.Mandatory, parcel: newParcel(&envelope{Message: m, exchange: exchange, key: key})}, nil
 }
 
-// publishOp puts one message into the queues that it is routed to.
+// publishOp puts one message where it is routed to.
 type publishOp struct {
 	t             *topology
 	exchange, key string
 	mandatory     bool
-	delay         time.Duration
-	data          []byte
-	copies        []placed
+	parcel        parcel
+	copies        copies
 	one           [1]placed // most messages go to one queue
-}
-
-// placed is one copy of a message in a queue.
-type placed struct {
-	q       *queue
-	m       *spool.Message // nil if delayed
-	delayed spool.Delayed
 }
 
 func (o *publishOp) String() string {
@@ -144,67 +131,29 @@ func (o *publishOp) String() string {
 }
 
 func (o *publishOp) Run(t *store.Turn) error {
-	queues, err := o.t.route(o.exchange, o.key)
+	to, err := o.t.route(o.exchange, o.key)
 	if err != nil {
 		return err
 	}
-	if len(queues) == 0 {
+	if len(to) == 0 {
 		if o.mandatory {
 			return fmt.Errorf("%w: exchange %q, key %q", ErrUnroutable, o.exchange, o.key)
 		}
 		o.t.unrouted++
 		return nil
 	}
-	if n := int64(len(queues)) * int64(len(o.data)); n > store.MaxTx {
-		return store.TooLarge(fmt.Sprintf("message for %d queues in bytes", len(queues)), n, store.MaxTx)
-	}
-	o.copies = o.one[:0]
-	for _, q := range queues {
-		o.copies = append(o.copies, q.put(t, o.data, 0, o.delay))
-	}
-	return nil
-}
-
-// put adds one copy of a message.
-func (q *queue) put(t *store.Turn, data []byte, count uint32, delay time.Duration) placed {
-	if delay > 0 {
-		return placed{q: q, delayed: q.spool.PutDelayed(t, data, count, t.Now().Add(delay))}
-	}
-	return placed{q: q, m: q.spool.PutCounted(t, data, count)}
-}
-
-func (p placed) undo() {
-	if p.m == nil {
-		p.q.spool.UndoDelayed(p.delayed)
-		return
-	}
-	p.q.spool.UndoPut(p.m)
-}
-
-func (p placed) show(t *store.Turn) {
-	switch {
-	case p.q.deleted:
-	case p.m == nil:
-		p.q.spool.ShowDelayed(t)
-	default:
-		p.q.spool.Show(t, p.m)
-	}
+	o.copies, err = o.t.spread(t, o.one[:0], to, &o.parcel)
+	return err
 }
 
 func (o *publishOp) Undo() {
 	if len(o.copies) == 0 {
 		o.t.unrouted--
 	}
-	for i := len(o.copies) - 1; i >= 0; i-- {
-		o.copies[i].undo()
-	}
+	o.copies.undo()
 }
 
-func (o *publishOp) Visible(t *store.Turn) {
-	for _, p := range o.copies {
-		p.show(t)
-	}
-}
+func (o *publishOp) Visible(t *store.Turn) { o.copies.show(t) }
 
 // batchOp is several publishings that stand or fall together.
 type batchOp []*publishOp
@@ -216,7 +165,7 @@ func (o batchOp) Run(t *store.Turn) error {
 			o[:i].Undo()
 			return fmt.Errorf("message %d of the batch: %w", i, err)
 		}
-		if written += int64(len(op.copies)) * int64(len(op.data)); written > store.MaxTx {
+		if written += op.parcel.written; written > store.MaxTx {
 			o[:i+1].Undo()
 			return store.TooLarge("batch for all its queues in bytes", written, store.MaxTx)
 		}

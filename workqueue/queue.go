@@ -122,7 +122,7 @@ func (b *Broker) DeclareQueue(ctx context.Context, name string, c *QueueConfig) 
 	if err != nil {
 		return err
 	}
-	return b.s.Do(ctx, store.OpFunc(func(t *store.Turn) error {
+	return b.s.Do(ctx, store.QuietFunc(func(t *store.Turn) error {
 		if q := b.t.queues[name]; q != nil {
 			return config.match(name, q.config)
 		}
@@ -147,9 +147,7 @@ func (b *Broker) DeleteQueue(ctx context.Context, name string) error {
 		if q == nil {
 			return nil
 		}
-		for _, bound := range b.t.bindingsOf(func(x binding) bool { return x.queue == name }) {
-			b.t.unbind(t, bound)
-		}
+		b.t.unbindAll(t, destination{store.ClassQueue, name})
 		q.deleted = true
 		q.spool.Close(t)
 		for _, c := range q.consumers {
@@ -188,13 +186,13 @@ type QueueStats struct {
 	Ready     uint64 // waiting for a consumer
 	Unacked   uint64 // delivered and not settled
 	Delayed   uint64 // waiting for their time
-	Bytes     uint64 // of all three, as stored
+	Bytes     uint64 // of all three as encoded, a body that queues share in each of them
 	Consumers int
 }
 
 // QueueStats returns the counters of a queue, exact at one moment.
 func (b *Broker) QueueStats(ctx context.Context, name string) (st QueueStats, err error) {
-	err = b.s.Do(ctx, store.OpFunc(func(*store.Turn) error {
+	err = b.s.Do(ctx, store.QuietFunc(func(*store.Turn) error {
 		q, err := b.t.queue(name)
 		if err != nil {
 			return err

@@ -77,7 +77,7 @@ func TestRouting(t *testing.T) {
 			require.NoError(t, b.DeclareExchange(bg, "x", c.kind))
 			for i, key := range c.bindings {
 				declare(t, b, fmt.Sprint("q", i))
-				require.NoError(t, b.Bind(bg, fmt.Sprint("q", i), "x", key))
+				require.NoError(t, b.Bind(bg, workqueue.Binding{Exchange: "x", Queue: fmt.Sprint("q", i), Key: key}))
 			}
 			require.NoError(t, b.Publish(bg, "x", c.key, body("m")))
 			var got []int
@@ -96,13 +96,13 @@ func TestOneCopyHoweverManyBindingsMatch(t *testing.T) {
 	require.NoError(t, b.DeclareExchange(bg, "x", workqueue.Topic))
 	declare(t, b, "q")
 	for _, key := range []string{"#", "a.*", "a.b", "a.b"} {
-		require.NoError(t, b.Bind(bg, "q", "x", key))
+		require.NoError(t, b.Bind(bg, workqueue.Binding{Exchange: "x", Queue: "q", Key: key}))
 	}
 	require.NoError(t, b.Publish(bg, "x", "a.b", body("m")))
 	require.Equal(t, 1, ready(t, b, "q"))
 
 	for _, key := range []string{"#", "a.*", "a.b", "never bound"} {
-		require.NoError(t, b.Unbind(bg, "q", "x", key))
+		require.NoError(t, b.Unbind(bg, workqueue.Binding{Exchange: "x", Queue: "q", Key: key}))
 	}
 	require.NoError(t, b.Publish(bg, "x", "a.b", body("m")))
 	require.Equal(t, 1, ready(t, b, "q"))
@@ -113,7 +113,7 @@ func TestTheDefaultExchangeRoutesByQueueName(t *testing.T) {
 	declare(t, b, "q")
 	require.NoError(t, b.Publish(bg, "", "q", body("m")))
 	require.Equal(t, 1, ready(t, b, "q"))
-	require.ErrorIs(t, b.Bind(bg, "q", "", "q"), workqueue.ErrInUse)
+	require.ErrorIs(t, b.Bind(bg, workqueue.Binding{Exchange: "", Queue: "q", Key: "q"}), workqueue.ErrInUse)
 }
 
 func TestAnUnroutableMessage(t *testing.T) {
@@ -135,7 +135,7 @@ func TestTheTopologyIsDurable(t *testing.T) {
 	config := &workqueue.QueueConfig{DeliveryLimit: 3, DeadLetter: &workqueue.DeadLetter{Key: "dead"}}
 	require.NoError(t, b.DeclareExchange(bg, "x", workqueue.Topic))
 	require.NoError(t, b.DeclareQueue(bg, "q", config))
-	require.NoError(t, b.Bind(bg, "q", "x", "a.#"))
+	require.NoError(t, b.Bind(bg, workqueue.Binding{Exchange: "x", Queue: "q", Key: "a.#"}))
 	require.NoError(t, b.Publish(bg, "x", "a.b", body("m")))
 	require.NoError(t, db.Close())
 

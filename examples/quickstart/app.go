@@ -83,7 +83,7 @@ func (a *app) declare(ctx context.Context) error {
 	for queue, patterns := range bindings {
 		err = errors.Join(err, a.broker.DeclareQueue(ctx, queue, nil))
 		for _, pattern := range patterns {
-			err = errors.Join(err, a.broker.Bind(ctx, queue, exchange, pattern))
+			err = errors.Join(err, a.broker.Bind(ctx, workqueue.Binding{Exchange: exchange, Queue: queue, Key: pattern}))
 		}
 	}
 	return err

@@ -8,16 +8,18 @@ import (
 
 // Delayed is a message that waits for its time. It lives on disk only.
 type Delayed struct {
-	size    int
+	size    uint64
+	payload store.Payload
 	due     int64
 	nextDue int64 // of the spool, before
 }
 
 // PutDelayed adds a message that becomes ready at due, at the end of the queue
-// as it is then. Count is how often it was delivered before.
-func (q *Spool) PutDelayed(t *store.Turn, data []byte, count uint32, due time.Time) Delayed {
-	d := Delayed{size: len(data), due: nanos(due), nextDue: q.meta.nextDue}
-	t.Set(dueKey(q.layout.Delayed, q.id, d.due, q.meta.delaySeq), encodeDelayed(count, data))
+// as it is then.
+func (q *Spool) PutDelayed(t *store.Turn, data []byte, p store.Payload, due time.Time) Delayed {
+	d := Delayed{size: uint64(len(data)) + uint64(p.Size), payload: p, due: nanos(due), nextDue: q.meta.nextDue}
+	t.Set(dueKey(q.layout.Delayed, q.id, d.due, q.meta.delaySeq), encodeDelayed(0, p, data))
+	t.Hold(q.holder(slotDelayed), p, 1)
 	q.meta.delaySeq++
 	if q.meta.delayed == 0 || d.due < q.meta.nextDue {
 		q.meta.nextDue = d.due
@@ -26,16 +28,17 @@ func (q *Spool) PutDelayed(t *store.Turn, data []byte, count uint32, due time.Ti
 		q.plan.putDue = d.due
 	}
 	q.meta.delayed++
-	q.meta.delayedBytes += uint64(d.size)
+	q.meta.delayedBytes += d.size
 	t.Touch(q)
 	return d
 }
 
 // UndoDelayed takes the last PutDelayed back.
 func (q *Spool) UndoDelayed(d Delayed) {
+	q.s.UndoHold(q.holder(slotDelayed), d.payload, 1)
 	q.meta.delaySeq--
 	q.meta.delayed--
-	q.meta.delayedBytes -= uint64(d.size)
+	q.meta.delayedBytes -= d.size
 	q.meta.nextDue = d.nextDue
 }
 

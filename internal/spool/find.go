@@ -71,25 +71,39 @@ func (q *Spool) fetch(t *store.Turn, seq uint64, mk mark, marked bool) (*Message
 	if err != nil || v == nil {
 		return nil, err
 	}
-	data, err := decodeEntry(v)
+	p, data, err := decodeEntry(v)
 	if err != nil {
 		return nil, err
 	}
-	m := q.restore(seq, data, mk, marked)
+	return q.comeEarly(t, q.restore(seq, data, p, mk, marked), mk, mk.out && q.leased != nil), nil
+}
+
+// comeEarly takes a message into memory ahead of the load that will skip it, as
+// one that is out still, or again waits.
+func (q *Spool) comeEarly(t *store.Turn, m *Message, mk mark, out bool) *Message {
 	q.accuse(m, mk)
-	q.early[seq] = m
-	if mk.out && q.leased != nil {
+	q.early[m.Seq] = m
+	if out {
 		q.adopt(m)
-		return m, nil
+		return m
 	}
-	m.Until = time.Time{}
-	if mk.out {
-		q.markLater(m)
-		t.Touch(q)
-	}
+	q.comeBack(t, m, mk)
 	heap.Push(&q.strays, m)
 	q.wait(m)
-	return m, nil
+	return m
+}
+
+// comeBack ends the delivery that m was out in when the process ended, if any.
+func (q *Spool) comeBack(t *store.Turn, m *Message, mk mark) {
+	m.Until = time.Time{}
+	if !mk.out {
+		return
+	}
+	q.markLater(m) // or it would be counted as taken again at the next start
+	t.Touch(q)
+	if q.unloaded > 0 {
+		q.unloaded--
+	}
 }
 
 // adopt takes a message in that is out already.
@@ -102,25 +116,10 @@ func (q *Spool) adopt(m *Message) {
 	}
 }
 
-// Recalled reports whether everything that was taken when the store was closed is
-// in memory. The background sees to it from Start on; Ready is called then.
-func (q *Spool) Recalled() bool { return q.unloaded == 0 }
-
-// recall reads on until then: leases are to end on time and be counted right,
-// and a purge is to know what is taken, even if nobody takes anything.
-func (q *Spool) recall(t *store.Turn) {
-	if q.loaded == q.shown {
-		q.unloaded = 0
-	}
-	if !q.Recalled() {
-		q.startLoading(t)
-	}
-}
-
 // restore makes a message of what is on disk.
-func (q *Spool) restore(seq uint64, data []byte, mk mark, marked bool) *Message {
+func (q *Spool) restore(seq uint64, data []byte, p store.Payload, mk mark, marked bool) *Message {
 	return &Message{
-		Seq: seq, Data: data, Count: mk.count, marked: marked,
+		Seq: seq, Data: data, Payload: p, Count: mk.count, marked: marked,
 		Until: moment(mk.until), First: moment(mk.first), Since: moment(mk.since),
 	}
 }

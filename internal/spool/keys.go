@@ -11,11 +11,13 @@ import (
 // Layout names the kinds that a layer has set aside for its spools.
 //
 //	entry   kind id seq 8 B          ->  version 1 B | data
+//	                                     or, if it shares a payload, 2 1 B | payload | data
 //	mark    kind id seq 8 B          ->  version 1 B | out 1 B | count 4 B | until 8 B | first 8 B | since 8 B
-//	delayed kind id due 8 B seq 8 B  ->  version 1 B | count 4 B | data
+//	delayed kind id due 8 B seq 8 B  ->  version 1 B | count 4 B | data, or 2 1 B | count 4 B | payload | data
 //	meta    kind id                  ->  version 1 B | the numbers of meta, 8 B each, in order
 //
-// Numbers are big-endian, times are nanoseconds since 1970, 0 for none. A mark
+// A payload is generation 4 B | number 4 B | size 4 B, and is held in slot 0, of a
+// delayed message in slot 1. Numbers are big-endian, times are nanoseconds since 1970, 0 for none. A mark
 // exists once a message has been delivered. Out is 1 while it is out, and 2 from
 // then on if it was out when the process died, until it has been out again.
 type Layout struct {
@@ -27,7 +29,16 @@ func (l Layout) Kinds() []store.Kind {
 	return []store.Kind{l.Entry, l.Mark, l.Delayed, l.Meta}
 }
 
-const version = 1
+const (
+	version       = 1
+	versionShared = 2
+)
+
+// slots of the payloads that a spool holds.
+const (
+	slotEntries = 0
+	slotDelayed = 1
+)
 
 func seqKey(k store.Kind, id uint32, seq uint64) []byte {
 	return binary.BigEndian.AppendUint64(store.Key(k, id, 8), seq)
@@ -76,30 +87,70 @@ func checkVersion(what string, v []byte, minLen int) error {
 	return nil
 }
 
-func encodeEntry(dst, data []byte) {
-	dst[0] = version
-	copy(dst[1:], data)
-}
+const payloadLen = 12
 
-func decodeEntry(v []byte) (data []byte, err error) {
-	if err := checkVersion("entry", v, 1); err != nil {
-		return nil, err
+// payloadRoom is what a reference takes up in a value.
+func payloadRoom(p store.Payload) int {
+	if p.Shared() {
+		return payloadLen
 	}
-	return v[1:], nil
+	return 0
 }
 
-func encodeDelayed(count uint32, data []byte) []byte {
-	v := make([]byte, 5, 5+len(data))
-	v[0] = version
-	binary.BigEndian.PutUint32(v[1:], count)
-	return append(v, data...)
-}
-
-func decodeDelayed(v []byte) (count uint32, data []byte, err error) {
-	if err := checkVersion("delayed entry", v, 5); err != nil {
-		return 0, nil, err
+// appendHead begins a value: its version, fields of a fixed size, and the
+// reference if there is one.
+func appendHead(b []byte, p store.Payload, fields ...byte) []byte {
+	if !p.Shared() {
+		return append(append(b, version), fields...)
 	}
-	return binary.BigEndian.Uint32(v[1:]), v[5:], nil
+	b = append(append(b, versionShared), fields...)
+	b = binary.BigEndian.AppendUint32(b, p.Generation)
+	b = binary.BigEndian.AppendUint32(b, p.Number)
+	return binary.BigEndian.AppendUint32(b, p.Size)
+}
+
+// cutHead reads what appendHead wrote, with n bytes of fields.
+func cutHead(what string, v []byte, n int) (fields []byte, p store.Payload, rest []byte, err error) {
+	if len(v) > 0 && v[0] == versionShared {
+		if len(v) < 1+n+payloadLen {
+			return nil, p, nil, damaged(what, v)
+		}
+		b := v[1+n:]
+		p.Generation, p.Number, p.Size = binary.BigEndian.Uint32(b), binary.BigEndian.Uint32(b[4:]), binary.BigEndian.Uint32(b[8:])
+		if !p.Shared() {
+			return nil, p, nil, damaged(what, v)
+		}
+		return v[1 : 1+n], p, b[payloadLen:], nil
+	}
+	if err := checkVersion(what, v, 1+n); err != nil {
+		return nil, p, nil, err
+	}
+	return v[1 : 1+n], p, v[1+n:], nil
+}
+
+func entryLen(p store.Payload, data []byte) int { return 1 + payloadRoom(p) + len(data) }
+
+// encodeEntry fills dst, which has entryLen.
+func encodeEntry(dst []byte, p store.Payload, data []byte) {
+	copy(dst[len(appendHead(dst[:0], p)):], data)
+}
+
+func decodeEntry(v []byte) (p store.Payload, data []byte, err error) {
+	_, p, data, err = cutHead("entry", v, 0)
+	return p, data, err
+}
+
+func encodeDelayed(count uint32, p store.Payload, data []byte) []byte {
+	v := make([]byte, 0, 5+payloadRoom(p)+len(data))
+	return append(appendHead(v, p, binary.BigEndian.AppendUint32(nil, count)...), data...)
+}
+
+func decodeDelayed(v []byte) (count uint32, p store.Payload, data []byte, err error) {
+	fields, p, data, err := cutHead("delayed entry", v, 4)
+	if err != nil {
+		return 0, p, nil, err
+	}
+	return binary.BigEndian.Uint32(fields), p, data, nil
 }
 
 // mark is what is known of the deliveries of a message.

@@ -13,62 +13,73 @@ import (
 // plan is what a load is to bring in: a chunk of messages in [from, to), and
 // delayed ones that are due.
 type plan struct {
-	from, to uint64
-	now      time.Time
-	due      bool
-	putDue   int64 // the earliest due time put since the load began, 0 if none
-	void     bool  // the spool was purged since
+	from, to          uint64
+	recall, recallEnd uint64 // the taken ones among these, ahead of the rest
+	now               time.Time
+	due               bool
+	putDue            int64 // the earliest due time put since the load began, 0 if none
+	void              bool  // the spool was purged since
 }
 
 // chunk is what a load found.
 type chunk struct {
 	messages []loadedMessage
 	through  uint64 // everything below is in it
+	taken    []loadedMessage
+	recalled uint64 // everything below that was taken is in it
 	delayed  []delayedMessage
 	nextDue  int64 // of the first one left, 0 if none
 }
 
 type loadedMessage struct {
-	seq    uint64
-	data   []byte
-	mark   mark
-	marked bool
+	seq     uint64
+	data    []byte
+	payload store.Payload
+	mark    mark
+	marked  bool
+	damaged bool
 }
 
 type delayedMessage struct {
-	due   int64
-	seq   uint64
-	count uint32
-	data  []byte
+	due     int64
+	seq     uint64
+	count   uint32
+	payload store.Payload
+	data    []byte
 }
 
 // startLoading has a chunk read in the background, if there is anything to
 // read and nobody is at it. The engine is never read under the baton.
 func (q *Spool) startLoading(t *store.Turn) {
 	due := q.meta.delayed > 0 && q.meta.nextDue <= t.Now().UnixNano()
-	to := q.loaded
+	p := plan{from: q.loaded, to: q.loaded, now: t.Now(), due: due}
 	if q.low() {
-		to = q.shown
+		p.to = q.shown
 	}
-	if q.loading || q.closed || q.loaded == to && !due {
+	if !q.Recalled() {
+		p.recall, p.recallEnd = max(q.recalled, q.loaded), q.recallEnd
+	}
+	if q.loading || q.closed || p.from == p.to && !due && p.recall >= p.recallEnd {
 		return
 	}
-	q.plan = plan{from: q.loaded, to: to, now: t.Now(), due: due}
-	p := q.plan
+	q.plan = p
 	q.loading = t.Spawn(func(ctx context.Context) { q.load(ctx, p) })
 }
 
 // low reports that the window has room for a chunk.
 func (q *Spool) low() bool {
-	return q.window.len() < windowMessages/4 && q.winBytes < windowBytes/4 || !q.Recalled()
+	return q.window.len() < windowMessages/4 && q.winBytes < windowBytes/4
 }
 
-// loadRetry is the pause after a load that could not be carried out, because
-// the disk is full or failing.
-const loadRetry = 100 * time.Millisecond
+// The pause after a load that could not be carried out, because the disk is full
+// or failing, at first and at most.
+const (
+	loadRetry    = 100 * time.Millisecond
+	loadRetryMax = 10 * time.Second
+)
 
 func (q *Spool) load(ctx context.Context, p plan) {
-	for {
+	for pause := loadRetry; ; pause = min(2*pause, loadRetryMax) {
 		c, err := q.read(ctx, p)
 		if err == nil {
 			err = q.s.Do(store.WithDurability(ctx, store.NoSync), &install{q: q, c: c}, store.NoSync)
@@ -78,7 +89,7 @@ func (q *Spool) load(ctx context.Context, p plan) {
 		}
 		q.s.Log().Error("load waiting messages", "error", err)
 		select {
-		case <-time.After(loadRetry):
+		case <-time.After(pause):
 		case <-ctx.Done():
 			return
 		}
@@ -89,6 +100,11 @@ func (q *Spool) read(ctx context.Context, p plan) (*chunk, error) {
 	c := &chunk{through: p.to}
 	if p.from < p.to {
 		if err := q.readEntries(ctx, p, c); err != nil {
+			return nil, err
+		}
+	}
+	if p.recall < p.recallEnd {
+		if err := q.readTaken(ctx, p, c); err != nil {
 			return nil, err
 		}
 	}
@@ -114,7 +130,7 @@ func (q *Spool) readEntries(ctx context.Context, p plan, c *chunk) (err error) {
 	marks.First()
 	size := 0
 	for ok := entries.First(); ok; ok = entries.Next() {
-		m, err := readEntry(entries, marks)
+		m, err := q.readEntry(entries, marks)
 		if err != nil {
 			return err
 		}
@@ -127,8 +143,9 @@ func (q *Spool) readEntries(ctx context.Context, p plan, c *chunk) (err error) {
 	return nil
 }
 
-// readEntry reads a message and, walking along beside it, its mark.
-func readEntry(entries, marks *store.Iter) (m loadedMessage, err error) {
+// readEntry reads a message and, walking along beside it, its mark. One that
+// cannot be decoded must not hold up the others.
+func (q *Spool) readEntry(entries, marks *store.Iter) (m loadedMessage, err error) {
 	if m.seq, err = decodeSeqKey(entries.Key()); err != nil {
 		return m, err
 	}
@@ -136,23 +153,26 @@ func readEntry(entries, marks *store.Iter) (m loadedMessage, err error) {
 	if err != nil {
 		return m, err
 	}
-	data, err := decodeEntry(v)
-	if err != nil {
-		return m, err
-	}
-	m.data = bytes.Clone(data)
+	p, data, damage := decodeEntry(v)
+	m.payload, m.data = p, bytes.Clone(data)
 	fields := entries.Key()[5:]
 	for marks.Valid() && bytes.Compare(marks.Key()[5:], fields) < 0 {
 		marks.Next()
 	}
-	if !marks.Valid() || !bytes.Equal(marks.Key()[5:], fields) {
-		return m, nil
-	}
-	if v, err = marks.Value(); err == nil {
+	if marks.Valid() && bytes.Equal(marks.Key()[5:], fields) {
+		if v, err = marks.Value(); err != nil {
+			return m, err
+		}
+		var bad error
 		m.marked = true
-		m.mark, err = decodeMark(v)
+		m.mark, bad = decodeMark(v)
+		damage = errors.Join(damage, bad)
 	}
-	return m, err
+	if damage != nil {
+		m.damaged = true
+		q.s.Log().Error("message is damaged and stays out of reach until its queue is deleted", "queue id", q.id, "seq", m.seq, "error", damage)
+	}
+	return m, nil
 }
 
 func (q *Spool) readDue(ctx context.Context, p plan, c *chunk) (err error) {
@@ -164,7 +184,7 @@ func (q *Spool) readDue(ctx context.Context, p plan, c *chunk) (err error) {
 	defer func() { err = errors.Join(err, it.Close()) }()
 	size := 0
 	for ok := it.First(); ok; ok = it.Next() {
-		d, err := readDelayed(it)
+		d, err := q.readDelayed(it)
 		if err != nil {
 			return err
 		}
@@ -177,7 +197,8 @@ func (q *Spool) readDue(ctx context.Context, p plan, c *chunk) (err error) {
 	return nil
 }
 
-func readDelayed(it *store.Iter) (d delayedMessage, err error) {
+// readDelayed takes one that cannot be decoded as it is: the layer will say so.
+func (q *Spool) readDelayed(it *store.Iter) (d delayedMessage, err error) {
 	if d.due, d.seq, err = decodeDueKey(it.Key()); err != nil {
 		return d, err
 	}
@@ -185,9 +206,12 @@ func readDelayed(it *store.Iter) (d delayedMessage, err error) {
 	if err != nil {
 		return d, err
 	}
-	d.count, d.data, err = decodeDelayed(v)
+	if d.count, d.payload, d.data, err = decodeDelayed(v); err != nil {
+		q.s.Log().Error("delayed message is damaged", "queue id", q.id, "number", d.seq, "error", err)
+		d.data = v
+	}
 	d.data = bytes.Clone(d.data)
-	return d, err
+	return d, nil
 }
 
 // install is the Op that takes a chunk into memory.
@@ -214,6 +238,7 @@ func (i *install) Run(t *store.Turn) error {
 		q.take(t, m)
 	}
 	q.loaded = max(q.loaded, i.c.through)
+	q.takeBack(t, i.c)
 	for seq := range q.early {
 		if seq < q.loaded {
 			delete(q.early, seq)
@@ -231,21 +256,20 @@ func (q *Spool) take(t *store.Turn, l loadedMessage) {
 	if q.early[l.seq] != nil {
 		return
 	}
-	m := q.restore(l.seq, l.data, l.mark, l.marked)
+	m := q.restore(l.seq, l.data, l.payload, l.mark, l.marked)
+	if l.damaged { // out with nobody
+		m.state = taken
+		q.out[m.Seq] = m
+		heap.Push(&q.strays, m)
+		return
+	}
 	q.accuse(m, l.mark)
-	switch {
-	case q.leased != nil && l.mark.out && m.Until.After(t.Now()):
+	if q.leased != nil && l.mark.out && m.Until.After(t.Now()) {
 		q.adopt(m)
 		q.leased(t, m)
 		return
-	case l.mark.out && q.unloaded > 0:
-		q.unloaded--
 	}
-	m.Until = time.Time{}
-	if l.mark.out { // or it would be counted as taken again at the next start
-		q.markLater(m)
-		t.Touch(q)
-	}
+	q.comeBack(t, m, l.mark)
 	if m.prime {
 		heap.Push(&q.strays, m)
 		q.wait(m)
@@ -260,8 +284,9 @@ func (i *install) promote(t *store.Turn) {
 	for _, d := range i.c.delayed {
 		t.Delete(dueKey(q.layout.Delayed, q.id, d.due, d.seq))
 		q.meta.delayed--
-		q.meta.delayedBytes -= uint64(len(d.data))
-		i.moved = append(i.moved, q.put(t, d.data, d.count))
+		q.meta.delayedBytes -= min(q.meta.delayedBytes, uint64(len(d.data))+uint64(d.payload.Size))
+		t.Hold(q.holder(slotDelayed), d.payload, -1)
+		i.moved = append(i.moved, q.put(t, d.data, d.payload, d.count))
 	}
 	q.meta.nextDue = i.c.nextDue
 	if p := q.plan.putDue; p != 0 && (q.meta.nextDue == 0 || p < q.meta.nextDue) {

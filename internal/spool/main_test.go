@@ -18,25 +18,41 @@ var layout = Layout{store.KindWorkMessage, store.KindWorkMark, store.KindWorkDel
 var ctx = context.Background()
 
 type putOp struct {
-	q    *Spool
-	data []byte
-	m    *Message
+	q     *Spool
+	data  []byte
+	share string // a payload, if any
+	p     store.Payload
+	m     *Message
 }
 
-func (o *putOp) Run(t *store.Turn) error { o.m = o.q.Put(t, o.data); return nil }
-func (o *putOp) Undo()                   { o.q.UndoPut(o.m) }
-func (o *putOp) Visible(t *store.Turn)   { o.q.Show(t, o.m) }
+func (o *putOp) Run(t *store.Turn) error {
+	if o.share != "" {
+		o.p = t.PutPayload([]byte(o.share))
+	}
+	o.m = o.q.Put(t, o.data, o.p)
+	return nil
+}
+func (o *putOp) Undo()                 { o.q.UndoPut(o.m) }
+func (o *putOp) Visible(t *store.Turn) { o.q.Show(t, o.m) }
 
 type delayOp struct {
-	q    *Spool
-	data []byte
-	due  time.Time
-	d    Delayed
+	q     *Spool
+	data  []byte
+	share string
+	p     store.Payload
+	due   time.Time
+	d     Delayed
 }
 
-func (o *delayOp) Run(t *store.Turn) error { o.d = o.q.PutDelayed(t, o.data, 0, o.due); return nil }
-func (o *delayOp) Undo()                   { o.q.UndoDelayed(o.d) }
-func (o *delayOp) Visible(t *store.Turn)   { o.q.ShowDelayed(t) }
+func (o *delayOp) Run(t *store.Turn) error {
+	if o.share != "" {
+		o.p = t.PutPayload([]byte(o.share))
+	}
+	o.d = o.q.PutDelayed(t, o.data, o.p, o.due)
+	return nil
+}
+func (o *delayOp) Undo()                 { o.q.UndoDelayed(o.d) }
+func (o *delayOp) Visible(t *store.Turn) { o.q.ShowDelayed(t) }
 
 type settleOp struct {
 	q *Spool

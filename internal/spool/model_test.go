@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -53,6 +54,8 @@ func TestModel(t *testing.T) {
 type entry struct {
 	seq      uint64
 	data     string
+	share    string
+	payload  store.Payload
 	count    uint32
 	taken    bool
 	until    time.Time
@@ -61,8 +64,10 @@ type entry struct {
 }
 
 type waiting struct {
-	due  time.Time
-	data string
+	due     time.Time
+	data    string
+	share   string
+	payload store.Payload
 }
 
 // world is a spool beside its model. The model is of what is certain: what is
@@ -75,6 +80,7 @@ type world struct {
 	q       *Spool
 	next    uint64
 	puts    int
+	checks  int
 	model   map[uint64]*entry
 	delayed []waiting // by due time
 	wrong   string    // found under the baton
@@ -129,15 +135,23 @@ func (w *world) payload() string {
 	return fmt.Sprintf("message %d", w.puts)
 }
 
-func (w *world) add(data string) {
-	w.model[w.next] = &entry{seq: w.next, data: data}
+// shared is a payload for a message, or none.
+func (w *world) shared() string {
+	if !rapid.Bool().Draw(w.t, "shared") {
+		return ""
+	}
+	return fmt.Sprintf("payload %d", w.puts)
+}
+
+func (w *world) add(data, share string, p store.Payload) {
+	w.model[w.next] = &entry{seq: w.next, data: data, share: share, payload: p}
 	w.next++
 }
 
 func (w *world) put(*rapid.T) {
-	data := w.payload()
-	w.do(&putOp{q: w.q, data: []byte(data)})
-	w.add(data)
+	op := &putOp{q: w.q, data: []byte(w.payload()), share: w.shared()}
+	w.do(op)
+	w.add(string(op.data), op.share, op.p)
 }
 
 func (w *world) bulk(t *rapid.T) {
@@ -147,14 +161,16 @@ func (w *world) bulk(t *rapid.T) {
 	for range rapid.IntRange(1, windowMessages).Draw(t, "n") {
 		data := w.payload()
 		require.NoError(t, w.s.Do(ctx, &putOp{q: w.q, data: []byte(data)}, store.NoSync))
-		w.add(data)
+		w.add(data, "", store.Payload{})
 	}
 	w.put(t)
 }
 
 func (w *world) delay(t *rapid.T) {
-	d := waiting{time.Now().Add(time.Duration(rapid.IntRange(1, 200).Draw(t, "s")) * time.Second), w.payload()}
-	w.do(&delayOp{q: w.q, data: []byte(d.data), due: d.due})
+	due := time.Now().Add(time.Duration(rapid.IntRange(1, 200).Draw(t, "s")) * time.Second)
+	op := &delayOp{q: w.q, data: []byte(w.payload()), share: w.shared(), due: due}
+	w.do(op)
+	d := waiting{due, string(op.data), op.share, op.p}
 	i, _ := slices.BinarySearchFunc(w.delayed, d, func(a, b waiting) int {
 		if a.due.After(b.due) {
 			return 1
@@ -167,7 +183,7 @@ func (w *world) delay(t *rapid.T) {
 // promote moves what is due in the model.
 func (w *world) promote() {
 	for len(w.delayed) > 0 && !w.delayed[0].due.After(time.Now()) {
-		w.add(w.delayed[0].data)
+		w.add(w.delayed[0].data, w.delayed[0].share, w.delayed[0].payload)
 		w.delayed = w.delayed[1:]
 	}
 }
@@ -422,13 +438,13 @@ func (w *world) check(t *rapid.T) {
 	taken, bytes := 0, 0
 	for seq, e := range w.model {
 		require.LessOrEqual(t, low, seq)
-		bytes += len(e.data)
+		bytes += len(e.data) + len(e.share)
 		if e.taken {
 			taken++
 		}
 	}
 	for _, d := range w.delayed {
-		bytes += len(d.data)
+		bytes += len(d.data) + len(d.share)
 	}
 	require.EqualValues(t, bytes, st.Bytes)
 	require.LessOrEqual(t, uint64(taken), st.Taken)
@@ -436,4 +452,37 @@ func (w *world) check(t *rapid.T) {
 		require.EqualValues(t, taken, st.Taken)
 	}
 	require.LessOrEqual(t, window, windowMessages+chunkMessages)
+	if w.checks++; w.checks%8 == 0 { // it takes its time
+		w.checkPayloads(t)
+	}
+}
+
+// checkPayloads looks on the disk that what is shared is held, and nothing else.
+func (w *world) checkPayloads(t *rapid.T) {
+	want, got := map[string]uint64{}, map[string]uint64{}
+	count := func(slot byte, share string, p store.Payload) {
+		if share == "" {
+			return
+		}
+		v, err := w.s.Payload(p)
+		require.NoError(t, err)
+		require.Equal(t, share, string(v))
+		want[fmt.Sprint(slot, " ", p.Generation)]++
+	}
+	for _, e := range w.model {
+		count(slotEntries, e.share, e.payload)
+	}
+	for _, d := range w.delayed {
+		count(slotDelayed, d.share, d.payload)
+	}
+	lo, hi := store.Span(store.KindHolding, 1)
+	it, err := w.s.Iter(ctx, lo, hi)
+	require.NoError(t, err)
+	for ok := it.First(); ok; ok = it.Next() {
+		v, err := it.Value()
+		require.NoError(t, err)
+		got[fmt.Sprint(it.Key()[5], " ", binary.BigEndian.Uint32(it.Key()[6:]))] = binary.BigEndian.Uint64(v[1:])
+	}
+	require.NoError(t, it.Close())
+	require.Equal(t, want, got)
 }

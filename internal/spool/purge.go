@@ -2,6 +2,7 @@ package spool
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 
 	"github.com/pebblemq/pebblemq/internal/store"
@@ -16,12 +17,15 @@ func (q *Spool) Purge(t *store.Turn, delayedToo bool) int {
 	unseen := q.meta.next - q.shown
 	n := int(q.meta.entries - unseen - uint64(len(kept)))
 	q.meta.bytes = q.unseenBytes
+	held := maps.Clone(q.unseenHeld)
 	lo := q.meta.low
 	for _, m := range kept {
 		q.deleteEntries(t, lo, m.Seq)
 		lo = m.Seq + 1
-		q.meta.bytes += uint64(len(m.Data))
+		q.meta.bytes += m.size()
+		held[m.Payload.Generation]++ // 0, of those without, holds nothing
 	}
+	t.HoldOnly(q.holder(slotEntries), held)
 	q.deleteEntries(t, lo, q.shown)
 	q.meta.entries = unseen + uint64(len(kept))
 	q.window, q.winBytes, q.returned, q.primes, q.unloaded = ring{}, 0, nil, nil, 0
@@ -44,6 +48,7 @@ func (q *Spool) purgeDelayed(t *store.Turn) int {
 	n := int(q.meta.delayed)
 	lo, hi := store.Span(q.layout.Delayed, q.id)
 	t.DeleteRange(lo, hi)
+	t.HoldOnly(q.holder(slotDelayed), nil)
 	q.meta.delayed, q.meta.delayedBytes, q.meta.nextDue = 0, 0, 0
 	q.armDue(t)
 	return n

@@ -35,7 +35,8 @@ type Spool struct {
 	loaded uint64 // messages below are in memory or gone
 	closed bool
 
-	unseenBytes uint64 // of what was put and is not shown
+	unseenBytes uint64            // of what was put and is not shown
+	unseenHeld  map[uint32]uint64 // shared payloads among that, by generation
 
 	window   ring // ready, in order, straight from Show or from disk
 	winBytes int
@@ -54,12 +55,14 @@ type Spool struct {
 	raising      bool // a frontier is on its way to the disk
 	raisedTo     uint64
 
-	loading  bool
-	plan     plan
-	unloaded uint64 // taken according to the disk, not loaded yet
-	dropped  uint64
-	deadSize int // bytes settled since the last drop
-	due      *store.Timer
+	loading   bool
+	plan      plan
+	unloaded  uint64 // taken according to the disk, not in memory yet
+	recalled  uint64 // see recall.go
+	recallEnd uint64
+	dropped   uint64
+	deadSize  int // bytes settled since the last drop
+	due       *store.Timer
 }
 
 // Options are the layer's side of a spool.
@@ -91,7 +94,7 @@ func Open(s *store.Store, l Layout, id uint32, o Options) (*Spool, error) {
 		q.suspectBelow = min(q.meta.frontier+frontierStep, q.meta.next) // not what is put from now on
 	}
 	if q.leased != nil {
-		q.unloaded = q.meta.taken
+		q.unloaded, q.recallEnd = q.meta.taken, q.meta.next
 	}
 	return q, nil
 }
@@ -101,7 +104,8 @@ func Open(s *store.Store, l Layout, id uint32, o Options) (*Spool, error) {
 func New(s *store.Store, l Layout, id uint32, o Options) *Spool {
 	q := &Spool{
 		s: s, layout: l, id: id, ready: o.Ready, leased: o.Leased,
-		out: make(map[uint64]*Message), early: make(map[uint64]*Message), back: make(map[uint64]*Message),
+		unseenHeld: make(map[uint32]uint64),
+		out:        make(map[uint64]*Message), early: make(map[uint64]*Message), back: make(map[uint64]*Message),
 	}
 	q.due = store.NewTimer(q.startLoading)
 	q.survived = store.NewTimer(q.letOn)
@@ -125,7 +129,7 @@ func (q *Spool) Close(t *store.Turn) {
 // Stats counts what is in a spool.
 type Stats struct {
 	Ready, Taken, Delayed uint64
-	Bytes                 uint64 // of data, of all three
+	Bytes                 uint64 // of data and payloads, of all three
 }
 
 // Stats returns the counters, exact as of the last accepted operation. Until
@@ -140,25 +144,25 @@ func (q *Spool) Stats() Stats {
 	}
 }
 
-// Put adds a message at the end. Data belongs to the spool from here on.
-func (q *Spool) Put(t *store.Turn, data []byte) *Message {
-	return q.put(t, data, 0)
+// holder is whom the spool holds payloads as.
+func (q *Spool) holder(slot byte) store.Holder { return store.Holder{ID: q.id, Slot: slot} }
+
+// Put adds a message at the end. Data belongs to the spool from here on, and is
+// followed by the payload, if that is shared.
+func (q *Spool) Put(t *store.Turn, data []byte, p store.Payload) *Message {
+	return q.put(t, data, p, 0)
 }
 
-// PutCounted adds a message that has been delivered before, elsewhere.
-func (q *Spool) PutCounted(t *store.Turn, data []byte, count uint32) *Message {
-	return q.put(t, data, count)
-}
-
-func (q *Spool) put(t *store.Turn, data []byte, count uint32) *Message {
-	m := &Message{Seq: q.meta.next, Data: data, Count: count}
-	k, v := t.SetDeferred(seqKeyLen, 1+len(data))
+func (q *Spool) put(t *store.Turn, data []byte, p store.Payload, count uint32) *Message {
+	m := &Message{Seq: q.meta.next, Data: data, Payload: p, Count: count}
+	k, v := t.SetDeferred(seqKeyLen, entryLen(p, data))
 	copy(k, seqKey(q.layout.Entry, q.id, m.Seq))
-	encodeEntry(v, data)
+	encodeEntry(v, p, data)
+	t.Hold(q.holder(slotEntries), p, 1)
 	q.meta.next++
 	q.meta.entries++
-	q.meta.bytes += uint64(len(data))
-	q.unseenBytes += uint64(len(data))
+	q.meta.bytes += m.size()
+	q.unseen(m, 1)
 	if count > 0 {
 		q.writeMark(t, m)
 	}
@@ -166,19 +170,32 @@ func (q *Spool) put(t *store.Turn, data []byte, count uint32) *Message {
 	return m
 }
 
+// unseen counts what was put and is not shown, which a purge spares.
+func (q *Spool) unseen(m *Message, n int) {
+	q.unseenBytes += uint64(n) * m.size()
+	if !m.Payload.Shared() {
+		return
+	}
+	g := m.Payload.Generation
+	if q.unseenHeld[g] += uint64(n); q.unseenHeld[g] == 0 {
+		delete(q.unseenHeld, g)
+	}
+}
+
 // UndoPut takes the last Put back.
 func (q *Spool) UndoPut(m *Message) {
+	q.s.UndoHold(q.holder(slotEntries), m.Payload, 1)
 	q.meta.next--
 	q.meta.entries--
-	q.meta.bytes -= uint64(len(m.Data))
-	q.unseenBytes -= uint64(len(m.Data))
+	q.meta.bytes -= m.size()
+	q.unseen(m, -1)
 }
 
 // Show makes a message that was Put deliverable. Messages are shown in the
 // order in which they were put.
 func (q *Spool) Show(t *store.Turn, m *Message) {
 	q.shown = m.Seq + 1
-	q.unseenBytes -= uint64(len(m.Data))
+	q.unseen(m, -1)
 	if q.loaded == m.Seq && q.window.len() < windowMessages && q.winBytes < windowBytes {
 		q.loaded = q.shown
 		q.enqueue(m)
@@ -259,11 +276,11 @@ func (q *Spool) skipGone() {
 
 // Busy reports that Take, having returned nil, will have something soon that
 // was there already: it is being read from disk, or waits for the frontier, or
-// for a prime suspect that has just been settled or given back. Ready is
-// called then.
+// for a prime suspect that has just been settled or given back, or was put and
+// is shown when the disk has caught up. Ready is called then.
 func (q *Spool) Busy() bool {
 	through := q.solo != nil && q.solo.state != taken && len(q.primes) > 0
-	return !q.closed && (q.loading || q.window.len() > 0 || through)
+	return !q.closed && (q.loading || q.window.len() > 0 || through || q.shown < q.meta.next)
 }
 
 // Extend gives a taken message another lease end.
@@ -289,8 +306,9 @@ func (q *Spool) Settle(t *store.Turn, m *Message) {
 	m.before, m.state = m.state, gone
 	delete(q.out, m.Seq)
 	delete(q.back, m.Seq)
+	t.Hold(q.holder(slotEntries), m.Payload, -1)
 	q.meta.entries--
-	q.meta.bytes -= uint64(len(m.Data))
+	q.meta.bytes -= m.size()
 	q.deadSize += len(m.Data)
 	t.Touch(q)
 }
@@ -303,8 +321,9 @@ func (q *Spool) UndoSettle(m *Message) {
 	} else {
 		q.back[m.Seq] = m
 	}
+	q.s.UndoHold(q.holder(slotEntries), m.Payload, -1)
 	q.meta.entries++
-	q.meta.bytes += uint64(len(m.Data))
+	q.meta.bytes += m.size()
 	q.deadSize -= len(m.Data)
 }
 

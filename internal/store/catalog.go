@@ -40,8 +40,9 @@ const catalogVersion = 1
 
 // catalog is the memory of all objects. It changes under the baton.
 type catalog struct {
-	byName map[Class]map[string]*Object
-	nextID uint32
+	byName   map[Class]map[string]*Object
+	nextID   uint32
+	watchers map[Class][]func(*Turn, *Object)
 }
 
 func (c *catalog) put(o *Object) {
@@ -94,11 +95,15 @@ func (t *Turn) List(class Class, prefix string) []*Object {
 	return found
 }
 
-// Create adds an object under a name that is free. Create, Alter and Drop
+// Create adds an object under a name that is free, unless the disk is nearly
+// full. Create, Alter and Drop
 // belong in Ops of their own, never in transactions: they have no Undo.
 func (t *Turn) Create(class Class, name string, config []byte) (*Object, error) {
 	if _, taken := t.Lookup(class, name); taken {
 		return nil, Invalid("%q exists", name)
+	}
+	if err := t.Grow(); err != nil {
+		return nil, err
 	}
 	c := &t.s.catalog
 	if c.nextID == math.MaxUint32 {
@@ -118,7 +123,7 @@ func (t *Turn) Alter(o *Object, config []byte) {
 	t.Set(catalogKey(o.Class, o.Name), encodeObject(o))
 }
 
-// Drop removes an object and all its keys of the given kinds.
+// Drop removes an object, all its keys of the given kinds and its holdings.
 func (t *Turn) Drop(o *Object, kinds ...Kind) {
 	t.Delete(catalogKey(o.Class, o.Name))
 	for _, k := range kinds {
@@ -126,4 +131,8 @@ func (t *Turn) Drop(o *Object, kinds ...Kind) {
 		t.DeleteRange(lo, hi)
 	}
 	delete(t.s.catalog.byName[o.Class], o.Name)
+	t.letGo(o.ID)
+	for _, dropped := range t.s.catalog.watchers[o.Class] {
+		dropped(t, o)
+	}
 }

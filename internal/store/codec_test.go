@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"testing"
 
@@ -35,6 +36,37 @@ func TestGoldenCatalogEntry(t *testing.T) {
 		_, err := decodeObject(bad.key, bad.value)
 		require.ErrorIs(t, err, bad.want)
 	}
+}
+
+func TestGoldenPayload(t *testing.T) {
+	h := holding{Holder{ID: 7, Slot: 1}, 2}
+	v := binary.BigEndian.AppendUint64([]byte{payloadVersion}, 3)
+	require.Equal(t, "030000000200000003", hex.EncodeToString(payloadKey(2, 3)))
+	require.Equal(t, "04"+"00000007"+"01"+"00000002", hex.EncodeToString(h.key()))
+	back, copies, err := decodeHolding(h.key(), v)
+	require.NoError(t, err)
+	require.Equal(t, h, back)
+	require.EqualValues(t, 3, copies)
+	for _, bad := range []struct {
+		key, value []byte
+		want       error
+	}{
+		{h.key(), nil, ErrCorrupt},
+		{h.key(), v[:8], ErrCorrupt},
+		{h.key()[:9], v, ErrCorrupt},
+		{holding{Holder{ID: 7, Slot: 2}, 2}.key(), v, ErrCorrupt},
+		{h.key(), append([]byte{2}, v[1:]...), ErrFormat},
+	} {
+		_, _, err := decodeHolding(bad.key, bad.value)
+		require.ErrorIs(t, err, bad.want)
+	}
+	b, err := cutPayload([]byte("\x01body"), nil)
+	require.NoError(t, err)
+	require.Equal(t, "body", string(b))
+	_, err = cutPayload([]byte("\x02body"), nil)
+	require.ErrorIs(t, err, ErrFormat)
+	_, err = cutPayload([]byte{}, nil)
+	require.ErrorIs(t, err, ErrCorrupt)
 }
 
 func TestGoldenSyncRecord(t *testing.T) {
@@ -110,6 +142,19 @@ func FuzzDecodeObject(f *testing.F) {
 		}
 		require.Equal(t, value, encodeObject(o))
 		require.Equal(t, key[1:], catalogKey(o.Class, o.Name)[1:])
+	})
+}
+
+func FuzzDecodeHolding(f *testing.F) {
+	f.Add(holding{Holder{ID: 7, Slot: 1}, 2}.key(), make([]byte, 9))
+	f.Add([]byte{}, []byte{})
+	f.Fuzz(func(t *testing.T, key, value []byte) {
+		h, copies, err := decodeHolding(key, value)
+		if err != nil {
+			return
+		}
+		require.Equal(t, key[1:], h.key()[1:])
+		require.Equal(t, value, binary.BigEndian.AppendUint64([]byte{payloadVersion}, copies))
 	})
 }
 

@@ -15,7 +15,7 @@ import (
 //	│ 1 B  │ 4 B           │ ordered, big-endian  │
 //	└──────┴───────────────┴──────────────────────┘
 //
-// KindMeta, KindCatalog and KindApp are the kernel's and carry no object id.
+// The kinds below 0x10 are the kernel's; most of those carry no object id.
 type Kind byte
 
 // The kinds, all of them. Their numbers are part of the disk format.
@@ -23,13 +23,15 @@ const (
 	KindMeta    Kind = 0x00 // the kernel's own records
 	KindCatalog Kind = 0x01 // names, ids and stored configurations
 	KindApp     Kind = 0x02 // the application's keyspace
+	KindPayload Kind = 0x03 // payloads that several queues share
+	KindHolding Kind = 0x04 // how many of them an object refers to
 
-	KindLogBatch  Kind = 0x10 // log: record batches
-	KindLogMeta   Kind = 0x11 // log: partition start, size
-	KindLogCommit Kind = 0x12 // log: committed offsets of groups
+	KindLogBatch    Kind = 0x10 // log: record batches
+	KindLogMeta     Kind = 0x11 // log: partition start, size
+	KindLogCommit   Kind = 0x12 // log: committed offsets of groups
+	KindLogProducer Kind = 0x13 // log: what idempotent producers have appended
 
 	KindWorkMessage Kind = 0x20 // workqueue: one entry a message and queue
-	KindWorkBody    Kind = 0x21 // workqueue: payloads shared by several queues
 	KindWorkMark    Kind = 0x22 // workqueue: delivery counts
 	KindWorkMeta    Kind = 0x23 // workqueue: depth, bytes, cursors
 	KindWorkBinding Kind = 0x24 // workqueue: bindings of an exchange

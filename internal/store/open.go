@@ -195,8 +195,11 @@ func (s *Store) load(synced uint64, wal string) error {
 	if err != nil {
 		return err
 	}
-	s.catalog = catalog{byName: make(map[Class]map[string]*Object), nextID: max(uint32(id), 1)}
-	if err := s.loadCatalog(); err != nil {
+	s.catalog = catalog{
+		byName: make(map[Class]map[string]*Object), nextID: max(uint32(id), 1),
+		watchers: make(map[Class][]func(*Turn, *Object)),
+	}
+	if err := errors.Join(s.loadCatalog(), s.loadPayloads()); err != nil {
 		return err
 	}
 	clean, err := s.engineGet(keyClean)
@@ -228,12 +231,17 @@ func newestWAL(fs vfs.FS, dir string) string {
 	return newest
 }
 
-// dropCleanMark makes sure that whatever this life does, a crash will show.
+// dropCleanMark makes sure that whatever this life does, a crash will show. It
+// also lets the payloads go that nobody holds.
 func (s *Store) dropCleanMark() error {
-	if !s.clean {
+	if !s.clean && len(s.payloads.emptied) == 0 {
 		return nil
 	}
-	drop := OpFunc(func(t *Turn) error { t.Delete(keyClean); return nil })
+	drop := OpFunc(func(t *Turn) error {
+		t.Delete(keyClean)
+		t.Touch(&s.payloads)
+		return nil
+	})
 	return s.Do(context.Background(), drop, Sync)
 }
 

@@ -143,7 +143,7 @@ func (s *Store) Snapshot(ctx context.Context) (*Snapshot, error) {
 
 // fence waits until everything accepted so far is visible.
 func (s *Store) fence(ctx context.Context) error {
-	err := s.Do(WithDurability(ctx, Sync), OpFunc(func(*Turn) error { return nil }), Sync)
+	err := s.Do(WithDurability(ctx, Sync), QuietFunc(func(*Turn) error { return nil }), Sync)
 	if errors.Is(err, ErrFailed) || errors.Is(err, ErrDiskFull) {
 		return nil
 	}

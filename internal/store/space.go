@@ -37,15 +37,41 @@ type FreeingFunc struct{ OpFunc }
 // Frees marks it.
 func (FreeingFunc) Frees() {}
 
+// QuietFunc is an OpFunc that writes nothing unless Grow or Create allows it. So
+// it is let in always: what there is can be found, counted and opened whatever
+// the disk.
+type QuietFunc func(t *Turn) error
+
+func (f QuietFunc) Run(t *Turn) error { return f(t) }
+func (f QuietFunc) Undo()             {}
+func (f QuietFunc) Visible(*Turn)     {}
+
 // admit refuses op if the disk has no room for it.
 func (c *spaceCheck) admit(op Op) error {
 	if !c.full.Load() {
+		return nil
+	}
+	if _, quiet := op.(QuietFunc); quiet {
 		return nil
 	}
 	free, ok := c.free()
 	if _, frees := op.(Freer); frees && ok && free > c.reserve/2 {
 		return nil
 	}
+	return c.refusal(free)
+}
+
+// Grow refuses if the disk is nearly full. A QuietFunc calls it before it writes.
+func (t *Turn) Grow() error {
+	c := &t.s.space
+	if !c.full.Load() {
+		return nil
+	}
+	free, _ := c.free()
+	return c.refusal(free)
+}
+
+func (c *spaceCheck) refusal(free uint64) error {
 	return fmt.Errorf("%w: %s has %d MiB left, %d are kept in reserve", ErrDiskFull, c.dir, free>>20, c.reserve>>20)
 }
 

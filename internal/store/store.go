@@ -50,6 +50,7 @@ type Store struct {
 	closing  bool
 	timers   timerHeap
 	catalog  catalog
+	payloads payloads
 	stats    Stats
 
 	state   chan struct{} // holds a token while an application transaction owns the state

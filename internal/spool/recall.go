@@ -1,0 +1,94 @@
+package spool
+
+import (
+	"bytes"
+	"context"
+	"errors"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// What was taken when the process ended may lie anywhere in the backlog, and its
+// lease is to end on time, and to be counted, even if nobody takes anything. To
+// load messages until all of them are found would bring the backlog into memory.
+// So the marks are read, of which there are as many as messages that were ever
+// delivered and are left, and only what was out comes in, ahead of the load.
+//
+// Invariant: while unloaded > 0, what was taken and is not in memory has a
+// sequence number in [max(recalled, loaded), recallEnd).
+
+// Recalled reports whether everything that was taken when the store was closed is
+// in memory. The background sees to it from Start on; Ready is called then.
+func (q *Spool) Recalled() bool { return q.unloaded == 0 }
+
+// recall reads on until then.
+func (q *Spool) recall(t *store.Turn) {
+	if max(q.recalled, q.loaded) >= q.recallEnd {
+		q.unloaded = 0
+	}
+	if !q.Recalled() {
+		q.startLoading(t)
+	}
+}
+
+// readTaken reads, of the messages from p.recall on, those that were out.
+func (q *Spool) readTaken(ctx context.Context, p plan, c *chunk) (err error) {
+	marks, err := q.s.Iter(ctx, seqKey(q.layout.Mark, q.id, p.recall), seqKey(q.layout.Mark, q.id, p.recallEnd))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, marks.Close()) }()
+	entries, err := q.s.Iter(ctx, seqKey(q.layout.Entry, q.id, p.recall), seqKey(q.layout.Entry, q.id, p.recallEnd))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, entries.Close()) }()
+	c.recalled = p.recallEnd
+	size := 0
+	for ok := marks.First(); ok; ok = marks.Next() {
+		m, out, err := q.readIfOut(marks, entries)
+		if err != nil {
+			return err
+		}
+		if !out {
+			continue
+		}
+		if size += len(m.data); len(c.taken) == chunkMessages || size > windowBytes && len(c.taken) > 0 {
+			c.recalled = m.seq
+			return nil
+		}
+		c.taken = append(c.taken, m)
+	}
+	return nil
+}
+
+// readIfOut reads the message of a mark, if that says that it was out.
+func (q *Spool) readIfOut(marks, entries *store.Iter) (m loadedMessage, out bool, err error) {
+	v, err := marks.Value()
+	if err != nil {
+		return m, false, err
+	}
+	if mk, err := decodeMark(v); err != nil || !mk.out {
+		return m, false, nil // of one that is damaged, the load tells
+	}
+	if !entries.Seek(append([]byte{byte(q.layout.Entry)}, marks.Key()[1:]...)) || !bytes.Equal(entries.Key()[1:], marks.Key()[1:]) {
+		return m, false, nil // it was settled
+	}
+	m, err = q.readEntry(entries, marks)
+	return m, true, err
+}
+
+// takeBack brings in what was found.
+func (q *Spool) takeBack(t *store.Turn, c *chunk) {
+	q.recalled = max(q.recalled, c.recalled)
+	for _, l := range c.taken {
+		if l.seq < q.loaded || q.early[l.seq] != nil || l.damaged {
+			continue
+		}
+		m := q.restore(l.seq, l.data, l.payload, l.mark, l.marked)
+		out := m.Until.After(t.Now())
+		if q.comeEarly(t, m, l.mark, out); out {
+			q.leased(t, m)
+		}
+	}
+}

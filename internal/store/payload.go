@@ -1,0 +1,240 @@
+package store
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// Payload refers to bytes that several queues share. The zero Payload refers to
+// nothing.
+type Payload struct {
+	Generation uint32 // from 1
+	Number     uint32
+	Size       uint32
+}
+
+// Shared reports whether p refers to anything.
+func (p Payload) Shared() bool { return p.Generation != 0 }
+
+// Holder is who refers to payloads: an object, which may keep two counts.
+type Holder struct {
+	ID   uint32
+	Slot byte // below holderSlots
+}
+
+const holderSlots = 2
+
+// payloads keeps what several queues share, once.
+//
+// A count of references beside each payload would cost a write for every copy
+// that is settled, and a purge would have to look at each message that it
+// drops. So payloads are numbered within generations of about 4 MiB, and what
+// is counted is how many copies each holder has in each generation: one small
+// record a group at most, of which a purge or a drop writes a few. A generation
+// that nobody holds is deleted as one range. One copy that stays keeps its
+// whole generation, which is the price.
+//
+//	03 generation 4 B | number 4 B               ->  version 1 B | bytes
+//	04 object id 4 B | slot 1 B | generation 4 B ->  version 1 B | copies 8 B
+//
+// Invariant: live[g] is the sum of held[*][g]; a generation that is not live is
+// the current one, or in emptied, or has no keys.
+type payloads struct {
+	Sealed
+	held    map[Holder]map[uint32]uint64
+	live    map[uint32]uint64
+	dirty   map[holding]bool
+	emptied []uint32 // perhaps; Seal looks again
+	current uint32
+	number  uint32
+	size    int // of the current generation
+}
+
+type holding struct {
+	Holder
+	generation uint32
+}
+
+const (
+	payloadVersion  = 1
+	generationBytes = 4 << 20
+)
+
+func newPayloads() payloads {
+	return payloads{
+		held: make(map[Holder]map[uint32]uint64), live: make(map[uint32]uint64), dirty: make(map[holding]bool), current: 1,
+	}
+}
+
+func payloadKey(generation, number uint32) []byte {
+	k := binary.BigEndian.AppendUint32([]byte{byte(KindPayload)}, generation)
+	return binary.BigEndian.AppendUint32(k, number)
+}
+
+func (h holding) key() []byte {
+	k := append(Key(KindHolding, h.ID, 5), h.Slot)
+	return binary.BigEndian.AppendUint32(k, h.generation)
+}
+
+func decodeHolding(k, v []byte) (h holding, copies uint64, err error) {
+	if len(v) > 0 && v[0] != payloadVersion {
+		return h, 0, fmt.Errorf("%w: holding %x has version %d", ErrFormat, k, v[0])
+	}
+	if len(k) != 10 || k[5] >= holderSlots || len(v) != 9 {
+		return h, 0, fmt.Errorf("%w: holding %x", ErrCorrupt, k)
+	}
+	h.ID, h.Slot = binary.BigEndian.Uint32(k[1:]), k[5]
+	h.generation = binary.BigEndian.Uint32(k[6:])
+	return h, binary.BigEndian.Uint64(v[1:]), nil
+}
+
+// PutPayload stores bytes for sharing. They stay as long as a Holder holds them,
+// from the running Op on. It needs no Undo beyond that of the holding.
+func (t *Turn) PutPayload(b []byte) Payload {
+	s := &t.s.payloads
+	if s.size >= generationBytes {
+		s.emptied = append(s.emptied, s.current)
+		s.current, s.number, s.size = s.current+1, 0, 0
+	}
+	p := Payload{Generation: s.current, Number: s.number, Size: uint32(len(b))}
+	s.number++
+	s.size += len(b)
+	k, v := t.SetDeferred(9, 1+len(b))
+	copy(k, payloadKey(p.Generation, p.Number))
+	v[0] = payloadVersion
+	copy(v[1:], b)
+	t.Touch(s)
+	return p
+}
+
+// Hold counts n more copies of p with h, or fewer. UndoHold takes it back.
+func (t *Turn) Hold(h Holder, p Payload, n int) {
+	if p.Shared() && n != 0 {
+		t.s.payloads.add(holding{h, p.Generation}, n)
+		t.Touch(&t.s.payloads)
+	}
+}
+
+// UndoHold takes a Hold with the same arguments back. The baton is held.
+func (s *Store) UndoHold(h Holder, p Payload, n int) {
+	if p.Shared() && n != 0 {
+		s.payloads.add(holding{h, p.Generation}, -n)
+	}
+}
+
+// HoldOnly sets the copies that h holds, by generation. It has no Undo.
+func (t *Turn) HoldOnly(h Holder, copies map[uint32]uint64) {
+	s := &t.s.payloads
+	for g, n := range s.held[h] {
+		if d := int(copies[g]) - int(n); d != 0 {
+			s.add(holding{h, g}, d)
+			t.Touch(s)
+		}
+	}
+}
+
+// Payload reads what p refers to; nil if nobody holds it any more. It must not
+// be called under the baton.
+func (s *Store) Payload(p Payload) ([]byte, error) {
+	return cutPayload(s.Get(payloadKey(p.Generation, p.Number)))
+}
+
+// Payload is Store.Payload for use under the baton.
+func (t *Turn) Payload(p Payload) ([]byte, error) {
+	return cutPayload(t.Get(payloadKey(p.Generation, p.Number)))
+}
+
+func cutPayload(v []byte, err error) ([]byte, error) {
+	switch {
+	case err != nil || v == nil:
+		return nil, err
+	case len(v) == 0:
+		return nil, fmt.Errorf("%w: empty payload", ErrCorrupt)
+	case v[0] != payloadVersion:
+		return nil, fmt.Errorf("%w: payload has version %d", ErrFormat, v[0])
+	}
+	return v[1:], nil
+}
+
+func (s *payloads) add(h holding, n int) {
+	if s.held[h.Holder] == nil {
+		s.held[h.Holder] = make(map[uint32]uint64)
+	}
+	s.held[h.Holder][h.generation] += uint64(n)
+	s.live[h.generation] += uint64(n)
+	s.dirty[h] = true
+	if s.live[h.generation] == 0 {
+		s.emptied = append(s.emptied, h.generation)
+	}
+}
+
+// Seal writes the counts that changed, and deletes what nobody holds.
+func (s *payloads) Seal(t *Turn) {
+	for h := range s.dirty {
+		n := s.held[h.Holder][h.generation]
+		if n > 0 {
+			t.Set(h.key(), binary.BigEndian.AppendUint64([]byte{payloadVersion}, n))
+			continue
+		}
+		t.Delete(h.key())
+		delete(s.held[h.Holder], h.generation)
+		if len(s.held[h.Holder]) == 0 {
+			delete(s.held, h.Holder)
+		}
+	}
+	clear(s.dirty)
+	for _, g := range s.emptied {
+		if s.live[g] == 0 && g != s.current {
+			t.DeleteRange(payloadKey(g, 0), payloadKey(g+1, 0))
+			delete(s.live, g)
+		}
+	}
+	s.emptied = s.emptied[:0]
+}
+
+// letGo ends the holdings of an object that is dropped.
+func (t *Turn) letGo(id uint32) {
+	for slot := range byte(holderSlots) {
+		t.HoldOnly(Holder{id, slot}, nil)
+	}
+}
+
+// loadPayloads reads the counts, and finds generations that nobody holds: the
+// last one of a process is not deleted by it.
+func (s *Store) loadPayloads() (err error) {
+	s.payloads = newPayloads()
+	p := &s.payloads
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{byte(KindPayload)}, UpperBound: []byte{byte(KindHolding) + 1}})
+	if err != nil {
+		return damage(err)
+	}
+	defer func() { err = errors.Join(err, damage(it.Close())) }()
+	for ok := it.SeekGE([]byte{byte(KindHolding)}); ok; ok = it.Next() {
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return damage(err)
+		}
+		h, n, err := decodeHolding(it.Key(), v)
+		if err != nil {
+			return err
+		}
+		p.add(h, int(n))
+		p.current = max(p.current, h.generation+1)
+	}
+	clear(p.dirty)
+	for ok := it.First(); ok && it.Key()[0] == byte(KindPayload); {
+		if len(it.Key()) != 9 {
+			return fmt.Errorf("%w: payload key %x", ErrCorrupt, it.Key())
+		}
+		g := binary.BigEndian.Uint32(it.Key()[1:])
+		if p.live[g] == 0 {
+			p.emptied = append(p.emptied, g)
+		}
+		p.current = max(p.current, g+1)
+		ok = it.SeekGE(payloadKey(g+1, 0))
+	}
+	return nil
+}

@@ -1,0 +1,70 @@
+package log
+
+import (
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// claim is what a group has to do with one partition. It is under the baton.
+//
+// Invariant: what is finished only becomes less by Seek.
+type claim struct {
+	store.Sealed
+	g      *Group
+	p      *partition
+	done   progress
+	epoch  uint64 // of the newest tenure
+	tenure *tenure
+}
+
+// Seal writes what is finished.
+func (c *claim) Seal(t *store.Turn) {
+	if !c.g.gone() {
+		t.Set(partitionKey(store.KindLogCommit, c.g.id, c.p.index), c.done.encode())
+	}
+}
+
+// wake tells the owner that there may be more to read.
+func (c *claim) wake() {
+	if c.tenure != nil {
+		c.tenure.member.wake.Fire()
+	}
+}
+
+// tenure is one assignment of a partition to a member, from one rebalance or Seek
+// to the next. Records carry the tenure that they were received under. A commit
+// counts only if that is still the current one of its claim, which is decided
+// under the baton, together with everything else in the commit.
+type tenure struct {
+	claim  *claim
+	member *Member
+	epoch  uint64
+	from   progress      // what was finished when it began
+	over   chan struct{} // closed when the partition is lost; a hint for those outside the baton
+}
+
+// lost reports that the tenure is over.
+func (t *tenure) lost() bool {
+	select {
+	case <-t.over:
+		return true
+	default:
+		return false
+	}
+}
+
+// vacate ends the tenure of a claim.
+func (c *claim) vacate() {
+	if c.tenure != nil {
+		close(c.tenure.over)
+		c.tenure.member.wake.Fire()
+		c.tenure = nil
+	}
+}
+
+// assign begins a new tenure.
+func (c *claim) assign(m *Member) {
+	c.vacate()
+	c.epoch++
+	c.tenure = &tenure{claim: c, member: m, epoch: c.epoch, from: c.done, over: make(chan struct{})}
+	m.wake.Fire()
+}

@@ -1,0 +1,53 @@
+package log
+
+import (
+	"context"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pebblemq/pebblemq"
+	"github.com/pebblemq/pebblemq/internal/store"
+	"github.com/pebblemq/pebblemq/internal/storetest"
+)
+
+// What was read of a group that is deleted before it could be taken into memory
+// must not become that of the next one of its name.
+func TestAGroupThatIsDeletedWhileItOpensLeavesNothing(t *testing.T) {
+	ctx := context.Background()
+	fs := vfs.NewCrashableMem()
+	reopen := func() (*pebblemq.DB, *Topic) {
+		db, err := storetest.OpenFS(fs, store.Options{})
+		require.NoError(t, err)
+		topic, err := OpenTopic(db, "orders", nil)
+		require.NoError(t, err)
+		return db, topic
+	}
+	db, topic := reopen()
+	_, err := topic.Append(ctx, Record{}, Record{})
+	require.NoError(t, err)
+	g, err := topic.Group("g", nil)
+	require.NoError(t, err)
+	require.NoError(t, g.Seek(ctx, Offset(2)))
+	require.NoError(t, db.Close())
+
+	db, topic = reopen()
+	require.NoError(t, topic.ready(ctx))
+	_, o, err := topic.findGroup(ctx, "g")
+	require.NoError(t, err)
+	done, err := topic.readCommits(ctx, o.ID)
+	require.NoError(t, err)
+	require.EqualValues(t, 2, done[0].next)
+	require.NoError(t, topic.DeleteGroup(ctx, "g"))
+	g, err = topic.installFound(ctx, o, "g", Start(), done)
+	require.NoError(t, err)
+	require.Nil(t, g)
+
+	g, err = topic.Group("g", nil)
+	require.NoError(t, err)
+	at, err := g.Committed(ctx)
+	require.NoError(t, err)
+	require.Zero(t, at[0].Next)
+	require.NoError(t, db.Close())
+}

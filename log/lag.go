@@ -1,0 +1,68 @@
+package log
+
+import (
+	"context"
+	"time"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// Lag is how far a group is behind in one partition.
+type Lag struct {
+	Partition int
+	Committed int64 // the offset of the next record that the group wants
+	End       int64 // of the next record to come
+	Records   int64 // not finished; what was trimmed does not count
+
+	// Age is how long ago the oldest of these happened by its timestamp, 0 if
+	// there is none or it lies in the future.
+	Age time.Duration
+}
+
+// Lag returns where the group stands in each partition. The numbers of records are
+// exact as of one moment for all of them; the ages are looked up after it.
+func (g *Group) Lag(ctx context.Context) ([]Lag, error) {
+	lags := make([]Lag, len(g.claims))
+	oldest := make([]uint64, len(g.claims))
+	err := g.topic.s.Do(ctx, store.QuietFunc(func(*store.Turn) error {
+		for i := range g.claims {
+			c := &g.claims[i]
+			start, end := c.p.start.Load(), c.p.end.Load()
+			oldest[i] = max(c.done.next, start)
+			for _, s := range c.done.above {
+				if s.lo <= oldest[i] && oldest[i] < s.hi {
+					oldest[i] = s.hi
+				}
+			}
+			lags[i] = Lag{
+				Partition: i,
+				Committed: int64(c.done.next),
+				End:       int64(end),
+				Records:   int64(c.done.left(start, end)),
+			}
+		}
+		return g.alive()
+	}), store.NoSync)
+	if err != nil {
+		return nil, err
+	}
+	for i := range lags {
+		if lags[i].Records == 0 {
+			continue
+		}
+		if lags[i].Age, err = g.claims[i].p.age(ctx, oldest[i], uint64(lags[i].End)); err != nil {
+			return nil, err
+		}
+	}
+	return lags, nil
+}
+
+// age returns how old the record at an offset is, or the first one after it.
+func (p *partition) age(ctx context.Context, offset, end uint64) (time.Duration, error) {
+	r := reader{p: p, next: max(offset, p.start.Load())} // it may have been trimmed by now
+	body, _, err := r.peek(ctx, end)
+	if err != nil || body == nil {
+		return 0, err
+	}
+	return max(0, p.topic.s.Now().Sub(time.Unix(0, recordTime(body)))), nil
+}

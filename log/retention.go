@@ -1,0 +1,160 @@
+package log
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// retention is what a topic remembers of its retention. It is under the baton.
+//
+// Records leave by whole batches, from the start on: a binary search over the
+// running fields of the headers finds the first batch that stays, and the start
+// moves there. Nothing polls: the timer fires when the oldest batch is old enough,
+// or when a partition has grown well beyond its limit.
+type retention struct {
+	timer   *store.Timer
+	armed   bool
+	running bool
+}
+
+// retentionSlack is the part of a limit by which records may outstay it, so that
+// they go many at a time.
+const (
+	retentionSlack    = 16
+	maxRetentionDelay = time.Minute
+)
+
+// armRetention has the records looked at from a moment on.
+func (t *Topic) armRetention(turn *store.Turn, at time.Time) {
+	c := t.config.Load()
+	if t.gone.Load() || c.RetentionTime == 0 && c.RetentionBytes == 0 {
+		return
+	}
+	t.retention.armed = true
+	turn.Arm(t.retention.timer, at)
+}
+
+// retainMore is called for each batch that is written.
+func (t *Topic) retainMore(turn *store.Turn, p *partition) {
+	c := t.config.Load()
+	if t.retention.running {
+		return // and looks again at its end
+	}
+	if n := c.RetentionBytes; n > 0 && int64(p.tail.bytes-p.floor) > n+n/retentionSlack {
+		t.armRetention(turn, turn.Now())
+		return
+	}
+	if c.RetentionTime > 0 && !t.retention.armed {
+		t.armRetention(turn, c.outdated(p.tail.retainTime))
+	}
+}
+
+// outdated returns when a batch with that running time is to go, or soon after.
+func (c *TopicConfig) outdated(retainTime int64) time.Time {
+	slack := min(c.RetentionTime/retentionSlack, maxRetentionDelay)
+	return time.Unix(0, retainTime).Add(c.RetentionTime + slack)
+}
+
+// startRetention is what the timer calls.
+func (t *Topic) startRetention(turn *store.Turn) {
+	t.retention.armed = false
+	if t.retention.running || t.gone.Load() {
+		return
+	}
+	t.retention.running = turn.Spawn(func(ctx context.Context) {
+		next, err := t.retain(ctx)
+		if err != nil && t.s.Cause() == nil && !t.gone.Load() {
+			t.s.Log().Error("enforce retention", "topic", t.name, "error", err)
+			next = t.s.Now().Add(maxRetentionDelay)
+		}
+		done := store.QuietFunc(func(turn *store.Turn) error {
+			t.retention.running = false
+			if !next.IsZero() {
+				t.armRetention(turn, next)
+			}
+			return nil
+		})
+		_ = t.s.Do(store.WithDurability(ctx, store.NoSync), done, store.NoSync) // fails with the store only
+	})
+}
+
+// EnforceRetention applies the topic's retention now. It happens by itself, too, a
+// little later: within a sixteenth of RetentionTime, a minute at most, or of
+// RetentionBytes. A topic that was not opened since the store was is left alone.
+// Disk space returns in the background.
+func (t *Topic) EnforceRetention(ctx context.Context) error {
+	if err := t.readable(); err != nil {
+		return err
+	}
+	_, err := t.retain(ctx)
+	return err
+}
+
+// retain moves the starts of the partitions, and returns when to look again; zero
+// is when something was appended.
+func (t *Topic) retain(ctx context.Context) (next time.Time, err error) {
+	c, now := t.Config(), t.s.Now()
+	for i := range t.partitions {
+		p := &t.partitions[i]
+		due, err := p.retain(ctx, &c, now)
+		if err != nil {
+			return next, err
+		}
+		if !due.IsZero() && (next.IsZero() || due.Before(next)) {
+			next = due
+		}
+	}
+	return next, nil
+}
+
+func (p *partition) retain(ctx context.Context, c *TopicConfig, now time.Time) (due time.Time, err error) {
+	if err := p.ready(ctx); err != nil {
+		return due, err
+	}
+	start, end := p.start.Load(), p.end.Load()
+	if start == end {
+		return due, nil
+	}
+	total, err := p.bytesAt(ctx, end-1)
+	if err != nil {
+		return due, err
+	}
+	oldest := now.Add(-c.RetentionTime).UnixNano()
+	first, found, err := p.searchBatch(ctx, start, end, func(h header) bool {
+		old := c.RetentionTime > 0 && h.retainTime < oldest
+		much := c.RetentionBytes > 0 && total > h.bytes && total-h.bytes >= uint64(c.RetentionBytes)
+		return !old && !much
+	})
+	if err != nil {
+		return due, err
+	}
+	o := &trimOp{p: p, to: end, floor: total}
+	if found {
+		o.to = max(start, min(first.base, end))
+		if o.floor, err = p.bytesAt(ctx, first.base-1); err != nil {
+			return due, err
+		}
+		if c.RetentionTime > 0 {
+			due = c.outdated(first.retainTime)
+		}
+	}
+	return due, p.topic.s.Do(store.WithDurability(ctx, store.NoSync), o, store.NoSync)
+}
+
+// bytesAt returns the running number of bytes of the batch that holds an offset, 0
+// if there is none.
+func (p *partition) bytesAt(ctx context.Context, offset uint64) (n uint64, err error) {
+	it, err := p.iter(ctx, offset)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	if !it.First() {
+		return 0, nil
+	}
+	h, _, _, err := batchAt(it)
+	return h.bytes, err
+}

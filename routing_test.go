@@ -1,0 +1,272 @@
+package pebblemq_test
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/pebblemq/pebblemq"
+	"github.com/pebblemq/pebblemq/internal/bridge"
+	"github.com/pebblemq/pebblemq/internal/store"
+	"github.com/pebblemq/pebblemq/internal/storetest"
+	"github.com/pebblemq/pebblemq/log"
+	"github.com/pebblemq/pebblemq/visibility"
+	"github.com/pebblemq/pebblemq/workqueue"
+	"github.com/stretchr/testify/require"
+)
+
+// bindAll has the exchange lead to one destination of each sort.
+func (w *world) bindAll(t testing.TB) {
+	t.Helper()
+	for _, b := range []workqueue.Binding{
+		{Exchange: "events", Key: "user.#", Queue: "out"},
+		{Exchange: "events", Key: "user.#", Topic: "orders"},
+		{Exchange: "events", Key: "user.#", VisibilityQueue: "mail"},
+	} {
+		require.NoError(t, w.broker.Bind(bg, b))
+	}
+}
+
+// counts says how many messages the three destinations hold.
+func (w *world) counts(t testing.TB) string {
+	t.Helper()
+	st, err := w.broker.QueueStats(bg, "out")
+	require.NoError(t, err)
+	_, end, err := w.topic.Offsets(bg, 0)
+	require.NoError(t, err)
+	mail, err := w.mail.Stats(bg)
+	require.NoError(t, err)
+	return fmt.Sprintf("out %d orders %d mail %d", st.Ready+st.Delayed, end, mail.Visible+mail.Delayed)
+}
+
+func TestAnExchangeLeadsToQueuesTopicsAndVisibilityQueues(t *testing.T) {
+	w := openWorld(t, storetest.Open(t, nil))
+	w.bindAll(t)
+	at := time.UnixMicro(1_700_000_000_000_000).UTC()
+	require.NoError(t, w.broker.Publish(bg, "events", "user.new", workqueue.Message{
+		Body: []byte("hello"), Headers: map[string]string{"a": "1", "b": "\xff"},
+		MessageID: "m-1", ContentType: "text/plain", Timestamp: at, Mandatory: true,
+	}))
+
+	d, ok, err := w.broker.Get(bg, "out")
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.Equal(t, "hello", string(d.Body))
+
+	r, err := w.topic.NewReader(0, log.Start())
+	require.NoError(t, err)
+	records, err := r.Fetch(bg, 10, 1<<20)
+	require.NoError(t, err)
+	require.Len(t, records, 1)
+	require.Equal(t, "user.new", string(records[0].Key))
+	require.Equal(t, "hello", string(records[0].Value))
+	require.Equal(t, at, records[0].Timestamp)
+	require.Equal(t, []log.Header{
+		{Name: "message-id", Value: []byte("m-1")}, {Name: "a", Value: []byte("1")}, {Name: "b", Value: []byte("\xff")},
+		{Name: "content-type", Value: []byte("text/plain")},
+	}, records[0].Headers)
+
+	got, err := w.mail.Receive(bg, nil)
+	require.NoError(t, err)
+	require.Len(t, got, 1)
+	require.Equal(t, "m-1", got[0].ID)
+	require.Equal(t, "hello", string(got[0].Body))
+	require.Equal(t, map[string]visibility.Attribute{
+		"a": visibility.StringAttribute("1"), "b": visibility.BinaryAttribute([]byte("\xff")),
+		"content-type": visibility.StringAttribute("text/plain"),
+	}, got[0].Attributes)
+}
+
+func TestQueuesOfBothSortsShareAPayload(t *testing.T) {
+	w := openWorld(t, storetest.Open(t, nil))
+	dead, err := visibility.OpenQueue(w.db, "dead", nil)
+	require.NoError(t, err)
+	short, err := visibility.OpenQueue(w.db, "short", &visibility.QueueConfig{DeadLetterQueue: "dead", MaxReceives: 1})
+	require.NoError(t, err)
+	w.bindAll(t)
+	require.NoError(t, w.broker.Bind(bg, workqueue.Binding{Exchange: "events", Key: "user.#", VisibilityQueue: "short"}))
+	body := bytes.Repeat([]byte("body"), 2500)
+	require.NoError(t, w.broker.Publish(bg, "events", "user.new", workqueue.Message{Body: body}))
+	it, err := bridge.Store(w.db).Iter(bg, []byte{byte(store.KindPayload)}, []byte{byte(store.KindPayload) + 1})
+	require.NoError(t, err)
+	require.True(t, it.First())
+	require.False(t, it.Next(), "stored once")
+	require.NoError(t, it.Close())
+
+	d, ok, err := w.broker.Get(bg, "out")
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.Equal(t, body, d.Body)
+	require.NoError(t, d.Ack(bg))
+	now := time.Duration(0)
+	for range 2 { // the second time as a dead letter
+		for _, q := range []*visibility.Queue{short, dead} {
+			got, err := q.Receive(bg, &visibility.ReceiveOptions{VisibilityTimeout: &now})
+			require.NoError(t, err)
+			for _, m := range got {
+				require.Equal(t, body, m.Body)
+			}
+		}
+	}
+	st, err := dead.Stats(bg)
+	require.NoError(t, err)
+	require.Equal(t, uint64(1), st.Visible)
+	require.Greater(t, st.Bytes, uint64(len(body)))
+}
+
+func TestAnEmptyBodyIsNoTombstone(t *testing.T) {
+	w := openWorld(t, storetest.Open(t, nil))
+	w.bindAll(t)
+	require.NoError(t, w.broker.Publish(bg, "events", "user.new", workqueue.Message{}))
+	r, err := w.topic.NewReader(0, log.Start())
+	require.NoError(t, err)
+	records, err := r.Fetch(bg, 1, 1<<20)
+	require.NoError(t, err)
+	require.NotNil(t, records[0].Value)
+	require.Empty(t, records[0].Value)
+}
+
+func TestADestinationThatRefusesUndoesThePublishing(t *testing.T) {
+	w := openWorld(t, storetest.Open(t, nil))
+	small, err := visibility.OpenQueue(w.db, "small", &visibility.QueueConfig{MaxBodyBytes: 10})
+	require.NoError(t, err)
+	w.bindAll(t)
+	require.NoError(t, w.broker.Bind(bg, workqueue.Binding{Exchange: "events", Key: "user.#", VisibilityQueue: small.Name()}))
+	many := make(map[string]string)
+	for i := range visibility.MaxAttributes + 1 {
+		many[fmt.Sprint(i)] = "v"
+	}
+	for name, c := range map[string]struct {
+		m    workqueue.Message
+		want error
+		says string
+	}{
+		"too large":            {workqueue.Message{Body: []byte("eleven bytes")}, pebblemq.ErrTooLarge, `visibility queue "small"`},
+		"too many headers":     {workqueue.Message{Headers: many}, pebblemq.ErrTooLarge, `visibility queue "mail"`},
+		"delay in a topic":     {workqueue.Message{Delay: time.Second}, pebblemq.ErrInvalid, `topic "orders"`},
+		"header that is twice": {workqueue.Message{Headers: map[string]string{"type": "a"}, Type: "b"}, pebblemq.ErrInvalid, `two headers "type"`},
+	} {
+		err := w.broker.Publish(bg, "events", "user.new", c.m)
+		require.ErrorIs(t, err, c.want, name)
+		require.ErrorContains(t, err, c.says, name)
+		require.ErrorIs(t, w.broker.PublishBatch(bg, "events", []workqueue.Publishing{
+			{Key: "user.new", Message: workqueue.Message{Body: []byte("fits")}}, {Key: "user.new", Message: c.m},
+		}), c.want, name)
+		err = w.db.Update(bg, func(tx *pebblemq.Tx) error {
+			if err := w.broker.In(tx).Publish("events", "user.new", workqueue.Message{Body: []byte("fits")}); err != nil {
+				return err
+			}
+			return w.broker.In(tx).Publish("events", "user.new", c.m)
+		})
+		require.ErrorIs(t, err, c.want, name)
+	}
+	require.Equal(t, "out 0 orders 0 mail 0", w.counts(t))
+	require.NoError(t, w.broker.Publish(bg, "events", "user.new", workqueue.Message{Body: []byte("fits")}))
+	require.Equal(t, "out 1 orders 1 mail 1", w.counts(t))
+}
+
+func TestADelayedMessageWaitsInEachQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := openWorld(t, storetest.Open(t, nil))
+		w.bindAll(t)
+		require.NoError(t, w.broker.Unbind(bg, workqueue.Binding{Exchange: "events", Key: "user.#", Topic: "orders"}))
+		require.NoError(t, w.broker.Publish(bg, "events", "user.new", workqueue.Message{Delay: time.Hour}))
+		got, err := w.mail.Receive(bg, &visibility.ReceiveOptions{Wait: 59 * time.Minute})
+		require.NoError(t, err)
+		require.Empty(t, got)
+		got, err = w.mail.Receive(bg, &visibility.ReceiveOptions{Wait: 2 * time.Minute})
+		require.NoError(t, err)
+		require.Len(t, got, 1)
+	})
+}
+
+func TestBindingsOutliveTheProcess(t *testing.T) {
+	fs := vfs.NewCrashableMem()
+	db, err := storetest.OpenFS(fs, store.Options{})
+	require.NoError(t, err)
+	w := openWorld(t, db)
+	w.bindAll(t)
+	before, err := w.broker.Bindings(bg)
+	require.NoError(t, err)
+	require.Len(t, before, 4)
+	require.NoError(t, db.Close())
+
+	db, err = storetest.OpenFS(fs, store.Options{})
+	require.NoError(t, err)
+	broker, err := workqueue.Open(db, "main") // before the others
+	require.NoError(t, err)
+	require.NoError(t, broker.Publish(bg, "events", "user.new", workqueue.Message{}))
+	after, err := broker.Bindings(bg)
+	require.NoError(t, err)
+	require.Equal(t, before, after)
+	require.Equal(t, "out 1 orders 1 mail 1", openWorld(t, db).counts(t))
+	require.NoError(t, db.Close())
+}
+
+func TestABindingGoesWithItsDestination(t *testing.T) {
+	for _, open := range []string{"while the broker is open", "while it is not"} {
+		t.Run(open, func(t *testing.T) {
+			fs := vfs.NewCrashableMem()
+			db, err := storetest.OpenFS(fs, store.Options{})
+			require.NoError(t, err)
+			w := openWorld(t, db)
+			w.bindAll(t)
+			if open == "while it is not" {
+				require.NoError(t, db.Close())
+				db, err = storetest.OpenFS(fs, store.Options{})
+				require.NoError(t, err)
+			}
+			require.NoError(t, log.DeleteTopic(bg, db, "orders"))
+			require.NoError(t, visibility.DeleteQueue(bg, db, "mail"))
+			w = openWorld(t, db) // creates them anew
+			bindings, err := w.broker.Bindings(bg)
+			require.NoError(t, err)
+			require.Equal(t, []workqueue.Binding{
+				{Exchange: "events", Key: "order.*", Queue: "out"}, {Exchange: "events", Key: "user.#", Queue: "out"},
+			}, bindings)
+			require.NoError(t, w.broker.Publish(bg, "events", "user.new", workqueue.Message{}))
+			require.Equal(t, "out 1 orders 0 mail 0", w.counts(t))
+			require.NoError(t, db.Close())
+
+			db, err = storetest.OpenFS(fs, store.Options{})
+			require.NoError(t, err)
+			w = openWorld(t, db)
+			bindings, err = w.broker.Bindings(bg)
+			require.NoError(t, err)
+			require.Len(t, bindings, 2)
+			require.NoError(t, db.Close())
+		})
+	}
+}
+
+func TestDeadLettersGoToAVisibilityQueue(t *testing.T) {
+	w := openWorld(t, storetest.Open(t, nil))
+	require.NoError(t, w.broker.DeclareExchange(bg, "dead", workqueue.Fanout))
+	require.NoError(t, w.broker.Bind(bg, workqueue.Binding{Exchange: "dead", VisibilityQueue: "mail"}))
+	require.NoError(t, w.broker.DeclareQueue(bg, "work", &workqueue.QueueConfig{DeadLetter: &workqueue.DeadLetter{Exchange: "dead"}}))
+	require.NoError(t, w.broker.Publish(bg, "", "work", workqueue.Message{
+		Body: []byte("bad"), Headers: map[string]string{"mine": "v", "x-death-queue": "forged"},
+	}))
+	d, _, err := w.broker.Get(bg, "work")
+	require.NoError(t, err)
+	require.NoError(t, d.Reject(bg))
+	got, err := w.mail.Receive(bg, nil)
+	require.NoError(t, err)
+	require.Len(t, got, 1)
+	require.Equal(t, "bad", string(got[0].Body))
+	require.Equal(t, map[string]visibility.Attribute{
+		"x-death-queue": visibility.StringAttribute("work"), "x-death-reason": visibility.StringAttribute("rejected"),
+		"x-death-count": visibility.StringAttribute("1"), "mine": visibility.StringAttribute("v"),
+	}, got[0].Attributes)
+}
+
+func TestAQueueThatABrokerOpenedCannotBeReleasedOnOpen(t *testing.T) {
+	w := openWorld(t, storetest.Open(t, nil))
+	_, err := visibility.OpenQueueOptions(w.db, "mail", nil, &visibility.Options{ReleaseOnOpen: true})
+	require.ErrorIs(t, err, pebblemq.ErrInvalid)
+	require.True(t, strings.Contains(err.Error(), "open already"), err)
+}

@@ -1,0 +1,68 @@
+package workqueue
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// Reasons of a death.
+const (
+	ReasonRejected      = "rejected"
+	ReasonDeliveryLimit = "delivery_limit"
+)
+
+// Death is why and how often a message was moved from a queue to its dead letter
+// place. There is one for each queue and reason, as in RabbitMQ's x-death; but it
+// is kept apart from the headers, so that no publisher can make one up.
+type Death struct {
+	Queue  string
+	Reason string
+	Count  int
+
+	// Of the first such death: when it was, and how the message had been
+	// published. The time is kept to the microsecond.
+	Time        time.Time
+	Exchange    string
+	RoutingKeys []string
+}
+
+// die adds a death to a history, which is in order of the latest.
+func die(deaths []Death, queue, reason, exchange, key string, now time.Time) []Death {
+	latest := Death{Queue: queue, Reason: reason, Time: now, Exchange: exchange, RoutingKeys: []string{key}}
+	rest := make([]Death, 0, 1+len(deaths))
+	for _, d := range deaths {
+		if d.Queue == queue && d.Reason == reason {
+			latest = d
+			continue
+		}
+		rest = append(rest, d)
+	}
+	latest.Count++
+	return slices.Insert(rest, 0, latest)
+}
+
+// Headers in which a topic or a visibility queue gets the history.
+const (
+	headerDeathQueue  = "x-death-queue"  // of the latest
+	headerDeathReason = "x-death-reason" // of the latest
+	headerDeathCount  = "x-death-count"  // of all
+)
+
+// deathHeaders are the short form of a history, for other layers.
+func deathHeaders(deaths []Death) []store.RoutedHeader {
+	if len(deaths) == 0 {
+		return nil
+	}
+	count := 0
+	for _, d := range deaths {
+		count += d.Count
+	}
+	return []store.RoutedHeader{
+		{Name: headerDeathQueue, Value: deaths[0].Queue},
+		{Name: headerDeathReason, Value: deaths[0].Reason},
+		{Name: headerDeathCount, Value: fmt.Sprint(count)},
+	}
+}

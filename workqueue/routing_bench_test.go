@@ -1,0 +1,72 @@
+package workqueue_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/pebblemq/pebblemq"
+	"github.com/pebblemq/pebblemq/workqueue"
+	"github.com/stretchr/testify/require"
+)
+
+// BenchmarkFanOut publishes 10 KiB to several queues and has each consume it,
+// NoSync, beside raw Pebble storing it once and deleting it.
+func BenchmarkFanOut(b *testing.B) {
+	relaxed := pebblemq.WithDurability(bg, pebblemq.NoSync)
+	body := make([]byte, 10<<10)
+	b.Run("raw", func(b *testing.B) {
+		db, err := pebble.Open(b.TempDir(), &pebble.Options{FormatMajorVersion: pebble.FormatTableFormatV6, Logger: silent{}})
+		require.NoError(b, err)
+		defer db.Close()
+		for i := range b.N {
+			k := fmt.Appendf(nil, "%016d", i)
+			require.NoError(b, db.Set(k, body, pebble.NoSync))
+			require.NoError(b, db.Delete(k, pebble.NoSync))
+		}
+	})
+	for _, n := range []int{1, 10, 100} {
+		b.Run(fmt.Sprintf("queues=%d", n), func(b *testing.B) {
+			db, err := pebblemq.Open(b.TempDir(), nil)
+			require.NoError(b, err)
+			defer db.Close()
+			broker := openBroker(b, db)
+			fanOut(b, broker, n)
+			b.ResetTimer()
+			for range b.N {
+				require.NoError(b, broker.Publish(relaxed, "all", "", workqueue.Message{Body: body}))
+				for i := range n {
+					d, ok, err := broker.Get(relaxed, fmt.Sprint(i))
+					require.NoError(b, err)
+					require.True(b, ok)
+					require.NoError(b, d.Ack(relaxed))
+				}
+			}
+			b.ReportMetric(float64(b.N*n)/b.Elapsed().Seconds(), "msg/s")
+		})
+	}
+}
+
+// BenchmarkTopicRouting publishes, NoSync, through ever more bindings, of which
+// three match.
+func BenchmarkTopicRouting(b *testing.B) {
+	relaxed := pebblemq.WithDurability(bg, pebblemq.NoSync)
+	for _, n := range []int{10, 1_000, 100_000} {
+		b.Run(fmt.Sprintf("bindings=%d", n), func(b *testing.B) {
+			_, broker := open(b)
+			require.NoError(b, broker.DeclareExchange(bg, "x", workqueue.Topic))
+			declare(b, broker, "q")
+			for i := range n {
+				key := fmt.Sprintf("region%d.*.order%d.#", i%100, i)
+				if i < 3 {
+					key = []string{"#", "*.shop.#", "region1.#.paid"}[i]
+				}
+				require.NoError(b, broker.Bind(relaxed, workqueue.Binding{Exchange: "x", Queue: "q", Key: key}))
+			}
+			b.ResetTimer()
+			for range b.N {
+				require.NoError(b, broker.Publish(relaxed, "x", "region1.shop.order7.paid", workqueue.Message{Body: payload}))
+			}
+		})
+	}
+}

@@ -1,0 +1,154 @@
+package workqueue
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/pebblemq/pebblemq/internal/spool"
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// sharedBytes is the smallest body that is stored once for several queues.
+const sharedBytes = 1 << 10
+
+// parcel is an encoded message on its way to its destinations.
+type parcel struct {
+	data    []byte
+	body    int           // where the body begins in data, if it is there
+	payload store.Payload // else the body
+	delay   time.Duration
+	written int64 // what it takes up, once it was spread
+}
+
+func newParcel(e *envelope) parcel {
+	data := encodeMessage(e)
+	return parcel{data: data, body: len(data) - len(e.Body), delay: e.Delay}
+}
+
+// share stores the body once if several destinations would refer to it.
+func (p *parcel) share(t *store.Turn, to []destination) {
+	sharers := 0
+	for _, d := range to {
+		if places[d.class].shares {
+			sharers++
+		}
+	}
+	p.written = int64(len(to)) * int64(len(p.data))
+	if size := len(p.data) - p.body; sharers > 1 && size >= sharedBytes {
+		p.written -= int64(sharers-1) * int64(size)
+		p.payload = t.PutPayload(p.data[p.body:])
+	}
+}
+
+// stored is what a queue keeps, beside the payload.
+func (p *parcel) stored() []byte {
+	if p.payload.Shared() && p.body < len(p.data) {
+		return slices.Clone(p.data[:p.body]) // lets go of the rest
+	}
+	return p.data
+}
+
+// routed is the message as other layers take it.
+func (p *parcel) routed(t *store.Turn) (*store.Routed, error) {
+	e, err := decodeMessage(p.data)
+	if err != nil {
+		return nil, err
+	}
+	if p.payload.Shared() && p.body == len(p.data) {
+		if e.Body, err = t.Payload(p.payload); err != nil {
+			return nil, err
+		}
+	}
+	r := e.routed(p.delay)
+	r.Payload = p.payload
+	return r, nil
+}
+
+// placed is one copy of a message: in a queue, or with a sink.
+type placed struct {
+	q       *queue
+	m       *spool.Message // nil if delayed
+	delayed spool.Delayed
+	sunk    store.Op // instead of all these
+}
+
+// copies are those of one message, in the order in which they were made.
+type copies []placed
+
+// spread puts a message into all its destinations or, with an error, into none.
+func (t *topology) spread(turn *store.Turn, into copies, to []destination, p *parcel) (copies, error) {
+	if p.share(turn, to); p.written > store.MaxTx {
+		return nil, store.TooLarge(fmt.Sprintf("message for %d destinations in bytes", len(to)), p.written, store.MaxTx)
+	}
+	data := p.stored()
+	for _, d := range to {
+		if d.class == store.ClassQueue {
+			into = append(into, t.queues[d.name].put(turn, data, p))
+			continue
+		}
+		op, err := t.sink(turn, d, p)
+		if err != nil {
+			into.undo()
+			return nil, fmt.Errorf("%v: %w", d, err)
+		}
+		into = append(into, placed{sunk: op})
+	}
+	return into, nil
+}
+
+// sink puts a message into a destination of another layer.
+func (t *topology) sink(turn *store.Turn, d destination, p *parcel) (store.Op, error) {
+	m, err := p.routed(turn)
+	if err != nil {
+		return nil, err
+	}
+	op, err := t.bound[d].sink.Deliver(m)
+	if err != nil {
+		return nil, err
+	}
+	return op, op.Run(turn)
+}
+
+// put adds one copy of a message.
+func (q *queue) put(t *store.Turn, data []byte, p *parcel) placed {
+	if p.delay > 0 {
+		return placed{q: q, delayed: q.spool.PutDelayed(t, data, p.payload, t.Now().Add(p.delay))}
+	}
+	return placed{q: q, m: q.spool.Put(t, data, p.payload)}
+}
+
+func (c copies) undo() {
+	for i := len(c) - 1; i >= 0; i-- {
+		c[i].undo()
+	}
+}
+
+func (c copies) show(t *store.Turn) {
+	for i := range c {
+		c[i].show(t)
+	}
+}
+
+func (p *placed) undo() {
+	switch {
+	case p.sunk != nil:
+		p.sunk.Undo()
+	case p.m == nil:
+		p.q.spool.UndoDelayed(p.delayed)
+	default:
+		p.q.spool.UndoPut(p.m)
+	}
+}
+
+func (p *placed) show(t *store.Turn) {
+	switch {
+	case p.sunk != nil:
+		p.sunk.Visible(t)
+	case p.q.deleted:
+	case p.m == nil:
+		p.q.spool.ShowDelayed(t)
+	default:
+		p.q.spool.Show(t, p.m)
+	}
+}
