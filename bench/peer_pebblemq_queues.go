@@ -170,7 +170,7 @@ func (f mqFanout) Bind(queues int) error {
 		return err
 	}
 	for i := range queues {
-		if err := f.broker.Bind(bg, queueName(i), "x", ""); err != nil {
+		if err := f.broker.Bind(bg, workqueue.Binding{Exchange: "x", Queue: queueName(i)}); err != nil {
 			return err
 		}
 	}
@@ -194,7 +194,7 @@ func (r mqRouter) Bind(bindings, queues int) error {
 	}
 	ctx := pebblemq.WithDurability(bg, pebblemq.NoSync)
 	for i := range bindings {
-		if err := r.broker.Bind(ctx, queueName(i%queues), "x", pattern(i)); err != nil {
+		if err := r.broker.Bind(ctx, workqueue.Binding{Exchange: "x", Queue: queueName(i % queues), Key: pattern(i)}); err != nil {
 			return err
 		}
 	}
