@@ -34,7 +34,7 @@ func main() {
 		runCell()
 		return
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	defer stop()
 	if err := command(ctx, os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -57,14 +57,8 @@ func command(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	rep, err := r.do(ctx)
-	if err := errors.Join(err, os.RemoveAll(r.dir)); err != nil {
-		return err
-	}
-	if err := output(o, rep); err != nil {
-		return err
-	}
-	return rep.failures()
+	rep, err := r.do(ctx) // what was measured until an error is not thrown away
+	return errors.Join(err, os.RemoveAll(r.dir), output(o, rep), rep.failures())
 }
 
 // show writes the outputs of an earlier run again.
@@ -73,11 +67,12 @@ func show(o options) error {
 	if err != nil {
 		return err
 	}
+	writeTables(os.Stdout, rep)
 	return output(o, rep)
 }
 
+// output writes the files that were asked for.
 func output(o options, rep *Report) error {
-	writeTables(os.Stdout, rep)
 	var errs []error
 	if o.json != "" {
 		errs = append(errs, rep.write(o.json))

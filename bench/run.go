@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,6 +15,7 @@ import (
 // run is one run of the command.
 type run struct {
 	options
+	out     io.Writer
 	dir     string
 	machine Machine
 	missing map[string]string // peers that are not there, with the reason
@@ -32,33 +34,45 @@ func newRun(o options) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &run{options: o, dir: dir, machine: describeMachine(dir), missing: missingPeers(), began: time.Now(), prepared: map[string]prepared{}}, nil
+	return &run{options: o, out: os.Stdout, dir: dir, machine: describeMachine(dir), missing: missingPeers(), began: time.Now(), prepared: map[string]prepared{}}, nil
 }
 
-// do measures everything that was chosen. A cell that fails is in the report; an
-// error is only that the run was broken off.
+// do measures everything that was chosen, and prints a table as soon as it is
+// complete. A cell that fails is in the report; an error is only that the run was
+// broken off.
 func (r *run) do(ctx context.Context) (*Report, error) {
 	rep := &Report{Machine: r.machine, Args: r.args, Quick: r.quick, Began: r.began, Peers: describePeers(r.missing)}
+	writeHead(r.out, rep)
+	defer r.progress("")
 	for _, w := range workloads() {
 		for _, v := range w.Variants {
-			if !r.wants(w, v) {
-				continue
-			}
-			for _, d := range v.durabilities() {
-				if r.only != "" && d != Either && d != r.only {
-					continue
-				}
+			for _, d := range r.wanted(w, v) {
 				rows, err := r.variant(ctx, w, v, d)
+				r.progress("")
+				part := Report{Rows: rows}
+				for _, t := range part.tables() {
+					t.write(r.out)
+				}
+				rep.Rows = append(rep.Rows, rows...)
+				rep.Seconds = time.Since(r.began).Seconds()
 				if err != nil {
 					return rep, err
 				}
-				rep.Rows = append(rep.Rows, rows...)
 			}
 		}
 	}
-	r.progress("")
-	rep.Seconds = time.Since(r.began).Seconds()
+	writeFoot(r.out, rep)
 	return rep, nil
+}
+
+// wanted are the durabilities at which a variant was chosen.
+func (r *run) wanted(w Workload, v Variant) []Durability {
+	if !r.wants(w, v) {
+		return nil
+	}
+	return slices.DeleteFunc(v.durabilities(), func(d Durability) bool {
+		return r.only != "" && d != Either && d != r.only
+	})
 }
 
 func (r *run) wants(w Workload, v Variant) bool {

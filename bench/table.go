@@ -14,6 +14,14 @@ import (
 // writeTables prints a table for each variant and durability, the best peer
 // first.
 func writeTables(out io.Writer, rep *Report) {
+	writeHead(out, rep)
+	for _, t := range rep.tables() {
+		t.write(out)
+	}
+	writeFoot(out, rep)
+}
+
+func writeHead(out io.Writer, rep *Report) {
 	fmt.Fprintf(out, "%v\n", rep.Machine)
 	if rep.Machine.inMemory() {
 		fmt.Fprintln(out, "WARNING: the stores are in memory, so the durable tables mean nothing; choose a disk with -dir")
@@ -21,16 +29,14 @@ func writeTables(out io.Writer, rep *Report) {
 	if rep.Quick {
 		fmt.Fprintf(out, "WARNING: -quick shows that everything works; counts are divided by %d and the figures mean nothing\n", quickScale)
 	}
-	for _, t := range rep.tables() {
-		t.write(out)
-	}
 	for _, a := range rep.Peers {
 		if a.Missing != "" {
 			fmt.Fprintf(out, "missing: %s, %s\n", a.Name, a.Missing)
 		}
 	}
-	fmt.Fprintf(out, "%.0f s\n", rep.Seconds)
 }
+
+func writeFoot(out io.Writer, rep *Report) { fmt.Fprintf(out, "\n%.0f s\n", rep.Seconds) }
 
 func (t table) write(out io.Writer) {
 	r := t.rows[0]
