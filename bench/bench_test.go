@@ -254,3 +254,18 @@ func TestFasterThanTheDiskIsDoubted(t *testing.T) {
 		require.Equal(t, tt.doubted, r.Median.Note != "")
 	}
 }
+
+func TestALaterReportReplacesWholeTables(t *testing.T) {
+	row := func(workload, peer string, rate float64) Row {
+		r := Row{Workload: workload, Peer: peer, Samples: []Sample{{Rate: rate}}}
+		r.summarise()
+		return r
+	}
+	rep := &Report{Rows: []Row{row("L1", "a", 1), row("L1", "b", 2), row("L2", "a", 3)}}
+	rep.replace(&Report{Rows: []Row{row("L1", "a", 10), row("L3", "a", 30)}})
+	var rates []float64
+	for _, r := range rep.Rows {
+		rates = append(rates, r.Median.Rate)
+	}
+	require.Equal(t, []float64{10, 3, 30}, rates, "b's figure was of another run than a's new one")
+}

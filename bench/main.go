@@ -61,9 +61,9 @@ func command(ctx context.Context, args []string) error {
 	return errors.Join(err, os.RemoveAll(r.dir), output(o, rep), rep.failures())
 }
 
-// show writes the outputs of an earlier run again.
+// show writes the outputs of earlier runs again.
 func show(o options) error {
-	rep, err := readReport(o.replot)
+	rep, err := readReports(split(o.replot))
 	if err != nil {
 		return err
 	}
@@ -123,7 +123,7 @@ func parseOptions(args []string) (options, error) {
 	f.StringVar(&o.plot, "plot", "", "write SVG charts to this `directory`")
 	f.DurationVar(&o.fill, "fill", 80*time.Second, "the longest that a peer may take to store what a workload starts with")
 	f.StringVar(&o.profile, "profile", "", "write a CPU profile of each cell of the first round to this `directory`")
-	f.StringVar(&o.replot, "from", "", "measure nothing, show the report in this `file`")
+	f.StringVar(&o.replot, "from", "", "measure nothing, show the reports in these `files`; a table in a later one replaces an earlier one")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}

@@ -184,3 +184,36 @@ func readReport(file string) (*Report, error) {
 	rep := new(Report)
 	return rep, json.Unmarshal(text, rep)
 }
+
+// readReports takes each table from the last report that has it, so that a part
+// can be measured again. A table is never made of two runs.
+func readReports(files []string) (*Report, error) {
+	var all *Report
+	for _, file := range files {
+		rep, err := readReport(file)
+		if err != nil {
+			return nil, err
+		}
+		if all == nil {
+			all = rep
+			continue
+		}
+		all.replace(rep)
+	}
+	return all, nil
+}
+
+func (rep *Report) replace(later *Report) {
+	for _, t := range later.tables() {
+		at := slices.IndexFunc(rep.Rows, func(r Row) bool { return sameTable(&r, t.rows[0]) })
+		rep.Rows = slices.DeleteFunc(rep.Rows, func(r Row) bool { return sameTable(&r, t.rows[0]) })
+		if at < 0 {
+			at = len(rep.Rows)
+		}
+		for i := range t.rows {
+			rep.Rows = slices.Insert(rep.Rows, at+i, *t.rows[i])
+		}
+	}
+	rep.Seconds += later.Seconds
+	rep.Args += "; then " + later.Args
+}
