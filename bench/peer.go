@@ -33,6 +33,7 @@ type Peer struct {
 	About   string   // what it is and how it is used
 	Modules []string // whose versions the report states
 	Server  *Server  // nil for what runs in our process
+	Missing string   // why it cannot be measured in this build; empty if it can
 
 	// Durable and Relaxed say how the peer is set to keep that promise. An
 	// empty one is not offered.

@@ -29,6 +29,9 @@ func findPeer(name string) *Peer {
 func missingPeers() map[string]string {
 	missing := map[string]string{}
 	for _, p := range peers() {
+		if p.Missing != "" {
+			missing[p.Name] = p.Missing
+		}
 		if p.Server == nil {
 			continue
 		}
