@@ -269,3 +269,33 @@ func TestALaterReportReplacesWholeTables(t *testing.T) {
 	}
 	require.Equal(t, []float64{10, 3, 30}, rates, "b's figure was of another run than a's new one")
 }
+
+// forgetful is a queue that drops one message.
+type forgetful struct{ *pebbleQueue }
+
+func (q forgetful) Publish(bodies [][]byte) error {
+	if q.next.Load() == 0 {
+		bodies = bodies[1:]
+	}
+	return q.pebbleQueue.Publish(bodies)
+}
+
+func TestAQueueThatLosesIsAnErrorAndNotAFigure(t *testing.T) {
+	defer func(d time.Duration) { patience = d }(patience)
+	patience = 200 * time.Millisecond
+	for name, run := range map[string]func(*Cell) (Sample, error){"cycle": runCycle, "backlog": runBacklog} {
+		t.Run(name, func(t *testing.T) {
+			c := &Cell{
+				Params: Params{Size: 100, Batch: 10, Workers: 2, Count: 1000}, Durability: Relaxed, Dir: t.TempDir(),
+				Measure: 20 * time.Millisecond, Budget: time.Second, usage: &usage{dir: t.TempDir()},
+				peer: &Peer{Queue: func(e Env) (Queue, error) {
+					q, err := openBareQueue(e)
+					return forgetful{q}, err
+				}},
+			}
+			_, err := run(c)
+			require.ErrorContains(t, err, "1 of ")
+			require.ErrorContains(t, err, "messages are lost")
+		})
+	}
+}

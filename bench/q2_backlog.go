@@ -126,15 +126,17 @@ func publishBacklog(c *Cell, q Queue, led *Ledger) error {
 	return errors.Join(errs...)
 }
 
-// drainBacklog takes everything out. Nothing is left over at its end, so it has
-// three times the budget.
+// drainBacklog takes everything out. Messages are lost if none comes for a while;
+// a peer that is merely slow is told so.
 func drainBacklog(c *Cell, q Queue, led *Ledger) error {
 	consumers, err := openConsumers(q, c.Params.Workers, 4*c.Params.Batch)
 	if err != nil {
 		return err
 	}
-	ctx, done := context.WithTimeout(bg, 3*backlogTime(c)+patience)
+	slow := fmt.Errorf("%w: it did not drain in %v", errUnfinished, 3*backlogTime(c)+2*patience)
+	ctx, done := context.WithTimeoutCause(bg, 3*backlogTime(c)+2*patience, slow)
 	defer done()
+	go cancelWhenStill(ctx, done, led)
 	errs := make([]error, len(consumers))
 	var wg sync.WaitGroup
 	for w, consumer := range consumers {
@@ -151,7 +153,25 @@ func drainBacklog(c *Cell, q Queue, led *Ledger) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
+	if errors.Is(context.Cause(ctx), errUnfinished) {
+		return slow
+	}
 	return led.settle()
+}
+
+// cancelWhenStill gives up on messages that do not come.
+func cancelWhenStill(ctx context.Context, cancel func(), led *Ledger) {
+	t := time.NewTicker(patience)
+	defer t.Stop()
+	for last := int64(-1); last != led.got.Load(); {
+		last = led.got.Load()
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+	cancel()
 }
 
 func drainSome(ctx context.Context, done func(), c *Cell, consumer Consumer, led *Ledger) error {
