@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync/atomic"
+	"time"
 )
 
 // Q3: an exchange copies, and sends on.
@@ -45,7 +46,9 @@ func runFanout(c *Cell) (Sample, error) {
 		return Sample{}, errors.Join(err, f.Close())
 	}
 	led := newLedger(c.Params.Size, maxCopies/c.Params.Size/c.Params.Queues)
-	s, err := drive(c.pace(), c, c.Params.Workers, 1, func(int) (step, error) {
+	p := c.pace()
+	p.warm = min(p.warm, 20*time.Millisecond) // who does not copy would be through with all of them
+	s, err := drive(p, c, c.Params.Workers, 1, func(int) (step, error) {
 		b := bodies(1, c.Params.Size)
 		return func() (int, error) {
 			if !led.stampNext(b) {
