@@ -241,6 +241,12 @@ func TestLessLatencyIsBetter(t *testing.T) {
 	require.InDelta(t, 4, a.ratio(&b), 1e-9)
 }
 
+func TestTheReportNamesTheFlagsThatMatter(t *testing.T) {
+	o, err := parseOptions([]string{"-json", "/private/place", "-time", "1s", "-dir", "/another", "-run", "L1"})
+	require.NoError(t, err)
+	require.Equal(t, "-run L1 -time 1s", o.args)
+}
+
 func TestFasterThanTheDiskIsDoubted(t *testing.T) {
 	for _, tt := range []struct {
 		durability Durability
@@ -250,7 +256,7 @@ func TestFasterThanTheDiskIsDoubted(t *testing.T) {
 		r := Row{Durability: tt.durability, Params: Params{Workers: 1, Batch: 1}}
 		r.Samples = []Sample{{Rate: 1, Latency: &Latency{P50: tt.p50}}}
 		r.summarise()
-		r.doubt(Latency{P50: 0.00014})
+		r.doubt(&Row{Median: &Sample{Latency: &Latency{P50: 0.00014}}})
 		require.Equal(t, tt.doubted, r.Median.Note != "")
 	}
 }

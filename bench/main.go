@@ -134,8 +134,24 @@ func parseOptions(args []string) (options, error) {
 		o.rounds, o.measure, o.warm, o.budget = 1, 40*time.Millisecond, 20*time.Millisecond, 300*time.Millisecond
 	}
 	o.workloads, o.peers, o.only = split(run), split(peers), Durability(only)
-	o.args = strings.Join(args, " ")
+	o.args = relevant(f)
 	return o, o.check()
+}
+
+// relevant are the flags that what is measured depends on; where results go is
+// nobody else's business.
+func relevant(f *flag.FlagSet) string {
+	var args []string
+	f.Visit(func(g *flag.Flag) {
+		switch g.Name {
+		case "dir", "json", "markdown", "plot", "profile", "from":
+		case "quick":
+			args = append(args, "-quick")
+		default:
+			args = append(args, "-"+g.Name+" "+g.Value.String())
+		}
+	})
+	return strings.Join(args, " ")
 }
 
 func (o options) check() error {

@@ -64,11 +64,25 @@ func moduleVersion(path string) string {
 		return "unknown"
 	}
 	for _, m := range info.Deps {
-		if m.Path == path {
-			return m.Version
+		if m.Path != path {
+			continue
 		}
+		if m.Replace != nil {
+			return "this checkout" + revision(info)
+		}
+		return m.Version
 	}
 	return "unknown"
+}
+
+// revision is that of the checkout, if the build knows it.
+func revision(info *debug.BuildInfo) string {
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return " at " + s.Value[:min(len(s.Value), 12)]
+		}
+	}
+	return ""
 }
 
 // versions is a peer's versions as one line.

@@ -116,9 +116,20 @@ func (r *run) variant(ctx context.Context, w Workload, v Variant, d Durability) 
 	}
 	for i := range rows {
 		rows[i].summarise()
-		rows[i].doubt(r.machine.Fdatasync)
+	}
+	file := table{rows: pointers(rows)}.row(filePeer.Name)
+	for i := range rows {
+		rows[i].doubt(file)
 	}
 	return rows, ctx.Err()
+}
+
+func pointers(rows []Row) []*Row {
+	found := make([]*Row, len(rows))
+	for i := range rows {
+		found[i] = &rows[i]
+	}
+	return found
 }
 
 // forget removes what was prepared.
