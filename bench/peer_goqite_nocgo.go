@@ -1,0 +1,5 @@
+//go:build !cgo
+
+package main
+
+func init() { goqitePeer.Missing = "built without cgo, which its SQLite driver needs" }

@@ -1,0 +1,306 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/pebblemq/pebblemq"
+	"github.com/pebblemq/pebblemq/idempotency"
+	"github.com/pebblemq/pebblemq/log"
+	"github.com/pebblemq/pebblemq/visibility"
+	"github.com/pebblemq/pebblemq/workqueue"
+)
+
+type mqQueue struct {
+	db     *pebblemq.DB
+	broker *workqueue.Broker
+}
+
+func openMQBroker(e Env) (*mqQueue, error) {
+	db, err := openMQ(e)
+	if err != nil {
+		return nil, err
+	}
+	broker, err := workqueue.Open(db, "main")
+	return &mqQueue{db, broker}, err
+}
+
+func openMQQueue(e Env) (Queue, error) {
+	q, err := openMQBroker(e)
+	if err != nil {
+		return nil, err
+	}
+	return q, q.broker.DeclareQueue(bg, "q", nil)
+}
+
+func (q *mqQueue) Publish(bodies [][]byte) error {
+	if len(bodies) == 1 {
+		return q.broker.Publish(bg, "", "q", workqueue.Message{Body: bodies[0]})
+	}
+	batch := make([]workqueue.Publishing, len(bodies))
+	for i, b := range bodies {
+		batch[i] = workqueue.Publishing{Key: "q", Message: workqueue.Message{Body: b}}
+	}
+	return q.broker.PublishBatch(bg, "", batch)
+}
+
+func (q *mqQueue) Consumer(prefetch int) (Consumer, error) {
+	c, err := q.broker.Consume(bg, "q", &workqueue.ConsumeOptions{Prefetch: prefetch})
+	return &mqConsumer{q, c}, err
+}
+
+func (q *mqQueue) Close() error { return q.db.Close() }
+
+type mqConsumer struct {
+	q *mqQueue
+	c *workqueue.Consumer
+}
+
+func (c *mqConsumer) Receive(ctx context.Context, limit int) ([]Message, error) {
+	return gather(ctx, limit, func(ctx context.Context) (Message, error) {
+		d, err := c.c.Next(ctx)
+		if err != nil {
+			return Message{}, err
+		}
+		return Message{Body: d.Body, handle: d}, nil
+	})
+}
+
+func (c *mqConsumer) Ack(messages []Message) error {
+	for _, m := range messages {
+		if err := m.handle.(*workqueue.Delivery).Ack(bg); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *mqConsumer) Close() error { return c.c.Close() }
+
+type mqVisibility struct {
+	db *pebblemq.DB
+	q  *visibility.Queue
+}
+
+func openMQVisibility(e Env) (Visibility, error) {
+	db, err := openMQ(e)
+	if err != nil {
+		return nil, err
+	}
+	q, err := visibility.OpenQueue(db, "q", nil)
+	return &mqVisibility{db, q}, err
+}
+
+func (v *mqVisibility) Send(bodies [][]byte, _ int) error {
+	batch := make([]visibility.Message, len(bodies))
+	for i, b := range bodies {
+		batch[i].Body = b
+	}
+	results, err := v.q.SendBatch(bg, batch)
+	for _, r := range results {
+		err = errors.Join(err, r.Err)
+	}
+	return err
+}
+
+func (v *mqVisibility) Receive(limit int) ([]Message, error) {
+	got, err := v.q.Receive(bg, &visibility.ReceiveOptions{Max: limit})
+	messages := make([]Message, len(got))
+	for i, m := range got {
+		messages[i] = Message{Body: m.Body, handle: m.Receipt}
+	}
+	return messages, err
+}
+
+func (v *mqVisibility) Delete(messages []Message) error {
+	receipts := make([]visibility.Receipt, len(messages))
+	for i, m := range messages {
+		receipts[i] = m.handle.(visibility.Receipt)
+	}
+	results, err := v.q.DeleteBatch(bg, receipts)
+	return errors.Join(append(results, err)...)
+}
+
+func (v *mqVisibility) Close() error { return v.db.Close() }
+
+// mqExchange is an exchange with its queues, of either kind.
+type mqExchange struct {
+	*mqQueue
+	kind workqueue.ExchangeKind
+}
+
+func openMQExchange(e Env, kind workqueue.ExchangeKind) (*mqExchange, error) {
+	q, err := openMQBroker(e)
+	if err != nil {
+		return nil, err
+	}
+	return &mqExchange{q, kind}, q.broker.DeclareExchange(bg, "x", kind)
+}
+
+func (x *mqExchange) queues(n int) error {
+	for i := range n {
+		if err := x.broker.DeclareQueue(bg, queueName(i), nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func queueName(i int) string { return fmt.Sprintf("q%d", i) }
+
+func (x *mqExchange) Take(queue int) ([]byte, error) {
+	d, ok, err := x.broker.Get(bg, queueName(queue))
+	if err != nil || !ok {
+		return nil, err
+	}
+	return d.Body, d.Ack(bg)
+}
+
+type mqFanout struct{ *mqExchange }
+
+func openMQFanout(e Env) (Fanout, error) {
+	x, err := openMQExchange(e, workqueue.Fanout)
+	return mqFanout{x}, err
+}
+
+func (f mqFanout) Bind(queues int) error {
+	if err := f.queues(queues); err != nil {
+		return err
+	}
+	for i := range queues {
+		if err := f.broker.Bind(bg, workqueue.Binding{Exchange: "x", Queue: queueName(i)}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f mqFanout) Publish(body []byte) error {
+	return f.broker.Publish(bg, "x", "", workqueue.Message{Body: body})
+}
+
+type mqRouter struct{ *mqExchange }
+
+func openMQRouter(e Env) (Router, error) {
+	x, err := openMQExchange(e, workqueue.Topic)
+	return mqRouter{x}, err
+}
+
+func (r mqRouter) Bind(bindings, queues int) error {
+	if err := r.queues(queues); err != nil {
+		return err
+	}
+	ctx := pebblemq.WithDurability(bg, pebblemq.NoSync)
+	for i := range bindings {
+		if err := r.broker.Bind(ctx, workqueue.Binding{Exchange: "x", Queue: queueName(i % queues), Key: pattern(i)}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func pattern(i int) string { return fmt.Sprintf("*.site.%d.#", i) }
+
+func (r mqRouter) Publish(key string, body []byte) error {
+	return r.broker.Publish(bg, "x", key, workqueue.Message{Body: body})
+}
+
+type mqDedupe struct {
+	db   *pebblemq.DB
+	keys *idempotency.Keys
+}
+
+func openMQDedupe(e Env) (Dedupe, error) {
+	db, err := openMQ(e)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := idempotency.Open(db, "keys", nil)
+	return &mqDedupe{db, keys}, err
+}
+
+func (d *mqDedupe) Fill(keys [][]byte, result []byte) error {
+	ctx := pebblemq.WithDurability(bg, pebblemq.NoSync)
+	return d.db.Update(ctx, func(tx *pebblemq.Tx) error {
+		for _, k := range keys {
+			if err := d.keys.In(tx).Complete(k, result); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (d *mqDedupe) Once(key, result []byte) (bool, []byte, error) {
+	r, err := d.keys.Once(bg, key, func(*pebblemq.Tx) ([]byte, error) { return result, nil })
+	return !r.Replayed, r.Value, err
+}
+
+func (d *mqDedupe) Close() error { return d.db.Close() }
+
+type mqTx struct {
+	*mqQueue
+	topic *log.Topic
+	keys  *idempotency.Keys
+}
+
+func openMQTx(e Env) (Tx, error) {
+	q, err := openMQBroker(e)
+	if err != nil {
+		return nil, err
+	}
+	t := &mqTx{mqQueue: q}
+	if t.topic, err = log.OpenTopic(q.db, "log", nil); err != nil {
+		return nil, err
+	}
+	t.keys, err = idempotency.Open(q.db, "keys", nil)
+	return t, err
+}
+
+func (t *mqTx) Worker(n int) (func(int, []byte) error, error) {
+	queue, state := queueName(n), []byte(fmt.Sprintf("state %d", n))
+	if err := t.broker.DeclareQueue(bg, queue, nil); err != nil {
+		return nil, err
+	}
+	if err := t.broker.Publish(bg, "", queue, workqueue.Message{Body: []byte("first")}); err != nil {
+		return nil, err
+	}
+	c, err := t.broker.Consume(bg, queue, &workqueue.ConsumeOptions{Prefetch: 1})
+	if err != nil {
+		return nil, err
+	}
+	return func(i int, record []byte) error {
+		d, err := c.Next(bg)
+		if err != nil {
+			return err
+		}
+		return t.db.Update(bg, func(tx *pebblemq.Tx) error {
+			_, err := t.topic.In(tx).Append(log.Record{Value: record})
+			return errors.Join(err,
+				t.broker.In(tx).Publish("", queue, workqueue.Message{Body: record}),
+				t.broker.In(tx).Ack(d),
+				t.keys.In(tx).Complete(key(byte(n), uint64(i)), nil),
+				tx.Set(state, record))
+		})
+	}, nil
+}
+
+func (t *mqTx) Check() (records, keys, waiting int, err error) {
+	_, end, err := t.topic.Offsets(bg, 0)
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	count, err := t.keys.Count(bg)
+	if err != nil || count > math.MaxInt32 {
+		return 0, 0, 0, err
+	}
+	queues, err := t.broker.Queues(bg)
+	for _, q := range queues {
+		st, e := t.broker.QueueStats(bg, q)
+		err = errors.Join(err, e)
+		waiting += int(st.Ready + st.Unacked)
+	}
+	return int(end), int(count), waiting, err
+}
