@@ -234,7 +234,7 @@ func (d *mqDedupe) Fill(keys [][]byte, result []byte) error {
 }
 
 func (d *mqDedupe) Once(key, result []byte) (bool, []byte, error) {
-	r, err := d.keys.Once(bg, key, func(*pebblemq.Tx) ([]byte, error) { return result, nil })
+	r, err := d.keys.Once(bg, key, func(*pebblemq.Tx) ([]byte, error) { return result, nil }, nil)
 	return !r.Replayed, r.Value, err
 }
 
