@@ -240,7 +240,7 @@ func TestExpiryIsExactAndSpaceComesBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, k := open(t, &idempotency.Config{Expiry: time.Hour})
 		var runs atomic.Int32
-		const keys = 600 // more than two chunks
+		const keys = 2100 // more than two chunks
 		for i := range keys {
 			_, err := k.Do(bg, []byte{byte(i >> 8), byte(i), 1}, returns(&runs, "", nil), nil)
 			require.NoError(t, err)
