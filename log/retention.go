@@ -18,6 +18,7 @@ type retention struct {
 	timer   *store.Timer
 	armed   bool
 	running bool
+	again   bool // something was written during the pass under way
 }
 
 // retentionSlack is the part of a limit by which records may outstay it, so that
@@ -41,7 +42,8 @@ func (t *Topic) armRetention(turn *store.Turn, at time.Time) {
 func (t *Topic) retainMore(turn *store.Turn, p *partition) {
 	c := t.config.Load()
 	if t.retention.running {
-		return // and looks again at its end
+		t.retention.again = true
+		return
 	}
 	if n := c.RetentionBytes; n > 0 && int64(p.tail.bytes-p.floor) > n+n/retentionSlack {
 		t.armRetention(turn, turn.Now())
@@ -71,7 +73,11 @@ func (t *Topic) startRetention(turn *store.Turn) {
 			next = t.s.Now().Add(maxRetentionDelay)
 		}
 		done := store.QuietFunc(func(turn *store.Turn) error {
-			t.retention.running = false
+			r := &t.retention
+			if r.again && (next.IsZero() || turn.Now().Before(next)) {
+				next = turn.Now()
+			}
+			r.running, r.again = false, false
 			if !next.IsZero() {
 				t.armRetention(turn, next)
 			}
