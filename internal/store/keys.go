@@ -30,18 +30,23 @@ const (
 	KindLogMeta     Kind = 0x11 // log: partition start, size
 	KindLogCommit   Kind = 0x12 // log: committed offsets of groups
 	KindLogProducer Kind = 0x13 // log: what idempotent producers have appended
+	KindLogWindow   Kind = 0x14 // log: answers to message ids
 
 	KindWorkMessage Kind = 0x20 // workqueue: one entry a message and queue
 	KindWorkMark    Kind = 0x22 // workqueue: delivery counts
 	KindWorkMeta    Kind = 0x23 // workqueue: depth, bytes, cursors
 	KindWorkBinding Kind = 0x24 // workqueue: bindings of an exchange
 	KindWorkDelay   Kind = 0x25 // workqueue: messages by due time
+	KindWorkExpiry  Kind = 0x26 // workqueue: messages by the end of their time to live
+	KindWorkWindow  Kind = 0x27 // workqueue: answers to message ids
 
 	KindVisMessage Kind = 0x30 // visibility: messages
 	KindVisLease   Kind = 0x31 // visibility: leases and receive counts
 	KindVisMeta    Kind = 0x32 // visibility: depth, bytes, cursors
 	KindVisDelay   Kind = 0x33 // visibility: messages by due time
-	KindVisDedupe  Kind = 0x34 // visibility: dedupe window
+	KindVisWindow  Kind = 0x34 // visibility: answers to deduplication ids
+	KindVisExpiry  Kind = 0x35 // visibility: messages by the end of their retention
+	KindVisParked  Kind = 0x36 // visibility: messages that wait for their group
 
 	KindIdemRecord Kind = 0x40 // idempotency: claims and results
 	KindIdemExpiry Kind = 0x41 // idempotency: records by expiry
