@@ -102,6 +102,9 @@ func (t *Topic) EnforceRetention(ctx context.Context) error {
 // retain moves the starts of the partitions, and returns when to look again; zero
 // is when something was appended.
 func (t *Topic) retain(ctx context.Context) (next time.Time, err error) {
+	if err := t.s.Fence(ctx); err != nil { // what set the timer is not passed over
+		return next, err
+	}
 	c, now := t.Config(), t.s.Now()
 	for _, p := range t.partitions() {
 		due, err := p.retain(ctx, &c, now)
