@@ -29,15 +29,16 @@ type partition struct {
 	moved  store.Signal  // fires when start or end moves
 
 	// Under the baton from here on.
-	next      uint64    // offset of the next record
-	pending   []segment // accepted, in no sealed group yet
-	tail      tail
-	cleared   uint64 // batches below have been dropped
-	floor     uint64 // bytes before the start, or fewer
-	tidy      uint64 // batches below have been merged and compacted
-	untidy    untidy // what has come since
-	tidyBytes int    // about what is compacted
-	claims    []*claim
+	next         uint64    // offset of the next record
+	pending      []segment // accepted, in no sealed group yet
+	tail         tail
+	cleared      uint64 // batches below have been dropped
+	clearedBytes uint64 // of these, or fewer
+	floor        uint64 // bytes before the start, or fewer
+	tidy         uint64 // batches below have been merged and compacted
+	untidy       untidy // what has come since
+	tidyBytes    int    // about what is compacted
+	claims       []*claim
 }
 
 // tail is the end of what is stored: the running fields of the last batch.
