@@ -37,6 +37,7 @@ func (t *Topic) prepare(partition int, records []Record, alloc func(int) *buffer
 	o := &appendOp{t: t, n: len(records)}
 	o.route(partition, records)
 	o.encode(records, alloc)
+	o.pack()
 	return o, nil
 }
 
@@ -139,6 +140,21 @@ func (o *appendOp) encode(records []Record, alloc func(int) *buffer) {
 			c = &o.pieces[o.routes[i]]
 		}
 		c.add(r, nanos, alloc)
+	}
+}
+
+// pack compresses the segments that are large enough to be batches of their own.
+func (o *appendOp) pack() {
+	c := o.t.config.Compression
+	if c == NoCompression {
+		return
+	}
+	for i := range o.pieces {
+		for j := range o.pieces[i].segments {
+			if s := &o.pieces[i].segments[j]; len(s.records()) >= packAlone {
+				s.pack(c)
+			}
+		}
 	}
 }
 

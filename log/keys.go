@@ -21,15 +21,19 @@ import (
 //	│ 1 B     │ 1 B   │ 4 B   │ 8 B         │ 8 B      │ 8 B         │ 8 B   │         │
 //	└─────────┴───────┴───────┴─────────────┴──────────┴─────────────┴───────┴─────────┘
 //
-// Flags are 0; compressed and compacted batches will have some. Base offset is
-// that of the first record. The last three fields run over the whole partition
+// Flags are how the records are compressed: 0 not at all, 1 Snappy, 2 Zstd (see
+// compress.go); compacted batches will have others. Compressed records are
+//
+//	plain size 4 B | compressed bytes
+//
+// Base offset is that of the first record. The last three fields run over the whole partition
 // since its beginning, this batch included:
 //
 //   - max time is the greatest timestamp. The first batch whose max time is not
 //     below t holds the first record that is not older than t.
 //   - retain time is the same, except that no timestamp counts for more than the
 //     time of its append: one from the future must not keep the rest for ever.
-//   - bytes is the size of the encoded records.
+//   - bytes is the size of the records as they are stored, so compressed.
 //
 // A record (see record.go) follows the other without a gap.
 //
@@ -76,6 +80,7 @@ func decodeBatchKey(key []byte) (last uint64, err error) {
 
 // header is that of a batch.
 type header struct {
+	codec      Compression
 	count      uint32
 	base       uint64
 	maxTime    int64
@@ -84,7 +89,7 @@ type header struct {
 }
 
 func (h header) encode(dst []byte) {
-	dst[0], dst[1] = batchVersion, 0
+	dst[0], dst[1] = batchVersion, byte(h.codec)
 	binary.BigEndian.PutUint32(dst[2:], h.count)
 	binary.BigEndian.PutUint64(dst[6:], h.base)
 	binary.BigEndian.PutUint64(dst[14:], uint64(h.maxTime))
@@ -97,12 +102,13 @@ func decodeHeader(v []byte, last uint64) (header, error) {
 	switch {
 	case len(v) < 2:
 		return header{}, corrupt("batch of %d bytes", len(v))
-	case v[0] != batchVersion || v[1] != 0:
+	case v[0] != batchVersion || v[1] > byte(lastCompression):
 		return header{}, fmt.Errorf("%w: log: batch has version %d, flags %x", store.ErrFormat, v[0], v[1])
 	case len(v) < headerLen:
 		return header{}, corrupt("batch of %d bytes", len(v))
 	}
 	h := header{
+		codec:      Compression(v[1]),
 		count:      binary.BigEndian.Uint32(v[2:]),
 		base:       binary.BigEndian.Uint64(v[6:]),
 		maxTime:    int64(binary.BigEndian.Uint64(v[14:])),

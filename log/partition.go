@@ -151,7 +151,7 @@ func (p *partition) accept(t *store.Turn, s segment) {
 	p.next += uint64(s.count)
 	t.Touch(p)
 	t.Promise(s.len())
-	if n := len(p.pending); n > 0 && p.pending[n-1].len()+len(s.records()) <= headerLen+batchTarget {
+	if n := len(p.pending); n > 0 && p.pending[n-1].takes(&s) {
 		p.pending[n-1].absorb(&s)
 		return
 	}
@@ -178,13 +178,14 @@ func (p *partition) dropPending() {
 }
 
 func (p *partition) write(t *store.Turn, s *segment) {
+	s.pack(p.topic.config.Compression)
 	base := p.tail.next
 	p.tail.next += uint64(s.count)
 	p.tail.bytes += uint64(len(s.records()))
 	p.tail.maxTime = max(p.tail.maxTime, s.maxTime)
 	p.tail.retainTime = max(p.tail.retainTime, min(s.maxTime, t.Now().UnixNano()))
 	header{
-		count: s.count, base: base,
+		codec: s.codec, count: s.count, base: base,
 		maxTime: p.tail.maxTime, retainTime: p.tail.retainTime, bytes: p.tail.bytes,
 	}.encode(s.buf.b)
 	k, v := t.SetDeferred(batchKeyLen, s.len())

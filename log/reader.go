@@ -203,7 +203,11 @@ func (r *reader) load(ctx context.Context, end uint64) (ok bool, err error) {
 	if h.base > r.next {
 		return false, r.missing()
 	}
-	r.cur = cursor{rest: b.value[headerLen:], at: h.base, left: h.count}
+	records, err := unpack(h.codec, b.value[headerLen:])
+	if err != nil {
+		return false, r.damaged(h.base, err)
+	}
+	r.cur = cursor{rest: records, at: h.base, left: h.count}
 	return true, nil
 }
 

@@ -65,6 +65,9 @@ const (
 // name length, name, value length + 1 (0 for nil), value.
 const recordFixed = 8 + 1
 
+// recordOverhead is more than what encoding adds to any payload.
+const recordOverhead = 64 + 2*MaxHeaders*binary.MaxVarintLen32
+
 // nanoTime bounds the times that fit into an int64 of nanoseconds.
 var (
 	firstTime = time.Unix(0, math.MinInt64)

@@ -16,6 +16,7 @@ type segment struct {
 	buf     *buffer
 	count   uint32
 	maxTime int64
+	codec   Compression // how the records are compressed already
 }
 
 func newSegment(buf *buffer) segment {
@@ -31,6 +32,11 @@ func (s *segment) add(r *Record, nanos int64) {
 	s.buf.b = appendRecord(s.buf.b, r, nanos)
 	s.count++
 	s.maxTime = max(s.maxTime, nanos)
+}
+
+// takes reports whether the records of o may follow in the same batch.
+func (s *segment) takes(o *segment) bool {
+	return s.codec == NoCompression && o.codec == NoCompression && s.len()+len(o.records()) <= headerLen+batchTarget
 }
 
 // absorb copies the records of o, which is given up.

@@ -17,6 +17,9 @@ type TopicConfig struct {
 	// Partitions is the number of independent sequences that the topic is made
 	// of; equal keys go to the same one. Default 1, at most MaxPartitions.
 	Partitions int `json:"partitions"`
+
+	// Compression of the stored batches. Default NoCompression.
+	Compression Compression `json:"compression,omitempty"`
 }
 
 func (c *TopicConfig) normalize() (TopicConfig, error) {
@@ -32,7 +35,7 @@ func (c *TopicConfig) normalize() (TopicConfig, error) {
 	case n.Partitions == 0:
 		n.Partitions = 1
 	}
-	return n, nil
+	return n, n.Compression.check()
 }
 
 // Topic is a named log of one or more partitions. All handles of a topic are the
@@ -41,6 +44,7 @@ type Topic struct {
 	s          *store.Store
 	name       string
 	id         uint32
+	config     TopicConfig
 	partitions []partition
 	gone       atomic.Bool   // deleted; set in Run
 	turn       atomic.Uint32 // counts calls that bring keyless records
@@ -94,10 +98,22 @@ func OpenTopic(db *pebblemq.DB, name string, c *TopicConfig) (*Topic, error) {
 	if err := l.s.Do(context.Background(), open, store.Sync); err != nil {
 		return nil, err
 	}
-	if n := len(topic.partitions); n != config.Partitions {
-		return nil, store.Mismatch(fmt.Sprintf("topic %q", name), "Partitions", n, config.Partitions)
+	if err := topic.config.matches(name, config); err != nil {
+		return nil, err
 	}
 	return topic, nil
+}
+
+// matches refuses to open a topic with another config than it has.
+func (c TopicConfig) matches(name string, given TopicConfig) error {
+	object := fmt.Sprintf("topic %q", name)
+	switch {
+	case c.Partitions != given.Partitions:
+		return store.Mismatch(object, "Partitions", c.Partitions, given.Partitions)
+	case c.Compression != given.Compression:
+		return store.Mismatch(object, "Compression", c.Compression, given.Compression)
+	}
+	return nil
 }
 
 // LookupTopic returns an existing topic with the config it has. If there is none
@@ -201,7 +217,7 @@ func (l *layer) open(t *store.Turn, name string) (*Topic, error) {
 
 func (l *layer) add(o *store.Object, c TopicConfig) *Topic {
 	topic := &Topic{
-		s: l.s, name: o.Name, id: o.ID,
+		s: l.s, name: o.Name, id: o.ID, config: c,
 		partitions: make([]partition, c.Partitions),
 		groups:     make(map[string]*Group),
 	}
@@ -220,6 +236,9 @@ func decodeConfig(o *store.Object) (TopicConfig, error) {
 	}
 	if c.Partitions < 1 || c.Partitions > MaxPartitions {
 		return c, corrupt("config of topic %q has %d partitions", o.Name, c.Partitions)
+	}
+	if c.Compression > lastCompression {
+		return c, fmt.Errorf("%w: log: topic %q has compression %d", store.ErrFormat, o.Name, uint8(c.Compression))
 	}
 	return c, nil
 }
