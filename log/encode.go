@@ -31,7 +31,7 @@ func (t *Topic) newAppend(ctx context.Context, partition int, records []Record, 
 // nothing that the baton guards, and needs no context: an Op that finds out in its
 // turn that it has to append may prepare and Run there, if the topic is ready.
 func (t *Topic) prepare(partition int, records []Record, alloc func(int) *buffer) (*appendOp, error) {
-	if err := checkRecords(records); err != nil {
+	if err := checkRecords(records, t.config.MaxRecordBytes); err != nil {
 		return nil, err
 	}
 	o := &appendOp{t: t, n: len(records)}
@@ -41,7 +41,7 @@ func (t *Topic) prepare(partition int, records []Record, alloc func(int) *buffer
 	return o, nil
 }
 
-func checkRecords(records []Record) error {
+func checkRecords(records []Record, maxRecord int) error {
 	switch {
 	case len(records) == 0:
 		return store.Invalid("append of no records")
@@ -50,11 +50,11 @@ func checkRecords(records []Record) error {
 	}
 	sum := 0
 	for i := range records {
-		n, err := records[i].check()
+		n, err := records[i].check(maxRecord)
 		if err != nil {
 			return &RecordError{Index: i, Err: err}
 		}
-		if sum += n; sum > MaxBatchBytes {
+		if sum += n; sum > MaxBatchBytes && len(records) > 1 {
 			return &RecordError{Index: i, Err: store.TooLarge("append in bytes", int64(sum), MaxBatchBytes)}
 		}
 	}

@@ -20,6 +20,12 @@ type TopicConfig struct {
 
 	// Compression of the stored batches. Default NoCompression.
 	Compression Compression `json:"compression,omitempty"`
+
+	// MaxRecordBytes is the most that the key, value and headers of a record
+	// may take. Default DefaultRecordBytes (1 MiB, as in Kafka), at most the
+	// constant MaxRecordBytes (32 MiB). A record above MaxBatchBytes (16 MiB)
+	// must be the only one of its Append.
+	MaxRecordBytes int `json:"max_record_bytes,omitempty"`
 }
 
 func (c *TopicConfig) normalize() (TopicConfig, error) {
@@ -34,6 +40,14 @@ func (c *TopicConfig) normalize() (TopicConfig, error) {
 		return n, store.TooLarge("Partitions", int64(n.Partitions), MaxPartitions)
 	case n.Partitions == 0:
 		n.Partitions = 1
+	}
+	switch {
+	case n.MaxRecordBytes < 0:
+		return n, store.Invalid("MaxRecordBytes %d is negative", n.MaxRecordBytes)
+	case n.MaxRecordBytes > MaxRecordBytes:
+		return n, store.TooLarge("MaxRecordBytes", int64(n.MaxRecordBytes), MaxRecordBytes)
+	case n.MaxRecordBytes == 0:
+		n.MaxRecordBytes = DefaultRecordBytes
 	}
 	return n, n.Compression.check()
 }
@@ -112,6 +126,8 @@ func (c TopicConfig) matches(name string, given TopicConfig) error {
 		return store.Mismatch(object, "Partitions", c.Partitions, given.Partitions)
 	case c.Compression != given.Compression:
 		return store.Mismatch(object, "Compression", c.Compression, given.Compression)
+	case c.MaxRecordBytes != given.MaxRecordBytes:
+		return store.Mismatch(object, "MaxRecordBytes", c.MaxRecordBytes, given.MaxRecordBytes)
 	}
 	return nil
 }
@@ -236,6 +252,12 @@ func decodeConfig(o *store.Object) (TopicConfig, error) {
 	}
 	if c.Partitions < 1 || c.Partitions > MaxPartitions {
 		return c, corrupt("config of topic %q has %d partitions", o.Name, c.Partitions)
+	}
+	if c.MaxRecordBytes == 0 { // stored before there was a choice
+		c.MaxRecordBytes = DefaultRecordBytes
+	}
+	if c.MaxRecordBytes < 0 || c.MaxRecordBytes > MaxRecordBytes {
+		return c, corrupt("config of topic %q has records of %d bytes", o.Name, c.MaxRecordBytes)
 	}
 	if c.Compression > lastCompression {
 		return c, fmt.Errorf("%w: log: topic %q has compression %d", store.ErrFormat, o.Name, uint8(c.Compression))
