@@ -126,10 +126,13 @@ func (t *Topic) sticky() int {
 // encode fills the segments of the pieces. Here the caller's bytes are copied.
 func (o *appendOp) encode(records []Record, alloc func(int) *buffer) {
 	var now int64
+	stamped := o.t.config.TimestampType == AppendTime
 	for i := range records {
 		r := &records[i]
 		nanos := now
-		if !r.Timestamp.IsZero() {
+		if stamped {
+			nanos = 0 // the header will say
+		} else if !r.Timestamp.IsZero() {
 			nanos = r.Timestamp.UnixNano()
 		} else if now == 0 {
 			now = o.t.s.Now().UnixNano()

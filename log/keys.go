@@ -21,8 +21,13 @@ import (
 //	│ 1 B     │ 1 B   │ 4 B   │ 8 B         │ 8 B      │ 8 B         │ 8 B   │         │
 //	└─────────┴───────┴───────┴─────────────┴──────────┴─────────────┴───────┴─────────┘
 //
-// Flags are how the records are compressed: 0 not at all, 1 Snappy, 2 Zstd (see
-// compress.go); compacted batches will have others. Compressed records are
+// Flags:
+//
+//	0x0f  how the records are compressed: 0 not at all, 1 Snappy, 2 Zstd
+//	0x10  append time: max time is the time of every record
+//
+// Others are 0; compacted batches will have some. Compressed records (see
+// compress.go) are
 //
 //	plain size 4 B | compressed bytes
 //
@@ -48,6 +53,8 @@ const (
 	batchVersion  = 1
 	startVersion  = 1
 	commitVersion = 1
+
+	flagStamped = 0x10
 
 	batchKeyLen = 5 + 4 + 8
 	headerLen   = 1 + 1 + 4 + 8 + 8 + 8 + 8
@@ -81,6 +88,7 @@ func decodeBatchKey(key []byte) (last uint64, err error) {
 // header is that of a batch.
 type header struct {
 	codec      Compression
+	stamped    bool // max time is that of every record
 	count      uint32
 	base       uint64
 	maxTime    int64
@@ -90,6 +98,9 @@ type header struct {
 
 func (h header) encode(dst []byte) {
 	dst[0], dst[1] = batchVersion, byte(h.codec)
+	if h.stamped {
+		dst[1] |= flagStamped
+	}
 	binary.BigEndian.PutUint32(dst[2:], h.count)
 	binary.BigEndian.PutUint64(dst[6:], h.base)
 	binary.BigEndian.PutUint64(dst[14:], uint64(h.maxTime))
@@ -102,13 +113,14 @@ func decodeHeader(v []byte, last uint64) (header, error) {
 	switch {
 	case len(v) < 2:
 		return header{}, corrupt("batch of %d bytes", len(v))
-	case v[0] != batchVersion || v[1] > byte(lastCompression):
+	case v[0] != batchVersion || v[1]&^flagStamped > byte(lastCompression):
 		return header{}, fmt.Errorf("%w: log: batch has version %d, flags %x", store.ErrFormat, v[0], v[1])
 	case len(v) < headerLen:
 		return header{}, corrupt("batch of %d bytes", len(v))
 	}
 	h := header{
-		codec:      Compression(v[1]),
+		codec:      Compression(v[1] &^ flagStamped),
+		stamped:    v[1]&flagStamped != 0,
 		count:      binary.BigEndian.Uint32(v[2:]),
 		base:       binary.BigEndian.Uint64(v[6:]),
 		maxTime:    int64(binary.BigEndian.Uint64(v[14:])),

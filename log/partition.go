@@ -149,6 +149,9 @@ func (p *partition) rewind(m mark) {
 // from here on.
 func (p *partition) accept(t *store.Turn, s segment) {
 	p.next += uint64(s.count)
+	if p.stamps() {
+		s.maxTime = t.Now().UnixNano()
+	}
 	t.Touch(p)
 	t.Promise(s.len())
 	if n := len(p.pending); n > 0 && p.pending[n-1].takes(&s) {
@@ -157,6 +160,9 @@ func (p *partition) accept(t *store.Turn, s segment) {
 	}
 	p.pending = append(p.pending, s)
 }
+
+// stamps reports whether the records get their time here.
+func (p *partition) stamps() bool { return p.topic.config.TimestampType == AppendTime }
 
 // Seal writes what is pending into the group that is about to go.
 func (p *partition) Seal(t *store.Turn) {
@@ -185,7 +191,7 @@ func (p *partition) write(t *store.Turn, s *segment) {
 	p.tail.maxTime = max(p.tail.maxTime, s.maxTime)
 	p.tail.retainTime = max(p.tail.retainTime, min(s.maxTime, t.Now().UnixNano()))
 	header{
-		codec: s.codec, count: s.count, base: base,
+		codec: s.codec, stamped: p.stamps(), count: s.count, base: base,
 		maxTime: p.tail.maxTime, retainTime: p.tail.retainTime, bytes: p.tail.bytes,
 	}.encode(s.buf.b)
 	k, v := t.SetDeferred(batchKeyLen, s.len())

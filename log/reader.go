@@ -119,6 +119,9 @@ type cursor struct {
 	rest []byte
 	at   uint64 // offset of the first record in rest
 	left uint32 // records in rest
+
+	stamped bool  // time is that of every record
+	time    int64 // of the append
 }
 
 // look decodes the next visible record; ok is false at the end.
@@ -165,6 +168,9 @@ func (r *reader) peek(ctx context.Context, end uint64) (body []byte, offset uint
 		if body, _, err = cutRecord(r.cur.rest); err != nil {
 			return nil, 0, r.damaged(r.cur.at, err)
 		}
+		if r.cur.stamped {
+			stamp(body, r.cur.time)
+		}
 		return body, r.cur.at, nil
 	}
 }
@@ -207,7 +213,7 @@ func (r *reader) load(ctx context.Context, end uint64) (ok bool, err error) {
 	if err != nil {
 		return false, r.damaged(h.base, err)
 	}
-	r.cur = cursor{rest: records, at: h.base, left: h.count}
+	r.cur = cursor{rest: records, at: h.base, left: h.count, stamped: h.stamped, time: h.maxTime}
 	return true, nil
 }
 

@@ -32,8 +32,8 @@ type Record struct {
 	Value []byte
 	// Headers are kept in order, with equal names.
 	Headers []Header
-	// Timestamp is when the event happened, by default when it is appended. It
-	// is kept to the nanosecond, between the years 1678 and 2262, and read
+	// Timestamp is when the event happened, by default when it is appended; a
+	// topic of AppendTime sets it itself, whatever it is here. It is kept to the nanosecond, between the years 1678 and 2262, and read
 	// back in UTC.
 	Timestamp time.Time
 

@@ -26,6 +26,9 @@ type TopicConfig struct {
 	// constant MaxRecordBytes (32 MiB). A record above MaxBatchBytes (16 MiB)
 	// must be the only one of its Append.
 	MaxRecordBytes int `json:"max_record_bytes,omitempty"`
+
+	// TimestampType is whose time the records have. Default CreateTime.
+	TimestampType TimestampType `json:"timestamp_type,omitempty"`
 }
 
 func (c *TopicConfig) normalize() (TopicConfig, error) {
@@ -49,7 +52,7 @@ func (c *TopicConfig) normalize() (TopicConfig, error) {
 	case n.MaxRecordBytes == 0:
 		n.MaxRecordBytes = DefaultRecordBytes
 	}
-	return n, n.Compression.check()
+	return n, errors.Join(n.Compression.check(), n.TimestampType.check())
 }
 
 // Topic is a named log of one or more partitions. All handles of a topic are the
@@ -128,6 +131,8 @@ func (c TopicConfig) matches(name string, given TopicConfig) error {
 		return store.Mismatch(object, "Compression", c.Compression, given.Compression)
 	case c.MaxRecordBytes != given.MaxRecordBytes:
 		return store.Mismatch(object, "MaxRecordBytes", c.MaxRecordBytes, given.MaxRecordBytes)
+	case c.TimestampType != given.TimestampType:
+		return store.Mismatch(object, "TimestampType", c.TimestampType, given.TimestampType)
 	}
 	return nil
 }
@@ -261,6 +266,9 @@ func decodeConfig(o *store.Object) (TopicConfig, error) {
 	}
 	if c.Compression > lastCompression {
 		return c, fmt.Errorf("%w: log: topic %q has compression %d", store.ErrFormat, o.Name, uint8(c.Compression))
+	}
+	if c.TimestampType > lastTimestampType {
+		return c, fmt.Errorf("%w: log: topic %q has timestamp type %d", store.ErrFormat, o.Name, uint8(c.TimestampType))
 	}
 	return c, nil
 }
