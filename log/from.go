@@ -15,6 +15,7 @@ type From struct {
 	kind   fromKind
 	offset int64
 	at     time.Time
+	reset  Reset
 }
 
 type fromKind uint8
@@ -40,8 +41,40 @@ func Offset(n int64) From { return From{kind: fromOffset, offset: n} }
 // difference.
 func At(t time.Time) From { return From{kind: fromTime, at: t} }
 
-// String returns "start", "end", "offset 42" or "time 2026-01-02T15:04:05Z".
+// Reset says what to do at a position below the start, whose records have been
+// trimmed. A position beyond the end is always an error: it has never existed,
+// or a crash has taken NoSync records, and either way nobody should guess.
+type Reset uint8
+
+const (
+	None     Reset = iota // an OffsetError; the default, unlike Kafka's
+	Earliest              // go on at the start
+	Latest                // go on at the end
+)
+
+// Or returns f with another way to deal with a position below the start. A Reader
+// keeps to it as long as it reads, and counts what it passes over
+// (Reader.Skipped). A Group follows it when it is created or moved, no longer.
+func (f From) Or(r Reset) From {
+	f.reset = r
+	return f
+}
+
+// String returns "start", "end", "offset 42" or "time 2026-01-02T15:04:05Z", with
+// "or earliest" or "or latest" behind it.
 func (f From) String() string {
+	switch f.reset {
+	case None:
+		return f.position()
+	case Earliest:
+		return f.position() + " or earliest"
+	case Latest:
+		return f.position() + " or latest"
+	}
+	return fmt.Sprintf("%s or Reset(%d)", f.position(), uint8(f.reset))
+}
+
+func (f From) position() string {
 	switch f.kind {
 	case fromEnd:
 		return "end"
@@ -57,25 +90,41 @@ func (f From) check() error {
 	if f.kind == fromOffset && f.offset < 0 {
 		return store.Invalid("offset %d is negative", f.offset)
 	}
+	if f.reset > Latest {
+		return store.Invalid("Reset %d is unknown", uint8(f.reset))
+	}
 	return nil
 }
 
 // resolve turns f into an offset of a partition that is ready. An offset that
-// is out of range is an error.
+// is out of range is an error, unless f says what to do below the start.
 func (p *partition) resolve(ctx context.Context, f From) (uint64, error) {
 	switch f.kind {
 	case fromEnd:
 		return p.end.Load(), nil
 	case fromOffset:
-		if n := uint64(f.offset); n >= p.start.Load() && n <= p.end.Load() {
+		start := p.start.Load()
+		switch n := uint64(f.offset); {
+		case n > p.end.Load() || n < start && f.reset == None:
+			return 0, p.outOfRange(f.offset)
+		case n < start:
+			return p.after(f.reset), nil
+		default:
 			return n, nil
 		}
-		return 0, p.outOfRange(f.offset)
 	case fromTime:
 		n, _, err := p.offsetAt(ctx, f.at)
 		return n, err
 	}
 	return p.start.Load(), nil
+}
+
+// after is where a reset leads.
+func (p *partition) after(r Reset) uint64 {
+	if r == Latest {
+		return p.end.Load()
+	}
+	return p.start.Load()
 }
 
 // OffsetAt returns the smallest offset of a partition whose record has a
