@@ -29,7 +29,7 @@ func (o *putOp) Run(t *store.Turn) error {
 	if o.share != "" {
 		o.p = t.PutPayload([]byte(o.share))
 	}
-	o.m = o.q.Put(t, o.data, o.p)
+	o.m = o.q.Put(t, Content{Data: o.data, Payload: o.p})
 	return nil
 }
 func (o *putOp) Undo()                 { o.q.UndoPut(o.m) }
@@ -48,7 +48,7 @@ func (o *delayOp) Run(t *store.Turn) error {
 	if o.share != "" {
 		o.p = t.PutPayload([]byte(o.share))
 	}
-	o.d = o.q.PutDelayed(t, o.data, o.p, o.due)
+	o.d = o.q.PutDelayed(t, Content{Data: o.data, Payload: o.p}, o.due)
 	return nil
 }
 func (o *delayOp) Undo()                 { o.q.UndoDelayed(o.d) }

@@ -400,7 +400,7 @@ func (w *world) restart(unclean bool) {
 
 // settleDoubt takes over what the disk says of a message, if it may say so.
 func (w *world) settleDoubt(s *store.Store, e *entry, unclean bool, now time.Time) {
-	v, err := s.Get(seqKey(layout.Mark, 1, e.seq))
+	v, err := s.Get(seqKey(layout.Mark, place{id: 1}, e.seq))
 	require.NoError(w.t, err)
 	mk := mark{}
 	if v != nil {
@@ -460,7 +460,7 @@ func (w *world) check(t *rapid.T) {
 // checkPayloads looks on the disk that what is shared is held, and nothing else.
 func (w *world) checkPayloads(t *rapid.T) {
 	want, got := map[string]uint64{}, map[string]uint64{}
-	count := func(slot byte, share string, p store.Payload) {
+	count := func(slot uint16, share string, p store.Payload) {
 		if share == "" {
 			return
 		}
@@ -481,7 +481,7 @@ func (w *world) checkPayloads(t *rapid.T) {
 	for ok := it.First(); ok; ok = it.Next() {
 		v, err := it.Value()
 		require.NoError(t, err)
-		got[fmt.Sprint(it.Key()[5], " ", binary.BigEndian.Uint32(it.Key()[6:]))] = binary.BigEndian.Uint64(v[1:])
+		got[fmt.Sprint(binary.BigEndian.Uint16(it.Key()[5:]), " ", binary.BigEndian.Uint32(it.Key()[7:]))] = binary.BigEndian.Uint64(v[1:])
 	}
 	require.NoError(t, it.Close())
 	require.Equal(t, want, got)

@@ -46,7 +46,7 @@ func (q *Spool) Purge(t *store.Turn, delayedToo bool) int {
 
 func (q *Spool) purgeDelayed(t *store.Turn) int {
 	n := int(q.meta.delayed)
-	lo, hi := store.Span(q.layout.Delayed, q.id)
+	lo, hi := q.span(q.layout.Delayed)
 	t.DeleteRange(lo, hi)
 	t.HoldOnly(q.holder(slotDelayed), nil)
 	q.meta.delayed, q.meta.delayedBytes, q.meta.nextDue = 0, 0, 0
@@ -74,6 +74,6 @@ func (q *Spool) deleteEntries(t *store.Turn, from, to uint64) {
 		return
 	}
 	for _, k := range []store.Kind{q.layout.Entry, q.layout.Mark} {
-		t.DeleteRange(seqKey(k, q.id, from), seqKey(k, q.id, to))
+		t.DeleteRange(seqKey(k, q.place, from), seqKey(k, q.place, to))
 	}
 }

@@ -26,7 +26,7 @@ type Spool struct {
 	store.Sealed
 	s      *store.Store
 	layout Layout
-	id     uint32
+	place
 	ready  func(*store.Turn)
 	leased func(*store.Turn, *Message)
 
@@ -67,6 +67,8 @@ type Spool struct {
 
 // Options are the layer's side of a spool.
 type Options struct {
+	// Lane tells the spools of one object apart.
+	Lane byte
 	// Ready is called under the baton when Take may have something that it
 	// did not have before. It may be called for nothing.
 	Ready func(*store.Turn)
@@ -80,7 +82,7 @@ type Options struct {
 // called outside the baton, before anyone else has the spool.
 func Open(s *store.Store, l Layout, id uint32, o Options) (*Spool, error) {
 	q := New(s, l, id, o)
-	v, err := s.Get(store.Key(l.Meta, id, 0))
+	v, err := s.Get(laneKey(l.Meta, q.place, 0))
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +105,7 @@ func Open(s *store.Store, l Layout, id uint32, o Options) (*Spool, error) {
 // it may be called under the baton.
 func New(s *store.Store, l Layout, id uint32, o Options) *Spool {
 	q := &Spool{
-		s: s, layout: l, id: id, ready: o.Ready, leased: o.Leased,
+		s: s, layout: l, place: place{id, o.Lane}, ready: o.Ready, leased: o.Leased,
 		unseenHeld: make(map[uint32]uint64),
 		out:        make(map[uint64]*Message), early: make(map[uint64]*Message), back: make(map[uint64]*Message),
 	}
@@ -145,25 +147,28 @@ func (q *Spool) Stats() Stats {
 }
 
 // holder is whom the spool holds payloads as.
-func (q *Spool) holder(slot byte) store.Holder { return store.Holder{ID: q.id, Slot: slot} }
-
-// Put adds a message at the end. Data belongs to the spool from here on, and is
-// followed by the payload, if that is shared.
-func (q *Spool) Put(t *store.Turn, data []byte, p store.Payload) *Message {
-	return q.put(t, data, p, 0)
+func (q *Spool) holder(slot uint16) store.Holder {
+	return store.Holder{ID: q.id, Slot: 2*uint16(q.lane) + slot}
 }
 
-func (q *Spool) put(t *store.Turn, data []byte, p store.Payload, count uint32) *Message {
-	m := &Message{Seq: q.meta.next, Data: data, Payload: p, Count: count}
-	k, v := t.SetDeferred(seqKeyLen, entryLen(p, data))
-	copy(k, seqKey(q.layout.Entry, q.id, m.Seq))
-	encodeEntry(v, p, data)
-	t.Hold(q.holder(slotEntries), p, 1)
+// span bounds all keys of a kind.
+func (q *Spool) span(k store.Kind) (lo, hi []byte) {
+	lo = laneKey(k, q.place, 0)
+	return lo, store.PrefixEnd(lo)
+}
+
+// Put adds a message at the end.
+func (q *Spool) Put(t *store.Turn, c Content) *Message {
+	m := &Message{Content: c, Seq: q.meta.next}
+	k, v := t.SetDeferred(seqKeyLen, c.entryLen())
+	copy(k, seqKey(q.layout.Entry, q.place, m.Seq))
+	c.encodeEntry(v)
+	t.Hold(q.holder(slotEntries), c.Payload, 1)
 	q.meta.next++
 	q.meta.entries++
 	q.meta.bytes += m.size()
 	q.unseen(m, 1)
-	if count > 0 {
+	if c.Count > 0 {
 		q.writeMark(t, m)
 	}
 	t.Touch(q)
@@ -299,9 +304,9 @@ func (q *Spool) UndoExtend(m *Message, until time.Time) {
 // Settle removes a message for good: one that is taken or, found by Lookup,
 // one that waits.
 func (q *Spool) Settle(t *store.Turn, m *Message) {
-	t.Delete(seqKey(q.layout.Entry, q.id, m.Seq))
+	t.Delete(seqKey(q.layout.Entry, q.place, m.Seq))
 	if m.marked {
-		t.Delete(seqKey(q.layout.Mark, q.id, m.Seq))
+		t.Delete(seqKey(q.layout.Mark, q.place, m.Seq))
 	}
 	m.before, m.state = m.state, gone
 	delete(q.out, m.Seq)
@@ -386,7 +391,7 @@ func (q *Spool) wait(m *Message) {
 // writeMark writes what is known of m's deliveries.
 func (q *Spool) writeMark(t *store.Turn, m *Message) {
 	k, v := t.SetDeferred(seqKeyLen, markLen)
-	copy(k, seqKey(q.layout.Mark, q.id, m.Seq))
+	copy(k, seqKey(q.layout.Mark, q.place, m.Seq))
 	mark{
 		out: m.state == taken, accused: m.prime, count: m.Count,
 		until: nanos(m.Until), first: nanos(m.First), since: nanos(m.Since),
@@ -411,7 +416,7 @@ func (q *Spool) Seal(t *store.Turn) {
 	q.drop(t)
 	m := q.meta
 	m.frontier = max(m.frontier, q.raisedTo)
-	t.Set(store.Key(q.layout.Meta, q.id, 0), m.encode())
+	t.Set(laneKey(q.layout.Meta, q.place, 0), m.encode())
 }
 
 // lowest returns the sequence number below which nothing is left.
