@@ -280,7 +280,7 @@ func (q *Spool) take(t *store.Turn, l loadedMessage) {
 func (i *install) promote(t *store.Turn) {
 	q := i.q
 	for _, d := range i.c.delayed {
-		t.Delete(dueKey(q.layout.Delayed, q.place, d.due, d.seq))
+		t.DeleteSingle(dueKey(q.layout.Delayed, q.place, d.due, d.seq))
 		q.meta.delayed--
 		q.meta.delayedBytes -= min(q.meta.delayedBytes, d.size())
 		t.Hold(q.holder(slotDelayed), d.Payload, -1)
