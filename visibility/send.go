@@ -57,9 +57,9 @@ func (o *sendOp) Run(t *store.Turn) error {
 		return o.q.gone()
 	}
 	if o.delay > 0 {
-		o.delayed = o.q.spool.PutDelayed(t, o.data, o.payload, t.Now().Add(o.delay))
+		o.delayed = o.q.spool.PutDelayed(t, spool.Content{Data: o.data, Payload: o.payload}, t.Now().Add(o.delay))
 	} else {
-		o.put = o.q.spool.Put(t, o.data, o.payload)
+		o.put = o.q.spool.Put(t, spool.Content{Data: o.data, Payload: o.payload})
 	}
 	return nil
 }
