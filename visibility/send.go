@@ -28,6 +28,9 @@ func (q *Queue) newSend(m *Message) (*sendOp, error) {
 	if err := m.check(q.config.MaxBodyBytes); err != nil {
 		return nil, err
 	}
+	if err := q.config.checkGroup(m); err != nil {
+		return nil, err
+	}
 	o := &sendOp{q: q, id: m.ID, delay: q.config.Delay}
 	if o.id == "" {
 		o.id = newID()
