@@ -31,6 +31,11 @@ type TopicConfig struct {
 	// at all. It cannot be altered.
 	DedupeWindow time.Duration `json:"dedupeWindow,omitempty"`
 
+	// IndexKeys has the topic know where the newest record of each key is, for
+	// Latest and AppendAfter. It costs an index entry for each record that has a
+	// key. It cannot be altered.
+	IndexKeys bool `json:"indexKeys,omitempty"`
+
 	// RetentionTime is how long records are kept at least, by their timestamps;
 	// one from the future counts as of its append. Default: for ever.
 	RetentionTime time.Duration `json:"retentionTime,omitempty"`
@@ -111,6 +116,8 @@ func (c TopicConfig) match(name string, stored TopicConfig) error {
 		return store.Mismatch(object, "TimestampType", stored.TimestampType, c.TimestampType)
 	case c.DedupeWindow != stored.DedupeWindow:
 		return store.Mismatch(object, "DedupeWindow", stored.DedupeWindow, c.DedupeWindow)
+	case c.IndexKeys != stored.IndexKeys:
+		return store.Mismatch(object, "IndexKeys", stored.IndexKeys, c.IndexKeys)
 	case c.RetentionTime != stored.RetentionTime:
 		return store.Mismatch(object, "RetentionTime", stored.RetentionTime, c.RetentionTime)
 	case c.RetentionBytes != stored.RetentionBytes:

@@ -26,6 +26,7 @@ type Topic struct {
 	config      atomic.Pointer[TopicConfig]
 	window      *window.Window // nil without DedupeWindow
 	retention   retention
+	sweeping    sweeping
 	tidying     tidying
 
 	groups map[string]*Group // opened ones; under the baton
@@ -135,8 +136,8 @@ func ListTopics(ctx context.Context, db *pebblemq.DB) ([]TopicInfo, error) {
 // With more Partitions no record moves, but keys do: from now on a key goes where
 // the new number puts it, so that its newer records can be handled before its older
 // ones. Groups read the new partitions from their beginning, wherever they began
-// in the others, and share them out at once. Fewer are refused, and so is another
-// DedupeWindow.
+// in the others, and share them out at once. Fewer are refused, and so are another
+// DedupeWindow or IndexKeys.
 func AlterTopic(ctx context.Context, db *pebblemq.DB, name string, c TopicConfig) error {
 	config, err := c.normalize()
 	if err != nil {
@@ -165,6 +166,9 @@ func AlterTopic(ctx context.Context, db *pebblemq.DB, name string, c TopicConfig
 		}
 		if had := topic.Config().DedupeWindow; config.DedupeWindow != had {
 			return store.Invalid("DedupeWindow of topic %q is %v for good", name, had)
+		}
+		if had := topic.Config().IndexKeys; config.IndexKeys != had {
+			return store.Invalid("IndexKeys of topic %q is %v for good", name, had)
 		}
 		stored, err := json.Marshal(config)
 		if err != nil {
@@ -213,7 +217,7 @@ func (o *deleteTopic) Run(t *store.Turn) error {
 		topic.drop(t)
 		delete(o.l.topics, o.name)
 	}
-	t.Drop(obj, store.KindLogBatch, store.KindLogMeta, store.KindLogProducer, store.KindLogWindow)
+	t.Drop(obj, store.KindLogBatch, store.KindLogMeta, store.KindLogProducer, store.KindLogWindow, store.KindLogIndex)
 	return nil
 }
 
