@@ -27,7 +27,7 @@ func (q *queue) bury(t *store.Turn, d *Delivery, reason string) (*burial, error)
 		if dead.exchange = dl.Exchange; dl.Key != "" {
 			dead.key = dl.Key
 		}
-		targets, err := q.topology.route(dead.exchange, dead.key)
+		targets, err := q.topology.route(dead.address(), nil)
 		if err != nil {
 			return nil, fmt.Errorf("dead letter of queue %q: %w", q.name, err)
 		}

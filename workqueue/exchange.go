@@ -9,7 +9,7 @@ import (
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// ExchangeKind says how an exchange compares routing keys with bindings.
+// ExchangeKind says how an exchange compares messages with bindings.
 type ExchangeKind string
 
 const (
@@ -22,72 +22,77 @@ const (
 	Topic ExchangeKind = "topic"
 )
 
-// exchangeConfig is what is stored with an exchange.
-type exchangeConfig struct {
+// ExchangeConfig is stored with an exchange; declaring it with another is
+// pebblemq.ErrConfigMismatch.
+type ExchangeConfig struct {
+	// Alternate is the exchange that gets a message which none of the bindings
+	// matches. It may have one itself; the chain ends when a message is routed
+	// or comes to an exchange again. It need not exist yet: while it does not,
+	// such a message is unroutable, as it is without one. Default: none.
+	Alternate string
+
+	// Internal exchanges get messages from other exchanges only: through
+	// bindings, as an alternate or as a dead letter place. To publish to one
+	// is ErrInUse.
+	Internal bool
+}
+
+// storedExchange is what is stored with an exchange.
+type storedExchange struct {
 	Kind ExchangeKind
+	ExchangeConfig
+}
+
+func (c *ExchangeConfig) normalize(kind ExchangeKind) (storedExchange, error) {
+	full := storedExchange{Kind: kind}
+	if c != nil {
+		full.ExchangeConfig = *c
+	}
+	if matchers[kind] == nil {
+		return full, store.Invalid("kind %q is none of %s", kind, strings.Join(kinds, ", "))
+	}
+	if full.Alternate != "" {
+		return full, store.CheckName("alternate exchange", full.Alternate)
+	}
+	return full, nil
+}
+
+func (c storedExchange) match(name string, stored storedExchange) error {
+	object := fmt.Sprintf("exchange %q", name)
+	switch {
+	case c.Kind != stored.Kind:
+		return store.Mismatch(object, "kind", stored.Kind, c.Kind)
+	case c.Alternate != stored.Alternate:
+		return store.Mismatch(object, "Alternate", stored.Alternate, c.Alternate)
+	case c.Internal != stored.Internal:
+		return store.Mismatch(object, "Internal", stored.Internal, c.Internal)
+	}
+	return nil
 }
 
 // exchange is an exchange in memory. It is touched under the baton only.
 //
-// Invariant: bindings are those of leads or patterns, and no others.
+// Invariant: bindings are those of the matcher, and no others.
 type exchange struct {
 	object   *store.Object
-	kind     ExchangeKind
-	bindings map[binding]bool
-	leads    map[string]destinations // by key; for Fanout, all under ""
-	patterns trie                    // of Topic
+	name     string
+	config   storedExchange
+	bindings map[binding]uint64 // to their numbers, which grow as bindings are made
+	matcher  matcher
+	visited  uint64 // by which walk
 }
 
 func newExchange(o *store.Object) (*exchange, error) {
-	var c exchangeConfig
-	if err := json.Unmarshal(o.Config, &c); err != nil {
-		return nil, fmt.Errorf("%w: configuration of an exchange: %w", store.ErrCorrupt, err)
+	e := &exchange{object: o, name: o.Name[4:], bindings: make(map[binding]uint64)}
+	if err := json.Unmarshal(o.Config, &e.config); err != nil {
+		return nil, fmt.Errorf("%w: configuration of exchange %q: %w", store.ErrCorrupt, e.name, err)
 	}
-	return &exchange{object: o, kind: c.Kind, bindings: make(map[binding]bool), leads: make(map[string]destinations)}, nil
-}
-
-func (e *exchange) bind(b binding) {
-	e.bindings[b] = true
-	if e.kind == Topic {
-		e.patterns.add(b.key, b.to)
-		return
+	newMatcher := matchers[e.config.Kind]
+	if newMatcher == nil {
+		return nil, fmt.Errorf("%w: exchange %q is of kind %q", store.ErrFormat, e.name, e.config.Kind)
 	}
-	key := e.leadKey(b.key)
-	if e.leads[key] == nil {
-		e.leads[key] = make(destinations)
-	}
-	e.leads[key].add(b.to)
-}
-
-func (e *exchange) unbind(b binding) {
-	delete(e.bindings, b)
-	if e.kind == Topic {
-		e.patterns.remove(b.key, b.to)
-		return
-	}
-	key := e.leadKey(b.key)
-	e.leads[key].remove(b.to)
-	if len(e.leads[key]) == 0 {
-		delete(e.leads, key)
-	}
-}
-
-// leadKey is what a key or a binding's key is looked up by.
-func (e *exchange) leadKey(key string) string {
-	if e.kind == Fanout {
-		return ""
-	}
-	return key
-}
-
-// route calls found for every destination that a key leads to, perhaps
-// repeatedly.
-func (e *exchange) route(key string, found func(destination)) {
-	if e.kind == Topic {
-		e.patterns.match(key, found)
-		return
-	}
-	e.leads[e.leadKey(key)].each(found)
+	e.matcher = newMatcher(e.config.ExchangeConfig)
+	return e, nil
 }
 
 // reserved is the prefix of names that belong to the broker.
@@ -103,28 +108,27 @@ func checkName(what, name string) error {
 	return nil
 }
 
-// DeclareExchange makes sure that an exchange exists. The same kind again is a
-// no-op, another is pebblemq.ErrConfigMismatch. The default exchange, whose
-// name is empty, is always there.
-func (b *Broker) DeclareExchange(ctx context.Context, name string, kind ExchangeKind) error {
+// DeclareExchange makes sure that an exchange exists. The same kind and
+// configuration again is a no-op, another is pebblemq.ErrConfigMismatch; nil is
+// the default one. The default exchange, whose name is empty, is always there.
+// It is durable when DeclareExchange returns.
+func (b *Broker) DeclareExchange(ctx context.Context, name string, kind ExchangeKind, c *ExchangeConfig) error {
 	if err := checkName("exchange", name); err != nil {
 		return err
 	}
-	if kind != Direct && kind != Fanout && kind != Topic {
-		return store.Invalid("exchange %q: kind %q is none of direct, fanout, topic", name, kind)
+	config, err := c.normalize(kind)
+	if err != nil {
+		return fmt.Errorf("exchange %q: %w", name, err)
 	}
-	config, err := json.Marshal(exchangeConfig{Kind: kind})
+	text, err := json.Marshal(config)
 	if err != nil {
 		return err
 	}
 	return b.s.Do(ctx, store.QuietFunc(func(t *store.Turn) error {
 		if e := b.t.exchanges[name]; e != nil {
-			if e.kind != kind {
-				return store.Mismatch(fmt.Sprintf("exchange %q", name), "kind", e.kind, kind)
-			}
-			return nil
+			return config.match(name, e.config)
 		}
-		o, err := t.Create(store.ClassExchange, b.t.scoped(name), config)
+		o, err := t.Create(store.ClassExchange, b.t.scoped(name), text)
 		if err != nil {
 			return err
 		}
@@ -133,22 +137,25 @@ func (b *Broker) DeclareExchange(ctx context.Context, name string, kind Exchange
 	}), store.Sync)
 }
 
-// DeleteExchange removes an exchange and its bindings. Deleting one that does
-// not exist does nothing.
+// DeleteExchange removes an exchange and the bindings from and to it. Deleting
+// one that does not exist does nothing.
 func (b *Broker) DeleteExchange(ctx context.Context, name string) error {
 	if err := checkName("exchange", name); err != nil {
 		return err
 	}
 	return b.s.Do(ctx, store.FreeingFunc{OpFunc: func(t *store.Turn) error {
-		e := b.t.exchanges[name]
-		if e == nil {
-			return nil
+		if e := b.t.exchanges[name]; e != nil {
+			b.t.dropExchange(t, e)
 		}
-		for bound := range e.bindings {
-			b.t.unbind(t, bound)
-		}
-		t.Drop(e.object)
-		delete(b.t.exchanges, name)
 		return nil
 	}}, store.Sync)
+}
+
+func (t *topology) dropExchange(turn *store.Turn, e *exchange) {
+	for bound := range e.bindings {
+		t.unbind(turn, bound)
+	}
+	t.unbindAll(turn, destination{store.ClassExchange, e.name})
+	turn.Drop(e.object)
+	delete(t.exchanges, e.name)
 }

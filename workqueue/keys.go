@@ -12,8 +12,9 @@ import (
 // The messages of a queue are a spool (see internal/spool/keys.go) of this
 // layout; data is the encoding below.
 //
-//	binding 24 broker id | exchange length 1 B | exchange | class 1 B | name length 1 B | name | key
-//	        ->  version 1 B | id of the destination 4 B
+//	binding 24 broker id | exchange length 1 B | exchange | class 1 B | name length 1 B | name | key length 1 B | key |
+//	            name, form 1 B (0 nil, 1 text), text of each argument in the order of names
+//	        ->  version 1 B | id of the destination 4 B | number, which grows as bindings are made 8 B
 //
 //	data    version 1 B | priority 1 B | timestamp in µs 8 B | exchange | routing key | 7 properties |
 //	        number of headers (varint) | name, value of each |
@@ -30,32 +31,43 @@ var layout = spool.Layout{
 const version = 1
 
 func bindingKey(broker uint32, b binding) []byte {
-	k := store.Key(store.KindWorkBinding, broker, 3+len(b.exchange)+len(b.to.name)+len(b.key))
+	k := store.Key(store.KindWorkBinding, broker, 4+len(b.exchange)+len(b.to.name)+len(b.key)+len(b.arguments))
 	k = append(append(k, byte(len(b.exchange))), b.exchange...)
 	k = append(append(k, byte(b.to.class), byte(len(b.to.name))), b.to.name...)
-	return append(k, b.key...)
+	k = append(append(k, byte(len(b.key))), b.key...)
+	return append(k, b.arguments...)
 }
 
-func encodeDestinationID(id uint32) []byte {
-	return binary.BigEndian.AppendUint32([]byte{version}, id)
+// record is what is stored with a binding.
+type record struct {
+	id     uint32 // that the destination had when it was bound
+	number uint64
 }
 
-// decodeBinding also returns the id that the destination had when it was bound.
-func decodeBinding(k, v []byte) (b binding, id uint32, err error) {
+func encodeRecord(r record) []byte {
+	v := binary.BigEndian.AppendUint32([]byte{version}, r.id)
+	return binary.BigEndian.AppendUint64(v, r.number)
+}
+
+func decodeBinding(k, v []byte) (b binding, made record, err error) {
 	if len(v) > 0 && v[0] != version {
-		return b, 0, fmt.Errorf("%w: binding has version %d", store.ErrFormat, v[0])
+		return b, made, fmt.Errorf("%w: binding has version %d", store.ErrFormat, v[0])
 	}
-	if len(v) != 5 || len(k) < 5 {
-		return b, 0, damaged("binding", k)
+	if len(v) != 13 || len(k) < 5 {
+		return b, made, damaged("binding", k)
 	}
 	d := decoder{rest: k[5:]}
 	b.exchange = d.short()
 	b.to = destination{class: store.Class(d.byte()), name: d.short()}
-	b.key = string(d.rest)
+	b.key = d.short()
+	b.arguments = string(d.rest)
 	if _, known := places[b.to.class]; d.bad || !known {
-		return binding{}, 0, damaged("binding", k)
+		return binding{}, made, damaged("binding", k)
 	}
-	return b, binary.BigEndian.Uint32(v[1:]), nil
+	if _, err := decodeArguments(b.arguments); err != nil {
+		return binding{}, made, err
+	}
+	return b, record{binary.BigEndian.Uint32(v[1:]), binary.BigEndian.Uint64(v[5:])}, nil
 }
 
 func damaged(what string, b []byte) error {

@@ -3,6 +3,7 @@ package workqueue
 import (
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,15 +21,15 @@ var sample = envelope{
 	deaths: []Death{{Queue: "q", Reason: "r", Count: 3, Time: time.UnixMicro(7), Exchange: "x", RoutingKeys: []string{"k", "c"}}},
 }
 
-var sampleBinding = binding{exchange: "e", to: destination{store.ClassQueue, "q"}, key: "k"}
+var sampleBinding = binding{exchange: "e", to: destination{store.ClassQueue, "q"}, key: "k", arguments: encodeArguments([]argument{{"a", "", true}, {"b", "2", false}})}
 
 func TestGoldenBytes(t *testing.T) {
 	require.Equal(t, "01"+"07"+"0000000000000102"+"0165"+"016b"+"026964"+"0163"+"0000000000"+
 		"02"+"016100"+"01620132"+
 		"01"+"0171"+"0172"+"03"+"0000000000000007"+"0178"+"02"+"016b"+"0163"+
 		"626f6479", hex.EncodeToString(encodeMessage(&sample)))
-	require.Equal(t, "24"+"00000007"+"0165"+"05"+"0171"+"6b", hex.EncodeToString(bindingKey(7, sampleBinding)))
-	require.Equal(t, "01"+"00000102", hex.EncodeToString(encodeDestinationID(258)))
+	require.Equal(t, "24"+"00000007"+"0165"+"05"+"0171"+"016b"+"016100"+"01620101"+"32", hex.EncodeToString(bindingKey(7, sampleBinding)))
+	require.Equal(t, "01"+"00000102"+"0000000000000103", hex.EncodeToString(encodeRecord(record{258, 259})))
 }
 
 func TestMalformedValues(t *testing.T) {
@@ -39,16 +40,22 @@ func TestMalformedValues(t *testing.T) {
 		_, err := decodeMessage(good[:n])
 		require.ErrorIs(t, err, store.ErrCorrupt, "cut to %d bytes", n)
 	}
-	key, id := bindingKey(7, sampleBinding), encodeDestinationID(3)
+	key, id := bindingKey(7, sampleBinding), encodeRecord(record{3, 4})
 	_, _, err = decodeBinding(key, append([]byte{2}, id[1:]...))
 	require.ErrorIs(t, err, store.ErrFormat)
-	for n := range len(key) - len(sampleBinding.key) {
+	for n := range len(key) - len(sampleBinding.arguments) {
 		_, _, err := decodeBinding(key[:n], id)
 		require.ErrorIs(t, err, store.ErrCorrupt, "cut to %d bytes", n)
 	}
 	for n := range len(id) {
 		_, _, err := decodeBinding(key, id[:n])
 		require.ErrorIs(t, err, store.ErrCorrupt, "cut to %d bytes", n)
+	}
+	for _, arguments := range []string{"\x01b\x01\x012\x01a\x00", "\x01a\x00\x01a\x00", "\x01a\x02", "\x81\x00a\x00", "\x01a", "\x01"} {
+		b := sampleBinding
+		b.arguments = arguments
+		_, _, err := decodeBinding(bindingKey(7, b), id)
+		require.ErrorIs(t, err, store.ErrCorrupt, "%q", arguments)
 	}
 	sink := bindingKey(7, binding{exchange: "e", to: destination{store.ClassNamespace, "q"}})
 	_, _, err = decodeBinding(sink, id)
@@ -70,11 +77,11 @@ func FuzzDecodeMessage(f *testing.F) {
 }
 
 func FuzzDecodeBinding(f *testing.F) {
-	f.Add(bindingKey(7, sampleBinding), encodeDestinationID(1))
+	f.Add(bindingKey(7, sampleBinding), encodeRecord(record{1, 2}))
 	f.Fuzz(func(t *testing.T, k, v []byte) {
-		if b, id, err := decodeBinding(k, v); err == nil {
+		if b, made, err := decodeBinding(k, v); err == nil {
 			require.Equal(t, k[5:], bindingKey(7, b)[5:])
-			require.Equal(t, v, encodeDestinationID(id))
+			require.Equal(t, v, encodeRecord(made))
 		}
 	})
 }
@@ -90,14 +97,15 @@ func FuzzTopicMatching(f *testing.F) {
 			return
 		}
 		var x trie
-		one, other := destination{store.ClassQueue, "q"}, destination{store.ClassTopic, "q"}
-		x.add(pattern, one)
-		x.add("never.to.match.\xff", other)
-		got := false
-		x.match(key, func(d destination) { got = got || d == one })
-		require.Equal(t, matches(words(pattern), words(key)), got, fmt.Sprintf("%q on %q", pattern, key))
-		x.remove(pattern, one)
-		x.remove("never.to.match.\xff", other)
+		one, other := binding{key: pattern}, binding{key: "never.to.match.\xff"}
+		to, wrong := new(end), new(end)
+		x.add(one, to, 1)
+		x.add(other, wrong, 2)
+		w := walk{number: 1}
+		x.match(&address{key: key}, &w)
+		require.Equal(t, matches(words(pattern), words(key)), slices.Contains(w.found, to), fmt.Sprintf("%q on %q", pattern, key))
+		x.remove(one, to, 1)
+		x.remove(other, wrong, 2)
 		require.Empty(t, x.root.next)
 	})
 }

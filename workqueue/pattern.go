@@ -23,12 +23,15 @@ type trie struct {
 
 type node struct {
 	next  map[string]*node // star and hash among them
-	leads destinations     // of the bindings that end here
+	leads ends             // of the bindings that end here
 }
 
-func (t *trie) add(pattern string, d destination) {
+// check takes every pattern: a wildcard within a word is a letter.
+func (t *trie) check(binding) error { return nil }
+
+func (t *trie) add(b binding, to *end, _ uint64) {
 	n := &t.root
-	for _, w := range words(pattern) {
+	for _, w := range words(b.key) {
 		if n.next == nil {
 			n.next = make(map[string]*node)
 		}
@@ -37,27 +40,29 @@ func (t *trie) add(pattern string, d destination) {
 		}
 		n = n.next[w]
 	}
-	if n.leads == nil {
-		n.leads = make(destinations)
-	}
-	n.leads.add(d)
+	n.leads.add(to)
 }
 
-func (t *trie) remove(pattern string, d destination) { t.root.remove(words(pattern), d) }
+func (t *trie) remove(b binding, to *end, _ uint64) { t.root.remove(words(b.key), to) }
 
 // remove takes a binding out below n and reports whether n is empty now.
-func (n *node) remove(rest []string, d destination) bool {
+func (n *node) remove(rest []string, to *end) bool {
 	if len(rest) == 0 {
-		n.leads.remove(d)
-	} else if child := n.next[rest[0]]; child != nil && child.remove(rest[1:], d) {
+		n.leads.remove(to)
+	} else if child := n.next[rest[0]]; child != nil && child.remove(rest[1:], to) {
 		delete(n.next, rest[0])
 	}
-	return len(n.leads) == 0 && len(n.next) == 0
+	return len(n.leads.list) == 0 && len(n.next) == 0
 }
 
-// match calls found for every destination with a pattern that matches key,
-// perhaps more than once.
-func (t *trie) match(key string, found func(destination)) {
+func (t *trie) match(a *address, w *walk) {
+	t.matchKey(a.key, w)
+	for _, key := range a.more {
+		t.matchKey(key, w)
+	}
+}
+
+func (t *trie) matchKey(key string, found *walk) {
 	at := newNodeSet(&t.root)
 	for _, w := range words(key) {
 		next := nodeSet{}
@@ -72,7 +77,7 @@ func (t *trie) match(key string, found func(destination)) {
 		}
 	}
 	for _, n := range at.list {
-		n.node.leads.each(found)
+		found.reachAll(&n.node.leads)
 	}
 }
 

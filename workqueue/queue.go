@@ -91,6 +91,7 @@ type queue struct {
 	config    QueueConfig
 	topology  *topology
 	spool     *spool.Spool
+	end       *end // once a message was routed here by name
 	consumers []*Consumer
 	turn      int // whose turn it is among the consumers
 	posted    bool

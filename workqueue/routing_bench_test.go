@@ -54,7 +54,7 @@ func BenchmarkTopicRouting(b *testing.B) {
 	for _, n := range []int{10, 1_000, 100_000} {
 		b.Run(fmt.Sprintf("bindings=%d", n), func(b *testing.B) {
 			_, broker := open(b)
-			require.NoError(b, broker.DeclareExchange(bg, "x", workqueue.Topic))
+			require.NoError(b, broker.DeclareExchange(bg, "x", workqueue.Topic, nil))
 			declare(b, broker, "q")
 			for i := range n {
 				key := fmt.Sprintf("region%d.*.order%d.#", i%100, i)

@@ -27,10 +27,10 @@ func newParcel(e *envelope) parcel {
 }
 
 // share stores the body once if several destinations would refer to it.
-func (p *parcel) share(t *store.Turn, to []destination) {
+func (p *parcel) share(t *store.Turn, to []*end) {
 	sharers := 0
 	for _, d := range to {
-		if places[d.class].shares {
+		if d.shares {
 			sharers++
 		}
 	}
@@ -77,33 +77,33 @@ type placed struct {
 type copies []placed
 
 // spread puts a message into all its destinations or, with an error, into none.
-func (t *topology) spread(turn *store.Turn, into copies, to []destination, p *parcel) (copies, error) {
+func (t *topology) spread(turn *store.Turn, into copies, to []*end, p *parcel) (copies, error) {
 	if p.share(turn, to); p.written > store.MaxTx {
 		return nil, store.TooLarge(fmt.Sprintf("message for %d destinations in bytes", len(to)), p.written, store.MaxTx)
 	}
 	data := p.stored()
 	for _, d := range to {
-		if d.class == store.ClassQueue {
-			into = append(into, t.queues[d.name].put(turn, data, p))
+		if d.queue != nil {
+			into = append(into, d.queue.put(turn, data, p))
 			continue
 		}
-		op, err := t.sink(turn, d, p)
+		op, err := d.deliver(turn, p)
 		if err != nil {
 			into.undo()
-			return nil, fmt.Errorf("%v: %w", d, err)
+			return nil, fmt.Errorf("%v: %w", d.destination, err)
 		}
 		into = append(into, placed{sunk: op})
 	}
 	return into, nil
 }
 
-// sink puts a message into a destination of another layer.
-func (t *topology) sink(turn *store.Turn, d destination, p *parcel) (store.Op, error) {
+// deliver puts a message into a destination of another layer.
+func (e *end) deliver(turn *store.Turn, p *parcel) (store.Op, error) {
 	m, err := p.routed(turn)
 	if err != nil {
 		return nil, err
 	}
-	op, err := t.bound[d].sink.Deliver(m)
+	op, err := e.sink.Deliver(m)
 	if err != nil {
 		return nil, err
 	}
