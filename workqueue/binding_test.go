@@ -27,8 +27,7 @@ func bind(t testing.TB, b *workqueue.Broker, bindings ...workqueue.Binding) {
 	}
 }
 
-func bindings(t testing.TB, b *workqueue.Broker) []workqueue.Binding {
-	t.Helper()
+func bindings(t require.TestingT, b *workqueue.Broker) []workqueue.Binding {
 	list, err := b.Bindings(bg)
 	require.NoError(t, err)
 	return list
@@ -77,7 +76,7 @@ func TestABindingIsItsExchangeDestinationKeyAndArguments(t *testing.T) {
 
 func TestArgumentsOfABindingAreTextsOrNil(t *testing.T) {
 	_, b := open(t)
-	exchange(t, b, workqueue.Topic, "x")
+	exchange(t, b, workqueue.Headers, "x")
 	declare(t, b, "q")
 	try := func(a workqueue.Arguments) error {
 		return b.Bind(bg, workqueue.Binding{Exchange: "x", Queue: "q", Arguments: a})

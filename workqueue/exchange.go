@@ -20,6 +20,15 @@ const (
 	// Topic routes to the bindings whose pattern matches the routing key word
 	// by word: words are separated by dots, * is one word, # any number.
 	Topic ExchangeKind = "topic"
+	// Headers routes by the headers of a message, whatever its key is, to the
+	// bindings whose arguments they agree with. The argument x-match says how:
+	// with "all", which is the default, every other argument must be there with
+	// exactly its value, with "any" one of them. An argument that is nil asks
+	// for the header to be there, with whatever value. Arguments whose names
+	// begin with x- are left out, unless x-match is "all-with-x" or
+	// "any-with-x". A binding without arguments gets every message, one with
+	// "any" and no others none. Another x-match is ErrInvalid.
+	Headers ExchangeKind = "headers"
 )
 
 // ExchangeConfig is stored with an exchange; declaring it with another is

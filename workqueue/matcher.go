@@ -15,12 +15,13 @@ type matcher interface {
 
 // matchers makes one for each kind of exchange.
 var matchers = map[ExchangeKind]func(ExchangeConfig) matcher{
-	Direct: func(ExchangeConfig) matcher { return direct{} },
-	Fanout: func(ExchangeConfig) matcher { return new(fanout) },
-	Topic:  func(ExchangeConfig) matcher { return new(trie) },
+	Direct:  func(ExchangeConfig) matcher { return direct{} },
+	Fanout:  func(ExchangeConfig) matcher { return new(fanout) },
+	Topic:   func(ExchangeConfig) matcher { return new(trie) },
+	Headers: newHeaders,
 }
 
-var kinds = []string{string(Direct), string(Fanout), string(Topic)}
+var kinds = []string{string(Direct), string(Fanout), string(Topic), string(Headers)}
 
 // direct holds bindings by their keys.
 type direct map[string]*ends
