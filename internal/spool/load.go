@@ -282,7 +282,7 @@ func (q *Spool) take(t *store.Turn, l loadedMessage) {
 func (i *install) promote(t *store.Turn) {
 	q := i.q
 	for _, d := range i.c.delayed {
-		t.Delete(dueKey(q.layout.Delayed, q.id, d.due, d.seq))
+		t.DeleteSingle(dueKey(q.layout.Delayed, q.id, d.due, d.seq))
 		q.meta.delayed--
 		q.meta.delayedBytes -= min(q.meta.delayedBytes, uint64(len(d.data))+uint64(d.payload.Size))
 		t.Hold(q.holder(slotDelayed), d.payload, -1)

@@ -46,7 +46,7 @@ type Spool struct {
 	out      map[uint64]*Message // taken
 	early    map[uint64]*Message // touched before they were loaded
 	back     map[uint64]*Message // given back and not taken again
-	unmarked []*Message          // taken since the last group was sealed
+	unmarked unmarked
 
 	suspectBelow uint64 // after an unclean end: these were possibly delivered
 	primes       seqHeap
@@ -107,6 +107,7 @@ func New(s *store.Store, l Layout, id uint32, o Options) *Spool {
 		unseenHeld: make(map[uint32]uint64),
 		out:        make(map[uint64]*Message), early: make(map[uint64]*Message), back: make(map[uint64]*Message),
 	}
+	q.unmarked.q = q
 	q.due = store.NewTimer(q.startLoading)
 	q.survived = store.NewTimer(q.letOn)
 	return q
@@ -225,7 +226,7 @@ func (q *Spool) Take(t *store.Turn, until time.Time) *Message {
 	m.Count++
 	q.out[m.Seq] = m
 	delete(q.back, m.Seq)
-	q.markLater(m)
+	q.markLater(t, m)
 	t.Touch(q)
 	t.Promise(seqKeyLen + markLen)
 	if m.Suspect {
@@ -234,10 +235,34 @@ func (q *Spool) Take(t *store.Turn, until time.Time) *Message {
 	return m
 }
 
-// markLater has the mark written when the group is sealed.
-func (q *Spool) markLater(m *Message) {
+// unmarked is what was taken since a group was synced last, and so has no mark
+// on disk yet. Most of it is settled before it needs one.
+type unmarked struct {
+	store.Sealed
+	q        *Spool
+	messages []*Message
+}
+
+func (u *unmarked) add(m *Message) {
 	m.dirty = true
-	q.unmarked = append(q.unmarked, m)
+	u.messages = append(u.messages, m)
+}
+
+// Seal writes the marks of what is still there.
+func (u *unmarked) Seal(t *store.Turn) {
+	for _, m := range u.messages {
+		if m.state != gone && m.dirty && !u.q.closed {
+			u.q.writeMark(t, m)
+		}
+	}
+	clear(u.messages)
+	u.messages = u.messages[:0]
+}
+
+// markLater has the mark written before the delivery counts as durable.
+func (q *Spool) markLater(t *store.Turn, m *Message) {
+	q.unmarked.add(m)
+	t.TouchLate(&q.unmarked)
 }
 
 // next removes the next deliverable message from where it waits.
@@ -288,18 +313,19 @@ func (q *Spool) Extend(t *store.Turn, m *Message, until time.Time) {
 	m.Until = until
 	q.writeMark(t, m)
 	t.Touch(q)
+	t.TouchLate(&q.unmarked) // for UndoExtend
 }
 
 // UndoExtend takes Extend back.
 func (q *Spool) UndoExtend(m *Message, until time.Time) {
 	m.Until = until
-	q.markLater(m) // the mark that Extend wrote is not in the group any more
+	q.unmarked.add(m) // the mark that Extend wrote is not in the group any more
 }
 
 // Settle removes a message for good: one that is taken or, found by Lookup,
 // one that waits.
 func (q *Spool) Settle(t *store.Turn, m *Message) {
-	t.Delete(seqKey(q.layout.Entry, q.id, m.Seq))
+	t.DeleteSingle(seqKey(q.layout.Entry, q.id, m.Seq))
 	if m.marked {
 		t.Delete(seqKey(q.layout.Mark, q.id, m.Seq))
 	}
@@ -349,6 +375,7 @@ func (q *Spool) Return(t *store.Turn, m *Message, forgive bool) {
 	m.Until = time.Time{}
 	q.writeMark(t, m)
 	t.Touch(q)
+	t.TouchLate(&q.unmarked) // for UndoReturn
 }
 
 // UndoReturn takes Return back.
@@ -359,7 +386,7 @@ func (q *Spool) UndoReturn(m *Message, until time.Time) {
 	m.state, m.Until = taken, until
 	q.out[m.Seq] = m
 	delete(q.back, m.Seq)
-	q.markLater(m)
+	q.unmarked.add(m)
 }
 
 // Returned makes a message that was given back deliverable at its old place.
@@ -394,18 +421,11 @@ func (q *Spool) writeMark(t *store.Turn, m *Message) {
 	m.marked, m.dirty = true, false
 }
 
-// Seal writes the marks of what is still taken, and the meta record.
+// Seal writes the meta record.
 func (q *Spool) Seal(t *store.Turn) {
 	if q.closed {
 		return
 	}
-	for _, m := range q.unmarked {
-		if m.state != gone && m.dirty {
-			q.writeMark(t, m)
-		}
-	}
-	clear(q.unmarked)
-	q.unmarked = q.unmarked[:0]
 	q.meta.low = q.lowest()
 	q.meta.taken = uint64(len(q.out)) + q.unloaded
 	q.drop(t)

@@ -88,15 +88,16 @@ func (s *Store) seal(syncDue, last bool) *group {
 		return nil
 	}
 	s.turn.now = time.Time{}
+	g.sync = g.sync || syncDue || last
+	if g.sync {
+		s.syncing.Add(1)
+		s.sealLate()
+	}
 	for i := 0; i < len(s.touched); i++ {
 		s.touched[i].Seal(&s.turn)
 	}
 	clear(s.touched)
 	s.touched, s.promised = s.touched[:0], 0
-	g.sync = g.sync || syncDue || last
-	if g.sync {
-		s.syncing.Add(1)
-	}
 	g.last = s.accepted.Load()
 	s.turn.Set(keySeq, binary.BigEndian.AppendUint64(nil, g.last))
 	if last {
@@ -109,6 +110,16 @@ func (s *Store) seal(syncDue, last bool) *group {
 	s.stats.Groups++
 	s.room.Fire()
 	return g
+}
+
+// sealLate has those written that waited for a group that is synced.
+func (s *Store) sealLate() {
+	for _, d := range s.late {
+		d.mark().late = false
+		d.Seal(&s.turn)
+	}
+	clear(s.late)
+	s.late = s.late[:0]
 }
 
 // apply hands a group to the engine. A panic of the engine leaves it

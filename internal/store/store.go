@@ -42,6 +42,7 @@ type Store struct {
 	applying *group // handed to the engine, not yet seen by its reads
 	groups   uint64 // number of the open group
 	touched  []Sealer
+	late     []Sealer // to be sealed in the next group that is synced
 	promised int // bytes that the touched will write
 	posted   []post
 	entries  fifo // accepted, not yet visible

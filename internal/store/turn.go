@@ -70,6 +70,12 @@ func (t *Turn) SetDeferred(keyLen, valueLen int) (key, value []byte) {
 // Delete removes a key.
 func (t *Turn) Delete(key []byte) { t.note(t.s.open.batch.Delete(key, nil)) }
 
+// DeleteSingle removes a key that was Set once since it last was not there, and
+// has not been overwritten. The two annihilate one another as soon as the engine
+// meets them, mostly before either reaches a table; a Delete would have to sink
+// to the last level.
+func (t *Turn) DeleteSingle(key []byte) { t.note(t.s.open.batch.SingleDelete(key, nil)) }
+
 // DeleteRange removes all keys in [lo, hi). Ranges should be coarse and abut
 // one another: the engine pays for each one at the next read.
 func (t *Turn) DeleteRange(lo, hi []byte) { t.note(t.s.open.batch.DeleteRange(lo, hi, nil)) }
@@ -104,6 +110,17 @@ func (t *Turn) Touch(d Sealer) {
 	t.s.touched = append(t.s.touched, d)
 }
 
+// TouchLate is Touch for what a crash may take along with unsynced writes: d is
+// sealed in the next group that is synced, which comes within the sync interval.
+// What has changed back by then need not be written at all.
+func (t *Turn) TouchLate(d Sealer) {
+	t.touched = true
+	if m := d.mark(); !m.late {
+		m.late = true
+		t.s.late = append(t.s.late, d)
+	}
+}
+
 // ForceSync makes the running Op a Sync one, whatever its caller asked for.
 func (t *Turn) ForceSync() { t.synced = true }
 
@@ -121,7 +138,10 @@ type Sealer interface {
 }
 
 // Sealed is the kernel's part of a Sealer.
-type Sealed struct{ group uint64 }
+type Sealed struct {
+	group uint64
+	late  bool // waits for a group that is synced
+}
 
 func (m *Sealed) mark() *Sealed { return m }
 
