@@ -29,6 +29,15 @@ const (
 	// "any-with-x". A binding without arguments gets every message, one with
 	// "any" and no others none. Another x-match is ErrInvalid.
 	Headers ExchangeKind = "headers"
+	// Hash shares messages out: those with the same routing key go to the same
+	// destination, over restarts too, and for the most part still do when one
+	// is added or removed. The key of a binding is its weight, a number from 1
+	// to MaxHashWeight: the share it gets in comparison with others. Of several
+	// bindings to one destination the first that was made counts. HashHeader or
+	// HashProperty has something else hashed than the key.
+	Hash ExchangeKind = "hash"
+	// Random routes each message to one of the bound destinations.
+	Random ExchangeKind = "random"
 )
 
 // ExchangeConfig is stored with an exchange; declaring it with another is
@@ -38,12 +47,18 @@ type ExchangeConfig struct {
 	// matches. It may have one itself; the chain ends when a message is routed
 	// or comes to an exchange again. It need not exist yet: while it does not,
 	// such a message is unroutable, as it is without one. Default: none.
-	Alternate string
+	Alternate string `json:",omitempty"`
 
 	// Internal exchanges get messages from other exchanges only: through
 	// bindings, as an alternate or as a dead letter place. To publish to one
 	// is ErrInUse.
-	Internal bool
+	Internal bool `json:",omitempty"`
+
+	// HashHeader is the header that a Hash exchange goes by instead of the
+	// routing key, HashProperty the property, one of those above; at most one
+	// is set. The messages that lack it all go to the same destination.
+	HashHeader   string `json:",omitempty"`
+	HashProperty string `json:",omitempty"`
 }
 
 // storedExchange is what is stored with an exchange.
@@ -61,9 +76,11 @@ func (c *ExchangeConfig) normalize(kind ExchangeKind) (storedExchange, error) {
 		return full, store.Invalid("kind %q is none of %s", kind, strings.Join(kinds, ", "))
 	}
 	if full.Alternate != "" {
-		return full, store.CheckName("alternate exchange", full.Alternate)
+		if err := store.CheckName("alternate exchange", full.Alternate); err != nil {
+			return full, err
+		}
 	}
-	return full, nil
+	return full, checkHashSource(kind, &full.ExchangeConfig)
 }
 
 func (c storedExchange) match(name string, stored storedExchange) error {
@@ -75,6 +92,10 @@ func (c storedExchange) match(name string, stored storedExchange) error {
 		return store.Mismatch(object, "Alternate", stored.Alternate, c.Alternate)
 	case c.Internal != stored.Internal:
 		return store.Mismatch(object, "Internal", stored.Internal, c.Internal)
+	case c.HashHeader != stored.HashHeader:
+		return store.Mismatch(object, "HashHeader", stored.HashHeader, c.HashHeader)
+	case c.HashProperty != stored.HashProperty:
+		return store.Mismatch(object, "HashProperty", stored.HashProperty, c.HashProperty)
 	}
 	return nil
 }

@@ -2,9 +2,6 @@ package workqueue
 
 import (
 	"encoding/hex"
-	"fmt"
-	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -84,40 +81,4 @@ func FuzzDecodeBinding(f *testing.F) {
 			require.Equal(t, v, encodeRecord(made))
 		}
 	})
-}
-
-// FuzzTopicMatching holds the trie against the definition, written down as a
-// recursion that takes exponential time.
-func FuzzTopicMatching(f *testing.F) {
-	f.Add("a.#.d", "a.b.c.d")
-	f.Add("#.*.#", "")
-	f.Add("..#", ".")
-	f.Fuzz(func(t *testing.T, pattern, key string) {
-		if strings.Count(pattern, ".") > 6 || strings.Count(key, ".") > 6 {
-			return
-		}
-		var x trie
-		one, other := binding{key: pattern}, binding{key: "never.to.match.\xff"}
-		to, wrong := new(end), new(end)
-		x.add(one, to, 1)
-		x.add(other, wrong, 2)
-		w := walk{number: 1}
-		x.match(&address{key: key}, &w)
-		require.Equal(t, matches(words(pattern), words(key)), slices.Contains(w.found, to), fmt.Sprintf("%q on %q", pattern, key))
-		x.remove(one, to, 1)
-		x.remove(other, wrong, 2)
-		require.Empty(t, x.root.next)
-	})
-}
-
-func matches(pattern, key []string) bool {
-	switch {
-	case len(pattern) == 0:
-		return len(key) == 0
-	case pattern[0] == "#":
-		return matches(pattern[1:], key) || len(key) > 0 && matches(pattern, key[1:])
-	case len(key) == 0:
-		return false
-	}
-	return (pattern[0] == "*" || pattern[0] == key[0]) && matches(pattern[1:], key[1:])
 }

@@ -19,9 +19,11 @@ var matchers = map[ExchangeKind]func(ExchangeConfig) matcher{
 	Fanout:  func(ExchangeConfig) matcher { return new(fanout) },
 	Topic:   func(ExchangeConfig) matcher { return new(trie) },
 	Headers: newHeaders,
+	Hash:    newRing,
+	Random:  func(ExchangeConfig) matcher { return new(random) },
 }
 
-var kinds = []string{string(Direct), string(Fanout), string(Topic), string(Headers)}
+var kinds = []string{string(Direct), string(Fanout), string(Topic), string(Headers), string(Hash), string(Random)}
 
 // direct holds bindings by their keys.
 type direct map[string]*ends

@@ -48,13 +48,17 @@ func BenchmarkFanOut(b *testing.B) {
 }
 
 // BenchmarkTopicRouting publishes, NoSync, through ever more bindings, of which
-// three match.
+// three match, beside raw Pebble setting a key for each message.
 func BenchmarkTopicRouting(b *testing.B) {
 	relaxed := pebblemq.WithDurability(bg, pebblemq.NoSync)
+	b.Run("raw", func(b *testing.B) { benchRawSet(b, payload) })
 	for _, n := range []int{10, 1_000, 100_000} {
 		b.Run(fmt.Sprintf("bindings=%d", n), func(b *testing.B) {
-			_, broker := open(b)
-			require.NoError(b, broker.DeclareExchange(bg, "x", workqueue.Topic, nil))
+			db, err := pebblemq.Open(b.TempDir(), nil)
+			require.NoError(b, err)
+			defer db.Close()
+			broker := openBroker(b, db)
+			exchange(b, broker, workqueue.Topic, "x")
 			declare(b, broker, "q")
 			for i := range n {
 				key := fmt.Sprintf("region%d.*.order%d.#", i%100, i)
@@ -68,5 +72,16 @@ func BenchmarkTopicRouting(b *testing.B) {
 				require.NoError(b, broker.Publish(relaxed, "x", "region1.shop.order7.paid", workqueue.Message{Body: payload}))
 			}
 		})
+	}
+}
+
+// benchRawSet is a key for each message, NoSync.
+func benchRawSet(b *testing.B, value []byte) {
+	db, err := pebble.Open(b.TempDir(), &pebble.Options{FormatMajorVersion: pebble.FormatTableFormatV6, Logger: silent{}})
+	require.NoError(b, err)
+	defer db.Close()
+	b.ResetTimer()
+	for i := range b.N {
+		require.NoError(b, db.Set(fmt.Appendf(nil, "%016d", i), value, pebble.NoSync))
 	}
 }
