@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"testing"
 	"time"
 
@@ -157,13 +156,6 @@ func TestStatsCount(t *testing.T) {
 }
 
 func TestAnIdleStoreIsSmall(t *testing.T) {
-	heap := func() int64 {
-		runtime.GC()
-		runtime.GC()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return int64(m.HeapAlloc)
-	}
 	for name, c := range map[string]struct {
 		open  func() (*pebblemq.DB, error)
 		limit int64
@@ -171,10 +163,10 @@ func TestAnIdleStoreIsSmall(t *testing.T) {
 		"in memory": {func() (*pebblemq.DB, error) { return pebblemq.OpenMemory(nil) }, 2 << 20},
 		"on disk":   {func() (*pebblemq.DB, error) { return pebblemq.Open(t.TempDir(), nil) }, 20 << 20},
 	} {
-		before := heap()
+		before := storetest.Heap()
 		db, err := c.open()
 		require.NoError(t, err)
-		used := heap() - before
+		used := storetest.Heap() - before
 		require.NoError(t, db.Close())
 		require.Less(t, used, c.limit, name)
 		t.Logf("%s: %d KiB", name, used>>10)

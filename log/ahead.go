@@ -8,7 +8,8 @@ import (
 
 // How much a reader reads at a time.
 const (
-	readAhead = 1 << 20 // about
+	readFirst = 64 << 10 // about; twice as much each time
+	readAhead = 1 << 20  // up to this
 	roomFirst = 1 << 10
 	roomMax   = 1 << 20
 	roomIdle  = 64 << 10 // what a reader keeps that has reached the end
@@ -21,6 +22,7 @@ type batches struct {
 	list []storedBatch
 	next int
 	room []byte // its unused capacity takes further small batches
+	want int    // bytes to be read next; who looks for one record needs few
 }
 
 type storedBatch struct {
@@ -41,8 +43,9 @@ func (b *batches) take() storedBatch {
 // everything below end.
 func (b *batches) fill(it *store.Iter, end uint64) error {
 	b.list, b.next = b.list[:0], 0
+	b.want = min(max(2*b.want, readFirst), readAhead)
 	size := 0
-	for ok := it.First(); ok && size < readAhead; ok = it.Next() {
+	for ok := it.First(); ok && size < b.want; ok = it.Next() {
 		last, err := decodeBatchKey(it.Key())
 		if err != nil {
 			return err

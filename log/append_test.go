@@ -154,8 +154,8 @@ func TestLimitsHoldAtTheLimitAndRefuseOneMore(t *testing.T) {
 		return h
 	}
 	fill := func(total int) (records []log.Record) {
-		for ; total > log.MaxRecordBytes; total -= log.MaxRecordBytes {
-			records = append(records, log.Record{Value: make([]byte, log.MaxRecordBytes)})
+		for ; total > log.DefaultRecordBytes; total -= log.DefaultRecordBytes {
+			records = append(records, log.Record{Value: make([]byte, log.DefaultRecordBytes)})
 		}
 		return append(records, log.Record{Key: make([]byte, total)})
 	}
@@ -164,7 +164,7 @@ func TestLimitsHoldAtTheLimitAndRefuseOneMore(t *testing.T) {
 		index int
 	}{
 		"record": {func(x int) []log.Record {
-			return []log.Record{{}, {Key: make([]byte, 100), Value: make([]byte, log.MaxRecordBytes-103+x), Headers: headers(1, 3)}}
+			return []log.Record{{}, {Key: make([]byte, 100), Value: make([]byte, log.DefaultRecordBytes-103+x), Headers: headers(1, 3)}}
 		}, 1},
 		"header bytes": {func(x int) []log.Record { return []log.Record{{Headers: headers(2, log.MaxHeaderBytes+x)}} }, 0},
 		"headers":      {func(x int) []log.Record { return []log.Record{{Headers: headers(log.MaxHeaders+x, 8)}} }, 0},
@@ -342,7 +342,7 @@ func TestABadRecordDoomsItsTransaction(t *testing.T) {
 		func(x log.TopicTx) error { _, err := x.Append(); return err },
 		func(x log.TopicTx) error { _, err := x.AppendTo(7, log.Record{}); return err },
 		func(x log.TopicTx) error {
-			_, err := x.Append(log.Record{Value: make([]byte, log.MaxRecordBytes+1)})
+			_, err := x.Append(log.Record{Value: make([]byte, log.DefaultRecordBytes+1)})
 			return err
 		},
 	} {

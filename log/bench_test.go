@@ -46,8 +46,10 @@ func (quiet) Fatalf(string, ...any) {}
 
 const recordSize = 100
 
-func payload(i int) []byte {
-	v := make([]byte, recordSize)
+func payload(i int) []byte { return payloadOf(i, recordSize) }
+
+func payloadOf(i, size int) []byte {
+	v := make([]byte, size)
 	for j := range v {
 		v[j] = byte((i*131 + j*j*7) >> 2)
 	}
@@ -55,10 +57,10 @@ func payload(i int) []byte {
 }
 
 // rawBatch is a value of the size that n records are stored in.
-func rawBatch(n int) []byte {
+func rawBatch(n, size int) []byte {
 	var v []byte
 	for i := range n {
-		v = append(append(v, make([]byte, 10)...), payload(i)...)
+		v = append(append(v, make([]byte, 10)...), payloadOf(i, size)...)
 	}
 	return append(make([]byte, 38), v...)
 }
@@ -68,11 +70,11 @@ func rawKey(n uint64) []byte {
 }
 
 // spread runs f b.N times on several goroutines.
-func spread(b *testing.B, workers, perCall int, f func(n uint64) error) {
+func spread(b *testing.B, workers, perCall, size int, f func(n uint64) error) {
 	var next atomic.Uint64
 	var wg sync.WaitGroup
 	b.ReportAllocs()
-	b.SetBytes(int64(perCall * recordSize))
+	b.SetBytes(int64(perCall * size))
 	b.ResetTimer()
 	for range workers {
 		wg.Go(func() {
@@ -96,21 +98,23 @@ func BenchmarkAppend(b *testing.B) {
 		w    *pebble.WriteOptions
 	}{{"NoSync", pebblemq.NoSync, pebble.NoSync}, {"Sync", pebblemq.Sync, pebble.Sync}} {
 		for _, perCall := range []int{1, 100, 1000} {
-			for _, workers := range []int{1, 64} {
-				name := fmt.Sprintf("%s/%d/workers=%d", mode.name, perCall, workers)
-				b.Run(name+"/raw", func(b *testing.B) {
-					db, v := rawEngine(b, b.TempDir()), rawBatch(perCall)
-					spread(b, workers, perCall, func(n uint64) error { return db.Set(rawKey(n), v, mode.w) })
-				})
-				b.Run(name+"/log", func(b *testing.B) {
-					topic := benchTopic(b)
-					records := benchRecords(perCall)
-					ctx := pebblemq.WithDurability(context.Background(), mode.d)
-					spread(b, workers, perCall, func(uint64) error {
-						_, err := topic.Append(ctx, records...)
-						return err
+			for _, size := range []int{recordSize, 1 << 10} {
+				for _, workers := range []int{1, 16, 64, 256} {
+					b.Run(fmt.Sprintf("%s/%dx%dB/workers=%d", mode.name, perCall, size, workers), func(b *testing.B) {
+						b.Run("raw", func(b *testing.B) {
+							db, v := rawEngine(b, b.TempDir()), rawBatch(perCall, size)
+							spread(b, workers, perCall, size, func(n uint64) error { return db.Set(rawKey(n), v, mode.w) })
+						})
+						b.Run("log", func(b *testing.B) {
+							topic, records := benchTopic(b), benchRecordsOf(perCall, size)
+							ctx := pebblemq.WithDurability(context.Background(), mode.d)
+							spread(b, workers, perCall, size, func(uint64) error {
+								_, err := topic.Append(ctx, records...)
+								return err
+							})
+						})
 					})
-				})
+				}
 			}
 		}
 	}
@@ -125,10 +129,12 @@ func benchTopic(b *testing.B) *log.Topic {
 	return topic
 }
 
-func benchRecords(n int) []log.Record {
+func benchRecords(n int) []log.Record { return benchRecordsOf(n, recordSize) }
+
+func benchRecordsOf(n, size int) []log.Record {
 	records := make([]log.Record, n)
 	for i := range records {
-		records[i].Value = payload(i)
+		records[i].Value = payloadOf(i, size)
 	}
 	return records
 }
@@ -138,7 +144,7 @@ const replayed = 1_000_000
 func BenchmarkReplay(b *testing.B) {
 	for _, perCall := range []int{100, 1000} {
 		b.Run(fmt.Sprintf("%d/raw", perCall), func(b *testing.B) {
-			db, v := rawEngine(b, b.TempDir()), rawBatch(perCall)
+			db, v := rawEngine(b, b.TempDir()), rawBatch(perCall, recordSize)
 			for n := range replayed / perCall {
 				require.NoError(b, db.Set(rawKey(uint64(n)), v, pebble.NoSync))
 			}
@@ -232,5 +238,5 @@ func BenchmarkCommit(b *testing.B) {
 	require.NoError(b, err)
 	found, err := m.Poll(ctx, 1)
 	require.NoError(b, err)
-	spread(b, 1, 1, func(uint64) error { return m.Commit(ctx, found[0]) })
+	spread(b, 1, 1, recordSize, func(uint64) error { return m.Commit(ctx, found[0]) })
 }

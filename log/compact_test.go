@@ -260,27 +260,46 @@ func TestBadCompactionConfigsAreRefused(t *testing.T) {
 
 // A topic that is written one record at a time reads like any other, after a while.
 func TestSmallBatchesAreMergedInTheBackground(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		db, topic := retained(t, nil)
-		var want []string
-		for i := range 2000 {
-			_, err := topic.Append(ctx, values(fmt.Sprint(i))...)
-			require.NoError(t, err)
-			want = append(want, fmt.Sprint(i))
-			<-time.After(time.Second)
-		}
-		synctest.Wait()
-		require.Less(t, batches(t, db), 300)
-		require.Equal(t, want, fetchAll(t, topic, 0, log.Start()))
-		begin := all(t, topic)[0].Timestamp
-		for _, i := range []int64{0, 1, 999, 1999} {
-			offset, ok, err := topic.OffsetAt(ctx, 0, begin.Add(time.Duration(i)*time.Second))
-			require.NoError(t, err)
-			require.True(t, ok)
-			require.Equal(t, i, offset, "times are found as before")
-		}
-		require.NoError(t, topic.CheckInvariants())
-	})
+	for name, c := range storedInManyWays {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { mergeInTheBackground(t, c) })
+		})
+	}
+}
+
+// storedInManyWays are configs that batches have to be rewritten under.
+var storedInManyWays = map[string]log.TopicConfig{
+	"plain":               {},
+	"snappy":              {Compression: log.Snappy},
+	"zstd":                {Compression: log.Zstd},
+	"append time":         {TimestampType: log.AppendTime},
+	"append time, snappy": {TimestampType: log.AppendTime, Compression: log.Snappy},
+}
+
+func mergeInTheBackground(t *testing.T, c log.TopicConfig) {
+	db, topic := retained(t, &c)
+	var want []string
+	for i := range 2000 {
+		_, err := topic.Append(ctx, values(fmt.Sprint(i))...)
+		require.NoError(t, err)
+		want = append(want, fmt.Sprint(i))
+		<-time.After(time.Second)
+	}
+	synctest.Wait()
+	require.Less(t, batches(t, db), 300)
+	found := all(t, topic)
+	require.Equal(t, want, valuesOf(found))
+	begin := found[0].Timestamp
+	for i, r := range found {
+		require.Equal(t, begin.Add(time.Duration(i)*time.Second), r.Timestamp)
+	}
+	for _, i := range []int64{0, 1, 999, 1999} {
+		offset, ok, err := topic.OffsetAt(ctx, 0, begin.Add(time.Duration(i)*time.Second))
+		require.NoError(t, err)
+		require.True(t, ok)
+		require.Equal(t, i, offset, "times are found as before")
+	}
+	require.NoError(t, topic.CheckInvariants())
 }
 
 func TestCompactionGoesWithRetention(t *testing.T) {
@@ -303,14 +322,21 @@ func TestCompactionGoesWithRetention(t *testing.T) {
 // TestCompactionModel holds a compacted topic against a map, over crashes at any
 // moment of passes that run while records come in and the partition is trimmed.
 func TestCompactionModel(t *testing.T) {
+	for name, c := range storedInManyWays {
+		c.Compact = true
+		t.Run(name, func(t *testing.T) { compactionModel(t, &c) })
+	}
+}
+
+func compactionModel(t *testing.T, c *log.TopicConfig) {
 	rng := rand.New(rand.NewPCG(7, 8))
 	fs := vfs.NewCrashableMem()
 	latest := map[string]string{} // by key: value and offset
 	next, trimmed := int64(0), int64(0)
-	for round := range 30 {
+	for round := range 15 {
 		db, err := storetest.OpenFS(fs, store.Options{})
 		require.NoError(t, err)
-		topic, err := log.OpenTopic(db, "orders", &log.TopicConfig{Compact: true})
+		topic, err := log.OpenTopic(db, "orders", c)
 		require.NoError(t, err)
 		for range 20 {
 			switch rng.IntN(12) {
@@ -345,7 +371,7 @@ func TestCompactionModel(t *testing.T) {
 		fs = clone
 		db, err = storetest.OpenFS(fs, store.Options{})
 		require.NoError(t, err)
-		topic, err = log.OpenTopic(db, "orders", &log.TopicConfig{Compact: true})
+		topic, err = log.OpenTopic(db, "orders", c)
 		require.NoError(t, err)
 		requireCompacted(t, topic, latest, trimmed)
 		require.NoError(t, topic.CheckInvariants())

@@ -48,6 +48,10 @@
 // number of bytes, so looking up a time is a binary search, and no further
 // index is kept. The keys are in keys.go.
 //
+// A topic may have its batches compressed (TopicConfig.Compression). What a call
+// brings in bulk is compressed by its goroutine, what is gathered from small calls
+// when the group is sealed. A reader decompresses one batch at a time.
+//
 // # Memory
 //
 // A record that was read shares one buffer with its neighbours of at most some

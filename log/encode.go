@@ -39,6 +39,7 @@ func (t *Topic) encode(partition int, records []Record, alloc func(int) *buffer)
 		return nil, err
 	}
 	o.encode(records, alloc)
+	o.pack()
 	return o, nil
 }
 
@@ -53,7 +54,7 @@ func (o *appendOp) ready(ctx context.Context) error {
 }
 
 func (t *Topic) checkRecords(records []Record) error {
-	compact := t.config.Load().Compact
+	c := t.config.Load()
 	switch {
 	case len(records) == 0:
 		return store.Invalid("append of no records")
@@ -62,14 +63,14 @@ func (t *Topic) checkRecords(records []Record) error {
 	}
 	sum := 0
 	for i := range records {
-		n, err := records[i].check()
+		n, err := records[i].check(c.MaxRecordBytes)
 		if err != nil {
 			return &RecordError{Index: i, Err: err}
 		}
-		if compact && records[i].Key == nil {
+		if c.Compact && records[i].Key == nil {
 			return &RecordError{Index: i, Err: store.Invalid("record has no key, and topic %q is compacted", t.name)}
 		}
-		if sum += n; sum > MaxBatchBytes {
+		if sum += n; sum > MaxBatchBytes && len(records) > 1 {
 			return &RecordError{Index: i, Err: store.TooLarge("append in bytes", int64(sum), MaxBatchBytes)}
 		}
 	}
@@ -130,10 +131,13 @@ func (o *appendOp) routeEach(r *router, records []Record) error {
 // encode fills the segments of the pieces. Here the caller's bytes are copied.
 func (o *appendOp) encode(records []Record, alloc func(int) *buffer) {
 	var now int64
+	stamped := o.t.config.Load().TimestampType == AppendTime
 	for i := range records {
 		r := &records[i]
 		nanos := now
-		if !r.Timestamp.IsZero() {
+		if stamped {
+			nanos = 0 // the header will say
+		} else if !r.Timestamp.IsZero() {
 			nanos = r.Timestamp.UnixNano()
 		} else if now == 0 {
 			now = o.t.s.Now().UnixNano()
@@ -143,11 +147,26 @@ func (o *appendOp) encode(records []Record, alloc func(int) *buffer) {
 		if o.routes != nil {
 			c = &o.pieces[o.routes[i]]
 		}
-		c.add(r, nanos, alloc)
+		c.add(r, nanos, stamped, alloc)
 	}
 }
 
-func (c *piece) add(r *Record, nanos int64, alloc func(int) *buffer) {
+// pack compresses the segments that are large enough to be batches of their own.
+func (o *appendOp) pack() {
+	c := o.t.config.Load().Compression
+	if c == NoCompression {
+		return
+	}
+	for i := range o.pieces {
+		for j := range o.pieces[i].segments {
+			if s := &o.pieces[i].segments[j]; len(s.records()) >= packAlone {
+				s.pack(c)
+			}
+		}
+	}
+}
+
+func (c *piece) add(r *Record, nanos int64, stamped bool, alloc func(int) *buffer) {
 	size := r.encodedLen()
 	left := c.left
 	c.left -= size
@@ -159,6 +178,6 @@ func (c *piece) add(r *Record, nanos int64, alloc func(int) *buffer) {
 		c.segments = c.one[:0]
 	}
 	room := max(size, min(left, batchTarget))
-	c.segments = append(c.segments, newSegment(alloc(headerLen+room)))
+	c.segments = append(c.segments, newSegment(alloc(headerLen+room), stamped))
 	c.segments[len(c.segments)-1].add(r, nanos)
 }

@@ -15,6 +15,7 @@ type From struct {
 	kind   fromKind
 	offset int64
 	at     time.Time
+	reset  Reset
 }
 
 type fromKind uint8
@@ -45,8 +46,40 @@ func At(t time.Time) From { return From{kind: fromTime, at: t} }
 // for Group.Seek only.
 func Shift(n int64) From { return From{kind: fromShift, offset: n} }
 
-// String returns "start", "end", "offset 42" or "time 2026-01-02T15:04:05Z".
+// Reset says what to do at a position below the start, whose records have been
+// trimmed. A position beyond the end is always an error: it has never existed,
+// or a crash has taken NoSync records, and either way nobody should guess.
+type Reset uint8
+
+const (
+	None     Reset = iota // an OffsetError; the default, unlike Kafka's
+	Earliest              // go on at the start
+	Latest                // go on at the end
+)
+
+// Or returns f with another way to deal with a position below the start. A Reader
+// keeps to it as long as it reads, and counts what it passes over
+// (Reader.Skipped). A Group follows it when it is created or moved, no longer.
+func (f From) Or(r Reset) From {
+	f.reset = r
+	return f
+}
+
+// String returns "start", "end", "offset 42" or "time 2026-01-02T15:04:05Z", with
+// "or earliest" or "or latest" behind it.
 func (f From) String() string {
+	switch f.reset {
+	case None:
+		return f.position()
+	case Earliest:
+		return f.position() + " or earliest"
+	case Latest:
+		return f.position() + " or latest"
+	}
+	return fmt.Sprintf("%s or Reset(%d)", f.position(), uint8(f.reset))
+}
+
+func (f From) position() string {
 	switch f.kind {
 	case fromEnd:
 		return "end"
@@ -67,6 +100,9 @@ func (f From) check() error {
 	if f.kind == fromShift {
 		return store.Invalid("%v is for the Seek of a group", f)
 	}
+	if f.reset > Latest {
+		return store.Invalid("Reset %d is unknown", uint8(f.reset))
+	}
 	return nil
 }
 
@@ -75,21 +111,34 @@ func (f From) check() error {
 func (f From) exact() bool { return f.kind == fromOffset || f.kind == fromShift }
 
 // resolve turns f into an offset of a partition that is ready. An offset that
-// is out of range is an error.
+// is out of range is an error, unless f says what to do below the start.
 func (p *partition) resolve(ctx context.Context, f From) (uint64, error) {
 	switch f.kind {
 	case fromEnd:
 		return p.end.Load(), nil
 	case fromOffset:
-		if n := uint64(f.offset); n >= p.start.Load() && n <= p.end.Load() {
+		start := p.start.Load()
+		switch n := uint64(f.offset); {
+		case n > p.end.Load() || n < start && f.reset == None:
+			return 0, p.outOfRange(f.offset)
+		case n < start:
+			return p.after(f.reset), nil
+		default:
 			return n, nil
 		}
-		return 0, p.outOfRange(f.offset)
 	case fromTime:
 		n, _, err := p.offsetAt(ctx, f.at)
 		return n, err
 	}
 	return p.start.Load(), nil
+}
+
+// after is where a reset leads.
+func (p *partition) after(r Reset) uint64 {
+	if r == Latest {
+		return p.end.Load()
+	}
+	return p.start.Load()
 }
 
 // OffsetAt returns the smallest offset of a partition whose record has a

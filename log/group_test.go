@@ -244,6 +244,32 @@ func TestASyncedCommitSurvivesACrash(t *testing.T) {
 	require.NoError(t, db.Close())
 }
 
+func TestWhatACompactionDropsCountsUntilItIsPassed(t *testing.T) {
+	_, topic := retained(t, &log.TopicConfig{Compact: true})
+	for i := range 11 {
+		_, err := topic.Append(ctx, kv(string("aaaaaaaaaab"[i]), i)) // a batch each
+		require.NoError(t, err)
+	}
+	g := openGroup(t, topic, "g")
+	require.NoError(t, topic.Compact(ctx))
+	m := join(t, g)
+	lag := func() int64 {
+		lags, err := g.Lag(ctx)
+		require.NoError(t, err)
+		return lags[0].Records
+	}
+	require.EqualValues(t, 11, lag())
+	found, err := m.Poll(ctx, 1)
+	require.NoError(t, err)
+	require.Equal(t, []string{"9 a=9"}, show(found))
+	require.NoError(t, m.Commit(ctx, found[0]))
+	require.EqualValues(t, 1, lag(), "the dropped ones before it are passed")
+	found, err = m.Poll(ctx, 1)
+	require.NoError(t, err)
+	require.NoError(t, m.Commit(ctx, found[0]))
+	require.Zero(t, lag())
+}
+
 func TestLagIsExact(t *testing.T) {
 	_, topic := openTopic(t, 2)
 	_, err := topic.AppendTo(ctx, 0, numbered(7)...)

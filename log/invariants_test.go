@@ -25,6 +25,15 @@ func (t *Topic) CheckInvariants() error {
 	}), store.NoSync)
 }
 
+// Cleared returns below which offset the engine was told to delete batches.
+func (t *Topic) Cleared(partition int) (cleared uint64) {
+	_ = t.s.Do(context.Background(), store.OpFunc(func(*store.Turn) error {
+		cleared = t.partitions()[partition].cleared
+		return nil
+	}), store.NoSync)
+	return cleared
+}
+
 func (p *partition) checkInvariants() error {
 	if !p.loaded.Load() {
 		return nil

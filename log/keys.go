@@ -22,6 +22,12 @@ import (
 //	│ 1 B     │ 1 B   │ 4 B   │ 8 B         │ 8 B      │ 8 B         │ 8 B   │         │
 //	└─────────┴───────┴───────┴─────────────┴──────────┴─────────────┴───────┴─────────┘
 //
+// Flags:
+//
+//	0x0f  how the records are compressed: 0 not at all, 1 Snappy, 2 Zstd
+//	0x10  append time: retain time is the time of every record
+//	0x80  sparse: records of it were compacted away
+//
 // Base offset is the first one that the batch stands for. The last three fields run
 // over the whole partition since its beginning, this batch included:
 //
@@ -29,13 +35,15 @@ import (
 //     below t holds the first record that is not older than t.
 //   - retain time is the same, except that no timestamp counts for more than the
 //     time of its append: one from the future must not keep the rest for ever.
-//   - bytes is the size of the encoded records.
+//   - bytes is the size of the records as they are stored, so compressed.
 //
 // A record (see record.go) follows the other without a gap, and has the next offset.
-// With flag 80 the batch is sparse, because records of it were compacted away. Then
-// the header is followed by a horizon (8 B), the time from which on its tombstones
-// may go, and each record by how far its offset is from the base, before it
-// (varint). It stands for all offsets up to the last, of whatever is left.
+// In a sparse batch, each has before it how far its offset is from the base (varint),
+// and the header is followed by a horizon (8 B), the time from which on its tombstones
+// may go. It stands for all offsets up to the last, of whatever is left. Compressed
+// records (see compress.go) are
+//
+//	plain size 4 B | compressed bytes
 //
 // A start record exists once a partition has been trimmed or compacted:
 //
@@ -55,6 +63,9 @@ const (
 	startVersion    = 1
 	commitVersion   = 1
 	producerVersion = 1
+
+	flagStamped = 0x10
+	flagSparse  = 0x80
 
 	batchKeyLen = 5 + 4 + 8
 	headerLen   = 1 + 1 + 4 + 8 + 8 + 8 + 8
@@ -85,11 +96,10 @@ func decodeBatchKey(key []byte) (last uint64, err error) {
 	return binary.BigEndian.Uint64(key[9:]), nil
 }
 
-// flagSparse marks a batch that has gaps.
-const flagSparse = 0x80
-
 // header is that of a batch.
 type header struct {
+	codec      Compression
+	stamped    bool // retain time is that of every record
 	sparse     bool
 	horizon    int64 // of a sparse one
 	count      uint32
@@ -108,9 +118,12 @@ func (h header) len() int {
 }
 
 func (h header) encode(dst []byte) {
-	dst[0], dst[1] = batchVersion, 0
+	dst[0], dst[1] = batchVersion, byte(h.codec)
+	if h.stamped {
+		dst[1] |= flagStamped
+	}
 	if h.sparse {
-		dst[1] = flagSparse
+		dst[1] |= flagSparse
 		binary.BigEndian.PutUint64(dst[headerLen:], uint64(h.horizon))
 	}
 	binary.BigEndian.PutUint32(dst[2:], h.count)
@@ -125,13 +138,15 @@ func decodeHeader(v []byte, last uint64) (header, error) {
 	switch {
 	case len(v) < 2:
 		return header{}, corrupt("batch of %d bytes", len(v))
-	case v[0] != batchVersion || v[1]&^flagSparse != 0:
+	case v[0] != batchVersion || v[1]&^(flagSparse|flagStamped) > byte(lastCompression):
 		return header{}, fmt.Errorf("%w: log: batch has version %d, flags %x", store.ErrFormat, v[0], v[1])
 	case len(v) < headerLen:
 		return header{}, corrupt("batch of %d bytes", len(v))
 	}
 	h := header{
-		sparse:     v[1] == flagSparse,
+		codec:      Compression(v[1] &^ (flagSparse | flagStamped)),
+		stamped:    v[1]&flagStamped != 0,
+		sparse:     v[1]&flagSparse != 0,
 		count:      binary.BigEndian.Uint32(v[2:]),
 		base:       binary.BigEndian.Uint64(v[6:]),
 		maxTime:    int64(binary.BigEndian.Uint64(v[14:])),

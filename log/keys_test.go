@@ -51,10 +51,10 @@ func TestGoldenKeysAndValues(t *testing.T) {
 	require.Equal(t, unhex(t, "13", "00000009", "00000003", "70"), producerKey(9, 3, "p"))
 	require.Equal(t, "\x00\x00\x00\x07g", groupName(7, "g"))
 
-	h := header{count: 2, base: 0x10, maxTime: -1, retainTime: 3, bytes: 0x400}
+	h := header{codec: Zstd, stamped: true, count: 2, base: 0x10, maxTime: -1, retainTime: 3, bytes: 0x400}
 	v := make([]byte, headerLen)
 	h.encode(v)
-	require.Equal(t, unhex(t, "01", "00", "00000002", "0000000000000010", "ffffffffffffffff", "0000000000000003", "0000000000000400"), v)
+	require.Equal(t, unhex(t, "01", "12", "00000002", "0000000000000010", "ffffffffffffffff", "0000000000000003", "0000000000000400"), v)
 	got, err := decodeHeader(v, 0x11)
 	require.NoError(t, err)
 	require.Equal(t, h, got)
@@ -91,7 +91,8 @@ func TestBrokenValuesAreErrors(t *testing.T) {
 		"short batch":            {head(good[:headerLen-1], 0x11), store.ErrCorrupt},
 		"newer batch":            {head(edit(good, 0, 2), 0x11), store.ErrFormat},
 		"newer short batch":      {head([]byte{2, 0}, 0x11), store.ErrFormat},
-		"batch with flags":       {head(edit(good, 1, 1), 0x11), store.ErrFormat},
+		"batch of another codec": {head(edit(good, 1, 3), 0x11), store.ErrFormat},
+		"batch with flags":       {head(edit(good, 1, 0x20), 0x11), store.ErrFormat},
 		"batch of none":          {head(edit(good, 5, 0), 0x11), store.ErrCorrupt},
 		"batch of another count": {head(edit(good, 5, 3), 0x11), store.ErrCorrupt},
 		"batch at another key":   {head(good, 0x12), store.ErrCorrupt},
@@ -125,6 +126,8 @@ func TestBrokenValuesAreErrors(t *testing.T) {
 func FuzzHeader(f *testing.F) {
 	v := make([]byte, headerLen)
 	header{count: 2, base: 0x10, bytes: 7}.encode(v)
+	f.Add(v, uint64(0x11))
+	header{codec: Snappy, stamped: true, count: 2, base: 0x10, bytes: 7}.encode(v)
 	f.Add(v, uint64(0x11))
 	f.Fuzz(func(t *testing.T, v []byte, last uint64) {
 		h, err := decodeHeader(v, last)

@@ -13,7 +13,9 @@ type Lag struct {
 	Partition int
 	Committed int64 // the offset of the next record that the group wants
 	End       int64 // of the next record to come
-	Records   int64 // not finished; what was trimmed does not count
+	// Records is how many are not finished. What was trimmed does not count; what a
+	// compaction has dropped since does, until the group has passed it, as in Kafka.
+	Records int64
 
 	// Age is how long ago the oldest of these happened by its timestamp, 0 if
 	// there is none or it lies in the future.

@@ -22,6 +22,8 @@ type model struct {
 	topic *log.Topic
 	group *log.Group
 
+	compression log.Compression
+
 	member  *log.Member
 	held    []log.Record // polled by member, not committed
 	records [modelPartitions][]string
@@ -37,7 +39,7 @@ func (m *model) open(t *rapid.T) {
 	db, err := storetest.OpenFS(m.fs, store.Options{MemoryBytes: store.MinMemoryBytes})
 	require.NoError(t, err)
 	m.db = db
-	m.topic, err = log.OpenTopic(db, "t", &log.TopicConfig{Partitions: modelPartitions})
+	m.topic, err = log.OpenTopic(db, "t", &log.TopicConfig{Partitions: modelPartitions, Compression: m.compression})
 	require.NoError(t, err)
 	m.group, err = m.topic.Group("g", nil)
 	require.NoError(t, err)
@@ -228,7 +230,7 @@ func (m *model) waiting() (n int) {
 
 func TestTheLogBehavesLikeItsModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		m := &model{fs: newCrashFS(nil)}
+		m := &model{fs: newCrashFS(nil), compression: rapid.SampledFrom(compressions).Draw(t, "compression")}
 		m.open(t)
 		defer func() { require.NoError(t, m.db.Close()) }()
 		t.Repeat(m.actions())

@@ -29,15 +29,16 @@ type partition struct {
 	moved  store.Signal  // fires when start or end moves
 
 	// Under the baton from here on.
-	next      uint64    // offset of the next record
-	pending   []segment // accepted, in no sealed group yet
-	tail      tail
-	cleared   uint64 // batches below have been dropped
-	floor     uint64 // bytes before the start, or fewer
-	tidy      uint64 // batches below have been merged and compacted
-	untidy    untidy // what has come since
-	tidyBytes int    // about what is compacted
-	claims    []*claim
+	next         uint64    // offset of the next record
+	pending      []segment // accepted, in no sealed group yet
+	tail         tail
+	cleared      uint64 // batches below have been dropped
+	clearedBytes uint64 // of these, or fewer
+	floor        uint64 // bytes before the start, or fewer
+	tidy         uint64 // batches below have been merged and compacted
+	untidy       untidy // what has come since
+	tidyBytes    int    // about what is compacted
+	claims       []*claim
 }
 
 // tail is the end of what is stored: the running fields of the last batch.
@@ -157,9 +158,12 @@ func (p *partition) rewind(m mark) {
 // from here on.
 func (p *partition) accept(t *store.Turn, s segment) {
 	p.next += uint64(s.count)
+	if s.stamped {
+		s.maxTime = t.Now().UnixNano()
+	}
 	t.Touch(p)
 	t.Promise(s.len())
-	if n := len(p.pending); n > 0 && p.pending[n-1].len()+len(s.records()) <= headerLen+batchTarget {
+	if n := len(p.pending); n > 0 && p.pending[n-1].takes(&s) {
 		p.pending[n-1].absorb(&s)
 		return
 	}
@@ -186,13 +190,14 @@ func (p *partition) dropPending() {
 }
 
 func (p *partition) write(t *store.Turn, s *segment) {
+	s.pack(p.topic.config.Load().Compression)
 	base := p.tail.next
 	p.tail.next += uint64(s.count)
 	p.tail.bytes += uint64(len(s.records()))
 	p.tail.maxTime = max(p.tail.maxTime, s.maxTime)
 	p.tail.retainTime = max(p.tail.retainTime, min(s.maxTime, t.Now().UnixNano()))
 	header{
-		count: s.count, base: base,
+		codec: s.codec, stamped: s.stamped, count: s.count, base: base,
 		maxTime: p.tail.maxTime, retainTime: p.tail.retainTime, bytes: p.tail.bytes,
 	}.encode(s.buf.b)
 	k, v := t.SetDeferred(batchKeyLen, s.len())

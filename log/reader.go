@@ -18,8 +18,8 @@ type Reader struct {
 }
 
 // NewReader returns a reader of a partition that begins at from. An offset below
-// the start or beyond the end is an OffsetError; at the end it waits for what
-// comes.
+// the start, unless From.Or says otherwise, or beyond the end is an OffsetError;
+// at the end the reader waits for what comes.
 func (t *Topic) NewReader(partition int, from From) (*Reader, error) {
 	p, err := t.partition(partition)
 	if err != nil {
@@ -36,16 +36,44 @@ func (t *Topic) NewReader(partition int, from From) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Reader{reader{p: p, next: next}}, nil
+	r := &Reader{reader{p: p, next: next, reset: from.reset}}
+	if from.kind == fromOffset {
+		r.r.skipped = next - uint64(from.offset)
+	}
+	return r, nil
 }
+
+// Until makes the reader stop before a position, which is settled now: Records
+// then ends without an error, and Fetch returns no records. With End it replays
+// what there is at the moment, with At what comes before the first record that
+// is not older. Records do not change, and groups do not notice, so a replay is
+// as consistent as a copy; if its records are trimmed meanwhile, it is an
+// OffsetError, or what From.Or said. A position out of range is an OffsetError; one
+// that the reader has reached already leaves it nothing. A later call replaces
+// the bound.
+func (r *Reader) Until(to From) error {
+	if err := errors.Join(to.check(), r.r.p.topic.readable()); err != nil {
+		return err
+	}
+	until, err := r.r.p.resolve(context.Background(), to)
+	if err != nil {
+		return err
+	}
+	r.r.until, r.r.bounded = until, true
+	return nil
+}
+
+// Skipped returns how many records the reader has passed over because they were
+// trimmed before it came to them, or to get to the end. Without From.Or it is 0.
+func (r *Reader) Skipped() int64 { return int64(r.r.skipped) }
 
 // Offset returns the offset of the next record.
 func (r *Reader) Offset() int64 { return int64(r.r.next) }
 
 // Records returns the records from the reader's position on, in order, waiting
-// for new ones at the end. It ends only with an error: that of ctx, ErrClosed,
+// for new ones at the end. It ends at Until, or with an error: that of ctx, ErrClosed,
 // ErrFailed once nothing is left to read, ErrUnknownTopic after a deletion, or an
-// OffsetError if the position was trimmed away. The reader stands behind the last
+// OffsetError if the position was trimmed away (see From.Or). The reader stands behind the last
 // record that was handed out; Records may be called again.
 //
 // What the records refer to is never written again, and is shared with their
@@ -56,6 +84,9 @@ func (r *Reader) Records(ctx context.Context) iter.Seq2[Record, error] {
 		for {
 			ok, err := r.r.read(ctx, &rec)
 			if err == nil && !ok {
+				if r.r.done() {
+					return
+				}
 				if err = r.r.wait(ctx); err == nil {
 					continue
 				}
@@ -113,7 +144,15 @@ type reader struct {
 	ahead batches
 	cur   cursor
 	heads headerRoom
+
+	until   uint64 // where to stop, if bounded
+	bounded bool
+	reset   Reset
+	skipped uint64 // records, by resets
 }
+
+// done reports whether the reader has come to where it was to stop.
+func (r *reader) done() bool { return r.bounded && r.next >= r.until }
 
 // cursor walks the records of one batch.
 type cursor struct {
@@ -123,11 +162,17 @@ type cursor struct {
 	sparse bool
 	base   uint64 // of a sparse batch
 	end    uint64 // of all that the batch stands for
+
+	stamped bool  // time is that of every record
+	time    int64 // of the append
 }
 
 // newCursor stands before the first record of a batch.
-func newCursor(h header, last uint64, value []byte) (cursor, error) {
-	c := cursor{rest: value[h.len():], at: h.base, left: h.count, sparse: h.sparse, base: h.base, end: last + 1}
+func newCursor(h header, last uint64, value []byte) (c cursor, err error) {
+	c = cursor{at: h.base, left: h.count, sparse: h.sparse, base: h.base, end: last + 1, stamped: h.stamped, time: h.retainTime}
+	if c.rest, err = unpack(h.codec, value[h.len():]); err != nil {
+		return c, err
+	}
 	return c, c.locate()
 }
 
@@ -144,6 +189,14 @@ func (c *cursor) locate() error {
 	return nil
 }
 
+// body returns the record at hand, encoded.
+func (c *cursor) body() (body []byte, err error) {
+	if body, _, err = cutRecord(c.rest); err == nil && c.stamped {
+		stamp(body, c.time)
+	}
+	return body, err
+}
+
 // drop passes over the record at hand without decoding it.
 func (c *cursor) drop() (err error) {
 	if _, c.rest, err = cutRecord(c.rest); err != nil {
@@ -156,10 +209,18 @@ func (c *cursor) drop() (err error) {
 
 // look decodes the next visible record; ok is false at the end.
 func (r *reader) look(ctx context.Context, rec *Record) (ok bool, err error) {
-	if err := ctx.Err(); err != nil {
+	if err := ctx.Err(); err != nil || r.done() {
 		return false, err
 	}
-	body, offset, err := r.peek(ctx, r.p.end.Load())
+	end := r.p.end.Load()
+	if r.bounded {
+		end = min(end, r.until)
+	}
+	body, offset, err := r.peek(ctx, end)
+	if errors.Is(err, ErrOffsetOutOfRange) && r.reset != None {
+		r.restart()
+		return r.look(ctx, rec)
+	}
 	if err != nil || body == nil {
 		return false, err
 	}
@@ -168,6 +229,13 @@ func (r *reader) look(ctx context.Context, rec *Record) (ok bool, err error) {
 	}
 	rec.Partition, rec.Offset = int(r.p.index), int64(offset)
 	return true, nil
+}
+
+// restart goes on where the reset leads, because the next record was trimmed.
+func (r *reader) restart() {
+	next := r.p.after(r.reset)
+	r.skipped += next - r.next
+	r.next, r.cur, r.ahead = next, cursor{}, batches{}
 }
 
 // read is look, and goes behind the record.
@@ -198,7 +266,7 @@ func (r *reader) peek(ctx context.Context, end uint64) (body []byte, offset uint
 		if r.cur.at >= end {
 			return nil, 0, nil
 		}
-		if body, _, err = cutRecord(r.cur.rest); err != nil {
+		if body, err = r.cur.body(); err != nil {
 			return nil, 0, r.damaged(r.cur.at, err)
 		}
 		return body, r.cur.at, nil

@@ -12,13 +12,14 @@ import (
 
 // Limits of what Append takes. Beyond them it returns ErrTooLarge.
 const (
-	MaxRecordBytes  = 1 << 20   // key, value and headers of a record
-	MaxHeaders      = 256       // headers of a record
-	MaxHeaderBytes  = 64 << 10  // names and values of a record's headers
-	MaxBatchBytes   = 16 << 20  // keys, values and headers of one call
-	MaxBatchRecords = 128 << 10 // records of one call
-	MaxPartitions   = 4096      // of a topic
-	maxOffset       = math.MaxInt64
+	DefaultRecordBytes = 1 << 20   // key, value and headers of a record, unless the topic says otherwise
+	MaxRecordBytes     = 32 << 20  // what a topic may raise that to
+	MaxHeaders         = 256       // headers of a record
+	MaxHeaderBytes     = 64 << 10  // names and values of a record's headers
+	MaxBatchBytes      = 16 << 20  // keys, values and headers of one call, unless it has one larger record
+	MaxBatchRecords    = 128 << 10 // records of one call
+	MaxPartitions      = 4096      // of a topic
+	maxOffset          = math.MaxInt64
 )
 
 // Record is an entry of a log.
@@ -31,8 +32,8 @@ type Record struct {
 	Value []byte
 	// Headers are kept in order, with equal names.
 	Headers []Header
-	// Timestamp is when the event happened, by default when it is appended. It
-	// is kept to the nanosecond, between the years 1678 and 2262, and read
+	// Timestamp is when the event happened, by default when it is appended; a
+	// topic of AppendTime sets it itself, whatever it is here. It is kept to the nanosecond, between the years 1678 and 2262, and read
 	// back in UTC.
 	Timestamp time.Time
 
@@ -66,6 +67,9 @@ const (
 // name length, name, value length + 1 (0 for nil), value.
 const recordFixed = 8 + 1
 
+// recordOverhead is more than what encoding adds to any payload.
+const recordOverhead = 64 + 2*MaxHeaders*binary.MaxVarintLen32
+
 // nanoTime bounds the times that fit into an int64 of nanoseconds.
 var (
 	firstTime = time.Unix(0, math.MinInt64)
@@ -88,16 +92,17 @@ func (r *Record) payload() (total, headers int) {
 	return len(r.Key) + len(r.Value) + headers, headers
 }
 
-// check validates a record and returns its payload size.
-func (r *Record) check() (payload int, err error) {
+// check validates a record of a topic that takes records of limit bytes, and
+// returns its payload size.
+func (r *Record) check(limit int) (payload int, err error) {
 	total, headers := r.payload()
 	switch {
 	case len(r.Headers) > MaxHeaders:
 		return 0, store.TooLarge("number of headers", int64(len(r.Headers)), MaxHeaders)
 	case headers > MaxHeaderBytes:
 		return 0, store.TooLarge("headers in bytes", int64(headers), MaxHeaderBytes)
-	case total > MaxRecordBytes:
-		return 0, store.TooLarge("record in bytes", int64(total), MaxRecordBytes)
+	case total > limit:
+		return 0, store.TooLarge("record in bytes", int64(total), int64(limit))
 	case !r.Timestamp.IsZero() && (r.Timestamp.Before(firstTime) || r.Timestamp.After(lastTime)):
 		return 0, store.Invalid("timestamp %v is out of range", r.Timestamp)
 	}

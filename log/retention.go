@@ -102,6 +102,9 @@ func (t *Topic) EnforceRetention(ctx context.Context) error {
 // retain moves the starts of the partitions, and returns when to look again; zero
 // is when something was appended.
 func (t *Topic) retain(ctx context.Context) (next time.Time, err error) {
+	if err := t.s.Fence(ctx); err != nil { // what set the timer is not passed over
+		return next, err
+	}
 	c, now := t.Config(), t.s.Now()
 	for _, p := range t.partitions() {
 		due, err := p.retain(ctx, &c, now)
@@ -123,7 +126,7 @@ func (p *partition) retain(ctx context.Context, c *TopicConfig, now time.Time) (
 	if start == end {
 		return due, nil
 	}
-	total, err := p.bytesAt(ctx, end-1)
+	total, err := p.bytesBelow(ctx, end)
 	if err != nil {
 		return due, err
 	}
@@ -139,7 +142,7 @@ func (p *partition) retain(ctx context.Context, c *TopicConfig, now time.Time) (
 	o := &trimOp{p: p, to: end, floor: total}
 	if found {
 		o.to = max(start, min(first.base, end))
-		if o.floor, err = p.bytesAt(ctx, first.base-1); err != nil {
+		if o.floor, err = p.bytesBelow(ctx, first.base); err != nil {
 			return due, err
 		}
 		if c.RetentionTime > 0 {
@@ -149,15 +152,15 @@ func (p *partition) retain(ctx context.Context, c *TopicConfig, now time.Time) (
 	return due, p.topic.s.Do(store.WithDurability(ctx, store.NoSync), o, store.NoSync)
 }
 
-// bytesAt returns the running number of bytes of the batch that holds an offset, 0
-// if there is none.
-func (p *partition) bytesAt(ctx context.Context, offset uint64) (n uint64, err error) {
-	it, err := p.iter(ctx, offset)
+// bytesBelow returns how many bytes the batches have, and had, that lie wholly below
+// an offset.
+func (p *partition) bytesBelow(ctx context.Context, offset uint64) (n uint64, err error) {
+	it, err := p.topic.s.Iter(ctx, partitionKey(store.KindLogBatch, p.topic.id, p.index), batchKey(p.topic.id, p.index, offset))
 	if err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
-	if !it.First() {
+	if !it.Last() {
 		return 0, nil
 	}
 	h, _, _, err := batchAt(it)

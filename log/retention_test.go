@@ -3,11 +3,13 @@ package log_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/pebblemq/pebblemq"
@@ -182,4 +184,33 @@ func TestRetentionGivesTheDiskBack(t *testing.T) {
 	require.Eventually(t, func() bool { return db.Stats().DiskBytes < 10<<20 }, 20*time.Second, 10*time.Millisecond,
 		"%v", fmt.Sprint(db.Stats().DiskBytes))
 	require.NoError(t, db.Close())
+}
+
+// TestAPassWaitsForWhatTheDiskIsBusyWith: what was written and is not to be seen yet
+// has set the timer, so the pass has to see it.
+func TestAPassWaitsForWhatTheDiskIsBusyWith(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := storetest.NewFS(vfs.NewMem())
+		db, err := storetest.OpenFS(fs, store.Options{})
+		require.NoError(t, err)
+		topic, err := log.OpenTopic(db, "orders", &log.TopicConfig{RetentionTime: time.Second})
+		require.NoError(t, err)
+		gate := &storetest.Gate{Class: storetest.ClassWAL, Op: storetest.OpSync}
+		fs.SetHook(gate.Hook)
+		gate.Shut()
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			_, err := topic.Append(ctx, values("x")...)
+			assert.NoError(t, err)
+		})
+		<-time.After(2 * time.Second)
+		gate.Open()
+		wg.Wait()
+		<-time.After(2 * time.Second)
+		synctest.Wait()
+		start, end := bounds(t, topic)
+		require.EqualValues(t, 1, end)
+		require.EqualValues(t, 1, start)
+		require.NoError(t, db.Close())
+	})
 }

@@ -69,15 +69,17 @@ func TestTheLargestRecordCanBeGivenUp(t *testing.T) {
 	}
 	largest := log.Record{Value: make([]byte, log.MaxRecordBytes-log.MaxHeaderBytes), Headers: headers}
 	synctest.Test(t, func(t *testing.T) {
-		_, topics := openTopics(t, "orders", "retry", "dead")
-		appendAll(t, topics[0], largest)
-		g := openGroup(t, topics[0], "g")
+		db, topics := openTopics(t, "retry", "dead") // which take no such records from others
+		orders, err := log.OpenTopic(db, "orders", &log.TopicConfig{MaxRecordBytes: log.MaxRecordBytes})
+		require.NoError(t, err)
+		appendAll(t, orders, largest)
+		g := openGroup(t, orders, "g")
 		running, stop := context.WithTimeout(ctx, time.Hour)
 		defer stop()
 		require.NoError(t, g.Run(running, func(context.Context, log.Record) error {
 			return errors.New("failed")
-		}, &log.RunOptions{Retry: &log.Retry{Topic: topics[1]}, DeadLetter: topics[2]}))
-		r, err := topics[2].NewReader(0, log.Start())
+		}, &log.RunOptions{Retry: &log.Retry{Topic: topics[0]}, DeadLetter: topics[1]}))
+		r, err := topics[1].NewReader(0, log.Start())
 		require.NoError(t, err)
 		found, err := r.Fetch(ctx, 10, 1<<20)
 		require.NoError(t, err)

@@ -70,7 +70,11 @@ func (w *rewriter) add(ctx context.Context, b storedBatch) error {
 	if err != nil {
 		return err
 	}
-	if w.sources > 0 && w.size+len(b.value)-h.len() > batchTarget {
+	c, err := newCursor(h, b.last, b.value)
+	if err != nil {
+		return err
+	}
+	if w.sources > 0 && w.size+len(c.rest) > batchTarget {
 		if err := w.flush(ctx); err != nil {
 			return err
 		}
@@ -80,10 +84,9 @@ func (w *rewriter) add(ctx context.Context, b storedBatch) error {
 	}
 	w.sources++
 	w.head, w.last = h, b.last
-	c, err := newCursor(h, b.last, b.value)
 	for ; err == nil && c.left > 0; err = c.drop() {
 		var body []byte
-		if body, _, err = cutRecord(c.rest); err != nil {
+		if body, err = c.body(); err != nil {
 			break
 		}
 		w.take(h, c.at, body)
@@ -126,8 +129,8 @@ func (w *rewriter) encode() []byte {
 	h := w.head
 	h.base, h.count, h.horizon = w.base, uint32(len(w.kept)), w.until
 	h.sparse = w.stones || uint64(len(w.kept)) != w.last-w.base+1
+	h.stamped = false // it is in the records now
 	v := make([]byte, h.len(), h.len()+w.size+4*len(w.kept))
-	h.encode(v)
 	for _, r := range w.kept {
 		if h.sparse {
 			v = binary.AppendUvarint(v, r.offset-w.base)
@@ -135,6 +138,8 @@ func (w *rewriter) encode() []byte {
 		v = binary.AppendUvarint(v, uint64(len(r.body)))
 		v = append(v, r.body...)
 	}
+	v, h.codec = pack(v, h.len(), w.p.topic.config.Load().Compression)
+	h.encode(v)
 	return v
 }
 

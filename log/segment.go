@@ -16,11 +16,13 @@ type segment struct {
 	buf     *buffer
 	count   uint32
 	maxTime int64
+	codec   Compression // how the records are compressed already
+	stamped bool        // the records get their time with their offsets
 }
 
-func newSegment(buf *buffer) segment {
+func newSegment(buf *buffer, stamped bool) segment {
 	buf.b = buf.b[:headerLen]
-	return segment{buf: buf, maxTime: math.MinInt64}
+	return segment{buf: buf, maxTime: math.MinInt64, stamped: stamped}
 }
 
 func (s *segment) len() int { return len(s.buf.b) }
@@ -31,6 +33,11 @@ func (s *segment) add(r *Record, nanos int64) {
 	s.buf.b = appendRecord(s.buf.b, r, nanos)
 	s.count++
 	s.maxTime = max(s.maxTime, nanos)
+}
+
+// takes reports whether the records of o may follow in the same batch.
+func (s *segment) takes(o *segment) bool {
+	return s.codec == NoCompression && o.codec == NoCompression && s.stamped == o.stamped && s.len()+len(o.records()) <= headerLen+batchTarget
 }
 
 // absorb copies the records of o, which is given up.

@@ -6,98 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
-	"time"
 
 	"github.com/pebblemq/pebblemq"
 	"github.com/pebblemq/pebblemq/internal/bridge"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
-
-// TopicConfig is stored with a topic. Opening a topic with another is
-// ErrConfigMismatch; AlterTopic changes what can be changed.
-type TopicConfig struct {
-	// Partitions is the number of independent sequences that the topic is made
-	// of; equal keys go to the same one. Default 1, at most MaxPartitions. It may
-	// grow, by AlterTopic, and never shrinks.
-	Partitions int `json:"partitions"`
-
-	// RetentionTime is how long records are kept at least, by their timestamps;
-	// one from the future counts as of its append. Default: for ever.
-	RetentionTime time.Duration `json:"retentionTime,omitempty"`
-	// RetentionBytes is how many bytes of encoded records are kept at least in
-	// each partition. Default: all.
-	RetentionBytes int64 `json:"retentionBytes,omitempty"`
-
-	// Compact keeps only the newest record of each key, which every record must
-	// have. One with a nil Value, a tombstone, deletes its key. Offsets and order
-	// stay as they are, with gaps. It goes together with the retentions above.
-	Compact bool `json:"compact,omitempty"`
-	// MinCompactionLag is how long a record is left alone. Default: none.
-	MinCompactionLag time.Duration `json:"minCompactionLag,omitempty"`
-	// TombstoneRetention is how long a tombstone is kept after the records that
-	// it deletes are gone, for readers to see it. Default 24 h.
-	TombstoneRetention time.Duration `json:"tombstoneRetention,omitempty"`
-}
-
-// MinRetentionTime is the shortest RetentionTime.
-const MinRetentionTime = time.Second
-
-func (c *TopicConfig) normalize() (TopicConfig, error) {
-	var n TopicConfig
-	if c != nil {
-		n = *c
-	}
-	switch {
-	case n.Partitions < 0:
-		return n, store.Invalid("Partitions %d is negative", n.Partitions)
-	case n.Partitions > MaxPartitions:
-		return n, store.TooLarge("Partitions", int64(n.Partitions), MaxPartitions)
-	case n.Partitions == 0:
-		n.Partitions = 1
-	}
-	switch {
-	case n.RetentionTime != 0 && n.RetentionTime < MinRetentionTime:
-		return n, store.Invalid("RetentionTime %v is below %v", n.RetentionTime, MinRetentionTime)
-	case n.RetentionBytes < 0:
-		return n, store.Invalid("RetentionBytes %d is negative", n.RetentionBytes)
-	}
-	return n, n.normalizeCompaction()
-}
-
-func (c *TopicConfig) normalizeCompaction() error {
-	switch {
-	case !c.Compact && (c.MinCompactionLag != 0 || c.TombstoneRetention != 0):
-		return store.Invalid("MinCompactionLag and TombstoneRetention are for topics with Compact")
-	case c.MinCompactionLag < 0:
-		return store.Invalid("MinCompactionLag %v is negative", c.MinCompactionLag)
-	case c.TombstoneRetention < 0:
-		return store.Invalid("TombstoneRetention %v is negative", c.TombstoneRetention)
-	}
-	if c.Compact && c.TombstoneRetention == 0 {
-		c.TombstoneRetention = DefaultTombstoneRetention
-	}
-	return nil
-}
-
-// match compares what was given on opening with what is stored.
-func (c TopicConfig) match(name string, stored TopicConfig) error {
-	object := fmt.Sprintf("topic %q", name)
-	switch {
-	case c.Partitions != stored.Partitions:
-		return store.Mismatch(object, "Partitions", stored.Partitions, c.Partitions)
-	case c.RetentionTime != stored.RetentionTime:
-		return store.Mismatch(object, "RetentionTime", stored.RetentionTime, c.RetentionTime)
-	case c.RetentionBytes != stored.RetentionBytes:
-		return store.Mismatch(object, "RetentionBytes", stored.RetentionBytes, c.RetentionBytes)
-	case c.Compact != stored.Compact:
-		return store.Mismatch(object, "Compact", stored.Compact, c.Compact)
-	case c.MinCompactionLag != stored.MinCompactionLag:
-		return store.Mismatch(object, "MinCompactionLag", stored.MinCompactionLag, c.MinCompactionLag)
-	case c.TombstoneRetention != stored.TombstoneRetention:
-		return store.Mismatch(object, "TombstoneRetention", stored.TombstoneRetention, c.TombstoneRetention)
-	}
-	return nil
-}
 
 // Topic is a named log of one or more partitions. All handles of a topic are the
 // same; it is safe for concurrent use and needs no closing.
@@ -331,17 +244,6 @@ func (l *layer) add(t *store.Turn, o *store.Object, c TopicConfig) *Topic {
 	topic.armRetention(t, t.Now())
 	l.topics[o.Name] = topic
 	return topic
-}
-
-func decodeConfig(o *store.Object) (TopicConfig, error) {
-	var c TopicConfig
-	if err := json.Unmarshal(o.Config, &c); err != nil {
-		return c, corrupt("config of topic %q: %v", o.Name, err)
-	}
-	if c.Partitions < 1 || c.Partitions > MaxPartitions {
-		return c, corrupt("config of topic %q has %d partitions", o.Name, c.Partitions)
-	}
-	return c, nil
 }
 
 func unknownTopic(name string) error { return fmt.Errorf("%w: %q", ErrUnknownTopic, name) }

@@ -29,10 +29,17 @@ func TestOpeningATopicTwiceGivesTheSame(t *testing.T) {
 
 func TestAnotherConfigIsAMismatchThatNamesTheField(t *testing.T) {
 	db, _ := openTopic(t, 3)
-	for _, c := range []*log.TopicConfig{nil, {}, {Partitions: 4}} {
-		_, err := log.OpenTopic(db, "orders", c)
+	for _, c := range []struct {
+		config *log.TopicConfig
+		field  string
+	}{
+		{nil, "Partitions"}, {&log.TopicConfig{}, "Partitions"}, {&log.TopicConfig{Partitions: 4}, "Partitions"},
+		{&log.TopicConfig{Partitions: 3, Compression: log.Zstd}, "Compression"},
+		{&log.TopicConfig{Partitions: 3, MaxRecordBytes: 5}, "MaxRecordBytes"},
+	} {
+		_, err := log.OpenTopic(db, "orders", c.config)
 		require.ErrorIs(t, err, pebblemq.ErrConfigMismatch)
-		require.ErrorContains(t, err, "Partitions")
+		require.ErrorContains(t, err, c.field)
 		require.ErrorContains(t, err, "orders")
 	}
 }
@@ -55,7 +62,7 @@ func TestTopicsAreListedByName(t *testing.T) {
 	}
 	list, err := log.ListTopics(ctx, db)
 	require.NoError(t, err)
-	one := log.TopicConfig{Partitions: 1}
+	one := log.TopicConfig{Partitions: 1, MaxRecordBytes: log.DefaultRecordBytes}
 	require.Equal(t, []log.TopicInfo{{"a", one}, {"b", one}, {"c", one}}, list)
 }
 
@@ -144,6 +151,8 @@ func TestBadArgumentsAreRefused(t *testing.T) {
 		"topic name not UTF-8":      {second(log.OpenTopic(db, "\xff", nil)), pebblemq.ErrInvalid},
 		"negative partitions":       {second(log.OpenTopic(db, "t", &log.TopicConfig{Partitions: -1})), pebblemq.ErrInvalid},
 		"too many partitions":       {second(log.OpenTopic(db, "t", &log.TopicConfig{Partitions: log.MaxPartitions + 1})), pebblemq.ErrTooLarge},
+		"negative record bytes":     {second(log.OpenTopic(db, "t", &log.TopicConfig{MaxRecordBytes: -1})), pebblemq.ErrInvalid},
+		"too many record bytes":     {second(log.OpenTopic(db, "t", &log.TopicConfig{MaxRecordBytes: log.MaxRecordBytes + 1})), pebblemq.ErrTooLarge},
 		"no records":                {second(topic.Append(ctx)), pebblemq.ErrInvalid},
 		"no records, async":         {second(topic.AppendAsync(ctx)), pebblemq.ErrInvalid},
 		"append below partitions":   {second(topic.AppendTo(ctx, -1, values("x")...)), log.ErrUnknownPartition},

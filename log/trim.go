@@ -8,7 +8,7 @@ import (
 )
 
 // TrimTo makes offset the start of a partition: the records below are gone at
-// once, and their space returns in the background. An offset beyond the end is an
+// once. Their space returns in the background, in pieces of some hundred KiB. An offset beyond the end is an
 // OffsetError and changes nothing; one at or below the start is fine and changes
 // nothing either. Groups whose committed offset falls below the start get an
 // OffsetError when they read on: move them with Group.Seek.
@@ -23,16 +23,23 @@ func (t *Topic) TrimTo(ctx context.Context, partition int, offset int64) error {
 	if err := p.ready(ctx); err != nil {
 		return err
 	}
-	return t.s.Do(ctx, &trimOp{p: p, to: uint64(offset)}, store.Default)
+	floor, err := p.bytesBelow(ctx, uint64(offset))
+	if err != nil {
+		return err
+	}
+	return t.s.Do(ctx, &trimOp{p: p, to: uint64(offset), floor: floor}, store.Default)
 }
+
+// trimChunk is how much is trimmed before the engine is told. It pays for each
+// range that is deleted at every read nearby until it has compacted it, so a reader
+// that trims behind each record must not make a range of each.
+const trimChunk = 256 << 10
 
 // trimOp is never part of a transaction.
 type trimOp struct {
-	p  *partition
-	to uint64
-	// Retention trims to the beginning of a batch, and knows how many bytes lie
-	// before it.
-	floor uint64
+	p     *partition
+	to    uint64
+	floor uint64 // bytes of the batches that lie wholly below to
 }
 
 func (o *trimOp) Frees() {}
@@ -56,9 +63,9 @@ func (o *trimOp) Run(t *store.Turn) error {
 	p.Seal(t) // so that what is pending lies in the range, too
 	// The last batch stays even if all is trimmed: it has the next offset and
 	// the running fields.
-	if clear := min(o.to, p.tail.next-1); clear > p.cleared {
+	if clear := min(o.to, p.tail.next-1); clear > p.cleared && o.floor >= p.clearedBytes+trimChunk {
 		t.DeleteRange(batchKey(p.topic.id, p.index, p.cleared), batchKey(p.topic.id, p.index, clear))
-		p.cleared = clear
+		p.cleared, p.clearedBytes = clear, o.floor
 	}
 	p.start.Store(o.to)
 	p.writeStart(t)

@@ -33,9 +33,9 @@
 // the message is settled before the group is sealed. A crash may therefore
 // lose marks. So that a message that crashes its process is still counted:
 //
-//   - A message is handed out only if its sequence number is below frontier +
-//     frontierStep, where frontier is known to be on disk. Raising it is one
-//     fsync for thousands of messages and is done ahead of need.
+//   - A message is handed out only if its sequence number is below a frontier
+//     that is known to be on disk. Raising it is one fsync for thousands of
+//     messages and is done ahead of need.
 //   - After an unclean end every message below that bound is a suspect: it is
 //     handed out only once its mark is on disk (Message.Suspect; Take calls
 //     ForceSync). From the second crash on, then, each delivery counts.

@@ -26,7 +26,7 @@ func newFeed(t testing.TB, fs vfs.FS) *feed {
 	s, err := store.Open(store.Options{FS: fs, Dir: "data", MemoryBytes: store.MinMemoryBytes})
 	require.NoError(t, err)
 	f := &feed{t: t, s: s, ready: make(chan struct{}, 1)}
-	f.q, err = Open(s, layout, 1, Options{Ready: func(*store.Turn) {
+	f.q, err = Open(crowded(s), layout, 1, Options{Ready: func(*store.Turn) {
 		select {
 		case f.ready <- struct{}{}:
 		default:
@@ -87,13 +87,13 @@ func TestADrainGivesTheDiskBack(t *testing.T) {
 func TestNothingIsHandedOutBeyondTheFrontier(t *testing.T) {
 	f := newFeed(t, vfs.NewMem())
 	defer func() { require.NoError(t, f.s.Close()) }()
-	const n = 3 * frontierStep
+	const n = 6 * frontierStep
 	for range n {
 		f.put(store.NoSync, nil)
 	}
 	for range n {
 		m, bound := f.take(), uint64(0)
-		f.do(func(*store.Turn) { bound = f.q.meta.frontier + frontierStep })
+		f.do(func(*store.Turn) { bound = f.q.meta.frontier })
 		require.Less(t, m.Seq, bound)
 	}
 }

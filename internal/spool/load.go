@@ -14,6 +14,7 @@ import (
 // delayed ones that are due.
 type plan struct {
 	from, to          uint64
+	messages, bytes   int    // of the chunk, at most
 	recall, recallEnd uint64 // the taken ones among these, ahead of the rest
 	now               time.Time
 	due               bool
@@ -53,6 +54,7 @@ type delayedMessage struct {
 func (q *Spool) startLoading(t *store.Turn) {
 	due := q.meta.delayed > 0 && q.meta.nextDue <= t.Now().UnixNano()
 	p := plan{from: q.loaded, to: q.loaded, now: t.Now(), due: due}
+	p.messages, p.bytes = q.chunk()
 	if q.low() {
 		p.to = q.shown
 	}
@@ -64,11 +66,6 @@ func (q *Spool) startLoading(t *store.Turn) {
 	}
 	q.plan = p
 	q.loading = t.Spawn(func(ctx context.Context) { q.load(ctx, p) })
-}
-
-// low reports that the window has room for a chunk.
-func (q *Spool) low() bool {
-	return q.window.len() < windowMessages/4 && q.winBytes < windowBytes/4
 }
 
 // The pause after a load that could not be carried out, because the disk is full
@@ -134,7 +131,7 @@ func (q *Spool) readEntries(ctx context.Context, p plan, c *chunk) (err error) {
 		if err != nil {
 			return err
 		}
-		if size += len(m.data); len(c.messages) == chunkMessages || size > windowBytes && len(c.messages) > 0 {
+		if size += len(m.data); len(c.messages) == p.messages || size > p.bytes && len(c.messages) > 0 {
 			c.through = m.seq
 			return nil
 		}
@@ -188,7 +185,7 @@ func (q *Spool) readDue(ctx context.Context, p plan, c *chunk) (err error) {
 		if err != nil {
 			return err
 		}
-		if size += len(d.data); d.due > p.now.UnixNano() || len(c.delayed) == chunkMessages || size > windowBytes && len(c.delayed) > 0 {
+		if size += len(d.data); d.due > p.now.UnixNano() || len(c.delayed) == p.messages || size > p.bytes && len(c.delayed) > 0 {
 			c.nextDue = d.due
 			return nil
 		}

@@ -93,6 +93,12 @@ func (o *extendOp) Run(t *store.Turn) error {
 func (o *extendOp) Undo()               { o.q.UndoExtend(o.m, o.before) }
 func (o *extendOp) Visible(*store.Turn) {}
 
+// crowded leaves the spools of a store no memory but their own.
+func crowded(s *store.Store) *store.Store {
+	freeOf(s).bytes = 0
+	return s
+}
+
 // under runs f under the baton.
 func under(t require.TestingT, s *store.Store, d store.Durability, f func(*store.Turn)) {
 	require.NoError(t, s.Do(ctx, store.OpFunc(func(t *store.Turn) error { f(t); return nil }), d))

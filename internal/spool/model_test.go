@@ -100,7 +100,7 @@ func (w *world) open() {
 			}
 		}
 	}
-	w.q, err = Open(w.s, layout, 1, o)
+	w.q, err = Open(crowded(w.s), layout, 1, o)
 	require.NoError(w.t, err)
 	under(w.t, w.s, store.NoSync, w.q.Start)
 	synctest.Wait()

@@ -28,7 +28,8 @@ func (q *Spool) Purge(t *store.Turn, delayedToo bool) int {
 	t.HoldOnly(q.holder(slotEntries), held)
 	q.deleteEntries(t, lo, q.shown)
 	q.meta.entries = unseen + uint64(len(kept))
-	q.window, q.winBytes, q.returned, q.primes, q.unloaded = ring{}, 0, nil, nil, 0
+	q.emptyWindow()
+	q.returned, q.primes, q.unloaded = nil, nil, 0
 	q.loaded, q.plan.void = q.shown, true
 	clear(q.early)
 	clear(q.back)

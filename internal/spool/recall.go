@@ -53,7 +53,7 @@ func (q *Spool) readTaken(ctx context.Context, p plan, c *chunk) (err error) {
 		if !out {
 			continue
 		}
-		if size += len(m.data); len(c.taken) == chunkMessages || size > windowBytes && len(c.taken) > 0 {
+		if size += len(m.data); len(c.taken) == p.messages || size > p.bytes && len(c.taken) > 0 {
 			c.recalled = m.seq
 			return nil
 		}

@@ -7,13 +7,6 @@ import (
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// Limits of the window.
-const (
-	windowMessages = 2048
-	windowBytes    = 512 << 10
-	chunkMessages  = 1024 // read from disk at a time
-)
-
 // Settled ranges are dropped in bulk once they reach one of these.
 const (
 	dropMessages = 16384
@@ -40,6 +33,7 @@ type Spool struct {
 
 	window   ring // ready, in order, straight from Show or from disk
 	winBytes int
+	free     *free
 	returned seqHeap             // ready again, at their old places
 	order    []*Message          // everything that left the window, in order; the gone are skipped
 	strays   seqHeap             // everything that came to be out in another way
@@ -52,7 +46,9 @@ type Spool struct {
 	primes       seqHeap
 	solo         *Message // the prime suspect that is out
 	survived     *store.Timer
-	raising      bool // a frontier is on its way to the disk
+	step         uint64 // of the frontier
+	raising      bool   // a frontier is on its way to the disk
+	waited       bool   // for it
 	raisedTo     uint64
 
 	loading   bool
@@ -91,7 +87,7 @@ func Open(s *store.Store, l Layout, id uint32, o Options) (*Spool, error) {
 	}
 	q.shown, q.loaded, q.dropped = q.meta.next, q.meta.low, q.meta.low
 	if s.Unclean() {
-		q.suspectBelow = min(q.meta.frontier+frontierStep, q.meta.next) // not what is put from now on
+		q.suspectBelow = min(q.meta.frontier, q.meta.next) // not what is put from now on
 	}
 	if q.leased != nil {
 		q.unloaded, q.recallEnd = q.meta.taken, q.meta.next
@@ -103,11 +99,11 @@ func Open(s *store.Store, l Layout, id uint32, o Options) (*Spool, error) {
 // it may be called under the baton.
 func New(s *store.Store, l Layout, id uint32, o Options) *Spool {
 	q := &Spool{
-		s: s, layout: l, id: id, ready: o.Ready, leased: o.Leased,
+		s: s, layout: l, id: id, ready: o.Ready, leased: o.Leased, free: freeOf(s), step: frontierStep,
 		unseenHeld: make(map[uint32]uint64),
 		out:        make(map[uint64]*Message), early: make(map[uint64]*Message), back: make(map[uint64]*Message),
 	}
-	q.unmarked.q = q
+	q.unmarked.q, q.meta.frontier = q, frontierStep // and so on disk before any message
 	q.due = store.NewTimer(q.startLoading)
 	q.survived = store.NewTimer(q.letOn)
 	return q
@@ -123,6 +119,7 @@ func (q *Spool) Start(t *store.Turn) {
 // drops the keys.
 func (q *Spool) Close(t *store.Turn) {
 	q.closed = true
+	q.emptyWindow()
 	t.Disarm(q.due)
 	t.Disarm(q.survived)
 }
@@ -197,17 +194,11 @@ func (q *Spool) UndoPut(m *Message) {
 func (q *Spool) Show(t *store.Turn, m *Message) {
 	q.shown = m.Seq + 1
 	q.unseen(m, -1)
-	if q.loaded == m.Seq && q.window.len() < windowMessages && q.winBytes < windowBytes {
+	if q.loaded == m.Seq && q.room() {
 		q.loaded = q.shown
 		q.enqueue(m)
 	}
 	q.ready(t)
-}
-
-// enqueue adds a ready message at the end of the window.
-func (q *Spool) enqueue(m *Message) {
-	q.window.push(m)
-	q.winBytes += len(m.Data)
 }
 
 // Take hands out the next message, or nil if there is none at the moment. Its
@@ -283,8 +274,7 @@ func (q *Spool) next(t *store.Turn) *Message {
 	if q.window.len() == 0 || !q.withinFrontier(t, q.window.front().Seq) {
 		return nil
 	}
-	m := q.window.pop()
-	q.winBytes -= len(m.Data)
+	m := q.dequeue()
 	q.order = append(q.order, m)
 	return m
 }
@@ -295,7 +285,7 @@ func (q *Spool) skipGone() {
 		heap.Pop(&q.returned)
 	}
 	for q.window.len() > 0 && q.window.front().state == gone {
-		q.winBytes -= len(q.window.pop().Data)
+		q.dequeue()
 	}
 }
 

@@ -7,19 +7,26 @@ import (
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// frontierStep is how many messages may be handed out beyond the frontier that
-// is known to be on disk. It bounds the suspects after a crash, and one fsync
-// serves half of it.
-const frontierStep = 4096
+// The frontier is raised this far beyond what is handed out. It bounds the
+// suspects after a crash, and one fsync serves half of it. A queue that is emptied
+// faster than that doubles its step each time it has to wait for the disk.
+const (
+	frontierStep    = 4096
+	maxFrontierStep = 16 * frontierStep
+)
 
 // withinFrontier reports whether a message may be handed out, and sees to it
 // that the frontier moves in time.
 func (q *Spool) withinFrontier(t *store.Turn, seq uint64) bool {
-	if seq >= q.meta.frontier+frontierStep/2 && !q.raising {
-		q.raising = true
-		t.Post(&raise{q: q, to: seq}, store.Sync)
+	within := seq < q.meta.frontier
+	if !within && q.raising && !q.waited {
+		q.waited, q.step = true, min(2*q.step, maxFrontierStep)
 	}
-	return seq < q.meta.frontier+frontierStep
+	if seq+q.step/2 >= q.meta.frontier && !q.raising {
+		q.raising, q.waited = true, false
+		t.Post(&raise{q: q, to: seq + q.step}, store.Sync)
+	}
+	return within
 }
 
 // raise is the Op that moves the frontier. Seal writes it, and only when that

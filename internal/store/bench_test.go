@@ -12,6 +12,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/pebblemq/pebblemq/internal/store"
+	"github.com/pebblemq/pebblemq/internal/storetest"
 )
 
 type setOp struct {
@@ -109,15 +110,6 @@ func itoa(n int) string {
 	return itoa(n/10) + string(rune('0'+n%10))
 }
 
-// heap returns the live heap after a collection.
-func heap() uint64 {
-	var m runtime.MemStats
-	runtime.GC()
-	runtime.GC()
-	runtime.ReadMemStats(&m)
-	return m.HeapAlloc
-}
-
 // BenchmarkOpenMemory opens and closes stores in memory, and reports what an
 // idle one holds, beside the bare engine.
 func BenchmarkOpenMemory(b *testing.B) {
@@ -157,9 +149,9 @@ func benchOpen(b *testing.B, open func() (io.Closer, error)) {
 		}
 	}
 	cycle(func() {}) // the directory exists, and so does what the engine makes once
-	before, goroutines := heap(), runtime.NumGoroutine()
+	before, goroutines := storetest.Heap(), runtime.NumGoroutine()
 	var grown, spawned int
-	cycle(func() { grown, spawned = int(heap())-int(before), runtime.NumGoroutine()-goroutines })
+	cycle(func() { grown, spawned = int(storetest.Heap()-before), runtime.NumGoroutine()-goroutines })
 	b.ReportAllocs()
 	b.ResetTimer()
 	for range b.N {

@@ -81,7 +81,7 @@ func (s *Store) seal(syncDue, last bool) *group {
 		return nil
 	}
 	g := s.open
-	if g.batch.Count() == 0 && len(s.touched) == 0 && !syncDue && !last {
+	if s.accepted.Load() == s.sealed && !syncDue && !last {
 		return nil
 	}
 	if g.sync && s.syncing.Load() >= maxSyncing && s.settling.Load() == 0 && g.batch.Len()+s.promised < s.maxOpen/2 && !last {
@@ -99,6 +99,7 @@ func (s *Store) seal(syncDue, last bool) *group {
 	clear(s.touched)
 	s.touched, s.promised = s.touched[:0], 0
 	g.last = s.accepted.Load()
+	s.sealed = g.last
 	s.turn.Set(keySeq, binary.BigEndian.AppendUint64(nil, g.last))
 	if last {
 		s.turn.Set(keyClean, nil)

@@ -190,7 +190,7 @@ func (s *Store) load(synced uint64, wal string) error {
 	}
 	s.accepted.Store(seq)
 	s.applied.Store(seq)
-	s.durable = seq
+	s.sealed, s.durable = seq, seq
 	id, err := s.loadNumber(keyNextID, 4)
 	if err != nil {
 		return err

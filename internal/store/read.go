@@ -172,14 +172,14 @@ func (s *Store) Snapshot(ctx context.Context) (*Snapshot, error) {
 		return nil, err
 	}
 	sn := &Snapshot{s: s, sn: s.db.NewSnapshot()}
-	if err := s.fence(ctx); err != nil {
+	if err := s.Fence(ctx); err != nil {
 		return nil, errors.Join(err, sn.Close())
 	}
 	return sn, nil
 }
 
-// fence waits until everything accepted so far is visible.
-func (s *Store) fence(ctx context.Context) error {
+// Fence waits until everything accepted so far is visible.
+func (s *Store) Fence(ctx context.Context) error {
 	err := s.Do(WithDurability(ctx, Sync), QuietFunc(func(*Turn) error { return nil }), Sync)
 	if errors.Is(err, ErrFailed) || errors.Is(err, ErrDiskFull) {
 		return nil

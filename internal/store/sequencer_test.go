@@ -439,3 +439,61 @@ func TestForceSync(t *testing.T) {
 	require.Len(t, survivors(t, mem), 1)
 	require.NoError(t, s.Close())
 }
+
+// TestLateSealsComeWithTheNextSync: what changes back before costs nothing.
+func TestLateSealsComeWithTheNextSync(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, err := store.OpenMemory(store.Options{})
+		require.NoError(t, err)
+		defer s.Close()
+		c := &counter{}
+		late := &op{run: func(t *store.Turn) error {
+			t.TouchLate(c)
+			c.n++
+			return nil
+		}}
+		for range 3 {
+			require.NoError(t, s.Do(ctx, late, store.NoSync))
+			keys(t, s) // everything is applied
+		}
+		require.Zero(t, c.seals)
+		<-time.After(time.Second) // the sync interval
+		synctest.Wait()
+		require.Equal(t, "3", keys(t, s)["counter"])
+		require.Equal(t, 1, c.seals)
+
+		require.NoError(t, s.Do(ctx, late, store.NoSync))
+		require.NoError(t, s.Do(ctx, set("x", "y"), store.Sync))
+		require.Equal(t, "4", keys(t, s)["counter"])
+		require.Equal(t, 2, c.seals)
+	})
+}
+
+func TestLateSealsAreInTheLastGroup(t *testing.T) {
+	fs := vfs.NewMem()
+	s, err := store.Open(store.Options{FS: fs, Dir: "data", SyncInterval: time.Minute})
+	require.NoError(t, err)
+	c := &counter{n: 7}
+	require.NoError(t, s.Do(ctx, &op{run: func(t *store.Turn) error { t.TouchLate(c); return nil }}, store.NoSync))
+	require.NoError(t, s.Close())
+	s, err = store.Open(store.Options{FS: fs, Dir: "data"})
+	require.NoError(t, err)
+	defer s.Close()
+	require.Equal(t, "7", keys(t, s)["counter"])
+}
+
+func TestDeleteSingleIsSeenInTheGroupAndAfterIt(t *testing.T) {
+	s := openMem(t)
+	require.NoError(t, s.Do(ctx, &op{run: func(t *store.Turn) error {
+		t.Set(key("a"), []byte("1"))
+		t.DeleteSingle(key("a"))
+		v, err := t.Get(key("a"))
+		if v != nil || err != nil {
+			return fmt.Errorf("got %q, %w", v, err)
+		}
+		t.Set(key("b"), []byte("2"))
+		return nil
+	}}, store.Sync))
+	require.NoError(t, s.Do(ctx, &op{run: func(t *store.Turn) error { t.DeleteSingle(key("b")); return nil }}, store.Sync))
+	require.Empty(t, keys(t, s))
+}

@@ -41,9 +41,10 @@ type Store struct {
 	open     *group
 	applying *group // handed to the engine, not yet seen by its reads
 	groups   uint64 // number of the open group
+	sealed   uint64 // newest Op of the groups before it
 	touched  []Sealer
 	late     []Sealer // to be sealed in the next group that is synced
-	promised int // bytes that the touched will write
+	promised int      // bytes that the touched will write
 	posted   []post
 	entries  fifo // accepted, not yet visible
 	durable  uint64

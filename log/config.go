@@ -1,0 +1,138 @@
+package log
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// TopicConfig is stored with a topic. Opening a topic with another is
+// ErrConfigMismatch; AlterTopic changes what can be changed.
+type TopicConfig struct {
+	// Partitions is the number of independent sequences that the topic is made
+	// of; equal keys go to the same one. Default 1, at most MaxPartitions. It may
+	// grow, by AlterTopic, and never shrinks.
+	Partitions int `json:"partitions"`
+
+	// Compression of the stored batches. Default NoCompression.
+	Compression Compression `json:"compression,omitempty"`
+	// MaxRecordBytes is the most that the key, value and headers of a record
+	// may take. Default DefaultRecordBytes (1 MiB, as in Kafka), at most the
+	// constant MaxRecordBytes (32 MiB). A record above MaxBatchBytes (16 MiB)
+	// must be the only one of its Append.
+	MaxRecordBytes int `json:"maxRecordBytes"`
+	// TimestampType is whose time the records have. Default CreateTime.
+	TimestampType TimestampType `json:"timestampType,omitempty"`
+
+	// RetentionTime is how long records are kept at least, by their timestamps;
+	// one from the future counts as of its append. Default: for ever.
+	RetentionTime time.Duration `json:"retentionTime,omitempty"`
+	// RetentionBytes is how many bytes of records, as they are stored, are kept at
+	// least in each partition. Default: all.
+	RetentionBytes int64 `json:"retentionBytes,omitempty"`
+
+	// Compact keeps only the newest record of each key, which every record must
+	// have. One with a nil Value, a tombstone, deletes its key. Offsets and order
+	// stay as they are, with gaps. It goes together with the retentions above.
+	Compact bool `json:"compact,omitempty"`
+	// MinCompactionLag is how long a record is left alone. Default: none.
+	MinCompactionLag time.Duration `json:"minCompactionLag,omitempty"`
+	// TombstoneRetention is how long a tombstone is kept after the records that
+	// it deletes are gone, for readers to see it. Default 24 h.
+	TombstoneRetention time.Duration `json:"tombstoneRetention,omitempty"`
+}
+
+// MinRetentionTime is the shortest RetentionTime.
+const MinRetentionTime = time.Second
+
+func (c *TopicConfig) normalize() (TopicConfig, error) {
+	var n TopicConfig
+	if c != nil {
+		n = *c
+	}
+	switch {
+	case n.Partitions < 0:
+		return n, store.Invalid("Partitions %d is negative", n.Partitions)
+	case n.Partitions > MaxPartitions:
+		return n, store.TooLarge("Partitions", int64(n.Partitions), MaxPartitions)
+	case n.Partitions == 0:
+		n.Partitions = 1
+	}
+	switch {
+	case n.RetentionTime != 0 && n.RetentionTime < MinRetentionTime:
+		return n, store.Invalid("RetentionTime %v is below %v", n.RetentionTime, MinRetentionTime)
+	case n.RetentionBytes < 0:
+		return n, store.Invalid("RetentionBytes %d is negative", n.RetentionBytes)
+	case n.MaxRecordBytes < 0:
+		return n, store.Invalid("MaxRecordBytes %d is negative", n.MaxRecordBytes)
+	case n.MaxRecordBytes > MaxRecordBytes:
+		return n, store.TooLarge("MaxRecordBytes", int64(n.MaxRecordBytes), MaxRecordBytes)
+	case n.MaxRecordBytes == 0:
+		n.MaxRecordBytes = DefaultRecordBytes
+	}
+	return n, errors.Join(n.Compression.check(), n.TimestampType.check(), n.normalizeCompaction())
+}
+
+func (c *TopicConfig) normalizeCompaction() error {
+	switch {
+	case !c.Compact && (c.MinCompactionLag != 0 || c.TombstoneRetention != 0):
+		return store.Invalid("MinCompactionLag and TombstoneRetention are for topics with Compact")
+	case c.MinCompactionLag < 0:
+		return store.Invalid("MinCompactionLag %v is negative", c.MinCompactionLag)
+	case c.TombstoneRetention < 0:
+		return store.Invalid("TombstoneRetention %v is negative", c.TombstoneRetention)
+	}
+	if c.Compact && c.TombstoneRetention == 0 {
+		c.TombstoneRetention = DefaultTombstoneRetention
+	}
+	return nil
+}
+
+// match compares what was given on opening with what is stored.
+func (c TopicConfig) match(name string, stored TopicConfig) error {
+	object := fmt.Sprintf("topic %q", name)
+	switch {
+	case c.Partitions != stored.Partitions:
+		return store.Mismatch(object, "Partitions", stored.Partitions, c.Partitions)
+	case c.Compression != stored.Compression:
+		return store.Mismatch(object, "Compression", stored.Compression, c.Compression)
+	case c.MaxRecordBytes != stored.MaxRecordBytes:
+		return store.Mismatch(object, "MaxRecordBytes", stored.MaxRecordBytes, c.MaxRecordBytes)
+	case c.TimestampType != stored.TimestampType:
+		return store.Mismatch(object, "TimestampType", stored.TimestampType, c.TimestampType)
+	case c.RetentionTime != stored.RetentionTime:
+		return store.Mismatch(object, "RetentionTime", stored.RetentionTime, c.RetentionTime)
+	case c.RetentionBytes != stored.RetentionBytes:
+		return store.Mismatch(object, "RetentionBytes", stored.RetentionBytes, c.RetentionBytes)
+	case c.Compact != stored.Compact:
+		return store.Mismatch(object, "Compact", stored.Compact, c.Compact)
+	case c.MinCompactionLag != stored.MinCompactionLag:
+		return store.Mismatch(object, "MinCompactionLag", stored.MinCompactionLag, c.MinCompactionLag)
+	case c.TombstoneRetention != stored.TombstoneRetention:
+		return store.Mismatch(object, "TombstoneRetention", stored.TombstoneRetention, c.TombstoneRetention)
+	}
+	return nil
+}
+
+func decodeConfig(o *store.Object) (TopicConfig, error) {
+	var c TopicConfig
+	if err := json.Unmarshal(o.Config, &c); err != nil {
+		return c, corrupt("config of topic %q: %v", o.Name, err)
+	}
+	if c.Partitions < 1 || c.Partitions > MaxPartitions {
+		return c, corrupt("config of topic %q has %d partitions", o.Name, c.Partitions)
+	}
+	if c.MaxRecordBytes < 1 || c.MaxRecordBytes > MaxRecordBytes {
+		return c, corrupt("config of topic %q has records of %d bytes", o.Name, c.MaxRecordBytes)
+	}
+	if c.Compression > lastCompression {
+		return c, fmt.Errorf("%w: log: topic %q has compression %d", store.ErrFormat, o.Name, uint8(c.Compression))
+	}
+	if c.TimestampType > lastTimestampType {
+		return c, fmt.Errorf("%w: log: topic %q has timestamp type %d", store.ErrFormat, o.Name, uint8(c.TimestampType))
+	}
+	return c, nil
+}
