@@ -133,6 +133,9 @@ func (b *Broker) Bind(ctx context.Context, to Binding) error {
 		if !known || places[bound.to.class].pkg != "" && id != opened {
 			return bound.to.unknown()
 		}
+		if err := b.mayBind(bound.to); err != nil {
+			return err
+		}
 		if _, again := e.bindings[bound]; again {
 			return nil
 		}
@@ -161,11 +164,24 @@ func (b *Broker) Unbind(ctx context.Context, from Binding) error {
 		if e == nil {
 			return nil
 		}
-		if _, known := e.bindings[bound]; known {
-			b.t.unbind(t, bound)
+		if _, known := e.bindings[bound]; !known {
+			return nil
 		}
+		if err := b.mayBind(bound.to); err != nil {
+			return err
+		}
+		b.t.unbind(t, bound)
 		return nil
 	}}, store.Sync)
+}
+
+// mayBind refuses what leads to the queue of another handle.
+func (b *Broker) mayBind(to destination) error {
+	if to.class != store.ClassQueue {
+		return nil
+	}
+	_, err := b.queue(to.name)
+	return err
 }
 
 // Bindings returns all bindings, in the order of exchange, destination, key
@@ -241,6 +257,7 @@ func (t *topology) unbind(turn *store.Turn, b binding) {
 	if len(to.bindings) == 0 && to.queue == nil {
 		delete(t.ends, b.to)
 	}
+	t.dropBereft(turn, e)
 }
 
 // unbindAll removes what leads to a destination that is going.

@@ -112,7 +112,12 @@ func load(s *store.Store, name string) (*topology, error) {
 	}
 	return t, s.Do(ctx, store.QuietFunc(func(turn *store.Turn) error {
 		for _, q := range t.queues {
+			if q.config.Exclusive { // its owner is gone
+				t.dropQueue(turn, q)
+				continue
+			}
 			q.spool.Start(turn)
+			q.live(turn)
 		}
 		return nil
 	}), store.NoSync)
@@ -140,6 +145,7 @@ func (t *topology) loadBindings(ctx context.Context) error {
 	}
 	return t.s.Do(ctx, store.QuietFunc(func(turn *store.Turn) error {
 		t.watch(turn)
+		var bereft []*exchange
 		for _, b := range stored {
 			id, known := t.find(turn, b.to)
 			switch {
@@ -152,7 +158,11 @@ func (t *topology) loadBindings(ctx context.Context) error {
 				t.bind(b.binding, b.number, sinks[b.to])
 			default:
 				turn.Delete(bindingKey(t.id, b.binding))
+				bereft = append(bereft, t.exchanges[b.exchange])
 			}
+		}
+		for _, e := range bereft {
+			t.dropBereft(turn, e)
 		}
 		return nil
 	}), store.NoSync)

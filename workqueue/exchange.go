@@ -54,6 +54,10 @@ type ExchangeConfig struct {
 	// is ErrInUse.
 	Internal bool `json:",omitempty"`
 
+	// AutoDelete exchanges are deleted with the last binding that leads from
+	// them. One that never had a binding stays.
+	AutoDelete bool `json:",omitempty"`
+
 	// HashHeader is the header that a Hash exchange goes by instead of the
 	// routing key, HashProperty the property, one of those above; at most one
 	// is set. The messages that lack it all go to the same destination.
@@ -92,6 +96,8 @@ func (c storedExchange) match(name string, stored storedExchange) error {
 		return store.Mismatch(object, "Alternate", stored.Alternate, c.Alternate)
 	case c.Internal != stored.Internal:
 		return store.Mismatch(object, "Internal", stored.Internal, c.Internal)
+	case c.AutoDelete != stored.AutoDelete:
+		return store.Mismatch(object, "AutoDelete", stored.AutoDelete, c.AutoDelete)
 	case c.HashHeader != stored.HashHeader:
 		return store.Mismatch(object, "HashHeader", stored.HashHeader, c.HashHeader)
 	case c.HashProperty != stored.HashProperty:
@@ -110,6 +116,7 @@ type exchange struct {
 	bindings map[binding]uint64 // to their numbers, which grow as bindings are made
 	matcher  matcher
 	visited  uint64 // by which walk
+	dropped  bool
 }
 
 func newExchange(o *store.Object) (*exchange, error) {
@@ -167,21 +174,66 @@ func (b *Broker) DeclareExchange(ctx context.Context, name string, kind Exchange
 	}), store.Sync)
 }
 
+// Exchange returns the kind and configuration of an exchange, or
+// ErrUnknownExchange: it is the passive form of DeclareExchange.
+func (b *Broker) Exchange(ctx context.Context, name string) (kind ExchangeKind, c ExchangeConfig, err error) {
+	err = b.s.Do(ctx, store.QuietFunc(func(*store.Turn) error {
+		e := b.t.exchanges[name]
+		if e == nil {
+			return fmt.Errorf("%w: %q", ErrUnknownExchange, name)
+		}
+		kind, c = e.config.Kind, e.config.ExchangeConfig
+		return nil
+	}), store.Sync)
+	return kind, c, err
+}
+
 // DeleteExchange removes an exchange and the bindings from and to it. Deleting
 // one that does not exist does nothing.
 func (b *Broker) DeleteExchange(ctx context.Context, name string) error {
+	return b.deleteExchange(ctx, name, func(*exchange) error { return nil })
+}
+
+// DeleteUnusedExchange is DeleteExchange, but an exchange that bindings lead from
+// is ErrInUse.
+func (b *Broker) DeleteUnusedExchange(ctx context.Context, name string) error {
+	return b.deleteExchange(ctx, name, func(e *exchange) error {
+		if n := len(e.bindings); n > 0 {
+			return fmt.Errorf("%w: exchange %q has %d bindings", ErrInUse, name, n)
+		}
+		return nil
+	})
+}
+
+func (b *Broker) deleteExchange(ctx context.Context, name string, check func(*exchange) error) error {
 	if err := checkName("exchange", name); err != nil {
 		return err
 	}
 	return b.s.Do(ctx, store.FreeingFunc{OpFunc: func(t *store.Turn) error {
-		if e := b.t.exchanges[name]; e != nil {
-			b.t.dropExchange(t, e)
+		e := b.t.exchanges[name]
+		if e == nil {
+			return nil
 		}
+		if err := check(e); err != nil {
+			return err
+		}
+		b.t.dropExchange(t, e)
 		return nil
 	}}, store.Sync)
 }
 
+// dropBereft deletes an exchange that goes with its last binding, which it has
+// just lost.
+func (t *topology) dropBereft(turn *store.Turn, e *exchange) {
+	if e.config.AutoDelete && len(e.bindings) == 0 && !e.dropped {
+		t.dropExchange(turn, e)
+	}
+}
+
+// dropExchange removes an exchange and its bindings. Those may be the last of
+// other exchanges, which then go too, but not round in a circle.
 func (t *topology) dropExchange(turn *store.Turn, e *exchange) {
+	e.dropped = true
 	for bound := range e.bindings {
 		t.unbind(turn, bound)
 	}
