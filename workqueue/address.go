@@ -16,7 +16,7 @@ type address struct {
 
 // address of a message that was published before.
 func (e *envelope) address() *address {
-	return &address{exchange: e.exchange, key: e.key, m: &e.Message}
+	return &address{exchange: e.exchange, key: e.key, more: e.CC, m: &e.Message}
 }
 
 // walk is the search for the destinations of one message, from exchange to

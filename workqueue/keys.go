@@ -16,7 +16,8 @@ import (
 //	            name, form 1 B (0 nil, 1 text), text of each argument in the order of names
 //	        ->  version 1 B | id of the destination 4 B | number, which grows as bindings are made 8 B
 //
-//	data    version 1 B | priority 1 B | timestamp in µs 8 B | exchange | routing key | 7 properties |
+//	data    version 1 B | priority 1 B | timestamp in µs 8 B | exchange | routing key |
+//	        number of CC keys (varint) | each of them | 7 properties |
 //	        number of headers (varint) | name, value of each |
 //	        number of deaths (varint) | each of them | body
 //	death   queue | reason | count (varint) | time in µs 8 B | exchange | number of keys (varint) | keys
@@ -81,6 +82,9 @@ func encodeMessage(e *envelope) []byte {
 	for _, p := range props {
 		size += len(*p)
 	}
+	for _, key := range e.CC {
+		size += len(key) + binary.MaxVarintLen16
+	}
 	for name, value := range e.Headers {
 		size += len(name) + len(value) + 2*binary.MaxVarintLen32
 	}
@@ -88,6 +92,7 @@ func encodeMessage(e *envelope) []byte {
 	b = append(b, version, e.Priority)
 	b = binary.BigEndian.AppendUint64(b, uint64(e.Timestamp.UnixMicro()))
 	b = appendText(appendText(b, e.exchange), e.key)
+	b = appendTexts(b, e.CC)
 	for _, p := range props {
 		b = appendText(b, *p)
 	}
@@ -107,9 +112,13 @@ func appendDeath(b []byte, d *Death) []byte {
 	b = binary.AppendUvarint(b, uint64(d.Count))
 	b = binary.BigEndian.AppendUint64(b, uint64(d.Time.UnixMicro()))
 	b = appendText(b, d.Exchange)
-	b = binary.AppendUvarint(b, uint64(len(d.RoutingKeys)))
-	for _, k := range d.RoutingKeys {
-		b = appendText(b, k)
+	return appendTexts(b, d.RoutingKeys)
+}
+
+func appendTexts(b []byte, list []string) []byte {
+	b = binary.AppendUvarint(b, uint64(len(list)))
+	for _, s := range list {
+		b = appendText(b, s)
 	}
 	return b
 }
@@ -129,7 +138,7 @@ func decodeMessage(v []byte) (e envelope, err error) {
 	e.Priority = v[1]
 	e.Timestamp = time.UnixMicro(int64(binary.BigEndian.Uint64(v[2:])))
 	d := decoder{rest: v[10:]}
-	e.exchange, e.key = d.text(), d.text()
+	e.exchange, e.key, e.CC = d.text(), d.text(), d.texts()
 	for _, p := range e.properties() {
 		*p = d.text()
 	}
@@ -182,6 +191,13 @@ func (d *decoder) count() uint64 {
 	return n
 }
 
+func (d *decoder) texts() (list []string) {
+	for range d.count() {
+		list = append(list, d.text())
+	}
+	return list
+}
+
 func (d *decoder) headers() map[string]string {
 	n := d.count()
 	if n == 0 {
@@ -204,9 +220,7 @@ func (d *decoder) death() (x Death) {
 	x.Time = time.UnixMicro(int64(binary.BigEndian.Uint64(d.rest)))
 	d.rest = d.rest[8:]
 	x.Exchange = d.text()
-	for range d.count() {
-		x.RoutingKeys = append(x.RoutingKeys, d.text())
-	}
+	x.RoutingKeys = d.texts()
 	return x
 }
 

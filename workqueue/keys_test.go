@@ -12,7 +12,7 @@ import (
 var sample = envelope{
 	Message: Message{
 		Body: []byte("body"), Headers: map[string]string{"b": "2", "a": ""}, MessageID: "id", CorrelationID: "c",
-		Timestamp: time.UnixMicro(258), Priority: 7,
+		Timestamp: time.UnixMicro(258), Priority: 7, CC: []string{"c1", "c2"},
 	},
 	exchange: "e", key: "k",
 	deaths: []Death{{Queue: "q", Reason: "r", Count: 3, Time: time.UnixMicro(7), Exchange: "x", RoutingKeys: []string{"k", "c"}}},
@@ -21,7 +21,7 @@ var sample = envelope{
 var sampleBinding = binding{exchange: "e", to: destination{store.ClassQueue, "q"}, key: "k", arguments: encodeArguments([]argument{{"a", "", true}, {"b", "2", false}})}
 
 func TestGoldenBytes(t *testing.T) {
-	require.Equal(t, "01"+"07"+"0000000000000102"+"0165"+"016b"+"026964"+"0163"+"0000000000"+
+	require.Equal(t, "01"+"07"+"0000000000000102"+"0165"+"016b"+"02"+"026331"+"026332"+"026964"+"0163"+"0000000000"+
 		"02"+"016100"+"01620132"+
 		"01"+"0171"+"0172"+"03"+"0000000000000007"+"0178"+"02"+"016b"+"0163"+
 		"626f6479", hex.EncodeToString(encodeMessage(&sample)))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/pebblemq/pebblemq"
 	"github.com/pebblemq/pebblemq/internal/bridge"
@@ -116,6 +117,7 @@ func (b *Broker) publishing(exchange, key string, m Message) (*publishOp, error)
 		m.Timestamp = b.s.Now()
 	}
 	op := &publishOp{t: b.t, mandatory: m.Mandatory, address: address{exchange: exchange, key: key, m: &m}}
+	op.address.more = slices.Concat(m.CC, m.BCC)
 	op.parcel = newParcel(&envelope{Message: m, exchange: exchange, key: key})
 	return op, nil
 }

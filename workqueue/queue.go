@@ -57,7 +57,7 @@ type DeadLetter struct {
 	// does not exist, or routes them nowhere, they stay in their queue, and
 	// that is logged: nothing is lost silently.
 	Exchange string
-	// Key to publish with; empty is the message's own.
+	// Key to publish with; empty is the message's own, and its CC.
 	Key string
 }
 
