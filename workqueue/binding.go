@@ -21,10 +21,10 @@ type Binding struct {
 
 	// Key selects them: for Direct the routing key itself, for Topic a pattern,
 	// for Hash the weight; elsewhere it does not matter.
-	Key string
+	Key string `json:",omitempty"`
 
 	// Arguments select them for Headers.
-	Arguments Arguments
+	Arguments Arguments `json:",omitempty"`
 
 	// Exactly one of these is set.
 	//
@@ -43,10 +43,10 @@ type Binding struct {
 	//
 	// Either refuses what is over its own limits, which refuses the publishing.
 	// Priority means nothing there.
-	Queue           string
-	ToExchange      string
-	Topic           string
-	VisibilityQueue string
+	Queue           string `json:",omitempty"`
+	ToExchange      string `json:",omitempty"`
+	Topic           string `json:",omitempty"`
+	VisibilityQueue string `json:",omitempty"`
 }
 
 // binding is a Binding that was checked.
@@ -120,8 +120,8 @@ func (b *Broker) Bind(ctx context.Context, to Binding) error {
 	if err != nil {
 		return err
 	}
-	sink, opened, err := b.t.openSink(ctx, bound.to)
-	if err != nil {
+	plan := bindingPlan{binding: bound}
+	if plan.sink, plan.opened, err = b.t.openSink(ctx, bound.to); err != nil {
 		return err
 	}
 	return b.s.Do(ctx, store.QuietFunc(func(t *store.Turn) error {
@@ -129,27 +129,54 @@ func (b *Broker) Bind(ctx context.Context, to Binding) error {
 		if e == nil {
 			return fmt.Errorf("%w: %q", ErrUnknownExchange, bound.exchange)
 		}
-		id, known := b.t.find(t, bound.to)
-		if !known || places[bound.to.class].pkg != "" && id != opened {
-			return bound.to.unknown()
-		}
-		if err := b.mayBind(bound.to); err != nil {
+		if err := b.bindable(t, plan); err != nil {
 			return err
 		}
-		if _, again := e.bindings[bound]; again {
-			return nil
-		}
-		if err := e.matcher.check(bound); err != nil {
-			return fmt.Errorf("binding of exchange %q: %w", bound.exchange, err)
+		if err := e.check(bound); err != nil {
+			return err
 		}
 		if err := t.Grow(); err != nil {
 			return err
 		}
-		number := b.t.numbered + 1
-		t.Set(bindingKey(b.t.id, bound), encodeRecord(record{id, number}))
-		b.t.bind(bound, number, sink)
+		b.createBinding(t, plan)
 		return nil
 	}), store.Sync)
+}
+
+// bindingPlan is a binding that may be made.
+type bindingPlan struct {
+	binding
+	sink   store.Sink // of another layer's destination
+	opened uint32     // its id
+}
+
+// bindable refuses a binding to what is not there, or not for this handle.
+func (b *Broker) bindable(t *store.Turn, p bindingPlan) error {
+	id, known := b.t.find(t, p.to)
+	if !known || places[p.to.class].pkg != "" && id != p.opened {
+		return p.to.unknown()
+	}
+	return b.mayBind(p.to)
+}
+
+// mayBind refuses the queue of another handle.
+func (b *Broker) mayBind(to destination) error {
+	if to.class != store.ClassQueue {
+		return nil
+	}
+	_, err := b.queue(to.name)
+	return err
+}
+
+// createBinding makes a binding whose ends are there, unless it is there too.
+func (b *Broker) createBinding(t *store.Turn, p bindingPlan) {
+	if _, again := b.t.exchanges[p.exchange].bindings[p.binding]; again {
+		return
+	}
+	id, _ := b.t.find(t, p.to)
+	number := b.t.numbered + 1
+	t.Set(bindingKey(b.t.id, p.binding), encodeRecord(record{id, number}))
+	b.t.bind(p.binding, number, p.sink)
 }
 
 // Unbind removes a binding. That it does not exist is no error. It is durable
@@ -173,15 +200,6 @@ func (b *Broker) Unbind(ctx context.Context, from Binding) error {
 		b.t.unbind(t, bound)
 		return nil
 	}}, store.Sync)
-}
-
-// mayBind refuses what leads to the queue of another handle.
-func (b *Broker) mayBind(to destination) error {
-	if to.class != store.ClassQueue {
-		return nil
-	}
-	_, err := b.queue(to.name)
-	return err
 }
 
 // Bindings returns all bindings, in the order of exchange, destination, key

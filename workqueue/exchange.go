@@ -150,28 +150,55 @@ func checkName(what, name string) error {
 // the default one. The default exchange, whose name is empty, is always there.
 // It is durable when DeclareExchange returns.
 func (b *Broker) DeclareExchange(ctx context.Context, name string, kind ExchangeKind, c *ExchangeConfig) error {
-	if err := checkName("exchange", name); err != nil {
-		return err
-	}
-	config, err := c.normalize(kind)
-	if err != nil {
-		return fmt.Errorf("exchange %q: %w", name, err)
-	}
-	text, err := json.Marshal(config)
+	plan, err := planExchange(name, kind, c)
 	if err != nil {
 		return err
 	}
 	return b.s.Do(ctx, store.QuietFunc(func(t *store.Turn) error {
 		if e := b.t.exchanges[name]; e != nil {
-			return config.match(name, e.config)
+			return plan.config.match(name, e.config)
 		}
-		o, err := t.Create(store.ClassExchange, b.t.scoped(name), text)
-		if err != nil {
-			return err
-		}
-		b.t.exchanges[name], err = newExchange(o)
-		return err
+		return b.t.createExchange(t, plan)
 	}), store.Sync)
+}
+
+// exchangePlan is an exchange that may be declared.
+type exchangePlan struct {
+	name   string
+	config storedExchange
+	text   []byte // config as it is stored
+}
+
+func planExchange(name string, kind ExchangeKind, c *ExchangeConfig) (exchangePlan, error) {
+	if err := checkName("exchange", name); err != nil {
+		return exchangePlan{}, err
+	}
+	config, err := c.normalize(kind)
+	if err != nil {
+		return exchangePlan{}, fmt.Errorf("exchange %q: %w", name, err)
+	}
+	text, err := json.Marshal(config)
+	return exchangePlan{name, config, text}, err
+}
+
+func (t *topology) createExchange(turn *store.Turn, p exchangePlan) error {
+	o, err := turn.Create(store.ClassExchange, t.scoped(p.name), p.text)
+	if err != nil {
+		return err
+	}
+	e, err := newExchange(o)
+	if err == nil {
+		t.exchanges[p.name] = e
+	}
+	return err
+}
+
+// check refuses a binding that means nothing to the exchange.
+func (e *exchange) check(b binding) error {
+	if err := e.matcher.check(b); err != nil {
+		return fmt.Errorf("binding of exchange %q: %w", e.name, err)
+	}
+	return nil
 }
 
 // Exchange returns the kind and configuration of an exchange, or

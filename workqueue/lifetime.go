@@ -50,10 +50,7 @@ func (b *Broker) Queue(ctx context.Context, name string) (c QueueConfig, err err
 		if err != nil {
 			return err
 		}
-		if c = q.config; c.DeadLetter != nil {
-			copied := *c.DeadLetter
-			c.DeadLetter = &copied
-		}
+		c = q.config.clone()
 		return nil
 	}), store.Sync)
 	return c, err

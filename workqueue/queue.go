@@ -30,7 +30,7 @@ type QueueConfig struct {
 	// limit, in the same commit that takes them out of the queue. Without it
 	// they are dropped, as in RabbitMQ; over the limit, with a warning in the
 	// store's log.
-	DeadLetter *DeadLetter
+	DeadLetter *DeadLetter `json:",omitempty"`
 
 	// AutoDelete queues are deleted, with what they hold, when their last
 	// consumer is closed. One that never had a consumer stays, and so does one
@@ -99,6 +99,15 @@ func (c QueueConfig) match(name string, stored QueueConfig) error {
 	return c.matchLifetime(object, &stored)
 }
 
+// clone returns a configuration that is the caller's to change.
+func (c QueueConfig) clone() QueueConfig {
+	if c.DeadLetter != nil {
+		copied := *c.DeadLetter
+		c.DeadLetter = &copied
+	}
+	return c
+}
+
 func describe(d *DeadLetter) string {
 	if d == nil {
 		return "none"
@@ -148,11 +157,7 @@ func (b *Broker) DeclareQueue(ctx context.Context, name string, c *QueueConfig) 
 
 // declareQueue declares a queue whose name passes a check if it is new.
 func (b *Broker) declareQueue(ctx context.Context, name string, c *QueueConfig, check func(what, name string) error) error {
-	config, err := c.normalize()
-	if err != nil {
-		return fmt.Errorf("queue %q: %w", name, err)
-	}
-	text, err := json.Marshal(config)
+	plan, err := planQueue(name, c)
 	if err != nil {
 		return err
 	}
@@ -161,27 +166,43 @@ func (b *Broker) declareQueue(ctx context.Context, name string, c *QueueConfig, 
 			if err := check("queue", name); err != nil {
 				return err
 			}
-			return b.createQueue(t, name, config, text)
+			return b.createQueue(t, plan)
 		}
 		q, err := b.use(t, name)
 		if err != nil {
 			return err
 		}
-		return config.match(name, q.config)
+		return plan.config.match(name, q.config)
 	}), store.Sync)
 }
 
-func (b *Broker) createQueue(t *store.Turn, name string, c QueueConfig, text []byte) error {
-	o, err := t.Create(store.ClassQueue, b.t.scoped(name), text)
+// queuePlan is a queue that may be declared.
+type queuePlan struct {
+	name   string
+	config QueueConfig
+	text   []byte // config as it is stored
+}
+
+func planQueue(name string, c *QueueConfig) (queuePlan, error) {
+	config, err := c.normalize()
+	if err != nil {
+		return queuePlan{}, fmt.Errorf("queue %q: %w", name, err)
+	}
+	text, err := json.Marshal(config)
+	return queuePlan{name, config, text}, err
+}
+
+func (b *Broker) createQueue(t *store.Turn, p queuePlan) error {
+	o, err := t.Create(store.ClassQueue, b.t.scoped(p.name), p.text)
 	if err != nil {
 		return err
 	}
-	q := &queue{name: name, object: o, config: c, topology: b.t}
-	if c.Exclusive {
+	q := &queue{name: p.name, object: o, config: p.config, topology: b.t}
+	if p.config.Exclusive {
 		q.owner = b
 	}
 	q.spool = spool.New(b.s, layout, o.ID, spool.Options{Ready: q.ready})
-	b.t.queues[name] = q
+	b.t.queues[p.name] = q
 	q.live(t)
 	return nil
 }
