@@ -262,3 +262,59 @@ func TestSpreadIsEvenCompleteAndSticky(t *testing.T) {
 		}
 	})
 }
+
+func TestPositionsAreStoredInRuns(t *testing.T) {
+	at := []Position{{0, 5}, {0, 6}, {2, 9}, {0, 7}}
+	b := encodePositions(at)
+	require.Equal(t, "000502"+"020901"+"000701", hex.EncodeToString(b))
+	got, err := decodePositions(b)
+	require.NoError(t, err)
+	require.Equal(t, at, got)
+	for name, bad := range map[string][]byte{
+		"cut off":        b[:len(b)-1],
+		"empty run":      {0, 5, 0},
+		"no partition":   {0xff, 0xff, 1, 5, 1},
+		"beyond the end": {0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f, 2},
+		"too many":       {0, 0, 0xff, 0xff, 0xff, 0x7f},
+	} {
+		_, err := decodePositions(bad)
+		require.ErrorIs(t, err, store.ErrCorrupt, name)
+	}
+}
+
+func FuzzDecodePositions(f *testing.F) {
+	f.Add(encodePositions([]Position{{0, 5}, {0, 6}, {2, 9}}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if at, err := decodePositions(b); err == nil {
+			again, err := decodePositions(encodePositions(at))
+			require.NoError(t, err)
+			require.Equal(t, at, again)
+		}
+	})
+}
+
+func TestIndexEntries(t *testing.T) {
+	require.Equal(t, "15"+"00000007"+"6162", hex.EncodeToString(indexKey(7, []byte("ab"))))
+	v := encodeIndex(3, 9)
+	require.Equal(t, "01"+"00000003"+"0000000000000009", hex.EncodeToString(v))
+	at, err := decodeIndex(v)
+	require.NoError(t, err)
+	require.Equal(t, Position{3, 9}, at)
+	for name, bad := range map[string][]byte{
+		"none": {}, "short": v[:5], "no such partition": encodeIndex(MaxPartitions, 9), "offset too large": encodeIndex(0, 1<<63),
+	} {
+		_, err := decodeIndex(bad)
+		require.ErrorIs(t, err, store.ErrCorrupt, name)
+	}
+	_, err = decodeIndex([]byte{9})
+	require.ErrorIs(t, err, store.ErrFormat)
+}
+
+func FuzzDecodeIndex(f *testing.F) {
+	f.Add(encodeIndex(3, 9))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if at, err := decodeIndex(b); err == nil {
+			require.Equal(t, b, encodeIndex(uint32(at.Partition), uint64(at.Offset)))
+		}
+	})
+}

@@ -12,6 +12,13 @@ import (
 // configuration, nil and zero standing for the defaults, or returns
 // pebblemq.ErrConfigMismatch.
 type QueueConfig struct {
+	// FIFO keeps the messages of each group (Message.Group) in order, which all
+	// must have one then: while one of a group is in flight, those behind it
+	// wait, and other groups do not. It cannot be changed, and the dead-letter
+	// queue must be of the same kind. Default: false, a queue that is in order
+	// as long as nothing comes back.
+	FIFO bool
+
 	// VisibilityTimeout is how long a message that was received is hidden from
 	// others, unless Receive says otherwise. Up to MaxVisibility.
 	// Default: 30 seconds.
@@ -85,6 +92,7 @@ const maxReceives = 1<<31 - 2
 
 // storedConfig is the JSON in the catalog. Durations are nanoseconds.
 type storedConfig struct {
+	FIFO              bool          `json:"fifo,omitempty"`
 	VisibilityTimeout time.Duration `json:"visibilityTimeout"`
 	Delay             time.Duration `json:"delay"`
 	DeadLetterQueue   string        `json:"deadLetterQueue,omitempty"`
@@ -95,7 +103,7 @@ type storedConfig struct {
 
 func (c QueueConfig) encode(secret []byte) ([]byte, error) {
 	return json.Marshal(storedConfig{
-		c.VisibilityTimeout, c.Delay, c.DeadLetterQueue, c.MaxReceives, c.MaxBodyBytes, secret,
+		c.FIFO, c.VisibilityTimeout, c.Delay, c.DeadLetterQueue, c.MaxReceives, c.MaxBodyBytes, secret,
 	})
 }
 
@@ -107,7 +115,7 @@ func decodeConfig(name string, v []byte) (c QueueConfig, secret []byte, err erro
 	if len(s.Secret) != secretLen {
 		return c, nil, fmt.Errorf("%w: configuration of queue %q: secret of %d bytes", store.ErrCorrupt, name, len(s.Secret))
 	}
-	c = QueueConfig{s.VisibilityTimeout, s.Delay, s.DeadLetterQueue, s.MaxReceives, s.MaxBodyBytes}
+	c = QueueConfig{s.FIFO, s.VisibilityTimeout, s.Delay, s.DeadLetterQueue, s.MaxReceives, s.MaxBodyBytes}
 	return c, s.Secret, nil
 }
 
@@ -117,6 +125,7 @@ func (c QueueConfig) differ(name string, given QueueConfig) error {
 		name          string
 		stored, given any
 	}{
+		{"FIFO", c.FIFO, given.FIFO},
 		{"VisibilityTimeout", c.VisibilityTimeout, given.VisibilityTimeout},
 		{"Delay", c.Delay, given.Delay},
 		{"DeadLetterQueue", c.DeadLetterQueue, given.DeadLetterQueue},

@@ -19,7 +19,7 @@ func (q *Queue) bury(t *store.Turn, m *spool.Message) move {
 		data = m.Data
 	}
 	q.spool.Settle(t, m)
-	return move{from: m, to: q.dead.spool.Put(t, data, m.Payload)}
+	return move{from: m, to: q.dead.spool.Put(t, spool.Content{Data: data, Payload: m.Payload})}
 }
 
 func (m move) show(t *store.Turn, q *Queue) {

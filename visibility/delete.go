@@ -12,6 +12,7 @@ import (
 // it has been processed. It also works after the visibility timeout has ended,
 // as long as nobody has received the message again: then it returns
 // ErrStaleReceipt, where SQS would delete the message under the other's hands.
+// In a FIFO queue it returns ErrNotInFlight once the timeout has ended.
 // Deleting what is deleted already, purged or moved to the dead-letter queue is
 // a success.
 //
@@ -71,6 +72,9 @@ func (o *deleteOp) Run(t *store.Turn) error {
 	m, err := o.q.find(t, o.delivery)
 	if m == nil || err != nil {
 		return err
+	}
+	if o.q.over(t, m) {
+		return ErrNotInFlight
 	}
 	if o.sparing && m.Holder == released {
 		return nil

@@ -18,6 +18,11 @@
 //     receipts for it: a receive makes the receipt before it stale.
 //   - Order is that of sending; what comes back keeps its place. Several
 //     receivers, and timeouts, may of course overtake one another.
+//   - In a FIFO queue the order within a group is strict, whatever comes back
+//     and however many receive: while a message of the group is in flight, those
+//     behind it wait. Groups never wait for one another, and there may be any
+//     number of them: one takes memory only while something of it is in flight
+//     or has to wait.
 //   - Receives are counted, also those of a message that kills its process:
 //     with MaxReceives n it is in the dead-letter queue after at most n+1
 //     crashes. Move and receive are one change; ID, body, attributes and the

@@ -20,8 +20,8 @@ var (
 	ErrStaleReceipt = errors.New("visibility: stale receipt, the message was received again")
 
 	// ErrNotInFlight is returned by ChangeVisibility when the visibility
-	// timeout has ended, or the message was released or deleted. Nothing
-	// happened.
+	// timeout has ended, or the message was released or deleted, and by Delete
+	// when it has ended in a FIFO queue. Nothing happened.
 	ErrNotInFlight = errors.New("visibility: message is not in flight")
 
 	// ErrLeaseLost is the cause of the end of a handler's context in Run: the

@@ -14,10 +14,10 @@ import (
 // A queue is a spool under these kinds; see its keys.go for what surrounds the
 // message below.
 //
-//	┌─────────┬───────┬──────┬─────────────┬─────┬────────────┬──────┐
-//	│ version │ flags │ sent │ dead letter │ id  │ attributes │ body │
-//	│ 1 B     │ 1 B   │ 8 B  │ if flag 1   │ str │            │ rest │
-//	└─────────┴───────┴──────┴─────────────┴─────┴────────────┴──────┘
+//	┌─────────┬───────┬──────┬───────────┬─────────────┬─────┬────────────┬──────┐
+//	│ version │ flags │ sent │ group str │ dead letter │ id  │ attributes │ body │
+//	│ 1 B     │ 1 B   │ 8 B  │ if flag 2 │ if flag 1   │ str │            │ rest │
+//	└─────────┴───────┴──────┴───────────┴─────────────┴─────┴────────────┴──────┘
 //
 //	dead letter   moved 8 B | receives 4 B | source queue str
 //	attributes    number uvarint, then each: name str | type 1 B | value str
@@ -25,26 +25,28 @@ import (
 //
 // The body is missing if the spool's entry refers to a payload that is shared.
 // Attributes are in the order of their names. Numbers are big-endian, times
-// are nanoseconds since 1970. The dead letter part comes early so that moving
-// a message copies the rest as it is.
+// are nanoseconds since 1970. The group comes early because it is looked at
+// often, and the dead letter part so that moving a message copies the rest as it
+// is.
 var layout = spool.Layout{
 	Entry:   store.KindVisMessage,
 	Mark:    store.KindVisLease,
 	Delayed: store.KindVisDelay,
 	Meta:    store.KindVisMeta,
+	Parked:  store.KindVisParked,
 }
 
 const (
 	messageVersion = 1
 	flagDead       = 1
+	flagGroup      = 2
 	messageHead    = 1 + 1 + 8
 )
 
 // encodeMessage encodes a message that was checked.
 func encodeMessage(id string, m *Message, sent time.Time) []byte {
-	b := make([]byte, 0, messageHead+32+len(id)+m.size()+8*len(m.Attributes))
-	b = append(b, messageVersion, 0)
-	b = binary.BigEndian.AppendUint64(b, uint64(sent.UnixNano()))
+	b := make([]byte, 0, messageHead+32+len(m.Group)+len(id)+m.size()+8*len(m.Attributes))
+	b = appendHead(b, 0, uint64(sent.UnixNano()), m.Group)
 	b = appendString(b, id)
 	b = binary.AppendUvarint(b, uint64(len(m.Attributes)))
 	for _, name := range slices.Sorted(maps.Keys(m.Attributes)) {
@@ -55,11 +57,23 @@ func encodeMessage(id string, m *Message, sent time.Time) []byte {
 	return append(b, m.Body...)
 }
 
+func appendHead[S ~string | ~[]byte](b []byte, flags byte, sent uint64, group S) []byte {
+	if len(group) > 0 {
+		flags |= flagGroup
+	}
+	b = binary.BigEndian.AppendUint64(append(b, messageVersion, flags), sent)
+	if len(group) > 0 {
+		b = appendString(b, group)
+	}
+	return b
+}
+
 // encodeDead returns an encoded message with what is to be known of its move
 // to a dead-letter queue, instead of what it may say of an earlier one.
 func encodeDead(data []byte, d *DeadLetterInfo) ([]byte, error) {
 	f := fields{rest: data}
 	flags, sent := f.head()
+	group := f.group(flags)
 	if flags&flagDead != 0 {
 		f.dead()
 	}
@@ -67,8 +81,7 @@ func encodeDead(data []byte, d *DeadLetterInfo) ([]byte, error) {
 		return nil, damaged(data)
 	}
 	b := make([]byte, 0, len(data)+32+len(d.Queue))
-	b = append(b, messageVersion, flags|flagDead)
-	b = binary.BigEndian.AppendUint64(b, sent)
+	b = appendHead(b, flags|flagDead, sent, group)
 	b = binary.BigEndian.AppendUint64(b, uint64(d.At.UnixNano()))
 	b = binary.BigEndian.AppendUint32(b, uint32(d.ReceiveCount))
 	b = appendString(b, d.Queue)
@@ -84,12 +97,13 @@ func decodeMessage(data []byte) (*Received, error) {
 	r := &Received{}
 	flags, sent := f.head()
 	r.SentAt = time.Unix(0, int64(sent))
+	r.Group = string(f.group(flags))
 	if flags&flagDead != 0 {
 		r.DeadLetter = f.dead()
 	}
 	r.ID = string(f.string())
 	r.Attributes = f.attributes()
-	if f.failed || flags&^flagDead != 0 {
+	if f.failed || flags&^(flagDead|flagGroup) != 0 {
 		return nil, damaged(data)
 	}
 	r.Body = append([]byte{}, f.rest...)
@@ -145,6 +159,16 @@ func (f *fields) head() (flags byte, sent uint64) {
 	f.bytes(1) // version
 	flags = f.bytes(1)[0]
 	return flags, binary.BigEndian.Uint64(f.bytes(8))
+}
+
+// group is not empty if there is one.
+func (f *fields) group(flags byte) []byte {
+	if flags&flagGroup == 0 {
+		return nil
+	}
+	group := f.string()
+	f.failed = f.failed || len(group) == 0
+	return group
 }
 
 func (f *fields) dead() *DeadLetterInfo {

@@ -28,13 +28,20 @@ func TestGoldenBytes(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, "0101"+"0000000000000005"+"0000000000000009"+"00000003"+"0171"+"026964"+"02"+"0161"+"01"+"0178"+"0162"+"03"+"01ff"+"626f6479", hex.EncodeToString(m))
 	}
+	m = encodeMessage("id", &Message{Group: "g", Body: []byte("body")}, time.Unix(0, 5))
+	require.Equal(t, "0102"+"0000000000000005"+"0167"+"026964"+"00"+"626f6479", hex.EncodeToString(m))
+	require.Equal(t, "g", string(groupOf(m)))
+	m, err := encodeDead(m, &DeadLetterInfo{Queue: "q", ReceiveCount: 3, At: time.Unix(0, 9)})
+	require.NoError(t, err)
+	require.Equal(t, "0103"+"0000000000000005"+"0167"+"0000000000000009"+"00000003"+"0171"+"026964"+"00"+"626f6479", hex.EncodeToString(m))
+	require.Equal(t, "g", string(groupOf(m)))
 	s := newSealer(7, make([]byte, secretLen))
 	r := s.seal(delivery{seq: 1, count: 2, since: 3, print: 4})
 	require.Equal(t, Receipt("AQAAAAcAAAAAAAAAAQAAAAIAAAAAAAAAAwAAAAS_g1lRDzHvseiAwWUGfTo-"), r)
-	c := QueueConfig{VisibilityTimeout: 1, Delay: 2, DeadLetterQueue: "d", MaxReceives: 3, MaxBodyBytes: 4}
+	c := QueueConfig{FIFO: true, VisibilityTimeout: 1, Delay: 2, DeadLetterQueue: "d", MaxReceives: 3, MaxBodyBytes: 4}
 	encoded, err := c.encode([]byte("s"))
 	require.NoError(t, err)
-	require.Equal(t, `{"visibilityTimeout":1,"delay":2,"deadLetterQueue":"d","maxReceives":3,"maxBodyBytes":4,"secret":"cw=="}`, string(encoded))
+	require.Equal(t, `{"fifo":true,"visibilityTimeout":1,"delay":2,"deadLetterQueue":"d","maxReceives":3,"maxBodyBytes":4,"secret":"cw=="}`, string(encoded))
 }
 
 func TestOtherVersionIsRefusedAsSuch(t *testing.T) {
@@ -48,11 +55,13 @@ func FuzzDecodeMessage(f *testing.F) {
 	f.Add(goldenMessage())
 	dead, _ := encodeDead(goldenMessage(), &DeadLetterInfo{Queue: "q"})
 	f.Add(dead)
+	f.Add(encodeMessage("id", &Message{Group: "g"}, time.Unix(0, 5)))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := decodeMessage(b)
 		if err != nil {
 			return
 		}
+		require.Equal(t, r.Group, string(groupOf(b)))
 		again := encodeMessage(r.ID, &r.Message, r.SentAt)
 		if r.DeadLetter != nil {
 			again, err = encodeDead(again, r.DeadLetter)

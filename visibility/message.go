@@ -31,6 +31,11 @@ type Message struct {
 	// duplicates. Default: 128 random bits in hexadecimal.
 	ID string
 
+	// Group is the message's group in a FIFO queue, which needs one; any number
+	// of groups is fine. Up to 255 bytes, see pebblemq.ErrInvalid for what is
+	// refused.
+	Group string
+
 	// Body is any bytes, also none, where SQS refuses an empty one.
 	Body []byte
 

@@ -19,9 +19,15 @@ const modelReceives = 3
 // TestModel drives a queue with a dead-letter queue, and a plain model of the
 // two, with random operations, refused transactions, restarts and crashes.
 func TestModel(t *testing.T) {
+	for _, fifo := range []bool{false, true} {
+		t.Run(fmt.Sprintf("FIFO=%v", fifo), func(t *testing.T) { testModel(t, fifo) })
+	}
+}
+
+func testModel(t *testing.T, fifo bool) {
 	synctest.Test(t, func(t *testing.T) {
 		rapid.Check(struct{ testing.TB }{t}, func(t *rapid.T) { // hides Deadline, which a bubble forbids
-			w := &world{t: t, disk: newDisk(t)}
+			w := &world{t: t, fifo: fifo, disk: newDisk(t)}
 			w.open()
 			t.Repeat(map[string]func(*rapid.T){
 				"send":    w.send,
@@ -41,6 +47,7 @@ func TestModel(t *testing.T) {
 // entry is a message of the model.
 type entry struct {
 	body     string
+	group    string
 	place    int
 	count    int
 	inFlight bool
@@ -59,6 +66,7 @@ type given struct {
 
 type world struct {
 	t        *rapid.T
+	fifo     bool
 	disk     *disk
 	q, dead  *visibility.Queue
 	entries  []*entry
@@ -69,15 +77,18 @@ type world struct {
 }
 
 func (w *world) open() {
-	w.dead = w.disk.queue("dead", nil, nil)
-	w.q = w.disk.queue("q", &visibility.QueueConfig{DeadLetterQueue: "dead", MaxReceives: modelReceives}, nil)
+	w.dead = w.disk.queue("dead", &visibility.QueueConfig{FIFO: w.fifo}, nil)
+	w.q = w.disk.queue("q", &visibility.QueueConfig{FIFO: w.fifo, DeadLetterQueue: "dead", MaxReceives: modelReceives}, nil)
 }
 
 func (w *world) send(t *rapid.T) {
 	var batch []visibility.Message
 	for range rapid.IntRange(1, 5).Draw(t, "n") {
 		e := &entry{body: fmt.Sprint(len(w.entries))}
-		m := visibility.Message{Body: []byte(e.body)}
+		if w.fifo {
+			e.group = rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "group")
+		}
+		m := visibility.Message{Body: []byte(e.body), Group: e.group}
 		if d := time.Duration(rapid.IntRange(-100, 100).Draw(t, "delay")) * time.Second; d > 0 {
 			m.Delay, e.due = &d, time.Now().Add(d)
 		} else {
@@ -101,9 +112,13 @@ func (w *world) receive(t *rapid.T) {
 	w.vague = false
 	now := time.Now()
 	n := 0
+	blocked := w.blocked()
 	for _, e := range w.visible() {
 		if n == max {
 			break
+		}
+		if first := blocked[e.group]; first > 0 && e.place > first {
+			continue
 		}
 		if e.count == modelReceives {
 			e.gone = true
@@ -120,6 +135,17 @@ func (w *world) receive(t *rapid.T) {
 		w.receipts = append(w.receipts, given{m.Receipt, e, e.count, now})
 	}
 	require.Len(t, got, n)
+}
+
+// blocked returns the place of the first in flight of each group.
+func (w *world) blocked() map[string]int {
+	first := map[string]int{}
+	for _, e := range w.entries {
+		if w.fifo && e.inFlight && !e.gone && (first[e.group] == 0 || e.place < first[e.group]) {
+			first[e.group] = e.place
+		}
+	}
+	return first
 }
 
 // visible are the messages that can be received, in order.
@@ -148,6 +174,10 @@ func (w *world) delete(t *rapid.T) {
 		require.ErrorIs(t, err, visibility.ErrStaleReceipt)
 		return
 	}
+	if w.fifo && !r.e.gone && !r.e.inFlight {
+		require.ErrorIs(t, err, visibility.ErrNotInFlight)
+		return
+	}
 	require.NoError(t, err)
 	r.e.gone = true
 }
@@ -174,9 +204,9 @@ func (w *world) refused(t *rapid.T) {
 	r := w.pick(t)
 	require.Error(t, w.disk.db.Update(ctx, func(tx *pebblemq.Tx) error {
 		v := w.q.In(tx)
-		_, err := v.Send(visibility.Message{})
+		_, err := v.Send(visibility.Message{Group: "a"})
 		require.NoError(t, err)
-		_, err = v.Send(visibility.Message{Delay: ptr(time.Second)})
+		_, err = v.Send(visibility.Message{Group: "b", Delay: ptr(time.Second)})
 		require.NoError(t, err)
 		require.NoError(t, v.ChangeVisibility(r.receipt, time.Hour))
 		require.NoError(t, v.Delete(r.receipt))

@@ -78,14 +78,28 @@ func declare(name string, config QueueConfig, encoded []byte) store.QuietFunc {
 			}
 			return stored.differ(name, config)
 		}
-		if dead := config.DeadLetterQueue; dead != "" {
-			if _, ok := t.Lookup(store.ClassVisQueue, dead); !ok {
-				return fmt.Errorf("%w: dead-letter queue %q of %q", ErrNoQueue, dead, name)
-			}
+		if err := config.checkDead(t, name); err != nil {
+			return err
 		}
 		_, err := t.Create(store.ClassVisQueue, name, encoded)
 		return err
 	}
+}
+
+// checkDead refuses a dead-letter queue that is not there or of another kind.
+func (c QueueConfig) checkDead(t *store.Turn, name string) error {
+	if c.DeadLetterQueue == "" {
+		return nil
+	}
+	o, ok := t.Lookup(store.ClassVisQueue, c.DeadLetterQueue)
+	if !ok {
+		return fmt.Errorf("%w: dead-letter queue %q of %q", ErrNoQueue, c.DeadLetterQueue, name)
+	}
+	dead, _, err := decodeConfig(o.Name, o.Config)
+	if err == nil && dead.FIFO != c.FIFO {
+		return store.Invalid("dead-letter queue %q and queue %q are not of one kind: both are FIFO, or none is", o.Name, name)
+	}
+	return err
 }
 
 // Name returns the queue's name.

@@ -92,6 +92,7 @@ func (r *registry) read(name string, o *Options) (*Queue, error) {
 	if o != nil && o.ReleaseOnOpen {
 		so.Leased, q.released = nil, true
 	}
+	config.grouped(&so)
 	q.spool, err = spool.Open(r.s, layout, object.ID, so)
 	return q, err
 }

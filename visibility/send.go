@@ -28,6 +28,9 @@ func (q *Queue) newSend(m *Message) (*sendOp, error) {
 	if err := m.check(q.config.MaxBodyBytes); err != nil {
 		return nil, err
 	}
+	if err := q.config.checkGroup(m); err != nil {
+		return nil, err
+	}
 	o := &sendOp{q: q, id: m.ID, delay: q.config.Delay}
 	if o.id == "" {
 		o.id = newID()
@@ -57,9 +60,9 @@ func (o *sendOp) Run(t *store.Turn) error {
 		return o.q.gone()
 	}
 	if o.delay > 0 {
-		o.delayed = o.q.spool.PutDelayed(t, o.data, o.payload, t.Now().Add(o.delay))
+		o.delayed = o.q.spool.PutDelayed(t, spool.Content{Data: o.data, Payload: o.payload}, t.Now().Add(o.delay))
 	} else {
-		o.put = o.q.spool.Put(t, o.data, o.payload)
+		o.put = o.q.spool.Put(t, spool.Content{Data: o.data, Payload: o.payload})
 	}
 	return nil
 }

@@ -17,11 +17,15 @@ func openSink(s *store.Store, name string) (store.Sink, error) {
 	return sink{q}, err
 }
 
-// Deliver sends a routed message. Its headers become attributes.
+// Deliver sends a routed message. Its headers become attributes, and in a FIFO
+// queue the routing key is the group.
 func (k sink) Deliver(m *store.Routed) (store.Op, error) {
 	sent := Message{ID: m.ID, Body: m.Body, Attributes: make(map[string]Attribute, len(m.Headers))}
 	if m.Delay > 0 {
 		sent.Delay = &m.Delay
+	}
+	if k.q.config.FIFO {
+		sent.Group = m.Key
 	}
 	for _, h := range m.Headers {
 		if _, twice := sent.Attributes[h.Name]; twice {

@@ -184,6 +184,7 @@ func (y *yield) tired() bool { return len(y.moved) >= movedAtOnce }
 // fill takes up to w.max messages for w and reports whether it got any.
 func (y *yield) fill(t *store.Turn, w *waiter) bool {
 	q, now := y.q, t.Now()
+	q.spool.NextRound()
 	until := now.Add(w.timeout)
 	for len(w.got) < w.max && !y.tired() {
 		m := q.spool.Take(t, until)

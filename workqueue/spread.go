@@ -113,9 +113,9 @@ func (e *end) deliver(turn *store.Turn, p *parcel) (store.Op, error) {
 // put adds one copy of a message.
 func (q *queue) put(t *store.Turn, data []byte, p *parcel) placed {
 	if p.delay > 0 {
-		return placed{q: q, delayed: q.spool.PutDelayed(t, data, p.payload, t.Now().Add(p.delay))}
+		return placed{q: q, delayed: q.spool.PutDelayed(t, spool.Content{Data: data, Payload: p.payload}, t.Now().Add(p.delay))}
 	}
-	return placed{q: q, m: q.spool.Put(t, data, p.payload)}
+	return placed{q: q, m: q.spool.Put(t, spool.Content{Data: data, Payload: p.payload})}
 }
 
 func (c copies) undo() {

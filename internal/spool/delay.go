@@ -16,10 +16,10 @@ type Delayed struct {
 
 // PutDelayed adds a message that becomes ready at due, at the end of the queue
 // as it is then.
-func (q *Spool) PutDelayed(t *store.Turn, data []byte, p store.Payload, due time.Time) Delayed {
-	d := Delayed{size: uint64(len(data)) + uint64(p.Size), payload: p, due: nanos(due), nextDue: q.meta.nextDue}
-	t.Set(dueKey(q.layout.Delayed, q.id, d.due, q.meta.delaySeq), encodeDelayed(0, p, data))
-	t.Hold(q.holder(slotDelayed), p, 1)
+func (q *Spool) PutDelayed(t *store.Turn, c Content, due time.Time) Delayed {
+	d := Delayed{size: c.size(), payload: c.Payload, due: nanos(due), nextDue: q.meta.nextDue}
+	t.Set(dueKey(q.layout.Delayed, q.place, d.due, q.meta.delaySeq), c.encodeDelayed())
+	t.Hold(q.holder(slotDelayed), c.Payload, 1)
 	q.meta.delaySeq++
 	if q.meta.delayed == 0 || d.due < q.meta.nextDue {
 		q.meta.nextDue = d.due

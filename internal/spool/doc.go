@@ -21,7 +21,7 @@
 // # Memory
 //
 // Messages enter in the order of their sequence numbers. Those below loaded are
-// in memory (window, returned, taken) or gone; those from loaded to shown are
+// in memory (window, returned, taken, parked) or gone; those from loaded to shown are
 // on disk only, and are read in chunks when the window runs low. Memory is
 // bounded by the window and by what is taken, never by the backlog.
 //
@@ -43,6 +43,12 @@
 //     prime suspect: these come first, one at a time (each for soloTime at
 //     most), so that the neighbours of the culprit, which would be counted
 //     along with it, get away.
+//
+// # Groups
+//
+// A spool may keep messages of a group in order (Options.Group): while something
+// of a group is out, what stands behind it steps aside and the others pass. What
+// has stepped aside is in memory within limits, and beyond these on disk only.
 //
 // # Keys
 //

@@ -22,7 +22,7 @@ func (q *Spool) Find(t *store.Turn, seq uint64) (*Message, error) {
 }
 
 func (q *Spool) findOnDisk(t *store.Turn, seq uint64) (*Message, error) {
-	mv, err := t.Get(seqKey(q.layout.Mark, q.id, seq))
+	mv, err := t.Get(seqKey(q.layout.Mark, q.place, seq))
 	if err != nil || mv == nil {
 		return nil, err
 	}
@@ -47,12 +47,12 @@ func (q *Spool) Lookup(t *store.Turn, seq uint64) (*Message, error) {
 		if m := q.window.find(seq); m != nil && m.state != gone {
 			return m, nil
 		}
-		return nil, nil
+		return q.groups.fetch(t, seq)
 	}
 	if seq >= q.shown || q.early[seq] != nil {
 		return nil, nil
 	}
-	mv, err := t.Get(seqKey(q.layout.Mark, q.id, seq))
+	mv, err := t.Get(seqKey(q.layout.Mark, q.place, seq))
 	if err != nil {
 		return nil, err
 	}
@@ -67,15 +67,15 @@ func (q *Spool) Lookup(t *store.Turn, seq uint64) (*Message, error) {
 
 // fetch brings a message into memory ahead of the load that will skip it.
 func (q *Spool) fetch(t *store.Turn, seq uint64, mk mark, marked bool) (*Message, error) {
-	v, err := t.Get(seqKey(q.layout.Entry, q.id, seq))
+	v, err := t.Get(seqKey(q.layout.Entry, q.place, seq))
 	if err != nil || v == nil {
 		return nil, err
 	}
-	p, data, err := decodeEntry(v)
+	c, err := decodeEntry(v)
 	if err != nil {
 		return nil, err
 	}
-	return q.comeEarly(t, q.restore(seq, data, p, mk, marked), mk, mk.out && q.leased != nil), nil
+	return q.comeEarly(t, q.restore(seq, c, mk, marked), mk, mk.out && q.leased != nil), nil
 }
 
 // comeEarly takes a message into memory ahead of the load that will skip it, as
@@ -110,6 +110,7 @@ func (q *Spool) comeBack(t *store.Turn, m *Message, mk mark) {
 func (q *Spool) adopt(m *Message) {
 	m.state = taken
 	q.out[m.Seq] = m
+	q.groups.adopted(m)
 	heap.Push(&q.strays, m)
 	if q.unloaded > 0 {
 		q.unloaded--
@@ -117,9 +118,28 @@ func (q *Spool) adopt(m *Message) {
 }
 
 // restore makes a message of what is on disk.
-func (q *Spool) restore(seq uint64, data []byte, p store.Payload, mk mark, marked bool) *Message {
+func (q *Spool) restore(seq uint64, c Content, mk mark, marked bool) *Message {
+	c.Count = mk.count
 	return &Message{
-		Seq: seq, Data: data, Payload: p, Count: mk.count, marked: marked,
+		Seq: seq, Content: c, marked: marked,
 		Until: moment(mk.until), First: moment(mk.first), Since: moment(mk.since),
 	}
+}
+
+// getEntry reads a message and its mark under the baton.
+func (q *Spool) getEntry(t *store.Turn, seq uint64) (l loadedMessage, err error) {
+	v, err := t.Get(seqKey(q.layout.Entry, q.place, seq))
+	if v == nil || err != nil {
+		return loadedMessage{seq: seq, gone: true}, err
+	}
+	l.seq = seq
+	var bad error
+	l.Content, bad = decodeEntry(v)
+	mv, err := t.Get(seqKey(q.layout.Mark, q.place, seq))
+	if mv != nil && bad == nil {
+		l.marked = true
+		l.mark, bad = decodeMark(mv)
+	}
+	l.damaged = bad != nil
+	return l, err
 }

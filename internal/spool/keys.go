@@ -10,28 +10,39 @@ import (
 
 // Layout names the kinds that a layer has set aside for its spools.
 //
-//	entry   kind id seq 8 B          ->  version 1 B | data
-//	                                     or, if it shares a payload, 2 1 B | payload | data
-//	mark    kind id seq 8 B          ->  version 1 B | out 1 B | count 4 B | until 8 B | first 8 B | since 8 B
-//	delayed kind id due 8 B seq 8 B  ->  version 1 B | count 4 B | data, or 2 1 B | count 4 B | payload | data
-//	meta    kind id                  ->  version 1 B | the numbers of meta, 8 B each, in order
+//	entry   kind id lane 1 B seq 8 B          ->  version 1 B | flags 1 B | payload | expires | data
+//	mark    kind id lane 1 B seq 8 B          ->  version 1 B | out 1 B | count 4 B | until 8 B | first 8 B | since 8 B
+//	delayed kind id lane 1 B due 8 B seq 8 B  ->  version 1 B | flags 1 B | count 4 B | payload | expires | data
+//	parked  kind id lane 1 B group 8 B seq 8 B ->  nothing; dropped when the spool is opened, see groups.go
+//	meta    kind id lane 1 B                  ->  version 1 B | the numbers of meta, 8 B each, in order
 //
-// A payload is generation 4 B | number 4 B | size 4 B, and is held in slot 0, of a
-// delayed message in slot 1. Numbers are big-endian, times are nanoseconds since 1970, 0 for none. A mark
+// Flag 1 says that there is a payload: generation 4 B | number 4 B | size 4 B. It
+// is held in slot 2 * lane, of a delayed message in slot 2 * lane + 1. Flag 2 says
+// that there is an end of the time to live, 8 B.
+//
+// Numbers are big-endian, times are nanoseconds since 1970, 0 for none. A mark
 // exists once a message has been delivered. Out is 1 while it is out, and 2 from
 // then on if it was out when the process died, until it has been out again.
 type Layout struct {
 	Entry, Mark, Delayed, Meta store.Kind
+	Parked                     store.Kind // of spools with groups
 }
 
 // Kinds lists the kinds, to drop a spool with.
 func (l Layout) Kinds() []store.Kind {
-	return []store.Kind{l.Entry, l.Mark, l.Delayed, l.Meta}
+	kinds := []store.Kind{l.Entry, l.Mark, l.Delayed, l.Meta}
+	if l.Parked != 0 {
+		kinds = append(kinds, l.Parked)
+	}
+	return kinds
 }
 
+const version = 1
+
+// Flags of an entry.
 const (
-	version       = 1
-	versionShared = 2
+	flagShared  = 1
+	flagExpires = 2
 )
 
 // slots of the payloads that a spool holds.
@@ -40,34 +51,46 @@ const (
 	slotDelayed = 1
 )
 
-func seqKey(k store.Kind, id uint32, seq uint64) []byte {
-	return binary.BigEndian.AppendUint64(store.Key(k, id, 8), seq)
+// place is a spool in the key space.
+type place struct {
+	id   uint32
+	lane byte
 }
 
-func dueKey(k store.Kind, id uint32, due int64, seq uint64) []byte {
-	key := binary.BigEndian.AppendUint64(store.Key(k, id, 16), uint64(due))
+// laneKey begins a key of a spool; alone it is that of its meta record.
+func laneKey(k store.Kind, p place, room int) []byte {
+	return append(store.Key(k, p.id, 1+room), p.lane)
+}
+
+func seqKey(k store.Kind, p place, seq uint64) []byte {
+	return binary.BigEndian.AppendUint64(laneKey(k, p, 8), seq)
+}
+
+func dueKey(k store.Kind, p place, due int64, seq uint64) []byte {
+	key := binary.BigEndian.AppendUint64(laneKey(k, p, 16), uint64(due))
 	return binary.BigEndian.AppendUint64(key, seq)
 }
 
 const (
-	seqKeyLen = 5 + 8
-	dueKeyLen = 5 + 16
-	markLen   = 30
-	metaLen   = 1 + 8*10
+	laneKeyLen = 5 + 1
+	seqKeyLen  = laneKeyLen + 8
+	dueKeyLen  = laneKeyLen + 16
+	markLen    = 30
+	metaLen    = 1 + 8*10
 )
 
 func decodeSeqKey(key []byte) (uint64, error) {
 	if len(key) != seqKeyLen {
 		return 0, damaged("key", key)
 	}
-	return binary.BigEndian.Uint64(key[5:]), nil
+	return binary.BigEndian.Uint64(key[laneKeyLen:]), nil
 }
 
 func decodeDueKey(key []byte) (due int64, seq uint64, err error) {
 	if len(key) != dueKeyLen {
 		return 0, 0, damaged("key", key)
 	}
-	return int64(binary.BigEndian.Uint64(key[5:])), binary.BigEndian.Uint64(key[13:]), nil
+	return int64(binary.BigEndian.Uint64(key[laneKeyLen:])), binary.BigEndian.Uint64(key[laneKeyLen+8:]), nil
 }
 
 func damaged(what string, b []byte) error {
@@ -89,68 +112,103 @@ func checkVersion(what string, v []byte, minLen int) error {
 
 const payloadLen = 12
 
-// payloadRoom is what a reference takes up in a value.
-func payloadRoom(p store.Payload) int {
-	if p.Shared() {
-		return payloadLen
-	}
-	return 0
+// Content is what a message consists of.
+type Content struct {
+	Data    []byte        // the layer's encoding, which belongs to the spool from Put on
+	Payload store.Payload // that follows Data, if it is shared
+	Count   uint32        // deliveries so far
+	Expires int64         // end of its time to live in nanoseconds since 1970, 0 for none
 }
 
-// appendHead begins a value: its version, fields of a fixed size, and the
-// reference if there is one.
-func appendHead(b []byte, p store.Payload, fields ...byte) []byte {
-	if !p.Shared() {
-		return append(append(b, version), fields...)
+// size is what counts as the message's: a shared payload counts in each queue.
+func (c *Content) size() uint64 { return uint64(len(c.Data)) + uint64(c.Payload.Size) }
+
+// headLen is the length of what a value has between its fields and its data.
+func (c *Content) headLen() int {
+	n := 0
+	if c.Payload.Shared() {
+		n += payloadLen
 	}
-	b = append(append(b, versionShared), fields...)
-	b = binary.BigEndian.AppendUint32(b, p.Generation)
-	b = binary.BigEndian.AppendUint32(b, p.Number)
-	return binary.BigEndian.AppendUint32(b, p.Size)
+	if c.Expires != 0 {
+		n += 8
+	}
+	return n
 }
 
-// cutHead reads what appendHead wrote, with n bytes of fields.
-func cutHead(what string, v []byte, n int) (fields []byte, p store.Payload, rest []byte, err error) {
-	if len(v) > 0 && v[0] == versionShared {
-		if len(v) < 1+n+payloadLen {
-			return nil, p, nil, damaged(what, v)
+// appendHead begins a value: version, flags, fields of a fixed size, and what the
+// flags speak of.
+func (c *Content) appendHead(b []byte, fields ...byte) []byte {
+	b = append(append(b, version, 0), fields...)
+	flags := &b[len(b)-len(fields)-1]
+	if c.Expires != 0 {
+		*flags |= flagExpires
+	}
+	if c.Payload.Shared() {
+		*flags |= flagShared
+		b = binary.BigEndian.AppendUint32(b, c.Payload.Generation)
+		b = binary.BigEndian.AppendUint32(b, c.Payload.Number)
+		b = binary.BigEndian.AppendUint32(b, c.Payload.Size)
+	}
+	if c.Expires != 0 {
+		b = binary.BigEndian.AppendUint64(b, uint64(c.Expires))
+	}
+	return b
+}
+
+// cutHead reads what appendHead wrote, with n bytes of fields; the rest is Data.
+func cutHead(what string, v []byte, n int) (c Content, fields []byte, err error) {
+	if err := checkVersion(what, v, 2+n); err != nil {
+		return c, nil, err
+	}
+	flags, fields, rest := v[1], v[2:2+n], v[2+n:]
+	if flags&^(flagShared|flagExpires) != 0 {
+		return c, nil, damaged(what, v)
+	}
+	if flags&flagShared != 0 {
+		if len(rest) < payloadLen {
+			return c, nil, damaged(what, v)
 		}
-		b := v[1+n:]
-		p.Generation, p.Number, p.Size = binary.BigEndian.Uint32(b), binary.BigEndian.Uint32(b[4:]), binary.BigEndian.Uint32(b[8:])
-		if !p.Shared() {
-			return nil, p, nil, damaged(what, v)
+		c.Payload = store.Payload{
+			Generation: binary.BigEndian.Uint32(rest), Number: binary.BigEndian.Uint32(rest[4:]), Size: binary.BigEndian.Uint32(rest[8:]),
 		}
-		return v[1 : 1+n], p, b[payloadLen:], nil
+		if rest = rest[payloadLen:]; !c.Payload.Shared() {
+			return c, nil, damaged(what, v)
+		}
 	}
-	if err := checkVersion(what, v, 1+n); err != nil {
-		return nil, p, nil, err
+	if flags&flagExpires != 0 {
+		if len(rest) < 8 {
+			return c, nil, damaged(what, v)
+		}
+		c.Expires = int64(binary.BigEndian.Uint64(rest))
+		if rest = rest[8:]; c.Expires <= 0 {
+			return c, nil, damaged(what, v)
+		}
 	}
-	return v[1 : 1+n], p, v[1+n:], nil
+	c.Data = rest
+	return c, fields, nil
 }
 
-func entryLen(p store.Payload, data []byte) int { return 1 + payloadRoom(p) + len(data) }
+func (c *Content) entryLen() int { return 2 + c.headLen() + len(c.Data) }
 
 // encodeEntry fills dst, which has entryLen.
-func encodeEntry(dst []byte, p store.Payload, data []byte) {
-	copy(dst[len(appendHead(dst[:0], p)):], data)
+func (c *Content) encodeEntry(dst []byte) { copy(dst[len(c.appendHead(dst[:0])):], c.Data) }
+
+func decodeEntry(v []byte) (Content, error) {
+	c, _, err := cutHead("entry", v, 0)
+	return c, err
 }
 
-func decodeEntry(v []byte) (p store.Payload, data []byte, err error) {
-	_, p, data, err = cutHead("entry", v, 0)
-	return p, data, err
+func (c *Content) encodeDelayed() []byte {
+	v := make([]byte, 0, 6+c.headLen()+len(c.Data))
+	return append(c.appendHead(v, binary.BigEndian.AppendUint32(nil, c.Count)...), c.Data...)
 }
 
-func encodeDelayed(count uint32, p store.Payload, data []byte) []byte {
-	v := make([]byte, 0, 5+payloadRoom(p)+len(data))
-	return append(appendHead(v, p, binary.BigEndian.AppendUint32(nil, count)...), data...)
-}
-
-func decodeDelayed(v []byte) (count uint32, p store.Payload, data []byte, err error) {
-	fields, p, data, err := cutHead("delayed entry", v, 4)
-	if err != nil {
-		return 0, p, nil, err
+func decodeDelayed(v []byte) (Content, error) {
+	c, fields, err := cutHead("delayed entry", v, 4)
+	if err == nil {
+		c.Count = binary.BigEndian.Uint32(fields)
 	}
-	return binary.BigEndian.Uint32(fields), p, data, nil
+	return c, err
 }
 
 // mark is what is known of the deliveries of a message.

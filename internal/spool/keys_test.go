@@ -11,20 +11,21 @@ import (
 )
 
 func TestGoldenBytes(t *testing.T) {
-	none, shared := store.Payload{}, store.Payload{Generation: 1, Number: 2, Size: 3}
-	entry, sharing := make([]byte, entryLen(none, []byte("hi"))), make([]byte, entryLen(shared, []byte("hi")))
-	encodeEntry(entry, none, []byte("hi"))
-	encodeEntry(sharing, shared, []byte("hi"))
+	plain := Content{Data: []byte("hi"), Count: 2}
+	full := Content{Data: []byte("hi"), Count: 2, Payload: store.Payload{Generation: 1, Number: 2, Size: 3}, Expires: 4}
 	mk := make([]byte, markLen)
 	mark{out: true, count: 3, until: 5, first: 4, since: 6}.encode(mk)
+	at := place{id: 7, lane: 5}
 	for want, got := range map[string][]byte{
-		"20000000070000000000000009":                 seqKey(store.KindWorkMessage, 7, 9),
-		"250000000700000000000000080000000000000009": dueKey(store.KindWorkDelay, 7, 8, 9),
-		"016869": entry,
-		"02" + "000000010000000200000003" + "6869": sharing,
-		"01000000026869": encodeDelayed(2, none, []byte("hi")),
-		"0200000002" + "000000010000000200000003" + "6869":                       encodeDelayed(2, shared, []byte("hi")),
-		"0101000000030000000000000005" + "0000000000000004" + "0000000000000006": mk,
+		"200000000705":                                 laneKey(store.KindWorkMessage, at, 0),
+		"2000000007050000000000000009":                 seqKey(store.KindWorkMessage, at, 9),
+		"25000000070500000000000000080000000000000009": dueKey(store.KindWorkDelay, at, 8, 9),
+		"36000000070500000000000000080000000000000009": parkedKey(store.KindVisParked, at, 8, 9),
+		"01006869": stored(plain),
+		"0103" + "000000010000000200000003" + "0000000000000004" + "6869": stored(full),
+		"0100000000026869": plain.encodeDelayed(),
+		"010300000002" + "000000010000000200000003" + "0000000000000004" + "6869": full.encodeDelayed(),
+		"0101000000030000000000000005" + "0000000000000004" + "0000000000000006":  mk,
 		"01" + "000000000000000a" + "0000000000000002" + "0000000000000003" + "0000000000000004" + "0000000000000005" +
 			"0000000000000006" + "0000000000000007" + "0000000000000008" + "0000000000000009" + "0000000000000001": meta{
 			next: 10, low: 2, frontier: 3, entries: 4, bytes: 5, delayed: 6, delayedBytes: 7, nextDue: 8, delaySeq: 9, taken: 1,
@@ -34,12 +35,18 @@ func TestGoldenBytes(t *testing.T) {
 	}
 }
 
+func stored(c Content) []byte {
+	v := make([]byte, c.entryLen())
+	c.encodeEntry(v)
+	return v
+}
+
 func TestOtherVersionsAreRefusedAsSuch(t *testing.T) {
 	v := make([]byte, metaLen)
 	v[0] = 3
-	_, _, err := decodeEntry(v)
+	_, err := decodeEntry(v)
 	require.ErrorIs(t, err, store.ErrFormat)
-	_, _, _, err = decodeDelayed(v)
+	_, err = decodeDelayed(v)
 	require.ErrorIs(t, err, store.ErrFormat)
 	_, err = decodeMark(v[:markLen])
 	require.ErrorIs(t, err, store.ErrFormat)
@@ -50,10 +57,11 @@ func TestOtherVersionsAreRefusedAsSuch(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	f.Add([]byte{1})
 	f.Add(meta{next: 10, low: 2, entries: 4}.encode())
-	f.Add(encodeDelayed(1, store.Payload{}, []byte("x")))
-	f.Add(encodeDelayed(1, store.Payload{Generation: 1, Number: 2, Size: 3}, []byte("x")))
+	full := Content{Data: []byte("x"), Count: 1, Payload: store.Payload{Generation: 1, Number: 2, Size: 3}, Expires: 4}
+	f.Add(full.encodeDelayed())
+	f.Add(stored(full))
 	f.Add(make([]byte, markLen))
-	f.Add(seqKey(store.KindWorkMessage, 7, 9))
+	f.Add(seqKey(store.KindWorkMessage, place{id: 7}, 9))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if m, err := decodeMeta(b); err == nil {
 			require.Equal(t, b, m.encode())
@@ -63,21 +71,20 @@ func FuzzDecode(f *testing.F) {
 			mk.encode(v)
 			require.Equal(t, b, v)
 		}
-		if n, p, data, err := decodeDelayed(b); err == nil {
-			require.Equal(t, b, encodeDelayed(n, p, data))
+		if c, err := decodeDelayed(b); err == nil {
+			require.Equal(t, b, c.encodeDelayed())
 		}
-		if p, data, err := decodeEntry(b); err == nil {
-			again := make([]byte, entryLen(p, data))
-			encodeEntry(again, p, data)
-			require.Equal(t, b, again)
+		if c, err := decodeEntry(b); err == nil {
+			require.Equal(t, b, stored(c))
 		}
-		if len(b) > 0 {
-			if seq, err := decodeSeqKey(b); err == nil {
-				require.Equal(t, b[5:], seqKey(0, 0, seq)[5:])
-			}
-			if due, seq, err := decodeDueKey(b); err == nil {
-				require.Equal(t, b[5:], dueKey(0, 0, due, seq)[5:])
-			}
+		if seq, err := decodeSeqKey(b); err == nil {
+			require.Equal(t, b[laneKeyLen:], seqKey(0, place{}, seq)[laneKeyLen:])
+		}
+		if due, seq, err := decodeDueKey(b); err == nil {
+			require.Equal(t, b[laneKeyLen:], dueKey(0, place{}, due, seq)[laneKeyLen:])
+		}
+		if seq, err := decodeParkedKey(b); err == nil {
+			require.Equal(t, b[laneKeyLen+8:], parkedKey(0, place{}, 0, seq)[laneKeyLen+8:])
 		}
 	})
 }

@@ -33,20 +33,18 @@ type chunk struct {
 }
 
 type loadedMessage struct {
+	Content
 	seq     uint64
-	data    []byte
-	payload store.Payload
 	mark    mark
 	marked  bool
 	damaged bool
+	gone    bool // was settled
 }
 
 type delayedMessage struct {
-	due     int64
-	seq     uint64
-	count   uint32
-	payload store.Payload
-	data    []byte
+	Content
+	due int64
+	seq uint64
 }
 
 // startLoading has a chunk read in the background, if there is anything to
@@ -76,10 +74,19 @@ const (
 )
 
 func (q *Spool) load(ctx context.Context, p plan) {
-	for pause := loadRetry; ; pause = min(2*pause, loadRetryMax) {
+	q.persist(ctx, func(ctx context.Context) (store.Op, error) {
 		c, err := q.read(ctx, p)
+		return &install{q: q, c: c}, err
+	})
+}
+
+// persist reads something and takes it into memory with an Op, and tries again
+// until that works.
+func (q *Spool) persist(ctx context.Context, read func(context.Context) (store.Op, error)) {
+	for pause := loadRetry; ; pause = min(2*pause, loadRetryMax) {
+		op, err := read(ctx)
 		if err == nil {
-			err = q.s.Do(store.WithDurability(ctx, store.NoSync), &install{q: q, c: c}, store.NoSync)
+			err = q.s.Do(store.WithDurability(ctx, store.NoSync), op, store.NoSync)
 		}
 		if err == nil || q.s.Cause() != nil {
 			return
@@ -114,12 +121,12 @@ func (q *Spool) read(ctx context.Context, p plan) (*chunk, error) {
 }
 
 func (q *Spool) readEntries(ctx context.Context, p plan, c *chunk) (err error) {
-	entries, err := q.s.Iter(ctx, seqKey(q.layout.Entry, q.id, p.from), seqKey(q.layout.Entry, q.id, p.to))
+	entries, err := q.s.Iter(ctx, seqKey(q.layout.Entry, q.place, p.from), seqKey(q.layout.Entry, q.place, p.to))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, entries.Close()) }()
-	marks, err := q.s.Iter(ctx, seqKey(q.layout.Mark, q.id, p.from), seqKey(q.layout.Mark, q.id, p.to))
+	marks, err := q.s.Iter(ctx, seqKey(q.layout.Mark, q.place, p.from), seqKey(q.layout.Mark, q.place, p.to))
 	if err != nil {
 		return err
 	}
@@ -131,7 +138,7 @@ func (q *Spool) readEntries(ctx context.Context, p plan, c *chunk) (err error) {
 		if err != nil {
 			return err
 		}
-		if size += len(m.data); len(c.messages) == p.messages || size > p.bytes && len(c.messages) > 0 {
+		if size += len(m.Data); len(c.messages) == p.messages || size > p.bytes && len(c.messages) > 0 {
 			c.through = m.seq
 			return nil
 		}
@@ -150,13 +157,14 @@ func (q *Spool) readEntry(entries, marks *store.Iter) (m loadedMessage, err erro
 	if err != nil {
 		return m, err
 	}
-	p, data, damage := decodeEntry(v)
-	m.payload, m.data = p, bytes.Clone(data)
-	fields := entries.Key()[5:]
-	for marks.Valid() && bytes.Compare(marks.Key()[5:], fields) < 0 {
+	var damage error
+	m.Content, damage = decodeEntry(v)
+	m.Data = bytes.Clone(m.Data)
+	fields := entries.Key()[laneKeyLen:]
+	for marks.Valid() && bytes.Compare(marks.Key()[laneKeyLen:], fields) < 0 {
 		marks.Next()
 	}
-	if marks.Valid() && bytes.Equal(marks.Key()[5:], fields) {
+	if marks.Valid() && bytes.Equal(marks.Key()[laneKeyLen:], fields) {
 		if v, err = marks.Value(); err != nil {
 			return m, err
 		}
@@ -173,7 +181,7 @@ func (q *Spool) readEntry(entries, marks *store.Iter) (m loadedMessage, err erro
 }
 
 func (q *Spool) readDue(ctx context.Context, p plan, c *chunk) (err error) {
-	lo, hi := store.Span(q.layout.Delayed, q.id)
+	lo, hi := q.span(q.layout.Delayed)
 	it, err := q.s.Iter(ctx, lo, hi)
 	if err != nil {
 		return err
@@ -185,7 +193,7 @@ func (q *Spool) readDue(ctx context.Context, p plan, c *chunk) (err error) {
 		if err != nil {
 			return err
 		}
-		if size += len(d.data); d.due > p.now.UnixNano() || len(c.delayed) == p.messages || size > p.bytes && len(c.delayed) > 0 {
+		if size += len(d.Data); d.due > p.now.UnixNano() || len(c.delayed) == p.messages || size > p.bytes && len(c.delayed) > 0 {
 			c.nextDue = d.due
 			return nil
 		}
@@ -203,11 +211,11 @@ func (q *Spool) readDelayed(it *store.Iter) (d delayedMessage, err error) {
 	if err != nil {
 		return d, err
 	}
-	if d.count, d.payload, d.data, err = decodeDelayed(v); err != nil {
+	if d.Content, err = decodeDelayed(v); err != nil {
 		q.s.Log().Error("delayed message is damaged", "queue id", q.id, "number", d.seq, "error", err)
-		d.data = v
+		d.Data = v
 	}
-	d.data = bytes.Clone(d.data)
+	d.Data = bytes.Clone(d.Data)
 	return d, nil
 }
 
@@ -253,7 +261,7 @@ func (q *Spool) take(t *store.Turn, l loadedMessage) {
 	if q.early[l.seq] != nil {
 		return
 	}
-	m := q.restore(l.seq, l.data, l.payload, l.mark, l.marked)
+	m := q.restore(l.seq, l.Content, l.mark, l.marked)
 	if l.damaged { // out with nobody
 		m.state = taken
 		q.out[m.Seq] = m
@@ -279,11 +287,11 @@ func (q *Spool) take(t *store.Turn, l loadedMessage) {
 func (i *install) promote(t *store.Turn) {
 	q := i.q
 	for _, d := range i.c.delayed {
-		t.DeleteSingle(dueKey(q.layout.Delayed, q.id, d.due, d.seq))
+		t.DeleteSingle(dueKey(q.layout.Delayed, q.place, d.due, d.seq))
 		q.meta.delayed--
-		q.meta.delayedBytes -= min(q.meta.delayedBytes, uint64(len(d.data))+uint64(d.payload.Size))
-		t.Hold(q.holder(slotDelayed), d.payload, -1)
-		i.moved = append(i.moved, q.put(t, d.data, d.payload, d.count))
+		q.meta.delayedBytes -= min(q.meta.delayedBytes, d.size())
+		t.Hold(q.holder(slotDelayed), d.Payload, -1)
+		i.moved = append(i.moved, q.Put(t, d.Content))
 	}
 	q.meta.nextDue = i.c.nextDue
 	if p := q.plan.putDue; p != 0 && (q.meta.nextDue == 0 || p < q.meta.nextDue) {

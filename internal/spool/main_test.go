@@ -13,7 +13,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-var layout = Layout{store.KindWorkMessage, store.KindWorkMark, store.KindWorkDelay, store.KindWorkMeta}
+var layout = Layout{
+	Entry: store.KindWorkMessage, Mark: store.KindWorkMark, Delayed: store.KindWorkDelay, Meta: store.KindWorkMeta,
+	Parked: store.KindVisParked,
+}
 
 var ctx = context.Background()
 
@@ -29,7 +32,7 @@ func (o *putOp) Run(t *store.Turn) error {
 	if o.share != "" {
 		o.p = t.PutPayload([]byte(o.share))
 	}
-	o.m = o.q.Put(t, o.data, o.p)
+	o.m = o.q.Put(t, Content{Data: o.data, Payload: o.p})
 	return nil
 }
 func (o *putOp) Undo()                 { o.q.UndoPut(o.m) }
@@ -48,7 +51,7 @@ func (o *delayOp) Run(t *store.Turn) error {
 	if o.share != "" {
 		o.p = t.PutPayload([]byte(o.share))
 	}
-	o.d = o.q.PutDelayed(t, o.data, o.p, o.due)
+	o.d = o.q.PutDelayed(t, Content{Data: o.data, Payload: o.p}, o.due)
 	return nil
 }
 func (o *delayOp) Undo()                 { o.q.UndoDelayed(o.d) }

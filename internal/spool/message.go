@@ -3,36 +3,36 @@ package spool
 import (
 	"sort"
 	"time"
-
-	"github.com/pebblemq/pebblemq/internal/store"
 )
 
 // Message is a message in memory.
 type Message struct {
-	Seq     uint64        // its place in the queue
-	Data    []byte        // the layer's encoding; not to be changed
-	Payload store.Payload // that follows Data, if it is shared
-	Count   uint32        // deliveries, the present one included
-	Until   time.Time     // end of the lease, if it has one
-	First   time.Time     // for the layer: of the first delivery; kept on disk
-	Since   time.Time     // for the layer: of the last delivery; kept on disk
-	Suspect bool          // may have killed the process before this one
-	Holder  any           // for the layer: who has it
-	Slot    int           // for the layer: its place in a heap
+	Content // the deliveries include the present one; Data is not to be changed
+
+	Seq     uint64    // its place in the queue
+	Until   time.Time // end of the lease, if it has one
+	First   time.Time // for the layer: of the first delivery; kept on disk
+	Since   time.Time // for the layer: of the last delivery; kept on disk
+	Suspect bool      // may have killed the process before this one
+	Holder  any       // for the layer: who has it
+	Slot    int       // for the layer: its place in a heap
 
 	state    state
-	prime    bool  // was out when the process died
-	before   state // the Settle under way
-	marked   bool  // has a mark on disk or in the open group
-	dirty    bool  // the mark is out of date until Seal
-	forgiven bool  // by the Return under way
+	prime    bool   // was out when the process died
+	before   state  // the Settle under way
+	marked   bool   // has a mark on disk or in the open group
+	dirty    bool   // the mark is out of date until Seal
+	forgiven bool   // by the Return under way
+	aside    bool   // stands among the returned, to be passed over there
+	indexed  bool   // is in memory although the index of what is spilled has it
+	group    *group // if it is or was out, or is parked
 }
-
-// size is what counts as the message's: a shared payload counts in each queue.
-func (m *Message) size() uint64 { return uint64(len(m.Data)) + uint64(m.Payload.Size) }
 
 // Taken reports whether the message is out with someone.
 func (m *Message) Taken() bool { return m.state == taken }
+
+// here reports whether the message is still in the queue, and in memory.
+func (m *Message) here() bool { return m.state != gone && m.state != spilled }
 
 type state uint8
 
@@ -41,6 +41,7 @@ const (
 	taken           // out with someone
 	returning       // given back, not visible yet
 	gone            // settled
+	spilled         // forgotten here; another Message will stand for it
 )
 
 // seqHeap orders messages by their place.

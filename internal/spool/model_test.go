@@ -22,11 +22,11 @@ import (
 // TestModel drives a spool and a plain model of one with random operations,
 // undone ones, restarts and crashes.
 func TestModel(t *testing.T) {
-	for _, leases := range []bool{false, true} {
-		t.Run(fmt.Sprintf("leases=%v", leases), func(t *testing.T) {
+	for _, c := range []struct{ leases, groups bool }{{false, false}, {true, false}, {true, true}} {
+		t.Run(fmt.Sprintf("leases=%v,groups=%v", c.leases, c.groups), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				rapid.Check(struct{ testing.TB }{t}, func(t *rapid.T) { // hides Deadline, which a bubble forbids
-					w := &world{t: t, leases: leases, fs: storetest.NewFS(vfs.NewCrashableMem()), model: map[uint64]*entry{}}
+					w := &world{t: t, leases: c.leases, groups: c.groups, fs: storetest.NewFS(vfs.NewCrashableMem()), model: map[uint64]*entry{}}
 					w.open()
 					defer func() { require.NoError(t, w.s.Close()) }()
 					t.Repeat(map[string]func(*rapid.T){
@@ -61,6 +61,7 @@ type entry struct {
 	until    time.Time
 	prime    bool
 	unsynced bool // a take that a crash may take back
+	round    int  // that took it last
 }
 
 type waiting struct {
@@ -75,6 +76,9 @@ type waiting struct {
 type world struct {
 	t       *rapid.T
 	leases  bool
+	groups  bool
+	random  *rand.Rand // for a bulk
+	round   int
 	fs      *storetest.FS
 	s       *store.Store
 	q       *Spool
@@ -100,8 +104,14 @@ func (w *world) open() {
 			}
 		}
 	}
+	if w.groups {
+		o.Group = groupOf
+	}
 	w.q, err = Open(crowded(w.s), layout, 1, o)
 	require.NoError(w.t, err)
+	if w.groups {
+		w.q.groups.room = room{3, 8, 1 << 10, 5}
+	}
 	under(w.t, w.s, store.NoSync, w.q.Start)
 	synctest.Wait()
 	w.promote()
@@ -132,6 +142,9 @@ func (w *world) synced() {
 
 func (w *world) payload() string {
 	w.puts++
+	if w.groups {
+		return fmt.Sprintf("%s message %d", w.group(), w.puts)
+	}
 	return fmt.Sprintf("message %d", w.puts)
 }
 
@@ -158,6 +171,8 @@ func (w *world) bulk(t *rapid.T) {
 	if len(w.model) > windowMessages || rapid.IntRange(0, 9).Draw(t, "rarely") > 0 {
 		t.Skip("enough")
 	}
+	w.random = rand.New(rand.NewPCG(1, rapid.Uint64().Draw(t, "seed")))
+	defer func() { w.random = nil }()
 	for range rapid.IntRange(1, windowMessages).Draw(t, "n") {
 		data := w.payload()
 		require.NoError(t, w.s.Do(ctx, &putOp{q: w.q, data: []byte(data)}, store.NoSync))
@@ -189,6 +204,10 @@ func (w *world) promote() {
 }
 
 func (w *world) take(t *rapid.T) {
+	if w.groups {
+		w.takeRound(t)
+		return
+	}
 	for range rapid.IntRange(1, 20).Draw(t, "n") {
 		w.takeOne(t)
 	}
@@ -294,8 +313,7 @@ func (w *world) giveBack(t *rapid.T) {
 	e, m := w.taken(t)
 	forgive := rapid.Bool().Draw(t, "forgive")
 	w.do(&returnOp{q: w.q, m: m, forgive: forgive})
-	w.isBack(e, m)
-	if forgive {
+	if w.isBack(e, m); forgive {
 		e.count--
 	}
 }
@@ -400,7 +418,7 @@ func (w *world) restart(unclean bool) {
 
 // settleDoubt takes over what the disk says of a message, if it may say so.
 func (w *world) settleDoubt(s *store.Store, e *entry, unclean bool, now time.Time) {
-	v, err := s.Get(seqKey(layout.Mark, 1, e.seq))
+	v, err := s.Get(seqKey(layout.Mark, place{id: 1}, e.seq))
 	require.NoError(w.t, err)
 	mk := mark{}
 	if v != nil {
@@ -460,7 +478,7 @@ func (w *world) check(t *rapid.T) {
 // checkPayloads looks on the disk that what is shared is held, and nothing else.
 func (w *world) checkPayloads(t *rapid.T) {
 	want, got := map[string]uint64{}, map[string]uint64{}
-	count := func(slot byte, share string, p store.Payload) {
+	count := func(slot uint16, share string, p store.Payload) {
 		if share == "" {
 			return
 		}
@@ -481,7 +499,7 @@ func (w *world) checkPayloads(t *rapid.T) {
 	for ok := it.First(); ok; ok = it.Next() {
 		v, err := it.Value()
 		require.NoError(t, err)
-		got[fmt.Sprint(it.Key()[5], " ", binary.BigEndian.Uint32(it.Key()[6:]))] = binary.BigEndian.Uint64(v[1:])
+		got[fmt.Sprint(binary.BigEndian.Uint16(it.Key()[5:]), " ", binary.BigEndian.Uint32(it.Key()[7:]))] = binary.BigEndian.Uint64(v[1:])
 	}
 	require.NoError(t, it.Close())
 	require.Equal(t, want, got)

@@ -28,6 +28,7 @@ func (q *Spool) Purge(t *store.Turn, delayedToo bool) int {
 	t.HoldOnly(q.holder(slotEntries), held)
 	q.deleteEntries(t, lo, q.shown)
 	q.meta.entries = unseen + uint64(len(kept))
+	q.groups.purge(t)
 	q.emptyWindow()
 	q.returned, q.primes, q.unloaded = nil, nil, 0
 	q.loaded, q.plan.void = q.shown, true
@@ -47,7 +48,7 @@ func (q *Spool) Purge(t *store.Turn, delayedToo bool) int {
 
 func (q *Spool) purgeDelayed(t *store.Turn) int {
 	n := int(q.meta.delayed)
-	lo, hi := store.Span(q.layout.Delayed, q.id)
+	lo, hi := q.span(q.layout.Delayed)
 	t.DeleteRange(lo, hi)
 	t.HoldOnly(q.holder(slotDelayed), nil)
 	q.meta.delayed, q.meta.delayedBytes, q.meta.nextDue = 0, 0, 0
@@ -75,6 +76,6 @@ func (q *Spool) deleteEntries(t *store.Turn, from, to uint64) {
 		return
 	}
 	for _, k := range []store.Kind{q.layout.Entry, q.layout.Mark} {
-		t.DeleteRange(seqKey(k, q.id, from), seqKey(k, q.id, to))
+		t.DeleteRange(seqKey(k, q.place, from), seqKey(k, q.place, to))
 	}
 }

@@ -33,12 +33,12 @@ func (q *Spool) recall(t *store.Turn) {
 
 // readTaken reads, of the messages from p.recall on, those that were out.
 func (q *Spool) readTaken(ctx context.Context, p plan, c *chunk) (err error) {
-	marks, err := q.s.Iter(ctx, seqKey(q.layout.Mark, q.id, p.recall), seqKey(q.layout.Mark, q.id, p.recallEnd))
+	marks, err := q.s.Iter(ctx, seqKey(q.layout.Mark, q.place, p.recall), seqKey(q.layout.Mark, q.place, p.recallEnd))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, marks.Close()) }()
-	entries, err := q.s.Iter(ctx, seqKey(q.layout.Entry, q.id, p.recall), seqKey(q.layout.Entry, q.id, p.recallEnd))
+	entries, err := q.s.Iter(ctx, seqKey(q.layout.Entry, q.place, p.recall), seqKey(q.layout.Entry, q.place, p.recallEnd))
 	if err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func (q *Spool) readTaken(ctx context.Context, p plan, c *chunk) (err error) {
 		if !out {
 			continue
 		}
-		if size += len(m.data); len(c.taken) == p.messages || size > p.bytes && len(c.taken) > 0 {
+		if size += len(m.Data); len(c.taken) == p.messages || size > p.bytes && len(c.taken) > 0 {
 			c.recalled = m.seq
 			return nil
 		}
@@ -85,7 +85,7 @@ func (q *Spool) takeBack(t *store.Turn, c *chunk) {
 		if l.seq < q.loaded || q.early[l.seq] != nil || l.damaged {
 			continue
 		}
-		m := q.restore(l.seq, l.data, l.payload, l.mark, l.marked)
+		m := q.restore(l.seq, l.Content, l.mark, l.marked)
 		out := m.Until.After(t.Now())
 		if q.comeEarly(t, m, l.mark, out); out {
 			q.leased(t, m)

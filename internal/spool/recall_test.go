@@ -117,7 +117,7 @@ func TestADamagedMessageIsKeptAndPassed(t *testing.T) {
 			for range n {
 				f.put(store.NoSync, []byte("message"))
 			}
-			f.do(func(t *store.Turn) { t.Set(seqKey(kind, 1, bad), []byte{9, 9}) })
+			f.do(func(t *store.Turn) { t.Set(seqKey(kind, place{id: 1}, bad), []byte{9, 9}) })
 			require.NoError(t, f.s.Close())
 
 			f = newFeed(t, fs)
@@ -130,7 +130,7 @@ func TestADamagedMessageIsKeptAndPassed(t *testing.T) {
 				f.settle(m)
 			}
 			require.Equal(t, Stats{Taken: 1, Bytes: f.stats().Bytes}, f.stats())
-			v, err := f.s.Get(seqKey(kind, 1, bad))
+			v, err := f.s.Get(seqKey(kind, place{id: 1}, bad))
 			require.NoError(t, err)
 			require.Equal(t, []byte{9, 9}, v)
 			require.NoError(t, f.s.Close())
@@ -145,7 +145,7 @@ func TestADamagedDelayedMessageHoldsNobodyUp(t *testing.T) {
 		for i := range 3 {
 			require.NoError(t, f.s.Do(ctx, &delayOp{q: f.q, data: []byte{byte(i)}, due: due}, store.Sync))
 		}
-		f.do(func(t *store.Turn) { t.Set(dueKey(layout.Delayed, 1, due.UnixNano(), 1), []byte{9}) })
+		f.do(func(t *store.Turn) { t.Set(dueKey(layout.Delayed, place{id: 1}, due.UnixNano(), 1), []byte{9}) })
 		<-time.After(time.Hour)
 		synctest.Wait()
 		for i, want := range [][]byte{{0}, {9}, {2}} {

@@ -19,7 +19,7 @@ type Spool struct {
 	store.Sealed
 	s      *store.Store
 	layout Layout
-	id     uint32
+	place
 	ready  func(*store.Turn)
 	leased func(*store.Turn, *Message)
 
@@ -51,6 +51,8 @@ type Spool struct {
 	waited       bool   // for it
 	raisedTo     uint64
 
+	groups *groups // nil if it has none
+
 	loading   bool
 	plan      plan
 	unloaded  uint64 // taken according to the disk, not in memory yet
@@ -63,6 +65,8 @@ type Spool struct {
 
 // Options are the layer's side of a spool.
 type Options struct {
+	// Lane tells the spools of one object apart.
+	Lane byte
 	// Ready is called under the baton when Take may have something that it
 	// did not have before. It may be called for nothing.
 	Ready func(*store.Turn)
@@ -70,13 +74,16 @@ type Options struct {
 	// taken until its lease ends, instead of being ready again. It is called
 	// under the baton with each such message as it is loaded.
 	Leased func(*store.Turn, *Message)
+	// Group, if set, returns the group of a message, or nothing if it is in
+	// none: see groups. It is called under the baton and must be quick.
+	Group func(data []byte) []byte
 }
 
 // Open brings a spool back, or starts an empty one. It reads one record. It is
 // called outside the baton, before anyone else has the spool.
 func Open(s *store.Store, l Layout, id uint32, o Options) (*Spool, error) {
 	q := New(s, l, id, o)
-	v, err := s.Get(store.Key(l.Meta, id, 0))
+	v, err := s.Get(laneKey(l.Meta, q.place, 0))
 	if err != nil {
 		return nil, err
 	}
@@ -92,6 +99,11 @@ func Open(s *store.Store, l Layout, id uint32, o Options) (*Spool, error) {
 	if q.leased != nil {
 		q.unloaded, q.recallEnd = q.meta.taken, q.meta.next
 	}
+	if q.groups != nil {
+		if err := q.groups.lookForIndex(); err != nil {
+			return nil, err
+		}
+	}
 	return q, nil
 }
 
@@ -99,9 +111,12 @@ func Open(s *store.Store, l Layout, id uint32, o Options) (*Spool, error) {
 // it may be called under the baton.
 func New(s *store.Store, l Layout, id uint32, o Options) *Spool {
 	q := &Spool{
-		s: s, layout: l, id: id, ready: o.Ready, leased: o.Leased, free: freeOf(s), step: frontierStep,
+		s: s, layout: l, place: place{id, o.Lane}, ready: o.Ready, leased: o.Leased, free: freeOf(s), step: frontierStep,
 		unseenHeld: make(map[uint32]uint64),
 		out:        make(map[uint64]*Message), early: make(map[uint64]*Message), back: make(map[uint64]*Message),
+	}
+	if o.Group != nil {
+		q.groups = newGroups(q, o.Group)
 	}
 	q.unmarked.q, q.meta.frontier = q, frontierStep // and so on disk before any message
 	q.due = store.NewTimer(q.startLoading)
@@ -111,6 +126,7 @@ func New(s *store.Store, l Layout, id uint32, o Options) *Spool {
 
 // Start arms the timer for what is delayed, and brings the leases back.
 func (q *Spool) Start(t *store.Turn) {
+	q.groups.start(t)
 	q.armDue(t)
 	q.recall(t)
 }
@@ -143,25 +159,28 @@ func (q *Spool) Stats() Stats {
 }
 
 // holder is whom the spool holds payloads as.
-func (q *Spool) holder(slot byte) store.Holder { return store.Holder{ID: q.id, Slot: slot} }
-
-// Put adds a message at the end. Data belongs to the spool from here on, and is
-// followed by the payload, if that is shared.
-func (q *Spool) Put(t *store.Turn, data []byte, p store.Payload) *Message {
-	return q.put(t, data, p, 0)
+func (q *Spool) holder(slot uint16) store.Holder {
+	return store.Holder{ID: q.id, Slot: 2*uint16(q.lane) + slot}
 }
 
-func (q *Spool) put(t *store.Turn, data []byte, p store.Payload, count uint32) *Message {
-	m := &Message{Seq: q.meta.next, Data: data, Payload: p, Count: count}
-	k, v := t.SetDeferred(seqKeyLen, entryLen(p, data))
-	copy(k, seqKey(q.layout.Entry, q.id, m.Seq))
-	encodeEntry(v, p, data)
-	t.Hold(q.holder(slotEntries), p, 1)
+// span bounds all keys of a kind.
+func (q *Spool) span(k store.Kind) (lo, hi []byte) {
+	lo = laneKey(k, q.place, 0)
+	return lo, store.PrefixEnd(lo)
+}
+
+// Put adds a message at the end.
+func (q *Spool) Put(t *store.Turn, c Content) *Message {
+	m := &Message{Content: c, Seq: q.meta.next}
+	k, v := t.SetDeferred(seqKeyLen, c.entryLen())
+	copy(k, seqKey(q.layout.Entry, q.place, m.Seq))
+	c.encodeEntry(v)
+	t.Hold(q.holder(slotEntries), c.Payload, 1)
 	q.meta.next++
 	q.meta.entries++
 	q.meta.bytes += m.size()
 	q.unseen(m, 1)
-	if count > 0 {
+	if c.Count > 0 {
 		q.writeMark(t, m)
 	}
 	t.Touch(q)
@@ -217,6 +236,9 @@ func (q *Spool) Take(t *store.Turn, until time.Time) *Message {
 	m.Count++
 	q.out[m.Seq] = m
 	delete(q.back, m.Seq)
+	if q.groups != nil {
+		q.groups.took(t, m)
+	}
 	q.markLater(t, m)
 	t.Touch(q)
 	t.Promise(seqKeyLen + markLen)
@@ -258,6 +280,14 @@ func (q *Spool) markLater(t *store.Turn, m *Message) {
 
 // next removes the next deliverable message from where it waits.
 func (q *Spool) next(t *store.Turn) *Message {
+	if q.groups != nil {
+		return q.groups.next(t)
+	}
+	return q.nextInPlace(t)
+}
+
+// nextInPlace does, groups aside.
+func (q *Spool) nextInPlace(t *store.Turn) *Message {
 	if m := q.nextPrime(t); m != nil {
 		return m
 	}
@@ -271,7 +301,7 @@ func (q *Spool) next(t *store.Turn) *Message {
 	if len(q.returned) > 0 && (q.window.len() == 0 || q.returned[0].Seq < q.window.front().Seq) {
 		return heap.Pop(&q.returned).(*Message)
 	}
-	if q.window.len() == 0 || !q.withinFrontier(t, q.window.front().Seq) {
+	if q.window.len() == 0 || !q.groups.blocks(q.window.front()) && !q.withinFrontier(t, q.window.front().Seq) {
 		return nil
 	}
 	m := q.dequeue()
@@ -281,8 +311,8 @@ func (q *Spool) next(t *store.Turn) *Message {
 
 // skipGone drops what was settled while it waited.
 func (q *Spool) skipGone() {
-	for len(q.returned) > 0 && q.returned[0].state == gone {
-		heap.Pop(&q.returned)
+	for len(q.returned) > 0 && (q.returned[0].state == gone || q.returned[0].aside) {
+		heap.Pop(&q.returned).(*Message).aside = false
 	}
 	for q.window.len() > 0 && q.window.front().state == gone {
 		q.dequeue()
@@ -295,7 +325,7 @@ func (q *Spool) skipGone() {
 // is shown when the disk has caught up. Ready is called then.
 func (q *Spool) Busy() bool {
 	through := q.solo != nil && q.solo.state != taken && len(q.primes) > 0
-	return !q.closed && (q.loading || q.window.len() > 0 || through || q.shown < q.meta.next)
+	return !q.closed && (q.loading || q.window.len() > 0 || through || q.shown < q.meta.next || q.groups.busy())
 }
 
 // Extend gives a taken message another lease end.
@@ -315,11 +345,12 @@ func (q *Spool) UndoExtend(m *Message, until time.Time) {
 // Settle removes a message for good: one that is taken or, found by Lookup,
 // one that waits.
 func (q *Spool) Settle(t *store.Turn, m *Message) {
-	t.DeleteSingle(seqKey(q.layout.Entry, q.id, m.Seq))
+	t.DeleteSingle(seqKey(q.layout.Entry, q.place, m.Seq))
 	if m.marked {
-		t.Delete(seqKey(q.layout.Mark, q.id, m.Seq))
+		t.Delete(seqKey(q.layout.Mark, q.place, m.Seq))
 	}
 	m.before, m.state = m.state, gone
+	q.groups.settled(m)
 	delete(q.out, m.Seq)
 	delete(q.back, m.Seq)
 	t.Hold(q.holder(slotEntries), m.Payload, -1)
@@ -347,6 +378,9 @@ func (q *Spool) UndoSettle(m *Message) {
 func (q *Spool) Settled(t *store.Turn, m *Message) {
 	if m.before == taken {
 		m.Data = nil // the others are still in a heap or in the window
+	}
+	if q.groups != nil {
+		q.groups.left(t, m)
 	}
 	if q.through(m) {
 		q.ready(t)
@@ -384,16 +418,25 @@ func (q *Spool) Returned(t *store.Turn, m *Message) {
 	q.through(m)
 	if m.state == returning {
 		m.Suspect = m.prime
-		q.wait(m)
+		q.waitAgain(t, m)
 	}
 	q.ready(t)
+}
+
+// waitAgain puts a message where it waits after a delivery.
+func (q *Spool) waitAgain(t *store.Turn, m *Message) {
+	if m.group != nil {
+		q.groups.left(t, m)
+		return
+	}
+	q.wait(m)
 }
 
 // wait puts a message among those that were delivered before.
 func (q *Spool) wait(m *Message) {
 	m.state = ready
 	q.back[m.Seq] = m
-	if m.prime {
+	if m.prime && q.groups == nil { // in a group, order comes first
 		heap.Push(&q.primes, m)
 	} else {
 		heap.Push(&q.returned, m)
@@ -403,7 +446,7 @@ func (q *Spool) wait(m *Message) {
 // writeMark writes what is known of m's deliveries.
 func (q *Spool) writeMark(t *store.Turn, m *Message) {
 	k, v := t.SetDeferred(seqKeyLen, markLen)
-	copy(k, seqKey(q.layout.Mark, q.id, m.Seq))
+	copy(k, seqKey(q.layout.Mark, q.place, m.Seq))
 	mark{
 		out: m.state == taken, accused: m.prime, count: m.Count,
 		until: nanos(m.Until), first: nanos(m.First), since: nanos(m.Since),
@@ -421,14 +464,14 @@ func (q *Spool) Seal(t *store.Turn) {
 	q.drop(t)
 	m := q.meta
 	m.frontier = max(m.frontier, q.raisedTo)
-	t.Set(store.Key(q.layout.Meta, q.id, 0), m.encode())
+	t.Set(laneKey(q.layout.Meta, q.place, 0), m.encode())
 }
 
 // lowest returns the sequence number below which nothing is left.
 func (q *Spool) lowest() uint64 {
 	q.trimOrder()
-	low := q.loaded
-	for len(q.strays) > 0 && q.strays[0].state == gone {
+	low := min(q.loaded, q.groups.lowest())
+	for len(q.strays) > 0 && !q.strays[0].here() {
 		heap.Pop(&q.strays)
 	}
 	if len(q.strays) > 0 {
@@ -447,17 +490,18 @@ func (q *Spool) lowest() uint64 {
 // everywhere once the rest may be the smaller part.
 func (q *Spool) trimOrder() {
 	n := 0
-	for n < len(q.order) && q.order[n].state == gone {
+	for n < len(q.order) && !q.order[n].here() {
 		n++
 	}
 	clear(q.order[:n])
 	q.order = q.order[n:]
-	if len(q.order) < 2*(len(q.out)+len(q.returned))+chunkMessages {
+	n = len(q.out) + len(q.returned) + q.groups.waiting()
+	if len(q.order) < 2*n+chunkMessages {
 		return
 	}
-	kept := make([]*Message, 0, len(q.out)+len(q.returned))
+	kept := make([]*Message, 0, n)
 	for _, m := range q.order {
-		if m.state != gone {
+		if m.here() {
 			kept = append(kept, m)
 		}
 	}

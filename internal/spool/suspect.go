@@ -64,10 +64,14 @@ func (q *Spool) nextPrime(t *store.Turn) *Message {
 	if len(q.primes) == 0 || q.solo != nil {
 		return nil
 	}
-	q.solo = heap.Pop(&q.primes).(*Message)
-	q.solo.prime = false
+	m := heap.Pop(&q.primes).(*Message)
+	q.goSolo(t, m)
+	return m
+}
+
+func (q *Spool) goSolo(t *store.Turn, m *Message) {
+	q.solo, m.prime = m, false
 	t.Arm(q.survived, t.Now().Add(soloTime))
-	return q.solo
 }
 
 // soloTime is how long a prime suspect is out alone. Who has not killed the

@@ -42,7 +42,7 @@ func TestGoldenPayload(t *testing.T) {
 	h := holding{Holder{ID: 7, Slot: 1}, 2}
 	v := binary.BigEndian.AppendUint64([]byte{payloadVersion}, 3)
 	require.Equal(t, "030000000200000003", hex.EncodeToString(payloadKey(2, 3)))
-	require.Equal(t, "04"+"00000007"+"01"+"00000002", hex.EncodeToString(h.key()))
+	require.Equal(t, "04"+"00000007"+"0001"+"00000002", hex.EncodeToString(h.key()))
 	back, copies, err := decodeHolding(h.key(), v)
 	require.NoError(t, err)
 	require.Equal(t, h, back)
@@ -54,7 +54,7 @@ func TestGoldenPayload(t *testing.T) {
 		{h.key(), nil, ErrCorrupt},
 		{h.key(), v[:8], ErrCorrupt},
 		{h.key()[:9], v, ErrCorrupt},
-		{holding{Holder{ID: 7, Slot: 2}, 2}.key(), v, ErrCorrupt},
+		{holding{Holder{ID: 7, Slot: holderSlots}, 2}.key(), v, ErrCorrupt},
 		{h.key(), append([]byte{2}, v[1:]...), ErrFormat},
 	} {
 		_, _, err := decodeHolding(bad.key, bad.value)

@@ -19,13 +19,13 @@ type Payload struct {
 // Shared reports whether p refers to anything.
 func (p Payload) Shared() bool { return p.Generation != 0 }
 
-// Holder is who refers to payloads: an object, which may keep two counts.
+// Holder is who refers to payloads: an object, which may keep several counts.
 type Holder struct {
 	ID   uint32
-	Slot byte // below holderSlots
+	Slot uint16 // below holderSlots
 }
 
-const holderSlots = 2
+const holderSlots = 512
 
 // payloads keeps what several queues share, once.
 //
@@ -38,7 +38,7 @@ const holderSlots = 2
 // whole generation, which is the price.
 //
 //	03 generation 4 B | number 4 B               ->  version 1 B | bytes
-//	04 object id 4 B | slot 1 B | generation 4 B ->  version 1 B | copies 8 B
+//	04 object id 4 B | slot 2 B | generation 4 B ->  version 1 B | copies 8 B
 //
 // Invariant: live[g] is the sum of held[*][g]; a generation that is not live is
 // the current one, or in emptied, or has no keys.
@@ -75,7 +75,7 @@ func payloadKey(generation, number uint32) []byte {
 }
 
 func (h holding) key() []byte {
-	k := append(Key(KindHolding, h.ID, 5), h.Slot)
+	k := binary.BigEndian.AppendUint16(Key(KindHolding, h.ID, 6), h.Slot)
 	return binary.BigEndian.AppendUint32(k, h.generation)
 }
 
@@ -83,11 +83,14 @@ func decodeHolding(k, v []byte) (h holding, copies uint64, err error) {
 	if len(v) > 0 && v[0] != payloadVersion {
 		return h, 0, fmt.Errorf("%w: holding %x has version %d", ErrFormat, k, v[0])
 	}
-	if len(k) != 10 || k[5] >= holderSlots || len(v) != 9 {
+	if len(k) != 11 || len(v) != 9 {
 		return h, 0, fmt.Errorf("%w: holding %x", ErrCorrupt, k)
 	}
-	h.ID, h.Slot = binary.BigEndian.Uint32(k[1:]), k[5]
-	h.generation = binary.BigEndian.Uint32(k[6:])
+	h.ID, h.Slot = binary.BigEndian.Uint32(k[1:]), binary.BigEndian.Uint16(k[5:])
+	h.generation = binary.BigEndian.Uint32(k[7:])
+	if h.Slot >= holderSlots {
+		return h, 0, fmt.Errorf("%w: holding %x", ErrCorrupt, k)
+	}
 	return h, binary.BigEndian.Uint64(v[1:]), nil
 }
 
@@ -197,7 +200,7 @@ func (s *payloads) Seal(t *Turn) {
 
 // letGo ends the holdings of an object that is dropped.
 func (t *Turn) letGo(id uint32) {
-	for slot := range byte(holderSlots) {
+	for slot := range uint16(holderSlots) {
 		t.HoldOnly(Holder{id, slot}, nil)
 	}
 }

@@ -9,6 +9,20 @@ import (
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
+// MaxID is the longest message id, in bytes.
+const MaxID = 256
+
+// Check refuses a message id that is empty or too long.
+func Check(id string) error {
+	switch {
+	case id == "":
+		return store.Invalid("message id is empty")
+	case len(id) > MaxID:
+		return store.TooLarge("message id in bytes", int64(len(id)), MaxID)
+	}
+	return nil
+}
+
 // ID is a message id, hashed. Two ids have the same with a probability that is
 // nothing beside that of a broken disk.
 type ID [16]byte

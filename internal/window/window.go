@@ -125,12 +125,11 @@ func (w *Window) Put(t *store.Turn, id ID, answer []byte) {
 	t.Set(w.key(b, id), encode(now.Add(w.length), answer))
 }
 
-// Drop forgets everything, because the object goes.
-func (w *Window) Drop(t *store.Turn) {
+// Close ends the window in memory, because the object goes, and its keys with it.
+func (w *Window) Close(t *store.Turn) {
 	w.closed, w.empty = true, true
 	t.Disarm(w.timer)
 	w.forget(minBucket, w.newest+1)
-	t.DeleteRange(store.Span(w.kind, w.id))
 }
 
 // now is the time, which does not run backwards.

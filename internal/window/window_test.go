@@ -139,12 +139,12 @@ func TestIDsBeyondTheMemoryAreFoundOnDisk(t *testing.T) {
 	require.Equal(t, 10*idBytes, w.memory.bytes, "a set that is not complete is of no use")
 }
 
-func TestADroppedWindowIsEmpty(t *testing.T) {
+func TestAClosedWindowGivesItsMemoryBack(t *testing.T) {
 	s, w := open(t, vfs.NewMem())
 	defer s.Close()
 	w.once(t, "a", "x", store.NoSync)
-	require.NoError(t, s.Do(ctx, store.OpFunc(func(t *store.Turn) error { w.Drop(t); return nil }), store.Sync))
-	require.Zero(t, w.stored(t))
+	require.NotEqual(t, recentBytes, w.memory.bytes)
+	require.NoError(t, s.Do(ctx, store.OpFunc(func(t *store.Turn) error { w.Close(t); return nil }), store.Sync))
 	require.Equal(t, recentBytes, w.memory.bytes)
 }
 

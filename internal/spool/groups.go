@@ -1,0 +1,340 @@
+package spool
+
+import (
+	"container/heap"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// Limits of what is parked in memory. What is beyond them is spilled.
+const (
+	parkedOfGroup  = 256 // messages of one group
+	parkedMessages = 8192
+	parkedBytes    = 4 << 20
+)
+
+// groups keep the order within the groups of a spool: while something of a group
+// is in flight, what stands behind it waits, and nobody else does.
+//
+// An index by group would make that easy, and every message dear: one more key
+// to write, to delete and to compact, for the sake of the few that ever have to
+// wait. Instead messages are read in the order of the queue as ever, and one
+// that comes to the front while its group is blocked steps aside: it is parked,
+// in memory. When its group goes on it is offered: it stands among the messages
+// that were returned, at its place. What there is no room for is spilled: it is
+// forgotten but for a key in an index, through which it is read back when its
+// turn comes. So a group with a backlog of millions takes as much memory as any
+// other, and is passed by the rest once, not again and again.
+//
+// The index is derived and not needed after a restart, which begins to load at
+// low again, below everything that is parked.
+//
+// Invariant: a group of which something is in flight, parked or spilled is in
+// byID. A message that is taken, returning, or being settled has its group in
+// group and its number in hidden.
+type groups struct {
+	q    *Spool
+	of   func(data []byte) []byte
+	byID map[string]*group
+
+	room room
+
+	round   uint64 // see NextRound
+	number  uint64 // of the group that spilled last
+	parked  int    // messages in memory, and their bytes
+	bytes   int
+	spilled spillHeap
+	wanted  []*group // to be read back, in this order
+	loading bool
+	stale   bool     // there is an index of an earlier process
+	void    bool     // what is being read back is not to be used
+	spare   []*group // for reuse
+}
+
+// room is these limits, for tests to make smaller.
+type room struct {
+	ofGroup, messages, bytes int
+	readBack                 int // see wantedMessages
+}
+
+// spareGroups is how many are kept for reuse.
+const spareGroups = 1024
+
+func newGroups(q *Spool, of func([]byte) []byte) *groups {
+	return &groups{
+		q: q, of: of, byID: make(map[string]*group), round: 1, // no group has been in it
+		room: room{parkedOfGroup, parkedMessages, parkedBytes, wantedMessages},
+	}
+}
+
+// NextRound begins a receive. What is taken of a group in one round, one message
+// after the other, is in order for whoever receives it; so it is only what others
+// have taken that blocks a group. It is for spools with groups.
+func (q *Spool) NextRound() {
+	if q.groups != nil {
+		q.groups.round++
+	}
+}
+
+// next returns the next message that may be taken. Those that may not step
+// aside.
+func (g *groups) next(t *store.Turn) *Message {
+	for m := g.q.nextInPlace(t); m != nil; m = g.q.nextInPlace(t) {
+		k := g.find(m)
+		if k != nil {
+			k.bare(m.Seq) // if it was a prime suspect that waited for another
+			if k.offered == m {
+				k.offered = nil
+			}
+			if !g.open(k, m) {
+				if g.q.solo == m { // it waited among the primes, and something before it is out
+					g.q.solo, m.prime = nil, true
+				}
+				g.park(t, k, m)
+				continue
+			}
+		}
+		switch {
+		case !g.q.withinFrontier(t, m.Seq):
+			heap.Push(&g.q.returned, m)
+			if k != nil {
+				k.offered, m.group = m, k
+			}
+			return nil
+		case !m.prime:
+			return m
+		case g.q.solo == nil:
+			g.q.goSolo(t, m)
+			return m
+		}
+		g.setAside(m)
+	}
+	g.readBack(t) // there was no room for it, perhaps
+	return nil
+}
+
+// setAside has a prime suspect wait until the other one is through. Its group
+// waits with it.
+func (g *groups) setAside(m *Message) {
+	if k := g.join(m); k != nil {
+		k.hide(m.Seq)
+		k.ceiling = min(k.ceiling, m.Seq)
+	}
+	m.state = ready
+	g.q.back[m.Seq] = m
+	heap.Push(&g.q.primes, m)
+}
+
+// find returns the group that m belongs to, if anything is known of it.
+func (g *groups) find(m *Message) *group {
+	if m.group != nil {
+		return m.group
+	}
+	if id := g.of(m.Data); len(id) > 0 {
+		return g.byID[string(id)]
+	}
+	return nil
+}
+
+// blocks reports that m, at the front of the queue, will step aside.
+func (g *groups) blocks(m *Message) bool {
+	if g == nil {
+		return false
+	}
+	k := g.find(m)
+	return k != nil && !g.open(k, m)
+}
+
+func (g *groups) open(k *group, m *Message) bool {
+	g.skipGone(k)
+	return k.open(m.Seq, g.round)
+}
+
+func (g *groups) skipGone(k *group) {
+	n, bytes := k.skipGone()
+	g.parked -= n
+	g.bytes -= bytes
+}
+
+// took notes that m is in flight, and offers what may be taken along with it.
+func (g *groups) took(t *store.Turn, m *Message) {
+	k := g.join(m)
+	if k == nil {
+		g.readBack(t)
+		return
+	}
+	if k.round != g.round {
+		k.round, k.ceiling = g.round, k.first()
+	}
+	k.hide(m.Seq)
+	g.skipGone(k)
+	if k.offered == nil && len(k.parked) > 0 && k.open(k.parked[0].Seq, g.round) {
+		g.bring(k)
+	}
+	g.wantMore(t, k)
+}
+
+// adopted notes a message that was in flight when the store was closed.
+func (g *groups) adopted(m *Message) {
+	if g == nil {
+		return
+	}
+	if k := g.join(m); k != nil {
+		k.hide(m.Seq)
+	}
+}
+
+// join makes the group of m known, if it has one.
+func (g *groups) join(m *Message) *group {
+	if m.group != nil {
+		return m.group
+	}
+	id := g.of(m.Data)
+	if len(id) == 0 {
+		return nil
+	}
+	k := g.byID[string(id)]
+	if k == nil {
+		k = g.create(string(id))
+	}
+	m.group = k
+	return k
+}
+
+func (g *groups) create(id string) *group {
+	k := &group{}
+	if n := len(g.spare); n > 0 {
+		k, g.spare = g.spare[n-1], g.spare[:n-1]
+	}
+	k.id = id
+	g.byID[id] = k
+	return k
+}
+
+// forget drops a group of which nothing needs to be known.
+func (g *groups) forget(k *group) {
+	if !k.idle() || g.byID[k.id] != k {
+		return
+	}
+	delete(g.byID, k.id)
+	if len(g.spare) < spareGroups && !k.wanted {
+		*k = group{hidden: k.hidden[:0], parked: k.parked[:0]}
+		g.spare = append(g.spare, k)
+	}
+}
+
+// left is called when the end of m's delivery, or of m, is visible.
+func (g *groups) left(t *store.Turn, m *Message) {
+	k := m.group
+	if k == nil {
+		return
+	}
+	k.bare(m.Seq)
+	if k.offered == m {
+		k.offered = nil
+	}
+	if m.state == gone {
+		m.group = nil
+	} else {
+		g.keep(k, m)
+	}
+	g.offer(t, k)
+	g.forget(k)
+}
+
+// offer puts the first of the parked among those that may be taken, if it may.
+func (g *groups) offer(t *store.Turn, k *group) {
+	g.skipGone(k)
+	if k.offered == nil && len(k.parked) > 0 {
+		if seq := k.parked[0].Seq; seq < k.first() && (!k.spilled() || seq < k.from) {
+			g.bring(k)
+			g.q.ready(t)
+		}
+	}
+	g.wantMore(t, k)
+}
+
+// bring moves the first of the parked to those that were returned.
+func (g *groups) bring(k *group) {
+	m := heap.Pop(&k.parked).(*Message)
+	g.parked--
+	g.bytes -= len(m.Data)
+	k.offered = m
+	if !m.aside {
+		heap.Push(&g.q.returned, m)
+	}
+	m.aside = false
+}
+
+// withdraw parks what was offered, because something before it came back.
+func (g *groups) withdraw(k *group) {
+	m := k.offered
+	k.offered, m.aside = nil, true
+	g.keep(k, m)
+}
+
+// park has m step aside, in memory if there is room.
+func (g *groups) park(t *store.Turn, k *group, m *Message) {
+	full := len(k.parked) >= g.room.ofGroup || g.full()
+	behind := k.spilled() && m.Seq >= k.from // or it would be found in the index again
+	if m.group == nil && !m.dirty && (full || behind) {
+		g.spill(t, k, m)
+		return
+	}
+	g.keep(k, m)
+}
+
+// full reports that there is no room in memory.
+func (g *groups) full() bool { return g.parked >= g.room.messages || g.bytes >= g.room.bytes }
+
+// keep parks m in memory.
+func (g *groups) keep(k *group, m *Message) {
+	m.group, m.state = k, ready
+	g.q.back[m.Seq] = m // for Lookup
+	if k.offered != nil && m.Seq < k.offered.Seq {
+		g.withdraw(k)
+	}
+	heap.Push(&k.parked, m)
+	g.parked++
+	g.bytes += len(m.Data)
+}
+
+// lowest returns the number below which nothing is spilled.
+func (g *groups) lowest() uint64 {
+	if g == nil || len(g.spilled) == 0 {
+		return none
+	}
+	return g.spilled[0].from
+}
+
+// waiting is how many messages are in memory although they left the window and
+// are not in flight.
+func (g *groups) waiting() int {
+	if g == nil {
+		return 0
+	}
+	return g.parked
+}
+
+// busy reports that messages are being read back which somebody can have then.
+func (g *groups) busy() bool { return g != nil && (g.loading || len(g.wanted) > 0) }
+
+// purge forgets all that is not in flight.
+func (g *groups) purge(t *store.Turn) {
+	if g == nil {
+		return
+	}
+	for _, m := range g.q.primes {
+		if m.group != nil {
+			m.group.bare(m.Seq)
+		}
+	}
+	for _, k := range g.byID {
+		k.parked, k.offered, k.from, k.to, k.slot, k.wanted = nil, nil, 0, 0, 0, false
+		if k.idle() {
+			delete(g.byID, k.id)
+		}
+	}
+	g.parked, g.bytes, g.spilled, g.wanted, g.void = 0, 0, nil, nil, true
+	g.dropIndex(t)
+}
