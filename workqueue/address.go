@@ -31,11 +31,12 @@ type walk struct {
 }
 
 // route returns where a message goes to, each place once, in an order that is
-// the same whenever the same bindings were made. They are appended to into.
-func (t *topology) route(a *address, into []*end) ([]*end, error) {
+// the same whenever the same bindings were made. The list holds until the next
+// route: a publish to many queues allocates nothing for it.
+func (t *topology) route(a *address) ([]*end, error) {
 	w := &t.walk
 	w.number++
-	w.at, w.found = w.at[:0], into
+	w.at, w.found = w.at[:0], w.found[:0]
 	if a.exchange == "" {
 		t.matchNames(a, w)
 		return w.found, nil

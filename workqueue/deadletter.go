@@ -27,7 +27,7 @@ func (q *queue) bury(t *store.Turn, d *Delivery, reason string) (*burial, error)
 		if dead.exchange = dl.Exchange; dl.Key != "" {
 			dead.key, dead.CC = dl.Key, nil
 		}
-		targets, err := q.topology.route(dead.address(), nil)
+		targets, err := q.topology.route(dead.address())
 		if err != nil {
 			return nil, fmt.Errorf("dead letter of queue %q: %w", q.name, err)
 		}

@@ -140,8 +140,7 @@ func (o *publishOp) Run(t *store.Turn) error {
 	if e := o.t.exchanges[o.address.exchange]; e != nil && e.config.Internal {
 		return fmt.Errorf("%w: exchange %q is internal", ErrInUse, o.address.exchange)
 	}
-	var one [1]*end
-	to, err := o.t.route(&o.address, one[:0])
+	to, err := o.t.route(&o.address)
 	if err != nil {
 		return err
 	}

@@ -69,7 +69,7 @@ func (p *parcel) routed(t *store.Turn) (*store.Routed, error) {
 type placed struct {
 	q       *queue
 	m       *spool.Message // nil if delayed
-	delayed spool.Delayed
+	delayed *spool.Delayed
 	sunk    store.Op // instead of all these
 }
 
@@ -82,6 +82,7 @@ func (t *topology) spread(turn *store.Turn, into copies, to []*end, p *parcel) (
 		return nil, store.TooLarge(fmt.Sprintf("message for %d destinations in bytes", len(to)), p.written, store.MaxTx)
 	}
 	data := p.stored()
+	into = slices.Grow(into, len(to))
 	for _, d := range to {
 		if d.queue != nil {
 			into = append(into, d.queue.put(turn, data, p))
@@ -113,7 +114,8 @@ func (e *end) deliver(turn *store.Turn, p *parcel) (store.Op, error) {
 // put adds one copy of a message.
 func (q *queue) put(t *store.Turn, data []byte, p *parcel) placed {
 	if p.delay > 0 {
-		return placed{q: q, delayed: q.spool.PutDelayed(t, spool.Content{Data: data, Payload: p.payload}, t.Now().Add(p.delay))}
+		d := q.spool.PutDelayed(t, spool.Content{Data: data, Payload: p.payload}, t.Now().Add(p.delay))
+		return placed{q: q, delayed: &d}
 	}
 	return placed{q: q, m: q.spool.Put(t, spool.Content{Data: data, Payload: p.payload})}
 }
@@ -135,7 +137,7 @@ func (p *placed) undo() {
 	case p.sunk != nil:
 		p.sunk.Undo()
 	case p.m == nil:
-		p.q.spool.UndoDelayed(p.delayed)
+		p.q.spool.UndoDelayed(*p.delayed)
 	default:
 		p.q.spool.UndoPut(p.m)
 	}
