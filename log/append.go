@@ -178,8 +178,9 @@ type appendOp struct {
 	one    [1]piece
 	routes []uint16 // which piece each record is in; nil if there is one piece
 	n      int
-	guard  guard // of an append to one partition, or nil
-	repeat bool  // the guard has found the records in the log
+	guard  guard      // or nil
+	repeat bool       // the guard has found the records in the log
+	before []Position // of a repeated one, if its pieces do not tell
 	placed atomic.Bool
 }
 
@@ -223,12 +224,12 @@ func (o *appendOp) ask(t *store.Turn) (err error) {
 	if o.guard == nil {
 		return nil
 	}
-	c := &o.pieces[0]
-	var base uint64
-	if base, o.repeat, err = o.guard.admit(t, c); err != nil || !o.repeat {
+	if o.repeat, err = o.guard.admit(t, o); err != nil || !o.repeat {
 		return err
 	}
-	c.base, c.segments = base, nil
+	for i := range o.pieces {
+		o.pieces[i].segments = nil
+	}
 	o.placed.Store(true)
 	return nil
 }
@@ -266,6 +267,9 @@ func (o *appendOp) size() int {
 
 // positions returns the places of the records, in the order of the call.
 func (o *appendOp) positions() []Position {
+	if o.before != nil {
+		return o.before
+	}
 	at := make([]Position, o.n)
 	if o.routes == nil {
 		c := &o.pieces[0]

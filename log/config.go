@@ -27,6 +27,10 @@ type TopicConfig struct {
 	// TimestampType is whose time the records have. Default CreateTime.
 	TimestampType TimestampType `json:"timestampType,omitempty"`
 
+	// DedupeWindow is how long AppendUnique knows a message id again. Default: not
+	// at all. It cannot be altered.
+	DedupeWindow time.Duration `json:"dedupeWindow,omitempty"`
+
 	// RetentionTime is how long records are kept at least, by their timestamps;
 	// one from the future counts as of its append. Default: for ever.
 	RetentionTime time.Duration `json:"retentionTime,omitempty"`
@@ -62,6 +66,8 @@ func (c *TopicConfig) normalize() (TopicConfig, error) {
 		n.Partitions = 1
 	}
 	switch {
+	case n.DedupeWindow < 0:
+		return n, store.Invalid("DedupeWindow %v is negative", n.DedupeWindow)
 	case n.RetentionTime != 0 && n.RetentionTime < MinRetentionTime:
 		return n, store.Invalid("RetentionTime %v is below %v", n.RetentionTime, MinRetentionTime)
 	case n.RetentionBytes < 0:
@@ -103,6 +109,8 @@ func (c TopicConfig) match(name string, stored TopicConfig) error {
 		return store.Mismatch(object, "MaxRecordBytes", stored.MaxRecordBytes, c.MaxRecordBytes)
 	case c.TimestampType != stored.TimestampType:
 		return store.Mismatch(object, "TimestampType", stored.TimestampType, c.TimestampType)
+	case c.DedupeWindow != stored.DedupeWindow:
+		return store.Mismatch(object, "DedupeWindow", stored.DedupeWindow, c.DedupeWindow)
 	case c.RetentionTime != stored.RetentionTime:
 		return store.Mismatch(object, "RetentionTime", stored.RetentionTime, c.RetentionTime)
 	case c.RetentionBytes != stored.RetentionBytes:

@@ -262,3 +262,33 @@ func TestSpreadIsEvenCompleteAndSticky(t *testing.T) {
 		}
 	})
 }
+
+func TestPositionsAreStoredInRuns(t *testing.T) {
+	at := []Position{{0, 5}, {0, 6}, {2, 9}, {0, 7}}
+	b := encodePositions(at)
+	require.Equal(t, "000502"+"020901"+"000701", hex.EncodeToString(b))
+	got, err := decodePositions(b)
+	require.NoError(t, err)
+	require.Equal(t, at, got)
+	for name, bad := range map[string][]byte{
+		"cut off":        b[:len(b)-1],
+		"empty run":      {0, 5, 0},
+		"no partition":   {0xff, 0xff, 1, 5, 1},
+		"beyond the end": {0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f, 2},
+		"too many":       {0, 0, 0xff, 0xff, 0xff, 0x7f},
+	} {
+		_, err := decodePositions(bad)
+		require.ErrorIs(t, err, store.ErrCorrupt, name)
+	}
+}
+
+func FuzzDecodePositions(f *testing.F) {
+	f.Add(encodePositions([]Position{{0, 5}, {0, 6}, {2, 9}}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if at, err := decodePositions(b); err == nil {
+			again, err := decodePositions(encodePositions(at))
+			require.NoError(t, err)
+			require.Equal(t, at, again)
+		}
+	})
+}

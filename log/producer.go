@@ -110,46 +110,47 @@ func (t *Topic) ForgetProducer(ctx context.Context, name string) error {
 	}}, store.Default)
 }
 
-// guard decides, under the baton, whether an append to one partition goes ahead. If
-// the records are there already it says where.
+// guard decides, under the baton, whether an append goes ahead. If the records are
+// there already, it notes where.
 type guard interface {
-	admit(t *store.Turn, c *piece) (base uint64, repeated bool, err error)
+	admit(t *store.Turn, o *appendOp) (repeated bool, err error)
 }
 
 // at is the guard of AppendAt.
 type at uint64
 
-func (a at) admit(_ *store.Turn, c *piece) (uint64, bool, error) {
-	if c.p.next != uint64(a) {
-		return 0, false, &ConflictError{Topic: c.p.topic.name, Partition: int(c.p.index), Expected: int64(a), Actual: int64(c.p.next)}
+func (a at) admit(_ *store.Turn, o *appendOp) (repeated bool, err error) {
+	if c := &o.pieces[0]; c.p.next != uint64(a) {
+		return false, &ConflictError{Topic: c.p.topic.name, Partition: int(c.p.index), Expected: int64(a), Actual: int64(c.p.next)}
 	}
-	return 0, false, nil
+	return false, nil
 }
 
 // admit is the guard of AppendOnce.
-func (s *Sequence) admit(t *store.Turn, c *piece) (base uint64, repeated bool, err error) {
+func (s *Sequence) admit(t *store.Turn, o *appendOp) (repeated bool, err error) {
+	c := &o.pieces[0]
 	key := producerKey(c.p.topic.id, c.p.index, s.Producer)
 	v, err := t.Get(key)
 	if err != nil {
-		return 0, false, err
+		return false, err
 	}
 	var past produced
 	if v != nil {
 		if past, err = decodeProduced(v); err != nil {
-			return 0, false, err
+			return false, err
 		}
 	}
 	first, count := uint64(s.Number), uint32(c.count)
 	if first == past.next {
 		past.add(producedBatch{first: first, base: c.p.next, count: count})
-	} else if base, repeated = past.find(first, count); !repeated {
-		return 0, false, &SequenceError{
+	} else if c.base, repeated = past.find(first, count); !repeated {
+		return false, &SequenceError{
 			Topic: c.p.topic.name, Partition: int(c.p.index), Producer: s.Producer, Expected: int64(past.next), Given: s.Number,
 		}
 	}
 	// Also of a repeated one, for its fsync to cover the first.
 	t.Set(key, past.encode())
-	return base, repeated, nil
+	return repeated, nil
 }
 
 // produced is what a producer has appended to a partition.

@@ -10,6 +10,7 @@ import (
 	"github.com/pebblemq/pebblemq"
 	"github.com/pebblemq/pebblemq/internal/bridge"
 	"github.com/pebblemq/pebblemq/internal/store"
+	"github.com/pebblemq/pebblemq/internal/window"
 )
 
 // Topic is a named log of one or more partitions. All handles of a topic are the
@@ -23,6 +24,7 @@ type Topic struct {
 	partitioner atomic.Pointer[Partitioner]  // nil is Kafka's
 	turn        atomic.Uint32                // counts calls that bring keyless records
 	config      atomic.Pointer[TopicConfig]
+	window      *window.Window // nil without DedupeWindow
 	retention   retention
 	tidying     tidying
 
@@ -133,7 +135,8 @@ func ListTopics(ctx context.Context, db *pebblemq.DB) ([]TopicInfo, error) {
 // With more Partitions no record moves, but keys do: from now on a key goes where
 // the new number puts it, so that its newer records can be handled before its older
 // ones. Groups read the new partitions from their beginning, wherever they began
-// in the others, and share them out at once. Fewer are refused.
+// in the others, and share them out at once. Fewer are refused, and so is another
+// DedupeWindow.
 func AlterTopic(ctx context.Context, db *pebblemq.DB, name string, c TopicConfig) error {
 	config, err := c.normalize()
 	if err != nil {
@@ -159,6 +162,9 @@ func AlterTopic(ctx context.Context, db *pebblemq.DB, name string, c TopicConfig
 		}
 		if n := topic.Partitions(); config.Partitions < n {
 			return store.Invalid("topic %q has %d Partitions, %d are fewer", name, n, config.Partitions)
+		}
+		if had := topic.Config().DedupeWindow; config.DedupeWindow != had {
+			return store.Invalid("DedupeWindow of topic %q is %v for good", name, had)
 		}
 		stored, err := json.Marshal(config)
 		if err != nil {
@@ -204,11 +210,10 @@ func (o *deleteTopic) Run(t *store.Turn) error {
 		t.Drop(g, store.KindLogCommit)
 	}
 	if topic := o.l.topics[o.name]; topic != nil {
-		topic.drop()
-		t.Disarm(topic.retention.timer)
+		topic.drop(t)
 		delete(o.l.topics, o.name)
 	}
-	t.Drop(obj, store.KindLogBatch, store.KindLogMeta, store.KindLogProducer)
+	t.Drop(obj, store.KindLogBatch, store.KindLogMeta, store.KindLogProducer, store.KindLogWindow)
 	return nil
 }
 
@@ -242,6 +247,9 @@ func (l *layer) add(t *store.Turn, o *store.Object, c TopicConfig) *Topic {
 	topic.tidying = newTidying()
 	topic.retention.timer = store.NewTimer(topic.startRetention)
 	topic.armRetention(t, t.Now())
+	if c.DedupeWindow > 0 {
+		topic.window = window.New(l.s, store.KindLogWindow, o.ID, c.DedupeWindow)
+	}
 	l.topics[o.Name] = topic
 	return topic
 }
@@ -249,8 +257,12 @@ func (l *layer) add(t *store.Turn, o *store.Object, c TopicConfig) *Topic {
 func unknownTopic(name string) error { return fmt.Errorf("%w: %q", ErrUnknownTopic, name) }
 
 // drop ends the topic in memory. The baton is held.
-func (t *Topic) drop() {
+func (t *Topic) drop(turn *store.Turn) {
 	t.gone.Store(true)
+	turn.Disarm(t.retention.timer)
+	if t.window != nil {
+		t.window.Close(turn)
+	}
 	for _, p := range t.partitions() {
 		p.drop()
 	}

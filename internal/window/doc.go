@@ -1,0 +1,29 @@
+// Package window remembers message ids for a while, each with an answer, so that
+// whoever brings the same id again gets the answer that the first one got. It is
+// what deduplication of the log, the work queue and the visibility queue rests on.
+//
+// An id counts for exactly the length of the window from the moment it was put,
+// over restarts and crashes: it is written in the Op that does what the answer is
+// about, so that either both are there or neither.
+//
+// Ids are kept by their hash, in buckets of a quarter of the length. A lookup asks
+// the five buckets that may hold ids that still count, and a bucket whose last id has
+// expired is dropped as a whole, with one range deletion:
+//
+//	put at     ├── b ──┼─ b+1 ─┼─ b+2 ─┼─ b+3 ─┼─ b+4 ─┤
+//	                 └──────── length ──────────┘
+//	                                            now
+//
+//	┌──────┬───────────┬────────┬──────┐    ┌─────────┬───────┬────────┐
+//	│ kind │ object id │ bucket │ hash │ →  │ version │ until │ answer │
+//	│ 1 B  │ 4 B       │ 8 B    │ 16 B │    │ 1 B     │ 8 B   │        │
+//	└──────┴───────────┴────────┴──────┘    └─────────┴───────┴────────┘
+//
+// Invariants:
+//
+//   - No key lies in a bucket below oldest or above newest.
+//   - A bucket's set of recent ids, if it is complete, has every id that is stored in
+//     the bucket. It may have more: of Ops that were refused.
+//   - Time does not run backwards here, even if the clock does: it stands at the
+//     beginning of the newest bucket until the clock has caught up.
+package window

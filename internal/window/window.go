@@ -1,0 +1,185 @@
+package window
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// bucketsPerLength is how finely a window is cut.
+const bucketsPerLength = 4
+
+// Window is that of one object. Its methods but Ready are called under the baton,
+// once Ready has returned.
+type Window struct {
+	s      *store.Store
+	kind   store.Kind
+	id     uint32
+	length time.Duration
+	step   time.Duration
+	ready  atomic.Bool
+
+	// Under the baton from here on. Buckets are numbered by time.
+	oldest, newest int64
+	empty          bool // then newest is still what time does not fall behind
+	recent         map[int64]*recent
+	memory         *memory
+	timer          *store.Timer
+	closed         bool
+}
+
+// New returns the window of an object. All its life it must have the same length,
+// which is positive.
+func New(s *store.Store, kind store.Kind, id uint32, length time.Duration) *Window {
+	w := &Window{
+		s: s, kind: kind, id: id, length: length, step: max(1, length/bucketsPerLength),
+		oldest: 0, newest: minBucket, empty: true, recent: make(map[int64]*recent), memory: memoryOf(s),
+	}
+	w.timer = store.NewTimer(w.sweep)
+	return w
+}
+
+const minBucket = -1 << 62
+
+// Ready finds out what is on disk, at the first use.
+func (w *Window) Ready(ctx context.Context) error {
+	if w.ready.Load() {
+		return nil
+	}
+	lo, hi := store.Span(w.kind, w.id)
+	it, err := w.s.Iter(ctx, lo, hi)
+	if err != nil {
+		return err
+	}
+	var first, last int64
+	found := it.First()
+	if found {
+		first, err = decodeKey(it.Key())
+	}
+	if err == nil && found && it.Last() {
+		last, err = decodeKey(it.Key())
+	}
+	if err = errors.Join(err, it.Close()); err != nil {
+		return err
+	}
+	return w.s.Do(ctx, store.QuietFunc(func(t *store.Turn) error {
+		if w.ready.Load() || w.closed { // another caller was faster
+			return nil
+		}
+		if found {
+			w.oldest, w.newest, w.empty = first, last, false
+			w.arm(t)
+		}
+		w.ready.Store(true)
+		return nil
+	}), store.NoSync)
+}
+
+// Look returns the answer that was put with an id, if that still counts. It writes
+// the answer again, so that the fsync which its caller waits for covers it.
+func (w *Window) Look(t *store.Turn, id ID) (answer []byte, found bool, err error) {
+	if w.empty {
+		return nil, false, nil
+	}
+	now := w.now(t)
+	for b := w.newest; b >= max(w.oldest, w.bucket(now.Add(-w.length))); b-- {
+		if w.recent[b].lacks(id) {
+			continue
+		}
+		key := w.key(b, id)
+		v, err := t.Probe(key)
+		if err != nil {
+			return nil, false, err
+		}
+		if v == nil {
+			continue
+		}
+		until, answer, err := decode(v)
+		if err != nil || !until.After(now) {
+			return nil, false, err
+		}
+		t.Set(key, v)
+		return answer, true, nil
+	}
+	return nil, false, nil
+}
+
+// Put remembers an id from now on. It needs no undoing: the key goes with the rest
+// of what a refused Op wrote.
+func (w *Window) Put(t *store.Turn, id ID, answer []byte) {
+	now := w.now(t)
+	b := w.bucket(now)
+	if b > w.newest {
+		w.newest, w.recent[b] = b, w.memory.begin()
+	}
+	if w.empty {
+		w.oldest, w.empty = b, false
+		w.arm(t)
+	}
+	if r := w.recent[b]; r != nil {
+		w.memory.add(r, id)
+	}
+	t.Set(w.key(b, id), encode(now.Add(w.length), answer))
+}
+
+// Close ends the window in memory, because the object goes, and its keys with it.
+func (w *Window) Close(t *store.Turn) {
+	w.closed, w.empty = true, true
+	t.Disarm(w.timer)
+	w.forget(minBucket, w.newest+1)
+}
+
+// now is the time, which does not run backwards.
+func (w *Window) now(t *store.Turn) time.Time {
+	now := t.Now()
+	if w.newest == minBucket {
+		return now
+	}
+	if begin := time.Unix(0, w.newest*int64(w.step)); now.Before(begin) {
+		return begin
+	}
+	return now
+}
+
+func (w *Window) bucket(at time.Time) int64 {
+	n, step := at.UnixNano(), int64(w.step)
+	b := n / step
+	if n%step < 0 {
+		b--
+	}
+	return b
+}
+
+// arm has the oldest bucket dropped when its last id has expired.
+func (w *Window) arm(t *store.Turn) {
+	t.Arm(w.timer, time.Unix(0, (w.oldest+1)*int64(w.step)).Add(w.length))
+}
+
+// sweep is what the timer calls.
+func (w *Window) sweep(t *store.Turn) {
+	if w.empty {
+		return
+	}
+	live := min(w.bucket(w.now(t).Add(-w.length)), w.newest+1)
+	if live > w.oldest {
+		t.DeleteRange(w.bucketKey(w.oldest), w.bucketKey(live))
+		w.forget(w.oldest, live)
+		w.oldest = live
+	}
+	if w.empty = w.oldest > w.newest; !w.empty {
+		w.arm(t)
+	}
+}
+
+// forget gives the memory of buckets in [lo, hi) back.
+func (w *Window) forget(lo, hi int64) {
+	for b, r := range w.recent {
+		if lo <= b && b < hi {
+			w.memory.forget(r)
+			delete(w.recent, b)
+		}
+	}
+}

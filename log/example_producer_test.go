@@ -1,0 +1,51 @@
+package log_test
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/pebblemq/pebblemq"
+	"github.com/pebblemq/pebblemq/log"
+)
+
+func ExampleTopic_AppendOnce() {
+	db, orders := open(1)
+	defer db.Close()
+	first := log.Sequence{Producer: "shop", Number: 0}
+	for range 2 { // the second time, the answer to the first was lost
+		fmt.Println(orders.AppendOnce(ctx, 0, first, log.Record{Value: []byte("two teapots")}))
+	}
+	_, err := orders.AppendOnce(ctx, 0, log.Sequence{Producer: "shop", Number: 7}, log.Record{})
+	var gap *log.SequenceError
+	fmt.Println(errors.As(err, &gap), gap.Expected)
+	// Output:
+	// [{0 0}] <nil>
+	// [{0 0}] <nil>
+	// true 1
+}
+
+func ExampleTopic_AppendUnique() {
+	db, err := pebblemq.OpenMemory(nil)
+	check(err)
+	defer db.Close()
+	orders, err := log.OpenTopic(db, "orders", &log.TopicConfig{DedupeWindow: 5 * time.Minute})
+	check(err)
+	for range 2 { // the second time, the answer to the first was lost
+		fmt.Println(orders.AppendUnique(ctx, "order-42", log.Record{Value: []byte("two teapots")}))
+	}
+	// Output:
+	// [{0 0}] <nil>
+	// [{0 0}] <nil>
+}
+
+func ExampleTopic_AppendAt() {
+	db, orders := open(1)
+	defer db.Close()
+	_, err := orders.AppendAt(ctx, 0, 0, log.Record{Value: []byte("opened")})
+	check(err)
+	_, err = orders.AppendAt(ctx, 0, 0, log.Record{Value: []byte("opened by another")})
+	var conflict *log.ConflictError
+	fmt.Println(errors.As(err, &conflict), conflict.Actual)
+	// Output: true 1
+}
