@@ -8,7 +8,8 @@ import (
 
 // Limits of what is parked in memory. What is beyond them is spilled.
 const (
-	parkedOfGroup  = 256 // messages of one group
+	parkedOfGroup  = 256  // messages of one group
+	parkedOfTenant = 2048 // or, since few are noisy, of one tenant
 	parkedMessages = 8192
 	parkedBytes    = 4 << 20
 )
@@ -38,6 +39,8 @@ type groups struct {
 	byID map[string]*group
 
 	room room
+	fair bool // they are tenants, see fair.go
+	fairness
 
 	round   uint64 // see NextRound
 	number  uint64 // of the group that spilled last
@@ -60,10 +63,14 @@ type room struct {
 // spareGroups is how many are kept for reuse.
 const spareGroups = 1024
 
-func newGroups(q *Spool, of func([]byte) []byte) *groups {
+func newGroups(q *Spool, of func([]byte) []byte, fair bool) *groups {
+	ofGroup := parkedOfGroup
+	if fair {
+		ofGroup = parkedOfTenant
+	}
 	return &groups{
-		q: q, of: of, byID: make(map[string]*group), round: 1, // no group has been in it
-		room: room{parkedOfGroup, parkedMessages, parkedBytes, wantedMessages},
+		q: q, of: of, fair: fair, byID: make(map[string]*group), round: 1, // no group has been in it
+		room: room{ofGroup, parkedMessages, parkedBytes, wantedMessages},
 	}
 }
 
@@ -79,6 +86,9 @@ func (q *Spool) NextRound() {
 // next returns the next message that may be taken. Those that may not step
 // aside.
 func (g *groups) next(t *store.Turn) *Message {
+	if g.fair {
+		return g.nextFair(t)
+	}
 	for m := g.q.nextInPlace(t); m != nil; m = g.q.nextInPlace(t) {
 		k := g.find(m)
 		if k != nil {
@@ -141,6 +151,9 @@ func (g *groups) blocks(m *Message) bool {
 	if g == nil {
 		return false
 	}
+	if g.fair {
+		return g.givesWay(m)
+	}
 	k := g.find(m)
 	return k != nil && !g.open(k, m)
 }
@@ -159,8 +172,15 @@ func (g *groups) skipGone(k *group) {
 // took notes that m is in flight, and offers what may be taken along with it.
 func (g *groups) took(t *store.Turn, m *Message) {
 	k := g.join(m)
-	if k == nil {
+	if g.fair {
+		g.out(m)
+	}
+	switch {
+	case k == nil:
 		g.readBack(t)
+		return
+	case g.fair:
+		g.wantMore(t, k)
 		return
 	}
 	if k.round != g.round {
@@ -176,7 +196,11 @@ func (g *groups) took(t *store.Turn, m *Message) {
 
 // adopted notes a message that was in flight when the store was closed.
 func (g *groups) adopted(m *Message) {
-	if g == nil {
+	switch {
+	case g == nil:
+		return
+	case g.fair:
+		g.out(m)
 		return
 	}
 	if k := g.join(m); k != nil {
@@ -225,6 +249,10 @@ func (g *groups) forget(k *group) {
 
 // left is called when the end of m's delivery, or of m, is visible.
 func (g *groups) left(t *store.Turn, m *Message) {
+	if g.fair {
+		g.in(t, m)
+		return
+	}
 	k := m.group
 	if k == nil {
 		return
@@ -245,7 +273,7 @@ func (g *groups) left(t *store.Turn, m *Message) {
 // offer puts the first of the parked among those that may be taken, if it may.
 func (g *groups) offer(t *store.Turn, k *group) {
 	g.skipGone(k)
-	if k.offered == nil && len(k.parked) > 0 {
+	if !g.fair && k.offered == nil && len(k.parked) > 0 {
 		if seq := k.parked[0].Seq; seq < k.first() && (!k.spilled() || seq < k.from) {
 			g.bring(k)
 			g.q.ready(t)
@@ -297,6 +325,9 @@ func (g *groups) keep(k *group, m *Message) {
 	heap.Push(&k.parked, m)
 	g.parked++
 	g.bytes += len(m.Data)
+	if g.fair {
+		g.waits(k)
+	}
 }
 
 // lowest returns the number below which nothing is spilled.
@@ -316,6 +347,9 @@ func (g *groups) waiting() int {
 	return g.parked
 }
 
+// ordered reports that a message may have to wait for another.
+func (g *groups) ordered() bool { return g != nil && !g.fair }
+
 // busy reports that messages are being read back which somebody can have then.
 func (g *groups) busy() bool { return g != nil && (g.loading || len(g.wanted) > 0) }
 
@@ -330,11 +364,11 @@ func (g *groups) purge(t *store.Turn) {
 		}
 	}
 	for _, k := range g.byID {
-		k.parked, k.offered, k.from, k.to, k.slot, k.wanted = nil, nil, 0, 0, 0, false
+		k.parked, k.offered, k.from, k.to, k.slot, k.wanted, k.rank = nil, nil, 0, 0, 0, false, 0
 		if k.idle() {
 			delete(g.byID, k.id)
 		}
 	}
-	g.parked, g.bytes, g.spilled, g.wanted, g.void = 0, 0, nil, nil, true
+	g.parked, g.bytes, g.spilled, g.wanted, g.void, g.fairness.waiting = 0, 0, nil, nil, true, nil
 	g.dropIndex(t)
 }
