@@ -180,6 +180,7 @@ type appendOp struct {
 	n      int
 	guard  guard      // or nil
 	repeat bool       // the guard has found the records in the log
+	keys   []keyAt    // to be indexed
 	before []Position // of a repeated one, if its pieces do not tell
 	placed atomic.Bool
 }
@@ -215,6 +216,7 @@ func (o *appendOp) Run(t *store.Turn) error {
 		}
 		c.segments, c.one[0].buf = nil, nil
 	}
+	o.writeIndex(t)
 	o.placed.Store(true)
 	return nil
 }

@@ -210,6 +210,9 @@ func (p *partition) compact(ctx context.Context, c *TopicConfig, from, stop uint
 			return false, false
 		}
 		if tombstone && h.horizon != 0 && h.horizon <= now.UnixNano() {
+			if c.IndexKeys {
+				w.buried = append(w.buried, entry{indexKey(p.topic.id, key), encodeIndex(p.index, offset)})
+			}
 			return false, false
 		}
 		kept += len(body)

@@ -31,12 +31,22 @@ type TopicConfig struct {
 	// at all. It cannot be altered.
 	DedupeWindow time.Duration `json:"dedupeWindow,omitempty"`
 
+	// IndexKeys has the topic know where the newest record of each key is, for
+	// Latest and AppendAfter. It costs an index entry for each record that has a
+	// key. It cannot be altered.
+	IndexKeys bool `json:"indexKeys,omitempty"`
+
 	// RetentionTime is how long records are kept at least, by their timestamps;
 	// one from the future counts as of its append. Default: for ever.
 	RetentionTime time.Duration `json:"retentionTime,omitempty"`
 	// RetentionBytes is how many bytes of records, as they are stored, are kept at
 	// least in each partition. Default: all.
 	RetentionBytes int64 `json:"retentionBytes,omitempty"`
+
+	// OffsetRetention is how long a group without members keeps its place. After
+	// that its offsets are gone, which it is told (ErrOffsetsExpired), unless its
+	// GroupConfig says where to begin anew. Default: for ever.
+	OffsetRetention time.Duration `json:"offsetRetention,omitempty"`
 
 	// Compact keeps only the newest record of each key, which every record must
 	// have. One with a nil Value, a tombstone, deletes its key. Offsets and order
@@ -66,6 +76,8 @@ func (c *TopicConfig) normalize() (TopicConfig, error) {
 		n.Partitions = 1
 	}
 	switch {
+	case n.OffsetRetention < 0:
+		return n, store.Invalid("OffsetRetention %v is negative", n.OffsetRetention)
 	case n.DedupeWindow < 0:
 		return n, store.Invalid("DedupeWindow %v is negative", n.DedupeWindow)
 	case n.RetentionTime != 0 && n.RetentionTime < MinRetentionTime:
@@ -111,10 +123,14 @@ func (c TopicConfig) match(name string, stored TopicConfig) error {
 		return store.Mismatch(object, "TimestampType", stored.TimestampType, c.TimestampType)
 	case c.DedupeWindow != stored.DedupeWindow:
 		return store.Mismatch(object, "DedupeWindow", stored.DedupeWindow, c.DedupeWindow)
+	case c.IndexKeys != stored.IndexKeys:
+		return store.Mismatch(object, "IndexKeys", stored.IndexKeys, c.IndexKeys)
 	case c.RetentionTime != stored.RetentionTime:
 		return store.Mismatch(object, "RetentionTime", stored.RetentionTime, c.RetentionTime)
 	case c.RetentionBytes != stored.RetentionBytes:
 		return store.Mismatch(object, "RetentionBytes", stored.RetentionBytes, c.RetentionBytes)
+	case c.OffsetRetention != stored.OffsetRetention:
+		return store.Mismatch(object, "OffsetRetention", stored.OffsetRetention, c.OffsetRetention)
 	case c.Compact != stored.Compact:
 		return store.Mismatch(object, "Compact", stored.Compact, c.Compact)
 	case c.MinCompactionLag != stored.MinCompactionLag:

@@ -25,6 +25,13 @@
 //   - A position that no longer exists, or does not exist yet, is an error
 //     (OffsetError). Nothing is ever skipped or reset silently.
 //
+// # Producers that repeat themselves, or meet others
+//
+// An append whose answer was lost is repeated. AppendOnce and AppendUnique know it
+// again and return the original offsets: the one by a number that the producer
+// counts, for ever, the other by an id, for a time. AppendAt and AppendAfter append
+// only if the partition, or the key, has got nothing newer than the caller has read.
+//
 // # A record's life
 //
 //	Append ──▶ accepted ──group sealed──▶ stored batch ──▶ visible ──TrimTo──▶ gone

@@ -38,6 +38,7 @@ func (t *Topic) encode(partition int, records []Record, alloc func(int) *buffer)
 	if err := o.route(partition, records); err != nil {
 		return nil, err
 	}
+	o.index(records)
 	o.encode(records, alloc)
 	o.pack()
 	return o, nil

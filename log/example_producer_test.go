@@ -49,3 +49,37 @@ func ExampleTopic_AppendAt() {
 	fmt.Println(errors.As(err, &conflict), conflict.Actual)
 	// Output: true 1
 }
+
+func ExampleTopic_AppendAfter() {
+	db, err := pebblemq.OpenMemory(nil)
+	check(err)
+	defer db.Close()
+	accounts, err := log.OpenTopic(db, "accounts", &log.TopicConfig{Partitions: 8, IndexKeys: true})
+	check(err)
+	opened := log.Record{Key: []byte("ann"), Value: []byte("opened")}
+	at, err := accounts.AppendAfter(ctx, log.Nowhere, opened)
+	check(err)
+	_, err = accounts.AppendAfter(ctx, log.Nowhere, opened) // a second time
+	fmt.Println(errors.Is(err, log.ErrConflict))
+	_, err = accounts.AppendAfter(ctx, at[0], log.Record{Key: []byte("ann"), Value: []byte("closed")})
+	fmt.Println(err)
+	// Output:
+	// true
+	// <nil>
+}
+
+func ExampleTopic_Latest() {
+	db, err := pebblemq.OpenMemory(nil)
+	check(err)
+	defer db.Close()
+	prices, err := log.OpenTopic(db, "prices", &log.TopicConfig{Compact: true, IndexKeys: true})
+	check(err)
+	for _, price := range []string{"12", "13"} {
+		_, err := prices.Append(ctx, log.Record{Key: []byte("teapot"), Value: []byte(price)})
+		check(err)
+	}
+	r, found, err := prices.Latest(ctx, []byte("teapot"))
+	check(err)
+	fmt.Println(found, string(r.Value))
+	// Output: true 13
+}

@@ -292,3 +292,29 @@ func FuzzDecodePositions(f *testing.F) {
 		}
 	})
 }
+
+func TestIndexEntries(t *testing.T) {
+	require.Equal(t, "15"+"00000007"+"6162", hex.EncodeToString(indexKey(7, []byte("ab"))))
+	v := encodeIndex(3, 9)
+	require.Equal(t, "01"+"00000003"+"0000000000000009", hex.EncodeToString(v))
+	at, err := decodeIndex(v)
+	require.NoError(t, err)
+	require.Equal(t, Position{3, 9}, at)
+	for name, bad := range map[string][]byte{
+		"none": {}, "short": v[:5], "no such partition": encodeIndex(MaxPartitions, 9), "offset too large": encodeIndex(0, 1<<63),
+	} {
+		_, err := decodeIndex(bad)
+		require.ErrorIs(t, err, store.ErrCorrupt, name)
+	}
+	_, err = decodeIndex([]byte{9})
+	require.ErrorIs(t, err, store.ErrFormat)
+}
+
+func FuzzDecodeIndex(f *testing.F) {
+	f.Add(encodeIndex(3, 9))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if at, err := decodeIndex(b); err == nil {
+			require.Equal(t, b, encodeIndex(uint32(at.Partition), uint64(at.Offset)))
+		}
+	})
+}

@@ -27,6 +27,7 @@ type rewriter struct {
 	stones    bool
 	until     int64 // horizon of the target
 	changed   bool
+	buried    []entry // of the index: tombstones that go
 }
 
 type keptRecord struct {
@@ -114,6 +115,10 @@ func (w *rewriter) take(h header, offset uint64, body []byte) {
 // flush stores the target, unless it would be what is there.
 func (w *rewriter) flush(ctx context.Context) error {
 	if w.sources > 1 || w.changed {
+		// First, so that no entry is left that points to nothing.
+		if err := w.p.topic.unindex(ctx, w.buried); err != nil {
+			return err
+		}
 		o := &replaceOp{p: w.p, firstLast: w.firstLast, last: w.last, value: w.encode()}
 		if err := w.p.topic.s.Do(store.WithDurability(ctx, store.NoSync), o, store.NoSync); err != nil {
 			return err

@@ -26,6 +26,8 @@ type Topic struct {
 	config      atomic.Pointer[TopicConfig]
 	window      *window.Window // nil without DedupeWindow
 	retention   retention
+	sweeping    sweeping
+	idle        *store.Timer // to look at groups without members; nil if it was never needed
 	tidying     tidying
 
 	groups map[string]*Group // opened ones; under the baton
@@ -135,8 +137,8 @@ func ListTopics(ctx context.Context, db *pebblemq.DB) ([]TopicInfo, error) {
 // With more Partitions no record moves, but keys do: from now on a key goes where
 // the new number puts it, so that its newer records can be handled before its older
 // ones. Groups read the new partitions from their beginning, wherever they began
-// in the others, and share them out at once. Fewer are refused, and so is another
-// DedupeWindow.
+// in the others, and share them out at once. Fewer are refused, and so are another
+// DedupeWindow or IndexKeys.
 func AlterTopic(ctx context.Context, db *pebblemq.DB, name string, c TopicConfig) error {
 	config, err := c.normalize()
 	if err != nil {
@@ -166,6 +168,9 @@ func AlterTopic(ctx context.Context, db *pebblemq.DB, name string, c TopicConfig
 		if had := topic.Config().DedupeWindow; config.DedupeWindow != had {
 			return store.Invalid("DedupeWindow of topic %q is %v for good", name, had)
 		}
+		if had := topic.Config().IndexKeys; config.IndexKeys != had {
+			return store.Invalid("IndexKeys of topic %q is %v for good", name, had)
+		}
 		stored, err := json.Marshal(config)
 		if err != nil {
 			return err
@@ -178,6 +183,7 @@ func AlterTopic(ctx context.Context, db *pebblemq.DB, name string, c TopicConfig
 		topic.config.Store(&config)
 		topic.grow(config.Partitions)
 		topic.armRetention(t, t.Now())
+		topic.armIdle(t, t.Now())
 		return nil
 	}), store.Sync)
 }
@@ -213,7 +219,7 @@ func (o *deleteTopic) Run(t *store.Turn) error {
 		topic.drop(t)
 		delete(o.l.topics, o.name)
 	}
-	t.Drop(obj, store.KindLogBatch, store.KindLogMeta, store.KindLogProducer, store.KindLogWindow)
+	t.Drop(obj, store.KindLogBatch, store.KindLogMeta, store.KindLogProducer, store.KindLogWindow, store.KindLogIndex)
 	return nil
 }
 
@@ -247,6 +253,7 @@ func (l *layer) add(t *store.Turn, o *store.Object, c TopicConfig) *Topic {
 	topic.tidying = newTidying()
 	topic.retention.timer = store.NewTimer(topic.startRetention)
 	topic.armRetention(t, t.Now())
+	topic.armIdle(t, t.Now())
 	if c.DedupeWindow > 0 {
 		topic.window = window.New(l.s, store.KindLogWindow, o.ID, c.DedupeWindow)
 	}
@@ -260,6 +267,9 @@ func unknownTopic(name string) error { return fmt.Errorf("%w: %q", ErrUnknownTop
 func (t *Topic) drop(turn *store.Turn) {
 	t.gone.Store(true)
 	turn.Disarm(t.retention.timer)
+	if t.idle != nil {
+		turn.Disarm(t.idle)
+	}
 	if t.window != nil {
 		t.window.Close(turn)
 	}

@@ -67,7 +67,9 @@ func (o *trimOp) Run(t *store.Turn) error {
 		t.DeleteRange(batchKey(p.topic.id, p.index, p.cleared), batchKey(p.topic.id, p.index, clear))
 		p.cleared, p.clearedBytes = clear, o.floor
 	}
+	trimmed := o.to - p.start.Load()
 	p.start.Store(o.to)
+	p.topic.sweepLater(t, trimmed)
 	p.writeStart(t)
 	return nil
 }

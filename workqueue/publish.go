@@ -3,6 +3,8 @@ package workqueue
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/pebblemq/pebblemq"
 	"github.com/pebblemq/pebblemq/internal/bridge"
@@ -90,6 +92,7 @@ func (b *Broker) In(tx *pebblemq.Tx) BrokerTx {
 
 // Publish is Broker.Publish as a part of the transaction.
 func (t BrokerTx) Publish(exchange, key string, m Message) error {
+	m.Headers = maps.Clone(m.Headers) // routed by at the commit
 	op, err := t.b.publishing(exchange, key, m)
 	if err != nil {
 		return t.x.Fail(err)
@@ -113,31 +116,37 @@ func (b *Broker) publishing(exchange, key string, m Message) (*publishOp, error)
 	if m.Timestamp.IsZero() {
 		m.Timestamp = b.s.Now()
 	}
-	return &publishOp{t: b.t, exchange: exchange, key: key, mandatory: m.Mandatory, parcel: newParcel(&envelope{Message: m, exchange: exchange, key: key})}, nil
+	op := &publishOp{t: b.t, mandatory: m.Mandatory, address: address{exchange: exchange, key: key, m: &m}}
+	op.address.more = slices.Concat(m.CC, m.BCC)
+	op.parcel = newParcel(&envelope{Message: m, exchange: exchange, key: key})
+	return op, nil
 }
 
 // publishOp puts one message where it is routed to.
 type publishOp struct {
-	t             *topology
-	exchange, key string
-	mandatory     bool
-	parcel        parcel
-	copies        copies
-	one           [1]placed // most messages go to one queue
+	t         *topology
+	address   address
+	mandatory bool
+	parcel    parcel
+	copies    copies
+	one       [1]placed // most messages go to one queue
 }
 
 func (o *publishOp) String() string {
-	return fmt.Sprintf("publish to exchange %q with key %q", o.exchange, o.key)
+	return fmt.Sprintf("publish to exchange %q with key %q", o.address.exchange, o.address.key)
 }
 
 func (o *publishOp) Run(t *store.Turn) error {
-	to, err := o.t.route(o.exchange, o.key)
+	if e := o.t.exchanges[o.address.exchange]; e != nil && e.config.Internal {
+		return fmt.Errorf("%w: exchange %q is internal", ErrInUse, o.address.exchange)
+	}
+	to, err := o.t.route(&o.address)
 	if err != nil {
 		return err
 	}
 	if len(to) == 0 {
 		if o.mandatory {
-			return fmt.Errorf("%w: exchange %q, key %q", ErrUnroutable, o.exchange, o.key)
+			return fmt.Errorf("%w: exchange %q, key %q", ErrUnroutable, o.address.exchange, o.address.key)
 		}
 		o.t.unrouted++
 		return nil

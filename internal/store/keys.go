@@ -31,6 +31,7 @@ const (
 	KindLogCommit   Kind = 0x12 // log: committed offsets of groups
 	KindLogProducer Kind = 0x13 // log: what idempotent producers have appended
 	KindLogWindow   Kind = 0x14 // log: answers to message ids
+	KindLogIndex    Kind = 0x15 // log: where the newest record of a key is
 
 	KindWorkMessage Kind = 0x20 // workqueue: one entry a message and queue
 	KindWorkMark    Kind = 0x22 // workqueue: delivery counts

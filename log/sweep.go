@@ -1,0 +1,125 @@
+package log
+
+import (
+	"bytes"
+	"context"
+	"errors"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+const (
+	sweepAt    = 64 << 10 // trimmed records, and as many as the half of those that are left
+	sweepChunk = 512      // entries of one Op
+)
+
+// sweeping is what a topic knows of useless entries of its index. It is under the
+// baton.
+type sweeping struct {
+	trimmed uint64 // records, since the last sweep: at most so many entries are useless
+	running bool
+}
+
+// sweepLater is called for each trim.
+func (t *Topic) sweepLater(turn *store.Turn, trimmed uint64) {
+	if !t.config.Load().IndexKeys {
+		return
+	}
+	t.sweeping.trimmed += trimmed
+	left := uint64(0)
+	for _, p := range t.partitions() {
+		left += p.next - p.start.Load()
+	}
+	if t.sweeping.running || t.sweeping.trimmed < max(sweepAt, left/2) {
+		return
+	}
+	t.sweeping.trimmed = 0
+	t.sweeping.running = turn.Spawn(func(ctx context.Context) {
+		err := t.sweep(ctx)
+		if err != nil && t.s.Cause() == nil && !t.gone.Load() {
+			t.s.Log().Error("sweep the index", "topic", t.name, "error", err)
+		}
+		done := store.QuietFunc(func(*store.Turn) error {
+			t.sweeping.running = false
+			return nil
+		})
+		_ = t.s.Do(store.WithDurability(ctx, store.NoSync), done, store.NoSync) // fails with the store only
+	})
+}
+
+// sweep removes the entries that point to trimmed records.
+func (t *Topic) sweep(ctx context.Context) error {
+	if err := t.ready(ctx); err != nil {
+		return err
+	}
+	lo, hi := store.Span(store.KindLogIndex, t.id)
+	for lo != nil {
+		var found []entry
+		var err error
+		if found, lo, err = t.useless(ctx, lo, hi); err != nil {
+			return err
+		}
+		if err := t.unindex(ctx, found); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// entry is one of the index, as it was seen.
+type entry struct{ key, value []byte }
+
+// useless looks at some entries from lo on, and returns where to go on, nil at the
+// end. Iterators are not held for long.
+func (t *Topic) useless(ctx context.Context, lo, hi []byte) (found []entry, next []byte, err error) {
+	it, err := t.s.Iter(ctx, lo, hi)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	n := 0
+	for ok := it.First(); ok; ok = it.Next() {
+		if n++; n > 16*sweepChunk || len(found) == sweepChunk {
+			return found, bytes.Clone(it.Key()), nil
+		}
+		v, err := it.Value()
+		if err != nil {
+			return nil, nil, err
+		}
+		at, err := t.newest(v)
+		if err != nil {
+			return nil, nil, err
+		}
+		if at == Nowhere {
+			found = append(found, entry{bytes.Clone(it.Key()), bytes.Clone(v)})
+		}
+	}
+	return found, nil, nil
+}
+
+// unindex removes entries that are still what they were.
+func (t *Topic) unindex(ctx context.Context, entries []entry) error {
+	for len(entries) > 0 {
+		some := entries[:min(sweepChunk, len(entries))]
+		entries = entries[len(some):]
+		remove := store.FreeingFunc{OpFunc: func(turn *store.Turn) error {
+			if err := t.alive(); err != nil {
+				return err
+			}
+			for _, e := range some {
+				v, err := turn.Get(e.key)
+				if err != nil {
+					return err
+				}
+				if bytes.Equal(v, e.value) {
+					turn.Delete(e.key)
+				}
+			}
+			return nil
+		}}
+		if err := t.s.Do(store.WithDurability(ctx, store.NoSync), remove, store.NoSync); err != nil {
+			return err
+		}
+	}
+	return nil
+}
