@@ -93,8 +93,7 @@ func (g *groups) bringOut(t *store.Turn, k *group) *Message {
 		return nil
 	}
 	m := heap.Pop(&k.parked).(*Message)
-	g.parked--
-	g.bytes -= len(m.Data)
+	g.account(-1, -len(m.Data))
 	if len(k.parked) > 0 {
 		g.waits(k)
 	} else {

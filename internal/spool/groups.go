@@ -6,7 +6,8 @@ import (
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// Limits of what is parked in memory. What is beyond them is spilled.
+// What may be parked in memory, beside what the store's spools share. The rest is
+// spilled.
 const (
 	parkedOfGroup  = 256  // messages of one group
 	parkedOfTenant = 2048 // or, since few are noisy, of one tenant
@@ -42,9 +43,10 @@ type groups struct {
 	fair bool // they are tenants, see fair.go
 	fairness
 
-	round   uint64 // see NextRound
-	number  uint64 // of the group that spilled last
-	parked  int    // messages in memory, and their bytes
+	leaving []*Message // were settled since the last Take
+	round   uint64     // see NextRound
+	number  uint64     // of the group that spilled last
+	parked  int        // messages in memory, and their bytes
 	bytes   int
 	spilled spillHeap
 	wanted  []*group // to be read back, in this order
@@ -89,6 +91,7 @@ func (g *groups) next(t *store.Turn) *Message {
 	if g.fair {
 		return g.nextFair(t)
 	}
+	g.leave(t)
 	for m := g.q.nextInPlace(t); m != nil; m = g.q.nextInPlace(t) {
 		k := g.find(m)
 		if k != nil {
@@ -165,8 +168,7 @@ func (g *groups) open(k *group, m *Message) bool {
 
 func (g *groups) skipGone(k *group) {
 	n, bytes := k.skipGone()
-	g.parked -= n
-	g.bytes -= bytes
+	g.account(-n, -bytes)
 }
 
 // took notes that m is in flight, and offers what may be taken along with it.
@@ -270,6 +272,19 @@ func (g *groups) left(t *store.Turn, m *Message) {
 	g.forget(k)
 }
 
+// leave lets groups go on of which a message was settled, though that is not
+// visible yet: it may be waiting for the disk, and whatever is taken next is
+// written after it anyway.
+func (g *groups) leave(t *store.Turn) {
+	for i, m := range g.leaving {
+		g.leaving[i] = nil
+		if m.state == gone { // or that was undone
+			g.left(t, m)
+		}
+	}
+	g.leaving = g.leaving[:0]
+}
+
 // offer puts the first of the parked among those that may be taken, if it may.
 func (g *groups) offer(t *store.Turn, k *group) {
 	g.skipGone(k)
@@ -285,8 +300,7 @@ func (g *groups) offer(t *store.Turn, k *group) {
 // bring moves the first of the parked to those that were returned.
 func (g *groups) bring(k *group) {
 	m := heap.Pop(&k.parked).(*Message)
-	g.parked--
-	g.bytes -= len(m.Data)
+	g.account(-1, -len(m.Data))
 	k.offered = m
 	if !m.aside {
 		heap.Push(&g.q.returned, m)
@@ -303,7 +317,7 @@ func (g *groups) withdraw(k *group) {
 
 // park has m step aside, in memory if there is room.
 func (g *groups) park(t *store.Turn, k *group, m *Message) {
-	full := len(k.parked) >= g.room.ofGroup || g.full()
+	full := (len(k.parked) >= g.room.ofGroup || g.full()) && g.q.free.bytes <= 0
 	behind := k.spilled() && m.Seq >= k.from // or it would be found in the index again
 	if m.group == nil && !m.dirty && (full || behind) {
 		g.spill(t, k, m)
@@ -312,7 +326,24 @@ func (g *groups) park(t *store.Turn, k *group, m *Message) {
 	g.keep(k, m)
 }
 
-// full reports that there is no room in memory.
+// account notes that more messages are in memory, beside the window and out of
+// the same memory.
+func (g *groups) account(n, bytes int) {
+	g.parked += n
+	g.bytes += bytes
+	if !g.q.closed {
+		g.q.free.bytes -= bytes + n*messageBytes
+	}
+}
+
+// close gives it back.
+func (g *groups) close() {
+	if g != nil {
+		g.q.free.bytes += g.bytes + g.parked*messageBytes
+	}
+}
+
+// full reports that there is no room of its own left in memory.
 func (g *groups) full() bool { return g.parked >= g.room.messages || g.bytes >= g.room.bytes }
 
 // keep parks m in memory.
@@ -323,8 +354,7 @@ func (g *groups) keep(k *group, m *Message) {
 		g.withdraw(k)
 	}
 	heap.Push(&k.parked, m)
-	g.parked++
-	g.bytes += len(m.Data)
+	g.account(1, len(m.Data))
 	if g.fair {
 		g.waits(k)
 	}
@@ -369,6 +399,7 @@ func (g *groups) purge(t *store.Turn) {
 			delete(g.byID, k.id)
 		}
 	}
-	g.parked, g.bytes, g.spilled, g.wanted, g.void, g.fairness.waiting = 0, 0, nil, nil, true, nil
+	g.account(-g.parked, -g.bytes)
+	g.spilled, g.wanted, g.void, g.fairness.waiting = nil, nil, true, nil
 	g.dropIndex(t)
 }

@@ -233,8 +233,14 @@ func (g *groups) fetch(t *store.Turn, seq uint64) (*Message, error) {
 // settled is called with what is being settled. If it was fetched, what is being
 // read back may hold it still.
 func (g *groups) settled(m *Message) {
-	if g != nil && m.indexed {
+	if g == nil {
+		return
+	}
+	if m.indexed {
 		g.void = true
+	}
+	if m.group != nil && !g.fair {
+		g.leaving = append(g.leaving, m)
 	}
 }
 

@@ -137,6 +137,7 @@ func (q *Spool) Start(t *store.Turn) {
 // Close ends the spool in memory: nothing is handed out any more. The layer
 // drops the keys.
 func (q *Spool) Close(t *store.Turn) {
+	q.groups.close()
 	q.closed = true
 	q.emptyWindow()
 	t.Disarm(q.due)
