@@ -98,7 +98,7 @@ func load(s *store.Store, name string) (*topology, error) {
 		return nil, err
 	}
 	for _, o := range exchanges {
-		if t.exchanges[o.Name[4:]], err = newExchange(o); err != nil {
+		if t.exchanges[o.Name[4:]], err = newExchange(s, o); err != nil {
 			return nil, err
 		}
 	}
@@ -106,6 +106,9 @@ func load(s *store.Store, name string) (*topology, error) {
 		if t.queues[o.Name[4:]], err = newQueue(t, o); err != nil {
 			return nil, err
 		}
+	}
+	if err := t.loadWindows(ctx); err != nil {
+		return nil, err
 	}
 	if err := t.loadBindings(ctx); err != nil {
 		return nil, err
@@ -121,6 +124,25 @@ func load(s *store.Store, name string) (*topology, error) {
 		}
 		return nil
 	}), store.NoSync)
+}
+
+// loadWindows finds out what the windows hold.
+func (t *topology) loadWindows(ctx context.Context) error {
+	for _, e := range t.exchanges {
+		if e.window != nil {
+			if err := e.window.Ready(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	for _, q := range t.queues {
+		if q.window != nil {
+			if err := q.window.Ready(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // loadBindings reads the bindings. Those to an object that was deleted while no

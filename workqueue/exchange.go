@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/pebblemq/pebblemq/internal/store"
+	"github.com/pebblemq/pebblemq/internal/window"
 )
 
 // ExchangeKind says how an exchange compares messages with bindings.
@@ -58,6 +60,13 @@ type ExchangeConfig struct {
 	// them. One that never had a binding stays.
 	AutoDelete bool `json:",omitempty"`
 
+	// DedupeWindow is how long the exchange knows a MessageID again. Within that
+	// time of the first, publishing a message with the same one has no effect,
+	// whatever it holds, and the outcome of the first. Messages without one are
+	// all different, and those that come through a binding, as an alternate or
+	// as dead letters do not count. Zero is not at all; at most MaxDedupeWindow.
+	DedupeWindow time.Duration `json:",omitempty"`
+
 	// HashHeader is the header that a Hash exchange goes by instead of the
 	// routing key, HashProperty the property, one of those above; at most one
 	// is set. The messages that lack it all go to the same destination.
@@ -84,6 +93,9 @@ func (c *ExchangeConfig) normalize(kind ExchangeKind) (storedExchange, error) {
 			return full, err
 		}
 	}
+	if err := checkDedupe(full.DedupeWindow); err != nil {
+		return full, err
+	}
 	return full, checkHashSource(kind, &full.ExchangeConfig)
 }
 
@@ -98,6 +110,8 @@ func (c storedExchange) match(name string, stored storedExchange) error {
 		return store.Mismatch(object, "Internal", stored.Internal, c.Internal)
 	case c.AutoDelete != stored.AutoDelete:
 		return store.Mismatch(object, "AutoDelete", stored.AutoDelete, c.AutoDelete)
+	case c.DedupeWindow != stored.DedupeWindow:
+		return store.Mismatch(object, "DedupeWindow", stored.DedupeWindow, c.DedupeWindow)
 	case c.HashHeader != stored.HashHeader:
 		return store.Mismatch(object, "HashHeader", stored.HashHeader, c.HashHeader)
 	case c.HashProperty != stored.HashProperty:
@@ -115,11 +129,12 @@ type exchange struct {
 	config   storedExchange
 	bindings map[binding]uint64 // to their numbers, which grow as bindings are made
 	matcher  matcher
-	visited  uint64 // by which walk
+	window   *window.Window // nil without DedupeWindow
+	visited  uint64         // by which walk
 	dropped  bool
 }
 
-func newExchange(o *store.Object) (*exchange, error) {
+func newExchange(s *store.Store, o *store.Object) (*exchange, error) {
 	e := &exchange{object: o, name: o.Name[4:], bindings: make(map[binding]uint64)}
 	if err := json.Unmarshal(o.Config, &e.config); err != nil {
 		return nil, fmt.Errorf("%w: configuration of exchange %q: %w", store.ErrCorrupt, e.name, err)
@@ -129,6 +144,7 @@ func newExchange(o *store.Object) (*exchange, error) {
 		return nil, fmt.Errorf("%w: exchange %q is of kind %q", store.ErrFormat, e.name, e.config.Kind)
 	}
 	e.matcher = newMatcher(e.config.ExchangeConfig)
+	e.window = newWindow(s, o, e.config.DedupeWindow)
 	return e, nil
 }
 
@@ -186,7 +202,7 @@ func (t *topology) createExchange(turn *store.Turn, p exchangePlan) error {
 	if err != nil {
 		return err
 	}
-	e, err := newExchange(o)
+	e, err := newExchange(t.s, o)
 	if err == nil {
 		t.exchanges[p.name] = e
 	}
@@ -265,6 +281,6 @@ func (t *topology) dropExchange(turn *store.Turn, e *exchange) {
 		t.unbind(turn, bound)
 	}
 	t.unbindAll(turn, destination{store.ClassExchange, e.name})
-	turn.Drop(e.object)
+	turn.Drop(e.object, closeWindow(turn, e.window)...)
 	delete(t.exchanges, e.name)
 }

@@ -19,7 +19,7 @@ func (c *QueueConfig) checkLifetime() error {
 	if c.Expires < 0 || c.Expires > MaxExpires {
 		return store.Invalid("Expires %v is not between 0 and %v", c.Expires, MaxExpires)
 	}
-	return nil
+	return checkDedupe(c.DedupeWindow)
 }
 
 func (c *QueueConfig) matchLifetime(object string, stored *QueueConfig) error {
@@ -28,6 +28,8 @@ func (c *QueueConfig) matchLifetime(object string, stored *QueueConfig) error {
 		return store.Mismatch(object, "AutoDelete", stored.AutoDelete, c.AutoDelete)
 	case c.Expires != stored.Expires:
 		return store.Mismatch(object, "Expires", stored.Expires, c.Expires)
+	case c.DedupeWindow != stored.DedupeWindow:
+		return store.Mismatch(object, "DedupeWindow", stored.DedupeWindow, c.DedupeWindow)
 	case c.Exclusive != stored.Exclusive:
 		return store.Mismatch(object, "Exclusive", stored.Exclusive, c.Exclusive)
 	}
@@ -173,6 +175,6 @@ func (t *topology) dropQueue(turn *store.Turn, q *queue) {
 		c.end(ErrQueueDeleted)
 	}
 	q.consumers = nil
-	turn.Drop(q.object, layout.Kinds()...)
+	turn.Drop(q.object, append(closeWindow(turn, q.window), layout.Kinds()...)...)
 	delete(t.queues, q.name)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/pebblemq/pebblemq/internal/spool"
 	"github.com/pebblemq/pebblemq/internal/store"
+	"github.com/pebblemq/pebblemq/internal/window"
 )
 
 // Defaults and limits of a queue.
@@ -31,6 +32,14 @@ type QueueConfig struct {
 	// they are dropped, as in RabbitMQ; over the limit, with a warning in the
 	// store's log.
 	DeadLetter *DeadLetter `json:",omitempty"`
+
+	// DedupeWindow is how long the queue knows a MessageID again. Within that
+	// time of the first, another message with the same one does not get into
+	// it, whichever exchange it was published to, and whether or not the first
+	// is still there; its publisher is told the same as that of the first. Dead
+	// letters, and what is requeued or redriven, always get in. Zero is not at
+	// all; at most MaxDedupeWindow.
+	DedupeWindow time.Duration `json:",omitempty"`
 
 	// AutoDelete queues are deleted, with what they hold, when their last
 	// consumer is closed. One that never had a consumer stays, and so does one
@@ -129,7 +138,8 @@ type queue struct {
 	changed   store.Signal // fires when there may be something to hand out
 	deleted   bool
 
-	owner  *Broker // if it is exclusive
+	window *window.Window // nil without DedupeWindow
+	owner  *Broker        // if it is exclusive
 	expiry *store.Timer
 	used   time.Time // last
 }
@@ -139,6 +149,7 @@ func newQueue(t *topology, o *store.Object) (*queue, error) {
 	if err := json.Unmarshal(o.Config, &q.config); err != nil {
 		return nil, fmt.Errorf("%w: configuration of queue %q: %w", store.ErrCorrupt, q.name, err)
 	}
+	q.window = newWindow(t.s, o, q.config.DedupeWindow)
 	var err error
 	q.spool, err = spool.Open(t.s, layout, o.ID, spool.Options{Ready: q.ready})
 	return q, err
@@ -198,6 +209,7 @@ func (b *Broker) createQueue(t *store.Turn, p queuePlan) error {
 		return err
 	}
 	q := &queue{name: p.name, object: o, config: p.config, topology: b.t}
+	q.window = newWindow(b.s, o, p.config.DedupeWindow)
 	if p.config.Exclusive {
 		q.owner = b
 	}
