@@ -34,7 +34,7 @@ type Message struct {
 	// Timestamp is kept to the microsecond. Zero means the time of publishing.
 	Timestamp time.Time
 
-	// Priority is carried along; queues do not order by it yet.
+	// Priority decides who goes first in queues that have a MaxPriority.
 	Priority uint8
 
 	// Delay keeps the message from consumers for a time after it was

@@ -30,6 +30,13 @@ type QueueConfig struct {
 	// they are dropped, as in RabbitMQ; over the limit, with a warning in the
 	// store's log.
 	DeadLetter *DeadLetter
+
+	// MaxPriority is the highest Message.Priority that the queue tells apart; a
+	// higher one counts as this, as in RabbitMQ. A message goes before all that
+	// are ready with a lower one, and after those with the same. Default 0: the
+	// queue does not look at priorities, and pays nothing for them. As each
+	// priority that is used takes some memory, few are better than many.
+	MaxPriority uint8
 }
 
 // DeadLetter is a place for messages that could not be processed.
@@ -71,6 +78,9 @@ func (c QueueConfig) match(name string, stored QueueConfig) error {
 	if c.DeliveryLimit != stored.DeliveryLimit {
 		return store.Mismatch(object, "DeliveryLimit", stored.DeliveryLimit, c.DeliveryLimit)
 	}
+	if c.MaxPriority != stored.MaxPriority {
+		return store.Mismatch(object, "MaxPriority", stored.MaxPriority, c.MaxPriority)
+	}
 	if a, b := c.DeadLetter, stored.DeadLetter; (a == nil) != (b == nil) || a != nil && *a != *b {
 		return store.Mismatch(object, "DeadLetter", describe(b), describe(a))
 	}
@@ -90,7 +100,7 @@ type queue struct {
 	object    *store.Object
 	config    QueueConfig
 	topology  *topology
-	spool     *spool.Spool
+	spool     *spool.Lanes
 	consumers []*Consumer
 	turn      int // whose turn it is among the consumers
 	posted    bool
@@ -104,7 +114,7 @@ func newQueue(t *topology, o *store.Object) (*queue, error) {
 		return nil, fmt.Errorf("%w: configuration of queue %q: %w", store.ErrCorrupt, q.name, err)
 	}
 	var err error
-	q.spool, err = spool.Open(t.s, layout, o.ID, spool.Options{Ready: q.ready})
+	q.spool, err = spool.OpenLanes(t.s, layout, o.ID, q.config.MaxPriority, spool.Options{Ready: q.ready})
 	return q, err
 }
 
@@ -130,8 +140,9 @@ func (b *Broker) DeclareQueue(ctx context.Context, name string, c *QueueConfig) 
 		if err != nil {
 			return err
 		}
-		b.t.queues[name] = &queue{name: name, object: o, config: config, topology: b.t}
-		b.t.queues[name].spool = spool.New(b.s, layout, o.ID, spool.Options{Ready: b.t.queues[name].ready})
+		q := &queue{name: name, object: o, config: config, topology: b.t}
+		q.spool = spool.NewLanes(b.s, layout, o.ID, config.MaxPriority, spool.Options{Ready: q.ready})
+		b.t.queues[name] = q
 		return nil
 	}), store.Sync)
 }
