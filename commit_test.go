@@ -37,7 +37,7 @@ func openWorld(t testing.TB, db *pebblemq.DB) *world {
 	require.NoError(t, err)
 	w.broker, err = workqueue.Open(db, "main")
 	require.NoError(t, err)
-	require.NoError(t, w.broker.DeclareExchange(bg, "events", workqueue.Topic))
+	require.NoError(t, w.broker.DeclareExchange(bg, "events", workqueue.Topic, nil))
 	for _, q := range []string{"in", "out"} {
 		require.NoError(t, w.broker.DeclareQueue(bg, q, nil))
 	}

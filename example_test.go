@@ -40,7 +40,7 @@ func Example_routing() {
 	audit, _ := log.OpenTopic(db, "audit", nil)
 	broker, _ := workqueue.Open(db, "main")
 	err := errors.Join(
-		broker.DeclareExchange(ctx, "events", workqueue.Topic),
+		broker.DeclareExchange(ctx, "events", workqueue.Topic, nil),
 		broker.DeclareQueue(ctx, "emails", nil),
 		broker.Bind(ctx, workqueue.Binding{Exchange: "events", Key: "order.#", Queue: "emails"}),
 		broker.Bind(ctx, workqueue.Binding{Exchange: "events", Key: "#", Topic: "audit"}),

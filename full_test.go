@@ -58,7 +58,7 @@ func requireNothingGrows(t *testing.T, w *world) {
 	_, err = workqueue.Open(w.db, "new")
 	require.ErrorIs(t, err, pebblemq.ErrDiskFull)
 	require.ErrorIs(t, w.broker.DeclareQueue(bg, "new", nil), pebblemq.ErrDiskFull)
-	require.ErrorIs(t, w.broker.DeclareExchange(bg, "new", workqueue.Direct), pebblemq.ErrDiskFull)
+	require.ErrorIs(t, w.broker.DeclareExchange(bg, "new", workqueue.Direct, nil), pebblemq.ErrDiskFull)
 	_, err = visibility.OpenQueue(w.db, "new", nil)
 	require.ErrorIs(t, err, pebblemq.ErrDiskFull)
 	_, err = idempotency.Open(w.db, "new", nil)

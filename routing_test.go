@@ -245,7 +245,7 @@ func TestABindingGoesWithItsDestination(t *testing.T) {
 
 func TestDeadLettersGoToAVisibilityQueue(t *testing.T) {
 	w := openWorld(t, storetest.Open(t, nil))
-	require.NoError(t, w.broker.DeclareExchange(bg, "dead", workqueue.Fanout))
+	require.NoError(t, w.broker.DeclareExchange(bg, "dead", workqueue.Fanout, nil))
 	require.NoError(t, w.broker.Bind(bg, workqueue.Binding{Exchange: "dead", VisibilityQueue: "mail"}))
 	require.NoError(t, w.broker.DeclareQueue(bg, "work", &workqueue.QueueConfig{DeadLetter: &workqueue.DeadLetter{Exchange: "dead"}}))
 	require.NoError(t, w.broker.Publish(bg, "", "work", workqueue.Message{

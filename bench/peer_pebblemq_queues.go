@@ -136,7 +136,7 @@ func openMQExchange(e Env, kind workqueue.ExchangeKind) (*mqExchange, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &mqExchange{q, kind}, q.broker.DeclareExchange(bg, "x", kind)
+	return &mqExchange{q, kind}, q.broker.DeclareExchange(bg, "x", kind, nil)
 }
 
 func (x *mqExchange) queues(n int) error {

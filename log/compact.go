@@ -14,9 +14,10 @@ import (
 type tidying struct {
 	pass    chan struct{} // holds the pass under way
 	running bool          // in the background; under the baton
+	most    int           // keys of one round; smaller in tests
 }
 
-func newTidying() tidying { return tidying{pass: make(chan struct{}, 1)} }
+func newTidying() tidying { return tidying{pass: make(chan struct{}, 1), most: maxCompacted} }
 
 // begin waits for the pass under way.
 func (t *tidying) begin(ctx context.Context) error {
@@ -253,7 +254,7 @@ func (k *keyOffsets) gather(ctx context.Context, p *partition, from, stop uint64
 			k.offsets[k.hash(key)] = offset
 		}
 		r.skip()
-		if len(k.offsets) >= maxCompacted && r.cur.left == 0 && r.cur.end > from {
+		if len(k.offsets) >= p.topic.tidying.most && r.cur.left == 0 && r.cur.end > from {
 			return r.cur.end, ctx.Err()
 		}
 	}

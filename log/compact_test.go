@@ -102,6 +102,26 @@ func TestTheNewestRecordOfEachKeyIsKept(t *testing.T) {
 	require.NoError(t, db.Close())
 }
 
+// TestACompactionTakesManyKeysInRounds: more than fit into memory at once.
+func TestACompactionTakesManyKeysInRounds(t *testing.T) {
+	const keys = 100
+	_, topic := retained(t, &log.TopicConfig{Compact: true})
+	topic.CompactInRoundsOf(7)
+	var want []string
+	for i := range 3 * keys {
+		_, err := topic.Append(ctx, kv(fmt.Sprint(i%keys), i))
+		require.NoError(t, err)
+		if i >= 2*keys {
+			want = append(want, fmt.Sprintf("%d %d=%d", i, i%keys, i))
+		}
+	}
+	_, err := topic.Append(ctx, kv("last", 1)) // the newest batch is left alone
+	require.NoError(t, err)
+	want = append(want, fmt.Sprintf("%d last=1", 3*keys))
+	require.NoError(t, topic.Compact(ctx))
+	require.Equal(t, want, show(all(t, topic)))
+}
+
 func TestReadingAtACompactedOffsetGivesTheNextRecord(t *testing.T) {
 	_, topic := retained(t, &log.TopicConfig{Compact: true})
 	for i := range 10 {

@@ -43,6 +43,11 @@ type TopicConfig struct {
 	// least in each partition. Default: all.
 	RetentionBytes int64 `json:"retentionBytes,omitempty"`
 
+	// OffsetRetention is how long a group without members keeps its place. After
+	// that its offsets are gone, which it is told (ErrOffsetsExpired), unless its
+	// GroupConfig says where to begin anew. Default: for ever.
+	OffsetRetention time.Duration `json:"offsetRetention,omitempty"`
+
 	// Compact keeps only the newest record of each key, which every record must
 	// have. One with a nil Value, a tombstone, deletes its key. Offsets and order
 	// stay as they are, with gaps. It goes together with the retentions above.
@@ -71,6 +76,8 @@ func (c *TopicConfig) normalize() (TopicConfig, error) {
 		n.Partitions = 1
 	}
 	switch {
+	case n.OffsetRetention < 0:
+		return n, store.Invalid("OffsetRetention %v is negative", n.OffsetRetention)
 	case n.DedupeWindow < 0:
 		return n, store.Invalid("DedupeWindow %v is negative", n.DedupeWindow)
 	case n.RetentionTime != 0 && n.RetentionTime < MinRetentionTime:
@@ -122,6 +129,8 @@ func (c TopicConfig) match(name string, stored TopicConfig) error {
 		return store.Mismatch(object, "RetentionTime", stored.RetentionTime, c.RetentionTime)
 	case c.RetentionBytes != stored.RetentionBytes:
 		return store.Mismatch(object, "RetentionBytes", stored.RetentionBytes, c.RetentionBytes)
+	case c.OffsetRetention != stored.OffsetRetention:
+		return store.Mismatch(object, "OffsetRetention", stored.OffsetRetention, c.OffsetRetention)
 	case c.Compact != stored.Compact:
 		return store.Mismatch(object, "Compact", stored.Compact, c.Compact)
 	case c.MinCompactionLag != stored.MinCompactionLag:

@@ -3,11 +3,12 @@ package log
 import (
 	"context"
 	"encoding/binary"
-	"encoding/json"
+
 	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/pebblemq/pebblemq/internal/store"
 )
@@ -15,13 +16,10 @@ import (
 // GroupConfig is stored with a group.
 type GroupConfig struct {
 	// From is where the group begins in each partition, settled when it is
-	// created. Default: Start, so that nothing is missed.
+	// created. Default: Start, so that nothing is missed. With From.Or, a group
+	// whose place was lost to the topic's OffsetRetention begins anew where that
+	// says; otherwise it is ErrOffsetsExpired.
 	From From
-}
-
-// storedGroupConfig is GroupConfig on disk.
-type storedGroupConfig struct {
-	From string `json:"from"`
 }
 
 // Group is a named reader of a whole topic that shares the work among its
@@ -43,7 +41,9 @@ type Group struct {
 	list  atomic.Pointer[[]*claim] // grows under the baton
 
 	members []*Member // in the order of joining; under the baton
+	idle    time.Time // since when there have been none; under the baton
 	deleted atomic.Bool
+	expired atomic.Bool // before it was deleted
 }
 
 // gone reports that the group, or its topic, was deleted.
@@ -51,6 +51,9 @@ func (g *Group) gone() bool { return g.deleted.Load() || g.topic.gone.Load() }
 
 // alive refuses the use of a deleted group.
 func (g *Group) alive() error {
+	if g.expired.Load() {
+		return expired(g.topic, g.name)
+	}
 	if g.deleted.Load() {
 		return unknownGroup(g.topic, g.name)
 	}
@@ -144,12 +147,7 @@ func (t *Topic) openGroup(ctx context.Context, name string, from From) (*Group, 
 		if g != nil || err != nil {
 			return g, err
 		}
-		var done []progress
-		if o != nil {
-			done, err = t.readCommits(ctx, o.ID)
-		} else {
-			done, err = t.beginnings(ctx, from)
-		}
+		done, err := t.placeOf(ctx, o, name, from)
 		if err != nil {
 			return nil, err
 		}
@@ -157,6 +155,23 @@ func (t *Topic) openGroup(ctx context.Context, name string, from From) (*Group, 
 			return g, err
 		}
 	}
+}
+
+// placeOf returns where a group stands that was found as o, or is new if o is nil.
+func (t *Topic) placeOf(ctx context.Context, o *store.Object, name string, from From) ([]progress, error) {
+	if o == nil {
+		return t.beginnings(ctx, from)
+	}
+	c, err := decodeGroup(o)
+	switch {
+	case err != nil:
+		return nil, err
+	case !c.Expired:
+		return t.readCommits(ctx, o.ID)
+	case from.reset == None:
+		return nil, expired(t, name)
+	}
+	return t.beginnings(ctx, from.beginAnew())
 }
 
 // installFound takes a group into memory that was found as o, or is new if o is nil.
@@ -245,7 +260,7 @@ func (t *Topic) installGroup(turn *store.Turn, o *store.Object, name string, fro
 	}
 	known := o != nil
 	if !known {
-		config, err := json.Marshal(storedGroupConfig{from.String()})
+		config, err := storedGroup{From: from.String()}.encode()
 		if err != nil {
 			return nil, err
 		}
@@ -253,11 +268,17 @@ func (t *Topic) installGroup(turn *store.Turn, o *store.Object, name string, fro
 			return nil, err
 		}
 	}
-	var config storedGroupConfig
-	if err := json.Unmarshal(o.Config, &config); err != nil {
-		return nil, corrupt("config of group %q: %v", name, err)
+	config, err := decodeGroup(o)
+	if err != nil {
+		return nil, err
 	}
-	g := &Group{topic: t, name: name, id: o.ID, from: config.From}
+	if config.Expired {
+		known, config.Expired = false, false
+		if err := errors.Join(turn.Grow(), config.alter(turn, o)); err != nil {
+			return nil, err
+		}
+	}
+	g := &Group{topic: t, name: name, id: o.ID, from: config.From, idle: turn.Now()}
 	g.setClaims(g.newClaims(t.partitions()))
 	for i, c := range g.claims() {
 		if i < len(done) { // else the topic has grown since
@@ -271,6 +292,7 @@ func (t *Topic) installGroup(turn *store.Turn, o *store.Object, name string, fro
 		}
 	}
 	t.groups[name] = g
+	t.armIdle(turn, g.idle.Add(t.config.Load().OffsetRetention))
 	return g, nil
 }
 

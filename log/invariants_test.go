@@ -25,6 +25,9 @@ func (t *Topic) CheckInvariants() error {
 	}), store.NoSync)
 }
 
+// CompactInRoundsOf bounds how many keys a round of a compaction has in memory.
+func (t *Topic) CompactInRoundsOf(keys int) { t.tidying.most = keys }
+
 // Cleared returns below which offset the engine was told to delete batches.
 func (t *Topic) Cleared(partition int) (cleared uint64) {
 	_ = t.s.Do(context.Background(), store.OpFunc(func(*store.Turn) error {

@@ -62,8 +62,11 @@ func (o *owned) read(ctx context.Context, r *Record) (ok bool, err error) {
 func (g *Group) Join(ctx context.Context) (*Member, error) {
 	m := &Member{g: g}
 	m.owned.Store(&[]*tenure{})
-	err := g.topic.s.Do(unsynced(ctx), store.QuietFunc(func(*store.Turn) error {
+	err := g.topic.s.Do(unsynced(ctx), store.QuietFunc(func(t *store.Turn) error {
 		if err := g.alive(); err != nil {
+			return err
+		}
+		if err := g.busy(t); err != nil {
 			return err
 		}
 		g.members = append(g.members, m)
@@ -86,11 +89,15 @@ func unsynced(ctx context.Context) context.Context {
 // blocked in Poll or Records return ErrLeft. Leaving twice is harmless. A member
 // leaves even if ctx has ended: nobody else could give its partitions up.
 func (m *Member) Leave(ctx context.Context) error {
-	return m.g.topic.s.Do(unsynced(context.WithoutCancel(ctx)), store.QuietFunc(func(*store.Turn) error {
+	return m.g.topic.s.Do(unsynced(context.WithoutCancel(ctx)), store.QuietFunc(func(t *store.Turn) error {
 		if m.left.Swap(true) {
 			return nil
 		}
 		m.g.members = slices.DeleteFunc(m.g.members, func(o *Member) bool { return o == m })
+		if len(m.g.members) == 0 {
+			m.g.idle = t.Now()
+			m.g.topic.armIdle(t, m.g.idle)
+		}
 		m.g.rebalance()
 		m.owned.Store(&[]*tenure{})
 		m.wake.Fire()

@@ -4,13 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
 
 	"github.com/pebblemq/pebblemq"
+	"github.com/pebblemq/pebblemq/internal/store"
 	"github.com/pebblemq/pebblemq/internal/storetest"
 	"github.com/pebblemq/pebblemq/log"
 )
@@ -343,4 +346,29 @@ func TestReplayAllocatesPerBatchNotPerRecord(t *testing.T) {
 	// About two a batch; ten times that under the race detector, which empties
 	// pools.
 	require.Less(t, allocs, batches*perBatch/20.0)
+}
+
+// TestAPausedReaderPinsNothing: what it has not read yet may be trimmed, and the disk
+// gets it back, however long it pauses.
+func TestAPausedReaderPinsNothing(t *testing.T) {
+	db, err := storetest.OpenFS(vfs.NewMem(), store.Options{MemoryBytes: store.MinMemoryBytes})
+	require.NoError(t, err)
+	topic, err := log.OpenTopic(db, "orders", nil)
+	require.NoError(t, err)
+	random := rand.NewChaCha8([32]byte{})
+	for range 200 { // 25 MiB
+		value := make([]byte, 128<<10)
+		_, _ = random.Read(value)
+		appendAll(t, topic, log.Record{Value: value})
+	}
+	r, err := topic.NewReader(0, log.Start())
+	require.NoError(t, err)
+	for rec, err := range r.Records(ctx) { // stands in the middle of what it has read ahead
+		require.NoError(t, err)
+		require.Zero(t, rec.Offset)
+		break
+	}
+	require.NoError(t, topic.TrimTo(ctx, 0, 199))
+	require.Eventually(t, func() bool { return db.Stats().DiskBytes < 5<<20 }, 20*time.Second, 10*time.Millisecond)
+	require.NoError(t, db.Close())
 }

@@ -27,6 +27,7 @@ type Topic struct {
 	window      *window.Window // nil without DedupeWindow
 	retention   retention
 	sweeping    sweeping
+	idle        *store.Timer // to look at groups without members; nil if it was never needed
 	tidying     tidying
 
 	groups map[string]*Group // opened ones; under the baton
@@ -182,6 +183,7 @@ func AlterTopic(ctx context.Context, db *pebblemq.DB, name string, c TopicConfig
 		topic.config.Store(&config)
 		topic.grow(config.Partitions)
 		topic.armRetention(t, t.Now())
+		topic.armIdle(t, t.Now())
 		return nil
 	}), store.Sync)
 }
@@ -251,6 +253,7 @@ func (l *layer) add(t *store.Turn, o *store.Object, c TopicConfig) *Topic {
 	topic.tidying = newTidying()
 	topic.retention.timer = store.NewTimer(topic.startRetention)
 	topic.armRetention(t, t.Now())
+	topic.armIdle(t, t.Now())
 	if c.DedupeWindow > 0 {
 		topic.window = window.New(l.s, store.KindLogWindow, o.ID, c.DedupeWindow)
 	}
@@ -264,6 +267,9 @@ func unknownTopic(name string) error { return fmt.Errorf("%w: %q", ErrUnknownTop
 func (t *Topic) drop(turn *store.Turn) {
 	t.gone.Store(true)
 	turn.Disarm(t.retention.timer)
+	if t.idle != nil {
+		turn.Disarm(t.idle)
+	}
 	if t.window != nil {
 		t.window.Close(turn)
 	}

@@ -41,9 +41,10 @@ var released any = "released"
 type changeOp struct {
 	q *Queue
 	delivery
-	d     time.Duration
-	m     *spool.Message
-	until time.Time // before
+	d      time.Duration
+	m      *spool.Message
+	until  time.Time // before
+	holder any
 }
 
 func (o *changeOp) String() string { return fmt.Sprintf("change visibility in queue %q", o.q.name) }
@@ -63,7 +64,7 @@ func (o *changeOp) Run(t *store.Turn) error {
 	if latest := o.at().Add(MaxVisibility); o.d > 0 && until.After(latest) {
 		return store.Invalid("visibility timeout of %v would end %v after the receive, limit %v", o.d, until.Sub(o.at()), MaxVisibility)
 	}
-	o.m, o.until = m, m.Until
+	o.m, o.until, o.holder = m, m.Until, m.Holder
 	if o.d == 0 {
 		o.q.leases.remove(m)
 		o.q.spool.Return(t, m, false)
@@ -79,7 +80,7 @@ func (o *changeOp) Run(t *store.Turn) error {
 func (o *changeOp) Undo() {
 	if o.d == 0 {
 		o.q.spool.UndoReturn(o.m, o.until)
-		o.m.Holder = nil
+		o.m.Holder = o.holder
 		o.q.leases.add(o.m)
 		return
 	}
@@ -88,6 +89,7 @@ func (o *changeOp) Undo() {
 }
 
 func (o *changeOp) Visible(t *store.Turn) {
+	o.q.attempts.changed(o.holder)
 	if o.d == 0 {
 		o.q.spool.Returned(t, o.m)
 	}

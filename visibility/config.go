@@ -33,6 +33,10 @@ type QueueConfig struct {
 	DeadLetterQueue string
 	MaxReceives     int
 
+	// MaxInFlight is how many messages may be in flight at a time. When they are,
+	// a receive returns ErrInFlightLimit, or waits if it may. Default: any number.
+	MaxInFlight int
+
 	// MaxBodyBytes is the largest message, attributes included, up to
 	// MaxBodyBytes. What is moved here as a dead letter may be larger.
 	// Default: 1 MiB.
@@ -75,6 +79,8 @@ func (c QueueConfig) check(name string) error {
 		return store.Invalid("MaxBodyBytes %d is negative", c.MaxBodyBytes)
 	case c.MaxBodyBytes > MaxBodyBytes:
 		return store.TooLarge("MaxBodyBytes", int64(c.MaxBodyBytes), MaxBodyBytes)
+	case c.MaxInFlight < 0:
+		return store.Invalid("MaxInFlight %d is negative", c.MaxInFlight)
 	case c.MaxReceives < 0 || c.MaxReceives > maxReceives:
 		return store.Invalid("MaxReceives %d is not between 0 and %d", c.MaxReceives, maxReceives)
 	case (c.MaxReceives > 0) != (c.DeadLetterQueue != ""):
@@ -97,13 +103,14 @@ type storedConfig struct {
 	Delay             time.Duration `json:"delay"`
 	DeadLetterQueue   string        `json:"deadLetterQueue,omitempty"`
 	MaxReceives       int           `json:"maxReceives,omitempty"`
+	MaxInFlight       int           `json:"maxInFlight,omitempty"`
 	MaxBodyBytes      int           `json:"maxBodyBytes"`
 	Secret            []byte        `json:"secret"` // of the receipts
 }
 
 func (c QueueConfig) encode(secret []byte) ([]byte, error) {
 	return json.Marshal(storedConfig{
-		c.FIFO, c.VisibilityTimeout, c.Delay, c.DeadLetterQueue, c.MaxReceives, c.MaxBodyBytes, secret,
+		c.FIFO, c.VisibilityTimeout, c.Delay, c.DeadLetterQueue, c.MaxReceives, c.MaxInFlight, c.MaxBodyBytes, secret,
 	})
 }
 
@@ -115,7 +122,7 @@ func decodeConfig(name string, v []byte) (c QueueConfig, secret []byte, err erro
 	if len(s.Secret) != secretLen {
 		return c, nil, fmt.Errorf("%w: configuration of queue %q: secret of %d bytes", store.ErrCorrupt, name, len(s.Secret))
 	}
-	c = QueueConfig{s.FIFO, s.VisibilityTimeout, s.Delay, s.DeadLetterQueue, s.MaxReceives, s.MaxBodyBytes}
+	c = QueueConfig{s.FIFO, s.VisibilityTimeout, s.Delay, s.DeadLetterQueue, s.MaxReceives, s.MaxInFlight, s.MaxBodyBytes}
 	return c, s.Secret, nil
 }
 
@@ -130,6 +137,7 @@ func (c QueueConfig) differ(name string, given QueueConfig) error {
 		{"Delay", c.Delay, given.Delay},
 		{"DeadLetterQueue", c.DeadLetterQueue, given.DeadLetterQueue},
 		{"MaxReceives", c.MaxReceives, given.MaxReceives},
+		{"MaxInFlight", c.MaxInFlight, given.MaxInFlight},
 		{"MaxBodyBytes", c.MaxBodyBytes, given.MaxBodyBytes},
 	} {
 		if f.stored != f.given {

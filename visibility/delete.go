@@ -97,6 +97,8 @@ func (o *deleteOp) Undo() {
 
 func (o *deleteOp) Visible(t *store.Turn) {
 	if o.m != nil {
+		o.q.attempts.changed(o.m.Holder)
 		o.q.spool.Settled(t, o.m)
+		o.q.left(t)
 	}
 }

@@ -23,6 +23,8 @@
 //     behind it wait. Groups never wait for one another, and there may be any
 //     number of them: one takes memory only while something of it is in flight
 //     or has to wait.
+//   - In a standard queue a group may name a tenant. One that has more than its
+//     share in flight gives way to the others, however much of it waits.
 //   - Receives are counted, also those of a message that kills its process:
 //     with MaxReceives n it is in the dead-letter queue after at most n+1
 //     crashes. Move and receive are one change; ID, body, attributes and the

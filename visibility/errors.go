@@ -24,6 +24,10 @@ var (
 	// when it has ended in a FIFO queue. Nothing happened.
 	ErrNotInFlight = errors.New("visibility: message is not in flight")
 
+	// ErrInFlightLimit is returned by a receive that does not wait while as many
+	// messages are in flight as QueueConfig.MaxInFlight says.
+	ErrInFlightLimit = errors.New("visibility: too many messages in flight")
+
 	// ErrLeaseLost is the cause of the end of a handler's context in Run: the
 	// message was taken from it, or its time could not be extended.
 	ErrLeaseLost = errors.New("visibility: lease lost")

@@ -15,12 +15,8 @@ import (
 //     somebody else.
 //   - A message that goes to the dead-letter queue lets its group go on.
 
-// grouped tells the spool of a FIFO queue about groups.
-func (c QueueConfig) grouped(o *spool.Options) {
-	if c.FIFO {
-		o.Group = groupOf
-	}
-}
+// grouped tells the spool about groups.
+func (c QueueConfig) grouped(o *spool.Options) { o.Group, o.Fair = groupOf, !c.FIFO }
 
 // checkGroup refuses a message without a group where one is needed.
 func (c QueueConfig) checkGroup(m *Message) error {

@@ -31,9 +31,11 @@ type Message struct {
 	// duplicates. Default: 128 random bits in hexadecimal.
 	ID string
 
-	// Group is the message's group in a FIFO queue, which needs one; any number
-	// of groups is fine. Up to 255 bytes, see pebblemq.ErrInvalid for what is
-	// refused.
+	// Group is the message's group, of which there may be any number. In a FIFO
+	// queue each message needs one, and those of a group are received in order.
+	// In a standard queue it may name a tenant: those that have more than their
+	// share of what is in flight give way to the others. It is a name of up to
+	// 255 bytes. Default: none, and the message gives way to nobody.
 	Group string
 
 	// Body is any bytes, also none, where SQS refuses an empty one.

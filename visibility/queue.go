@@ -26,11 +26,12 @@ type Queue struct {
 	//
 	// Invariant: a message of this queue is in leases if and only if it is
 	// taken; there are no two of the same sequence number.
-	spool   *spool.Spool
-	leases  leaseHeap
-	waiting waiters
-	dead    *Queue // where dead letters go
-	dropped bool   // was deleted
+	spool    *spool.Spool
+	leases   leaseHeap
+	attempts attempts
+	waiting  waiters
+	dead     *Queue // where dead letters go
+	dropped  bool   // was deleted
 
 	whole    bool         // the spool is Recalled
 	recalled store.Signal // fires when the spool is Recalled, or the queue is gone

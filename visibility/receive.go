@@ -20,11 +20,21 @@ type ReceiveOptions struct {
 	// counts. Default: that of the queue.
 	VisibilityTimeout *time.Duration
 
+	// AttemptID, up to 255 bytes, makes it possible to repeat the receive after
+	// its outcome was lost: within AttemptWindow, a receive with the same ID
+	// returns the same messages with the same receipts, whose timeouts go on,
+	// as long as none of them was deleted or extended or has become visible.
+	// After that it is a receive like any other. IDs do not outlive the process.
+	// Default: none.
+	AttemptID string
+
 	// Wait is how long to wait for the first message if none is ready, any
 	// length. A message that is sent, falls due, is released or whose
 	// visibility timeout ends is received at once; waiting costs nothing.
 	// Default: 0, wait for nothing but what was sent before the call and is
-	// on its way to the disk or from it.
+	// on its way to the disk or from it. While MaxInFlight messages are in
+	// flight a receive that waits goes on waiting, and one that does not
+	// returns ErrInFlightLimit.
 	Wait time.Duration
 }
 
@@ -55,6 +65,9 @@ func (q *Queue) Receive(ctx context.Context, o *ReceiveOptions) ([]*Received, er
 			return nil, err
 		}
 	}
+	if w.err != nil {
+		return nil, w.err
+	}
 	return q.unpack(w.got)
 }
 
@@ -62,7 +75,7 @@ func (q *Queue) newWaiter(o *ReceiveOptions) (w *waiter, wait time.Duration, err
 	if o == nil {
 		o = &ReceiveOptions{}
 	}
-	w = &waiter{max: o.Max, timeout: q.config.VisibilityTimeout, brief: o.Wait == 0}
+	w = &waiter{max: o.Max, timeout: q.config.VisibilityTimeout, brief: o.Wait == 0, attempt: o.AttemptID}
 	if w.max == 0 {
 		w.max = 1
 	}
@@ -76,6 +89,11 @@ func (q *Queue) newWaiter(o *ReceiveOptions) (w *waiter, wait time.Duration, err
 		return nil, 0, store.TooLarge("Max", int64(o.Max), MaxReceiveMessages)
 	case o.Wait < 0:
 		return nil, 0, store.Invalid("Wait %v is negative", o.Wait)
+	}
+	if o.AttemptID != "" {
+		if err := store.CheckName("attempt", o.AttemptID); err != nil {
+			return nil, 0, err
+		}
 	}
 	return w, o.Wait, checkVisibility(w.timeout)
 }

@@ -17,6 +17,7 @@ type waiter struct {
 	max     int
 	timeout time.Duration // visibility
 	brief   bool          // does not wait for what is not there yet
+	attempt string        // by which the receive can be repeated
 
 	got  []handout
 	err  error
@@ -184,9 +185,13 @@ func (y *yield) tired() bool { return len(y.moved) >= movedAtOnce }
 // fill takes up to w.max messages for w and reports whether it got any.
 func (y *yield) fill(t *store.Turn, w *waiter) bool {
 	q, now := y.q, t.Now()
+	if w.attempt != "" && q.attempts.repeat(t, w) {
+		return true
+	}
 	q.spool.NextRound()
 	until := now.Add(w.timeout)
-	for len(w.got) < w.max && !y.tired() {
+	var kept []*spool.Message
+	for len(w.got) < w.max && !y.tired() && !q.full() {
 		m := q.spool.Take(t, until)
 		if m == nil {
 			break
@@ -203,6 +208,9 @@ func (y *yield) fill(t *store.Turn, w *waiter) bool {
 			delivery: delivery{seq: m.Seq, count: m.Count, since: now.UnixNano()},
 			data:     m.Data, payload: m.Payload, first: m.First, until: until,
 		})
+		if w.attempt != "" {
+			kept = append(kept, m)
+		}
 		if w.timeout > 0 {
 			q.leases.add(m)
 			continue
@@ -210,11 +218,21 @@ func (y *yield) fill(t *store.Turn, w *waiter) bool {
 		q.spool.Return(t, m, false)
 		y.released = append(y.released, m)
 	}
+	q.attempts.keep(w, kept, now)
 	return len(w.got) > 0
 }
 
 // over reports that w, having got nothing, does not wait for more.
-func (y *yield) over(w *waiter) bool { return w.brief && !y.tired() && !y.q.spool.Busy() }
+func (y *yield) over(w *waiter) bool {
+	switch {
+	case !w.brief || y.tired():
+		return false
+	case y.q.full():
+		w.err = y.q.tooMany()
+		return true
+	}
+	return !y.q.spool.Busy()
+}
 
 // Visible shows the others what became of the messages.
 func (y *yield) Visible(t *store.Turn) {

@@ -11,19 +11,26 @@ import (
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// Binding leads messages from an exchange to one destination: a queue of the
-// broker, a log topic or a visibility queue of the same store. All its fields
-// together are its identity.
+// Binding leads messages from an exchange to one destination: a queue or
+// another exchange of the broker, a log topic or a visibility queue of the same
+// store. All its fields together are its identity.
 type Binding struct {
 	// Exchange the messages come from. The default exchange routes by the name
 	// of the queue and cannot be bound.
 	Exchange string
 
-	// Key selects them: for Direct the routing key itself, for Topic a pattern;
-	// for Fanout it does not matter.
-	Key string
+	// Key selects them: for Direct the routing key itself, for Topic a pattern,
+	// for Hash the weight; elsewhere it does not matter.
+	Key string `json:",omitempty"`
+
+	// Arguments select them for Headers.
+	Arguments Arguments `json:",omitempty"`
 
 	// Exactly one of these is set.
+	//
+	// An exchange gets the message with the key it was published with and
+	// routes it on. Cycles are allowed: no exchange routes a message twice, and
+	// no destination gets two copies.
 	//
 	// A topic gets a record whose key is the routing key (none if that is
 	// empty), whose value is the body and whose headers are those of the
@@ -36,22 +43,25 @@ type Binding struct {
 	//
 	// Either refuses what is over its own limits, which refuses the publishing.
 	// Priority means nothing there.
-	Queue           string
-	Topic           string
-	VisibilityQueue string
+	Queue           string `json:",omitempty"`
+	ToExchange      string `json:",omitempty"`
+	Topic           string `json:",omitempty"`
+	VisibilityQueue string `json:",omitempty"`
 }
 
 // binding is a Binding that was checked.
 type binding struct {
-	exchange string
-	to       destination
-	key      string
+	exchange  string
+	to        destination
+	key       string
+	arguments string // encoded
 }
 
 func (b Binding) check() (binding, error) {
 	var to []destination
 	for class, name := range map[store.Class]string{
-		store.ClassQueue: b.Queue, store.ClassTopic: b.Topic, store.ClassVisQueue: b.VisibilityQueue,
+		store.ClassQueue: b.Queue, store.ClassExchange: b.ToExchange,
+		store.ClassTopic: b.Topic, store.ClassVisQueue: b.VisibilityQueue,
 	} {
 		if name != "" {
 			to = append(to, destination{class, name})
@@ -63,24 +73,39 @@ func (b Binding) check() (binding, error) {
 	case len(to) != 1:
 		return binding{}, store.Invalid("binding of exchange %q has %d destinations, not one", b.Exchange, len(to))
 	}
-	return binding{b.Exchange, to[0], b.Key}, errors.Join(
+	err := errors.Join(
 		store.CheckName("exchange", b.Exchange),
 		store.CheckName(places[to[0].class].what, to[0].name),
 		checkShort("binding key", b.Key),
+		b.Arguments.check(),
 	)
+	if err != nil {
+		return binding{}, err
+	}
+	return binding{b.Exchange, to[0], b.Key, encodeArguments(b.Arguments.list())}, nil
 }
 
 func (b binding) public() Binding {
-	p := Binding{Exchange: b.exchange, Key: b.key}
+	list, _ := decodeArguments(b.arguments) // was checked
+	p := Binding{Exchange: b.exchange, Key: b.key, Arguments: publicArguments(list)}
 	switch b.to.class {
 	case store.ClassTopic:
 		p.Topic = b.to.name
 	case store.ClassVisQueue:
 		p.VisibilityQueue = b.to.name
+	case store.ClassExchange:
+		p.ToExchange = b.to.name
 	default:
 		p.Queue = b.to.name
 	}
 	return p
+}
+
+func (b binding) compare(other binding) int {
+	return cmp.Or(
+		strings.Compare(b.exchange, other.exchange), b.to.compare(other.to),
+		strings.Compare(b.key, other.key), strings.Compare(b.arguments, other.arguments),
+	)
 }
 
 // Bind has an exchange route messages to a destination. Binding again is a
@@ -95,28 +120,63 @@ func (b *Broker) Bind(ctx context.Context, to Binding) error {
 	if err != nil {
 		return err
 	}
-	sink, opened, err := b.t.openSink(ctx, bound.to)
-	if err != nil {
+	plan := bindingPlan{binding: bound}
+	if plan.sink, plan.opened, err = b.t.openSink(ctx, bound.to); err != nil {
 		return err
 	}
 	return b.s.Do(ctx, store.QuietFunc(func(t *store.Turn) error {
-		if b.t.exchanges[bound.exchange] == nil {
+		e := b.t.exchanges[bound.exchange]
+		if e == nil {
 			return fmt.Errorf("%w: %q", ErrUnknownExchange, bound.exchange)
 		}
-		id, known := b.t.find(t, bound.to)
-		if !known || bound.to.class != store.ClassQueue && id != opened {
-			return bound.to.unknown()
+		if err := b.bindable(t, plan); err != nil {
+			return err
 		}
-		if b.t.exchanges[bound.exchange].bindings[bound] {
-			return nil
+		if err := e.check(bound); err != nil {
+			return err
 		}
 		if err := t.Grow(); err != nil {
 			return err
 		}
-		t.Set(bindingKey(b.t.id, bound), encodeDestinationID(id))
-		b.t.bind(bound, sink)
+		b.createBinding(t, plan)
 		return nil
 	}), store.Sync)
+}
+
+// bindingPlan is a binding that may be made.
+type bindingPlan struct {
+	binding
+	sink   store.Sink // of another layer's destination
+	opened uint32     // its id
+}
+
+// bindable refuses a binding to what is not there, or not for this handle.
+func (b *Broker) bindable(t *store.Turn, p bindingPlan) error {
+	id, known := b.t.find(t, p.to)
+	if !known || places[p.to.class].pkg != "" && id != p.opened {
+		return p.to.unknown()
+	}
+	return b.mayBind(p.to)
+}
+
+// mayBind refuses the queue of another handle.
+func (b *Broker) mayBind(to destination) error {
+	if to.class != store.ClassQueue {
+		return nil
+	}
+	_, err := b.queue(to.name)
+	return err
+}
+
+// createBinding makes a binding whose ends are there, unless it is there too.
+func (b *Broker) createBinding(t *store.Turn, p bindingPlan) {
+	if _, again := b.t.exchanges[p.exchange].bindings[p.binding]; again {
+		return
+	}
+	id, _ := b.t.find(t, p.to)
+	number := b.t.numbered + 1
+	t.Set(bindingKey(b.t.id, p.binding), encodeRecord(record{id, number}))
+	b.t.bind(p.binding, number, p.sink)
 }
 
 // Unbind removes a binding. That it does not exist is no error. It is durable
@@ -127,14 +187,23 @@ func (b *Broker) Unbind(ctx context.Context, from Binding) error {
 		return err
 	}
 	return b.s.Do(ctx, store.FreeingFunc{OpFunc: func(t *store.Turn) error {
-		if e := b.t.exchanges[bound.exchange]; e != nil && e.bindings[bound] {
-			b.t.unbind(t, bound)
+		e := b.t.exchanges[bound.exchange]
+		if e == nil {
+			return nil
 		}
+		if _, known := e.bindings[bound]; !known {
+			return nil
+		}
+		if err := b.mayBind(bound.to); err != nil {
+			return err
+		}
+		b.t.unbind(t, bound)
 		return nil
 	}}, store.Sync)
 }
 
-// Bindings returns all bindings, in the order of exchange, destination and key.
+// Bindings returns all bindings, in the order of exchange, destination, key
+// and arguments.
 func (b *Broker) Bindings(ctx context.Context) ([]Binding, error) {
 	var found []binding
 	err := b.s.Do(ctx, store.QuietFunc(func(*store.Turn) error {
@@ -148,9 +217,7 @@ func (b *Broker) Bindings(ctx context.Context) ([]Binding, error) {
 	if err != nil {
 		return nil, err
 	}
-	slices.SortFunc(found, func(x, y binding) int {
-		return cmp.Or(strings.Compare(x.exchange, y.exchange), x.to.compare(y.to), strings.Compare(x.key, y.key))
-	})
+	slices.SortFunc(found, binding.compare)
 	list := make([]Binding, len(found))
 	for i, bound := range found {
 		list[i] = bound.public()
@@ -159,63 +226,64 @@ func (b *Broker) Bindings(ctx context.Context) ([]Binding, error) {
 }
 
 // openSink opens a destination of another layer, and returns its id too. Of a
-// queue, and of what does not exist, it knows nothing. It is called outside the
+// queue or exchange, and of what does not exist, it knows nothing. It is called outside the
 // baton.
 func (t *topology) openSink(ctx context.Context, to destination) (sink store.Sink, id uint32, err error) {
-	if to.class == store.ClassQueue {
+	pkg := places[to.class].pkg
+	if pkg == "" {
 		return nil, 0, nil
 	}
-	return t.s.Sink(ctx, to.class, to.name, places[to.class].pkg)
+	return t.s.Sink(ctx, to.class, to.name, pkg)
 }
 
 // find returns the id of a destination that exists.
 func (t *topology) find(turn *store.Turn, to destination) (id uint32, known bool) {
-	if to.class == store.ClassQueue {
-		q := t.queues[to.name]
-		if q == nil {
-			return 0, false
+	switch to.class {
+	case store.ClassQueue:
+		if q := t.queues[to.name]; q != nil {
+			return q.object.ID, true
 		}
-		return q.object.ID, true
+	case store.ClassExchange:
+		if e := t.exchanges[to.name]; e != nil {
+			return e.object.ID, true
+		}
+	default:
+		if o, known := turn.Lookup(to.class, to.name); known {
+			return o.ID, true
+		}
 	}
-	o, known := turn.Lookup(to.class, to.name)
-	if !known {
-		return 0, false
-	}
-	return o.ID, true
+	return 0, false
 }
 
 // bind takes a binding into memory.
-func (t *topology) bind(b binding, sink store.Sink) {
-	t.exchanges[b.exchange].bind(b)
-	e := t.bound[b.to]
-	if e == nil {
-		e = &end{bindings: make(map[binding]bool)}
-		t.bound[b.to] = e
-	}
-	e.bindings[b] = true
-	e.sink = sink
-}
-
-// end is a destination that is bound.
-type end struct {
-	bindings map[binding]bool // that lead to it
-	sink     store.Sink       // nil for a queue
+func (t *topology) bind(b binding, number uint64, sink store.Sink) {
+	to := t.end(b.to, sink)
+	to.bindings[b] = true
+	e := t.exchanges[b.exchange]
+	e.bindings[b] = number
+	e.matcher.add(b, to, number)
+	t.numbered = max(t.numbered, number)
 }
 
 func (t *topology) unbind(turn *store.Turn, b binding) {
 	turn.Delete(bindingKey(t.id, b))
-	t.exchanges[b.exchange].unbind(b)
-	e := t.bound[b.to]
-	if delete(e.bindings, b); len(e.bindings) == 0 {
-		delete(t.bound, b.to)
+	to := t.ends[b.to]
+	e := t.exchanges[b.exchange]
+	e.matcher.remove(b, to, e.bindings[b])
+	delete(e.bindings, b)
+	delete(to.bindings, b)
+	if len(to.bindings) == 0 && to.queue == nil {
+		delete(t.ends, b.to)
 	}
+	t.dropBereft(turn, e)
 }
 
 // unbindAll removes what leads to a destination that is going.
 func (t *topology) unbindAll(turn *store.Turn, to destination) {
-	if e := t.bound[to]; e != nil {
+	if e := t.ends[to]; e != nil {
 		for b := range e.bindings {
 			t.unbind(turn, b)
 		}
+		delete(t.ends, to)
 	}
 }

@@ -1,6 +1,7 @@
 package workqueue
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -28,7 +29,9 @@ type topology struct {
 	s         *store.Store
 	exchanges map[string]*exchange
 	queues    map[string]*queue
-	bound     map[destination]*end
+	ends      map[destination]*end
+	numbered  uint64 // newest binding
+	walk      walk
 	unrouted  uint64 // messages that were accepted and led nowhere
 	consumers uint64 // ever, for tags
 }
@@ -75,7 +78,7 @@ func Open(db *pebblemq.DB, name string) (*Broker, error) {
 func load(s *store.Store, name string) (*topology, error) {
 	t := &topology{
 		s: s, name: name,
-		exchanges: make(map[string]*exchange), queues: make(map[string]*queue), bound: make(map[destination]*end),
+		exchanges: make(map[string]*exchange), queues: make(map[string]*queue), ends: make(map[destination]*end),
 	}
 	var exchanges, queues []*store.Object
 	ctx := context.Background()
@@ -95,7 +98,7 @@ func load(s *store.Store, name string) (*topology, error) {
 		return nil, err
 	}
 	for _, o := range exchanges {
-		if t.exchanges[o.Name[4:]], err = newExchange(o); err != nil {
+		if t.exchanges[o.Name[4:]], err = newExchange(s, o); err != nil {
 			return nil, err
 		}
 	}
@@ -104,15 +107,42 @@ func load(s *store.Store, name string) (*topology, error) {
 			return nil, err
 		}
 	}
+	if err := t.loadWindows(ctx); err != nil {
+		return nil, err
+	}
 	if err := t.loadBindings(ctx); err != nil {
 		return nil, err
 	}
 	return t, s.Do(ctx, store.QuietFunc(func(turn *store.Turn) error {
 		for _, q := range t.queues {
+			if q.config.Exclusive { // its owner is gone
+				t.dropQueue(turn, q)
+				continue
+			}
 			q.spool.Start(turn)
+			q.live(turn)
 		}
 		return nil
 	}), store.NoSync)
+}
+
+// loadWindows finds out what the windows hold.
+func (t *topology) loadWindows(ctx context.Context) error {
+	for _, e := range t.exchanges {
+		if e.window != nil {
+			if err := e.window.Ready(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	for _, q := range t.queues {
+		if q.window != nil {
+			if err := q.window.Ready(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // loadBindings reads the bindings. Those to an object that was deleted while no
@@ -137,16 +167,24 @@ func (t *topology) loadBindings(ctx context.Context) error {
 	}
 	return t.s.Do(ctx, store.QuietFunc(func(turn *store.Turn) error {
 		t.watch(turn)
+		var bereft []*exchange
 		for _, b := range stored {
 			id, known := t.find(turn, b.to)
 			switch {
 			case t.exchanges[b.exchange] == nil:
 				return damaged("binding", bindingKey(t.id, b.binding))
 			case known && id == b.id:
-				t.bind(b.binding, sinks[b.to])
+				if err := t.exchanges[b.exchange].matcher.check(b.binding); err != nil {
+					return fmt.Errorf("%w: %w", damaged("binding", bindingKey(t.id, b.binding)), err)
+				}
+				t.bind(b.binding, b.number, sinks[b.to])
 			default:
 				turn.Delete(bindingKey(t.id, b.binding))
+				bereft = append(bereft, t.exchanges[b.exchange])
 			}
+		}
+		for _, e := range bereft {
+			t.dropBereft(turn, e)
 		}
 		return nil
 	}), store.NoSync)
@@ -154,7 +192,7 @@ func (t *topology) loadBindings(ctx context.Context) error {
 
 type storedBinding struct {
 	binding
-	id uint32 // of the destination
+	record
 }
 
 func (t *topology) readBindings(ctx context.Context) (found []storedBinding, err error) {
@@ -169,12 +207,13 @@ func (t *topology) readBindings(ctx context.Context) (found []storedBinding, err
 		if err != nil {
 			return nil, err
 		}
-		b, id, err := decodeBinding(it.Key(), v)
+		b, made, err := decodeBinding(it.Key(), v)
 		if err != nil {
 			return nil, err
 		}
-		found = append(found, storedBinding{b, id})
+		found = append(found, storedBinding{b, made})
 	}
+	slices.SortFunc(found, func(a, b storedBinding) int { return cmp.Compare(a.number, b.number) })
 	return found, nil
 }
 
@@ -189,29 +228,12 @@ func (t *topology) watch(turn *store.Turn) {
 	}
 }
 
-// route returns where a message goes to, each place once.
-func (t *topology) route(exchange, key string) ([]destination, error) {
-	if exchange == "" {
-		if t.queues[key] == nil {
-			return nil, nil
-		}
-		return []destination{{store.ClassQueue, key}}, nil
-	}
-	e := t.exchanges[exchange]
-	if e == nil {
-		return nil, fmt.Errorf("%w: %q", ErrUnknownExchange, exchange)
-	}
-	var found []destination
-	e.route(key, func(d destination) { found = append(found, d) })
-	return inOrder(found), nil
-}
-
 // Exchanges returns the names of the declared exchanges and their kinds.
 func (b *Broker) Exchanges(ctx context.Context) (map[string]ExchangeKind, error) {
 	kinds := make(map[string]ExchangeKind)
 	err := b.s.Do(ctx, store.QuietFunc(func(*store.Turn) error {
 		for name, e := range b.t.exchanges {
-			kinds[name] = e.kind
+			kinds[name] = e.config.Kind
 		}
 		return nil
 	}), store.Sync)

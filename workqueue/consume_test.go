@@ -186,7 +186,7 @@ func TestDeadLetters(t *testing.T) {
 
 func TestTheDeathHistoryIsNewestFirstWithACountForEachQueueAndReason(t *testing.T) {
 	_, b := open(t)
-	require.NoError(t, b.DeclareExchange(bg, "x", workqueue.Fanout))
+	require.NoError(t, b.DeclareExchange(bg, "x", workqueue.Fanout, nil))
 	require.NoError(t, b.DeclareQueue(bg, "a", &workqueue.QueueConfig{DeadLetter: &workqueue.DeadLetter{Key: "b"}}))
 	require.NoError(t, b.DeclareQueue(bg, "b", &workqueue.QueueConfig{DeadLetter: &workqueue.DeadLetter{Key: "a"}}))
 	require.NoError(t, b.Bind(bg, workqueue.Binding{Exchange: "x", Queue: "a"}))

@@ -62,7 +62,7 @@ func (b *Broker) Consume(ctx context.Context, queue string, o *ConsumeOptions) (
 		return nil, err
 	}
 	err := b.s.Do(ctx, store.QuietFunc(func(t *store.Turn) (err error) {
-		if c.q, err = b.t.queue(queue); err != nil {
+		if c.q, err = b.use(t, queue); err != nil {
 			return err
 		}
 		return c.q.join(t, c)
@@ -232,6 +232,7 @@ func (o *closeOp) Run(t *store.Turn) error {
 		}
 	}
 	c.end(ErrConsumerClosed)
+	c.q.left(t)
 	return nil
 }
 

@@ -23,11 +23,11 @@ func (q *queue) bury(t *store.Turn, d *Delivery, reason string) (*burial, error)
 		if err != nil {
 			return nil, err
 		}
-		dead.deaths = die(dead.deaths, q.name, reason, dead.exchange, dead.key, t.Now())
+		dead.deaths = die(dead.deaths, q.name, reason, dead.exchange, append([]string{dead.key}, dead.CC...), t.Now())
 		if dead.exchange = dl.Exchange; dl.Key != "" {
-			dead.key = dl.Key
+			dead.key, dead.CC = dl.Key, nil
 		}
-		targets, err := q.topology.route(dead.exchange, dead.key)
+		targets, err := q.topology.route(dead.address())
 		if err != nil {
 			return nil, fmt.Errorf("dead letter of queue %q: %w", q.name, err)
 		}

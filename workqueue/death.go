@@ -30,8 +30,8 @@ type Death struct {
 }
 
 // die adds a death to a history, which is in order of the latest.
-func die(deaths []Death, queue, reason, exchange, key string, now time.Time) []Death {
-	latest := Death{Queue: queue, Reason: reason, Time: now, Exchange: exchange, RoutingKeys: []string{key}}
+func die(deaths []Death, queue, reason, exchange string, keys []string, now time.Time) []Death {
+	latest := Death{Queue: queue, Reason: reason, Time: now, Exchange: exchange, RoutingKeys: keys}
 	rest := make([]Death, 0, 1+len(deaths))
 	for _, d := range deaths {
 		if d.Queue == queue && d.Reason == reason {

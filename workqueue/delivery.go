@@ -240,7 +240,7 @@ type getOp struct {
 func (o *getOp) Frees() {}
 
 func (o *getOp) Run(t *store.Turn) error {
-	q, err := o.b.t.queue(o.queue)
+	q, err := o.b.use(t, o.queue)
 	if err != nil {
 		return err
 	}

@@ -3,7 +3,6 @@ package workqueue
 import (
 	"cmp"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/pebblemq/pebblemq/internal/store"
@@ -22,6 +21,7 @@ var places = map[store.Class]struct {
 	shares    bool
 }{
 	store.ClassQueue:    {what: "queue", shares: true},
+	store.ClassExchange: {what: "exchange"},
 	store.ClassTopic:    {what: "topic", pkg: "log"},
 	store.ClassVisQueue: {what: "visibility queue", pkg: "visibility", shares: true},
 }
@@ -34,32 +34,106 @@ func (d destination) compare(other destination) int {
 
 // unknown is the error for a destination that does not exist.
 func (d destination) unknown() error {
-	if d.class == store.ClassQueue {
+	switch d.class {
+	case store.ClassQueue:
 		return fmt.Errorf("%w: %q", ErrUnknownQueue, d.name)
+	case store.ClassExchange:
+		return fmt.Errorf("%w: %q", ErrUnknownExchange, d.name)
 	}
 	return fmt.Errorf("%w: %v", ErrUnknownDestination, d)
 }
 
-// destinations counts the bindings that lead to each.
-type destinations map[destination]int
+// end is a destination that exists and that messages can be routed to. One of
+// its last three fields is set.
+type end struct {
+	destination
+	shares   bool             // a payload with others
+	bindings map[binding]bool // that lead to it
+	visited  uint64           // by which walk
 
-func (d destinations) add(to destination) { d[to]++ }
+	queue    *queue
+	exchange *exchange
+	sink     store.Sink
+}
 
-func (d destinations) remove(to destination) {
-	if d[to]--; d[to] <= 0 {
-		delete(d, to)
+// end returns the end of a destination that exists.
+func (t *topology) end(to destination, sink store.Sink) *end {
+	e := t.ends[to]
+	if e == nil {
+		e = &end{destination: to, shares: places[to.class].shares, bindings: make(map[binding]bool)}
+		t.ends[to] = e
+	}
+	switch to.class {
+	case store.ClassQueue:
+		e.queue = t.queues[to.name]
+	case store.ClassExchange:
+		e.exchange = t.exchanges[to.name]
+	default:
+		e.sink = sink
+	}
+	return e
+}
+
+// ends are destinations, each with the number of bindings that lead to it.
+type ends struct {
+	list []lead
+	at   map[*end]int // where each is in the list, once that is long
+}
+
+type lead struct {
+	end   *end
+	count int
+}
+
+// fewEnds is how long a list is searched faster than a map.
+const fewEnds = 8
+
+func (s *ends) find(to *end) (at int, known bool) {
+	if s.at != nil {
+		at, known = s.at[to]
+		return at, known
+	}
+	for i := range s.list {
+		if s.list[i].end == to {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+func (s *ends) add(to *end) {
+	if i, known := s.find(to); known {
+		s.list[i].count++
+		return
+	}
+	s.list = append(s.list, lead{to, 1})
+	switch {
+	case s.at != nil:
+		s.at[to] = len(s.list) - 1
+	case len(s.list) > fewEnds:
+		s.at = make(map[*end]int)
+		for i := range s.list {
+			s.at[s.list[i].end] = i
+		}
 	}
 }
 
-func (d destinations) each(found func(destination)) {
-	for to := range d {
-		found(to)
+func (s *ends) remove(to *end) {
+	i, known := s.find(to)
+	if !known {
+		return
 	}
-}
-
-// inOrder returns what was found, each once, in an order that lets a run be
-// repeated.
-func inOrder(found []destination) []destination {
-	slices.SortFunc(found, destination.compare)
-	return slices.Compact(found)
+	if s.list[i].count--; s.list[i].count > 0 {
+		return
+	}
+	last := len(s.list) - 1
+	s.list[i] = s.list[last]
+	s.list[last] = lead{}
+	s.list = s.list[:last]
+	if s.at != nil {
+		delete(s.at, to)
+		if i < last {
+			s.at[s.list[i].end] = i
+		}
+	}
 }

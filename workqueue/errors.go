@@ -32,6 +32,9 @@ var (
 	// refuses what they still hold.
 	ErrQueueDeleted = errors.New("workqueue: queue was deleted")
 
+	// ErrNotEmpty refuses to delete a queue that is to be deleted if it is empty.
+	ErrNotEmpty = errors.New("workqueue: queue is not empty")
+
 	// ErrInUse refuses to declare or delete what is reserved or in use.
 	ErrInUse = errors.New("workqueue: in use")
 )

@@ -14,7 +14,7 @@ func Example() {
 	db, _ := pebblemq.OpenMemory(nil)
 	defer db.Close()
 	broker, _ := workqueue.Open(db, "main")
-	_ = broker.DeclareExchange(ctx, "events", workqueue.Topic)
+	_ = broker.DeclareExchange(ctx, "events", workqueue.Topic, nil)
 	_ = broker.DeclareQueue(ctx, "invoices", nil)
 	_ = broker.Bind(ctx, workqueue.Binding{Exchange: "events", Queue: "invoices", Key: "order.#"})
 

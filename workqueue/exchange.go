@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/pebblemq/pebblemq/internal/store"
+	"github.com/pebblemq/pebblemq/internal/window"
 )
 
-// ExchangeKind says how an exchange compares routing keys with bindings.
+// ExchangeKind says how an exchange compares messages with bindings.
 type ExchangeKind string
 
 const (
@@ -20,74 +22,130 @@ const (
 	// Topic routes to the bindings whose pattern matches the routing key word
 	// by word: words are separated by dots, * is one word, # any number.
 	Topic ExchangeKind = "topic"
+	// Headers routes by the headers of a message, whatever its key is, to the
+	// bindings whose arguments they agree with. The argument x-match says how:
+	// with "all", which is the default, every other argument must be there with
+	// exactly its value, with "any" one of them. An argument that is nil asks
+	// for the header to be there, with whatever value. Arguments whose names
+	// begin with x- are left out, unless x-match is "all-with-x" or
+	// "any-with-x". A binding without arguments gets every message, one with
+	// "any" and no others none. Another x-match is ErrInvalid.
+	Headers ExchangeKind = "headers"
+	// Hash shares messages out: those with the same routing key go to the same
+	// destination, over restarts too, and for the most part still do when one
+	// is added or removed. The key of a binding is its weight, a number from 1
+	// to MaxHashWeight: the share it gets in comparison with others. Of several
+	// bindings to one destination the first that was made counts. HashHeader or
+	// HashProperty has something else hashed than the key.
+	Hash ExchangeKind = "hash"
+	// Random routes each message to one of the bound destinations.
+	Random ExchangeKind = "random"
 )
 
-// exchangeConfig is what is stored with an exchange.
-type exchangeConfig struct {
+// ExchangeConfig is stored with an exchange; declaring it with another is
+// pebblemq.ErrConfigMismatch.
+type ExchangeConfig struct {
+	// Alternate is the exchange that gets a message which none of the bindings
+	// matches. It may have one itself; the chain ends when a message is routed
+	// or comes to an exchange again. It need not exist yet: while it does not,
+	// such a message is unroutable, as it is without one. Default: none.
+	Alternate string `json:",omitempty"`
+
+	// Internal exchanges get messages from other exchanges only: through
+	// bindings, as an alternate or as a dead letter place. To publish to one
+	// is ErrInUse.
+	Internal bool `json:",omitempty"`
+
+	// AutoDelete exchanges are deleted with the last binding that leads from
+	// them. One that never had a binding stays.
+	AutoDelete bool `json:",omitempty"`
+
+	// DedupeWindow is how long the exchange knows a MessageID again. Within that
+	// time of the first, publishing a message with the same one has no effect,
+	// whatever it holds, and the outcome of the first. Messages without one are
+	// all different, and those that come through a binding, as an alternate or
+	// as dead letters do not count. Zero is not at all; at most MaxDedupeWindow.
+	DedupeWindow time.Duration `json:",omitempty"`
+
+	// HashHeader is the header that a Hash exchange goes by instead of the
+	// routing key, HashProperty the property, one of those above; at most one
+	// is set. The messages that lack it all go to the same destination.
+	HashHeader   string `json:",omitempty"`
+	HashProperty string `json:",omitempty"`
+}
+
+// storedExchange is what is stored with an exchange.
+type storedExchange struct {
 	Kind ExchangeKind
+	ExchangeConfig
+}
+
+func (c *ExchangeConfig) normalize(kind ExchangeKind) (storedExchange, error) {
+	full := storedExchange{Kind: kind}
+	if c != nil {
+		full.ExchangeConfig = *c
+	}
+	if matchers[kind] == nil {
+		return full, store.Invalid("kind %q is none of %s", kind, strings.Join(kinds, ", "))
+	}
+	if full.Alternate != "" {
+		if err := store.CheckName("alternate exchange", full.Alternate); err != nil {
+			return full, err
+		}
+	}
+	if err := checkDedupe(full.DedupeWindow); err != nil {
+		return full, err
+	}
+	return full, checkHashSource(kind, &full.ExchangeConfig)
+}
+
+func (c storedExchange) match(name string, stored storedExchange) error {
+	object := fmt.Sprintf("exchange %q", name)
+	switch {
+	case c.Kind != stored.Kind:
+		return store.Mismatch(object, "kind", stored.Kind, c.Kind)
+	case c.Alternate != stored.Alternate:
+		return store.Mismatch(object, "Alternate", stored.Alternate, c.Alternate)
+	case c.Internal != stored.Internal:
+		return store.Mismatch(object, "Internal", stored.Internal, c.Internal)
+	case c.AutoDelete != stored.AutoDelete:
+		return store.Mismatch(object, "AutoDelete", stored.AutoDelete, c.AutoDelete)
+	case c.DedupeWindow != stored.DedupeWindow:
+		return store.Mismatch(object, "DedupeWindow", stored.DedupeWindow, c.DedupeWindow)
+	case c.HashHeader != stored.HashHeader:
+		return store.Mismatch(object, "HashHeader", stored.HashHeader, c.HashHeader)
+	case c.HashProperty != stored.HashProperty:
+		return store.Mismatch(object, "HashProperty", stored.HashProperty, c.HashProperty)
+	}
+	return nil
 }
 
 // exchange is an exchange in memory. It is touched under the baton only.
 //
-// Invariant: bindings are those of leads or patterns, and no others.
+// Invariant: bindings are those of the matcher, and no others.
 type exchange struct {
 	object   *store.Object
-	kind     ExchangeKind
-	bindings map[binding]bool
-	leads    map[string]destinations // by key; for Fanout, all under ""
-	patterns trie                    // of Topic
+	name     string
+	config   storedExchange
+	bindings map[binding]uint64 // to their numbers, which grow as bindings are made
+	matcher  matcher
+	window   *window.Window // nil without DedupeWindow
+	visited  uint64         // by which walk
+	dropped  bool
 }
 
-func newExchange(o *store.Object) (*exchange, error) {
-	var c exchangeConfig
-	if err := json.Unmarshal(o.Config, &c); err != nil {
-		return nil, fmt.Errorf("%w: configuration of an exchange: %w", store.ErrCorrupt, err)
+func newExchange(s *store.Store, o *store.Object) (*exchange, error) {
+	e := &exchange{object: o, name: o.Name[4:], bindings: make(map[binding]uint64)}
+	if err := json.Unmarshal(o.Config, &e.config); err != nil {
+		return nil, fmt.Errorf("%w: configuration of exchange %q: %w", store.ErrCorrupt, e.name, err)
 	}
-	return &exchange{object: o, kind: c.Kind, bindings: make(map[binding]bool), leads: make(map[string]destinations)}, nil
-}
-
-func (e *exchange) bind(b binding) {
-	e.bindings[b] = true
-	if e.kind == Topic {
-		e.patterns.add(b.key, b.to)
-		return
+	newMatcher := matchers[e.config.Kind]
+	if newMatcher == nil {
+		return nil, fmt.Errorf("%w: exchange %q is of kind %q", store.ErrFormat, e.name, e.config.Kind)
 	}
-	key := e.leadKey(b.key)
-	if e.leads[key] == nil {
-		e.leads[key] = make(destinations)
-	}
-	e.leads[key].add(b.to)
-}
-
-func (e *exchange) unbind(b binding) {
-	delete(e.bindings, b)
-	if e.kind == Topic {
-		e.patterns.remove(b.key, b.to)
-		return
-	}
-	key := e.leadKey(b.key)
-	e.leads[key].remove(b.to)
-	if len(e.leads[key]) == 0 {
-		delete(e.leads, key)
-	}
-}
-
-// leadKey is what a key or a binding's key is looked up by.
-func (e *exchange) leadKey(key string) string {
-	if e.kind == Fanout {
-		return ""
-	}
-	return key
-}
-
-// route calls found for every destination that a key leads to, perhaps
-// repeatedly.
-func (e *exchange) route(key string, found func(destination)) {
-	if e.kind == Topic {
-		e.patterns.match(key, found)
-		return
-	}
-	e.leads[e.leadKey(key)].each(found)
+	e.matcher = newMatcher(e.config.ExchangeConfig)
+	e.window = newWindow(s, o, e.config.DedupeWindow)
+	return e, nil
 }
 
 // reserved is the prefix of names that belong to the broker.
@@ -103,39 +161,94 @@ func checkName(what, name string) error {
 	return nil
 }
 
-// DeclareExchange makes sure that an exchange exists. The same kind again is a
-// no-op, another is pebblemq.ErrConfigMismatch. The default exchange, whose
-// name is empty, is always there.
-func (b *Broker) DeclareExchange(ctx context.Context, name string, kind ExchangeKind) error {
-	if err := checkName("exchange", name); err != nil {
-		return err
-	}
-	if kind != Direct && kind != Fanout && kind != Topic {
-		return store.Invalid("exchange %q: kind %q is none of direct, fanout, topic", name, kind)
-	}
-	config, err := json.Marshal(exchangeConfig{Kind: kind})
+// DeclareExchange makes sure that an exchange exists. The same kind and
+// configuration again is a no-op, another is pebblemq.ErrConfigMismatch; nil is
+// the default one. The default exchange, whose name is empty, is always there.
+// It is durable when DeclareExchange returns.
+func (b *Broker) DeclareExchange(ctx context.Context, name string, kind ExchangeKind, c *ExchangeConfig) error {
+	plan, err := planExchange(name, kind, c)
 	if err != nil {
 		return err
 	}
 	return b.s.Do(ctx, store.QuietFunc(func(t *store.Turn) error {
 		if e := b.t.exchanges[name]; e != nil {
-			if e.kind != kind {
-				return store.Mismatch(fmt.Sprintf("exchange %q", name), "kind", e.kind, kind)
-			}
-			return nil
+			return plan.config.match(name, e.config)
 		}
-		o, err := t.Create(store.ClassExchange, b.t.scoped(name), config)
-		if err != nil {
-			return err
-		}
-		b.t.exchanges[name], err = newExchange(o)
-		return err
+		return b.t.createExchange(t, plan)
 	}), store.Sync)
 }
 
-// DeleteExchange removes an exchange and its bindings. Deleting one that does
-// not exist does nothing.
+// exchangePlan is an exchange that may be declared.
+type exchangePlan struct {
+	name   string
+	config storedExchange
+	text   []byte // config as it is stored
+}
+
+func planExchange(name string, kind ExchangeKind, c *ExchangeConfig) (exchangePlan, error) {
+	if err := checkName("exchange", name); err != nil {
+		return exchangePlan{}, err
+	}
+	config, err := c.normalize(kind)
+	if err != nil {
+		return exchangePlan{}, fmt.Errorf("exchange %q: %w", name, err)
+	}
+	text, err := json.Marshal(config)
+	return exchangePlan{name, config, text}, err
+}
+
+func (t *topology) createExchange(turn *store.Turn, p exchangePlan) error {
+	o, err := turn.Create(store.ClassExchange, t.scoped(p.name), p.text)
+	if err != nil {
+		return err
+	}
+	e, err := newExchange(t.s, o)
+	if err == nil {
+		t.exchanges[p.name] = e
+	}
+	return err
+}
+
+// check refuses a binding that means nothing to the exchange.
+func (e *exchange) check(b binding) error {
+	if err := e.matcher.check(b); err != nil {
+		return fmt.Errorf("binding of exchange %q: %w", e.name, err)
+	}
+	return nil
+}
+
+// Exchange returns the kind and configuration of an exchange, or
+// ErrUnknownExchange: it is the passive form of DeclareExchange.
+func (b *Broker) Exchange(ctx context.Context, name string) (kind ExchangeKind, c ExchangeConfig, err error) {
+	err = b.s.Do(ctx, store.QuietFunc(func(*store.Turn) error {
+		e := b.t.exchanges[name]
+		if e == nil {
+			return fmt.Errorf("%w: %q", ErrUnknownExchange, name)
+		}
+		kind, c = e.config.Kind, e.config.ExchangeConfig
+		return nil
+	}), store.Sync)
+	return kind, c, err
+}
+
+// DeleteExchange removes an exchange and the bindings from and to it. Deleting
+// one that does not exist does nothing.
 func (b *Broker) DeleteExchange(ctx context.Context, name string) error {
+	return b.deleteExchange(ctx, name, func(*exchange) error { return nil })
+}
+
+// DeleteUnusedExchange is DeleteExchange, but an exchange that bindings lead from
+// is ErrInUse.
+func (b *Broker) DeleteUnusedExchange(ctx context.Context, name string) error {
+	return b.deleteExchange(ctx, name, func(e *exchange) error {
+		if n := len(e.bindings); n > 0 {
+			return fmt.Errorf("%w: exchange %q has %d bindings", ErrInUse, name, n)
+		}
+		return nil
+	})
+}
+
+func (b *Broker) deleteExchange(ctx context.Context, name string, check func(*exchange) error) error {
 	if err := checkName("exchange", name); err != nil {
 		return err
 	}
@@ -144,11 +257,30 @@ func (b *Broker) DeleteExchange(ctx context.Context, name string) error {
 		if e == nil {
 			return nil
 		}
-		for bound := range e.bindings {
-			b.t.unbind(t, bound)
+		if err := check(e); err != nil {
+			return err
 		}
-		t.Drop(e.object)
-		delete(b.t.exchanges, name)
+		b.t.dropExchange(t, e)
 		return nil
 	}}, store.Sync)
+}
+
+// dropBereft deletes an exchange that goes with its last binding, which it has
+// just lost.
+func (t *topology) dropBereft(turn *store.Turn, e *exchange) {
+	if e.config.AutoDelete && len(e.bindings) == 0 && !e.dropped {
+		t.dropExchange(turn, e)
+	}
+}
+
+// dropExchange removes an exchange and its bindings. Those may be the last of
+// other exchanges, which then go too, but not round in a circle.
+func (t *topology) dropExchange(turn *store.Turn, e *exchange) {
+	e.dropped = true
+	for bound := range e.bindings {
+		t.unbind(turn, bound)
+	}
+	t.unbindAll(turn, destination{store.ClassExchange, e.name})
+	turn.Drop(e.object, closeWindow(turn, e.window)...)
+	delete(t.exchanges, e.name)
 }

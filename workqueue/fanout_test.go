@@ -20,7 +20,7 @@ import (
 // fanOut declares the exchange "all" and n queues behind it, named by number.
 func fanOut(t testing.TB, b *workqueue.Broker, n int) {
 	t.Helper()
-	require.NoError(t, b.DeclareExchange(bg, "all", workqueue.Fanout))
+	require.NoError(t, b.DeclareExchange(bg, "all", workqueue.Fanout, nil))
 	for i := range n {
 		require.NoError(t, b.DeclareQueue(bg, fmt.Sprint(i), &workqueue.QueueConfig{DeadLetter: &workqueue.DeadLetter{Key: "dead"}}))
 		require.NoError(t, b.Bind(bg, workqueue.Binding{Exchange: "all", Queue: fmt.Sprint(i)}))

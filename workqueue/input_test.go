@@ -15,7 +15,7 @@ import (
 func TestBadInput(t *testing.T) {
 	db, b := open(t)
 	declare(t, b, "q")
-	require.NoError(t, b.DeclareExchange(bg, "x", workqueue.Topic))
+	require.NoError(t, b.DeclareExchange(bg, "x", workqueue.Topic, nil))
 	long := strings.Repeat("n", 256)
 	send := func(change func(*workqueue.Message)) error {
 		m := body("m")
@@ -48,10 +48,10 @@ func TestBadInput(t *testing.T) {
 		"queue name not UTF-8":      {b.DeclareQueue(bg, "\xff", nil), pebblemq.ErrInvalid, "UTF-8"},
 		"queue name with a control": {b.DeclareQueue(bg, "a\nb", nil), pebblemq.ErrInvalid, "control"},
 		"reserved queue name":       {b.DeclareQueue(bg, "amq.q", nil), workqueue.ErrInUse, "reserved"},
-		"reserved exchange name":    {b.DeclareExchange(bg, "amq.x", workqueue.Direct), workqueue.ErrInUse, "reserved"},
-		"default exchange declared": {b.DeclareExchange(bg, "", workqueue.Direct), pebblemq.ErrInvalid, "exchange name is empty"},
-		"unknown kind of exchange":  {b.DeclareExchange(bg, "y", "ring"), pebblemq.ErrInvalid, `"ring"`},
-		"another kind of exchange":  {b.DeclareExchange(bg, "x", workqueue.Fanout), pebblemq.ErrConfigMismatch, "kind topic, not fanout"},
+		"reserved exchange name":    {b.DeclareExchange(bg, "amq.x", workqueue.Direct, nil), workqueue.ErrInUse, "reserved"},
+		"default exchange declared": {b.DeclareExchange(bg, "", workqueue.Direct, nil), pebblemq.ErrInvalid, "exchange name is empty"},
+		"unknown kind of exchange":  {b.DeclareExchange(bg, "y", "ring", nil), pebblemq.ErrInvalid, `"ring"`},
+		"another kind of exchange":  {b.DeclareExchange(bg, "x", workqueue.Fanout, nil), pebblemq.ErrConfigMismatch, "kind topic, not fanout"},
 		"another delivery limit":    {b.DeclareQueue(bg, "q", &workqueue.QueueConfig{DeliveryLimit: 3}), pebblemq.ErrConfigMismatch, "DeliveryLimit 20, not 3"},
 		"another dead letter":       {b.DeclareQueue(bg, "q", &workqueue.QueueConfig{DeadLetter: &workqueue.DeadLetter{}}), pebblemq.ErrConfigMismatch, "DeadLetter none"},
 		"negative delivery limit":   {b.DeclareQueue(bg, "n", &workqueue.QueueConfig{DeliveryLimit: -2}), pebblemq.ErrInvalid, "DeliveryLimit -2"},

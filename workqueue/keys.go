@@ -12,10 +12,12 @@ import (
 // The messages of a queue are a spool (see internal/spool/keys.go) of this
 // layout; data is the encoding below.
 //
-//	binding 24 broker id | exchange length 1 B | exchange | class 1 B | name length 1 B | name | key
-//	        ->  version 1 B | id of the destination 4 B
+//	binding 24 broker id | exchange length 1 B | exchange | class 1 B | name length 1 B | name | key length 1 B | key |
+//	            name, form 1 B (0 nil, 1 text), text of each argument in the order of names
+//	        ->  version 1 B | id of the destination 4 B | number, which grows as bindings are made 8 B
 //
-//	data    version 1 B | priority 1 B | timestamp in µs 8 B | exchange | routing key | 7 properties |
+//	data    version 1 B | priority 1 B | timestamp in µs 8 B | exchange | routing key |
+//	        number of CC keys (varint) | each of them | 7 properties |
 //	        number of headers (varint) | name, value of each |
 //	        number of deaths (varint) | each of them | body
 //	death   queue | reason | count (varint) | time in µs 8 B | exchange | number of keys (varint) | keys
@@ -30,32 +32,43 @@ var layout = spool.Layout{
 const version = 1
 
 func bindingKey(broker uint32, b binding) []byte {
-	k := store.Key(store.KindWorkBinding, broker, 3+len(b.exchange)+len(b.to.name)+len(b.key))
+	k := store.Key(store.KindWorkBinding, broker, 4+len(b.exchange)+len(b.to.name)+len(b.key)+len(b.arguments))
 	k = append(append(k, byte(len(b.exchange))), b.exchange...)
 	k = append(append(k, byte(b.to.class), byte(len(b.to.name))), b.to.name...)
-	return append(k, b.key...)
+	k = append(append(k, byte(len(b.key))), b.key...)
+	return append(k, b.arguments...)
 }
 
-func encodeDestinationID(id uint32) []byte {
-	return binary.BigEndian.AppendUint32([]byte{version}, id)
+// record is what is stored with a binding.
+type record struct {
+	id     uint32 // that the destination had when it was bound
+	number uint64
 }
 
-// decodeBinding also returns the id that the destination had when it was bound.
-func decodeBinding(k, v []byte) (b binding, id uint32, err error) {
+func encodeRecord(r record) []byte {
+	v := binary.BigEndian.AppendUint32([]byte{version}, r.id)
+	return binary.BigEndian.AppendUint64(v, r.number)
+}
+
+func decodeBinding(k, v []byte) (b binding, made record, err error) {
 	if len(v) > 0 && v[0] != version {
-		return b, 0, fmt.Errorf("%w: binding has version %d", store.ErrFormat, v[0])
+		return b, made, fmt.Errorf("%w: binding has version %d", store.ErrFormat, v[0])
 	}
-	if len(v) != 5 || len(k) < 5 {
-		return b, 0, damaged("binding", k)
+	if len(v) != 13 || len(k) < 5 {
+		return b, made, damaged("binding", k)
 	}
 	d := decoder{rest: k[5:]}
 	b.exchange = d.short()
 	b.to = destination{class: store.Class(d.byte()), name: d.short()}
-	b.key = string(d.rest)
+	b.key = d.short()
+	b.arguments = string(d.rest)
 	if _, known := places[b.to.class]; d.bad || !known {
-		return binding{}, 0, damaged("binding", k)
+		return binding{}, made, damaged("binding", k)
 	}
-	return b, binary.BigEndian.Uint32(v[1:]), nil
+	if _, err := decodeArguments(b.arguments); err != nil {
+		return binding{}, made, err
+	}
+	return b, record{binary.BigEndian.Uint32(v[1:]), binary.BigEndian.Uint64(v[5:])}, nil
 }
 
 func damaged(what string, b []byte) error {
@@ -69,6 +82,9 @@ func encodeMessage(e *envelope) []byte {
 	for _, p := range props {
 		size += len(*p)
 	}
+	for _, key := range e.CC {
+		size += len(key) + binary.MaxVarintLen16
+	}
 	for name, value := range e.Headers {
 		size += len(name) + len(value) + 2*binary.MaxVarintLen32
 	}
@@ -76,6 +92,7 @@ func encodeMessage(e *envelope) []byte {
 	b = append(b, version, e.Priority)
 	b = binary.BigEndian.AppendUint64(b, uint64(e.Timestamp.UnixMicro()))
 	b = appendText(appendText(b, e.exchange), e.key)
+	b = appendTexts(b, e.CC)
 	for _, p := range props {
 		b = appendText(b, *p)
 	}
@@ -95,9 +112,13 @@ func appendDeath(b []byte, d *Death) []byte {
 	b = binary.AppendUvarint(b, uint64(d.Count))
 	b = binary.BigEndian.AppendUint64(b, uint64(d.Time.UnixMicro()))
 	b = appendText(b, d.Exchange)
-	b = binary.AppendUvarint(b, uint64(len(d.RoutingKeys)))
-	for _, k := range d.RoutingKeys {
-		b = appendText(b, k)
+	return appendTexts(b, d.RoutingKeys)
+}
+
+func appendTexts(b []byte, list []string) []byte {
+	b = binary.AppendUvarint(b, uint64(len(list)))
+	for _, s := range list {
+		b = appendText(b, s)
 	}
 	return b
 }
@@ -117,7 +138,7 @@ func decodeMessage(v []byte) (e envelope, err error) {
 	e.Priority = v[1]
 	e.Timestamp = time.UnixMicro(int64(binary.BigEndian.Uint64(v[2:])))
 	d := decoder{rest: v[10:]}
-	e.exchange, e.key = d.text(), d.text()
+	e.exchange, e.key, e.CC = d.text(), d.text(), d.texts()
 	for _, p := range e.properties() {
 		*p = d.text()
 	}
@@ -170,6 +191,13 @@ func (d *decoder) count() uint64 {
 	return n
 }
 
+func (d *decoder) texts() (list []string) {
+	for range d.count() {
+		list = append(list, d.text())
+	}
+	return list
+}
+
 func (d *decoder) headers() map[string]string {
 	n := d.count()
 	if n == 0 {
@@ -192,9 +220,7 @@ func (d *decoder) death() (x Death) {
 	x.Time = time.UnixMicro(int64(binary.BigEndian.Uint64(d.rest)))
 	d.rest = d.rest[8:]
 	x.Exchange = d.text()
-	for range d.count() {
-		x.RoutingKeys = append(x.RoutingKeys, d.text())
-	}
+	x.RoutingKeys = d.texts()
 	return x
 }
 

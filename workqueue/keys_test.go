@@ -2,8 +2,6 @@ package workqueue
 
 import (
 	"encoding/hex"
-	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -14,21 +12,21 @@ import (
 var sample = envelope{
 	Message: Message{
 		Body: []byte("body"), Headers: map[string]string{"b": "2", "a": ""}, MessageID: "id", CorrelationID: "c",
-		Timestamp: time.UnixMicro(258), Priority: 7,
+		Timestamp: time.UnixMicro(258), Priority: 7, CC: []string{"c1", "c2"},
 	},
 	exchange: "e", key: "k",
 	deaths: []Death{{Queue: "q", Reason: "r", Count: 3, Time: time.UnixMicro(7), Exchange: "x", RoutingKeys: []string{"k", "c"}}},
 }
 
-var sampleBinding = binding{exchange: "e", to: destination{store.ClassQueue, "q"}, key: "k"}
+var sampleBinding = binding{exchange: "e", to: destination{store.ClassQueue, "q"}, key: "k", arguments: encodeArguments([]argument{{"a", "", true}, {"b", "2", false}})}
 
 func TestGoldenBytes(t *testing.T) {
-	require.Equal(t, "01"+"07"+"0000000000000102"+"0165"+"016b"+"026964"+"0163"+"0000000000"+
+	require.Equal(t, "01"+"07"+"0000000000000102"+"0165"+"016b"+"02"+"026331"+"026332"+"026964"+"0163"+"0000000000"+
 		"02"+"016100"+"01620132"+
 		"01"+"0171"+"0172"+"03"+"0000000000000007"+"0178"+"02"+"016b"+"0163"+
 		"626f6479", hex.EncodeToString(encodeMessage(&sample)))
-	require.Equal(t, "24"+"00000007"+"0165"+"05"+"0171"+"6b", hex.EncodeToString(bindingKey(7, sampleBinding)))
-	require.Equal(t, "01"+"00000102", hex.EncodeToString(encodeDestinationID(258)))
+	require.Equal(t, "24"+"00000007"+"0165"+"05"+"0171"+"016b"+"016100"+"01620101"+"32", hex.EncodeToString(bindingKey(7, sampleBinding)))
+	require.Equal(t, "01"+"00000102"+"0000000000000103", hex.EncodeToString(encodeRecord(record{258, 259})))
 }
 
 func TestMalformedValues(t *testing.T) {
@@ -39,16 +37,22 @@ func TestMalformedValues(t *testing.T) {
 		_, err := decodeMessage(good[:n])
 		require.ErrorIs(t, err, store.ErrCorrupt, "cut to %d bytes", n)
 	}
-	key, id := bindingKey(7, sampleBinding), encodeDestinationID(3)
+	key, id := bindingKey(7, sampleBinding), encodeRecord(record{3, 4})
 	_, _, err = decodeBinding(key, append([]byte{2}, id[1:]...))
 	require.ErrorIs(t, err, store.ErrFormat)
-	for n := range len(key) - len(sampleBinding.key) {
+	for n := range len(key) - len(sampleBinding.arguments) {
 		_, _, err := decodeBinding(key[:n], id)
 		require.ErrorIs(t, err, store.ErrCorrupt, "cut to %d bytes", n)
 	}
 	for n := range len(id) {
 		_, _, err := decodeBinding(key, id[:n])
 		require.ErrorIs(t, err, store.ErrCorrupt, "cut to %d bytes", n)
+	}
+	for _, arguments := range []string{"\x01b\x01\x012\x01a\x00", "\x01a\x00\x01a\x00", "\x01a\x02", "\x81\x00a\x00", "\x01a", "\x01"} {
+		b := sampleBinding
+		b.arguments = arguments
+		_, _, err := decodeBinding(bindingKey(7, b), id)
+		require.ErrorIs(t, err, store.ErrCorrupt, "%q", arguments)
 	}
 	sink := bindingKey(7, binding{exchange: "e", to: destination{store.ClassNamespace, "q"}})
 	_, _, err = decodeBinding(sink, id)
@@ -70,46 +74,11 @@ func FuzzDecodeMessage(f *testing.F) {
 }
 
 func FuzzDecodeBinding(f *testing.F) {
-	f.Add(bindingKey(7, sampleBinding), encodeDestinationID(1))
+	f.Add(bindingKey(7, sampleBinding), encodeRecord(record{1, 2}))
 	f.Fuzz(func(t *testing.T, k, v []byte) {
-		if b, id, err := decodeBinding(k, v); err == nil {
+		if b, made, err := decodeBinding(k, v); err == nil {
 			require.Equal(t, k[5:], bindingKey(7, b)[5:])
-			require.Equal(t, v, encodeDestinationID(id))
+			require.Equal(t, v, encodeRecord(made))
 		}
 	})
-}
-
-// FuzzTopicMatching holds the trie against the definition, written down as a
-// recursion that takes exponential time.
-func FuzzTopicMatching(f *testing.F) {
-	f.Add("a.#.d", "a.b.c.d")
-	f.Add("#.*.#", "")
-	f.Add("..#", ".")
-	f.Fuzz(func(t *testing.T, pattern, key string) {
-		if strings.Count(pattern, ".") > 6 || strings.Count(key, ".") > 6 {
-			return
-		}
-		var x trie
-		one, other := destination{store.ClassQueue, "q"}, destination{store.ClassTopic, "q"}
-		x.add(pattern, one)
-		x.add("never.to.match.\xff", other)
-		got := false
-		x.match(key, func(d destination) { got = got || d == one })
-		require.Equal(t, matches(words(pattern), words(key)), got, fmt.Sprintf("%q on %q", pattern, key))
-		x.remove(pattern, one)
-		x.remove("never.to.match.\xff", other)
-		require.Empty(t, x.root.next)
-	})
-}
-
-func matches(pattern, key []string) bool {
-	switch {
-	case len(pattern) == 0:
-		return len(key) == 0
-	case pattern[0] == "#":
-		return matches(pattern[1:], key) || len(key) > 0 && matches(pattern, key[1:])
-	case len(key) == 0:
-		return false
-	}
-	return (pattern[0] == "*" || pattern[0] == key[0]) && matches(pattern[1:], key[1:])
 }

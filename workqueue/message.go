@@ -1,6 +1,7 @@
 package workqueue
 
 import (
+	"errors"
 	"slices"
 	"time"
 	"unicode/utf8"
@@ -14,6 +15,7 @@ const (
 	MaxHeaders       = 64
 	MaxHeaderBytes   = 32 << 10 // names and values together
 	MaxPropertyBytes = 255      // of each of the short properties and the routing key
+	MaxExtraKeys     = 64       // of CC and BCC together
 	MaxDelay         = 10 * 365 * 24 * time.Hour
 	MaxBatch         = 10_000 // messages of one PublishBatch
 )
@@ -33,6 +35,14 @@ type Message struct {
 
 	// Timestamp is kept to the microsecond. Zero means the time of publishing.
 	Timestamp time.Time
+
+	// CC and BCC are routing keys beside the one of the call: the message goes
+	// wherever one of them leads, once to each place. CC is delivered with the
+	// message and routes its dead letter too; nobody is told of BCC. In AMQP they
+	// are headers. Topics and visibility queues do not get them, and exchanges
+	// of the kinds Hash, Headers and Random do not go by them.
+	CC  []string
+	BCC []string
 
 	// Priority decides who goes first in queues that have a MaxPriority.
 	Priority uint8
@@ -102,7 +112,24 @@ func (m *Message) check() error {
 			return err
 		}
 	}
-	return m.checkHeaders()
+	return errors.Join(m.checkKeys(), m.checkHeaders())
+}
+
+func (m *Message) checkKeys() error {
+	if n := len(m.CC) + len(m.BCC); n > MaxExtraKeys {
+		return store.TooLarge("number of keys in CC and BCC", int64(n), MaxExtraKeys)
+	}
+	for _, key := range m.CC {
+		if err := checkShort("CC key", key); err != nil {
+			return err
+		}
+	}
+	for _, key := range m.BCC {
+		if err := checkShort("BCC key", key); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (m *Message) checkHeaders() error {

@@ -33,7 +33,7 @@ func (m *model) open(t *rapid.T) {
 	require.NoError(t, err)
 	m.b, err = workqueue.Open(m.db, "main")
 	require.NoError(t, err)
-	require.NoError(t, m.b.DeclareExchange(bg, "x", workqueue.Direct))
+	require.NoError(t, m.b.DeclareExchange(bg, "x", workqueue.Direct, nil))
 	require.NoError(t, m.b.DeclareQueue(bg, "q", &workqueue.QueueConfig{DeliveryLimit: workqueue.NoDeliveryLimit}))
 }
 

@@ -2,118 +2,150 @@ package workqueue
 
 import "strings"
 
-// words splits a routing key or pattern. The empty key has no words at all,
-// not one empty word.
-func words(key string) []string {
-	if key == "" {
-		return nil
-	}
-	return strings.Split(key, ".")
-}
+// The words of a pattern that stand for others. They do only if they are the
+// whole word: a#b and ## mean themselves.
+const (
+	star = "*" // exactly one word, which may be empty
+	hash = "#" // any number of words, none too
+)
+
+// nextWord cuts the first word off a key or pattern. Callers see to it that
+// there is one: the empty key has no words at all, not one empty word.
+func nextWord(key string) (word, rest string, more bool) { return strings.Cut(key, ".") }
 
 // trie holds the patterns of a topic exchange, word by word, so that a publish
 // costs what its key makes of it and not what all patterns together do.
 //
-// A star matches one word, a hash any number. Wildcards count only as whole
-// words. The walk keeps a set of nodes for each word of the key, so that any
-// number of hashes takes time in words times nodes, never exponential.
+// The naive match of a pattern with several hashes tries every way to share the
+// words out, which is exponential. Here the walk keeps the set of nodes where it
+// may stand after each word of the key, each once, so that any number of hashes
+// takes at most words times nodes. The sets are kept for the next publish:
+// routing allocates nothing.
 type trie struct {
-	root node
+	root        node
+	step        uint64  // of all walks; marks the nodes of a set
+	here, there []*node // sets
 }
 
 type node struct {
-	next  map[string]*node // star and hash among them
-	leads destinations     // of the bindings that end here
+	next  map[string]*node // by word
+	star  *node
+	hash  *node
+	loop  bool // behind a hash, which may take more words
+	leads ends // of the bindings that end here
+	stood uint64
 }
 
-func (t *trie) add(pattern string, d destination) {
+// child returns the node behind a word of a pattern, and where it hangs.
+func (n *node) child(word string) *node {
+	switch word {
+	case star:
+		return n.star
+	case hash:
+		return n.hash
+	}
+	return n.next[word]
+}
+
+func (n *node) setChild(word string, to *node) {
+	switch {
+	case word == star:
+		n.star = to
+	case word == hash:
+		n.hash = to
+	case to == nil:
+		delete(n.next, word)
+	case n.next == nil:
+		n.next = map[string]*node{word: to}
+	default:
+		n.next[word] = to
+	}
+}
+
+func (n *node) empty() bool {
+	return len(n.leads.list) == 0 && len(n.next) == 0 && n.star == nil && n.hash == nil
+}
+
+// check takes every pattern.
+func (t *trie) check(binding) error { return nil }
+
+func (t *trie) add(b binding, to *end, _ uint64) {
 	n := &t.root
-	for _, w := range words(pattern) {
-		if n.next == nil {
-			n.next = make(map[string]*node)
+	word, rest, more := "", b.key, b.key != ""
+	for more {
+		word, rest, more = nextWord(rest)
+		child := n.child(word)
+		if child == nil {
+			child = &node{loop: word == hash}
+			n.setChild(strings.Clone(word), child)
 		}
-		if n.next[w] == nil {
-			n.next[w] = new(node)
-		}
-		n = n.next[w]
+		n = child
 	}
-	if n.leads == nil {
-		n.leads = make(destinations)
-	}
-	n.leads.add(d)
+	n.leads.add(to)
 }
 
-func (t *trie) remove(pattern string, d destination) { t.root.remove(words(pattern), d) }
+func (t *trie) remove(b binding, to *end, _ uint64) { t.root.remove(b.key, b.key != "", to) }
 
-// remove takes a binding out below n and reports whether n is empty now.
-func (n *node) remove(rest []string, d destination) bool {
-	if len(rest) == 0 {
-		n.leads.remove(d)
-	} else if child := n.next[rest[0]]; child != nil && child.remove(rest[1:], d) {
-		delete(n.next, rest[0])
-	}
-	return len(n.leads) == 0 && len(n.next) == 0
-}
-
-// match calls found for every destination with a pattern that matches key,
-// perhaps more than once.
-func (t *trie) match(key string, found func(destination)) {
-	at := newNodeSet(&t.root)
-	for _, w := range words(key) {
-		next := nodeSet{}
-		for _, n := range at.list {
-			if n.hash {
-				next.add(n.node, true) // a hash goes on
-			}
-			next.step(n.node, w)
-		}
-		if at = next; len(at.list) == 0 {
-			return
-		}
-	}
-	for _, n := range at.list {
-		n.node.leads.each(found)
-	}
-}
-
-// nodeSet is where a walk may stand.
-type nodeSet struct {
-	list []standing
-	seen map[*node]bool
-}
-
-type standing struct {
-	node *node
-	hash bool // reached by a hash, which may take more words
-}
-
-func newNodeSet(root *node) nodeSet {
-	var s nodeSet
-	s.add(root, false)
-	return s
-}
-
-// add stands on n, and behind the hash after it, which may match nothing.
-func (s *nodeSet) add(n *node, hash bool) {
-	if s.seen[n] {
+// remove takes a binding out below n, and the nodes that only led to it.
+func (n *node) remove(pattern string, more bool, to *end) {
+	if !more {
+		n.leads.remove(to)
 		return
 	}
-	if s.seen == nil {
-		s.seen = make(map[*node]bool)
+	word, rest, more := nextWord(pattern)
+	child := n.child(word)
+	if child == nil {
+		return
 	}
-	s.seen[n] = true
-	s.list = append(s.list, standing{n, hash})
-	if h := n.next["#"]; h != nil {
-		s.add(h, true)
+	if child.remove(rest, more, to); child.empty() {
+		n.setChild(word, nil)
 	}
 }
 
-// step takes one word from n.
-func (s *nodeSet) step(n *node, w string) {
-	if c := n.next[w]; c != nil && w != "#" && w != "*" {
-		s.add(c, false)
+func (t *trie) match(a *address, w *walk) {
+	t.matchKey(a.key, w)
+	for _, key := range a.more {
+		t.matchKey(key, w)
 	}
-	if c := n.next["*"]; c != nil {
-		s.add(c, false)
+}
+
+func (t *trie) matchKey(key string, w *walk) {
+	t.there = t.there[:0]
+	t.step++
+	t.stand(&t.root)
+	word, rest, more := "", key, key != ""
+	for more && len(t.there) > 0 {
+		word, rest, more = nextWord(rest)
+		t.take(word)
+	}
+	for _, n := range t.there {
+		w.reachAll(&n.leads)
+	}
+}
+
+// take goes one word on, from all nodes of the set at hand.
+func (t *trie) take(word string) {
+	t.here, t.there = t.there, t.here[:0]
+	t.step++
+	for _, n := range t.here {
+		if n.loop {
+			t.stand(n)
+		}
+		if n.star != nil {
+			t.stand(n.star)
+		}
+		if c := n.next[word]; c != nil {
+			t.stand(c)
+		}
+	}
+}
+
+// stand adds a node to the set, and the one behind the hash after it, which may
+// stand for no words.
+func (t *trie) stand(n *node) {
+	for n != nil && n.stood != t.step {
+		n.stood = t.step
+		t.there = append(t.there, n)
+		n = n.hash
 	}
 }

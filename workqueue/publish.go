@@ -3,17 +3,21 @@ package workqueue
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/pebblemq/pebblemq"
 	"github.com/pebblemq/pebblemq/internal/bridge"
 	"github.com/pebblemq/pebblemq/internal/store"
+	"github.com/pebblemq/pebblemq/internal/window"
 )
 
 // Publish sends a message to every queue that the exchange routes its key to,
 // all of them or none, and returns when each of them holds it durably; that is
 // stronger than RabbitMQ, where a confirm may cover some. The default exchange,
 // "", routes to the queue that is named by the key. A message that matches
-// nothing is accepted and counted, unless it is Mandatory.
+// nothing is accepted and counted, unless it is Mandatory. One with a MessageID
+// that the exchange or a queue knows has no effect there; see their DedupeWindow.
 func (b *Broker) Publish(ctx context.Context, exchange, key string, m Message) error {
 	op, err := b.publishing(exchange, key, m)
 	if err != nil {
@@ -44,8 +48,9 @@ func (b *Broker) PublishBatch(ctx context.Context, exchange string, batch []Publ
 
 // Confirm is the outcome of a PublishAsync to come.
 type Confirm struct {
-	done chan struct{}
-	err  error
+	done   chan struct{}
+	err    error
+	routed int
 }
 
 // Done is closed when the outcome is known.
@@ -57,16 +62,26 @@ func (c *Confirm) Err() error {
 	return c.err
 }
 
+// Routed waits for the outcome and returns how many queues, topics and visibility
+// queues the message led to. It is 0 with an error, and of a message that was
+// accepted although it led nowhere.
+func (c *Confirm) Routed() int {
+	<-c.done
+	return c.routed
+}
+
 // PublishAsync is Publish without waiting for the disk: messages of one caller
 // keep their order, and the outcome comes through the Confirm. It waits only
 // while the store cannot take more.
 func (b *Broker) PublishAsync(ctx context.Context, exchange, key string, m Message) *Confirm {
 	c := &Confirm{done: make(chan struct{})}
+	op, err := b.publishing(exchange, key, m)
 	end := func(err error) {
-		c.err = err
+		if c.err = err; err == nil {
+			c.routed = op.routed
+		}
 		close(c.done)
 	}
-	op, err := b.publishing(exchange, key, m)
 	if err == nil {
 		err = b.s.Go(ctx, op, store.Default, end)
 	}
@@ -90,6 +105,7 @@ func (b *Broker) In(tx *pebblemq.Tx) BrokerTx {
 
 // Publish is Broker.Publish as a part of the transaction.
 func (t BrokerTx) Publish(exchange, key string, m Message) error {
+	m.Headers = maps.Clone(m.Headers) // routed by at the commit
 	op, err := t.b.publishing(exchange, key, m)
 	if err != nil {
 		return t.x.Fail(err)
@@ -113,41 +129,84 @@ func (b *Broker) publishing(exchange, key string, m Message) (*publishOp, error)
 	if m.Timestamp.IsZero() {
 		m.Timestamp = b.s.Now()
 	}
-	return &publishOp{t: b.t, exchange: exchange, key: key, mandatory: m.Mandatory, parcel: newParcel(&envelope{Message: m, exchange: exchange, key: key})}, nil
+	op := &publishOp{t: b.t, mandatory: m.Mandatory, address: address{exchange: exchange, key: key, m: &m}}
+	op.address.more = slices.Concat(m.CC, m.BCC)
+	op.parcel = newParcel(&envelope{Message: m, exchange: exchange, key: key})
+	return op, nil
 }
 
 // publishOp puts one message where it is routed to.
 type publishOp struct {
-	t             *topology
-	exchange, key string
-	mandatory     bool
-	parcel        parcel
-	copies        copies
-	one           [1]placed // most messages go to one queue
+	t         *topology
+	address   address
+	mandatory bool
+	parcel    parcel
+	hashed    window.ID
+	routed    int // places, once it has run
+	counted   bool
+	copies    copies
+	one       [1]placed // most messages go to one queue
 }
 
 func (o *publishOp) String() string {
-	return fmt.Sprintf("publish to exchange %q with key %q", o.exchange, o.key)
+	return fmt.Sprintf("publish to exchange %q with key %q", o.address.exchange, o.address.key)
 }
 
 func (o *publishOp) Run(t *store.Turn) error {
-	to, err := o.t.route(o.exchange, o.key)
+	e := o.t.exchanges[o.address.exchange]
+	if e == nil {
+		return o.route(t)
+	}
+	if e.config.Internal {
+		return fmt.Errorf("%w: exchange %q is internal", ErrInUse, o.address.exchange)
+	}
+	routed, repeated, err := o.seen(t, e.window)
 	if err != nil {
 		return err
 	}
-	if len(to) == 0 {
-		if o.mandatory {
-			return fmt.Errorf("%w: exchange %q, key %q", ErrUnroutable, o.exchange, o.key)
-		}
-		o.t.unrouted++
-		return nil
+	if repeated {
+		o.routed = routed
+		return o.refuse()
 	}
-	o.copies, err = o.t.spread(t, o.one[:0], to, &o.parcel)
+	if err := o.route(t); err != nil {
+		return err
+	}
+	o.remember(t, e.window)
+	return nil
+}
+
+// route puts the message where it leads to.
+func (o *publishOp) route(t *store.Turn) error {
+	to, err := o.t.route(&o.address)
+	if err != nil {
+		return err
+	}
+	o.routed = len(to)
+	if err := o.refuse(); err != nil {
+		return err
+	}
+	if to, err = o.lacking(t, to); err != nil {
+		return err
+	}
+	if o.counted = o.routed == 0; o.counted {
+		o.t.unrouted++
+	}
+	if len(to) > 0 {
+		o.copies, err = o.t.spread(t, o.one[:0], to, &o.parcel)
+	}
 	return err
 }
 
+// refuse refuses a mandatory message that leads nowhere.
+func (o *publishOp) refuse() error {
+	if o.mandatory && o.routed == 0 {
+		return fmt.Errorf("%w: exchange %q, key %q", ErrUnroutable, o.address.exchange, o.address.key)
+	}
+	return nil
+}
+
 func (o *publishOp) Undo() {
-	if len(o.copies) == 0 {
+	if o.counted {
 		o.t.unrouted--
 	}
 	o.copies.undo()

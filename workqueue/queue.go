@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/pebblemq/pebblemq/internal/spool"
 	"github.com/pebblemq/pebblemq/internal/store"
+	"github.com/pebblemq/pebblemq/internal/window"
 )
 
 // Defaults and limits of a queue.
@@ -29,14 +31,40 @@ type QueueConfig struct {
 	// limit, in the same commit that takes them out of the queue. Without it
 	// they are dropped, as in RabbitMQ; over the limit, with a warning in the
 	// store's log.
-	DeadLetter *DeadLetter
+	DeadLetter *DeadLetter `json:",omitempty"`
+
+	// DedupeWindow is how long the queue knows a MessageID again. Within that
+	// time of the first, another message with the same one does not get into
+	// it, whichever exchange it was published to, and whether or not the first
+	// is still there; its publisher is told the same as that of the first. Dead
+	// letters, and what is requeued or redriven, always get in. Zero is not at
+	// all; at most MaxDedupeWindow.
+	DedupeWindow time.Duration `json:",omitempty"`
+
+	// AutoDelete queues are deleted, with what they hold, when their last
+	// consumer is closed. One that never had a consumer stays, and so does one
+	// whose consumers went away with the process; there this departs from
+	// RabbitMQ.
+	AutoDelete bool `json:",omitempty"`
+
+	// Expires is how long a queue may be unused before it is deleted with what
+	// it holds. Consumers and unacknowledged deliveries use it; Get and
+	// DeclareQueue use it at their moment, Publish does not. Opening the store
+	// begins the time anew. Zero is never; at most MaxExpires.
+	Expires time.Duration `json:",omitempty"`
+
+	// Exclusive queues belong to the *Broker that declared them. Another, even
+	// of the same broker, may publish to them, but else is refused with
+	// ErrInUse. They are deleted by Broker.DeleteExclusive, or when the store
+	// is opened again.
+	Exclusive bool `json:",omitempty"`
 
 	// MaxPriority is the highest Message.Priority that the queue tells apart; a
 	// higher one counts as this, as in RabbitMQ. A message goes before all that
 	// are ready with a lower one, and after those with the same. Default 0: the
 	// queue does not look at priorities, and pays nothing for them. As each
 	// priority that is used takes some memory, few are better than many.
-	MaxPriority uint8
+	MaxPriority uint8 `json:",omitempty"`
 }
 
 // DeadLetter is a place for messages that could not be processed.
@@ -45,7 +73,7 @@ type DeadLetter struct {
 	// does not exist, or routes them nowhere, they stay in their queue, and
 	// that is logged: nothing is lost silently.
 	Exchange string
-	// Key to publish with; empty is the message's own.
+	// Key to publish with; empty is the message's own, and its CC.
 	Key string
 }
 
@@ -59,6 +87,9 @@ func (c *QueueConfig) normalize() (QueueConfig, error) {
 	}
 	if full.DeliveryLimit < NoDeliveryLimit || full.DeliveryLimit > MaxDeliveryLimit {
 		return full, store.Invalid("DeliveryLimit %d is not between 1 and %d, or NoDeliveryLimit", full.DeliveryLimit, MaxDeliveryLimit)
+	}
+	if err := full.checkLifetime(); err != nil {
+		return full, err
 	}
 	if d := full.DeadLetter; d != nil {
 		copied := *d
@@ -84,7 +115,16 @@ func (c QueueConfig) match(name string, stored QueueConfig) error {
 	if a, b := c.DeadLetter, stored.DeadLetter; (a == nil) != (b == nil) || a != nil && *a != *b {
 		return store.Mismatch(object, "DeadLetter", describe(b), describe(a))
 	}
-	return nil
+	return c.matchLifetime(object, &stored)
+}
+
+// clone returns a configuration that is the caller's to change.
+func (c QueueConfig) clone() QueueConfig {
+	if c.DeadLetter != nil {
+		copied := *c.DeadLetter
+		c.DeadLetter = &copied
+	}
+	return c
 }
 
 func describe(d *DeadLetter) string {
@@ -101,11 +141,17 @@ type queue struct {
 	config    QueueConfig
 	topology  *topology
 	spool     *spool.Lanes
+	end       *end // once a message was routed here by name
 	consumers []*Consumer
 	turn      int // whose turn it is among the consumers
 	posted    bool
 	changed   store.Signal // fires when there may be something to hand out
 	deleted   bool
+
+	window *window.Window // nil without DedupeWindow
+	owner  *Broker        // if it is exclusive
+	expiry *store.Timer
+	used   time.Time // last
 }
 
 func newQueue(t *topology, o *store.Object) (*queue, error) {
@@ -113,69 +159,87 @@ func newQueue(t *topology, o *store.Object) (*queue, error) {
 	if err := json.Unmarshal(o.Config, &q.config); err != nil {
 		return nil, fmt.Errorf("%w: configuration of queue %q: %w", store.ErrCorrupt, q.name, err)
 	}
+	q.window = newWindow(t.s, o, q.config.DedupeWindow)
 	var err error
 	q.spool, err = spool.OpenLanes(t.s, layout, o.ID, q.config.MaxPriority, spool.Options{Ready: q.ready})
 	return q, err
 }
 
 // DeclareQueue makes sure that a queue exists. The same configuration again is
-// a no-op; nil is the default one. Every queue is durable.
+// a no-op, another is pebblemq.ErrConfigMismatch; nil is the default one. Names
+// that begin with "amq." are for the broker to give (see DeclareNewQueue). Every
+// queue is durable.
 func (b *Broker) DeclareQueue(ctx context.Context, name string, c *QueueConfig) error {
-	if err := checkName("queue", name); err != nil {
+	if err := store.CheckName("queue", name); err != nil {
 		return err
 	}
-	config, err := c.normalize()
-	if err != nil {
-		return fmt.Errorf("queue %q: %w", name, err)
-	}
-	text, err := json.Marshal(config)
+	return b.declareQueue(ctx, name, c, checkName)
+}
+
+// declareQueue declares a queue whose name passes a check if it is new.
+func (b *Broker) declareQueue(ctx context.Context, name string, c *QueueConfig, check func(what, name string) error) error {
+	plan, err := planQueue(name, c)
 	if err != nil {
 		return err
 	}
 	return b.s.Do(ctx, store.QuietFunc(func(t *store.Turn) error {
-		if q := b.t.queues[name]; q != nil {
-			return config.match(name, q.config)
+		if b.t.queues[name] == nil {
+			if err := check("queue", name); err != nil {
+				return err
+			}
+			return b.createQueue(t, plan)
 		}
-		o, err := t.Create(store.ClassQueue, b.t.scoped(name), text)
+		q, err := b.use(t, name)
 		if err != nil {
 			return err
 		}
-		q := &queue{name: name, object: o, config: config, topology: b.t}
-		q.spool = spool.NewLanes(b.s, layout, o.ID, config.MaxPriority, spool.Options{Ready: q.ready})
-		b.t.queues[name] = q
-		return nil
+		return plan.config.match(name, q.config)
 	}), store.Sync)
+}
+
+// queuePlan is a queue that may be declared.
+type queuePlan struct {
+	name   string
+	config QueueConfig
+	text   []byte // config as it is stored
+}
+
+func planQueue(name string, c *QueueConfig) (queuePlan, error) {
+	config, err := c.normalize()
+	if err != nil {
+		return queuePlan{}, fmt.Errorf("queue %q: %w", name, err)
+	}
+	text, err := json.Marshal(config)
+	return queuePlan{name, config, text}, err
+}
+
+func (b *Broker) createQueue(t *store.Turn, p queuePlan) error {
+	o, err := t.Create(store.ClassQueue, b.t.scoped(p.name), p.text)
+	if err != nil {
+		return err
+	}
+	q := &queue{name: p.name, object: o, config: p.config, topology: b.t}
+	q.window = newWindow(b.s, o, p.config.DedupeWindow)
+	if p.config.Exclusive {
+		q.owner = b
+	}
+	q.spool = spool.NewLanes(b.s, layout, o.ID, p.config.MaxPriority, spool.Options{Ready: q.ready})
+	b.t.queues[p.name] = q
+	q.live(t)
+	return nil
 }
 
 // DeleteQueue removes a queue with its messages and bindings. Its consumers end
 // with ErrQueueDeleted. Deleting one that does not exist does nothing.
 func (b *Broker) DeleteQueue(ctx context.Context, name string) error {
-	if err := checkName("queue", name); err != nil {
-		return err
-	}
-	return b.s.Do(ctx, store.FreeingFunc{OpFunc: func(t *store.Turn) error {
-		q := b.t.queues[name]
-		if q == nil {
-			return nil
-		}
-		b.t.unbindAll(t, destination{store.ClassQueue, name})
-		q.deleted = true
-		q.spool.Close(t)
-		for _, c := range q.consumers {
-			c.end(ErrQueueDeleted)
-		}
-		q.consumers = nil
-		t.Drop(q.object, layout.Kinds()...)
-		delete(b.t.queues, name)
-		return nil
-	}}, store.Sync)
+	return b.DeleteQueueIf(ctx, name, DeleteIf{})
 }
 
 // Purge removes the messages that are ready, not those that are delayed or
 // unacknowledged, and returns how many they were.
 func (b *Broker) Purge(ctx context.Context, name string) (n int, err error) {
 	err = b.s.Do(ctx, store.FreeingFunc{OpFunc: func(t *store.Turn) error {
-		q, err := b.t.queue(name)
+		q, err := b.queue(name)
 		if err != nil {
 			return err
 		}

@@ -47,14 +47,58 @@ func BenchmarkFanOut(b *testing.B) {
 	}
 }
 
+// BenchmarkFanOutPublish only publishes, NoSync, beside raw Pebble that sets the
+// body and an entry for each queue in one batch.
+func BenchmarkFanOutPublish(b *testing.B) {
+	relaxed := pebblemq.WithDurability(bg, pebblemq.NoSync)
+	for _, size := range []int{100, 10 << 10} {
+		body := make([]byte, size)
+		for _, n := range []int{1, 10, 100} {
+			b.Run(fmt.Sprintf("bytes=%d/queues=%d/raw", size, n), func(b *testing.B) { benchRawFanOut(b, body, n) })
+			b.Run(fmt.Sprintf("bytes=%d/queues=%d", size, n), func(b *testing.B) {
+				db, err := pebblemq.Open(b.TempDir(), nil)
+				require.NoError(b, err)
+				defer db.Close()
+				broker := openBroker(b, db)
+				fanOut(b, broker, n)
+				b.ReportAllocs()
+				b.ResetTimer()
+				for range b.N {
+					require.NoError(b, broker.Publish(relaxed, "all", "", workqueue.Message{Body: body}))
+				}
+			})
+		}
+	}
+}
+
+func benchRawFanOut(b *testing.B, body []byte, n int) {
+	db, err := pebble.Open(b.TempDir(), &pebble.Options{FormatMajorVersion: pebble.FormatTableFormatV6, Logger: silent{}})
+	require.NoError(b, err)
+	defer db.Close()
+	entry := body[:40]
+	b.ResetTimer()
+	for i := range b.N {
+		batch := db.NewBatch()
+		require.NoError(b, batch.Set(fmt.Appendf(nil, "payload%016d", i), body, nil))
+		for q := range n {
+			require.NoError(b, batch.Set(fmt.Appendf(nil, "%04d%016d", q, i), entry, nil))
+		}
+		require.NoError(b, batch.Commit(pebble.NoSync))
+	}
+}
+
 // BenchmarkTopicRouting publishes, NoSync, through ever more bindings, of which
-// three match.
+// three match, beside raw Pebble setting a key for each message.
 func BenchmarkTopicRouting(b *testing.B) {
 	relaxed := pebblemq.WithDurability(bg, pebblemq.NoSync)
+	b.Run("raw", func(b *testing.B) { benchRawSet(b, payload) })
 	for _, n := range []int{10, 1_000, 100_000} {
 		b.Run(fmt.Sprintf("bindings=%d", n), func(b *testing.B) {
-			_, broker := open(b)
-			require.NoError(b, broker.DeclareExchange(bg, "x", workqueue.Topic))
+			db, err := pebblemq.Open(b.TempDir(), nil)
+			require.NoError(b, err)
+			defer db.Close()
+			broker := openBroker(b, db)
+			exchange(b, broker, workqueue.Topic, "x")
 			declare(b, broker, "q")
 			for i := range n {
 				key := fmt.Sprintf("region%d.*.order%d.#", i%100, i)
@@ -68,5 +112,16 @@ func BenchmarkTopicRouting(b *testing.B) {
 				require.NoError(b, broker.Publish(relaxed, "x", "region1.shop.order7.paid", workqueue.Message{Body: payload}))
 			}
 		})
+	}
+}
+
+// benchRawSet is a key for each message, NoSync.
+func benchRawSet(b *testing.B, value []byte) {
+	db, err := pebble.Open(b.TempDir(), &pebble.Options{FormatMajorVersion: pebble.FormatTableFormatV6, Logger: silent{}})
+	require.NoError(b, err)
+	defer db.Close()
+	b.ResetTimer()
+	for i := range b.N {
+		require.NoError(b, db.Set(fmt.Appendf(nil, "%016d", i), value, pebble.NoSync))
 	}
 }

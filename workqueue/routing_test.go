@@ -74,7 +74,7 @@ func TestRouting(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%s %.30v on %.30q", c.kind, c.bindings, c.key), func(t *testing.T) {
 			_, b := open(t)
-			require.NoError(t, b.DeclareExchange(bg, "x", c.kind))
+			require.NoError(t, b.DeclareExchange(bg, "x", c.kind, nil))
 			for i, key := range c.bindings {
 				declare(t, b, fmt.Sprint("q", i))
 				require.NoError(t, b.Bind(bg, workqueue.Binding{Exchange: "x", Queue: fmt.Sprint("q", i), Key: key}))
@@ -93,7 +93,7 @@ func TestRouting(t *testing.T) {
 
 func TestOneCopyHoweverManyBindingsMatch(t *testing.T) {
 	_, b := open(t)
-	require.NoError(t, b.DeclareExchange(bg, "x", workqueue.Topic))
+	require.NoError(t, b.DeclareExchange(bg, "x", workqueue.Topic, nil))
 	declare(t, b, "q")
 	for _, key := range []string{"#", "a.*", "a.b", "a.b"} {
 		require.NoError(t, b.Bind(bg, workqueue.Binding{Exchange: "x", Queue: "q", Key: key}))
@@ -133,7 +133,7 @@ func TestTheTopologyIsDurable(t *testing.T) {
 	require.NoError(t, err)
 	b := openBroker(t, db)
 	config := &workqueue.QueueConfig{DeliveryLimit: 3, DeadLetter: &workqueue.DeadLetter{Key: "dead"}}
-	require.NoError(t, b.DeclareExchange(bg, "x", workqueue.Topic))
+	require.NoError(t, b.DeclareExchange(bg, "x", workqueue.Topic, nil))
 	require.NoError(t, b.DeclareQueue(bg, "q", config))
 	require.NoError(t, b.Bind(bg, workqueue.Binding{Exchange: "x", Queue: "q", Key: "a.#"}))
 	require.NoError(t, b.Publish(bg, "x", "a.b", body("m")))
@@ -145,7 +145,7 @@ func TestTheTopologyIsDurable(t *testing.T) {
 	b = openBroker(t, db)
 	require.NoError(t, b.DeclareQueue(bg, "q", config))
 	require.ErrorIs(t, b.DeclareQueue(bg, "q", nil), pebblemq.ErrConfigMismatch)
-	require.ErrorIs(t, b.DeclareExchange(bg, "x", workqueue.Direct), pebblemq.ErrConfigMismatch)
+	require.ErrorIs(t, b.DeclareExchange(bg, "x", workqueue.Direct, nil), pebblemq.ErrConfigMismatch)
 	require.NoError(t, b.Publish(bg, "x", "a.c", body("m")))
 	require.Equal(t, 2, ready(t, b, "q"))
 	kinds, err := b.Exchanges(bg)

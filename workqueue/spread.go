@@ -28,10 +28,10 @@ func newParcel(e *envelope) parcel {
 }
 
 // share stores the body once if several destinations would refer to it.
-func (p *parcel) share(t *store.Turn, to []destination) {
+func (p *parcel) share(t *store.Turn, to []*end) {
 	sharers := 0
 	for _, d := range to {
-		if places[d.class].shares {
+		if d.shares {
 			sharers++
 		}
 	}
@@ -70,7 +70,7 @@ func (p *parcel) routed(t *store.Turn) (*store.Routed, error) {
 type placed struct {
 	q       *queue
 	m       *spool.Message // nil if delayed
-	delayed spool.Delayed
+	delayed *spool.Delayed
 	sunk    store.Op // instead of all these
 }
 
@@ -78,33 +78,34 @@ type placed struct {
 type copies []placed
 
 // spread puts a message into all its destinations or, with an error, into none.
-func (t *topology) spread(turn *store.Turn, into copies, to []destination, p *parcel) (copies, error) {
+func (t *topology) spread(turn *store.Turn, into copies, to []*end, p *parcel) (copies, error) {
 	if p.share(turn, to); p.written > store.MaxTx {
 		return nil, store.TooLarge(fmt.Sprintf("message for %d destinations in bytes", len(to)), p.written, store.MaxTx)
 	}
 	data := p.stored()
+	into = slices.Grow(into, len(to))
 	for _, d := range to {
-		if d.class == store.ClassQueue {
-			into = append(into, t.queues[d.name].put(turn, data, p))
+		if d.queue != nil {
+			into = append(into, d.queue.put(turn, data, p))
 			continue
 		}
-		op, err := t.sink(turn, d, p)
+		op, err := d.deliver(turn, p)
 		if err != nil {
 			into.undo()
-			return nil, fmt.Errorf("%v: %w", d, err)
+			return nil, fmt.Errorf("%v: %w", d.destination, err)
 		}
 		into = append(into, placed{sunk: op})
 	}
 	return into, nil
 }
 
-// sink puts a message into a destination of another layer.
-func (t *topology) sink(turn *store.Turn, d destination, p *parcel) (store.Op, error) {
+// deliver puts a message into a destination of another layer.
+func (e *end) deliver(turn *store.Turn, p *parcel) (store.Op, error) {
 	m, err := p.routed(turn)
 	if err != nil {
 		return nil, err
 	}
-	op, err := t.bound[d].sink.Deliver(m)
+	op, err := e.sink.Deliver(m)
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +117,8 @@ func (q *queue) put(t *store.Turn, data []byte, p *parcel) placed {
 	c := spool.Content{Data: data, Payload: p.payload}
 	lane := min(p.priority, q.config.MaxPriority)
 	if p.delay > 0 {
-		return placed{q: q, delayed: q.spool.PutDelayed(t, lane, c, t.Now().Add(p.delay))}
+		d := q.spool.PutDelayed(t, lane, c, t.Now().Add(p.delay))
+		return placed{q: q, delayed: &d}
 	}
 	return placed{q: q, m: q.spool.Put(t, lane, c)}
 }
@@ -138,7 +140,7 @@ func (p *placed) undo() {
 	case p.sunk != nil:
 		p.sunk.Undo()
 	case p.m == nil:
-		p.q.spool.UndoDelayed(p.delayed)
+		p.q.spool.UndoDelayed(*p.delayed)
 	default:
 		p.q.spool.UndoPut(p.m)
 	}
@@ -150,7 +152,7 @@ func (p *placed) show(t *store.Turn) {
 		p.sunk.Visible(t)
 	case p.q.deleted:
 	case p.m == nil:
-		p.q.spool.ShowDelayed(t, p.delayed)
+		p.q.spool.ShowDelayed(t, *p.delayed)
 	default:
 		p.q.spool.Show(t, p.m)
 	}

@@ -79,7 +79,7 @@ func openApp(ctx context.Context, db *pebblemq.DB) (*app, error) {
 }
 
 func (a *app) declare(ctx context.Context) error {
-	err := a.broker.DeclareExchange(ctx, exchange, workqueue.Topic)
+	err := a.broker.DeclareExchange(ctx, exchange, workqueue.Topic, nil)
 	for queue, patterns := range bindings {
 		err = errors.Join(err, a.broker.DeclareQueue(ctx, queue, nil))
 		for _, pattern := range patterns {

@@ -49,6 +49,8 @@
 // A spool may keep messages of a group in order (Options.Group): while something
 // of a group is out, what stands behind it steps aside and the others pass. What
 // has stepped aside is in memory within limits, and beyond these on disk only.
+// With Options.Fair groups are tenants instead: one that has more than its share
+// out steps aside in the same way, until nobody else has anything.
 //
 // # Keys
 //

@@ -32,6 +32,10 @@ type group struct {
 	slot     int    // in the heap of groups that have some, from 1
 	wanted   bool   // is to be read back
 
+	inFlight int    // of a tenant, see fair.go
+	head     uint64 // the first of its parked
+	rank     int    // in the heap of tenants that wait, from 1
+
 	round   uint64 // that took something of it last
 	ceiling uint64 // the first that was in flight when that round began
 }
@@ -41,7 +45,7 @@ const none = ^uint64(0)
 
 // idle reports that nothing needs to be known of the group.
 func (g *group) idle() bool {
-	return len(g.hidden) == 0 && len(g.parked) == 0 && g.offered == nil && !g.spilled()
+	return len(g.hidden) == 0 && g.inFlight == 0 && g.rank == 0 && len(g.parked) == 0 && g.offered == nil && !g.spilled()
 }
 
 func (g *group) spilled() bool { return g.from < g.to }

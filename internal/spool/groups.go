@@ -6,9 +6,11 @@ import (
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// Limits of what is parked in memory. What is beyond them is spilled.
+// What may be parked in memory, beside what the store's spools share. The rest is
+// spilled.
 const (
-	parkedOfGroup  = 256 // messages of one group
+	parkedOfGroup  = 256  // messages of one group
+	parkedOfTenant = 2048 // or, since few are noisy, of one tenant
 	parkedMessages = 8192
 	parkedBytes    = 4 << 20
 )
@@ -38,10 +40,13 @@ type groups struct {
 	byID map[string]*group
 
 	room room
+	fair bool // they are tenants, see fair.go
+	fairness
 
-	round   uint64 // see NextRound
-	number  uint64 // of the group that spilled last
-	parked  int    // messages in memory, and their bytes
+	leaving []*Message // were settled since the last Take
+	round   uint64     // see NextRound
+	number  uint64     // of the group that spilled last
+	parked  int        // messages in memory, and their bytes
 	bytes   int
 	spilled spillHeap
 	wanted  []*group // to be read back, in this order
@@ -60,10 +65,14 @@ type room struct {
 // spareGroups is how many are kept for reuse.
 const spareGroups = 1024
 
-func newGroups(q *Spool, of func([]byte) []byte) *groups {
+func newGroups(q *Spool, of func([]byte) []byte, fair bool) *groups {
+	ofGroup := parkedOfGroup
+	if fair {
+		ofGroup = parkedOfTenant
+	}
 	return &groups{
-		q: q, of: of, byID: make(map[string]*group), round: 1, // no group has been in it
-		room: room{parkedOfGroup, parkedMessages, parkedBytes, wantedMessages},
+		q: q, of: of, fair: fair, byID: make(map[string]*group), round: 1, // no group has been in it
+		room: room{ofGroup, parkedMessages, parkedBytes, wantedMessages},
 	}
 }
 
@@ -79,6 +88,10 @@ func (q *Spool) NextRound() {
 // next returns the next message that may be taken. Those that may not step
 // aside.
 func (g *groups) next(t *store.Turn) *Message {
+	if g.fair {
+		return g.nextFair(t)
+	}
+	g.leave(t)
 	for m := g.q.nextInPlace(t); m != nil; m = g.q.nextInPlace(t) {
 		k := g.find(m)
 		if k != nil {
@@ -141,6 +154,9 @@ func (g *groups) blocks(m *Message) bool {
 	if g == nil {
 		return false
 	}
+	if g.fair {
+		return g.givesWay(m)
+	}
 	k := g.find(m)
 	return k != nil && !g.open(k, m)
 }
@@ -152,15 +168,21 @@ func (g *groups) open(k *group, m *Message) bool {
 
 func (g *groups) skipGone(k *group) {
 	n, bytes := k.skipGone()
-	g.parked -= n
-	g.bytes -= bytes
+	g.account(-n, -bytes)
 }
 
 // took notes that m is in flight, and offers what may be taken along with it.
 func (g *groups) took(t *store.Turn, m *Message) {
 	k := g.join(m)
-	if k == nil {
+	if g.fair {
+		g.out(m)
+	}
+	switch {
+	case k == nil:
 		g.readBack(t)
+		return
+	case g.fair:
+		g.wantMore(t, k)
 		return
 	}
 	if k.round != g.round {
@@ -176,7 +198,11 @@ func (g *groups) took(t *store.Turn, m *Message) {
 
 // adopted notes a message that was in flight when the store was closed.
 func (g *groups) adopted(m *Message) {
-	if g == nil {
+	switch {
+	case g == nil:
+		return
+	case g.fair:
+		g.out(m)
 		return
 	}
 	if k := g.join(m); k != nil {
@@ -225,6 +251,10 @@ func (g *groups) forget(k *group) {
 
 // left is called when the end of m's delivery, or of m, is visible.
 func (g *groups) left(t *store.Turn, m *Message) {
+	if g.fair {
+		g.in(t, m)
+		return
+	}
 	k := m.group
 	if k == nil {
 		return
@@ -242,10 +272,23 @@ func (g *groups) left(t *store.Turn, m *Message) {
 	g.forget(k)
 }
 
+// leave lets groups go on of which a message was settled, though that is not
+// visible yet: it may be waiting for the disk, and whatever is taken next is
+// written after it anyway.
+func (g *groups) leave(t *store.Turn) {
+	for i, m := range g.leaving {
+		g.leaving[i] = nil
+		if m.state == gone { // or that was undone
+			g.left(t, m)
+		}
+	}
+	g.leaving = g.leaving[:0]
+}
+
 // offer puts the first of the parked among those that may be taken, if it may.
 func (g *groups) offer(t *store.Turn, k *group) {
 	g.skipGone(k)
-	if k.offered == nil && len(k.parked) > 0 {
+	if !g.fair && k.offered == nil && len(k.parked) > 0 {
 		if seq := k.parked[0].Seq; seq < k.first() && (!k.spilled() || seq < k.from) {
 			g.bring(k)
 			g.q.ready(t)
@@ -257,8 +300,7 @@ func (g *groups) offer(t *store.Turn, k *group) {
 // bring moves the first of the parked to those that were returned.
 func (g *groups) bring(k *group) {
 	m := heap.Pop(&k.parked).(*Message)
-	g.parked--
-	g.bytes -= len(m.Data)
+	g.account(-1, -len(m.Data))
 	k.offered = m
 	if !m.aside {
 		heap.Push(&g.q.returned, m)
@@ -275,7 +317,7 @@ func (g *groups) withdraw(k *group) {
 
 // park has m step aside, in memory if there is room.
 func (g *groups) park(t *store.Turn, k *group, m *Message) {
-	full := len(k.parked) >= g.room.ofGroup || g.full()
+	full := (len(k.parked) >= g.room.ofGroup || g.full()) && g.q.free.bytes <= 0
 	behind := k.spilled() && m.Seq >= k.from // or it would be found in the index again
 	if m.group == nil && !m.dirty && (full || behind) {
 		g.spill(t, k, m)
@@ -284,7 +326,24 @@ func (g *groups) park(t *store.Turn, k *group, m *Message) {
 	g.keep(k, m)
 }
 
-// full reports that there is no room in memory.
+// account notes that more messages are in memory, beside the window and out of
+// the same memory.
+func (g *groups) account(n, bytes int) {
+	g.parked += n
+	g.bytes += bytes
+	if !g.q.closed {
+		g.q.free.bytes -= bytes + n*messageBytes
+	}
+}
+
+// close gives it back.
+func (g *groups) close() {
+	if g != nil {
+		g.q.free.bytes += g.bytes + g.parked*messageBytes
+	}
+}
+
+// full reports that there is no room of its own left in memory.
 func (g *groups) full() bool { return g.parked >= g.room.messages || g.bytes >= g.room.bytes }
 
 // keep parks m in memory.
@@ -295,8 +354,10 @@ func (g *groups) keep(k *group, m *Message) {
 		g.withdraw(k)
 	}
 	heap.Push(&k.parked, m)
-	g.parked++
-	g.bytes += len(m.Data)
+	g.account(1, len(m.Data))
+	if g.fair {
+		g.waits(k)
+	}
 }
 
 // lowest returns the number below which nothing is spilled.
@@ -316,6 +377,9 @@ func (g *groups) waiting() int {
 	return g.parked
 }
 
+// ordered reports that a message may have to wait for another.
+func (g *groups) ordered() bool { return g != nil && !g.fair }
+
 // busy reports that messages are being read back which somebody can have then.
 func (g *groups) busy() bool { return g != nil && (g.loading || len(g.wanted) > 0) }
 
@@ -330,11 +394,12 @@ func (g *groups) purge(t *store.Turn) {
 		}
 	}
 	for _, k := range g.byID {
-		k.parked, k.offered, k.from, k.to, k.slot, k.wanted = nil, nil, 0, 0, 0, false
+		k.parked, k.offered, k.from, k.to, k.slot, k.wanted, k.rank = nil, nil, 0, 0, 0, false, 0
 		if k.idle() {
 			delete(g.byID, k.id)
 		}
 	}
-	g.parked, g.bytes, g.spilled, g.wanted, g.void = 0, 0, nil, nil, true
+	g.account(-g.parked, -g.bytes)
+	g.spilled, g.wanted, g.void, g.fairness.waiting = nil, nil, true, nil
 	g.dropIndex(t)
 }

@@ -17,7 +17,7 @@ func groupedSpool(t *testing.T, fs vfs.FS) (*store.Store, *Spool) {
 	t.Helper()
 	s, err := store.Open(store.Options{FS: fs, Dir: "data"})
 	require.NoError(t, err)
-	q, err := Open(s, layout, 1, Options{
+	q, err := Open(crowded(s), layout, 1, Options{
 		Ready: func(*store.Turn) {}, Leased: func(*store.Turn, *Message) {}, Group: groupOf,
 	})
 	require.NoError(t, err)
@@ -243,6 +243,67 @@ func TestPurgingASpoolWithGroups(t *testing.T) {
 		settleAll(t, s, q, head)
 		require.Equal(t, []string{"g 3000"}, bodies(takeRound(t, s, q, 1)))
 		require.Zero(t, countKeys(t, s, layout.Parked))
+		require.NoError(t, s.Close())
+	})
+}
+
+// A group goes on as soon as a deletion is accepted. It may be visible much later,
+// if the disk is slow; what was undone counts for nothing.
+func TestAGroupDoesNotWaitForADeletionToBeVisible(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, q := groupedSpool(t, vfs.NewMem())
+		putMany(t, s, q, "g", 0, 3)
+		head := takeRound(t, s, q, 1)[0]
+		require.Empty(t, takeRound(t, s, q, 1))
+		var undone, next *Message
+		under(t, s, store.NoSync, func(turn *store.Turn) {
+			q.NextRound()
+			q.Settle(turn, head)
+			q.UndoSettle(head)
+			undone = q.Take(turn, time.Now().Add(time.Hour))
+			q.Settle(turn, head)
+			next = q.Take(turn, time.Now().Add(time.Hour))
+			q.Settled(turn, head)
+		})
+		require.Nil(t, undone)
+		require.NotNil(t, next)
+		require.Equal(t, "g 1", string(next.Data))
+		require.Empty(t, takeRound(t, s, q, 1))
+		settleAll(t, s, q, []*Message{next})
+		require.Equal(t, []string{"g 2"}, bodies(takeRound(t, s, q, 5)))
+		require.NoError(t, s.Close())
+	})
+}
+
+// What is parked uses memory that is free in the store, and gives it back.
+func TestParkedMessagesShareTheMemoryThatIsFree(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, q := groupedSpool(t, vfs.NewMem())
+		const free = 10_000 * messageBytes
+		freeOf(s).bytes = free
+		putMany(t, s, q, "g", 0, 2000)
+		head := takeRound(t, s, q, 1)
+		require.Empty(t, takeRound(t, s, q, 1))
+		require.Zero(t, countKeys(t, s, layout.Parked), "nothing is spilled although it is more than one group's part")
+		under(t, s, store.NoSync, func(turn *store.Turn) {
+			if q.groups.parked != 1999 || freeOf(s).bytes > free-1999*messageBytes {
+				t.Errorf("%d parked, %d free", q.groups.parked, freeOf(s).bytes)
+			}
+			q.Purge(turn, true)
+			if freeOf(s).bytes != free {
+				t.Errorf("%d free after the purge", freeOf(s).bytes)
+			}
+		})
+		settleAll(t, s, q, head)
+		putMany(t, s, q, "g", 2000, 10)
+		require.Len(t, takeRound(t, s, q, 1), 1)
+		require.Empty(t, takeRound(t, s, q, 1))
+		under(t, s, store.NoSync, func(turn *store.Turn) {
+			q.Close(turn)
+			if freeOf(s).bytes != free {
+				t.Errorf("%d free after the end", freeOf(s).bytes)
+			}
+		})
 		require.NoError(t, s.Close())
 	})
 }

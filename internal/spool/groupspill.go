@@ -14,7 +14,6 @@ import (
 const (
 	wantedGroups   = 64   // groups
 	wantedMessages = 1024 // of all of them
-	parkedFew      = 16   // a group that has fewer in memory wants more
 )
 
 // spill forgets m but for its key in the index.
@@ -38,9 +37,9 @@ func (g *groups) spill(t *store.Turn, k *group, m *Message) {
 // wantMore has spilled messages of a group read back if it may go on and is
 // about to run out.
 func (g *groups) wantMore(t *store.Turn, k *group) {
-	few := len(k.parked) < parkedFew && !g.full()
+	few := len(k.parked) < g.room.ofGroup/2 && !g.full()
 	empty := len(k.parked) == 0 || k.from < k.parked[0].Seq
-	if (few || empty) && k.spilled() && !k.wanted && k.inReach(k.from, g.round) {
+	if (few || empty) && k.spilled() && !k.wanted && (g.fair || k.inReach(k.from, g.round)) {
 		k.wanted = true
 		g.wanted = append(g.wanted, k)
 	}
@@ -234,8 +233,14 @@ func (g *groups) fetch(t *store.Turn, seq uint64) (*Message, error) {
 // settled is called with what is being settled. If it was fetched, what is being
 // read back may hold it still.
 func (g *groups) settled(m *Message) {
-	if g != nil && m.indexed {
+	if g == nil {
+		return
+	}
+	if m.indexed {
 		g.void = true
+	}
+	if m.group != nil && !g.fair {
+		g.leaving = append(g.leaving, m)
 	}
 }
 

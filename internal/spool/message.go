@@ -24,6 +24,7 @@ type Message struct {
 	marked   bool   // has a mark on disk or in the open group
 	dirty    bool   // the mark is out of date until Seal
 	forgiven bool   // by the Return under way
+	counted  bool   // as in flight, of its group
 	aside    bool   // stands among the returned, to be passed over there
 	indexed  bool   // is in memory although the index of what is spilled has it
 	group    *group // if it is or was out, or is parked

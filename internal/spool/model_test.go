@@ -22,11 +22,11 @@ import (
 // TestModel drives a spool and a plain model of one with random operations,
 // undone ones, restarts and crashes.
 func TestModel(t *testing.T) {
-	for _, c := range []struct{ leases, groups bool }{{false, false}, {true, false}, {true, true}} {
-		t.Run(fmt.Sprintf("leases=%v,groups=%v", c.leases, c.groups), func(t *testing.T) {
+	for _, c := range []struct{ leases, groups, fair bool }{{}, {leases: true}, {leases: true, groups: true}, {leases: true, groups: true, fair: true}} {
+		t.Run(fmt.Sprintf("%+v", c), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				rapid.Check(struct{ testing.TB }{t}, func(t *rapid.T) { // hides Deadline, which a bubble forbids
-					w := &world{t: t, leases: c.leases, groups: c.groups, fs: storetest.NewFS(vfs.NewCrashableMem()), model: map[uint64]*entry{}}
+					w := &world{t: t, leases: c.leases, groups: c.groups, fair: c.fair, fs: storetest.NewFS(vfs.NewCrashableMem()), model: map[uint64]*entry{}}
 					w.open()
 					defer func() { require.NoError(t, w.s.Close()) }()
 					t.Repeat(map[string]func(*rapid.T){
@@ -77,6 +77,7 @@ type world struct {
 	t       *rapid.T
 	leases  bool
 	groups  bool
+	fair    bool       // tenants
 	random  *rand.Rand // for a bulk
 	round   int
 	fs      *storetest.FS
@@ -105,7 +106,7 @@ func (w *world) open() {
 		}
 	}
 	if w.groups {
-		o.Group = groupOf
+		o.Group, o.Fair = groupOf, w.fair
 	}
 	w.q, err = Open(crowded(w.s), layout, 1, o)
 	require.NoError(w.t, err)
@@ -204,7 +205,11 @@ func (w *world) promote() {
 }
 
 func (w *world) take(t *rapid.T) {
-	if w.groups {
+	switch {
+	case w.fair:
+		w.takeFair(t)
+		return
+	case w.groups:
 		w.takeRound(t)
 		return
 	}

@@ -76,6 +76,9 @@ type Options struct {
 	// Group, if set, returns the group of a message, or nothing if it is in
 	// none: see groups. It is called under the baton and must be quick.
 	Group func(data []byte) []byte
+	// Fair says that groups are tenants, which are served fairly and are in no
+	// order of their own: see fair.go.
+	Fair bool
 }
 
 // Open brings a spool back, or starts an empty one. It reads one record. It is
@@ -123,7 +126,7 @@ func newLane(s *store.Store, l Layout, id uint32, o Options, h *shared) *Spool {
 		out:        make(map[uint64]*Message), early: make(map[uint64]*Message), back: make(map[uint64]*Message),
 	}
 	if o.Group != nil {
-		q.groups = newGroups(q, o.Group)
+		q.groups = newGroups(q, o.Group, o.Fair)
 	}
 	q.unmarked.q, q.meta.frontier = q, frontierStep // and so on disk before any message
 	q.due = store.NewTimer(q.startLoading)
@@ -140,6 +143,7 @@ func (q *Spool) Start(t *store.Turn) {
 // Close ends the spool in memory: nothing is handed out any more. The layer
 // drops the keys.
 func (q *Spool) Close(t *store.Turn) {
+	q.groups.close()
 	q.closed = true
 	q.emptyWindow()
 	t.Disarm(q.due)
@@ -440,18 +444,19 @@ func (q *Spool) Returned(t *store.Turn, m *Message) {
 
 // waitAgain puts a message where it waits after a delivery.
 func (q *Spool) waitAgain(t *store.Turn, m *Message) {
-	if m.group != nil {
+	if q.groups != nil && (q.groups.fair || m.group != nil) {
 		q.groups.left(t, m)
-		return
 	}
-	q.wait(m)
+	if m.group == nil {
+		q.wait(m)
+	}
 }
 
 // wait puts a message among those that were delivered before.
 func (q *Spool) wait(m *Message) {
 	m.state = ready
 	q.back[m.Seq] = m
-	if m.prime && q.groups == nil { // in a group, order comes first
+	if m.prime && !q.groups.ordered() { // in a group, order comes first
 		heap.Push(&q.primes, m)
 	} else {
 		heap.Push(&q.returned, m)

@@ -1,0 +1,189 @@
+package spool
+
+import (
+	"container/heap"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// Fairness is the other use of groups, of tenants then: no order is kept, but
+// one that has more than its share of what is in flight gives way to those that
+// have not. Its messages step aside, and are handed out when there are none of
+// the others. It is the same parking and spilling: so a tenant with a backlog of
+// millions is passed by the rest, at the cost of one look at each of its
+// messages.
+//
+// The share is an equal part of what is in flight, with one part left for a
+// tenant that comes next; so one which is alone gives way too. A message in no
+// group is a tenant of its own.
+//
+// Those that wait are in a heap by what they have in flight. The least of all
+// is the first to have its share again, and the first to be served when nobody
+// has: nothing needs to be looked through when the share changes.
+
+// lookAhead is how many messages may step aside in one Take. The next one goes
+// on; until then there is enough of those that stepped aside.
+const lookAhead = 64
+
+// fairness is what is known of all tenants together.
+type fairness struct {
+	inFlight int      // messages, of tenants
+	active   int      // tenants, that have some
+	single   int      // messages in no group
+	waiting  fairHeap // tenants that have some parked in memory
+}
+
+// noisy reports that the tenant has more than its share in flight.
+func (g *groups) noisy(k *group) bool {
+	f := &g.fairness
+	return k.inFlight > 1 && k.inFlight*(f.active+f.single+1) > f.inFlight+f.single
+}
+
+// givesWay reports that m, which comes next in the queue, steps aside: because
+// its tenant is noisy, or has older ones that have stepped aside.
+func (g *groups) givesWay(m *Message) bool {
+	k := g.find(m)
+	return k != nil && (len(k.parked) > 0 || k.spilled() || g.noisy(k))
+}
+
+// nextFair is next of a fair spool.
+func (g *groups) nextFair(t *store.Turn) *Message {
+	for range lookAhead {
+		if k := g.quietest(); k != nil && !g.noisy(k) {
+			return g.bringOut(t, k)
+		}
+		m := g.q.nextInPlace(t)
+		if m == nil {
+			break
+		}
+		if m == g.q.solo || !g.givesWay(m) {
+			return m
+		}
+		g.park(t, g.find(m), m)
+	}
+	if k := g.quietest(); k != nil {
+		return g.bringOut(t, k)
+	}
+	return nil
+}
+
+// quietest returns the tenant with the least in flight of those that wait.
+func (g *groups) quietest() *group {
+	f := &g.fairness
+	for len(f.waiting) > 0 {
+		k := f.waiting[0]
+		g.skipGone(k)
+		switch {
+		case len(k.parked) == 0:
+			heap.Pop(&f.waiting)
+			g.forget(k)
+		case k.parked[0].Seq != k.head:
+			g.waits(k)
+		default:
+			return k
+		}
+	}
+	return nil
+}
+
+// bringOut returns the first message of a tenant that waits, or nil if it is
+// not to be handed out before the frontier has moved.
+func (g *groups) bringOut(t *store.Turn, k *group) *Message {
+	if !g.q.withinFrontier(t, k.parked[0].Seq) {
+		return nil
+	}
+	m := heap.Pop(&k.parked).(*Message)
+	g.account(-1, -len(m.Data))
+	if len(k.parked) > 0 {
+		g.waits(k)
+	} else {
+		heap.Remove(&g.fairness.waiting, k.rank-1)
+	}
+	return m
+}
+
+// waits puts a tenant in its place among those that wait.
+func (g *groups) waits(k *group) {
+	k.head = k.parked[0].Seq
+	if k.rank == 0 {
+		heap.Push(&g.fairness.waiting, k)
+	} else {
+		heap.Fix(&g.fairness.waiting, k.rank-1)
+	}
+}
+
+// out notes that m is in flight.
+func (g *groups) out(m *Message) *group {
+	k := g.join(m)
+	if !m.counted {
+		m.counted = true
+		g.count(k, 1)
+	}
+	return k
+}
+
+// in notes that it is not any more.
+func (g *groups) in(t *store.Turn, m *Message) {
+	k := m.group
+	m.group = nil
+	if m.counted {
+		m.counted = false
+		g.count(k, -1)
+	}
+	if k != nil {
+		g.wantMore(t, k)
+		g.forget(k)
+	}
+}
+
+func (g *groups) count(k *group, n int) {
+	f := &g.fairness
+	if k == nil {
+		f.single += n
+		return
+	}
+	before := k.inFlight
+	k.inFlight += n
+	f.inFlight += n
+	switch {
+	case before == 0:
+		f.active++
+	case k.inFlight == 0:
+		f.active--
+	}
+	if k.rank > 0 {
+		heap.Fix(&f.waiting, k.rank-1)
+	}
+}
+
+// fairHeap orders tenants by what they have in flight, and by age.
+type fairHeap []*group
+
+func (h fairHeap) Len() int { return len(h) }
+
+func (h fairHeap) Less(i, j int) bool {
+	a, b := h[i], h[j]
+	if a.inFlight != b.inFlight {
+		return a.inFlight < b.inFlight
+	}
+	return a.head < b.head
+}
+
+func (h fairHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].rank, h[j].rank = i+1, j+1
+}
+
+func (h *fairHeap) Push(x any) {
+	k := x.(*group)
+	*h = append(*h, k)
+	k.rank = len(*h)
+}
+
+func (h *fairHeap) Pop() any {
+	old := *h
+	k := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h, k.rank = old[:len(old)-1], 0
+	return k
+}

@@ -1,0 +1,134 @@
+package log
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// ErrOffsetsExpired is returned for a group that has lost its place because it had no
+// members for the topic's OffsetRetention.
+var ErrOffsetsExpired = errors.New("log: offsets of the group have expired")
+
+// storedGroup is a group in the catalog.
+type storedGroup struct {
+	From string `json:"from"`
+	// Idle is since when the group has had no members, in nanoseconds; 0 if it has
+	// some, or nobody has looked yet. It may lie too late, never too early.
+	Idle    int64 `json:"idle,omitempty"`
+	Expired bool  `json:"expired,omitempty"` // its offsets are gone
+}
+
+func decodeGroup(o *store.Object) (c storedGroup, err error) {
+	if err := json.Unmarshal(o.Config, &c); err != nil {
+		return c, corrupt("config of group %q: %v", o.Name, err)
+	}
+	return c, nil
+}
+
+func (c storedGroup) encode() ([]byte, error) { return json.Marshal(c) }
+
+// alter stores a group's config. The baton is held.
+func (c storedGroup) alter(t *store.Turn, o *store.Object) error {
+	v, err := c.encode()
+	if err == nil {
+		t.Alter(o, v)
+	}
+	return err
+}
+
+func expired(t *Topic, name string) error {
+	return fmt.Errorf("%w: group %q of topic %q; begin anew with From.Or, or DeleteGroup first", ErrOffsetsExpired, name, t.name)
+}
+
+// beginAnew is where a group goes on that has lost its place.
+func (f From) beginAnew() From {
+	if f.reset == Latest {
+		return End()
+	}
+	return Start()
+}
+
+// busy notes that the group has members again, before it is forgotten in a crash
+// that it ever had. The baton is held.
+func (g *Group) busy(t *store.Turn) error {
+	g.idle = time.Time{}
+	o, known := t.Lookup(store.ClassGroup, groupName(g.topic.id, g.name))
+	if !known {
+		return unknownGroup(g.topic, g.name)
+	}
+	c, err := decodeGroup(o)
+	if err != nil || c.Idle == 0 {
+		return err
+	}
+	c.Idle = 0
+	return errors.Join(t.Grow(), c.alter(t, o))
+}
+
+// armIdle has the idle groups looked at from a moment on.
+func (t *Topic) armIdle(turn *store.Turn, at time.Time) {
+	if t.config.Load().OffsetRetention == 0 || t.gone.Load() {
+		return
+	}
+	if t.idle == nil {
+		t.idle = store.NewTimer(t.lookAtIdle)
+	}
+	turn.Arm(t.idle, at)
+}
+
+// lookAtIdle is what the timer calls.
+func (t *Topic) lookAtIdle(turn *store.Turn) {
+	keep := t.config.Load().OffsetRetention
+	if keep == 0 || t.gone.Load() {
+		return
+	}
+	var next time.Time
+	prefix := groupName(t.id, "")
+	for _, o := range turn.List(store.ClassGroup, prefix) {
+		end, err := t.lookAtGroup(turn, o, o.Name[len(prefix):], keep)
+		if err != nil {
+			t.s.Log().Error("look at an idle group", "topic", t.name, "group", o.Name[len(prefix):], "error", err)
+			continue
+		}
+		if !end.IsZero() && (next.IsZero() || end.Before(next)) {
+			next = end
+		}
+	}
+	if !next.IsZero() {
+		t.armIdle(turn, next)
+	}
+}
+
+// lookAtGroup expires a group, or returns when it would.
+func (t *Topic) lookAtGroup(turn *store.Turn, o *store.Object, name string, keep time.Duration) (end time.Time, err error) {
+	c, err := decodeGroup(o)
+	g := t.groups[name]
+	if err != nil || c.Expired || g != nil && len(g.members) > 0 {
+		return end, err
+	}
+	since := turn.Now()
+	if c.Idle != 0 {
+		since = time.Unix(0, c.Idle)
+	}
+	if g != nil && !g.idle.IsZero() && (c.Idle == 0 || g.idle.After(since)) {
+		since = g.idle
+	}
+	if end = since.Add(keep); end.After(turn.Now()) {
+		if c.Idle != since.UnixNano() {
+			c.Idle = since.UnixNano()
+			err = c.alter(turn, o)
+		}
+		return end, err
+	}
+	t.s.Log().Warn("offsets of a group have expired", "topic", t.name, "group", name, "idle since", since)
+	turn.DeleteRange(store.Span(store.KindLogCommit, o.ID))
+	if g != nil {
+		g.expired.Store(true)
+		g.delete()
+	}
+	c.Expired = true
+	return time.Time{}, c.alter(turn, o)
+}

@@ -1,0 +1,94 @@
+package workqueue
+
+import (
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+	"github.com/pebblemq/pebblemq/internal/window"
+)
+
+// MaxDedupeWindow is the longest DedupeWindow of an exchange or queue.
+const MaxDedupeWindow = 30 * 24 * time.Hour
+
+func checkDedupe(length time.Duration) error {
+	if length < 0 || length > MaxDedupeWindow {
+		return store.Invalid("DedupeWindow %v is not between 0 and %v", length, MaxDedupeWindow)
+	}
+	return nil
+}
+
+// newWindow returns the window of an exchange or queue, or nil if it has none.
+func newWindow(s *store.Store, o *store.Object, length time.Duration) *window.Window {
+	if length == 0 {
+		return nil
+	}
+	return window.New(s, store.KindWorkWindow, o.ID, length)
+}
+
+// closeWindow ends a window and returns the kinds of keys that it leaves.
+func closeWindow(t *store.Turn, w *window.Window) []store.Kind {
+	if w == nil {
+		return nil
+	}
+	w.Close(t)
+	return []store.Kind{store.KindWorkWindow}
+}
+
+// seen finds out whether the exchange has the message already, and to how many
+// places it led then.
+func (o *publishOp) seen(t *store.Turn, w *window.Window) (routed int, repeated bool, err error) {
+	if w == nil || o.address.m.MessageID == "" {
+		return 0, false, nil
+	}
+	answer, repeated, err := w.Look(t, o.id())
+	if err != nil || !repeated {
+		return 0, false, err
+	}
+	n, size := binary.Uvarint(answer)
+	if size != len(answer) || size == 0 {
+		return 0, false, fmt.Errorf("%w: answer %x to message id %q", store.ErrCorrupt, answer, o.address.m.MessageID)
+	}
+	return int(n), true, nil
+}
+
+// remember has the exchange know the message from now on.
+func (o *publishOp) remember(t *store.Turn, w *window.Window) {
+	if w != nil && o.address.m.MessageID != "" {
+		w.Put(t, o.id(), binary.AppendUvarint(nil, uint64(o.routed)))
+	}
+}
+
+// lacking leaves only those destinations that do not have the message already,
+// and has the queues know it from now on. It is done before a body is stored,
+// which nobody may want.
+func (o *publishOp) lacking(t *store.Turn, to []*end) ([]*end, error) {
+	if o.address.m.MessageID == "" {
+		return to, nil
+	}
+	rest := to[:0]
+	for _, d := range to {
+		if d.queue != nil && d.queue.window != nil {
+			_, repeated, err := d.queue.window.Look(t, o.id())
+			if err != nil {
+				return nil, err
+			}
+			if repeated {
+				continue
+			}
+			d.queue.window.Put(t, o.id(), nil)
+		}
+		rest = append(rest, d)
+	}
+	return rest, nil
+}
+
+// id is the hash of the message id. Most messages go where no window is, so it
+// is not known before it is needed.
+func (o *publishOp) id() window.ID {
+	if o.hashed == (window.ID{}) {
+		o.hashed = window.IDOf(o.address.m.MessageID)
+	}
+	return o.hashed
+}

@@ -1,0 +1,180 @@
+package workqueue
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"time"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// MaxExpires is the longest QueueConfig.Expires.
+const MaxExpires = 10 * 365 * 24 * time.Hour
+
+// generated is the prefix of names that DeclareNewQueue makes.
+const generated = reserved + "gen-"
+
+func (c *QueueConfig) checkLifetime() error {
+	if c.Expires < 0 || c.Expires > MaxExpires {
+		return store.Invalid("Expires %v is not between 0 and %v", c.Expires, MaxExpires)
+	}
+	return checkDedupe(c.DedupeWindow)
+}
+
+func (c *QueueConfig) matchLifetime(object string, stored *QueueConfig) error {
+	switch {
+	case c.AutoDelete != stored.AutoDelete:
+		return store.Mismatch(object, "AutoDelete", stored.AutoDelete, c.AutoDelete)
+	case c.Expires != stored.Expires:
+		return store.Mismatch(object, "Expires", stored.Expires, c.Expires)
+	case c.DedupeWindow != stored.DedupeWindow:
+		return store.Mismatch(object, "DedupeWindow", stored.DedupeWindow, c.DedupeWindow)
+	case c.Exclusive != stored.Exclusive:
+		return store.Mismatch(object, "Exclusive", stored.Exclusive, c.Exclusive)
+	}
+	return nil
+}
+
+// DeclareNewQueue declares a queue under a name that it makes up, and returns
+// the name, which begins with "amq.gen-". That is what AMQP does for an empty
+// name. Such queues are often Exclusive or have Expires, or they stay.
+func (b *Broker) DeclareNewQueue(ctx context.Context, c *QueueConfig) (name string, err error) {
+	name = generated + rand.Text()
+	return name, b.declareQueue(ctx, name, c, store.CheckName)
+}
+
+// Queue returns the configuration of a queue, or ErrUnknownQueue: it is the
+// passive form of DeclareQueue and does not count as a use.
+func (b *Broker) Queue(ctx context.Context, name string) (c QueueConfig, err error) {
+	err = b.s.Do(ctx, store.QuietFunc(func(*store.Turn) error {
+		q, err := b.queue(name)
+		if err != nil {
+			return err
+		}
+		c = q.config.clone()
+		return nil
+	}), store.Sync)
+	return c, err
+}
+
+// DeleteIf says under which conditions a queue is deleted.
+type DeleteIf struct {
+	Unused bool // it has no consumers; else ErrInUse
+	Empty  bool // it holds no message, be it ready, delayed or unacknowledged; else ErrNotEmpty
+}
+
+// DeleteQueueIf is DeleteQueue under conditions, which are tested in the same
+// step.
+func (b *Broker) DeleteQueueIf(ctx context.Context, name string, c DeleteIf) error {
+	if err := store.CheckName("queue", name); err != nil {
+		return err
+	}
+	return b.s.Do(ctx, store.FreeingFunc{OpFunc: func(t *store.Turn) error {
+		if b.t.queues[name] == nil {
+			return nil
+		}
+		q, err := b.queue(name)
+		if err != nil {
+			return err
+		}
+		if err := q.deletable(c); err != nil {
+			return err
+		}
+		b.t.dropQueue(t, q)
+		return nil
+	}}, store.Sync)
+}
+
+func (q *queue) deletable(c DeleteIf) error {
+	if n := len(q.consumers); c.Unused && n > 0 {
+		return fmt.Errorf("%w: queue %q has %d consumers", ErrInUse, q.name, n)
+	}
+	if n := q.spool.Stats(); c.Empty && n.Ready+n.Taken+n.Delayed > 0 {
+		return fmt.Errorf("%w: queue %q has %d messages ready, %d unacknowledged, %d delayed", ErrNotEmpty, q.name, n.Ready, n.Taken, n.Delayed)
+	}
+	return nil
+}
+
+// DeleteExclusive deletes the exclusive queues of this handle, as the end of a
+// connection does in AMQP. The handle itself can be used on.
+func (b *Broker) DeleteExclusive(ctx context.Context) error {
+	return b.s.Do(ctx, store.FreeingFunc{OpFunc: func(t *store.Turn) error {
+		for _, q := range b.t.queues {
+			if q.owner == b {
+				b.t.dropQueue(t, q)
+			}
+		}
+		return nil
+	}}, store.Sync)
+}
+
+// queue returns a queue that this handle may use.
+func (b *Broker) queue(name string) (*queue, error) {
+	q, err := b.t.queue(name)
+	if err == nil && q.owner != nil && q.owner != b {
+		return nil, fmt.Errorf("%w: queue %q is exclusive to another handle", ErrInUse, name)
+	}
+	return q, err
+}
+
+// use is queue for the verbs that keep one from expiring.
+func (b *Broker) use(t *store.Turn, name string) (*queue, error) {
+	q, err := b.queue(name)
+	if err == nil {
+		q.used = t.Now()
+	}
+	return q, err
+}
+
+// live begins the time that a queue has until it is used.
+func (q *queue) live(t *store.Turn) {
+	if q.config.Expires == 0 {
+		return
+	}
+	q.used = t.Now()
+	q.expiry = store.NewTimer(q.expire)
+	t.Arm(q.expiry, q.used.Add(q.config.Expires))
+}
+
+// expire deletes a queue that was not used. Uses only note the time, they do not
+// arm the timer: that would be dear for what happens once per Get.
+func (q *queue) expire(t *store.Turn) {
+	if len(q.consumers) > 0 || q.spool.Stats().Taken > 0 {
+		q.used = t.Now()
+	}
+	if at := q.used.Add(q.config.Expires); at.After(t.Now()) {
+		t.Arm(q.expiry, at)
+		return
+	}
+	q.topology.dropQueue(t, q)
+}
+
+// left is called when a consumer has gone.
+func (q *queue) left(t *store.Turn) {
+	if q.used = t.Now(); q.config.AutoDelete && len(q.consumers) == 0 {
+		t.Post(store.FreeingFunc{OpFunc: func(t *store.Turn) error {
+			if !q.deleted && len(q.consumers) == 0 {
+				q.topology.dropQueue(t, q)
+			}
+			return nil
+		}}, store.NoSync)
+	}
+}
+
+// dropQueue removes a queue with its messages and bindings, and ends its
+// consumers.
+func (t *topology) dropQueue(turn *store.Turn, q *queue) {
+	t.unbindAll(turn, destination{store.ClassQueue, q.name})
+	q.deleted = true
+	q.spool.Close(turn)
+	if q.expiry != nil {
+		turn.Disarm(q.expiry)
+	}
+	for _, c := range q.consumers {
+		c.end(ErrQueueDeleted)
+	}
+	q.consumers = nil
+	turn.Drop(q.object, append(closeWindow(turn, q.window), layout.Kinds()...)...)
+	delete(t.queues, q.name)
+}

@@ -1,0 +1,166 @@
+package workqueue_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/pebblemq/pebblemq"
+	"github.com/pebblemq/pebblemq/log"
+	"github.com/pebblemq/pebblemq/workqueue"
+	"github.com/stretchr/testify/require"
+)
+
+const definitions = `{"Exchanges":[` +
+	`{"Name":"events","Kind":"topic","Alternate":"spare"},` +
+	`{"Name":"shards","Kind":"hash","AutoDelete":true,"HashHeader":"tenant"},` +
+	`{"Name":"spare","Kind":"fanout","Internal":true}],` +
+	`"Queues":[` +
+	`{"Name":"lost","DeliveryLimit":20},` +
+	`{"Name":"mail","DeliveryLimit":3,"DeadLetter":{"Exchange":"","Key":"lost"},"Expires":3600000000000}],` +
+	`"Bindings":[` +
+	`{"Exchange":"events","Key":"audit.#","Topic":"audit"},` +
+	`{"Exchange":"events","Key":"*.sharded","ToExchange":"shards"},` +
+	`{"Exchange":"events","Key":"mail.*","Arguments":{"a":null,"b":"1"},"Queue":"mail"},` +
+	`{"Exchange":"shards","Key":"7","Queue":"mail"},` +
+	`{"Exchange":"spare","Queue":"lost"}]}`
+
+func export(t testing.TB, b *workqueue.Broker) string {
+	t.Helper()
+	x, err := b.Export(bg)
+	require.NoError(t, err)
+	text, err := json.Marshal(x)
+	require.NoError(t, err)
+	return string(text)
+}
+
+func parse(t testing.TB, text string) *workqueue.Topology {
+	t.Helper()
+	x, err := workqueue.ParseTopology([]byte(text))
+	require.NoError(t, err)
+	return x
+}
+
+func TestATopologyIsExportedAndImportedAsJSON(t *testing.T) {
+	fs := vfs.NewCrashableMem()
+	db, b := restart(t, fs, nil)
+	_, err := log.OpenTopic(db, "audit", nil)
+	require.NoError(t, err)
+	require.Equal(t, `{"Exchanges":null,"Queues":null,"Bindings":null}`, export(t, b))
+	require.NoError(t, b.Import(bg, parse(t, definitions)))
+	require.Equal(t, definitions, export(t, b))
+	require.NoError(t, b.Import(bg, parse(t, definitions)), "again is a no-op")
+	declareAs(t, b, "mine", workqueue.QueueConfig{Exclusive: true})
+	bind(t, b, workqueue.Binding{Exchange: "events", Queue: "mine"})
+	require.Equal(t, definitions, export(t, b), "an exclusive queue belongs to its handle")
+
+	require.NoError(t, b.Publish(bg, "events", "mail.paid", body("1")))
+	require.NoError(t, b.Publish(bg, "events", "mail.sharded", body("2")))
+	require.NoError(t, b.Publish(bg, "events", "nothing", body("3")))
+	get(t, b, "mail", "1")
+	get(t, b, "mail", "2")
+	get(t, b, "lost", "3")
+
+	db, b = restart(t, fs, db)
+	require.Equal(t, definitions, export(t, b))
+	require.NoError(t, db.Close())
+}
+
+func TestAnImportIsAllOrNothing(t *testing.T) {
+	db, b := open(t)
+	exchange(t, b, workqueue.Direct, "x")
+	require.NoError(t, b.DeclareExchange(bg, "auto", workqueue.Hash, &workqueue.ExchangeConfig{AutoDelete: true}))
+	declare(t, b, "q")
+	other := openBroker(t, db)
+	declareAs(t, other, "theirs", workqueue.QueueConfig{Exclusive: true})
+	before := export(t, b)
+	type (
+		Exchange = workqueue.ExchangeDefinition
+		Queue    = workqueue.QueueDefinition
+		Binding  = workqueue.Binding
+	)
+	hash := []Exchange{{Name: "h", Kind: workqueue.Hash}}
+	for _, c := range []struct {
+		bad  workqueue.Topology
+		want error
+	}{
+		{workqueue.Topology{Exchanges: []Exchange{{Name: "x", Kind: workqueue.Fanout}}}, pebblemq.ErrConfigMismatch},
+		{workqueue.Topology{Exchanges: []Exchange{{Name: "y", Kind: workqueue.Fanout}, {Name: "y", Kind: workqueue.Topic}}}, pebblemq.ErrConfigMismatch},
+		{workqueue.Topology{Exchanges: []Exchange{{Name: "y", Kind: "what"}}}, pebblemq.ErrInvalid},
+		{workqueue.Topology{Exchanges: []Exchange{{Kind: workqueue.Fanout}}}, pebblemq.ErrInvalid},
+		{workqueue.Topology{Exchanges: []Exchange{{Name: "amq.y", Kind: workqueue.Fanout}}}, workqueue.ErrInUse},
+		{workqueue.Topology{Queues: []Queue{{Name: "q", QueueConfig: workqueue.QueueConfig{Expires: time.Hour}}}}, pebblemq.ErrConfigMismatch},
+		{workqueue.Topology{Queues: []Queue{{Name: "r"}, {Name: "r", QueueConfig: workqueue.QueueConfig{Expires: 1}}}}, pebblemq.ErrConfigMismatch},
+		{workqueue.Topology{Queues: []Queue{{Name: "r", QueueConfig: workqueue.QueueConfig{Expires: -1}}}}, pebblemq.ErrInvalid},
+		{workqueue.Topology{Queues: []Queue{{Name: ""}}}, pebblemq.ErrInvalid},
+		{workqueue.Topology{Queues: []Queue{{Name: "amq.r"}}}, workqueue.ErrInUse},
+		{workqueue.Topology{Queues: []Queue{{Name: "theirs"}}}, workqueue.ErrInUse},
+		{workqueue.Topology{Bindings: []Binding{{Exchange: "no", Queue: "q"}}}, workqueue.ErrUnknownExchange},
+		{workqueue.Topology{Bindings: []Binding{{Exchange: "x", Queue: "no"}}}, workqueue.ErrUnknownQueue},
+		{workqueue.Topology{Bindings: []Binding{{Exchange: "x", ToExchange: "q"}}}, workqueue.ErrUnknownExchange},
+		{workqueue.Topology{Bindings: []Binding{{Exchange: "x", Topic: "no"}}}, workqueue.ErrUnknownDestination},
+		{workqueue.Topology{Bindings: []Binding{{Exchange: "x", Queue: "theirs"}}}, workqueue.ErrInUse},
+		{workqueue.Topology{Bindings: []Binding{{Exchange: "x"}}}, pebblemq.ErrInvalid},
+		{workqueue.Topology{Bindings: []Binding{{Queue: "q"}}}, workqueue.ErrInUse},
+		{workqueue.Topology{Bindings: []Binding{{Exchange: "x", Queue: "q", Arguments: workqueue.Arguments{"n": 1.0}}}}, pebblemq.ErrInvalid},
+		{workqueue.Topology{Bindings: []Binding{{Exchange: "auto", Queue: "q", Key: "0"}}}, pebblemq.ErrInvalid},
+		{workqueue.Topology{Exchanges: hash, Bindings: []Binding{{Exchange: "h", Queue: "q", Key: "0"}}}, pebblemq.ErrInvalid},
+		{workqueue.Topology{Queues: make([]Queue, workqueue.MaxTopology+1)}, pebblemq.ErrTooLarge},
+	} {
+		// What is good does not come without what is bad.
+		x := c.bad
+		x.Exchanges = append([]Exchange{{Name: "good", Kind: workqueue.Topic}}, x.Exchanges...)
+		x.Queues = append([]Queue{{Name: "fine"}}, x.Queues...)
+		x.Bindings = append([]Binding{{Exchange: "good", Queue: "fine"}, {Exchange: "auto", Queue: "fine", Key: "1"}}, x.Bindings...)
+		require.ErrorIs(t, b.Import(bg, &x), c.want, "%+v", c.bad)
+		require.Equal(t, before, export(t, b))
+	}
+	require.ErrorIs(t, b.Import(bg, nil), pebblemq.ErrInvalid)
+}
+
+func TestParsingATopologyLeavesNothingOut(t *testing.T) {
+	for _, text := range []string{
+		"", "[]", "{", `{"Queus":[]}`, `{"Queues":[{"Name":"q","MaxLength":"x"}]}`, `{"Queues":[{"Name":"q","Nonsense":1}]}`,
+		`{} {}`, `{}]`, `{"Bindings":[{"Exchange":1}]}`,
+	} {
+		_, err := workqueue.ParseTopology([]byte(text))
+		require.ErrorIs(t, err, pebblemq.ErrInvalid, "%q", text)
+	}
+	parse(t, " {} \n")
+}
+
+func TestALargeTopologyIsImported(t *testing.T) {
+	_, b := open(t)
+	x := &workqueue.Topology{Exchanges: []workqueue.ExchangeDefinition{{Name: "x", Kind: workqueue.Topic}}}
+	for i := range 100 {
+		x.Queues = append(x.Queues, workqueue.QueueDefinition{Name: fmt.Sprint("q", i)})
+	}
+	for i := range 10_000 {
+		x.Bindings = append(x.Bindings, workqueue.Binding{Exchange: "x", Queue: fmt.Sprint("q", i%100), Key: fmt.Sprintf("a.%d.#", i)})
+	}
+	require.NoError(t, b.Import(bg, x))
+	require.NoError(t, b.Publish(bg, "x", "a.4711.b", body("m")))
+	get(t, b, "q11", "m")
+	require.Equal(t, 10_000, strings.Count(export(t, b), `"Key"`))
+}
+
+func FuzzParseTopology(f *testing.F) {
+	f.Add([]byte(definitions))
+	f.Add([]byte(`{"Bindings":[{"Arguments":{"a":null}}]}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		x, err := workqueue.ParseTopology(text)
+		if err != nil {
+			return
+		}
+		again, err := json.Marshal(x)
+		require.NoError(t, err)
+		y, err := workqueue.ParseTopology(again)
+		require.NoError(t, err)
+		third, err := json.Marshal(y)
+		require.NoError(t, err)
+		require.Equal(t, string(again), string(third))
+	})
+}
