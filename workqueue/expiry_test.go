@@ -256,3 +256,22 @@ func TestABadTTLIsRefused(t *testing.T) {
 		require.ErrorIs(t, b.DeclareQueue(bg, "r", &workqueue.QueueConfig{MessageTTL: ttl}), pebblemq.ErrInvalid, ttl)
 	}
 }
+
+// A TTL that a queue is given later counts for what comes then.
+func TestAnAlteredTTLIsNotRetroactive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, b := open(t)
+		declareWith(t, b, workqueue.QueueConfig{})
+		for range 50 {
+			publishTTL(t, b, "old", 0)
+		}
+		require.NoError(t, b.AlterQueue(bg, "q", &workqueue.QueueConfig{MessageTTL: time.Second}))
+		for range 25 {
+			publishTTL(t, b, "new", 0)
+		}
+		require.Equal(t, 75, ready(t, b, "q"))
+		pass(time.Second)
+		require.Equal(t, 50, ready(t, b, "q"))
+		require.NotContains(t, drain(t, b), "new")
+	})
+}
