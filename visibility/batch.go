@@ -9,8 +9,14 @@ import (
 
 // SendResult is what became of one message of a batch.
 type SendResult struct {
-	ID  string
-	Err error
+	ID       string
+	Sequence uint64 // see Received.Sequence; 0 for one that is delayed
+	Err      error
+
+	// Duplicate says that nothing was sent: ID and Sequence are those of the
+	// message that was sent before with the same DedupeID, or body. Differs
+	// says that its body was another.
+	Duplicate, Differs bool
 }
 
 // SendBatch sends messages in one change, in their order: a crash keeps all of
@@ -33,7 +39,7 @@ func (q *Queue) SendBatch(ctx context.Context, messages []Message) ([]SendResult
 			b.errs[i] = err
 			continue
 		}
-		b.ops[i], results[i].ID = op, op.id
+		b.ops[i] = op
 	}
 	if err := q.s.Do(ctx, b, store.Default); err != nil {
 		return nil, err
@@ -41,7 +47,9 @@ func (q *Queue) SendBatch(ctx context.Context, messages []Message) ([]SendResult
 	for i, err := range b.errs {
 		if err != nil {
 			results[i] = SendResult{Err: err}
+			continue
 		}
+		results[i] = b.ops[i].(*sendOp).result()
 	}
 	return results, nil
 }

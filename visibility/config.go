@@ -19,6 +19,19 @@ type QueueConfig struct {
 	// as long as nothing comes back.
 	FIFO bool
 
+	// DedupeWindow is how long a message is recognized that is sent again, see
+	// Message.DedupeID. It cannot be changed. Default: 5 minutes for FIFO, else 0,
+	// which recognizes none.
+	DedupeWindow time.Duration
+
+	// DedupeByBody recognizes messages without a DedupeID by the SHA-256 of
+	// their body. It needs a DedupeWindow. Default: false.
+	DedupeByBody bool
+
+	// DedupePerGroup has messages of different groups never be duplicates of
+	// one another. It needs a DedupeWindow. Default: false.
+	DedupePerGroup bool
+
 	// VisibilityTimeout is how long a message that was received is hidden from
 	// others, unless Receive says otherwise. Up to MaxVisibility.
 	// Default: 30 seconds.
@@ -58,6 +71,9 @@ func (c *QueueConfig) withDefaults() QueueConfig {
 	if c != nil {
 		d = *c
 	}
+	if d.DedupeWindow == 0 && d.FIFO {
+		d.DedupeWindow = DefaultDedupeWindow
+	}
 	if d.VisibilityTimeout == 0 {
 		d.VisibilityTimeout = DefaultVisibility
 	}
@@ -75,6 +91,10 @@ func (c QueueConfig) check(name string) error {
 		return err
 	}
 	switch {
+	case c.DedupeWindow < 0 || c.DedupeWindow > MaxDelay:
+		return store.Invalid("DedupeWindow %v is not between 0 and %v", c.DedupeWindow, MaxDelay)
+	case c.DedupeWindow == 0 && (c.DedupeByBody || c.DedupePerGroup):
+		return store.Invalid("DedupeByBody and DedupePerGroup of queue %q need a DedupeWindow", name)
 	case c.MaxBodyBytes < 0:
 		return store.Invalid("MaxBodyBytes %d is negative", c.MaxBodyBytes)
 	case c.MaxBodyBytes > MaxBodyBytes:
@@ -99,6 +119,9 @@ const maxReceives = 1<<31 - 2
 // storedConfig is the JSON in the catalog. Durations are nanoseconds.
 type storedConfig struct {
 	FIFO              bool          `json:"fifo,omitempty"`
+	DedupeWindow      time.Duration `json:"dedupeWindow,omitempty"`
+	DedupeByBody      bool          `json:"dedupeByBody,omitempty"`
+	DedupePerGroup    bool          `json:"dedupePerGroup,omitempty"`
 	VisibilityTimeout time.Duration `json:"visibilityTimeout"`
 	Delay             time.Duration `json:"delay"`
 	DeadLetterQueue   string        `json:"deadLetterQueue,omitempty"`
@@ -110,7 +133,8 @@ type storedConfig struct {
 
 func (c QueueConfig) encode(secret []byte) ([]byte, error) {
 	return json.Marshal(storedConfig{
-		c.FIFO, c.VisibilityTimeout, c.Delay, c.DeadLetterQueue, c.MaxReceives, c.MaxInFlight, c.MaxBodyBytes, secret,
+		c.FIFO, c.DedupeWindow, c.DedupeByBody, c.DedupePerGroup,
+		c.VisibilityTimeout, c.Delay, c.DeadLetterQueue, c.MaxReceives, c.MaxInFlight, c.MaxBodyBytes, secret,
 	})
 }
 
@@ -122,7 +146,10 @@ func decodeConfig(name string, v []byte) (c QueueConfig, secret []byte, err erro
 	if len(s.Secret) != secretLen {
 		return c, nil, fmt.Errorf("%w: configuration of queue %q: secret of %d bytes", store.ErrCorrupt, name, len(s.Secret))
 	}
-	c = QueueConfig{s.FIFO, s.VisibilityTimeout, s.Delay, s.DeadLetterQueue, s.MaxReceives, s.MaxInFlight, s.MaxBodyBytes}
+	c = QueueConfig{
+		s.FIFO, s.DedupeWindow, s.DedupeByBody, s.DedupePerGroup,
+		s.VisibilityTimeout, s.Delay, s.DeadLetterQueue, s.MaxReceives, s.MaxInFlight, s.MaxBodyBytes,
+	}
 	return c, s.Secret, nil
 }
 
@@ -133,6 +160,9 @@ func (c QueueConfig) differ(name string, given QueueConfig) error {
 		stored, given any
 	}{
 		{"FIFO", c.FIFO, given.FIFO},
+		{"DedupeWindow", c.DedupeWindow, given.DedupeWindow},
+		{"DedupeByBody", c.DedupeByBody, given.DedupeByBody},
+		{"DedupePerGroup", c.DedupePerGroup, given.DedupePerGroup},
 		{"VisibilityTimeout", c.VisibilityTimeout, given.VisibilityTimeout},
 		{"Delay", c.Delay, given.Delay},
 		{"DeadLetterQueue", c.DeadLetterQueue, given.DeadLetterQueue},

@@ -25,6 +25,8 @@
 //     or has to wait.
 //   - In a standard queue a group may name a tenant. One that has more than its
 //     share in flight gives way to the others, however much of it waits.
+//   - In a queue with a DedupeWindow a message that is sent again, by its
+//     DedupeID or body, is not: so with Delete it is processed once.
 //   - Receives are counted, also those of a message that kills its process:
 //     with MaxReceives n it is in the dead-letter queue after at most n+1
 //     crashes. Move and receive are one change; ID, body, attributes and the

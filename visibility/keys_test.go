@@ -35,6 +35,8 @@ func TestGoldenBytes(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "0103"+"0000000000000005"+"0167"+"0000000000000009"+"00000003"+"0171"+"026964"+"00"+"626f6479", hex.EncodeToString(m))
 	require.Equal(t, "g", string(groupOf(m)))
+	first := original{seq: 1, body: 2, id: "id"}
+	require.Equal(t, "0000000000000001"+"0000000000000002"+"6964", hex.EncodeToString(first.encode()))
 	s := newSealer(7, make([]byte, secretLen))
 	r := s.seal(delivery{seq: 1, count: 2, since: 3, print: 4})
 	require.Equal(t, Receipt("AQAAAAcAAAAAAAAAAQAAAAIAAAAAAAAAAwAAAAS_g1lRDzHvseiAwWUGfTo-"), r)
@@ -68,6 +70,19 @@ func FuzzDecodeMessage(f *testing.F) {
 			require.NoError(t, err)
 		}
 		require.Equal(t, b, again)
+	})
+}
+
+func FuzzDecodeOriginal(f *testing.F) {
+	f.Add((&original{seq: 1, body: 2, id: "id"}).encode())
+	f.Add([]byte{1})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		o, err := decodeOriginal(b)
+		if err != nil {
+			require.ErrorIs(t, err, store.ErrCorrupt)
+			return
+		}
+		require.Equal(t, b, o.encode())
 	})
 }
 

@@ -38,6 +38,13 @@ type Message struct {
 	// 255 bytes. Default: none, and the message gives way to nobody.
 	Group string
 
+	// DedupeID, up to MaxDedupeID bytes, makes the message recognizable: for the
+	// queue's DedupeWindow from its Send, another with the same ID is not sent,
+	// whatever its body; even if this one was received and deleted by then, or
+	// moved to a dead-letter queue. Default: the SHA-256 of the body if the queue
+	// has DedupeByBody, else none.
+	DedupeID string
+
 	// Body is any bytes, also none, where SQS refuses an empty one.
 	Body []byte
 
@@ -80,7 +87,7 @@ func NumberAttribute(digits string) Attribute { return Attribute{Number, []byte(
 func BinaryAttribute(b []byte) Attribute { return Attribute{Binary, b} }
 
 // Received is a message that was received. It is a copy and belongs to whoever
-// received it. Delay is not set.
+// received it. Delay and DedupeID are not set.
 type Received struct {
 	Message
 

@@ -9,6 +9,7 @@ import (
 	"github.com/pebblemq/pebblemq/internal/bridge"
 	"github.com/pebblemq/pebblemq/internal/spool"
 	"github.com/pebblemq/pebblemq/internal/store"
+	"github.com/pebblemq/pebblemq/internal/window"
 )
 
 // Queue is a handle on a queue. All its methods are safe for concurrent use.
@@ -29,6 +30,7 @@ type Queue struct {
 	spool    *spool.Spool
 	leases   leaseHeap
 	attempts attempts
+	window   *window.Window // nil if it has none
 	waiting  waiters
 	dead     *Queue // where dead letters go
 	dropped  bool   // was deleted
@@ -131,10 +133,18 @@ func DeleteQueue(ctx context.Context, db *pebblemq.DB, name string) error {
 }
 
 // Purge deletes every message that is visible or delayed, and returns how many
-// that were. Messages in flight stay with those who received them.
+// that were. Messages in flight stay with those who received them. No message is
+// a duplicate of one that was sent before.
 func (q *Queue) Purge(ctx context.Context) (n int, err error) {
-	err = q.whenRecalled(ctx, store.Default, func(t *store.Turn) { n = q.spool.Purge(t, true) })
+	err = q.whenRecalled(ctx, store.Default, func(t *store.Turn) { n = q.purge(t) })
 	return n, err
+}
+
+func (q *Queue) purge(t *store.Turn) int {
+	if q.window != nil {
+		q.window.Clear(t)
+	}
+	return q.spool.Purge(t, true)
 }
 
 // whenRecalled runs f under the baton once all that is in flight is in memory,

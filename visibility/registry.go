@@ -59,6 +59,12 @@ func (r *registry) load(name string, o *Options) (*Queue, error) {
 			return nil, err
 		}
 	}
+	if q.window != nil {
+		if err := q.window.Ready(context.Background()); err != nil {
+			delete(r.mu.queues, name)
+			return nil, err
+		}
+	}
 	err = r.s.Do(context.Background(), store.QuietFunc(func(t *store.Turn) error {
 		q.spool.Start(t)
 		return nil
@@ -93,6 +99,7 @@ func (r *registry) read(name string, o *Options) (*Queue, error) {
 		so.Leased, q.released = nil, true
 	}
 	config.grouped(&so)
+	q.openWindow(r.s)
 	q.spool, err = spool.Open(r.s, layout, object.ID, so)
 	return q, err
 }
@@ -113,7 +120,7 @@ func (r *registry) drop(ctx context.Context, name string) error {
 		if err := deadLetterQueueOf(t, name); err != nil {
 			return err
 		}
-		t.Drop(o, layout.Kinds()...)
+		t.Drop(o, append(layout.Kinds(), store.KindVisWindow)...)
 		if q != nil {
 			q.drop(t)
 		}
@@ -147,6 +154,9 @@ func deadLetterQueueOf(t *store.Turn, name string) error {
 func (q *Queue) drop(t *store.Turn) {
 	q.dropped = true
 	q.spool.Close(t)
+	if q.window != nil {
+		q.window.Close(t)
+	}
 	t.Disarm(q.leases.timer)
 	q.leases.messages = nil
 	q.waiting.fail(q.gone())

@@ -11,7 +11,9 @@ import (
 
 // Send puts a message at the end of the queue and returns its ID. It is durable
 // when Send returns, unless the store or the context says NoSync, and is not
-// received by anyone before that. The message is copied.
+// received by anyone before that. The message is copied. If it is a duplicate,
+// see Message.DedupeID, nothing is sent, and the ID is that of the original;
+// SendBatch tells one from the other.
 func (q *Queue) Send(ctx context.Context, m Message) (id string, err error) {
 	op, err := q.newSend(&m)
 	if err != nil {
@@ -20,7 +22,7 @@ func (q *Queue) Send(ctx context.Context, m Message) (id string, err error) {
 	if err := q.s.Do(ctx, op, store.Default); err != nil {
 		return "", err
 	}
-	return op.id, nil
+	return op.result().ID, nil
 }
 
 // newSend encodes a message, which takes time, before the baton is taken.
@@ -31,7 +33,11 @@ func (q *Queue) newSend(m *Message) (*sendOp, error) {
 	if err := q.config.checkGroup(m); err != nil {
 		return nil, err
 	}
-	o := &sendOp{q: q, id: m.ID, delay: q.config.Delay}
+	identity, err := q.identify(m)
+	if err != nil {
+		return nil, err
+	}
+	o := &sendOp{q: q, id: m.ID, delay: q.config.Delay, identity: identity}
 	if o.id == "" {
 		o.id = newID()
 	}
@@ -51,6 +57,9 @@ type sendOp struct {
 	delay   time.Duration
 	put     *spool.Message
 	delayed spool.Delayed
+
+	identity *identity // nil if it is not deduplicated
+	first    *original // that this one repeats
 }
 
 func (o *sendOp) String() string { return fmt.Sprintf("send to queue %q", o.q.name) }
@@ -59,26 +68,35 @@ func (o *sendOp) Run(t *store.Turn) error {
 	if o.q.dropped {
 		return o.q.gone()
 	}
+	var err error
+	if o.first, err = o.before(t); o.first != nil || err != nil {
+		return err
+	}
 	if o.delay > 0 {
 		o.delayed = o.q.spool.PutDelayed(t, spool.Content{Data: o.data, Payload: o.payload}, t.Now().Add(o.delay))
 	} else {
 		o.put = o.q.spool.Put(t, spool.Content{Data: o.data, Payload: o.payload})
 	}
+	o.remember(t)
 	return nil
 }
 
 func (o *sendOp) Undo() {
-	if o.delay > 0 {
+	switch {
+	case o.first != nil:
+	case o.delay > 0:
 		o.q.spool.UndoDelayed(o.delayed)
-	} else {
+	default:
 		o.q.spool.UndoPut(o.put)
 	}
 }
 
 func (o *sendOp) Visible(t *store.Turn) {
-	if o.delay > 0 {
+	switch {
+	case o.first != nil:
+	case o.delay > 0:
 		o.q.spool.ShowDelayed(t)
-	} else {
+	default:
 		o.q.spool.Show(t, o.put)
 	}
 }

@@ -22,7 +22,8 @@ func (q *Queue) In(tx *pebblemq.Tx) QueueTx {
 	return QueueTx{q: q, x: bridge.Tx(tx).For(q.s, "queue", q.name)}
 }
 
-// Send is Queue.Send. The ID is valid if the transaction commits.
+// Send is Queue.Send. The ID is valid if the transaction commits and the message is
+// not a duplicate.
 func (v QueueTx) Send(m Message) (id string, err error) {
 	op, err := v.q.newSend(&m)
 	if err != nil {

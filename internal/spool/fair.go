@@ -59,7 +59,10 @@ func (g *groups) nextFair(t *store.Turn) *Message {
 		if m == g.q.solo || !g.givesWay(m) {
 			return m
 		}
-		g.park(t, g.find(m), m)
+		k := g.find(m)
+		if g.park(t, k, m); len(k.parked) == 0 { // spilled, and it may go as soon as nobody else has anything
+			g.wantMore(t, k)
+		}
 	}
 	if k := g.quietest(); k != nil {
 		return g.bringOut(t, k)

@@ -161,3 +161,17 @@ func (w *world) takeFair(t *rapid.T) {
 		}
 	}
 }
+
+// A tenant whose messages were all spilled is read back at once: nobody else may
+// come to remind of it.
+func TestASpilledTenantIsReadBackByItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, q := fairSpool(t, vfs.NewMem())
+		q.groups.room = room{2, 1, 0, 4}
+		putMany(t, s, q, "a", 0, 2)
+		require.Len(t, takeRound(t, s, q, 5), 2)
+		putMany(t, s, q, "a", 2, 3)
+		require.Equal(t, []string{"a 2", "a 3", "a 4"}, bodies(takeRound(t, s, q, 5)))
+		require.NoError(t, s.Close())
+	})
+}
