@@ -135,6 +135,9 @@ func (b *Broker) Bind(ctx context.Context, to Binding) error {
 		if err := e.check(bound); err != nil {
 			return err
 		}
+		if _, again := e.bindings[bound]; again {
+			return nil
+		}
 		if err := t.Grow(); err != nil {
 			return err
 		}

@@ -23,6 +23,8 @@ func verbs(ctx context.Context, b *workqueue.Broker) map[string]error {
 		"delete queue":           b.DeleteQueue(ctx, "q"),
 		"delete queue if":        b.DeleteQueueIf(ctx, "q", workqueue.DeleteIf{Empty: true}),
 		"delete exclusive":       b.DeleteExclusive(ctx),
+		"alter exchange":         b.AlterExchange(ctx, "x", &workqueue.ExchangeConfig{Internal: true}),
+		"alter queue":            b.AlterQueue(ctx, "q", &workqueue.QueueConfig{AutoDelete: true}),
 		"bind":                   b.Bind(ctx, to),
 		"unbind":                 b.Unbind(ctx, to),
 		"bindings":               second(b.Bindings(ctx)),

@@ -27,13 +27,28 @@
 //
 // # Routing
 //
-// An exchange leads to queues, and to log topics and visibility queues of the
-// same store (see Binding). A body of 1 KiB or more that goes to several queues
-// is stored once.
+// An exchange leads to queues, to other exchanges, and to log topics and
+// visibility queues of the same store (see Binding); its kind says how it compares
+// messages with bindings (see ExchangeKind). What none of them matches goes to its
+// alternate exchange. A message gets to a place once, however many ways lead
+// there, and a body of 1 KiB or more that goes to several queues is stored once.
+// What a publish costs depends on the bindings that match, not on those that do
+// not: a hundred thousand patterns cost what ten do.
+//
+//	                 ┌─ key ──▶ queue
+//	Publish ▶ exchange ─ pattern ─▶ exchange ─▶ queue, topic, visibility queue
+//	                 └─ nothing matches ─▶ alternate exchange ─▶ ...
+//
+// Exchanges and queues stay until they are deleted, or end by themselves:
+// AutoDelete, Expires, Exclusive. Export and Import move a topology as JSON. With
+// a DedupeWindow an exchange or queue takes the same MessageID once.
 //
 // # Departures from RabbitMQ
 //
-// There are no channels and no non-durable queues. Errors are return values and
+// There are no channels and no non-durable queues. An exclusive queue belongs to
+// a *Broker instead of a connection, and outlives no restart; an auto-delete queue
+// does, and waits for its consumers to return. CC and BCC are fields, not headers.
+// Arguments of bindings are texts or nil, as headers are. Errors are return values and
 // close nothing. A confirm covers all queues. A requeued message always returns
 // to its old place. A message that cannot be dead-lettered stays where it is,
 // with an error or in the log, instead of being dropped.

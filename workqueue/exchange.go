@@ -162,8 +162,8 @@ func checkName(what, name string) error {
 }
 
 // DeclareExchange makes sure that an exchange exists. The same kind and
-// configuration again is a no-op, another is pebblemq.ErrConfigMismatch; nil is
-// the default one. The default exchange, whose name is empty, is always there.
+// configuration again is a no-op, another is pebblemq.ErrConfigMismatch (see
+// AlterExchange); nil is the default one. The default exchange, whose name is empty, is always there.
 // It is durable when DeclareExchange returns.
 func (b *Broker) DeclareExchange(ctx context.Context, name string, kind ExchangeKind, c *ExchangeConfig) error {
 	plan, err := planExchange(name, kind, c)

@@ -44,7 +44,7 @@ type Message struct {
 	CC  []string
 	BCC []string
 
-	// Priority is carried along; queues do not order by it yet.
+	// Priority decides who goes first in queues that have a MaxPriority.
 	Priority uint8
 
 	// Delay keeps the message from consumers for a time after it was

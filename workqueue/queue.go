@@ -58,6 +58,13 @@ type QueueConfig struct {
 	// ErrInUse. They are deleted by Broker.DeleteExclusive, or when the store
 	// is opened again.
 	Exclusive bool `json:",omitempty"`
+
+	// MaxPriority is the highest Message.Priority that the queue tells apart; a
+	// higher one counts as this, as in RabbitMQ. A message goes before all that
+	// are ready with a lower one, and after those with the same. Default 0: the
+	// queue does not look at priorities, and pays nothing for them. As each
+	// priority that is used takes some memory, few are better than many.
+	MaxPriority uint8 `json:",omitempty"`
 }
 
 // DeadLetter is a place for messages that could not be processed.
@@ -102,6 +109,9 @@ func (c QueueConfig) match(name string, stored QueueConfig) error {
 	if c.DeliveryLimit != stored.DeliveryLimit {
 		return store.Mismatch(object, "DeliveryLimit", stored.DeliveryLimit, c.DeliveryLimit)
 	}
+	if c.MaxPriority != stored.MaxPriority {
+		return store.Mismatch(object, "MaxPriority", stored.MaxPriority, c.MaxPriority)
+	}
 	if a, b := c.DeadLetter, stored.DeadLetter; (a == nil) != (b == nil) || a != nil && *a != *b {
 		return store.Mismatch(object, "DeadLetter", describe(b), describe(a))
 	}
@@ -130,7 +140,7 @@ type queue struct {
 	object    *store.Object
 	config    QueueConfig
 	topology  *topology
-	spool     *spool.Spool
+	spool     *spool.Lanes
 	end       *end // once a message was routed here by name
 	consumers []*Consumer
 	turn      int // whose turn it is among the consumers
@@ -151,13 +161,13 @@ func newQueue(t *topology, o *store.Object) (*queue, error) {
 	}
 	q.window = newWindow(t.s, o, q.config.DedupeWindow)
 	var err error
-	q.spool, err = spool.Open(t.s, layout, o.ID, spool.Options{Ready: q.ready})
+	q.spool, err = spool.OpenLanes(t.s, layout, o.ID, q.config.MaxPriority, spool.Options{Ready: q.ready})
 	return q, err
 }
 
 // DeclareQueue makes sure that a queue exists. The same configuration again is
-// a no-op, another is pebblemq.ErrConfigMismatch; nil is the default one. Names
-// that begin with "amq." are for the broker to give (see DeclareNewQueue). Every
+// a no-op, another is pebblemq.ErrConfigMismatch (see AlterQueue); nil is the
+// default one. Names that begin with "amq." are for the broker to give (see DeclareNewQueue). Every
 // queue is durable.
 func (b *Broker) DeclareQueue(ctx context.Context, name string, c *QueueConfig) error {
 	if err := store.CheckName("queue", name); err != nil {
@@ -213,7 +223,7 @@ func (b *Broker) createQueue(t *store.Turn, p queuePlan) error {
 	if p.config.Exclusive {
 		q.owner = b
 	}
-	q.spool = spool.New(b.s, layout, o.ID, spool.Options{Ready: q.ready})
+	q.spool = spool.NewLanes(b.s, layout, o.ID, p.config.MaxPriority, spool.Options{Ready: q.ready})
 	b.t.queues[p.name] = q
 	q.live(t)
 	return nil

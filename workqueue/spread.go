@@ -14,16 +14,17 @@ const sharedBytes = 1 << 10
 
 // parcel is an encoded message on its way to its destinations.
 type parcel struct {
-	data    []byte
-	body    int           // where the body begins in data, if it is there
-	payload store.Payload // else the body
-	delay   time.Duration
-	written int64 // what it takes up, once it was spread
+	data     []byte
+	body     int           // where the body begins in data, if it is there
+	payload  store.Payload // else the body
+	delay    time.Duration
+	priority uint8
+	written  int64 // what it takes up, once it was spread
 }
 
 func newParcel(e *envelope) parcel {
 	data := encodeMessage(e)
-	return parcel{data: data, body: len(data) - len(e.Body), delay: e.Delay}
+	return parcel{data: data, body: len(data) - len(e.Body), delay: e.Delay, priority: e.Priority}
 }
 
 // share stores the body once if several destinations would refer to it.
@@ -113,11 +114,13 @@ func (e *end) deliver(turn *store.Turn, p *parcel) (store.Op, error) {
 
 // put adds one copy of a message.
 func (q *queue) put(t *store.Turn, data []byte, p *parcel) placed {
+	c := spool.Content{Data: data, Payload: p.payload}
+	lane := min(p.priority, q.config.MaxPriority)
 	if p.delay > 0 {
-		d := q.spool.PutDelayed(t, spool.Content{Data: data, Payload: p.payload}, t.Now().Add(p.delay))
+		d := q.spool.PutDelayed(t, lane, c, t.Now().Add(p.delay))
 		return placed{q: q, delayed: &d}
 	}
-	return placed{q: q, m: q.spool.Put(t, spool.Content{Data: data, Payload: p.payload})}
+	return placed{q: q, m: q.spool.Put(t, lane, c)}
 }
 
 func (c copies) undo() {
@@ -149,7 +152,7 @@ func (p *placed) show(t *store.Turn) {
 		p.sunk.Visible(t)
 	case p.q.deleted:
 	case p.m == nil:
-		p.q.spool.ShowDelayed(t)
+		p.q.spool.ShowDelayed(t, *p.delayed)
 	default:
 		p.q.spool.Show(t, p.m)
 	}

@@ -119,6 +119,11 @@ func TestAnImportIsAllOrNothing(t *testing.T) {
 		require.Equal(t, before, export(t, b))
 	}
 	require.ErrorIs(t, b.Import(bg, nil), pebblemq.ErrInvalid)
+	most := &workqueue.Topology{Queues: make([]Queue, workqueue.MaxTopology)}
+	for i := range most.Queues {
+		most.Queues[i].Name = "q"
+	}
+	require.NoError(t, b.Import(bg, most))
 }
 
 func TestParsingATopologyLeavesNothingOut(t *testing.T) {

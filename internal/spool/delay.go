@@ -8,6 +8,7 @@ import (
 
 // Delayed is a message that waits for its time. It lives on disk only.
 type Delayed struct {
+	lane    byte
 	size    uint64
 	payload store.Payload
 	due     int64
@@ -17,7 +18,7 @@ type Delayed struct {
 // PutDelayed adds a message that becomes ready at due, at the end of the queue
 // as it is then.
 func (q *Spool) PutDelayed(t *store.Turn, c Content, due time.Time) Delayed {
-	d := Delayed{size: c.size(), payload: c.Payload, due: nanos(due), nextDue: q.meta.nextDue}
+	d := Delayed{lane: q.lane, size: c.size(), payload: c.Payload, due: nanos(due), nextDue: q.meta.nextDue}
 	t.Set(dueKey(q.layout.Delayed, q.place, d.due, q.meta.delaySeq), c.encodeDelayed())
 	t.Hold(q.holder(slotDelayed), c.Payload, 1)
 	q.meta.delaySeq++

@@ -121,7 +121,7 @@ func (q *Spool) adopt(m *Message) {
 func (q *Spool) restore(seq uint64, c Content, mk mark, marked bool) *Message {
 	c.Count = mk.count
 	return &Message{
-		Seq: seq, Content: c, marked: marked,
+		Seq: seq, Lane: q.lane, Content: c, marked: marked,
 		Until: moment(mk.until), First: moment(mk.first), Since: moment(mk.since),
 	}
 }

@@ -13,9 +13,10 @@ type Message struct {
 	Until   time.Time // end of the lease, if it has one
 	First   time.Time // for the layer: of the first delivery; kept on disk
 	Since   time.Time // for the layer: of the last delivery; kept on disk
-	Suspect bool      // may have killed the process before this one
-	Holder  any       // for the layer: who has it
-	Slot    int       // for the layer: its place in a heap
+	Lane    byte
+	Suspect bool // may have killed the process before this one
+	Holder  any  // for the layer: who has it
+	Slot    int  // for the layer: its place in a heap
 
 	state    state
 	prime    bool   // was out when the process died

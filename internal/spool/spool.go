@@ -20,6 +20,7 @@ type Spool struct {
 	s      *store.Store
 	layout Layout
 	place
+	*shared
 	ready  func(*store.Turn)
 	leased func(*store.Turn, *Message)
 
@@ -44,8 +45,6 @@ type Spool struct {
 
 	suspectBelow uint64 // after an unclean end: these were possibly delivered
 	primes       seqHeap
-	solo         *Message // the prime suspect that is out
-	survived     *store.Timer
 	step         uint64 // of the frontier
 	raising      bool   // a frontier is on its way to the disk
 	waited       bool   // for it
@@ -91,30 +90,38 @@ func Open(s *store.Store, l Layout, id uint32, o Options) (*Spool, error) {
 		return nil, err
 	}
 	if v != nil {
-		if q.meta, err = decodeMeta(v); err != nil {
-			return nil, err
-		}
+		return q, q.restoreMeta(v)
+	}
+	return q, nil
+}
+
+// restoreMeta takes over what the disk says.
+func (q *Spool) restoreMeta(v []byte) (err error) {
+	if q.meta, err = decodeMeta(v); err != nil {
+		return err
 	}
 	q.shown, q.loaded, q.dropped = q.meta.next, q.meta.low, q.meta.low
-	if s.Unclean() {
+	if q.s.Unclean() {
 		q.suspectBelow = min(q.meta.frontier, q.meta.next) // not what is put from now on
 	}
 	if q.leased != nil {
 		q.unloaded, q.recallEnd = q.meta.taken, q.meta.next
 	}
 	if q.groups != nil {
-		if err := q.groups.lookForIndex(); err != nil {
-			return nil, err
-		}
+		return q.groups.lookForIndex()
 	}
-	return q, nil
+	return nil
 }
 
 // New makes the spool of an object that was just created. It reads nothing, so
 // it may be called under the baton.
 func New(s *store.Store, l Layout, id uint32, o Options) *Spool {
+	return newLane(s, l, id, o, newShared(o.Ready))
+}
+
+func newLane(s *store.Store, l Layout, id uint32, o Options, h *shared) *Spool {
 	q := &Spool{
-		s: s, layout: l, place: place{id, o.Lane}, ready: o.Ready, leased: o.Leased, free: freeOf(s), step: frontierStep,
+		s: s, layout: l, place: place{id, o.Lane}, shared: h, ready: o.Ready, leased: o.Leased, free: freeOf(s), step: frontierStep,
 		unseenHeld: make(map[uint32]uint64),
 		out:        make(map[uint64]*Message), early: make(map[uint64]*Message), back: make(map[uint64]*Message),
 	}
@@ -123,7 +130,6 @@ func New(s *store.Store, l Layout, id uint32, o Options) *Spool {
 	}
 	q.unmarked.q, q.meta.frontier = q, frontierStep // and so on disk before any message
 	q.due = store.NewTimer(q.startLoading)
-	q.survived = store.NewTimer(q.letOn)
 	return q
 }
 
@@ -148,6 +154,10 @@ func (q *Spool) Close(t *store.Turn) {
 type Stats struct {
 	Ready, Taken, Delayed uint64
 	Bytes                 uint64 // of data and payloads, of all three
+}
+
+func (s *Stats) add(o Stats) {
+	s.Ready, s.Taken, s.Delayed, s.Bytes = s.Ready+o.Ready, s.Taken+o.Taken, s.Delayed+o.Delayed, s.Bytes+o.Bytes
 }
 
 // Stats returns the counters, exact as of the last accepted operation. Until
@@ -175,7 +185,7 @@ func (q *Spool) span(k store.Kind) (lo, hi []byte) {
 
 // Put adds a message at the end.
 func (q *Spool) Put(t *store.Turn, c Content) *Message {
-	m := &Message{Content: c, Seq: q.meta.next}
+	m := &Message{Content: c, Seq: q.meta.next, Lane: q.lane}
 	k, v := t.SetDeferred(seqKeyLen, c.entryLen())
 	copy(k, seqKey(q.layout.Entry, q.place, m.Seq))
 	c.encodeEntry(v)
@@ -331,6 +341,11 @@ func (q *Spool) Busy() bool {
 	through := q.solo != nil && q.solo.state != taken && len(q.primes) > 0
 	return !q.closed && (q.loading || q.window.len() > 0 || through || q.shown < q.meta.next || q.groups.busy())
 }
+
+// coming reports that Take, having returned nil, will have something that is
+// deliverable and was there first. What waits for its trial does not count: that
+// may take seconds.
+func (q *Spool) coming() bool { return !q.closed && (q.loaded < q.shown || q.window.len() > 0) }
 
 // Extend gives a taken message another lease end.
 func (q *Spool) Extend(t *store.Turn, m *Message, until time.Time) {

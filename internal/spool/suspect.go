@@ -80,18 +80,19 @@ func (q *Spool) goSolo(t *store.Turn, m *Message) {
 const soloTime = 5 * time.Second
 
 // letOn is what the timer calls.
-func (q *Spool) letOn(t *store.Turn) {
-	if q.solo != nil && q.through(q.solo) && !q.closed {
-		q.ready(t)
+func (h *shared) letOn(t *store.Turn) {
+	if h.solo != nil {
+		h.solo = nil
+		h.ready(t)
 	}
 }
 
 // through ends the wait for the prime suspect that is out, whatever came of
-// it. It reports whether the next one may go.
-func (q *Spool) through(m *Message) bool {
-	if q.solo != m {
+// it. It reports whether the next one may go, of whatever lane.
+func (h *shared) through(m *Message) bool {
+	if h.solo != m {
 		return false
 	}
-	q.solo = nil
-	return len(q.primes) > 0
+	h.solo = nil
+	return true
 }

@@ -28,18 +28,18 @@ func freeOf(s *store.Store) *free {
 
 // room reports whether the window may grow.
 func (q *Spool) room() bool {
-	return q.window.len() < windowMessages && q.winBytes < windowBytes || q.free.bytes > 0
+	return q.window.len() < q.messages() && q.winBytes < q.bytes() || q.free.bytes > 0
 }
 
 // low reports that the window has room for a chunk, and wants it soon.
 func (q *Spool) low() bool {
-	return q.window.len() < windowMessages/4 && q.winBytes < windowBytes/4
+	return q.window.len() < q.messages()/4 && q.winBytes < q.bytes()/4
 }
 
 // chunk is how much a load is to bring in. Most of its cost is in its beginning.
 func (q *Spool) chunk() (messages, bytes int) {
 	if q.free.bytes < freeBytes/4 {
-		return chunkMessages, chunkBytes
+		return q.messages() / 2, q.bytes()
 	}
 	return 8 * chunkMessages, 8 * chunkBytes
 }

@@ -1,0 +1,206 @@
+package spool
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// Lanes is a queue with priorities: a spool for each priority that was ever
+// used, highest first. Each of them keeps its own order, window and place on
+// disk, so that a priority costs nothing but a lookup here, and a message that is
+// given back finds its old place among its equals. A queue without priorities is
+// one spool.
+//
+// What is shared is the memory of the windows (see shared), and the trial of what
+// may have killed the process.
+type Lanes struct {
+	s      *store.Store
+	layout Layout
+	id     uint32
+	o      Options
+	shared *shared
+	byLane []*Spool
+	open   []*Spool // highest lane first
+	closed bool
+}
+
+// shared is what the lanes of one object have in common.
+type shared struct {
+	lanes    int      // that are open
+	solo     *Message // the prime suspect that is out
+	survived *store.Timer
+	ready    func(*store.Turn)
+}
+
+func newShared(ready func(*store.Turn)) *shared {
+	h := &shared{ready: ready}
+	h.survived = store.NewTimer(h.letOn)
+	return h
+}
+
+// The least that a lane has of the window, however many there are.
+const (
+	laneMessages = 64
+	laneBytes    = 32 << 10
+)
+
+// messages is how many a lane may have in its window.
+func (h *shared) messages() int { return max(laneMessages, windowMessages/max(h.lanes, 1)) }
+
+// bytes is the same in bytes; a single message may be larger.
+func (h *shared) bytes() int { return max(laneBytes, windowBytes/max(h.lanes, 1)) }
+
+// OpenLanes brings a queue back with priorities up to highest, or starts an empty
+// one. It reads a record for each lane. It is called outside the baton, before
+// anyone else has the queue.
+func OpenLanes(s *store.Store, l Layout, id uint32, highest byte, o Options) (*Lanes, error) {
+	q := NewLanes(s, l, id, highest, o)
+	if highest > 0 {
+		return q, q.readLanes()
+	}
+	v, err := s.Get(laneKey(l.Meta, place{id, 0}, 0))
+	if err != nil || v == nil {
+		return q, err
+	}
+	return q, q.open[0].restoreMeta(v)
+}
+
+// readLanes finds the lanes that were used.
+func (q *Lanes) readLanes() (err error) {
+	lo, hi := store.Span(q.layout.Meta, q.id)
+	it, err := q.s.Iter(context.Background(), lo, hi)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	for ok := it.First(); ok; ok = it.Next() {
+		if len(it.Key()) != laneKeyLen || int(it.Key()[laneKeyLen-1]) >= len(q.byLane) {
+			return damaged("key", it.Key())
+		}
+		v, err := it.Value()
+		if err != nil {
+			return err
+		}
+		if err := q.lane(it.Key()[laneKeyLen-1]).restoreMeta(v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// NewLanes makes the queue of an object that was just created. It reads nothing,
+// so it may be called under the baton.
+func NewLanes(s *store.Store, l Layout, id uint32, highest byte, o Options) *Lanes {
+	q := &Lanes{s: s, layout: l, id: id, o: o, shared: newShared(o.Ready), byLane: make([]*Spool, int(highest)+1)}
+	q.lane(0)
+	return q
+}
+
+// lane returns a lane, and opens it if it is new.
+func (q *Lanes) lane(n byte) *Spool {
+	if lane := q.byLane[n]; lane != nil {
+		return lane
+	}
+	o := q.o
+	o.Lane = n
+	lane := newLane(q.s, q.layout, q.id, o, q.shared)
+	lane.closed = q.closed
+	q.byLane[n] = lane
+	q.shared.lanes++
+	at, _ := slices.BinarySearchFunc(q.open, lane, func(a, b *Spool) int { return int(b.lane) - int(a.lane) })
+	q.open = slices.Insert(q.open, at, lane)
+	return lane
+}
+
+// of returns the lane of a message.
+func (q *Lanes) of(m *Message) *Spool { return q.byLane[m.Lane] }
+
+// Start arms the timers for what is delayed or expires, and brings leases back.
+func (q *Lanes) Start(t *store.Turn) {
+	for _, lane := range q.open {
+		lane.Start(t)
+	}
+}
+
+// Close ends the queue in memory. The layer drops the keys.
+func (q *Lanes) Close(t *store.Turn) {
+	q.closed = true
+	for _, lane := range q.open {
+		lane.Close(t)
+	}
+}
+
+// Stats sums up the lanes.
+func (q *Lanes) Stats() (sum Stats) {
+	for _, lane := range q.open {
+		sum.add(lane.Stats())
+	}
+	return sum
+}
+
+// Busy is Spool.Busy of any lane.
+func (q *Lanes) Busy() bool {
+	return slices.ContainsFunc(q.open, (*Spool).Busy)
+}
+
+// Put adds a message at the end of a lane.
+func (q *Lanes) Put(t *store.Turn, lane byte, c Content) *Message { return q.lane(lane).Put(t, c) }
+
+// UndoPut takes the last Put back.
+func (q *Lanes) UndoPut(m *Message) { q.of(m).UndoPut(m) }
+
+// Show makes a message that was Put deliverable.
+func (q *Lanes) Show(t *store.Turn, m *Message) { q.of(m).Show(t, m) }
+
+// PutDelayed adds a message that becomes ready at due, at the end of its lane as
+// it is then.
+func (q *Lanes) PutDelayed(t *store.Turn, lane byte, c Content, due time.Time) Delayed {
+	return q.lane(lane).PutDelayed(t, c, due)
+}
+
+// UndoDelayed takes the last PutDelayed back.
+func (q *Lanes) UndoDelayed(d Delayed) { q.byLane[d.lane].UndoDelayed(d) }
+
+// ShowDelayed lets the clock run for what was put.
+func (q *Lanes) ShowDelayed(t *store.Turn, d Delayed) { q.byLane[d.lane].ShowDelayed(t) }
+
+// Take is Spool.Take of the highest lane that has something. While the messages
+// of a lane are being read from disk, none of a lower one goes ahead.
+func (q *Lanes) Take(t *store.Turn, until time.Time) *Message {
+	for _, lane := range q.open {
+		if m := lane.Take(t, until); m != nil || lane.coming() {
+			return m
+		}
+	}
+	return nil
+}
+
+// Settle removes a message for good.
+func (q *Lanes) Settle(t *store.Turn, m *Message) { q.of(m).Settle(t, m) }
+
+// UndoSettle takes Settle back.
+func (q *Lanes) UndoSettle(m *Message) { q.of(m).UndoSettle(m) }
+
+// Settled frees the memory of a message that was settled.
+func (q *Lanes) Settled(t *store.Turn, m *Message) { q.of(m).Settled(t, m) }
+
+// Return gives a taken message back, as Spool.Return does.
+func (q *Lanes) Return(t *store.Turn, m *Message, forgive bool) { q.of(m).Return(t, m, forgive) }
+
+// UndoReturn takes Return back.
+func (q *Lanes) UndoReturn(m *Message, until time.Time) { q.of(m).UndoReturn(m, until) }
+
+// Returned makes a message that was given back deliverable at its old place.
+func (q *Lanes) Returned(t *store.Turn, m *Message) { q.of(m).Returned(t, m) }
+
+// Purge is Spool.Purge of all lanes.
+func (q *Lanes) Purge(t *store.Turn, delayedToo bool) (n int) {
+	for _, lane := range q.open {
+		n += lane.Purge(t, delayedToo)
+	}
+	return n
+}
