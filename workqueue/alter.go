@@ -7,7 +7,7 @@ import (
 )
 
 // AlterQueue gives a queue another configuration, in place and with what it
-// holds. DeliveryLimit, DeadLetter, AutoDelete, Expires and MessageTTL may be
+// holds. DeliveryLimit, DeadLetter, AckTimeout, SingleActive, AutoDelete, Expires and MessageTTL may be
 // others, and count from now on; MaxPriority may be higher. Messages that are in
 // the queue keep their priority and their end of life. Another difference is
 // pebblemq.ErrConfigMismatch. It is
@@ -27,6 +27,7 @@ func (b *Broker) AlterQueue(ctx context.Context, name string, c *QueueConfig) er
 		}
 		allowed := q.config
 		allowed.DeliveryLimit, allowed.DeadLetter = plan.config.DeliveryLimit, plan.config.DeadLetter
+		allowed.AckTimeout, allowed.SingleActive = plan.config.AckTimeout, plan.config.SingleActive
 		allowed.AutoDelete, allowed.Expires = plan.config.AutoDelete, plan.config.Expires
 		allowed.MessageTTL, allowed.MaxPriority = plan.config.MessageTTL, max(allowed.MaxPriority, plan.config.MaxPriority)
 		if err := plan.config.match(name, allowed); err != nil {
@@ -42,6 +43,11 @@ func (b *Broker) AlterQueue(ctx context.Context, name string, c *QueueConfig) er
 			t.Disarm(q.expiry)
 		}
 		q.live(t)
+		if q.config.AckTimeout != NoAckTimeout {
+			q.watch(t, t.Now()) // which finds out when
+		}
+		q.active = nil
+		q.ready(t)
 		return nil
 	}), store.Sync)
 }
