@@ -34,6 +34,7 @@ type topology struct {
 	walk      walk
 	unrouted  uint64 // messages that were accepted and led nowhere
 	consumers uint64 // ever, for tags
+	evictions int    // under way, one because of the other
 }
 
 // scoped is the name of a part of the broker in the catalog.
