@@ -203,8 +203,8 @@ func (q *queue) options() spool.Options {
 
 // DeclareQueue makes sure that a queue exists. The same configuration again is
 // a no-op, another is pebblemq.ErrConfigMismatch (see AlterQueue); nil is the
-// default one. Names that begin with "amq." are for the broker to give (see DeclareNewQueue). Every
-// queue is durable.
+// default one. Names that begin with "amq." are for the broker to give (see
+// DeclareNewQueue). Every queue is durable.
 func (b *Broker) DeclareQueue(ctx context.Context, name string, c *QueueConfig) error {
 	if err := store.CheckName("queue", name); err != nil {
 		return err
