@@ -80,6 +80,14 @@ type QueueConfig struct {
 	// which the shorter one counts. Zero is for ever; at most MaxTTL.
 	MessageTTL time.Duration `json:",omitempty"`
 
+	// MaxLength is how many messages may be ready, and MaxBytes how large they may
+	// be together as encoded; zero is any. What is unacknowledged or delayed does
+	// not count. The limits are exact, but no message is refused that comes back
+	// to the queue. Overflow says what becomes of one too many; default DropHead.
+	MaxLength int      `json:",omitempty"`
+	MaxBytes  int64    `json:",omitempty"`
+	Overflow  Overflow `json:",omitempty"`
+
 	// MaxPriority is the highest Message.Priority that the queue tells apart; a
 	// higher one counts as this, as in RabbitMQ. A message goes before all that
 	// are ready with a lower one, and after those with the same. Default 0: the
@@ -118,6 +126,9 @@ func (c *QueueConfig) normalize() (QueueConfig, error) {
 	if full.AckTimeout != NoAckTimeout && (full.AckTimeout < MinAckTimeout || full.AckTimeout > MaxAckTimeout) {
 		return full, store.Invalid("AckTimeout %v is not between %v and %v, or NoAckTimeout", full.AckTimeout, MinAckTimeout, MaxAckTimeout)
 	}
+	if err := full.checkLimits(); err != nil {
+		return full, err
+	}
 	if err := full.checkLifetime(); err != nil {
 		return full, err
 	}
@@ -138,6 +149,9 @@ func (c QueueConfig) match(name string, stored QueueConfig) error {
 	object := fmt.Sprintf("queue %q", name)
 	if c.DeliveryLimit != stored.DeliveryLimit {
 		return store.Mismatch(object, "DeliveryLimit", stored.DeliveryLimit, c.DeliveryLimit)
+	}
+	if err := c.matchLimits(object, &stored); err != nil {
+		return err
 	}
 	if c.MessageTTL != stored.MessageTTL {
 		return store.Mismatch(object, "MessageTTL", stored.MessageTTL, c.MessageTTL)
@@ -206,11 +220,19 @@ func newQueue(t *topology, o *store.Object) (*queue, error) {
 	q.window = newWindow(t.s, o, q.config.DedupeWindow)
 	var err error
 	q.spool, err = spool.OpenLanes(t.s, layout, o.ID, q.config.MaxPriority, q.options())
+	q.limit()
 	return q, err
 }
 
+// limit prepares the queue for its limits, if it has some.
+func (q *queue) limit() {
+	if q.config.limited() {
+		q.spool.KeepUnshown()
+	}
+}
+
 func (q *queue) options() spool.Options {
-	return spool.Options{Ready: q.ready, Expired: q.buryExpired}
+	return spool.Options{Ready: q.ready, Expired: q.buryExpired, Added: q.admit}
 }
 
 // DeclareQueue makes sure that a queue exists. The same configuration again is
@@ -272,6 +294,7 @@ func (b *Broker) createQueue(t *store.Turn, p queuePlan) error {
 		q.owner = b
 	}
 	q.spool = spool.NewLanes(b.s, layout, o.ID, p.config.MaxPriority, q.options())
+	q.limit()
 	b.t.queues[p.name] = q
 	q.live(t)
 	return nil
