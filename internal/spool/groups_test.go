@@ -40,7 +40,7 @@ func takeRound(t *testing.T, s *store.Store, q *Spool, n int) (got []*Message) {
 		synctest.Wait()
 		under(t, s, store.NoSync, func(turn *store.Turn) {
 			if first {
-				q.NextRound()
+				q.NextRound(turn)
 			}
 			first = false
 			for len(got) < n {
@@ -257,7 +257,7 @@ func TestAGroupDoesNotWaitForADeletionToBeVisible(t *testing.T) {
 		require.Empty(t, takeRound(t, s, q, 1))
 		var undone, next *Message
 		under(t, s, store.NoSync, func(turn *store.Turn) {
-			q.NextRound()
+			q.NextRound(turn)
 			q.Settle(turn, head)
 			q.UndoSettle(head)
 			undone = q.Take(turn, time.Now().Add(time.Hour))
@@ -306,4 +306,32 @@ func TestParkedMessagesShareTheMemoryThatIsFree(t *testing.T) {
 		})
 		require.NoError(t, s.Close())
 	})
+}
+
+// What was given back is there for the next receive, although that is not visible
+// yet; what was undone is not.
+func TestWhatWasGivenBackIsFoundInTheNextRound(t *testing.T) {
+	for _, open := range []func(*testing.T, vfs.FS) (*store.Store, *Spool){groupedSpool, fairSpool} {
+		synctest.Test(t, func(t *testing.T) {
+			s, q := open(t, vfs.NewMem())
+			putMany(t, s, q, "g", 0, 2)
+			head := takeRound(t, s, q, 1)[0]
+			until := head.Until
+			var undone, again *Message
+			under(t, s, store.NoSync, func(turn *store.Turn) {
+				q.Return(turn, head, false)
+				q.UndoReturn(head, until)
+				q.NextRound(turn)
+				undone, _ = q.Find(turn, head.Seq)
+				q.Return(turn, head, false)
+				q.NextRound(turn)
+				again = q.Take(turn, until)
+				q.Returned(turn, head)
+			})
+			require.True(t, undone == head, "it is out still")
+			require.True(t, again == head)
+			require.True(t, head.Taken(), "and its late return changes nothing")
+			require.NoError(t, s.Close())
+		})
+	}
 }

@@ -419,6 +419,9 @@ func (q *Spool) Return(t *store.Turn, m *Message, forgive bool) {
 	q.writeMark(t, m)
 	t.Touch(q)
 	t.TouchLate(&q.unmarked) // for UndoReturn
+	if q.groups != nil {
+		q.groups.coming = append(q.groups.coming, m)
+	}
 }
 
 // UndoReturn takes Return back.
