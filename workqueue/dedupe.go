@@ -39,7 +39,7 @@ func closeWindow(t *store.Turn, w *window.Window) []store.Kind {
 // seen finds out whether the exchange has the message already, and to how many
 // places it led then.
 func (o *publishOp) seen(t *store.Turn, w *window.Window) (routed int, repeated bool, err error) {
-	if w == nil || o.address.m.MessageID == "" {
+	if w == nil || o.message.MessageID == "" {
 		return 0, false, nil
 	}
 	answer, repeated, err := w.Look(t, o.id())
@@ -48,14 +48,14 @@ func (o *publishOp) seen(t *store.Turn, w *window.Window) (routed int, repeated 
 	}
 	n, size := binary.Uvarint(answer)
 	if size != len(answer) || size == 0 {
-		return 0, false, fmt.Errorf("%w: answer %x to message id %q", store.ErrCorrupt, answer, o.address.m.MessageID)
+		return 0, false, fmt.Errorf("%w: answer %x to message id %q", store.ErrCorrupt, answer, o.message.MessageID)
 	}
 	return int(n), true, nil
 }
 
 // remember has the exchange know the message from now on.
 func (o *publishOp) remember(t *store.Turn, w *window.Window) {
-	if w != nil && o.address.m.MessageID != "" {
+	if w != nil && o.message.MessageID != "" {
 		w.Put(t, o.id(), binary.AppendUvarint(nil, uint64(o.routed)))
 	}
 }
@@ -64,7 +64,7 @@ func (o *publishOp) remember(t *store.Turn, w *window.Window) {
 // and has the queues know it from now on. It is done before a body is stored,
 // which nobody may want.
 func (o *publishOp) lacking(t *store.Turn, to []*end) ([]*end, error) {
-	if o.address.m.MessageID == "" {
+	if o.message.MessageID == "" {
 		return to, nil
 	}
 	rest := to[:0]
@@ -88,7 +88,7 @@ func (o *publishOp) lacking(t *store.Turn, to []*end) ([]*end, error) {
 // is not known before it is needed.
 func (o *publishOp) id() window.ID {
 	if o.hashed == (window.ID{}) {
-		o.hashed = window.IDOf(o.address.m.MessageID)
+		o.hashed = window.IDOf(o.message.MessageID)
 	}
 	return o.hashed
 }

@@ -129,23 +129,23 @@ func (b *Broker) publishing(exchange, key string, m Message) (*publishOp, error)
 	if m.Timestamp.IsZero() {
 		m.Timestamp = b.s.Now()
 	}
-	op := &publishOp{t: b.t, mandatory: m.Mandatory, address: address{exchange: exchange, key: key, m: &m}}
-	op.address.more = slices.Concat(m.CC, m.BCC)
-	op.parcel = newParcel(&envelope{Message: m, exchange: exchange, key: key})
+	op := &publishOp{t: b.t, message: m, parcel: newParcel(&envelope{Message: m, exchange: exchange, key: key})}
+	op.message.Body = nil // which is the caller's
+	op.address = address{exchange: exchange, key: key, more: slices.Concat(m.CC, m.BCC), m: &op.message}
 	return op, nil
 }
 
 // publishOp puts one message where it is routed to.
 type publishOp struct {
-	t         *topology
-	address   address
-	mandatory bool
-	parcel    parcel
-	hashed    window.ID
-	routed    int // places, once it has run
-	counted   bool
-	copies    copies
-	one       [1]placed // most messages go to one queue
+	t       *topology
+	address address
+	message Message // but for its body
+	parcel  parcel
+	hashed  window.ID
+	routed  int // places, once it has run
+	counted bool
+	copies  copies
+	one     [1]placed // most messages go to one queue
 }
 
 func (o *publishOp) String() string {
@@ -199,7 +199,7 @@ func (o *publishOp) route(t *store.Turn) error {
 
 // refuse refuses a mandatory message that leads nowhere.
 func (o *publishOp) refuse() error {
-	if o.mandatory && o.routed == 0 {
+	if o.message.Mandatory && o.routed == 0 {
 		return fmt.Errorf("%w: exchange %q, key %q", ErrUnroutable, o.address.exchange, o.address.key)
 	}
 	return nil

@@ -90,6 +90,25 @@ func benchRawFanOut(b *testing.B, body []byte, n int) {
 // BenchmarkTopicRouting publishes, NoSync, through ever more bindings, of which
 // three match, beside raw Pebble setting a key for each message.
 func BenchmarkTopicRouting(b *testing.B) {
+	benchRouting(b, workqueue.Topic, func(i int) workqueue.Binding {
+		key := fmt.Sprintf("region%d.*.order%d.#", i%100, i)
+		if i < 3 {
+			key = []string{"#", "*.shop.#", "region1.#.paid"}[i]
+		}
+		return workqueue.Binding{Key: key}
+	}, workqueue.Publishing{Key: "region1.shop.order7.paid", Message: workqueue.Message{Body: payload}})
+}
+
+// BenchmarkHeadersRouting does so by headers; all bindings ask for the same type.
+func BenchmarkHeadersRouting(b *testing.B) {
+	benchRouting(b, workqueue.Headers, func(i int) workqueue.Binding {
+		return workqueue.Binding{Arguments: workqueue.Arguments{"type": "order", "customer": fmt.Sprint(i)}}
+	}, workqueue.Publishing{Message: workqueue.Message{
+		Body: payload, Headers: map[string]string{"type": "order", "customer": "7", "region": "eu"},
+	}})
+}
+
+func benchRouting(b *testing.B, kind workqueue.ExchangeKind, binding func(int) workqueue.Binding, p workqueue.Publishing) {
 	relaxed := pebblemq.WithDurability(bg, pebblemq.NoSync)
 	b.Run("raw", func(b *testing.B) { benchRawSet(b, payload) })
 	for _, n := range []int{10, 1_000, 100_000} {
@@ -98,21 +117,58 @@ func BenchmarkTopicRouting(b *testing.B) {
 			require.NoError(b, err)
 			defer db.Close()
 			broker := openBroker(b, db)
-			exchange(b, broker, workqueue.Topic, "x")
+			exchange(b, broker, kind, "x")
 			declare(b, broker, "q")
 			for i := range n {
-				key := fmt.Sprintf("region%d.*.order%d.#", i%100, i)
-				if i < 3 {
-					key = []string{"#", "*.shop.#", "region1.#.paid"}[i]
-				}
-				require.NoError(b, broker.Bind(relaxed, workqueue.Binding{Exchange: "x", Queue: "q", Key: key}))
+				to := binding(i)
+				to.Exchange, to.Queue = "x", "q"
+				require.NoError(b, broker.Bind(relaxed, to))
 			}
 			b.ResetTimer()
 			for range b.N {
-				require.NoError(b, broker.Publish(relaxed, "x", "region1.shop.order7.paid", workqueue.Message{Body: payload}))
+				require.NoError(b, broker.Publish(relaxed, "x", p.Key, p.Message))
 			}
 		})
 	}
+}
+
+// BenchmarkOpen opens a broker with many bindings, beside raw Pebble reading as
+// many keys.
+func BenchmarkOpen(b *testing.B) {
+	const n = workqueue.MaxTopology - 2
+	x := &workqueue.Topology{
+		Exchanges: []workqueue.ExchangeDefinition{{Name: "x", Kind: workqueue.Topic}},
+		Queues:    []workqueue.QueueDefinition{{Name: "q"}},
+	}
+	for i := range n {
+		x.Bindings = append(x.Bindings, workqueue.Binding{Exchange: "x", Queue: "q", Key: fmt.Sprintf("region%d.*.order%d.#", i%100, i)})
+	}
+	dir := b.TempDir()
+	db, err := pebblemq.Open(dir, nil)
+	require.NoError(b, err)
+	require.NoError(b, openBroker(b, db).Import(bg, x))
+	require.NoError(b, db.Close())
+	b.Run("raw", func(b *testing.B) {
+		for range b.N {
+			db, err := pebble.Open(dir, &pebble.Options{FormatMajorVersion: pebble.FormatTableFormatV6, Logger: silent{}, ReadOnly: true})
+			require.NoError(b, err)
+			it, err := db.NewIter(nil)
+			require.NoError(b, err)
+			for ok := it.First(); ok; ok = it.Next() {
+				_ = it.Value()
+			}
+			require.NoError(b, it.Close())
+			require.NoError(b, db.Close())
+		}
+	})
+	b.Run(fmt.Sprintf("bindings=%d", n), func(b *testing.B) {
+		for range b.N {
+			db, err := pebblemq.Open(dir, nil)
+			require.NoError(b, err)
+			openBroker(b, db)
+			require.NoError(b, db.Close())
+		}
+	})
 }
 
 // benchRawSet is a key for each message, NoSync.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/pebblemq/pebblemq"
@@ -26,6 +27,7 @@ type router struct {
 	bindings  []workqueue.Binding
 	queues    map[string]int // to their messages
 	unrouted  uint64
+	known     map[string]int // by exchange or queue and message id: the outcome
 }
 
 var (
@@ -52,6 +54,9 @@ func (r *router) declare(t *rapid.T) {
 	d.Alternate = rapid.SampledFrom([]string{"", "", "e0", "e3"}).Draw(t, "alternate")
 	d.Internal = rapid.IntRange(0, 7).Draw(t, "internal") == 0
 	d.AutoDelete = rapid.IntRange(0, 3).Draw(t, "auto delete") == 0
+	if rapid.IntRange(0, 3).Draw(t, "deduplicates") == 0 {
+		d.DedupeWindow = time.Hour
+	}
 	err := r.b.DeclareExchange(bg, d.Name, d.Kind, &d.ExchangeConfig)
 	if old, there := r.exchanges[d.Name]; there && old != d {
 		require.ErrorIs(t, err, pebblemq.ErrConfigMismatch)
@@ -63,7 +68,7 @@ func (r *router) declare(t *rapid.T) {
 
 func (r *router) declareQueue(t *rapid.T) {
 	q := someQueue.Draw(t, "queue")
-	require.NoError(t, r.b.DeclareQueue(bg, q, nil))
+	require.NoError(t, r.b.DeclareQueue(bg, q, &workqueue.QueueConfig{DedupeWindow: map[string]time.Duration{"q0": time.Hour}[q]}))
 	r.queues[q] += 0
 }
 
@@ -75,6 +80,7 @@ func (r *router) deleteExchange(t *rapid.T) {
 
 func (r *router) dropExchange(x string) {
 	delete(r.exchanges, x)
+	r.forget(x)
 	r.cut(func(b workqueue.Binding) bool { return b.Exchange == x || b.ToExchange == x })
 }
 
@@ -82,7 +88,12 @@ func (r *router) deleteQueue(t *rapid.T) {
 	q := someQueue.Draw(t, "queue")
 	require.NoError(t, r.b.DeleteQueue(bg, q))
 	delete(r.queues, q)
+	r.forget(q)
 	r.cut(func(b workqueue.Binding) bool { return b.Queue == q })
+}
+
+func (r *router) forget(name string) {
+	maps.DeleteFunc(r.known, func(id string, _ int) bool { return strings.HasPrefix(id, name+" ") })
 }
 
 // cut removes bindings, and the exchanges that go with their last one.
@@ -214,25 +225,42 @@ func (r *router) publish(t *rapid.T) {
 	keys := rapid.SliceOfN(someKey, 1, 3).Draw(t, "keys")
 	m := workqueue.Message{Headers: someHeaders.Draw(t, "headers"), Mandatory: rapid.Bool().Draw(t, "mandatory")}
 	m.CC, m.BCC = keys[1:min(2, len(keys))], keys[min(2, len(keys)):]
+	m.MessageID = rapid.SampledFrom([]string{"", "1", "2", "3"}).Draw(t, "id")
 	c := r.b.PublishAsync(bg, x, keys[0], m)
 	d, there := r.exchanges[x]
 	found := r.route(x, keys, m.Headers)
+	before, repeated := r.known[x+" "+m.MessageID]
 	switch {
 	case x != "" && !there:
 		require.ErrorIs(t, c.Err(), workqueue.ErrUnknownExchange)
 	case d.Internal:
 		require.ErrorIs(t, c.Err(), workqueue.ErrInUse)
-	case len(found) == 0 && m.Mandatory:
+	case repeated && (before > 0 || !m.Mandatory):
+		require.NoError(t, c.Err())
+		require.Equal(t, before, c.Routed())
+	case (len(found) == 0 || repeated) && m.Mandatory:
 		require.ErrorIs(t, c.Err(), workqueue.ErrUnroutable)
 	default:
 		require.NoError(t, c.Err())
 		require.Equal(t, len(found), c.Routed(), "%v", slices.Collect(maps.Keys(found)))
-		for q := range found {
+		r.put(d, found, m.MessageID)
+	}
+}
+
+func (r *router) put(d workqueue.ExchangeDefinition, found map[string]bool, id string) {
+	for q := range found {
+		if _, repeated := r.known[q+" "+id]; !repeated {
 			r.queues[q]++
 		}
-		if len(found) == 0 {
-			r.unrouted++
+		if q == "q0" && id != "" {
+			r.known[q+" "+id] = 0
 		}
+	}
+	if len(found) == 0 {
+		r.unrouted++
+	}
+	if d.DedupeWindow > 0 && id != "" {
+		r.known[d.Name+" "+id] = len(found)
 	}
 }
 
@@ -272,7 +300,7 @@ func (r *router) check(t *rapid.T) {
 
 func TestRoutingBehavesLikeItsModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		r := &router{fs: vfs.NewCrashableMem(), exchanges: make(map[string]workqueue.ExchangeDefinition), queues: make(map[string]int)}
+		r := &router{fs: vfs.NewCrashableMem(), known: make(map[string]int), exchanges: make(map[string]workqueue.ExchangeDefinition), queues: make(map[string]int)}
 		r.open(t)
 		defer func() { require.NoError(t, r.db.Close()) }()
 		for range 6 {
