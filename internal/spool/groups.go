@@ -2,6 +2,7 @@ package spool
 
 import (
 	"container/heap"
+	"slices"
 
 	"github.com/pebblemq/pebblemq/internal/store"
 )
@@ -96,6 +97,19 @@ func (q *Spool) NextRound(t *store.Turn) {
 		}
 	}
 	g.coming = g.coming[:0]
+}
+
+func (g *groups) gaveBack(m *Message) {
+	g.coming = appendOpen(g.coming, m, func(m *Message) bool { return m.state == returning })
+}
+
+// appendOpen appends m, and before the list grows drops what has been seen to, as
+// all is in the end: nobody may receive for a long time.
+func appendOpen(list []*Message, m *Message, open func(*Message) bool) []*Message {
+	if len(list) == cap(list) {
+		list = slices.DeleteFunc(list, func(m *Message) bool { return !open(m) })
+	}
+	return append(list, m)
 }
 
 // next returns the next message that may be taken. Those that may not step

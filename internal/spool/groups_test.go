@@ -335,3 +335,27 @@ func TestWhatWasGivenBackIsFoundInTheNextRound(t *testing.T) {
 		})
 	}
 }
+
+// What was settled and given back is not kept in memory for a receive that may
+// not come.
+func TestNothingIsKeptForAReceiveThatDoesNotCome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, q := groupedSpool(t, vfs.NewMem())
+		const n = 2000
+		for i := range n {
+			putMany(t, s, q, fmt.Sprint("g", i), 0, 1)
+		}
+		got := takeRound(t, s, q, n)
+		require.Len(t, got, n)
+		for _, m := range got[:n/2] {
+			require.NoError(t, s.Do(ctx, &returnOp{q: q, m: m}, store.NoSync))
+		}
+		settleAll(t, s, q, got[n/2:])
+		under(t, s, store.NoSync, func(*store.Turn) {
+			if n := len(q.groups.coming) + len(q.groups.leaving); n > 100 {
+				t.Errorf("%d are kept", n)
+			}
+		})
+		require.NoError(t, s.Close())
+	})
+}

@@ -441,7 +441,7 @@ func (q *Spool) Return(t *store.Turn, m *Message, forgive bool) {
 	t.Touch(q)
 	t.TouchLate(&q.unmarked) // for UndoReturn
 	if q.groups != nil {
-		q.groups.coming = append(q.groups.coming, m)
+		q.groups.gaveBack(m)
 	}
 }
 
