@@ -7,8 +7,10 @@ import (
 )
 
 // AlterQueue gives a queue another configuration, in place and with what it
-// holds. DeliveryLimit, DeadLetter, AutoDelete and Expires may be others, and
-// count from now on; another difference is pebblemq.ErrConfigMismatch. It is
+// holds. DeliveryLimit, DeadLetter, AutoDelete, Expires and MessageTTL may be
+// others, and count from now on; MaxPriority may be higher. Messages that are in
+// the queue keep their priority and their end of life. Another difference is
+// pebblemq.ErrConfigMismatch. It is
 // durable when AlterQueue returns. RabbitMQ has policies for that.
 func (b *Broker) AlterQueue(ctx context.Context, name string, c *QueueConfig) error {
 	if err := store.CheckName("queue", name); err != nil {
@@ -26,6 +28,7 @@ func (b *Broker) AlterQueue(ctx context.Context, name string, c *QueueConfig) er
 		allowed := q.config
 		allowed.DeliveryLimit, allowed.DeadLetter = plan.config.DeliveryLimit, plan.config.DeadLetter
 		allowed.AutoDelete, allowed.Expires = plan.config.AutoDelete, plan.config.Expires
+		allowed.MessageTTL, allowed.MaxPriority = plan.config.MessageTTL, max(allowed.MaxPriority, plan.config.MaxPriority)
 		if err := plan.config.match(name, allowed); err != nil {
 			return err
 		}
@@ -34,6 +37,7 @@ func (b *Broker) AlterQueue(ctx context.Context, name string, c *QueueConfig) er
 		}
 		t.Alter(q.object, plan.text)
 		q.config = plan.config
+		q.spool.Widen(q.config.MaxPriority)
 		if q.expiry != nil {
 			t.Disarm(q.expiry)
 		}

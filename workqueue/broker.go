@@ -32,6 +32,7 @@ type topology struct {
 	ends      map[destination]*end
 	numbered  uint64 // newest binding
 	walk      walk
+	jobs      map[string]*job
 	unrouted  uint64 // messages that were accepted and led nowhere
 	consumers uint64 // ever, for tags
 }
@@ -79,6 +80,7 @@ func load(s *store.Store, name string) (*topology, error) {
 	t := &topology{
 		s: s, name: name,
 		exchanges: make(map[string]*exchange), queues: make(map[string]*queue), ends: make(map[destination]*end),
+		jobs: make(map[string]*job),
 	}
 	var exchanges, queues []*store.Object
 	ctx := context.Background()
@@ -113,6 +115,9 @@ func load(s *store.Store, name string) (*topology, error) {
 	if err := t.loadBindings(ctx); err != nil {
 		return nil, err
 	}
+	if err := t.loadJobs(ctx); err != nil {
+		return nil, err
+	}
 	return t, s.Do(ctx, store.QuietFunc(func(turn *store.Turn) error {
 		for _, q := range t.queues {
 			if q.config.Exclusive { // its owner is gone
@@ -121,6 +126,9 @@ func load(s *store.Store, name string) (*topology, error) {
 			}
 			q.spool.Start(turn)
 			q.live(turn)
+		}
+		for _, j := range t.jobs {
+			turn.Arm(j.timer, j.next)
 		}
 		return nil
 	}), store.NoSync)

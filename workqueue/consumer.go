@@ -319,7 +319,7 @@ func (q *queue) nextConsumer() *Consumer {
 }
 
 // take takes the next message for a consumer, or none. A message over the
-// delivery limit is buried instead.
+// delivery limit or past its time to live is buried instead.
 func (q *queue) take(t *store.Turn, c *Consumer) (*Delivery, *burial) {
 	for {
 		m := q.spool.Take(t, time.Time{})
@@ -331,13 +331,13 @@ func (q *queue) take(t *store.Turn, c *Consumer) (*Delivery, *burial) {
 			q.topology.s.Log().Error("message is damaged and stays unacknowledged", "queue", q.name, "seq", m.Seq, "error", err)
 			continue
 		}
-		if limit := q.config.DeliveryLimit; limit != NoDeliveryLimit && int(m.Count) > limit {
-			b, err := q.bury(t, d, ReasonDeliveryLimit)
+		if reason := q.doom(t, m); reason != "" {
+			b, err := q.bury(t, d, reason)
 			if err == nil {
 				return nil, b
 			}
-			q.topology.s.Log().Error("message over the delivery limit has no dead letter place and stays unacknowledged",
-				"queue", q.name, "seq", m.Seq, "error", err)
+			q.topology.s.Log().Error("dead letter has no place to go and stays unacknowledged",
+				"queue", q.name, "seq", m.Seq, "reason", reason, "error", err)
 			continue
 		}
 		if c != nil {

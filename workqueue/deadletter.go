@@ -2,7 +2,9 @@ package workqueue
 
 import (
 	"fmt"
+	"slices"
 
+	"github.com/pebblemq/pebblemq/internal/spool"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
@@ -23,7 +25,7 @@ func (q *queue) bury(t *store.Turn, d *Delivery, reason string) (*burial, error)
 		if err != nil {
 			return nil, err
 		}
-		dead.deaths = die(dead.deaths, q.name, reason, dead.exchange, append([]string{dead.key}, dead.CC...), t.Now())
+		dead.die(q.name, reason, t.Now())
 		if dead.exchange = dl.Exchange; dl.Key != "" {
 			dead.key, dead.CC = dl.Key, nil
 		}
@@ -34,6 +36,7 @@ func (q *queue) bury(t *store.Turn, d *Delivery, reason string) (*burial, error)
 		if len(targets) == 0 {
 			return nil, fmt.Errorf("dead letter of queue %q: %w: exchange %q, key %q", q.name, ErrUnroutable, dead.exchange, dead.key)
 		}
+		targets = q.cutRings(targets, &dead)
 		p := newParcel(&dead)
 		p.payload = d.m.Payload
 		if b.copies, err = q.topology.spread(t, nil, targets, &p); err != nil {
@@ -46,6 +49,29 @@ func (q *queue) bury(t *store.Turn, d *Delivery, reason string) (*burial, error)
 	}
 	q.spool.Settle(t, d.m)
 	return b, nil
+}
+
+// doom returns why a message that was just taken must not be delivered, if so.
+func (q *queue) doom(t *store.Turn, m *spool.Message) string {
+	switch limit := q.config.DeliveryLimit; {
+	case m.Expired(t.Now()):
+		return ReasonExpired
+	case limit != NoDeliveryLimit && int(m.Count) > limit:
+		return ReasonDeliveryLimit
+	}
+	return ""
+}
+
+// cutRings drops the targets that would send a dead letter round and round.
+func (q *queue) cutRings(targets []*end, dead *envelope) []*end {
+	return slices.DeleteFunc(slices.Clone(targets), func(d *end) bool {
+		cut := d.queue != nil && inRing(dead.deaths, d.queue.name)
+		if cut {
+			q.topology.s.Log().Warn("dead letter was dropped: nobody rejected it on its way round a ring of queues",
+				"queue", d.queue.name, "message id", dead.MessageID)
+		}
+		return cut
+	})
 }
 
 func (b *burial) undo() {

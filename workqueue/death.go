@@ -11,6 +11,7 @@ import (
 // Reasons of a death.
 const (
 	ReasonRejected      = "rejected"
+	ReasonExpired       = "expired"
 	ReasonDeliveryLimit = "delivery_limit"
 )
 
@@ -27,13 +28,17 @@ type Death struct {
 	Time        time.Time
 	Exchange    string
 	RoutingKeys []string
+	TTL         time.Duration // that it had of its own
 }
 
-// die adds a death to a history, which is in order of the latest.
-func die(deaths []Death, queue, reason, exchange string, keys []string, now time.Time) []Death {
-	latest := Death{Queue: queue, Reason: reason, Time: now, Exchange: exchange, RoutingKeys: keys}
-	rest := make([]Death, 0, 1+len(deaths))
-	for _, d := range deaths {
+// die adds a death to the history, which is in order of the latest.
+func (e *envelope) die(queue, reason string, now time.Time) {
+	latest := Death{
+		Queue: queue, Reason: reason, Time: now,
+		Exchange: e.exchange, RoutingKeys: append([]string{e.key}, e.CC...), TTL: e.TTL,
+	}
+	rest := make([]Death, 0, 1+len(e.deaths))
+	for _, d := range e.deaths {
 		if d.Queue == queue && d.Reason == reason {
 			latest = d
 			continue
@@ -41,7 +46,22 @@ func die(deaths []Death, queue, reason, exchange string, keys []string, now time
 		rest = append(rest, d)
 	}
 	latest.Count++
-	return slices.Insert(rest, 0, latest)
+	e.deaths, e.TTL = slices.Insert(rest, 0, latest), 0
+}
+
+// inRing reports whether a dead letter that goes to a queue has been there and
+// came round by itself: since then nobody has rejected it. It would do so for
+// ever.
+func inRing(deaths []Death, queue string) bool {
+	for _, d := range deaths {
+		if d.Reason == ReasonRejected {
+			return false
+		}
+		if d.Queue == queue {
+			return true
+		}
+	}
+	return false
 }
 
 // Headers in which a topic or a visibility queue gets the history.

@@ -16,17 +16,18 @@ import (
 //	            name, form 1 B (0 nil, 1 text), text of each argument in the order of names
 //	        ->  version 1 B | id of the destination 4 B | number, which grows as bindings are made 8 B
 //
-//	data    version 1 B | priority 1 B | timestamp in µs 8 B | exchange | routing key |
+//	data    version 1 B | priority 1 B | timestamp in µs 8 B | TTL in µs (varint) | exchange | routing key |
 //	        number of CC keys (varint) | each of them | 7 properties |
 //	        number of headers (varint) | name, value of each |
 //	        number of deaths (varint) | each of them | body
-//	death   queue | reason | count (varint) | time in µs 8 B | exchange | number of keys (varint) | keys
+//	death   queue | reason | count (varint) | time in µs 8 B | TTL in µs (varint) | exchange | number of keys (varint) | keys
 //
 // A text is its length (varint) and its bytes; the body goes to the end, or is a
 // payload that several queues share.
 // Exchanges and queues are in the catalog under broker id 4 B | name.
 var layout = spool.Layout{
 	Entry: store.KindWorkMessage, Mark: store.KindWorkMark, Delayed: store.KindWorkDelay, Meta: store.KindWorkMeta,
+	Expiry: store.KindWorkExpiry,
 }
 
 const version = 1
@@ -91,6 +92,7 @@ func encodeMessage(e *envelope) []byte {
 	b := make([]byte, 0, size)
 	b = append(b, version, e.Priority)
 	b = binary.BigEndian.AppendUint64(b, uint64(e.Timestamp.UnixMicro()))
+	b = binary.AppendUvarint(b, uint64(e.TTL.Microseconds()))
 	b = appendText(appendText(b, e.exchange), e.key)
 	b = appendTexts(b, e.CC)
 	for _, p := range props {
@@ -111,6 +113,7 @@ func appendDeath(b []byte, d *Death) []byte {
 	b = appendText(appendText(b, d.Queue), d.Reason)
 	b = binary.AppendUvarint(b, uint64(d.Count))
 	b = binary.BigEndian.AppendUint64(b, uint64(d.Time.UnixMicro()))
+	b = binary.AppendUvarint(b, uint64(d.TTL.Microseconds()))
 	b = appendText(b, d.Exchange)
 	return appendTexts(b, d.RoutingKeys)
 }
@@ -138,6 +141,7 @@ func decodeMessage(v []byte) (e envelope, err error) {
 	e.Priority = v[1]
 	e.Timestamp = time.UnixMicro(int64(binary.BigEndian.Uint64(v[2:])))
 	d := decoder{rest: v[10:]}
+	e.TTL = d.ttl()
 	e.exchange, e.key, e.CC = d.text(), d.text(), d.texts()
 	for _, p := range e.properties() {
 		*p = d.text()
@@ -167,6 +171,15 @@ func (d *decoder) uvarint() uint64 {
 	}
 	d.rest = d.rest[size:]
 	return n
+}
+
+func (d *decoder) ttl() time.Duration {
+	n := d.uvarint()
+	if n > uint64(MaxTTL.Microseconds()) {
+		d.bad = true
+		return 0
+	}
+	return time.Duration(n) * time.Microsecond
 }
 
 func (d *decoder) take(n uint64) string {
@@ -219,6 +232,7 @@ func (d *decoder) death() (x Death) {
 	}
 	x.Time = time.UnixMicro(int64(binary.BigEndian.Uint64(d.rest)))
 	d.rest = d.rest[8:]
+	x.TTL = d.ttl()
 	x.Exchange = d.text()
 	x.RoutingKeys = d.texts()
 	return x

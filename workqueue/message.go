@@ -47,6 +47,16 @@ type Message struct {
 	// Priority decides who goes first in queues that have a MaxPriority.
 	Priority uint8
 
+	// TTL is how long the message may wait in a queue for a consumer, from its
+	// publishing, or from the end of its Delay; then it is a dead letter with
+	// ReasonExpired, wherever in the queue it stands and whether or not anybody
+	// consumes, and never delivered late. A consumer that has it may keep it, but
+	// giving it back does not give it more time. A queue's MessageTTL counts if
+	// it is shorter. Zero is for ever; at most MaxTTL, in microseconds. A dead
+	// letter has none any more. (A TTL of 0 in RabbitMQ, which means now or
+	// never, does not exist.)
+	TTL time.Duration
+
 	// Delay keeps the message from consumers for a time after it was
 	// published; it then goes to the end of its queues. At most 10 years.
 	Delay time.Duration
@@ -106,6 +116,12 @@ func (m *Message) check() error {
 	}
 	if m.Delay < 0 || m.Delay > MaxDelay {
 		return store.Invalid("message Delay %v is not between 0 and %v", m.Delay, MaxDelay)
+	}
+	if err := checkTTL("message TTL", m.TTL); err != nil {
+		return err
+	}
+	if m.TTL%time.Microsecond != 0 {
+		return store.Invalid("message TTL %v is not in microseconds", m.TTL)
 	}
 	for i, p := range m.properties() {
 		if err := checkShort(propertyNames[i], *p); err != nil {

@@ -239,3 +239,23 @@ func TestModelOfPriorities(t *testing.T) {
 		})
 	})
 }
+
+// A queue may be given higher priorities; what is there keeps its place.
+func TestMaxPriorityIsRaisedInPlace(t *testing.T) {
+	fs := vfs.NewMem()
+	db, err := storetest.OpenFS(storetest.NewFS(fs), store.Options{})
+	require.NoError(t, err)
+	b := openBroker(t, db)
+	declareWith(t, b, workqueue.QueueConfig{})
+	publishPriority(t, b, "old", 9)
+	require.NoError(t, b.AlterQueue(bg, "q", &workqueue.QueueConfig{MaxPriority: 9}))
+	publishPriority(t, b, "new", 9)
+	publishPriority(t, b, "low", 0)
+	require.ErrorIs(t, b.AlterQueue(bg, "q", &workqueue.QueueConfig{MaxPriority: 8}), pebblemq.ErrConfigMismatch)
+	storetest.Close(t, db)
+
+	db, err = storetest.OpenFS(storetest.NewFS(fs), store.Options{})
+	require.NoError(t, err)
+	defer storetest.Close(t, db)
+	require.Equal(t, []string{"new", "old", "low"}, drain(t, openBroker(t, db)))
+}

@@ -59,6 +59,10 @@ type QueueConfig struct {
 	// is opened again.
 	Exclusive bool `json:",omitempty"`
 
+	// MessageTTL is how long a message may wait in the queue; see Message.TTL, of
+	// which the shorter one counts. Zero is for ever; at most MaxTTL.
+	MessageTTL time.Duration `json:",omitempty"`
+
 	// MaxPriority is the highest Message.Priority that the queue tells apart; a
 	// higher one counts as this, as in RabbitMQ. A message goes before all that
 	// are ready with a lower one, and after those with the same. Default 0: the
@@ -88,6 +92,9 @@ func (c *QueueConfig) normalize() (QueueConfig, error) {
 	if full.DeliveryLimit < NoDeliveryLimit || full.DeliveryLimit > MaxDeliveryLimit {
 		return full, store.Invalid("DeliveryLimit %d is not between 1 and %d, or NoDeliveryLimit", full.DeliveryLimit, MaxDeliveryLimit)
 	}
+	if err := checkTTL("MessageTTL", full.MessageTTL); err != nil {
+		return full, err
+	}
 	if err := full.checkLifetime(); err != nil {
 		return full, err
 	}
@@ -108,6 +115,9 @@ func (c QueueConfig) match(name string, stored QueueConfig) error {
 	object := fmt.Sprintf("queue %q", name)
 	if c.DeliveryLimit != stored.DeliveryLimit {
 		return store.Mismatch(object, "DeliveryLimit", stored.DeliveryLimit, c.DeliveryLimit)
+	}
+	if c.MessageTTL != stored.MessageTTL {
+		return store.Mismatch(object, "MessageTTL", stored.MessageTTL, c.MessageTTL)
 	}
 	if c.MaxPriority != stored.MaxPriority {
 		return store.Mismatch(object, "MaxPriority", stored.MaxPriority, c.MaxPriority)
@@ -161,8 +171,12 @@ func newQueue(t *topology, o *store.Object) (*queue, error) {
 	}
 	q.window = newWindow(t.s, o, q.config.DedupeWindow)
 	var err error
-	q.spool, err = spool.OpenLanes(t.s, layout, o.ID, q.config.MaxPriority, spool.Options{Ready: q.ready})
+	q.spool, err = spool.OpenLanes(t.s, layout, o.ID, q.config.MaxPriority, q.options())
 	return q, err
+}
+
+func (q *queue) options() spool.Options {
+	return spool.Options{Ready: q.ready, Expired: q.buryExpired}
 }
 
 // DeclareQueue makes sure that a queue exists. The same configuration again is
@@ -223,7 +237,7 @@ func (b *Broker) createQueue(t *store.Turn, p queuePlan) error {
 	if p.config.Exclusive {
 		q.owner = b
 	}
-	q.spool = spool.NewLanes(b.s, layout, o.ID, p.config.MaxPriority, spool.Options{Ready: q.ready})
+	q.spool = spool.NewLanes(b.s, layout, o.ID, p.config.MaxPriority, q.options())
 	b.t.queues[p.name] = q
 	q.live(t)
 	return nil

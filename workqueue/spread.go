@@ -19,12 +19,13 @@ type parcel struct {
 	payload  store.Payload // else the body
 	delay    time.Duration
 	priority uint8
+	ttl      time.Duration
 	written  int64 // what it takes up, once it was spread
 }
 
 func newParcel(e *envelope) parcel {
 	data := encodeMessage(e)
-	return parcel{data: data, body: len(data) - len(e.Body), delay: e.Delay, priority: e.Priority}
+	return parcel{data: data, body: len(data) - len(e.Body), delay: e.Delay, priority: e.Priority, ttl: e.TTL}
 }
 
 // share stores the body once if several destinations would refer to it.
@@ -116,8 +117,10 @@ func (e *end) deliver(turn *store.Turn, p *parcel) (store.Op, error) {
 func (q *queue) put(t *store.Turn, data []byte, p *parcel) placed {
 	c := spool.Content{Data: data, Payload: p.payload}
 	lane := min(p.priority, q.config.MaxPriority)
+	due := t.Now().Add(p.delay)
+	c.Expires = q.expires(p.ttl, due)
 	if p.delay > 0 {
-		d := q.spool.PutDelayed(t, lane, c, t.Now().Add(p.delay))
+		d := q.spool.PutDelayed(t, lane, c, due)
 		return placed{q: q, delayed: &d}
 	}
 	return placed{q: q, m: q.spool.Put(t, lane, c)}

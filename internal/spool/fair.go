@@ -49,7 +49,7 @@ func (g *groups) givesWay(m *Message) bool {
 // nextFair is next of a fair spool.
 func (g *groups) nextFair(t *store.Turn) *Message {
 	for range lookAhead {
-		if k := g.quietest(); k != nil && !g.noisy(k) {
+		if k := g.quietest(t); k != nil && !g.noisy(k) {
 			return g.bringOut(t, k)
 		}
 		m := g.q.nextInPlace(t)
@@ -64,14 +64,15 @@ func (g *groups) nextFair(t *store.Turn) *Message {
 			g.wantMore(t, k)
 		}
 	}
-	if k := g.quietest(); k != nil {
+	if k := g.quietest(t); k != nil {
 		return g.bringOut(t, k)
 	}
+	g.readBack(t) // there was no room for it, perhaps
 	return nil
 }
 
 // quietest returns the tenant with the least in flight of those that wait.
-func (g *groups) quietest() *group {
+func (g *groups) quietest(t *store.Turn) *group {
 	f := &g.fairness
 	for len(f.waiting) > 0 {
 		k := f.waiting[0]
@@ -79,6 +80,7 @@ func (g *groups) quietest() *group {
 		switch {
 		case len(k.parked) == 0:
 			heap.Pop(&f.waiting)
+			g.wantMore(t, k)
 			g.forget(k)
 		case k.parked[0].Seq != k.head:
 			g.waits(k)

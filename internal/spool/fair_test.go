@@ -175,3 +175,23 @@ func TestASpilledTenantIsReadBackByItself(t *testing.T) {
 		require.NoError(t, s.Close())
 	})
 }
+
+func TestATenantIsReadBackWhenWhatItHadInMemoryWasSettled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, q := fairSpool(t, vfs.NewMem())
+		q.groups.room = room{2, 1, 1 << 20, 4}
+		putMany(t, s, q, "a", 0, 6)
+		putMany(t, s, q, "b", 6, 1)
+		require.Equal(t, []string{"a 0", "a 1", "b 6"}, bodies(takeRound(t, s, q, 3)), "those of a step aside")
+		var parked *Message
+		under(t, s, store.NoSync, func(turn *store.Turn) {
+			if q.groups.parked == 1 {
+				parked, _ = q.Lookup(turn, 2)
+			}
+		})
+		require.NotNil(t, parked, "and the rest is spilled")
+		settleAll(t, s, q, []*Message{parked})
+		require.Equal(t, []string{"a 3", "a 4", "a 5"}, bodies(takeRound(t, s, q, 3)))
+		require.NoError(t, s.Close())
+	})
+}

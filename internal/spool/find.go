@@ -99,6 +99,7 @@ func (q *Spool) comeBack(t *store.Turn, m *Message, mk mark) {
 	if !mk.out {
 		return
 	}
+	q.mayExpire(t, m)
 	q.markLater(t, m) // or it would be counted as taken again at the next start
 	t.Touch(q)
 	if q.unloaded > 0 {

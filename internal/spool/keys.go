@@ -14,6 +14,7 @@ import (
 //	mark    kind id lane 1 B seq 8 B          ->  version 1 B | out 1 B | count 4 B | until 8 B | first 8 B | since 8 B
 //	delayed kind id lane 1 B due 8 B seq 8 B  ->  version 1 B | flags 1 B | count 4 B | payload | expires | data
 //	parked  kind id lane 1 B group 8 B seq 8 B ->  nothing; dropped when the spool is opened, see groups.go
+//	expiry  kind id lane 1 B expires 8 B seq 8 B -> nothing
 //	meta    kind id lane 1 B                  ->  version 1 B | the numbers of meta, 8 B each, in order
 //
 // Flag 1 says that there is a payload: generation 4 B | number 4 B | size 4 B. It
@@ -26,6 +27,7 @@ import (
 type Layout struct {
 	Entry, Mark, Delayed, Meta store.Kind
 	Parked                     store.Kind // of spools with groups
+	Expiry                     store.Kind // of spools whose messages expire
 }
 
 // Kinds lists the kinds, to drop a spool with.
@@ -33,6 +35,9 @@ func (l Layout) Kinds() []store.Kind {
 	kinds := []store.Kind{l.Entry, l.Mark, l.Delayed, l.Meta}
 	if l.Parked != 0 {
 		kinds = append(kinds, l.Parked)
+	}
+	if l.Expiry != 0 {
+		kinds = append(kinds, l.Expiry)
 	}
 	return kinds
 }
@@ -76,7 +81,7 @@ const (
 	seqKeyLen  = laneKeyLen + 8
 	dueKeyLen  = laneKeyLen + 16
 	markLen    = 30
-	metaLen    = 1 + 8*10
+	metaLen    = 1 + 8*11
 )
 
 func decodeSeqKey(key []byte) (uint64, error) {
@@ -265,13 +270,14 @@ type meta struct {
 	nextDue      int64  // of the earliest delayed message, or earlier
 	delaySeq     uint64 // number of the next delayed message
 	taken        uint64 // of entries, out
+	expires      int64  // nothing does so earlier; 0 if nothing does
 }
 
 func (m meta) encode() []byte {
 	v := append(make([]byte, 0, metaLen), version)
 	for _, n := range [...]uint64{
 		m.next, m.low, m.frontier, m.entries, m.bytes,
-		m.delayed, m.delayedBytes, uint64(m.nextDue), m.delaySeq, m.taken,
+		m.delayed, m.delayedBytes, uint64(m.nextDue), m.delaySeq, m.taken, uint64(m.expires),
 	} {
 		v = binary.BigEndian.AppendUint64(v, n)
 	}
@@ -288,7 +294,7 @@ func decodeMeta(v []byte) (meta, error) {
 	n := func(i int) uint64 { return binary.BigEndian.Uint64(v[1+8*i:]) }
 	m := meta{
 		next: n(0), low: n(1), frontier: n(2), entries: n(3), bytes: n(4),
-		delayed: n(5), delayedBytes: n(6), nextDue: int64(n(7)), delaySeq: n(8), taken: n(9),
+		delayed: n(5), delayedBytes: n(6), nextDue: int64(n(7)), delaySeq: n(8), taken: n(9), expires: int64(n(10)),
 	}
 	if m.low > m.next || m.entries > m.next-m.low {
 		return meta{}, damaged("meta record", v)

@@ -100,6 +100,13 @@ func NewLanes(s *store.Store, l Layout, id uint32, highest byte, o Options) *Lan
 	return q
 }
 
+// Widen allows for higher priorities. What is there keeps its own.
+func (q *Lanes) Widen(highest byte) {
+	if n := int(highest) + 1 - len(q.byLane); n > 0 {
+		q.byLane = append(q.byLane, make([]*Spool, n)...)
+	}
+}
+
 // lane returns a lane, and opens it if it is new.
 func (q *Lanes) lane(n byte) *Spool {
 	if lane := q.byLane[n]; lane != nil {

@@ -62,6 +62,7 @@ func (q *Spool) startLoading(t *store.Turn) {
 	if q.loading || q.closed || p.from == p.to && !due && p.recall >= p.recallEnd {
 		return
 	}
+	q.forgetEarly()
 	q.plan = p
 	q.loading = t.Spawn(func(ctx context.Context) { q.load(ctx, p) })
 }

@@ -25,6 +25,8 @@ type Message struct {
 	dirty    bool   // the mark is out of date until Seal
 	forgiven bool   // by the Return under way
 	counted  bool   // as in flight, of its group
+	over     bool   // settled for all to see
+	popped   bool   // left where it waited because it was gone
 	aside    bool   // stands among the returned, to be passed over there
 	indexed  bool   // is in memory although the index of what is spilled has it
 	group    *group // if it is or was out, or is parked

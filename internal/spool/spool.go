@@ -51,6 +51,7 @@ type Spool struct {
 	raisedTo     uint64
 
 	groups *groups // nil if it has none
+	expiry expiry
 
 	loading   bool
 	plan      plan
@@ -73,6 +74,12 @@ type Options struct {
 	// taken until its lease ends, instead of being ready again. It is called
 	// under the baton with each such message as it is loaded.
 	Leased func(*store.Turn, *Message)
+	// Expired, if set, is called under the baton with each message that waits
+	// and whose time is over, and settles it; what it returns, if anything, is
+	// called when that can be shown. A message that it does not settle stays
+	// out of everyone's reach until the next start. Take may come before it, so
+	// see Message.Expired.
+	Expired func(*store.Turn, *Message) func(*store.Turn)
 	// Group, if set, returns the group of a message, or nothing if it is in
 	// none: see groups. It is called under the baton and must be quick.
 	Group func(data []byte) []byte
@@ -101,6 +108,7 @@ func (q *Spool) restoreMeta(v []byte) (err error) {
 		return err
 	}
 	q.shown, q.loaded, q.dropped = q.meta.next, q.meta.low, q.meta.low
+	q.expiry.next, q.expiry.from = q.meta.expires, q.meta.expires
 	if q.s.Unclean() {
 		q.suspectBelow = min(q.meta.frontier, q.meta.next) // not what is put from now on
 	}
@@ -130,6 +138,7 @@ func newLane(s *store.Store, l Layout, id uint32, o Options, h *shared) *Spool {
 	}
 	q.unmarked.q, q.meta.frontier = q, frontierStep // and so on disk before any message
 	q.due = store.NewTimer(q.startLoading)
+	q.expiry = expiry{expired: o.Expired, timer: store.NewTimer(q.startSweep)}
 	return q
 }
 
@@ -137,6 +146,7 @@ func newLane(s *store.Store, l Layout, id uint32, o Options, h *shared) *Spool {
 func (q *Spool) Start(t *store.Turn) {
 	q.groups.start(t)
 	q.armDue(t)
+	q.armExpiry(t)
 	q.recall(t)
 }
 
@@ -147,6 +157,7 @@ func (q *Spool) Close(t *store.Turn) {
 	q.closed = true
 	q.emptyWindow()
 	t.Disarm(q.due)
+	t.Disarm(q.expiry.timer)
 	t.Disarm(q.survived)
 }
 
@@ -189,6 +200,7 @@ func (q *Spool) Put(t *store.Turn, c Content) *Message {
 	k, v := t.SetDeferred(seqKeyLen, c.entryLen())
 	copy(k, seqKey(q.layout.Entry, q.place, m.Seq))
 	c.encodeEntry(v)
+	q.indexExpiry(t, m)
 	t.Hold(q.holder(slotEntries), c.Payload, 1)
 	q.meta.next++
 	q.meta.entries++
@@ -231,6 +243,7 @@ func (q *Spool) Show(t *store.Turn, m *Message) {
 		q.loaded = q.shown
 		q.enqueue(m)
 	}
+	q.mayExpire(t, m)
 	q.ready(t)
 }
 
@@ -305,10 +318,10 @@ func (q *Spool) nextInPlace(t *store.Turn) *Message {
 	if m := q.nextPrime(t); m != nil {
 		return m
 	}
+	q.skipGone()
 	if q.low() {
 		q.startLoading(t)
 	}
-	q.skipGone()
 	if q.window.len() == 0 && len(q.returned) > 0 && q.returned[0].Seq >= q.loaded {
 		return nil // it was fetched ahead of older ones, which come in now
 	}
@@ -323,13 +336,15 @@ func (q *Spool) nextInPlace(t *store.Turn) *Message {
 	return m
 }
 
-// skipGone drops what was settled while it waited.
+// skipGone drops what was settled, or held, while it waited.
 func (q *Spool) skipGone() {
-	for len(q.returned) > 0 && (q.returned[0].state == gone || q.returned[0].aside) {
-		heap.Pop(&q.returned).(*Message).aside = false
+	for len(q.returned) > 0 && (q.returned[0].state != ready || q.returned[0].aside) {
+		m := heap.Pop(&q.returned).(*Message)
+		m.aside, m.popped = false, m.state == gone && !m.aside
 	}
-	for q.window.len() > 0 && q.window.front().state == gone {
-		q.dequeue()
+	for q.window.len() > 0 && q.window.front().state != ready {
+		m := q.dequeue()
+		m.popped = m.state == gone
 	}
 }
 
@@ -368,6 +383,7 @@ func (q *Spool) Settle(t *store.Turn, m *Message) {
 	if m.marked {
 		t.Delete(seqKey(q.layout.Mark, q.place, m.Seq))
 	}
+	q.unindexExpiry(t, m)
 	m.before, m.state = m.state, gone
 	q.groups.settled(m)
 	delete(q.out, m.Seq)
@@ -387,6 +403,11 @@ func (q *Spool) UndoSettle(m *Message) {
 	} else {
 		q.back[m.Seq] = m
 	}
+	if m.popped {
+		m.popped = false
+		heap.Push(&q.strays, m)
+		heap.Push(&q.returned, m)
+	}
 	q.s.UndoHold(q.holder(slotEntries), m.Payload, -1)
 	q.meta.entries++
 	q.meta.bytes += m.size()
@@ -395,7 +416,7 @@ func (q *Spool) UndoSettle(m *Message) {
 
 // Settled frees the memory of a message that was settled.
 func (q *Spool) Settled(t *store.Turn, m *Message) {
-	if m.before == taken {
+	if m.over = true; m.before == taken {
 		m.Data = nil // the others are still in a heap or in the window
 	}
 	if q.groups != nil {
@@ -438,6 +459,7 @@ func (q *Spool) Returned(t *store.Turn, m *Message) {
 	if m.state == returning {
 		m.Suspect = m.prime
 		q.waitAgain(t, m)
+		q.mayExpire(t, m)
 	}
 	q.ready(t)
 }
@@ -481,6 +503,7 @@ func (q *Spool) Seal(t *store.Turn) {
 	}
 	q.meta.low = q.lowest()
 	q.meta.taken = uint64(len(q.out)) + q.unloaded
+	q.meta.expires = sooner(q.expiry.next, q.expiry.retained)
 	q.drop(t)
 	m := q.meta
 	m.frontier = max(m.frontier, q.raisedTo)

@@ -58,8 +58,9 @@ func (q *Spool) accuse(m *Message, mk mark) {
 // nextPrime hands the prime suspects out, one at a time until it has settled or
 // survived.
 func (q *Spool) nextPrime(t *store.Turn) *Message {
-	for len(q.primes) > 0 && q.primes[0].state == gone {
-		heap.Pop(&q.primes)
+	for len(q.primes) > 0 && q.primes[0].state != ready {
+		m := heap.Pop(&q.primes).(*Message)
+		m.popped = m.state == gone && m.group == nil
 	}
 	if len(q.primes) == 0 || q.solo != nil {
 		return nil

@@ -40,6 +40,7 @@ const (
 	KindWorkDelay   Kind = 0x25 // workqueue: messages by due time
 	KindWorkExpiry  Kind = 0x26 // workqueue: messages by the end of their time to live
 	KindWorkWindow  Kind = 0x27 // workqueue: answers to message ids
+	KindWorkJob     Kind = 0x28 // workqueue: periodic jobs
 
 	KindVisMessage Kind = 0x30 // visibility: messages
 	KindVisLease   Kind = 0x31 // visibility: leases and receive counts

@@ -1,0 +1,307 @@
+package spool
+
+import (
+	"bytes"
+	"container/heap"
+	"context"
+	"errors"
+	"time"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// What expires does so on time, wherever it stands: an index by the end of the
+// time to live says what is due, and one timer waits for the earliest. It is read
+// in the background, with the messages that are not in memory, and an Op gives
+// them to the layer, which settles them.
+//
+// A message that is out does not expire, but may be given back; and one that is
+// not shown yet will be. So their keys stay, and the sweep goes on behind them.
+// When one of them comes back, the sweep does too.
+//
+// Invariant: every message with a key in the index that was not settled ends at
+// nextExpiry or later, or is out, or not shown, and ends at retained or later.
+type expiry struct {
+	expired func(*store.Turn, *Message) func(*store.Turn)
+	timer   *store.Timer
+
+	next     int64 // of what has not been looked at; 0 for none
+	from     int64 // the index was read below this and that message
+	fromSeq  uint64
+	retained int64 // the end of the earliest that was passed by; 0 for none
+
+	sweeping bool
+	void     bool  // the spool was purged since the sweep began
+	missed   int64 // the earliest that was put, or came back, since; 0 for none
+}
+
+// Limits of a sweep.
+const (
+	sweepMessages = 256
+	sweepBytes    = 1 << 20
+)
+
+// sooner returns the earlier of two moments, 0 being none.
+func sooner(a, b int64) int64 {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
+}
+
+// Expired reports whether the message's time to live is over.
+func (m *Message) Expired(now time.Time) bool { return m.Expires != 0 && m.Expires <= now.UnixNano() }
+
+// indexExpiry notes the end of a message that is being put.
+func (q *Spool) indexExpiry(t *store.Turn, m *Message) {
+	if m.Expires == 0 || q.expiry.expired == nil {
+		return
+	}
+	t.Set(dueKey(q.layout.Expiry, q.place, m.Expires, m.Seq), nil)
+	q.retained(m.Expires)
+}
+
+func (q *Spool) retained(at int64) { q.expiry.retained = sooner(q.expiry.retained, at) }
+
+// unindexExpiry forgets the end of a message that is being settled.
+func (q *Spool) unindexExpiry(t *store.Turn, m *Message) {
+	if m.Expires != 0 && q.expiry.expired != nil {
+		t.DeleteSingle(dueKey(q.layout.Expiry, q.place, m.Expires, m.Seq))
+	}
+}
+
+// mayExpire has the clock run for a message that is ready from now on.
+func (q *Spool) mayExpire(t *store.Turn, m *Message) {
+	e := &q.expiry
+	if m.Expires == 0 || e.expired == nil {
+		return
+	}
+	if m.Expires <= e.from {
+		e.from, e.fromSeq = m.Expires, 0
+	}
+	e.next = sooner(e.next, m.Expires)
+	if e.sweeping {
+		e.missed = sooner(e.missed, m.Expires)
+	}
+	q.armExpiry(t)
+}
+
+func (q *Spool) armExpiry(t *store.Turn) {
+	if q.expiry.next == 0 || q.closed {
+		t.Disarm(q.expiry.timer)
+		return
+	}
+	t.Arm(q.expiry.timer, time.Unix(0, q.expiry.next))
+}
+
+// startSweep is what the timer calls.
+func (q *Spool) startSweep(t *store.Turn) {
+	e := &q.expiry
+	if e.sweeping || q.closed || e.next == 0 {
+		return
+	}
+	s := sweep{q: q, from: e.from, fromSeq: e.fromSeq, loaded: q.loaded, now: t.Now()}
+	e.missed, e.void = 0, false
+	e.sweeping = t.Spawn(func(ctx context.Context) {
+		q.persist(ctx, func(ctx context.Context) (store.Op, error) {
+			found := s
+			return &found, found.read(ctx)
+		})
+	})
+}
+
+// sweep is the Op that gives what is over to the layer.
+type sweep struct {
+	q       *Spool
+	from    int64
+	fromSeq uint64
+	loaded  uint64 // what is below was in memory
+	now     time.Time
+	due     []ending
+	next    int64 // of the first one left, 0 if none
+	nextSeq uint64
+	shown   []func(*store.Turn)
+}
+
+// ending is an entry of the index, with the message if that was read.
+type ending struct {
+	loadedMessage
+	at int64
+}
+
+// read reads what is over.
+func (s *sweep) read(ctx context.Context) (err error) {
+	q := s.q
+	index, err := q.s.Iter(ctx, dueKey(q.layout.Expiry, q.place, s.from, s.fromSeq), store.PrefixEnd(laneKey(q.layout.Expiry, q.place, 0)))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, index.Close()) }()
+	lo, hi := q.span(q.layout.Entry)
+	entries, err := q.s.Iter(ctx, lo, hi)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, entries.Close()) }()
+	lo, hi = q.span(q.layout.Mark)
+	marks, err := q.s.Iter(ctx, lo, hi)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, marks.Close()) }()
+	size := 0
+	for ok := index.First(); ok; ok = index.Next() {
+		at, seq, err := decodeDueKey(index.Key())
+		if err != nil {
+			return err
+		}
+		if at > s.now.UnixNano() || len(s.due) == sweepMessages || size > sweepBytes {
+			s.next, s.nextSeq = at, seq
+			return nil
+		}
+		e := ending{at: at, loadedMessage: loadedMessage{seq: seq, gone: true}}
+		if seq >= s.loaded {
+			if e.loadedMessage, err = q.readAt(entries, marks, seq); err != nil {
+				return err
+			}
+		}
+		size += len(e.Data)
+		s.due = append(s.due, e)
+	}
+	return nil
+}
+
+// readAt reads one message and its mark.
+func (q *Spool) readAt(entries, marks *store.Iter, seq uint64) (loadedMessage, error) {
+	key := seqKey(q.layout.Entry, q.place, seq)
+	if !entries.Seek(key) || !bytes.Equal(entries.Key(), key) {
+		return loadedMessage{seq: seq, gone: true}, nil
+	}
+	marks.Seek(seqKey(q.layout.Mark, q.place, seq))
+	return q.readEntry(entries, marks)
+}
+
+// Frees lets it in on a disk that is nearly full.
+func (s *sweep) Frees() {}
+
+func (s *sweep) Run(t *store.Turn) error {
+	q, e := s.q, &s.q.expiry
+	e.sweeping = false
+	if q.closed {
+		return nil
+	}
+	t.Touch(q)
+	if e.void {
+		return nil // and begin again
+	}
+	if len(q.out)+len(q.back) == 0 && q.unloaded == 0 && q.shown == q.meta.next {
+		e.retained = 0 // all that is left is at the end of the index
+	}
+	e.next = sooner(s.next, e.missed)
+	switch now := s.now.UnixNano(); {
+	case e.missed != 0 && (s.next == 0 || e.missed <= s.next):
+		e.from, e.fromSeq = min(e.missed, now+1), 0
+	case s.next != 0 && s.next <= now:
+		e.from, e.fromSeq = s.next, s.nextSeq
+	default:
+		e.from, e.fromSeq = now+1, 0
+	}
+	for _, d := range s.due {
+		s.end(t, d)
+	}
+	return nil
+}
+
+// end ends one message, if it still waits.
+func (s *sweep) end(t *store.Turn, d ending) {
+	q := s.q
+	if d.seq >= q.shown {
+		q.retained(d.at) // until Show
+		return
+	}
+	m, new := q.waiting(t, d.loadedMessage)
+	switch {
+	case m == nil:
+		t.Delete(dueKey(q.layout.Expiry, q.place, d.at, d.seq)) // of what was purged
+		return
+	case m.state != ready:
+		q.retained(d.at) // until Returned
+		return
+	}
+	if new {
+		q.early[m.Seq] = m
+		if d.mark.out && q.unloaded > 0 {
+			q.unloaded--
+		}
+	}
+	if shown := q.expiry.expired(t, m); shown != nil {
+		s.shown = append(s.shown, shown)
+	}
+	if m.state != gone {
+		q.hold(m, new)
+		q.retained(d.at) // until the next start
+	}
+}
+
+// waiting returns a message, also one that is not in memory; that is new then. It
+// returns nil if there is none.
+func (q *Spool) waiting(t *store.Turn, l loadedMessage) (m *Message, new bool) {
+	for _, known := range []*Message{q.out[l.seq], q.back[l.seq], q.early[l.seq], q.window.find(l.seq)} {
+		if known != nil && known.state != gone {
+			return known, false
+		}
+	}
+	if l.seq < q.loaded {
+		m, err := q.groups.fetch(t, l.seq)
+		if err != nil {
+			q.s.Log().Error("read an expired message", "queue id", q.id, "seq", l.seq, "error", err)
+		}
+		return m, false
+	}
+	if l.gone || l.damaged || q.early[l.seq] != nil {
+		return nil, false
+	}
+	m = q.restore(l.seq, l.Content, l.mark, l.marked)
+	if q.leased != nil && l.mark.out && m.Until.After(t.Now()) {
+		m.state = taken // and will be found so
+	}
+	return m, true
+}
+
+// hold keeps from everyone what expired and could not be settled.
+func (q *Spool) hold(m *Message, new bool) {
+	if new || q.window.find(m.Seq) != nil {
+		heap.Push(&q.strays, m)
+	}
+	m.state = taken
+	q.out[m.Seq] = m
+	delete(q.back, m.Seq)
+}
+
+func (s *sweep) Undo() {}
+
+func (s *sweep) Visible(t *store.Turn) {
+	for _, shown := range s.shown {
+		shown(t)
+	}
+	s.q.skipGone()
+	s.q.forgetEarly()
+	if s.q.closed {
+		return
+	}
+	s.q.armExpiry(t)
+	s.q.ready(t)
+}
+
+// forgetEarly forgets what was settled ahead of the load, unless somebody who is
+// at it may have read it before.
+func (q *Spool) forgetEarly() {
+	if q.loading || q.expiry.sweeping {
+		return
+	}
+	for seq, m := range q.early {
+		if m.over {
+			delete(q.early, seq)
+		}
+	}
+}

@@ -1,0 +1,59 @@
+package workqueue_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/pebblemq/pebblemq"
+	"github.com/pebblemq/pebblemq/workqueue"
+)
+
+func ExampleCaller_Call() {
+	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
+	defer stop()
+	db, err := pebblemq.OpenMemory(nil)
+	must(err)
+	defer db.Close()
+	broker, err := workqueue.Open(db, "main")
+	must(err)
+	must(broker.DeclareQueue(ctx, "shout", nil))
+	go func() {
+		_ = broker.Run(ctx, "shout", func(ctx context.Context, d *workqueue.Delivery) error {
+			return d.Reply(ctx, workqueue.Message{Body: bytes.ToUpper(d.Body)})
+		}, nil)
+	}()
+
+	caller, err := broker.NewCaller(ctx)
+	must(err)
+	defer caller.Close()
+	reply, err := caller.Call(ctx, "", "shout", workqueue.Message{Body: []byte("hello")}, nil)
+	must(err)
+	fmt.Println(string(reply.Body))
+	// Output: HELLO
+}
+
+func ExampleBroker_PutJob() {
+	ctx := context.Background()
+	db, err := pebblemq.OpenMemory(nil)
+	must(err)
+	defer db.Close()
+	broker, err := workqueue.Open(db, "main")
+	must(err)
+	must(broker.DeclareQueue(ctx, "reports", nil))
+	must(broker.PutJob(ctx, workqueue.Job{ // whenever the service starts
+		Name: "nightly", Every: 24 * time.Hour, First: time.Date(2030, 1, 1, 3, 0, 0, 0, time.UTC),
+		Key: "reports", Message: workqueue.Message{Body: []byte("yesterday's sales")},
+	}))
+	jobs, err := broker.Jobs(ctx)
+	must(err)
+	fmt.Println(jobs[0].Name, jobs[0].Next.UTC())
+	// Output: nightly 2030-01-01 03:00:00 +0000 UTC
+}
+
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}

@@ -1,0 +1,243 @@
+package workqueue
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// Bounds of the Every of a Job.
+const (
+	MinEvery = 100 * time.Millisecond
+	MaxEvery = 10 * 365 * 24 * time.Hour
+)
+
+// fullPause is how often a job tries, at most, while the disk is full.
+const fullPause = time.Minute
+
+// MaxJobs is the most periodic jobs of a broker.
+const MaxJobs = 100_000
+
+// Job is a message that is published again and again, at a fixed interval. For
+// other calendars compute the time yourself and publish with a Delay.
+type Job struct {
+	Name string // of the job, in the broker
+
+	// Every is the time from one publishing to the next, at least MinEvery. The
+	// times do not drift: they are First and whole intervals after it.
+	Every time.Duration
+	// First is when the message is published first. Zero is one interval after
+	// PutJob. One that has passed is made up for at once.
+	First time.Time
+
+	// Exchange, Key and Message are as those of Publish.
+	Exchange string
+	Key      string
+	Message  Message
+}
+
+// JobInfo is a Job and where it stands.
+type JobInfo struct {
+	Job
+	Next time.Time // when the message is published next
+}
+
+// PutJob has a message published at an interval from now on, in the place of a job
+// of the same name. The same job again changes nothing, so a service may put its
+// jobs whenever it starts. It is durable when PutJob returns.
+//
+// Each publishing is one commit with the step to the next. Times that passed while
+// the store was closed, or its disk was full, are made up for by one. A publishing
+// that is refused, because its exchange does not exist for instance, is logged and
+// counts as done until the store is opened again. RabbitMQ has no such jobs.
+func (b *Broker) PutJob(ctx context.Context, j Job) error {
+	if err := j.check(b); err != nil {
+		return err
+	}
+	j.Message = j.Message.clone()
+	return b.s.Do(ctx, store.OpFunc(func(t *store.Turn) error { return b.t.putJob(t, j) }), store.Default)
+}
+
+func (j *Job) check(b *Broker) error {
+	if err := store.CheckName("job", j.Name); err != nil {
+		return err
+	}
+	if j.Every < MinEvery || j.Every > MaxEvery {
+		return store.Invalid("Every %v of job %q is not between %v and %v", j.Every, j.Name, MinEvery, MaxEvery)
+	}
+	if year := j.First.Year(); !j.First.IsZero() && (year < 1970 || year > 2261) {
+		return store.Invalid("First %v of job %q is out of range", j.First, j.Name)
+	}
+	_, err := b.publishing(j.Exchange, j.Key, j.Message)
+	return err
+}
+
+// clone returns a message that shares nothing with the caller's.
+func (m Message) clone() Message {
+	m.Body, m.Headers = slices.Clone(m.Body), maps.Clone(m.Headers)
+	m.CC, m.BCC = slices.Clone(m.CC), slices.Clone(m.BCC)
+	return m
+}
+
+// DeleteJob ends a job; known is false if there is none of that name. What it has
+// published stays. It is durable when DeleteJob returns.
+func (b *Broker) DeleteJob(ctx context.Context, name string) (known bool, err error) {
+	if err := store.CheckName("job", name); err != nil {
+		return false, err
+	}
+	err = b.s.Do(ctx, store.FreeingFunc{OpFunc: func(t *store.Turn) error {
+		j := b.t.jobs[name]
+		if known = j != nil; known {
+			t.Disarm(j.timer)
+			t.Delete(jobKey(b.t.id, name))
+			delete(b.t.jobs, name)
+		}
+		return nil
+	}}, store.Default)
+	return known, err
+}
+
+// Jobs returns the broker's jobs, by name.
+func (b *Broker) Jobs(ctx context.Context) (list []JobInfo, err error) {
+	err = b.s.Do(ctx, store.QuietFunc(func(*store.Turn) error {
+		for _, name := range slices.Sorted(maps.Keys(b.t.jobs)) {
+			j := b.t.jobs[name]
+			info := JobInfo{Job: j.Job, Next: j.next}
+			info.Message = j.Message.clone()
+			list = append(list, info)
+		}
+		return nil
+	}), store.Sync)
+	return list, err
+}
+
+// job is a Job in memory. It is touched under the baton.
+type job struct {
+	Job
+	text  []byte // as it is stored
+	next  time.Time
+	timer *store.Timer
+}
+
+func (t *topology) newJob(j Job, text []byte, next time.Time) *job {
+	made := &job{Job: j, text: text, next: next}
+	made.timer = store.NewTimer(func(turn *store.Turn) { t.fire(turn, made) })
+	return made
+}
+
+func (t *topology) putJob(turn *store.Turn, j Job) error {
+	text, err := json.Marshal(j)
+	if err != nil {
+		return err
+	}
+	old := t.jobs[j.Name]
+	if old != nil && string(old.text) == string(text) {
+		return nil
+	}
+	if old == nil && len(t.jobs) >= MaxJobs {
+		return store.TooLarge("number of jobs", int64(len(t.jobs)+1), MaxJobs)
+	}
+	next := j.First
+	if next.IsZero() {
+		next = turn.Now().Add(j.Every)
+	}
+	made := t.newJob(j, text, next)
+	if old != nil {
+		turn.Disarm(old.timer)
+	}
+	t.jobs[j.Name] = made
+	turn.Set(jobKey(t.id, j.Name), encodeJob(next, text))
+	turn.Arm(made.timer, next)
+	return nil
+}
+
+// fire is what the timer calls.
+func (t *topology) fire(turn *store.Turn, j *job) {
+	if turn.Grow() != nil {
+		turn.Arm(j.timer, turn.Now().Add(min(j.Every, fullPause)))
+		return
+	}
+	b := &Broker{s: t.s, t: t}
+	p, err := b.publishing(j.Exchange, j.Key, j.Message)
+	if err != nil {
+		t.s.Log().Error("periodic job", "job", j.Name, "error", err)
+		return
+	}
+	late := turn.Now().Sub(j.next)
+	j.next = j.next.Add(late.Truncate(j.Every) + j.Every) // the first that is to come
+	turn.Arm(j.timer, j.next)
+	turn.Post(&fireOp{publishOp: p, j: j, next: j.next}, store.Sync)
+}
+
+// fireOp publishes the message of a job and notes when the next is due. If it is
+// refused, that is logged.
+type fireOp struct {
+	*publishOp
+	j    *job
+	next time.Time
+}
+
+func (o *fireOp) Run(t *store.Turn) error {
+	if o.t.jobs[o.j.Name] != o.j {
+		return nil // deleted since
+	}
+	if err := o.publishOp.Run(t); err != nil {
+		return fmt.Errorf("periodic job %q: %w", o.j.Name, err)
+	}
+	t.Set(jobKey(o.t.id, o.j.Name), encodeJob(o.next, o.j.text))
+	return nil
+}
+
+// loadJobs reads the jobs. Nobody else has the broker yet.
+func (t *topology) loadJobs(ctx context.Context) (err error) {
+	lo, hi := store.Span(store.KindWorkJob, t.id)
+	it, err := t.s.Iter(ctx, lo, hi)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	for ok := it.First(); ok; ok = it.Next() {
+		v, err := it.Value()
+		if err != nil {
+			return err
+		}
+		next, text, err := decodeJob(v)
+		if err != nil {
+			return err
+		}
+		text = slices.Clone(text)
+		var j Job
+		if err := json.Unmarshal(text, &j); err != nil || string(it.Key()[5:]) != j.Name {
+			return damaged("job", v)
+		}
+		t.jobs[j.Name] = t.newJob(j, text, next)
+	}
+	return nil
+}
+
+func jobKey(broker uint32, name string) []byte {
+	return append(store.Key(store.KindWorkJob, broker, len(name)), name...)
+}
+
+// encodeJob is version 1 B | next 8 B | the Job as JSON.
+func encodeJob(next time.Time, text []byte) []byte {
+	v := binary.BigEndian.AppendUint64(append(make([]byte, 0, 9+len(text)), version), uint64(next.UnixNano()))
+	return append(v, text...)
+}
+
+func decodeJob(v []byte) (next time.Time, text []byte, err error) {
+	if len(v) > 0 && v[0] != version {
+		return next, nil, fmt.Errorf("%w: job has version %d", store.ErrFormat, v[0])
+	}
+	if len(v) < 9 {
+		return next, nil, damaged("job", v)
+	}
+	return time.Unix(0, int64(binary.BigEndian.Uint64(v[1:]))), v[9:], nil
+}
