@@ -54,6 +54,7 @@ func (q *Queue) Receive(ctx context.Context, o *ReceiveOptions) ([]*Received, er
 	if err != nil {
 		return nil, err
 	}
+	w.sync = q.s.Synced(ctx, store.NoSync)
 	if err := q.s.Do(ctx, &receiveOp{yield: yield{q: q}, w: w}, store.NoSync); err != nil {
 		if w.done != nil {
 			_, _ = q.leave(ctx, w) // err says why already

@@ -17,6 +17,7 @@ type waiter struct {
 	max     int
 	timeout time.Duration // visibility
 	brief   bool          // does not wait for what is not there yet
+	sync    bool          // is to be on disk when it returns
 	attempt string        // by which the receive can be repeated
 
 	got  []handout
@@ -188,7 +189,7 @@ func (y *yield) fill(t *store.Turn, w *waiter) bool {
 	if w.attempt != "" && q.attempts.repeat(t, w) {
 		return true
 	}
-	q.spool.NextRound()
+	q.spool.NextRound(t)
 	until := now.Add(w.timeout)
 	var kept []*spool.Message
 	for len(w.got) < w.max && !y.tired() && !q.full() {
@@ -219,6 +220,9 @@ func (y *yield) fill(t *store.Turn, w *waiter) bool {
 		y.released = append(y.released, m)
 	}
 	q.attempts.keep(w, kept, now)
+	if w.sync && len(w.got) > 0 {
+		t.ForceSync() // what serves a receive that waited is not Sync by itself
+	}
 	return len(w.got) > 0
 }
 

@@ -16,6 +16,11 @@ const (
 	DefaultDeliveryLimit = 20
 	NoDeliveryLimit      = -1
 	MaxDeliveryLimit     = 1_000_000
+
+	DefaultAckTimeout = 30 * time.Minute
+	NoAckTimeout      = -1
+	MinAckTimeout     = 10 * time.Millisecond
+	MaxAckTimeout     = 365 * 24 * time.Hour
 )
 
 // QueueConfig is stored with a queue; declaring it with another is
@@ -40,6 +45,18 @@ type QueueConfig struct {
 	// letters, and what is requeued or redriven, always get in. Zero is not at
 	// all; at most MaxDedupeWindow.
 	DedupeWindow time.Duration `json:",omitempty"`
+
+	// AckTimeout is how long a delivery may be unacknowledged. Then it goes back to
+	// the queue, which is logged, and settling it is ErrDeliveryLost; the consumer
+	// goes on, other than in RabbitMQ. It may take a sixteenth longer. Default 30
+	// minutes; NoAckTimeout is for ever.
+	AckTimeout time.Duration
+
+	// SingleActive queues have one consumer at a time that gets messages: the
+	// first of the highest priority. When it is closed or cancelled the next one
+	// takes over, and one of a higher priority that comes does so as soon as
+	// the active one holds nothing any more.
+	SingleActive bool `json:",omitempty"`
 
 	// AutoDelete queues are deleted, with what they hold, when their last
 	// consumer is closed. One that never had a consumer stays, and so does one
@@ -103,6 +120,12 @@ func (c *QueueConfig) normalize() (QueueConfig, error) {
 	if err := checkTTL("MessageTTL", full.MessageTTL); err != nil {
 		return full, err
 	}
+	if full.AckTimeout == 0 {
+		full.AckTimeout = DefaultAckTimeout
+	}
+	if full.AckTimeout != NoAckTimeout && (full.AckTimeout < MinAckTimeout || full.AckTimeout > MaxAckTimeout) {
+		return full, store.Invalid("AckTimeout %v is not between %v and %v, or NoAckTimeout", full.AckTimeout, MinAckTimeout, MaxAckTimeout)
+	}
 	if err := full.checkLimits(); err != nil {
 		return full, err
 	}
@@ -132,6 +155,12 @@ func (c QueueConfig) match(name string, stored QueueConfig) error {
 	}
 	if c.MessageTTL != stored.MessageTTL {
 		return store.Mismatch(object, "MessageTTL", stored.MessageTTL, c.MessageTTL)
+	}
+	if c.AckTimeout != stored.AckTimeout {
+		return store.Mismatch(object, "AckTimeout", stored.AckTimeout, c.AckTimeout)
+	}
+	if c.SingleActive != stored.SingleActive {
+		return store.Mismatch(object, "SingleActive", stored.SingleActive, c.SingleActive)
 	}
 	if c.MaxPriority != stored.MaxPriority {
 		return store.Mismatch(object, "MaxPriority", stored.MaxPriority, c.MaxPriority)
@@ -167,7 +196,12 @@ type queue struct {
 	spool     *spool.Lanes
 	end       *end // once a message was routed here by name
 	consumers []*Consumer
-	turn      int // whose turn it is among the consumers
+	cancelled []*Consumer        // which hold something yet
+	got       map[*Delivery]bool // by Get, not settled
+	active    *Consumer          // of a queue with SingleActive
+	turn      int                // whose turn it is among the consumers
+	overdue   *store.Timer       // for AckTimeout
+	watching  bool               // it is armed
 	posted    bool
 	changed   store.Signal // fires when there may be something to hand out
 	deleted   bool

@@ -2,6 +2,7 @@ package spool
 
 import (
 	"container/heap"
+	"slices"
 
 	"github.com/pebblemq/pebblemq/internal/store"
 )
@@ -44,6 +45,7 @@ type groups struct {
 	fairness
 
 	leaving []*Message // were settled since the last Take
+	coming  []*Message // were given back since the last round began
 	round   uint64     // see NextRound
 	number  uint64     // of the group that spilled last
 	parked  int        // messages in memory, and their bytes
@@ -78,11 +80,36 @@ func newGroups(q *Spool, of func([]byte) []byte, fair bool) *groups {
 
 // NextRound begins a receive. What is taken of a group in one round, one message
 // after the other, is in order for whoever receives it; so it is only what others
-// have taken that blocks a group. It is for spools with groups.
-func (q *Spool) NextRound() {
-	if q.groups != nil {
-		q.groups.round++
+// have taken that blocks a group. And it finds what was given back before, even if
+// that is not visible yet because a group ahead of it waits for the disk: who gave
+// it back was told so, and whatever is taken now is written after it. It is for
+// spools with groups.
+func (q *Spool) NextRound(t *store.Turn) {
+	g := q.groups
+	if g == nil {
+		return
 	}
+	g.round++
+	for i, m := range g.coming {
+		g.coming[i] = nil
+		if m.state == returning { // or that was undone
+			q.Returned(t, m)
+		}
+	}
+	g.coming = g.coming[:0]
+}
+
+func (g *groups) gaveBack(m *Message) {
+	g.coming = appendOpen(g.coming, m, func(m *Message) bool { return m.state == returning })
+}
+
+// appendOpen appends m, and before the list grows drops what has been seen to, as
+// all is in the end: nobody may receive for a long time.
+func appendOpen(list []*Message, m *Message, open func(*Message) bool) []*Message {
+	if len(list) == cap(list) {
+		list = slices.DeleteFunc(list, func(m *Message) bool { return !open(m) })
+	}
+	return append(list, m)
 }
 
 // next returns the next message that may be taken. Those that may not step

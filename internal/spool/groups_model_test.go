@@ -41,7 +41,7 @@ func (w *world) takeRound(t *rapid.T) {
 			synctest.Wait()
 			under(t, w.s, store.NoSync, func(t *store.Turn) {
 				if i == 0 && tries == 0 {
-					w.q.NextRound()
+					w.q.NextRound(t)
 				}
 				exact = len(w.q.groups.spilled) == 0
 				m = w.q.Take(t, until)

@@ -40,7 +40,7 @@ func takeRound(t *testing.T, s *store.Store, q *Spool, n int) (got []*Message) {
 		synctest.Wait()
 		under(t, s, store.NoSync, func(turn *store.Turn) {
 			if first {
-				q.NextRound()
+				q.NextRound(turn)
 			}
 			first = false
 			for len(got) < n {
@@ -257,7 +257,7 @@ func TestAGroupDoesNotWaitForADeletionToBeVisible(t *testing.T) {
 		require.Empty(t, takeRound(t, s, q, 1))
 		var undone, next *Message
 		under(t, s, store.NoSync, func(turn *store.Turn) {
-			q.NextRound()
+			q.NextRound(turn)
 			q.Settle(turn, head)
 			q.UndoSettle(head)
 			undone = q.Take(turn, time.Now().Add(time.Hour))
@@ -302,6 +302,58 @@ func TestParkedMessagesShareTheMemoryThatIsFree(t *testing.T) {
 			q.Close(turn)
 			if freeOf(s).bytes != free {
 				t.Errorf("%d free after the end", freeOf(s).bytes)
+			}
+		})
+		require.NoError(t, s.Close())
+	})
+}
+
+// What was given back is there for the next receive, although that is not visible
+// yet; what was undone is not.
+func TestWhatWasGivenBackIsFoundInTheNextRound(t *testing.T) {
+	for _, open := range []func(*testing.T, vfs.FS) (*store.Store, *Spool){groupedSpool, fairSpool} {
+		synctest.Test(t, func(t *testing.T) {
+			s, q := open(t, vfs.NewMem())
+			putMany(t, s, q, "g", 0, 2)
+			head := takeRound(t, s, q, 1)[0]
+			until := head.Until
+			var undone, again *Message
+			under(t, s, store.NoSync, func(turn *store.Turn) {
+				q.Return(turn, head, false)
+				q.UndoReturn(head, until)
+				q.NextRound(turn)
+				undone, _ = q.Find(turn, head.Seq)
+				q.Return(turn, head, false)
+				q.NextRound(turn)
+				again = q.Take(turn, until)
+				q.Returned(turn, head)
+			})
+			require.True(t, undone == head, "it is out still")
+			require.True(t, again == head)
+			require.True(t, head.Taken(), "and its late return changes nothing")
+			require.NoError(t, s.Close())
+		})
+	}
+}
+
+// What was settled and given back is not kept in memory for a receive that may
+// not come.
+func TestNothingIsKeptForAReceiveThatDoesNotCome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, q := groupedSpool(t, vfs.NewMem())
+		const n = 2000
+		for i := range n {
+			putMany(t, s, q, fmt.Sprint("g", i), 0, 1)
+		}
+		got := takeRound(t, s, q, n)
+		require.Len(t, got, n)
+		for _, m := range got[:n/2] {
+			require.NoError(t, s.Do(ctx, &returnOp{q: q, m: m}, store.NoSync))
+		}
+		settleAll(t, s, q, got[n/2:])
+		under(t, s, store.NoSync, func(*store.Turn) {
+			if n := len(q.groups.coming) + len(q.groups.leaving); n > 100 {
+				t.Errorf("%d are kept", n)
 			}
 		})
 		require.NoError(t, s.Close())

@@ -240,7 +240,7 @@ func (g *groups) settled(m *Message) {
 		g.void = true
 	}
 	if m.group != nil && !g.fair {
-		g.leaving = append(g.leaving, m)
+		g.leaving = appendOpen(g.leaving, m, func(m *Message) bool { return m.group != nil })
 	}
 }
 

@@ -461,6 +461,9 @@ func (q *Spool) Return(t *store.Turn, m *Message, forgive bool) {
 	q.writeMark(t, m)
 	t.Touch(q)
 	t.TouchLate(&q.unmarked) // for UndoReturn
+	if q.groups != nil {
+		q.groups.gaveBack(m)
+	}
 }
 
 // UndoReturn takes Return back.

@@ -65,6 +65,12 @@ func WithDurability(ctx context.Context, d Durability) context.Context {
 	return context.WithValue(ctx, durabilityKey{}, d)
 }
 
+// Synced reports whether a call with that context is to be Sync, for Ops that do
+// its work later.
+func (s *Store) Synced(ctx context.Context, verb Durability) bool {
+	return s.durability(ctx, verb) == Sync
+}
+
 // durability settles which one counts: the context's, the verb's, the store's.
 func (s *Store) durability(ctx context.Context, verb Durability) Durability {
 	if d, ok := ctx.Value(durabilityKey{}).(Durability); ok && d != Default {
