@@ -7,11 +7,11 @@ import (
 )
 
 // AlterQueue gives a queue another configuration, in place and with what it
-// holds. DeliveryLimit, DeadLetter, AutoDelete, Expires and MessageTTL may be
-// others, and count from now on; MaxPriority may be higher. Messages that are in
-// the queue keep their priority and their end of life. Another difference is
-// pebblemq.ErrConfigMismatch. It is
-// durable when AlterQueue returns. RabbitMQ has policies for that.
+// holds. DeliveryLimit, DeadLetter, AckTimeout, SingleActive, AutoDelete, Expires,
+// MessageTTL and the limits may be others, and count from now on; MaxPriority may be
+// higher. Messages that are in the queue keep their priority and their end of life.
+// Another difference is pebblemq.ErrConfigMismatch. It is durable when AlterQueue
+// returns. RabbitMQ has policies for that.
 func (b *Broker) AlterQueue(ctx context.Context, name string, c *QueueConfig) error {
 	if err := store.CheckName("queue", name); err != nil {
 		return err
@@ -27,7 +27,9 @@ func (b *Broker) AlterQueue(ctx context.Context, name string, c *QueueConfig) er
 		}
 		allowed := q.config
 		allowed.DeliveryLimit, allowed.DeadLetter = plan.config.DeliveryLimit, plan.config.DeadLetter
+		allowed.AckTimeout, allowed.SingleActive = plan.config.AckTimeout, plan.config.SingleActive
 		allowed.AutoDelete, allowed.Expires = plan.config.AutoDelete, plan.config.Expires
+		allowed.MaxLength, allowed.MaxBytes, allowed.Overflow = plan.config.MaxLength, plan.config.MaxBytes, plan.config.Overflow
 		allowed.MessageTTL, allowed.MaxPriority = plan.config.MessageTTL, max(allowed.MaxPriority, plan.config.MaxPriority)
 		if err := plan.config.match(name, allowed); err != nil {
 			return err
@@ -38,10 +40,16 @@ func (b *Broker) AlterQueue(ctx context.Context, name string, c *QueueConfig) er
 		t.Alter(q.object, plan.text)
 		q.config = plan.config
 		q.spool.Widen(q.config.MaxPriority)
+		q.limit()
 		if q.expiry != nil {
 			t.Disarm(q.expiry)
 		}
 		q.live(t)
+		if q.config.AckTimeout != NoAckTimeout {
+			q.watch(t, t.Now()) // which finds out when
+		}
+		q.active = nil
+		q.ready(t)
 		return nil
 	}), store.Sync)
 }

@@ -35,6 +35,7 @@ type topology struct {
 	jobs      map[string]*job
 	unrouted  uint64 // messages that were accepted and led nowhere
 	consumers uint64 // ever, for tags
+	evictions int    // under way, one because of the other
 }
 
 // scoped is the name of a part of the broker in the catalog.

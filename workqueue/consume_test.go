@@ -76,7 +76,7 @@ func TestPrefetchIsBackPressure(t *testing.T) {
 		c := consume(t, b, "q", 2)
 		first := next(t, c, "1")
 		next(t, c, "2")
-		ctx, cancel := context.WithTimeout(bg, time.Hour)
+		ctx, cancel := context.WithTimeout(bg, time.Minute)
 		defer cancel()
 		_, err := c.Next(ctx)
 		require.ErrorIs(t, err, context.DeadlineExceeded, "the third waits for room")

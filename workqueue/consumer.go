@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"slices"
 	"sync"
-	"time"
 
 	"github.com/pebblemq/pebblemq/internal/store"
 )
@@ -25,6 +25,10 @@ type ConsumeOptions struct {
 	Prefetch int
 	// Tag names the consumer within its queue. Default: a new name.
 	Tag string
+	// Priority puts the consumer before those with a lower one: these get
+	// something only while all before them have as much as they may hold.
+	// Default 0; it may be negative.
+	Priority int
 }
 
 // Consumer receives deliveries of one queue. Its methods are safe for
@@ -34,6 +38,8 @@ type Consumer struct {
 	q        *queue
 	tag      string
 	prefetch int
+	priority int
+	number   uint64             // of its latest delivery; under the baton
 	held     map[*Delivery]bool // delivered and not settled; under the baton
 
 	mu struct { // below the baton
@@ -51,7 +57,7 @@ func (b *Broker) Consume(ctx context.Context, queue string, o *ConsumeOptions) (
 	if o == nil {
 		o = &ConsumeOptions{}
 	}
-	c := &Consumer{b: b, tag: o.Tag, prefetch: o.Prefetch, held: make(map[*Delivery]bool), wake: make(chan struct{}, 1)}
+	c := &Consumer{b: b, tag: o.Tag, prefetch: o.Prefetch, priority: o.Priority, held: make(map[*Delivery]bool), wake: make(chan struct{}, 1)}
 	switch {
 	case c.prefetch == 0:
 		c.prefetch = DefaultPrefetch
@@ -182,6 +188,23 @@ func (c *Consumer) end(err error) {
 	c.notify()
 }
 
+// watch has f called when the delivery is lost.
+func (c *Consumer) watch(d *Delivery, f func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	d.interrupt = f
+}
+
+// interrupt takes a delivery that is lost from who has it.
+func (c *Consumer) interrupt(d *Delivery) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mu.inbox = slices.DeleteFunc(c.mu.inbox, func(other *Delivery) bool { return other == d })
+	if d.interrupt != nil {
+		d.interrupt()
+	}
+}
+
 func (c *Consumer) wasSeen(d *Delivery) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -192,12 +215,19 @@ func (c *Consumer) hasRoom() bool {
 	return c.prefetch == UnlimitedPrefetch || len(c.held) < c.prefetch
 }
 
+// Cancel ends the consumption: Next returns ErrConsumerClosed from now on, and what the
+// application has not seen goes back to the queue. What it has seen can still be
+// settled, until Close. Cancelling again does nothing.
+func (c *Consumer) Cancel() error { return c.leave(&closeOp{c: c, keep: true}) }
+
 // Close ends the consumer. What it holds unsettled goes back to the queue, to
 // its old place, and is refused with ErrDeliveryLost when it is settled later.
 // What the application has not seen yet does not count as delivered. Closing
 // again does nothing; after the store is closed it is not needed.
-func (c *Consumer) Close() error {
-	err := c.b.s.Do(context.Background(), &closeOp{c: c}, store.NoSync)
+func (c *Consumer) Close() error { return c.leave(&closeOp{c: c}) }
+
+func (c *Consumer) leave(o *closeOp) error {
+	err := c.b.s.Do(context.Background(), o, store.NoSync)
 	if err != nil && c.b.s.Cause() != nil {
 		return nil // the deliveries go back with the store
 	}
@@ -207,6 +237,7 @@ func (c *Consumer) Close() error {
 // closeOp takes a consumer out of its queue.
 type closeOp struct {
 	c    *Consumer
+	keep bool // what was seen
 	back []*Delivery
 }
 
@@ -218,21 +249,30 @@ func (o *closeOp) Run(t *store.Turn) error {
 	if c.q.deleted {
 		return nil
 	}
-	for i, other := range c.q.consumers {
-		if other == c {
-			c.q.consumers = append(c.q.consumers[:i:i], c.q.consumers[i+1:]...)
-			break
-		}
+	is := func(other *Consumer) bool { return other == c }
+	was := len(c.q.consumers)
+	c.q.consumers = slices.DeleteFunc(slices.Clone(c.q.consumers), is)
+	c.q.cancelled = slices.DeleteFunc(c.q.cancelled, is)
+	if c.q.active == c {
+		c.q.active = nil
 	}
 	for d := range c.held {
-		if d.state == pending {
-			c.q.spool.Return(t, d.m, !c.wasSeen(d))
-			d.state = lost
-			o.back = append(o.back, d)
+		seen := c.wasSeen(d)
+		if o.keep && seen {
+			continue
 		}
+		c.q.spool.Return(t, d.m, !seen)
+		d.lose()
+		o.back = append(o.back, d)
+	}
+	if o.keep && len(c.held) > 0 {
+		c.q.cancelled = append(c.q.cancelled, c)
 	}
 	c.end(ErrConsumerClosed)
-	c.q.left(t)
+	if len(c.q.consumers) < was {
+		c.q.left(t)
+	}
+	c.q.ready(t)
 	return nil
 }
 
@@ -243,106 +283,5 @@ func (o *closeOp) Visible(t *store.Turn) {
 		if !d.q.deleted {
 			d.q.spool.Returned(t, d.m)
 		}
-	}
-}
-
-// ready is called when the queue may have something to hand out.
-func (q *queue) ready(t *store.Turn) {
-	q.changed.Fire()
-	if q.posted || len(q.consumers) == 0 {
-		return
-	}
-	q.posted = true
-	t.Post(&dispatchOp{q: q}, store.NoSync)
-}
-
-// dispatchOp hands out what is ready to the consumers that have room.
-type dispatchOp struct {
-	q      *queue
-	buried []*burial
-	late   *Delivery // a suspect, whose mark must be on disk first
-}
-
-// Frees lets it in on a disk that is nearly full.
-func (o *dispatchOp) Frees() {}
-
-func (o *dispatchOp) Run(t *store.Turn) error {
-	q := o.q
-	q.posted = false
-	for !q.deleted && o.late == nil {
-		c := q.nextConsumer()
-		if c == nil {
-			return nil
-		}
-		d, b := q.take(t, c)
-		switch {
-		case b != nil:
-			o.buried = append(o.buried, b)
-		case d == nil:
-			return nil
-		case d.m.Suspect:
-			q.turn++
-			o.late = d
-		default:
-			q.turn++
-			c.deliver(d)
-		}
-	}
-	return nil
-}
-
-func (o *dispatchOp) Undo() {}
-
-func (o *dispatchOp) Visible(t *store.Turn) {
-	for _, b := range o.buried {
-		b.show(t)
-	}
-	if o.late == nil {
-		return
-	}
-	if d := o.late; d.state == pending {
-		d.consumer.deliver(d)
-	}
-	o.q.ready(t)
-}
-
-// nextConsumer returns the next in turn that has room.
-func (q *queue) nextConsumer() *Consumer {
-	for i := range q.consumers {
-		at := (q.turn + i) % len(q.consumers)
-		if c := q.consumers[at]; c.hasRoom() {
-			q.turn = at // it stays this one's turn until it gets something
-			return c
-		}
-	}
-	return nil
-}
-
-// take takes the next message for a consumer, or none. A message over the
-// delivery limit or past its time to live is buried instead.
-func (q *queue) take(t *store.Turn, c *Consumer) (*Delivery, *burial) {
-	for {
-		m := q.spool.Take(t, time.Time{})
-		if m == nil {
-			return nil, nil
-		}
-		d, err := newDelivery(q, c, m)
-		if err != nil {
-			q.topology.s.Log().Error("message is damaged and stays unacknowledged", "queue", q.name, "seq", m.Seq, "error", err)
-			continue
-		}
-		if reason := q.doom(t, m); reason != "" {
-			b, err := q.bury(t, d, reason)
-			if err == nil {
-				return nil, b
-			}
-			q.topology.s.Log().Error("dead letter has no place to go and stays unacknowledged",
-				"queue", q.name, "seq", m.Seq, "reason", reason, "error", err)
-			continue
-		}
-		if c != nil {
-			c.held[d] = true
-		}
-		return d, nil
 	}
 }

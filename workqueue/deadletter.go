@@ -39,7 +39,11 @@ func (q *queue) bury(t *store.Turn, d *Delivery, reason string) (*burial, error)
 		targets = q.cutRings(targets, &dead)
 		p := newParcel(&dead)
 		p.payload = d.m.Payload
-		if b.copies, err = q.topology.spread(t, nil, targets, &p); err != nil {
+		err = t.Try(func() (err error) {
+			b.copies, err = q.topology.spread(t, nil, targets, &p)
+			return err
+		})
+		if err != nil {
 			return nil, fmt.Errorf("dead letter of queue %q: %w", q.name, err)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 const (
 	ReasonRejected      = "rejected"
 	ReasonExpired       = "expired"
+	ReasonMaxLen        = "maxlen"
 	ReasonDeliveryLimit = "delivery_limit"
 )
 

@@ -3,6 +3,7 @@ package workqueue
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/pebblemq/pebblemq/internal/spool"
 	"github.com/pebblemq/pebblemq/internal/store"
@@ -35,7 +36,11 @@ type Delivery struct {
 	m        *spool.Message
 	payload  store.Payload // the body, if it is shared
 	state    deliveryState // under the baton
+	number   uint64        // among those of its consumer
+	since    time.Time     // when it was handed out
 	seen     bool          // by the application; under the consumer's lock
+
+	interrupt func() // when it is lost, if anybody wants to know; under the consumer's lock
 }
 
 type deliveryState uint8
@@ -112,18 +117,14 @@ func (d *Delivery) settleable() error {
 // place in the order: the next message need not wait for the disk to catch up.
 func (d *Delivery) release(t *store.Turn) {
 	d.state = settled
-	if d.consumer != nil {
-		delete(d.consumer.held, d)
-	}
+	d.drop()
 	d.q.ready(t)
 }
 
 // reclaim takes release back. What that has posted is gone with the Op.
 func (d *Delivery) reclaim() {
 	d.state = pending
-	if d.consumer != nil {
-		d.consumer.held[d] = true
-	}
+	d.keep()
 	d.q.posted = false
 }
 
@@ -146,6 +147,16 @@ func (d *Delivery) Nack(ctx context.Context, requeue bool) error {
 		return err
 	}
 	return d.b.s.Do(ctx, d.nack(requeue), store.NoSync)
+}
+
+// Return gives the message back to its old place as if it had not been delivered: that
+// it could not be handled is not its fault, and does not count towards the delivery
+// limit.
+func (d *Delivery) Return(ctx context.Context) error {
+	if err := d.real(); err != nil {
+		return err
+	}
+	return d.b.s.Do(ctx, &requeueOp{d: d, forgive: true}, store.NoSync)
 }
 
 // Reject is Nack without requeue.
@@ -186,6 +197,14 @@ func (t BrokerTx) Nack(d *Delivery, requeue bool) error {
 		return err
 	}
 	return t.x.Add(d.nack(requeue), len(d.m.Data))
+}
+
+// Return is Delivery.Return as a part of the transaction.
+func (t BrokerTx) Return(d *Delivery) error {
+	if err := t.own(d); err != nil {
+		return err
+	}
+	return t.x.Add(&requeueOp{d: d, forgive: true}, 0)
 }
 
 // Get takes one message without a consumer; ok is false if none is ready. It
@@ -293,7 +312,10 @@ func (o *ackOp) Visible(t *store.Turn) {
 }
 
 // requeueOp gives a delivery back to its old place.
-type requeueOp struct{ d *Delivery }
+type requeueOp struct {
+	d       *Delivery
+	forgive bool // it does not count
+}
 
 func (o *requeueOp) String() string { return fmt.Sprintf("requeue a delivery of queue %q", o.d.Queue) }
 
@@ -304,7 +326,7 @@ func (o *requeueOp) Run(t *store.Turn) error {
 	if err := o.d.settleable(); err != nil {
 		return err
 	}
-	o.d.q.spool.Return(t, o.d.m, false)
+	o.d.q.spool.Return(t, o.d.m, o.forgive)
 	o.d.release(t)
 	return nil
 }

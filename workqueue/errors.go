@@ -35,6 +35,9 @@ var (
 	// ErrNotEmpty refuses to delete a queue that is to be deleted if it is empty.
 	ErrNotEmpty = errors.New("workqueue: queue is not empty")
 
+	// ErrQueueFull refuses a message that a queue has no room for: see Overflow.
+	ErrQueueFull = errors.New("workqueue: queue is full")
+
 	// ErrInUse refuses to declare or delete what is reserved or in use.
 	ErrInUse = errors.New("workqueue: in use")
 )

@@ -74,20 +74,20 @@ func TestARequeueKeepsTheExpiry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, b := open(t)
 		declare(t, b, "dead")
-		declareWith(t, b, workqueue.QueueConfig{DeadLetter: toDead})
+		declareWith(t, b, workqueue.QueueConfig{DeadLetter: toDead, AckTimeout: workqueue.NoAckTimeout})
 		for _, body := range []string{"kept", "back in time", "back late"} {
 			publishTTL(t, b, body, time.Second)
 		}
 		kept, early, late := get(t, b, "q", "kept"), get(t, b, "q", "back in time"), get(t, b, "q", "back late")
 		require.NoError(t, early.Nack(bg, true))
 		pass(time.Second)
-		get(t, b, "dead", "back in time")
+		require.NoError(t, get(t, b, "dead", "back in time").Ack(bg))
 		require.Zero(t, ready(t, b, "q"))
 		require.Zero(t, ready(t, b, "dead"), "what is out does not expire")
 		pass(time.Hour)
 		require.NoError(t, late.Nack(bg, true))
 		synctest.Wait()
-		get(t, b, "dead", "back late")
+		require.NoError(t, get(t, b, "dead", "back late").Ack(bg))
 		require.NoError(t, kept.Ack(bg))
 		pass(time.Hour)
 		require.Zero(t, ready(t, b, "dead"))

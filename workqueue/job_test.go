@@ -47,6 +47,7 @@ func TestAJobIsPublishedAtItsInterval(t *testing.T) {
 		<-time.After(1)
 		require.Equal(t, 1, readyIn(t, b, "in"))
 		d := get(t, b, "in", "report")
+		require.NoError(t, d.Ack(bg))
 		require.Equal(t, "boss", d.Headers["to"])
 		require.Equal(t, uint8(3), d.Priority)
 		require.WithinDuration(t, time.Now(), d.Timestamp, time.Millisecond)

@@ -171,6 +171,14 @@ func (t *topology) dropQueue(turn *store.Turn, q *queue) {
 	if q.expiry != nil {
 		turn.Disarm(q.expiry)
 	}
+	if q.overdue != nil {
+		turn.Disarm(q.overdue)
+	}
+	q.held(func(d *Delivery) {
+		if d.consumer != nil {
+			d.consumer.interrupt(d)
+		}
+	})
 	for _, c := range q.consumers {
 		c.end(ErrQueueDeleted)
 	}

@@ -31,7 +31,7 @@ func TestPassiveDeclare(t *testing.T) {
 	_, _, err = b.Exchange(bg, "x")
 	require.ErrorIs(t, err, workqueue.ErrUnknownExchange)
 
-	want := workqueue.QueueConfig{DeliveryLimit: 3, DeadLetter: &workqueue.DeadLetter{Key: "dead"}, Expires: time.Hour}
+	want := workqueue.QueueConfig{DeliveryLimit: 3, AckTimeout: time.Minute, DeadLetter: &workqueue.DeadLetter{Key: "dead"}, Expires: time.Hour}
 	declareAs(t, b, "q", want)
 	got, err := b.Queue(bg, "q")
 	require.NoError(t, err)
@@ -162,7 +162,7 @@ func TestAnUnusedQueueExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := vfs.NewCrashableMem()
 		db, b := restart(t, fs, nil)
-		declareAs(t, b, "q", workqueue.QueueConfig{Expires: time.Hour})
+		declareAs(t, b, "q", workqueue.QueueConfig{Expires: time.Hour, AckTimeout: workqueue.NoAckTimeout})
 		pass := func(d time.Duration) {
 			<-time.After(d)
 			synctest.Wait()
@@ -177,7 +177,7 @@ func TestAnUnusedQueueExpires(t *testing.T) {
 		require.NoError(t, err)
 		pass(most)
 		exists(true, "a get uses it, even of nothing")
-		declareAs(t, b, "q", workqueue.QueueConfig{Expires: time.Hour})
+		declareAs(t, b, "q", workqueue.QueueConfig{Expires: time.Hour, AckTimeout: workqueue.NoAckTimeout})
 		pass(most)
 		exists(true, "declaring it uses it")
 

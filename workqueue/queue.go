@@ -16,6 +16,11 @@ const (
 	DefaultDeliveryLimit = 20
 	NoDeliveryLimit      = -1
 	MaxDeliveryLimit     = 1_000_000
+
+	DefaultAckTimeout = 30 * time.Minute
+	NoAckTimeout      = -1
+	MinAckTimeout     = 10 * time.Millisecond
+	MaxAckTimeout     = 365 * 24 * time.Hour
 )
 
 // QueueConfig is stored with a queue; declaring it with another is
@@ -41,6 +46,18 @@ type QueueConfig struct {
 	// all; at most MaxDedupeWindow.
 	DedupeWindow time.Duration `json:",omitempty"`
 
+	// AckTimeout is how long a delivery may be unacknowledged. Then it goes back to
+	// the queue, which is logged, and settling it is ErrDeliveryLost; the consumer
+	// goes on, other than in RabbitMQ. It may take a sixteenth longer. Default 30
+	// minutes; NoAckTimeout is for ever.
+	AckTimeout time.Duration
+
+	// SingleActive queues have one consumer at a time that gets messages: the
+	// first of the highest priority. When it is closed or cancelled the next one
+	// takes over, and one of a higher priority that comes does so as soon as
+	// the active one holds nothing any more.
+	SingleActive bool `json:",omitempty"`
+
 	// AutoDelete queues are deleted, with what they hold, when their last
 	// consumer is closed. One that never had a consumer stays, and so does one
 	// whose consumers went away with the process; there this departs from
@@ -62,6 +79,14 @@ type QueueConfig struct {
 	// MessageTTL is how long a message may wait in the queue; see Message.TTL, of
 	// which the shorter one counts. Zero is for ever; at most MaxTTL.
 	MessageTTL time.Duration `json:",omitempty"`
+
+	// MaxLength is how many messages may be ready, and MaxBytes how large they may
+	// be together as encoded; zero is any. What is unacknowledged or delayed does
+	// not count. The limits are exact, but no message is refused that comes back
+	// to the queue. Overflow says what becomes of one too many; default DropHead.
+	MaxLength int      `json:",omitempty"`
+	MaxBytes  int64    `json:",omitempty"`
+	Overflow  Overflow `json:",omitempty"`
 
 	// MaxPriority is the highest Message.Priority that the queue tells apart; a
 	// higher one counts as this, as in RabbitMQ. A message goes before all that
@@ -95,6 +120,15 @@ func (c *QueueConfig) normalize() (QueueConfig, error) {
 	if err := checkTTL("MessageTTL", full.MessageTTL); err != nil {
 		return full, err
 	}
+	if full.AckTimeout == 0 {
+		full.AckTimeout = DefaultAckTimeout
+	}
+	if full.AckTimeout != NoAckTimeout && (full.AckTimeout < MinAckTimeout || full.AckTimeout > MaxAckTimeout) {
+		return full, store.Invalid("AckTimeout %v is not between %v and %v, or NoAckTimeout", full.AckTimeout, MinAckTimeout, MaxAckTimeout)
+	}
+	if err := full.checkLimits(); err != nil {
+		return full, err
+	}
 	if err := full.checkLifetime(); err != nil {
 		return full, err
 	}
@@ -116,8 +150,17 @@ func (c QueueConfig) match(name string, stored QueueConfig) error {
 	if c.DeliveryLimit != stored.DeliveryLimit {
 		return store.Mismatch(object, "DeliveryLimit", stored.DeliveryLimit, c.DeliveryLimit)
 	}
+	if err := c.matchLimits(object, &stored); err != nil {
+		return err
+	}
 	if c.MessageTTL != stored.MessageTTL {
 		return store.Mismatch(object, "MessageTTL", stored.MessageTTL, c.MessageTTL)
+	}
+	if c.AckTimeout != stored.AckTimeout {
+		return store.Mismatch(object, "AckTimeout", stored.AckTimeout, c.AckTimeout)
+	}
+	if c.SingleActive != stored.SingleActive {
+		return store.Mismatch(object, "SingleActive", stored.SingleActive, c.SingleActive)
 	}
 	if c.MaxPriority != stored.MaxPriority {
 		return store.Mismatch(object, "MaxPriority", stored.MaxPriority, c.MaxPriority)
@@ -153,7 +196,12 @@ type queue struct {
 	spool     *spool.Lanes
 	end       *end // once a message was routed here by name
 	consumers []*Consumer
-	turn      int // whose turn it is among the consumers
+	cancelled []*Consumer        // which hold something yet
+	got       map[*Delivery]bool // by Get, not settled
+	active    *Consumer          // of a queue with SingleActive
+	turn      int                // whose turn it is among the consumers
+	overdue   *store.Timer       // for AckTimeout
+	watching  bool               // it is armed
 	posted    bool
 	changed   store.Signal // fires when there may be something to hand out
 	deleted   bool
@@ -172,11 +220,19 @@ func newQueue(t *topology, o *store.Object) (*queue, error) {
 	q.window = newWindow(t.s, o, q.config.DedupeWindow)
 	var err error
 	q.spool, err = spool.OpenLanes(t.s, layout, o.ID, q.config.MaxPriority, q.options())
+	q.limit()
 	return q, err
 }
 
+// limit prepares the queue for its limits, if it has some.
+func (q *queue) limit() {
+	if q.config.limited() {
+		q.spool.KeepUnshown()
+	}
+}
+
 func (q *queue) options() spool.Options {
-	return spool.Options{Ready: q.ready, Expired: q.buryExpired}
+	return spool.Options{Ready: q.ready, Expired: q.buryExpired, Added: q.admit}
 }
 
 // DeclareQueue makes sure that a queue exists. The same configuration again is
@@ -238,6 +294,7 @@ func (b *Broker) createQueue(t *store.Turn, p queuePlan) error {
 		q.owner = b
 	}
 	q.spool = spool.NewLanes(b.s, layout, o.ID, p.config.MaxPriority, q.options())
+	q.limit()
 	b.t.queues[p.name] = q
 	q.live(t)
 	return nil

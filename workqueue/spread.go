@@ -73,6 +73,7 @@ type placed struct {
 	m       *spool.Message // nil if delayed
 	delayed *spool.Delayed
 	sunk    store.Op // instead of all these
+	gone    eviction // to make room for m
 }
 
 // copies are those of one message, in the order in which they were made.
@@ -96,6 +97,17 @@ func (t *topology) spread(turn *store.Turn, into copies, to []*end, p *parcel) (
 			return nil, fmt.Errorf("%v: %w", d.destination, err)
 		}
 		into = append(into, placed{sunk: op})
+	}
+	for i := range into {
+		p := &into[i]
+		if p.m == nil || !p.q.config.limited() {
+			continue
+		}
+		var err error
+		if p.gone, err = p.q.makeRoom(turn, p.m); err != nil {
+			into.undo()
+			return nil, err
+		}
 	}
 	return into, nil
 }
@@ -128,6 +140,9 @@ func (q *queue) put(t *store.Turn, data []byte, p *parcel) placed {
 
 func (c copies) undo() {
 	for i := len(c) - 1; i >= 0; i-- {
+		c[i].gone.undo()
+	}
+	for i := len(c) - 1; i >= 0; i-- {
 		c[i].undo()
 	}
 }
@@ -135,6 +150,9 @@ func (c copies) undo() {
 func (c copies) show(t *store.Turn) {
 	for i := range c {
 		c[i].show(t)
+	}
+	for i := range c {
+		c[i].gone.show(t)
 	}
 }
 

@@ -19,8 +19,8 @@ const definitions = `{"Exchanges":[` +
 	`{"Name":"shards","Kind":"hash","AutoDelete":true,"HashHeader":"tenant"},` +
 	`{"Name":"spare","Kind":"fanout","Internal":true}],` +
 	`"Queues":[` +
-	`{"Name":"lost","DeliveryLimit":20},` +
-	`{"Name":"mail","DeliveryLimit":3,"DeadLetter":{"Exchange":"","Key":"lost"},"Expires":3600000000000}],` +
+	`{"Name":"lost","DeliveryLimit":20,"AckTimeout":1800000000000},` +
+	`{"Name":"mail","DeliveryLimit":3,"DeadLetter":{"Exchange":"","Key":"lost"},"AckTimeout":60000000000,"Expires":3600000000000}],` +
 	`"Bindings":[` +
 	`{"Exchange":"events","Key":"audit.#","Topic":"audit"},` +
 	`{"Exchange":"events","Key":"*.sharded","ToExchange":"shards"},` +

@@ -274,7 +274,7 @@ func (q *Spool) hold(m *Message, new bool) {
 		heap.Push(&q.strays, m)
 	}
 	m.state = taken
-	q.out[m.Seq] = m
+	q.handOut(m)
 	delete(q.back, m.Seq)
 }
 

@@ -110,7 +110,7 @@ func (q *Spool) comeBack(t *store.Turn, m *Message, mk mark) {
 // adopt takes a message in that is out already.
 func (q *Spool) adopt(m *Message) {
 	m.state = taken
-	q.out[m.Seq] = m
+	q.handOut(m)
 	q.groups.adopted(m)
 	heap.Push(&q.strays, m)
 	if q.unloaded > 0 {

@@ -189,7 +189,7 @@ func (g *groups) takeBack(k *group, l loadedMessage) *Message {
 	heap.Push(&q.strays, m)
 	if l.damaged { // out with nobody
 		m.state = taken
-		q.out[m.Seq] = m
+		q.handOut(m)
 		return nil
 	}
 	q.accuse(m, l.mark)

@@ -26,6 +26,7 @@ type Lanes struct {
 	byLane []*Spool
 	open   []*Spool // highest lane first
 	closed bool
+	keep   bool // see KeepUnshown
 }
 
 // shared is what the lanes of one object have in common.
@@ -115,7 +116,7 @@ func (q *Lanes) lane(n byte) *Spool {
 	o := q.o
 	o.Lane = n
 	lane := newLane(q.s, q.layout, q.id, o, q.shared)
-	lane.closed = q.closed
+	lane.closed, lane.unshown.kept = q.closed, q.keep
 	q.byLane[n] = lane
 	q.shared.lanes++
 	at, _ := slices.BinarySearchFunc(q.open, lane, func(a, b *Spool) int { return int(b.lane) - int(a.lane) })

@@ -225,6 +225,7 @@ type install struct {
 	q     *Spool
 	c     *chunk
 	moved []*Message
+	after []func(*store.Turn)
 }
 
 // Frees lets it in on a disk that is nearly full: it is what consumers wait for.
@@ -265,7 +266,7 @@ func (q *Spool) take(t *store.Turn, l loadedMessage) {
 	m := q.restore(l.seq, l.Content, l.mark, l.marked)
 	if l.damaged { // out with nobody
 		m.state = taken
-		q.out[m.Seq] = m
+		q.handOut(m)
 		heap.Push(&q.strays, m)
 		return
 	}
@@ -292,7 +293,11 @@ func (i *install) promote(t *store.Turn) {
 		q.meta.delayed--
 		q.meta.delayedBytes -= min(q.meta.delayedBytes, d.size())
 		t.Hold(q.holder(slotDelayed), d.Payload, -1)
-		i.moved = append(i.moved, q.Put(t, d.Content))
+		m := q.Put(t, d.Content)
+		i.moved = append(i.moved, m)
+		if q.added != nil {
+			i.after = append(i.after, q.added(t, m))
+		}
 	}
 	q.meta.nextDue = i.c.nextDue
 	if p := q.plan.putDue; p != 0 && (q.meta.nextDue == 0 || p < q.meta.nextDue) {
@@ -306,6 +311,9 @@ func (i *install) Undo() {}
 func (i *install) Visible(t *store.Turn) {
 	for _, m := range i.moved {
 		i.q.Show(t, m)
+	}
+	for _, shown := range i.after {
+		shown(t)
 	}
 	i.q.recall(t)
 	i.q.ready(t)

@@ -86,6 +86,12 @@ func (r *ring) push(m *Message) {
 	r.n++
 }
 
+// shrink forgets the last one.
+func (r *ring) shrink() {
+	r.n--
+	r.buf[(r.head+r.n)&(len(r.buf)-1)] = nil
+}
+
 // find returns the message with that sequence number, or nil. They are in
 // order.
 func (r *ring) find(seq uint64) *Message {

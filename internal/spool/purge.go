@@ -14,7 +14,7 @@ import (
 // It has no Undo: it belongs in an Op of its own.
 func (q *Spool) Purge(t *store.Turn, delayedToo bool) int {
 	kept := q.kept()
-	unseen := q.meta.next - q.shown
+	unseen := q.meta.next - q.shown - q.unshown.gone
 	n := int(q.meta.entries - unseen - uint64(len(kept)))
 	q.meta.bytes = q.unseenBytes
 	held := maps.Clone(q.unseenHeld)

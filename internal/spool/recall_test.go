@@ -129,7 +129,7 @@ func TestADamagedMessageIsKeptAndPassed(t *testing.T) {
 				require.Equal(t, seq, m.Seq)
 				f.settle(m)
 			}
-			require.Equal(t, Stats{Taken: 1, Bytes: f.stats().Bytes}, f.stats())
+			require.Equal(t, Stats{Taken: 1, Bytes: f.stats().Bytes, ReadyBytes: f.stats().ReadyBytes}, f.stats())
 			v, err := f.s.Get(seqKey(kind, place{id: 1}, bad))
 			require.NoError(t, err)
 			require.Equal(t, []byte{9, 9}, v)

@@ -23,6 +23,7 @@ type Spool struct {
 	*shared
 	ready  func(*store.Turn)
 	leased func(*store.Turn, *Message)
+	added  func(*store.Turn, *Message) func(*store.Turn)
 
 	meta   meta
 	shown  uint64 // messages below are visible
@@ -53,6 +54,10 @@ type Spool struct {
 	groups *groups // nil if it has none
 	expiry expiry
 
+	unshown  unshown
+	probed   uint64 // see probe
+	outBytes uint64 // of what is taken
+
 	loading   bool
 	plan      plan
 	unloaded  uint64 // taken according to the disk, not in memory yet
@@ -74,6 +79,9 @@ type Options struct {
 	// taken until its lease ends, instead of being ready again. It is called
 	// under the baton with each such message as it is loaded.
 	Leased func(*store.Turn, *Message)
+	// Added, if set, is called under the baton when a delayed message has been
+	// put into the queue; what it returns is called when that can be shown.
+	Added func(*store.Turn, *Message) func(*store.Turn)
 	// Expired, if set, is called under the baton with each message that waits
 	// and whose time is over, and settles it; what it returns, if anything, is
 	// called when that can be shown. A message that it does not settle stays
@@ -129,7 +137,7 @@ func New(s *store.Store, l Layout, id uint32, o Options) *Spool {
 
 func newLane(s *store.Store, l Layout, id uint32, o Options, h *shared) *Spool {
 	q := &Spool{
-		s: s, layout: l, place: place{id, o.Lane}, shared: h, ready: o.Ready, leased: o.Leased, free: freeOf(s), step: frontierStep,
+		s: s, layout: l, place: place{id, o.Lane}, shared: h, ready: o.Ready, leased: o.Leased, added: o.Added, free: freeOf(s), step: frontierStep,
 		unseenHeld: make(map[uint32]uint64),
 		out:        make(map[uint64]*Message), early: make(map[uint64]*Message), back: make(map[uint64]*Message),
 	}
@@ -165,10 +173,12 @@ func (q *Spool) Close(t *store.Turn) {
 type Stats struct {
 	Ready, Taken, Delayed uint64
 	Bytes                 uint64 // of data and payloads, of all three
+	ReadyBytes            uint64 // of these, of what is ready; in a spool with leases, once it is Recalled
 }
 
 func (s *Stats) add(o Stats) {
 	s.Ready, s.Taken, s.Delayed, s.Bytes = s.Ready+o.Ready, s.Taken+o.Taken, s.Delayed+o.Delayed, s.Bytes+o.Bytes
+	s.ReadyBytes += o.ReadyBytes
 }
 
 // Stats returns the counters, exact as of the last accepted operation. Until
@@ -180,6 +190,8 @@ func (q *Spool) Stats() Stats {
 		Taken:   taken,
 		Delayed: q.meta.delayed,
 		Bytes:   q.meta.bytes + q.meta.delayedBytes,
+
+		ReadyBytes: q.meta.bytes - q.outBytes,
 	}
 }
 
@@ -206,6 +218,9 @@ func (q *Spool) Put(t *store.Turn, c Content) *Message {
 	q.meta.entries++
 	q.meta.bytes += m.size()
 	q.unseen(m, 1)
+	if q.unshown.kept {
+		q.unshown.messages.push(m)
+	}
 	if c.Count > 0 {
 		q.writeMark(t, m)
 	}
@@ -232,12 +247,26 @@ func (q *Spool) UndoPut(m *Message) {
 	q.meta.entries--
 	q.meta.bytes -= m.size()
 	q.unseen(m, -1)
+	delete(q.back, m.Seq)
+	if n := q.unshown.messages.len(); n > 0 && q.unshown.messages.at(n-1) == m {
+		q.unshown.messages.shrink()
+	}
 }
 
 // Show makes a message that was Put deliverable. Messages are shown in the
 // order in which they were put.
 func (q *Spool) Show(t *store.Turn, m *Message) {
 	q.shown = m.Seq + 1
+	if q.unshown.messages.len() > 0 && q.unshown.messages.front() == m {
+		q.unshown.messages.pop()
+	}
+	if m.state == gone {
+		q.unshown.gone--
+		if q.loaded == m.Seq {
+			q.loaded = q.shown
+		}
+		return
+	}
 	q.unseen(m, -1)
 	if q.loaded == m.Seq && q.room() {
 		q.loaded = q.shown
@@ -261,7 +290,7 @@ func (q *Spool) Take(t *store.Turn, until time.Time) *Message {
 	}
 	m.state, m.Until = taken, until
 	m.Count++
-	q.out[m.Seq] = m
+	q.handOut(m)
 	delete(q.back, m.Seq)
 	if q.groups != nil {
 		q.groups.took(t, m)
@@ -275,34 +304,16 @@ func (q *Spool) Take(t *store.Turn, until time.Time) *Message {
 	return m
 }
 
-// unmarked is what was taken since a group was synced last, and so has no mark
-// on disk yet. Most of it is settled before it needs one.
-type unmarked struct {
-	store.Sealed
-	q        *Spool
-	messages []*Message
+// handOut counts a message as taken.
+func (q *Spool) handOut(m *Message) {
+	q.out[m.Seq] = m
+	q.outBytes += m.size()
 }
 
-func (u *unmarked) add(m *Message) {
-	m.dirty = true
-	u.messages = append(u.messages, m)
-}
-
-// Seal writes the marks of what is still there.
-func (u *unmarked) Seal(t *store.Turn) {
-	for _, m := range u.messages {
-		if m.state != gone && m.dirty && !u.q.closed {
-			u.q.writeMark(t, m)
-		}
-	}
-	clear(u.messages)
-	u.messages = u.messages[:0]
-}
-
-// markLater has the mark written before the delivery counts as durable.
-func (q *Spool) markLater(t *store.Turn, m *Message) {
-	q.unmarked.add(m)
-	t.TouchLate(&q.unmarked)
+// takeIn counts it as taken no longer.
+func (q *Spool) takeIn(m *Message) {
+	delete(q.out, m.Seq)
+	q.outBytes -= m.size()
 }
 
 // next removes the next deliverable message from where it waits.
@@ -384,9 +395,15 @@ func (q *Spool) Settle(t *store.Turn, m *Message) {
 		t.Delete(seqKey(q.layout.Mark, q.place, m.Seq))
 	}
 	q.unindexExpiry(t, m)
+	if m.state == taken {
+		q.takeIn(m)
+	}
+	if m.Seq >= q.shown {
+		q.unseen(m, -1)
+		q.unshown.gone++
+	}
 	m.before, m.state = m.state, gone
 	q.groups.settled(m)
-	delete(q.out, m.Seq)
 	delete(q.back, m.Seq)
 	t.Hold(q.holder(slotEntries), m.Payload, -1)
 	q.meta.entries--
@@ -399,9 +416,13 @@ func (q *Spool) Settle(t *store.Turn, m *Message) {
 func (q *Spool) UndoSettle(m *Message) {
 	m.state = m.before
 	if m.state == taken {
-		q.out[m.Seq] = m
+		q.handOut(m)
 	} else {
 		q.back[m.Seq] = m
+	}
+	if m.Seq >= q.shown {
+		q.unseen(m, 1)
+		q.unshown.gone--
 	}
 	if m.popped {
 		m.popped = false
@@ -434,7 +455,7 @@ func (q *Spool) Return(t *store.Turn, m *Message, forgive bool) {
 	if forgive {
 		m.Count--
 	}
-	delete(q.out, m.Seq)
+	q.takeIn(m)
 	q.back[m.Seq] = m
 	m.Until = time.Time{}
 	q.writeMark(t, m)
@@ -451,7 +472,7 @@ func (q *Spool) UndoReturn(m *Message, until time.Time) {
 		m.Count++
 	}
 	m.state, m.Until = taken, until
-	q.out[m.Seq] = m
+	q.handOut(m)
 	delete(q.back, m.Seq)
 	q.unmarked.add(m)
 }

@@ -165,6 +165,17 @@ func (t *Turn) note(err error) {
 	}
 }
 
+// Try runs a part of an Op that may fail without the rest. If it returns an error,
+// its keys are taken back, and it must not have changed any memory.
+func (t *Turn) Try(part func() error) error {
+	point := t.s.save()
+	err := part()
+	if err != nil {
+		t.s.restore(point)
+	}
+	return err
+}
+
 // savepoint remembers the state of the open group, to cut it back to.
 type savepoint struct {
 	bytes    int

@@ -1,0 +1,131 @@
+package workqueue
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// ready is called when the queue may have something to hand out.
+func (q *queue) ready(t *store.Turn) {
+	q.changed.Fire()
+	if q.posted || len(q.consumers) == 0 {
+		return
+	}
+	q.posted = true
+	t.Post(&dispatchOp{q: q}, store.NoSync)
+}
+
+// dispatchOp hands out what is ready to the consumers that have room.
+type dispatchOp struct {
+	q      *queue
+	buried []*burial
+	late   *Delivery // a suspect, whose mark must be on disk first
+}
+
+// Frees lets it in on a disk that is nearly full.
+func (o *dispatchOp) Frees() {}
+
+func (o *dispatchOp) Run(t *store.Turn) error {
+	q := o.q
+	q.posted = false
+	for !q.deleted && o.late == nil {
+		c := q.nextConsumer()
+		if c == nil {
+			return nil
+		}
+		d, b := q.take(t, c)
+		switch {
+		case b != nil:
+			o.buried = append(o.buried, b)
+		case d == nil:
+			return nil
+		case d.m.Suspect:
+			q.turn++
+			o.late = d
+		default:
+			q.turn++
+			c.deliver(d)
+		}
+	}
+	return nil
+}
+
+func (o *dispatchOp) Undo() {}
+
+func (o *dispatchOp) Visible(t *store.Turn) {
+	for _, b := range o.buried {
+		b.show(t)
+	}
+	if o.late == nil {
+		return
+	}
+	if d := o.late; d.state == pending {
+		d.consumer.deliver(d)
+	}
+	o.q.ready(t)
+}
+
+// nextConsumer returns who is to get the next message: of those with room, one of the
+// highest priority, in turn.
+func (q *queue) nextConsumer() *Consumer {
+	if q.config.SingleActive {
+		return q.activeConsumer()
+	}
+	var next *Consumer
+	turn := q.turn // it stays the same one's until it gets something
+	for i := range q.consumers {
+		at := (q.turn + i) % len(q.consumers)
+		if c := q.consumers[at]; c.hasRoom() && (next == nil || c.priority > next.priority) {
+			next, turn = c, at
+		}
+	}
+	q.turn = turn
+	return next
+}
+
+// activeConsumer returns the one that gets everything, if it has room. One of a
+// higher priority takes over once the active one holds nothing any more, so that no
+// two of them have messages at a time.
+func (q *queue) activeConsumer() *Consumer {
+	if len(q.consumers) == 0 {
+		return nil
+	}
+	first := slices.MaxFunc(q.consumers, func(a, b *Consumer) int { return cmp.Compare(a.priority, b.priority) })
+	if q.active == nil || len(q.active.held) == 0 && first.priority > q.active.priority {
+		q.active = first
+	}
+	if q.active.priority < first.priority || !q.active.hasRoom() {
+		return nil
+	}
+	return q.active
+}
+
+// take takes the next message for a consumer, or none. A message over the
+// delivery limit or past its time to live is buried instead.
+func (q *queue) take(t *store.Turn, c *Consumer) (*Delivery, *burial) {
+	for {
+		m := q.spool.Take(t, time.Time{})
+		if m == nil {
+			return nil, nil
+		}
+		d, err := newDelivery(q, c, m)
+		if err != nil {
+			q.topology.s.Log().Error("message is damaged and stays unacknowledged", "queue", q.name, "seq", m.Seq, "error", err)
+			continue
+		}
+		if reason := q.doom(t, m); reason != "" {
+			b, err := q.bury(t, d, reason)
+			if err == nil {
+				return nil, b
+			}
+			q.topology.s.Log().Error("dead letter has no place to go and stays unacknowledged",
+				"queue", q.name, "seq", m.Seq, "reason", reason, "error", err)
+			continue
+		}
+		q.hold(t, d)
+		return d, nil
+	}
+}

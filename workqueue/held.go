@@ -1,0 +1,139 @@
+package workqueue
+
+import (
+	"time"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// hold notes a delivery that was handed out.
+func (q *queue) hold(t *store.Turn, d *Delivery) {
+	d.since = t.Now()
+	if d.consumer != nil {
+		d.consumer.number++
+		d.number = d.consumer.number
+	}
+	d.keep()
+	if q.config.AckTimeout != NoAckTimeout && !q.watching {
+		q.watch(t, d.since.Add(q.config.AckTimeout))
+	}
+}
+
+// keep counts the delivery among those that its receiver holds.
+func (d *Delivery) keep() {
+	if d.consumer != nil {
+		d.consumer.held[d] = true
+		return
+	}
+	if d.q.got == nil {
+		d.q.got = make(map[*Delivery]bool)
+	}
+	d.q.got[d] = true
+}
+
+// drop counts it no more.
+func (d *Delivery) drop() {
+	if d.consumer != nil {
+		delete(d.consumer.held, d)
+	} else {
+		delete(d.q.got, d)
+	}
+}
+
+// lose ends a delivery whose message goes back to the queue.
+func (d *Delivery) lose() {
+	d.state = lost
+	d.drop()
+	if d.consumer != nil {
+		d.consumer.interrupt(d)
+	}
+}
+
+// held calls f for everything that is unacknowledged.
+func (q *queue) held(f func(*Delivery)) {
+	for d := range q.got {
+		f(d)
+	}
+	for _, c := range q.consumers {
+		for d := range c.held {
+			f(d)
+		}
+	}
+	for _, c := range q.cancelled {
+		for d := range c.held {
+			f(d)
+		}
+	}
+}
+
+func (q *queue) watch(t *store.Turn, at time.Time) {
+	if q.overdue == nil {
+		q.overdue = store.NewTimer(q.lookAtHeld)
+	}
+	q.watching = true
+	t.Arm(q.overdue, at)
+}
+
+// lookAtHeld is what the timer calls. It goes through all that is held, so it must
+// not come for each delivery.
+func (q *queue) lookAtHeld(t *store.Turn) {
+	q.watching = false
+	limit := q.config.AckTimeout
+	if q.deleted || limit == NoAckTimeout {
+		return
+	}
+	var next time.Time
+	o := &overdueOp{q: q}
+	q.held(func(d *Delivery) {
+		end := d.since.Add(limit)
+		switch {
+		case !end.After(t.Now()):
+			o.list = append(o.list, d)
+		case next.IsZero() || end.Before(next):
+			next = end
+		}
+	})
+	if len(o.list) > 0 {
+		t.Post(o, store.NoSync)
+	}
+	if soon := t.Now().Add(limit / 16); !next.IsZero() {
+		if next.Before(soon) {
+			next = soon
+		}
+		q.watch(t, next)
+	}
+}
+
+// overdueOp gives deliveries back that nobody has settled in time.
+type overdueOp struct {
+	q    *queue
+	list []*Delivery
+}
+
+// Frees lets it in on a disk that is nearly full.
+func (o *overdueOp) Frees() {}
+
+func (o *overdueOp) Run(t *store.Turn) error {
+	for _, d := range o.list {
+		tag := "none, by Get"
+		if d.consumer != nil {
+			tag = d.consumer.tag
+		}
+		o.q.topology.s.Log().Warn("delivery was not acknowledged in time and goes back", "queue", o.q.name,
+			"message id", d.MessageID, "consumer", tag, "deliveries", d.DeliveryCount)
+		o.q.spool.Return(t, d.m, false)
+		d.lose()
+	}
+	return nil
+}
+
+func (o *overdueOp) Undo() {}
+
+func (o *overdueOp) Visible(t *store.Turn) {
+	for _, d := range o.list {
+		if !o.q.deleted {
+			o.q.spool.Returned(t, d.m)
+		}
+	}
+	o.q.ready(t)
+}

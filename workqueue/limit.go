@@ -1,0 +1,159 @@
+package workqueue
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/pebblemq/pebblemq/internal/spool"
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// Overflow is what a queue does with a message that it has no room for.
+type Overflow string
+
+// The ways to overflow. What goes has ReasonMaxLen.
+const (
+	// DropHead makes room: what would be delivered next goes, to the dead letter
+	// place if there is one. With priorities that is the highest one, and may be
+	// the new message itself; RabbitMQ does the same. It is the default.
+	DropHead Overflow = "drop-head"
+	// DropLowest makes room as well: the oldest message of the lowest priority
+	// goes. RabbitMQ does not have it.
+	DropLowest Overflow = "drop-lowest"
+	// RejectPublish refuses the message with ErrQueueFull. No other queue that it
+	// was routed to gets it.
+	RejectPublish Overflow = "reject-publish"
+	// RejectDeadLetter sends the new message to the dead letter place instead. To
+	// its publisher that is a success, unlike in RabbitMQ: an error would mean
+	// here that nothing has happened.
+	RejectDeadLetter Overflow = "reject-dead-letter"
+)
+
+// MaxMaxLength is the highest QueueConfig.MaxLength.
+const MaxMaxLength = 1_000_000_000
+
+func (c *QueueConfig) checkLimits() error {
+	if c.MaxLength < 0 || c.MaxLength > MaxMaxLength {
+		return store.Invalid("MaxLength %d is not between 0 and %d", c.MaxLength, MaxMaxLength)
+	}
+	if c.MaxBytes < 0 {
+		return store.Invalid("MaxBytes %d is negative", c.MaxBytes)
+	}
+	known := []Overflow{"", DropHead, DropLowest, RejectPublish, RejectDeadLetter}
+	if !slices.Contains(known, c.Overflow) {
+		return store.Invalid("Overflow %q is none of %q", c.Overflow, known[1:])
+	}
+	if c.Overflow == DropHead {
+		c.Overflow = "" // the default is not stored
+	}
+	return nil
+}
+
+func (c *QueueConfig) matchLimits(object string, stored *QueueConfig) error {
+	switch {
+	case c.MaxLength != stored.MaxLength:
+		return store.Mismatch(object, "MaxLength", stored.MaxLength, c.MaxLength)
+	case c.MaxBytes != stored.MaxBytes:
+		return store.Mismatch(object, "MaxBytes", stored.MaxBytes, c.MaxBytes)
+	case c.Overflow != stored.Overflow:
+		return store.Mismatch(object, "Overflow", stored.Overflow, c.Overflow)
+	}
+	return nil
+}
+
+func (c *QueueConfig) limited() bool { return c.MaxLength > 0 || c.MaxBytes > 0 }
+
+// over reports whether the queue holds more than it may.
+func (q *queue) over() bool {
+	st := q.spool.Stats()
+	c := &q.config
+	return c.MaxLength > 0 && st.Ready > uint64(c.MaxLength) || c.MaxBytes > 0 && st.ReadyBytes > uint64(c.MaxBytes)
+}
+
+// eviction is what has to go because a message was put.
+type eviction []*burial
+
+func (e eviction) undo() {
+	for i := len(e) - 1; i >= 0; i-- {
+		e[i].undo()
+	}
+}
+
+func (e eviction) show(t *store.Turn) {
+	for _, b := range e {
+		b.show(t)
+	}
+}
+
+// maxEvictions is how far one message may push others from queue to queue.
+const maxEvictions = 8
+
+// makeRoom sees to the limits of a queue that m was just put into. With an error
+// nothing has gone.
+func (q *queue) makeRoom(t *store.Turn, m *spool.Message) (gone eviction, err error) {
+	if !q.config.limited() || !q.over() {
+		return nil, nil
+	}
+	if q.topology.evictions++; q.topology.evictions > maxEvictions {
+		err = fmt.Errorf("%w: %q, and its dead letters push others from queue to queue", ErrQueueFull, q.name)
+	}
+	defer func() { q.topology.evictions-- }()
+	for err == nil && q.over() {
+		var b *burial
+		if b, err = q.evict(t, m); b != nil {
+			gone = append(gone, b)
+		}
+		if q.config.Overflow == RejectDeadLetter {
+			break
+		}
+	}
+	if err != nil {
+		gone.undo()
+		return nil, err
+	}
+	return gone, nil
+}
+
+// evict buries one message, because m was put.
+func (q *queue) evict(t *store.Turn, m *spool.Message) (*burial, error) {
+	full := fmt.Errorf("%w: %q", ErrQueueFull, q.name)
+	switch q.config.Overflow {
+	case RejectPublish:
+		return nil, full
+	case RejectDeadLetter:
+		if q.config.DeadLetter == nil {
+			return nil, full
+		}
+	default:
+		var err error
+		if m, err = q.spool.Oldest(t, q.config.Overflow == DropLowest); err != nil {
+			return nil, err
+		}
+	}
+	if m == nil {
+		return nil, full // what is over the limit cannot be read
+	}
+	d, err := newDelivery(q, nil, m)
+	if err != nil {
+		return nil, err
+	}
+	b, err := q.bury(t, d, ReasonMaxLen)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", full, err)
+	}
+	return b, nil
+}
+
+// admit sees to the limits when a delayed message has come in. It cannot be
+// refused any more: a queue that refuses holds one more then.
+func (q *queue) admit(t *store.Turn, m *spool.Message) func(*store.Turn) {
+	var gone eviction
+	err := t.Try(func() (err error) {
+		gone, err = q.makeRoom(t, m)
+		return err
+	})
+	if err != nil && q.config.Overflow != RejectPublish {
+		q.topology.s.Log().Error("queue is over its limit: what should go has no place to go", "queue", q.name, "error", err)
+	}
+	return gone.show
+}
