@@ -58,6 +58,18 @@ func (w *Window) refused(t require.TestingT, id string) {
 	}), store.NoSync), errRefused)
 }
 
+// budget reads and changes the memory that is left, under the baton.
+func (w *Window) budget(t require.TestingT, f func(int) int) (before int) {
+	require.NoError(t, w.s.Do(ctx, store.OpFunc(func(*store.Turn) error {
+		before = w.memory.bytes
+		w.memory.bytes = f(before)
+		return nil
+	}), store.NoSync))
+	return before
+}
+
+func same(n int) int { return n }
+
 // stored counts the keys on disk.
 func (w *Window) stored(t require.TestingT) (n int) {
 	lo, hi := store.Span(w.kind, w.id)

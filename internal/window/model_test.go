@@ -31,7 +31,7 @@ func TestModel(t *testing.T) {
 				"refused": func(t *rapid.T) { m.w.refused(t, m.id(t)) },
 				"advance": func(t *rapid.T) { <-time.After(time.Duration(rapid.Int64Range(1, int64(length)).Draw(t, "d"))) },
 				"leave":   func(t *rapid.T) { <-time.After(2 * length) },
-				"scarce":  func(*rapid.T) { m.w.memory.bytes = min(m.w.memory.bytes, 5*idBytes) },
+				"scarce":  func(t *rapid.T) { m.w.budget(t, func(n int) int { return min(n, 5*idBytes) }) },
 				"reopen": func(t *rapid.T) {
 					require.NoError(t, m.s.Close())
 					m.s, m.w = open(t, m.fs)

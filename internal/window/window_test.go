@@ -101,7 +101,7 @@ func TestExpiredBucketsAreDropped(t *testing.T) {
 		<-time.After(2 * length)
 		synctest.Wait()
 		require.Zero(t, w.stored(t), "without being asked")
-		require.Equal(t, recentBytes, w.memory.bytes)
+		require.Equal(t, recentBytes, w.budget(t, same))
 		require.Empty(t, w.recent)
 		_, repeated := w.once(t, "99", "x", store.NoSync)
 		require.False(t, repeated)
@@ -129,23 +129,23 @@ func TestAClockThatIsSetBackForgetsNothing(t *testing.T) {
 func TestIDsBeyondTheMemoryAreFoundOnDisk(t *testing.T) {
 	s, w := open(t, vfs.NewMem())
 	defer s.Close()
-	w.memory.bytes = 10 * idBytes
+	w.budget(t, func(int) int { return 10 * idBytes })
 	for round := range 2 {
 		for i := range 100 {
 			_, repeated := w.once(t, fmt.Sprint(i), "x", store.NoSync)
 			require.Equal(t, round > 0, repeated)
 		}
 	}
-	require.Equal(t, 10*idBytes, w.memory.bytes, "a set that is not complete is of no use")
+	require.Equal(t, 10*idBytes, w.budget(t, same), "a set that is not complete is of no use")
 }
 
 func TestAClosedWindowGivesItsMemoryBack(t *testing.T) {
 	s, w := open(t, vfs.NewMem())
 	defer s.Close()
 	w.once(t, "a", "x", store.NoSync)
-	require.NotEqual(t, recentBytes, w.memory.bytes)
+	require.NotEqual(t, recentBytes, w.budget(t, same))
 	require.NoError(t, s.Do(ctx, store.OpFunc(func(t *store.Turn) error { w.Close(t); return nil }), store.Sync))
-	require.Equal(t, recentBytes, w.memory.bytes)
+	require.Equal(t, recentBytes, w.budget(t, same))
 }
 
 func TestWindowsOfOtherObjectsAreApart(t *testing.T) {
