@@ -26,6 +26,15 @@
 //	            TTL, MaxLength,│     Close, crash       ▼
 //	            MaxBytes       └──────────────▶ dead letter place, or gone
 //
+// # What a queue holds
+//
+// A message may have a priority, a delay and a time to live at once. The highest
+// priority that is ready goes first (MaxPriority), in order of arrival, where what
+// is requeued has its old place. A TTL is exact wherever the message stands, and
+// so are the limits of the queue (MaxLength, MaxBytes; see Overflow). What such a
+// queue pays is a spool for each priority that is used, and a key of an index for
+// each message with a TTL; a queue without pays nothing.
+//
 // # Consumers
 //
 // A consumer holds at most its Prefetch unsettled. Deliveries go to the consumer of
@@ -59,7 +68,9 @@
 // Arguments of bindings are texts or nil, as headers are. Errors are return values and
 // close nothing. A confirm covers all queues. A requeued message always returns
 // to its old place. A message that cannot be dead-lettered stays where it is,
-// with an error or in the log, instead of being dropped.
+// with an error or in the log, instead of being dropped. A TTL is exact behind other
+// messages too, there is no TTL of 0, and a delayed message's begins when it is
+// due. RejectDeadLetter is a success to the publisher.
 //
 // # Memory and keys
 //

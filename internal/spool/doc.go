@@ -27,6 +27,10 @@
 //
 // Invariant: low <= every message that is not gone; no read starts below low.
 //
+// Lanes are several spools, a queue with priorities: what one of them reads from
+// disk is waited for before a lower one has its turn. What has an end of life is in
+// an index by that end as well (see expiry).
+//
 // # A message that kills its process
 //
 // Delivery marks are written unsynced, in the group at hand, and not at all if
