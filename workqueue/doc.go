@@ -19,11 +19,19 @@
 // # States of a message in a queue
 //
 //	                Delay
-//	Publish ──▶ delayed ──▶ ready ──────▶ unacknowledged ──Ack──▶ gone
-//	   │                     ▲  ▲   dispatch    │  │
-//	   └─────────────────────┘  └───────────────┘  │ Reject, or over the limit
-//	                              Nack(requeue),   ▼
-//	                              Close, crash    dead letter exchange, or gone
+//	Publish ──▶ delayed ──▶ ready ───dispatch───▶ unacknowledged ──Ack──▶ gone
+//	   │                     ▲ │ ▲                   │  │
+//	   └─────────────────────┘ │ └── Nack, Return, ──┘  │ Reject, or over
+//	                           │     AckTimeout,        │ the DeliveryLimit
+//	            TTL, MaxLength,│     Close, crash       ▼
+//	            MaxBytes       └──────────────▶ dead letter place, or gone
+//
+// # Consumers
+//
+// A consumer holds at most its Prefetch unsettled. Deliveries go to the consumer of
+// the highest priority that has room, in turn among equals; a SingleActive queue has
+// one at a time. Run is a consumer with handlers. Caller sends requests and waits for
+// replies; PutJob publishes again and again.
 //
 // # Routing
 //

@@ -67,6 +67,7 @@ func (q *Spool) kept() []*Message {
 		}
 	}
 	slices.SortFunc(kept, func(a, b *Message) int { return cmp.Compare(a.Seq, b.Seq) })
+	kept = slices.Compact(kept) // one may have come to be out in several ways
 	q.order, q.strays = slices.Clone(kept), nil
 	return kept
 }
