@@ -1,0 +1,247 @@
+package workqueue_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pebblemq/pebblemq"
+	"github.com/pebblemq/pebblemq/workqueue"
+)
+
+func unacked(t testing.TB, b *workqueue.Broker, queue string) int {
+	t.Helper()
+	st, err := b.QueueStats(bg, queue)
+	require.NoError(t, err)
+	return int(st.Unacked)
+}
+
+func TestAConsumerTagIsUniqueWithinItsQueue(t *testing.T) {
+	_, b := open(t)
+	declare(t, b, "q", "other")
+	c := consumeAs(t, b, "tag", 0, 1)
+	_, err := b.Consume(bg, "q", &workqueue.ConsumeOptions{Tag: "tag"})
+	require.ErrorIs(t, err, workqueue.ErrInUse)
+	_, err = b.Consume(bg, "other", &workqueue.ConsumeOptions{Tag: "tag"})
+	require.NoError(t, err, "another queue has names of its own")
+	require.NotEqual(t, consume(t, b, "q", 1).Tag(), consume(t, b, "q", 1).Tag(), "names that are made up")
+	require.NoError(t, c.Close())
+	require.Equal(t, "tag", consumeAs(t, b, "tag", 0, 1).Tag(), "it is free again")
+}
+
+func TestPrefetchIsUnlimitedOnlyIfSaid(t *testing.T) {
+	for prefetch, want := range map[int]int{0: workqueue.DefaultPrefetch, 1: 1, workqueue.UnlimitedPrefetch: 100} {
+		t.Run(fmt.Sprint(prefetch), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				_, b := open(t)
+				declare(t, b, "q")
+				batch := make([]workqueue.Publishing, 100)
+				for i := range batch {
+					batch[i].Key = "q"
+				}
+				require.NoError(t, b.PublishBatch(bg, "", batch))
+				consume(t, b, "q", prefetch)
+				synctest.Wait()
+				require.Equal(t, want, unacked(t, b, "q"))
+			})
+		})
+	}
+}
+
+func TestAnIteratorOverDeliveriesCanBeLeftAndTakenUpAgain(t *testing.T) {
+	_, b := open(t)
+	declare(t, b, "q")
+	publish(t, b, "q", "1", "2", "3")
+	c := consume(t, b, "q", 3)
+	for d, err := range c.All(bg) {
+		require.NoError(t, err)
+		require.Equal(t, "1", string(d.Body))
+		break
+	}
+	got := []string{}
+	for d, err := range c.All(bg) {
+		if err != nil {
+			require.ErrorIs(t, err, workqueue.ErrConsumerClosed)
+			break
+		}
+		if got = append(got, string(d.Body)); len(got) == 2 {
+			require.NoError(t, c.Close())
+		}
+	}
+	require.Equal(t, []string{"2", "3"}, got)
+}
+
+func TestAnAcknowledgementIsFencedByItsDelivery(t *testing.T) {
+	_, b := open(t)
+	declare(t, b, "q")
+	publish(t, b, "q", "m")
+	old := get(t, b, "q", "m")
+	require.NoError(t, old.Nack(bg, true))
+	now := get(t, b, "q", "m")
+	for name, settle := range map[string]func() error{
+		"ack":        func() error { return old.Ack(bg) },
+		"nack":       func() error { return old.Nack(bg, true) },
+		"reject":     func() error { return old.Reject(bg) },
+		"return":     func() error { return old.Return(bg) },
+		"ack up to":  func() error { return old.AckUpTo(bg) },
+		"nack up to": func() error { return old.NackUpTo(bg, true) },
+	} {
+		require.ErrorIs(t, settle(), workqueue.ErrSettled, name)
+		require.Equal(t, 1, unacked(t, b, "q"), "%s must not touch the delivery that came after it", name)
+	}
+	require.NoError(t, now.Ack(bg))
+}
+
+func TestADeliveryOfAnotherBrokerIsRefused(t *testing.T) {
+	db, b := open(t)
+	declare(t, b, "q")
+	publish(t, b, "q", "m")
+	d := get(t, b, "q", "m")
+	other, err := workqueue.Open(db, "another")
+	require.NoError(t, err)
+	for name, settle := range map[string]func(workqueue.BrokerTx) error{
+		"ack":        func(x workqueue.BrokerTx) error { return x.Ack(d) },
+		"nack":       func(x workqueue.BrokerTx) error { return x.Nack(d, true) },
+		"return":     func(x workqueue.BrokerTx) error { return x.Return(d) },
+		"ack up to":  func(x workqueue.BrokerTx) error { return x.AckUpTo(d) },
+		"nack up to": func(x workqueue.BrokerTx) error { return x.NackUpTo(d, false) },
+	} {
+		err := db.Update(bg, func(tx *pebblemq.Tx) error { _ = settle(other.In(tx)); return nil })
+		require.ErrorIs(t, err, pebblemq.ErrInvalid, name)
+	}
+	require.NoError(t, d.Ack(bg))
+}
+
+func TestANackUpToThatOneDeadLetterHasNoRoomForSettlesNone(t *testing.T) {
+	_, b := open(t)
+	require.NoError(t, b.DeclareQueue(bg, "dead", &workqueue.QueueConfig{MaxLength: 2, Overflow: workqueue.RejectPublish}))
+	declareWith(t, b, workqueue.QueueConfig{DeadLetter: toDead})
+	publish(t, b, "q", "1", "2", "3", "4")
+	c := consumeAs(t, b, "c", 0, 3)
+	next(t, c, "1")
+	two, three := next(t, c, "2"), next(t, c, "3")
+	require.Error(t, three.NackUpTo(bg, false))
+	require.Zero(t, ready(t, b, "dead"), "none has moved")
+	require.Equal(t, 3, unacked(t, b, "q"))
+	require.Equal(t, 1, ready(t, b, "q"), "and none gives credit")
+	require.NoError(t, two.NackUpTo(bg, false))
+	get(t, b, "dead", "1")
+	get(t, b, "dead", "2")
+	require.NoError(t, three.Ack(bg))
+	next(t, c, "4")
+}
+
+func TestWhatCountsTowardsTheDeliveryLimit(t *testing.T) {
+	for name, c := range map[string]struct {
+		end    func(*workqueue.Consumer, *workqueue.Delivery) error
+		counts bool
+	}{
+		"nack":     {func(_ *workqueue.Consumer, d *workqueue.Delivery) error { return d.Nack(bg, true) }, true},
+		"close":    {func(c *workqueue.Consumer, _ *workqueue.Delivery) error { return c.Close() }, true},
+		"no fault": {func(_ *workqueue.Consumer, d *workqueue.Delivery) error { return d.Return(bg) }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, b := open(t)
+			declare(t, b, "dead")
+			declareWith(t, b, workqueue.QueueConfig{DeliveryLimit: 2, DeadLetter: toDead})
+			publish(t, b, "q", "m")
+			for range 2 {
+				consumer := consume(t, b, "q", 1)
+				require.NoError(t, c.end(consumer, next(t, consumer, "m")))
+				require.NoError(t, consumer.Close())
+			}
+			d, ok, err := b.Get(bg, "q")
+			require.NoError(t, err)
+			require.Equal(t, !c.counts, ok)
+			if c.counts {
+				require.Equal(t, workqueue.ReasonDeliveryLimit, get(t, b, "dead", "m").Deaths[0].Reason)
+			} else {
+				require.Equal(t, 1, d.DeliveryCount)
+			}
+		})
+	}
+}
+
+func TestADeletedQueueRefusesWhatACancelledConsumerHolds(t *testing.T) {
+	_, b := open(t)
+	declare(t, b, "q")
+	publish(t, b, "q", "1")
+	c := consume(t, b, "q", 1)
+	d := next(t, c, "1")
+	require.NoError(t, c.Cancel())
+	require.NoError(t, b.DeleteQueue(bg, "q"))
+	require.ErrorIs(t, d.Ack(bg), workqueue.ErrQueueDeleted)
+	require.ErrorIs(t, d.AckUpTo(bg), workqueue.ErrQueueDeleted)
+	require.NoError(t, c.Close())
+	declare(t, b, "q")
+	require.Zero(t, ready(t, b, "q")+unacked(t, b, "q"), "the new queue has nothing of the old one")
+}
+
+func TestTheAckTimeoutAppliesAfterACancel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, b := open(t)
+		declareWith(t, b, workqueue.QueueConfig{AckTimeout: time.Minute})
+		publish(t, b, "q", "1")
+		c := consume(t, b, "q", 1)
+		d := next(t, c, "1")
+		require.NoError(t, c.Cancel())
+		pass(time.Minute)
+		require.ErrorIs(t, d.Ack(bg), workqueue.ErrDeliveryLost)
+		require.Equal(t, 2, get(t, b, "q", "1").DeliveryCount)
+	})
+}
+
+func TestRunRunsAsManyHandlersAsItIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, b := open(t)
+		declare(t, b, "q")
+		publish(t, b, "q", "1", "2", "3", "4", "5")
+		var now, most atomic.Int32
+		runFor(t, b, time.Minute, &workqueue.RunOptions{Concurrency: 3}, func(context.Context, *workqueue.Delivery) error {
+			most.Store(max(most.Load(), now.Add(1)))
+			<-time.After(time.Second)
+			now.Add(-1)
+			return nil
+		})
+		require.EqualValues(t, 3, most.Load())
+		require.Zero(t, ready(t, b, "q"))
+	})
+}
+
+func TestRunLetsHandlersFinishWhenItEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, b := open(t)
+		declare(t, b, "q")
+		publish(t, b, "q", "1", "2")
+		runFor(t, b, time.Second, nil, func(ctx context.Context, _ *workqueue.Delivery) error {
+			<-time.After(time.Minute)
+			return ctx.Err()
+		})
+		require.Zero(t, unacked(t, b, "q"))
+		require.False(t, get(t, b, "q", "2").Redelivered, "1 is done, and 2 was not begun")
+	})
+}
+
+func TestAPanicIsNotTriedBeyondTheAttempts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, b := open(t)
+		declare(t, b, "dead")
+		declareWith(t, b, workqueue.QueueConfig{DeliveryLimit: 2, DeadLetter: toDead})
+		publish(t, b, "q", "m", "next")
+		calls := map[string]int{}
+		runFor(t, b, time.Hour, &workqueue.RunOptions{Attempts: 3}, func(_ context.Context, d *workqueue.Delivery) error {
+			if calls[string(d.Body)]++; string(d.Body) == "m" {
+				panic(errors.New("no"))
+			}
+			return nil
+		})
+		require.Equal(t, map[string]int{"m": 6, "next": 1}, calls, "two deliveries of three attempts")
+		get(t, b, "dead", "m")
+	})
+}
