@@ -37,8 +37,9 @@ func (b *Broker) AlterQueue(ctx context.Context, name string, c *QueueConfig) er
 		if err := t.Grow(); err != nil {
 			return err
 		}
-		t.Alter(q.object, plan.text)
-		q.config = plan.config
+		if err := q.store(t, plan.config, q.paused); err != nil {
+			return err
+		}
 		q.spool.Widen(q.config.MaxPriority)
 		q.limit()
 		if q.expiry != nil {

@@ -29,7 +29,7 @@ func TestTheTopologyChangesUnderLoad(t *testing.T) {
 	stop := make(chan struct{})
 	for p := range 4 {
 		publishers.Go(func() {
-			for i := range 500 {
+			for i := 0; routed.Load() < 1000; i++ { // until enough have met a binding
 				c := b.PublishAsync(relaxed, "x", fmt.Sprintf("%d.%d", p, i%3), workqueue.Message{CC: []string{"cc"}})
 				if err := c.Err(); err != nil {
 					assert.ErrorIs(t, err, workqueue.ErrUnknownExchange)
@@ -67,6 +67,5 @@ func TestTheTopologyChangesUnderLoad(t *testing.T) {
 	for _, queue := range queues {
 		held += ready(t, b, queue)
 	}
-	require.NotZero(t, held)
 	require.EqualValues(t, routed.Load(), held)
 }

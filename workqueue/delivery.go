@@ -207,7 +207,8 @@ func (t BrokerTx) Return(d *Delivery) error {
 	return t.x.Add(&requeueOp{d: d, forgive: true}, 0)
 }
 
-// Get takes one message without a consumer; ok is false if none is ready. It
+// Get takes one message without a consumer; ok is false if none is ready, or the
+// queue is paused. It
 // waits only while messages that are ready are being read from disk, or those
 // that were published before become ready: who publishes NoSync and then gets
 // finds the message. The delivery is held until it is settled or the store is closed.
@@ -263,7 +264,7 @@ func (o *getOp) Run(t *store.Turn) error {
 	if err != nil {
 		return err
 	}
-	for {
+	for !q.paused {
 		d, b := q.take(t, nil)
 		if b == nil {
 			if o.d = d; d == nil && q.spool.Busy() {
@@ -273,6 +274,7 @@ func (o *getOp) Run(t *store.Turn) error {
 		}
 		o.buried = append(o.buried, b)
 	}
+	return nil
 }
 
 func (o *getOp) Undo() {}

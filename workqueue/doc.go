@@ -19,12 +19,12 @@
 // # States of a message in a queue
 //
 //	                Delay
-//	Publish ──▶ delayed ──▶ ready ──────▶ unacknowledged ──Ack──▶ gone
-//	   │                     ▲  ▲   dispatch    │  │
-//	   └─────────────────────┘  └───────────────┘  │ Reject, or over the limit
-//	                              Nack(requeue),   ▼
-//	                              Close, crash    dead letter exchange, or gone
-//	ready ──TTL over, or too many──▶ dead letter exchange, or gone
+//	Publish ──▶ delayed ──▶ ready ───dispatch───▶ unacknowledged ──Ack──▶ gone
+//	   │                     ▲ │ ▲                   │  │
+//	   └─────────────────────┘ │ └── Nack, Return, ──┘  │ Reject, or over
+//	                           │     AckTimeout,        │ the DeliveryLimit
+//	            TTL, MaxLength,│     Close, crash       ▼
+//	            MaxBytes       └──────────────▶ dead letter place, or gone
 //
 // # What a queue holds
 //
@@ -34,6 +34,13 @@
 // so are the limits of the queue (MaxLength, MaxBytes; see Overflow). What such a
 // queue pays is a spool for each priority that is used, and a key of an index for
 // each message with a TTL; a queue without pays nothing.
+//
+// # Consumers
+//
+// A consumer holds at most its Prefetch unsettled. Deliveries go to the consumer of
+// the highest priority that has room, in turn among equals; a SingleActive queue has
+// one at a time. Run is a consumer with handlers. Caller sends requests and waits for
+// replies; PutJob publishes again and again.
 //
 // # Routing
 //

@@ -205,6 +205,7 @@ type queue struct {
 	posted    bool
 	changed   store.Signal // fires when there may be something to hand out
 	deleted   bool
+	paused    bool // hands out nothing
 
 	window *window.Window // nil without DedupeWindow
 	owner  *Broker        // if it is exclusive
@@ -214,8 +215,8 @@ type queue struct {
 
 func newQueue(t *topology, o *store.Object) (*queue, error) {
 	q := &queue{name: o.Name[4:], object: o, topology: t}
-	if err := json.Unmarshal(o.Config, &q.config); err != nil {
-		return nil, fmt.Errorf("%w: configuration of queue %q: %w", store.ErrCorrupt, q.name, err)
+	if err := q.decode(); err != nil {
+		return nil, err
 	}
 	q.window = newWindow(t.s, o, q.config.DedupeWindow)
 	var err error
@@ -334,6 +335,7 @@ type QueueStats struct {
 	Delayed   uint64 // waiting for their time
 	Bytes     uint64 // of all three as encoded, a body that queues share in each of them
 	Consumers int
+	Paused    bool // by PauseQueue
 }
 
 // QueueStats returns the counters of a queue, exact at one moment.
@@ -344,7 +346,7 @@ func (b *Broker) QueueStats(ctx context.Context, name string) (st QueueStats, er
 			return err
 		}
 		n := q.spool.Stats()
-		st = QueueStats{Ready: n.Ready, Unacked: n.Taken, Delayed: n.Delayed, Bytes: n.Bytes, Consumers: len(q.consumers)}
+		st = QueueStats{Ready: n.Ready, Unacked: n.Taken, Delayed: n.Delayed, Bytes: n.Bytes, Consumers: len(q.consumers), Paused: q.paused}
 		return nil
 	}), store.Sync)
 	return st, err
