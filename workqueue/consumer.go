@@ -34,13 +34,14 @@ type ConsumeOptions struct {
 // Consumer receives deliveries of one queue. Its methods are safe for
 // concurrent use: several goroutines may share it.
 type Consumer struct {
-	b        *Broker
-	q        *queue
-	tag      string
-	prefetch int
-	priority int
-	number   uint64             // of its latest delivery; under the baton
-	held     map[*Delivery]bool // delivered and not settled; under the baton
+	b         *Broker
+	q         *queue
+	tag       string
+	prefetch  int
+	priority  int
+	number    uint64             // of its latest delivery; under the baton
+	cancelled bool               // it gets nothing more; under the baton
+	held      map[*Delivery]bool // delivered and not settled; under the baton
 
 	mu struct { // below the baton
 		sync.Mutex
@@ -265,7 +266,7 @@ func (o *closeOp) Run(t *store.Turn) error {
 		d.lose()
 		o.back = append(o.back, d)
 	}
-	if o.keep && len(c.held) > 0 {
+	if c.cancelled = o.keep; c.cancelled && len(c.held) > 0 {
 		c.q.cancelled = append(c.q.cancelled, c)
 	}
 	c.end(ErrConsumerClosed)

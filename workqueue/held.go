@@ -1,6 +1,7 @@
 package workqueue
 
 import (
+	"slices"
 	"time"
 
 	"github.com/pebblemq/pebblemq/internal/store"
@@ -21,8 +22,11 @@ func (q *queue) hold(t *store.Turn, d *Delivery) {
 
 // keep counts the delivery among those that its receiver holds.
 func (d *Delivery) keep() {
-	if d.consumer != nil {
-		d.consumer.held[d] = true
+	if c := d.consumer; c != nil {
+		c.held[d] = true
+		if c.cancelled && !slices.Contains(d.q.cancelled, c) {
+			d.q.cancelled = append(d.q.cancelled, c)
+		}
 		return
 	}
 	if d.q.got == nil {
@@ -33,10 +37,14 @@ func (d *Delivery) keep() {
 
 // drop counts it no more.
 func (d *Delivery) drop() {
-	if d.consumer != nil {
-		delete(d.consumer.held, d)
-	} else {
+	c := d.consumer
+	if c == nil {
 		delete(d.q.got, d)
+		return
+	}
+	delete(c.held, d)
+	if c.cancelled && len(c.held) == 0 {
+		d.q.cancelled = slices.DeleteFunc(d.q.cancelled, func(other *Consumer) bool { return other == c })
 	}
 }
 
