@@ -19,6 +19,7 @@ var mqPeer = &Peer{
 	Groups:     true,
 	Queue:      openMQQueue,
 	Visibility: openMQVisibility,
+	FIFO:       true,
 	Fanout:     openMQFanout,
 	Router:     openMQRouter,
 	Dedupe:     openMQDedupe,

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
+	"sync/atomic"
 
 	"github.com/pebblemq/pebblemq"
 	"github.com/pebblemq/pebblemq/idempotency"
@@ -68,20 +70,17 @@ func (c *mqConsumer) Receive(ctx context.Context, limit int) ([]Message, error) 
 	})
 }
 
+// Ack settles the messages in one commit: those before them are settled already.
 func (c *mqConsumer) Ack(messages []Message) error {
-	for _, m := range messages {
-		if err := m.handle.(*workqueue.Delivery).Ack(bg); err != nil {
-			return err
-		}
-	}
-	return nil
+	return messages[len(messages)-1].handle.(*workqueue.Delivery).AckUpTo(bg)
 }
 
 func (c *mqConsumer) Close() error { return c.c.Close() }
 
 type mqVisibility struct {
-	db *pebblemq.DB
-	q  *visibility.Queue
+	db   *pebblemq.DB
+	q    atomic.Pointer[visibility.Queue] // the FIFO one once a group was named
+	fifo *visibility.Queue
 }
 
 func openMQVisibility(e Env) (Visibility, error) {
@@ -89,16 +88,27 @@ func openMQVisibility(e Env) (Visibility, error) {
 	if err != nil {
 		return nil, err
 	}
+	v := &mqVisibility{db: db}
 	q, err := visibility.OpenQueue(db, "q", nil)
-	return &mqVisibility{db, q}, err
+	if err == nil {
+		v.q.Store(q)
+		v.fifo, err = visibility.OpenQueue(db, "fifo", &visibility.QueueConfig{FIFO: true, DedupeByBody: true})
+	}
+	return v, err
 }
 
-func (v *mqVisibility) Send(bodies [][]byte, _ int) error {
+func (v *mqVisibility) Send(bodies [][]byte, group int) error {
 	batch := make([]visibility.Message, len(bodies))
 	for i, b := range bodies {
 		batch[i].Body = b
+		if group > 0 {
+			batch[i].Group = strconv.Itoa(group)
+		}
 	}
-	results, err := v.q.SendBatch(bg, batch)
+	if group > 0 {
+		v.q.Store(v.fifo)
+	}
+	results, err := v.q.Load().SendBatch(bg, batch)
 	for _, r := range results {
 		err = errors.Join(err, r.Err)
 	}
@@ -106,7 +116,7 @@ func (v *mqVisibility) Send(bodies [][]byte, _ int) error {
 }
 
 func (v *mqVisibility) Receive(limit int) ([]Message, error) {
-	got, err := v.q.Receive(bg, &visibility.ReceiveOptions{Max: limit})
+	got, err := v.q.Load().Receive(bg, &visibility.ReceiveOptions{Max: limit})
 	messages := make([]Message, len(got))
 	for i, m := range got {
 		messages[i] = Message{Body: m.Body, handle: m.Receipt}
@@ -119,7 +129,7 @@ func (v *mqVisibility) Delete(messages []Message) error {
 	for i, m := range messages {
 		receipts[i] = m.handle.(visibility.Receipt)
 	}
-	results, err := v.q.DeleteBatch(bg, receipts)
+	results, err := v.q.Load().DeleteBatch(bg, receipts)
 	return errors.Join(append(results, err)...)
 }
 

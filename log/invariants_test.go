@@ -28,6 +28,9 @@ func (t *Topic) CheckInvariants() error {
 // CompactInRoundsOf bounds how many keys a round of a compaction has in memory.
 func (t *Topic) CompactInRoundsOf(keys int) { t.tidying.most = keys }
 
+// SweepAfter sets how many trimmed records make a sweep of the index worth it.
+func (t *Topic) SweepAfter(trimmed uint64) { t.sweeping.least = trimmed }
+
 // Cleared returns below which offset the engine was told to delete batches.
 func (t *Topic) Cleared(partition int) (cleared uint64) {
 	_ = t.s.Do(context.Background(), store.OpFunc(func(*store.Turn) error {

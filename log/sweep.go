@@ -17,6 +17,7 @@ const (
 // baton.
 type sweeping struct {
 	trimmed uint64 // records, since the last sweep: at most so many entries are useless
+	least   uint64 // of these for a sweep; smaller in tests
 	running bool
 }
 
@@ -30,7 +31,7 @@ func (t *Topic) sweepLater(turn *store.Turn, trimmed uint64) {
 	for _, p := range t.partitions() {
 		left += p.next - p.start.Load()
 	}
-	if t.sweeping.running || t.sweeping.trimmed < max(sweepAt, left/2) {
+	if t.sweeping.running || t.sweeping.trimmed < max(t.sweeping.least, left/2) {
 		return
 	}
 	t.sweeping.trimmed = 0
