@@ -67,21 +67,21 @@ const (
 )
 
 // pack compresses the records of a segment, if that makes them smaller.
-func (s *segment) pack(c Compression) {
+func (s *segment) pack(k *coders, c Compression) {
 	if s.codec == NoCompression {
-		s.buf.b, s.codec = pack(s.buf.b, headerLen, c)
+		s.buf.b, s.codec = k.pack(s.buf.b, headerLen, c)
 	}
 }
 
 // pack compresses what follows the header of a batch in its place, and returns how;
 // not at all if it would not get smaller.
-func pack(batch []byte, header int, c Compression) ([]byte, Compression) {
+func (k *coders) pack(batch []byte, header int, c Compression) ([]byte, Compression) {
 	plain := batch[header:]
 	if c == NoCompression || len(plain) < packMin {
 		return batch, NoCompression
 	}
 	scratch := scratches.Get().(*[]byte)
-	out := c.encode((*scratch)[:0], plain)
+	out := k.encode(c, (*scratch)[:0], plain)
 	smaller := plainLen+len(out) < len(plain)
 	if smaller {
 		batch = binary.BigEndian.AppendUint32(batch[:header], uint32(len(plain)))
@@ -103,16 +103,16 @@ const scratchMax = 2 * batchTarget
 var scratches = sync.Pool{New: func() any { return new([]byte) }}
 
 // encode compresses src into dst, which it may replace by a larger one.
-func (c Compression) encode(dst, src []byte) []byte {
+func (k *coders) encode(c Compression, dst, src []byte) []byte {
 	if c == Zstd {
-		return zstdEncoder().EncodeAll(src, dst)
+		return k.encoder().EncodeAll(src, dst)
 	}
 	return snappy.Encode(dst[:cap(dst)], src)
 }
 
 // unpack returns the records of a stored batch. What was compressed is in memory
 // of its own. No input makes it take more than the batch says and may hold.
-func unpack(c Compression, stored []byte) ([]byte, error) {
+func (k *coders) unpack(c Compression, stored []byte) ([]byte, error) {
 	if c == NoCompression {
 		return stored, nil
 	}
@@ -123,7 +123,7 @@ func unpack(c Compression, stored []byte) ([]byte, error) {
 	if n == 0 || n > maxPlain || !c.announces(src, n) {
 		return nil, corrupt("batch of %d bytes says it holds %d", len(stored), n)
 	}
-	out, err := c.decode(make([]byte, 0, n), src)
+	out, err := k.decode(c, make([]byte, 0, n), src)
 	if err != nil {
 		return nil, corrupt("compressed batch: %v", err)
 	}
@@ -146,16 +146,33 @@ func (c Compression) announces(src []byte, n uint32) bool {
 }
 
 // decode fills dst, and never more than its capacity.
-func (c Compression) decode(dst, src []byte) ([]byte, error) {
+func (k *coders) decode(c Compression, dst, src []byte) ([]byte, error) {
 	if c == Snappy {
 		return snappy.Decode(dst[:cap(dst)], src)
 	}
-	return zstdDecoder().DecodeAll(src, dst)
+	return k.decoder().DecodeAll(src, dst)
 }
 
-// The coders are shared by all topics of the process, and are created at the
-// first use of Zstd. They run no goroutines. Their options are constants.
-var zstdEncoder = sync.OnceValue(func() *zstd.Encoder {
+// coders are those of Zstd, made at the first use. They run no goroutines, and are
+// the store's because they hold channels: one that was made in a bubble of
+// testing/synctest must not be used in another.
+type coders struct {
+	encoder func() *zstd.Encoder
+	decoder func() *zstd.Decoder
+}
+
+type codersKey struct{}
+
+func codersOf(s *store.Store) *coders {
+	return s.Local(codersKey{}, func() any { return newCoders() }).(*coders)
+}
+
+func newCoders() *coders {
+	return &coders{encoder: sync.OnceValue(newEncoder), decoder: sync.OnceValue(newDecoder)}
+}
+
+// newEncoder cannot fail: its options are constants.
+func newEncoder() *zstd.Encoder {
 	e, err := zstd.NewWriter(nil,
 		zstd.WithEncoderLevel(zstd.SpeedFastest),
 		zstd.WithWindowSize(batchTarget),
@@ -167,9 +184,10 @@ var zstdEncoder = sync.OnceValue(func() *zstd.Encoder {
 		panic(err)
 	}
 	return e
-})
+}
 
-var zstdDecoder = sync.OnceValue(func() *zstd.Decoder {
+// newDecoder cannot fail either.
+func newDecoder() *zstd.Decoder {
 	d, err := zstd.NewReader(nil,
 		zstd.WithDecoderLowmem(true),
 		zstd.WithDecoderMaxMemory(maxPlain),
@@ -179,4 +197,4 @@ var zstdDecoder = sync.OnceValue(func() *zstd.Decoder {
 		panic(err)
 	}
 	return d
-})
+}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
@@ -129,4 +130,22 @@ func TestAnUnknownCompressionIsRefused(t *testing.T) {
 	_, err := log.OpenTopic(db, "t", &log.TopicConfig{Compression: 3})
 	require.ErrorIs(t, err, pebblemq.ErrInvalid)
 	require.Equal(t, "Compression(3)", log.Compression(3).String())
+}
+
+// TestCompressionWorksInEveryBubble: whoever tests with testing/synctest opens a store
+// in each bubble, in one process.
+func TestCompressionWorksInEveryBubble(t *testing.T) {
+	use := func(t *testing.T) {
+		db, err := pebblemq.OpenMemory(nil)
+		require.NoError(t, err)
+		topic, err := log.OpenTopic(db, "orders", &log.TopicConfig{Compression: log.Zstd})
+		require.NoError(t, err)
+		_, err = topic.Append(ctx, text(1000)...)
+		require.NoError(t, err)
+		require.Len(t, fetchAll(t, topic, 0, log.Start()), 1000)
+		require.NoError(t, db.Close())
+	}
+	synctest.Test(t, use)
+	synctest.Test(t, use)
+	use(t)
 }

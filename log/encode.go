@@ -161,7 +161,7 @@ func (o *appendOp) pack() {
 	for i := range o.pieces {
 		for j := range o.pieces[i].segments {
 			if s := &o.pieces[i].segments[j]; len(s.records()) >= packAlone {
-				s.pack(c)
+				s.pack(o.t.coders, c)
 			}
 		}
 	}

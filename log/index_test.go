@@ -199,7 +199,7 @@ func TestIndexModel(t *testing.T) {
 		config := &log.TopicConfig{Partitions: 2, IndexKeys: true, Compact: true, TombstoneRetention: time.Hour}
 		newest := map[string]log.Record{}
 		errNo := errors.New("no")
-		for range 20 {
+		for range 10 {
 			db, err := storetest.OpenFS(fs, store.Options{})
 			require.NoError(t, err)
 			topic, err := log.OpenTopic(db, "orders", config)

@@ -190,7 +190,7 @@ func (p *partition) dropPending() {
 }
 
 func (p *partition) write(t *store.Turn, s *segment) {
-	s.pack(p.topic.config.Load().Compression)
+	s.pack(p.topic.coders, p.topic.config.Load().Compression)
 	base := p.tail.next
 	p.tail.next += uint64(s.count)
 	p.tail.bytes += uint64(len(s.records()))

@@ -168,9 +168,9 @@ type cursor struct {
 }
 
 // newCursor stands before the first record of a batch.
-func newCursor(h header, last uint64, value []byte) (c cursor, err error) {
+func newCursor(k *coders, h header, last uint64, value []byte) (c cursor, err error) {
 	c = cursor{at: h.base, left: h.count, sparse: h.sparse, base: h.base, end: last + 1, stamped: h.stamped, time: h.retainTime}
-	if c.rest, err = unpack(h.codec, value[h.len():]); err != nil {
+	if c.rest, err = k.unpack(h.codec, value[h.len():]); err != nil {
 		return c, err
 	}
 	return c, c.locate()
@@ -307,7 +307,7 @@ func (r *reader) load(ctx context.Context, end uint64) (ok bool, err error) {
 	if h.base > r.next {
 		return false, r.missing()
 	}
-	if r.cur, err = newCursor(h, b.last, b.value); err != nil {
+	if r.cur, err = newCursor(r.p.topic.coders, h, b.last, b.value); err != nil {
 		return false, r.damaged(b.last, err)
 	}
 	return true, nil

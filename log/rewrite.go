@@ -71,7 +71,7 @@ func (w *rewriter) add(ctx context.Context, b storedBatch) error {
 	if err != nil {
 		return err
 	}
-	c, err := newCursor(h, b.last, b.value)
+	c, err := newCursor(w.p.topic.coders, h, b.last, b.value)
 	if err != nil {
 		return err
 	}
@@ -143,7 +143,7 @@ func (w *rewriter) encode() []byte {
 		v = binary.AppendUvarint(v, uint64(len(r.body)))
 		v = append(v, r.body...)
 	}
-	v, h.codec = pack(v, h.len(), w.p.topic.config.Load().Compression)
+	v, h.codec = w.p.topic.coders.pack(v, h.len(), w.p.topic.config.Load().Compression)
 	h.encode(v)
 	return v
 }

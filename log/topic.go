@@ -24,6 +24,7 @@ type Topic struct {
 	partitioner atomic.Pointer[Partitioner]  // nil is Kafka's
 	turn        atomic.Uint32                // counts calls that bring keyless records
 	config      atomic.Pointer[TopicConfig]
+	coders      *coders
 	window      *window.Window // nil without DedupeWindow
 	retention   retention
 	sweeping    sweeping
@@ -244,7 +245,7 @@ func (l *layer) open(t *store.Turn, name string) (*Topic, error) {
 
 func (l *layer) add(t *store.Turn, o *store.Object, c TopicConfig) *Topic {
 	topic := &Topic{
-		s: l.s, name: o.Name, id: o.ID,
+		s: l.s, name: o.Name, id: o.ID, coders: codersOf(l.s),
 		groups: make(map[string]*Group),
 	}
 	list := topic.newPartitions(0, c.Partitions)

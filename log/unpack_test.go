@@ -16,10 +16,12 @@ import (
 var codecs = []Compression{NoCompression, Snappy, Zstd}
 
 // packed is what a batch with these records is stored as, without its header.
+var theCoders = newCoders()
+
 func packed(c Compression, records []byte) (Compression, []byte) {
 	s := newSegment(exactBuffer(headerLen+len(records)), false)
 	s.buf.b = append(s.buf.b, records...)
-	s.pack(c)
+	s.pack(theCoders, c)
 	return s.codec, s.records()
 }
 
@@ -38,7 +40,7 @@ func TestPackedRecordsComeBack(t *testing.T) {
 			append(noise(batchTarget/2), make([]byte, batchTarget/2)...),
 		} {
 			codec, stored := packed(c, plain)
-			got, err := unpack(codec, stored)
+			got, err := theCoders.unpack(codec, stored)
 			require.NoError(t, err)
 			require.True(t, bytes.Equal(plain, got))
 			require.LessOrEqual(t, len(stored), len(plain))
@@ -69,7 +71,7 @@ func TestGoldenCompressedRecords(t *testing.T) {
 	} {
 		v, err := hex.DecodeString(stored)
 		require.NoError(t, err)
-		got, err := unpack(c, v)
+		got, err := theCoders.unpack(c, v)
 		require.NoError(t, err, c)
 		require.Equal(t, plain, got)
 	}
@@ -81,7 +83,7 @@ func TestLiesOfCompressedBatchesAreErrors(t *testing.T) {
 		_, good := packed(c, plain)
 		sized := func(n int) []byte { return append(binary.BigEndian.AppendUint32(nil, uint32(n)), good[plainLen:]...) }
 		_, large := packed(c, make([]byte, maxPlain))
-		beyond := append(binary.BigEndian.AppendUint32(nil, maxPlain+1), c.encode(nil, make([]byte, maxPlain+1))...)
+		beyond := append(binary.BigEndian.AppendUint32(nil, maxPlain+1), theCoders.encode(c, nil, make([]byte, maxPlain+1))...)
 		for name, v := range map[string][]byte{
 			"nothing":          {},
 			"no size":          good[:plainLen-1],
@@ -98,7 +100,7 @@ func TestLiesOfCompressedBatchesAreErrors(t *testing.T) {
 			"something behind": append(bytes.Clone(good), 1, 2, 3),
 			"two of them":      append(bytes.Clone(good), good[plainLen:]...),
 		} {
-			_, err := unpack(c, v)
+			_, err := theCoders.unpack(c, v)
 			require.ErrorIs(t, err, store.ErrCorrupt, "%v: %s", c, name)
 		}
 	}
@@ -113,7 +115,7 @@ func FuzzUnpack(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, codec byte, v []byte) {
 		c := Compression(codec) % (lastCompression + 1)
-		plain, err := unpack(c, v)
+		plain, err := theCoders.unpack(c, v)
 		if err != nil {
 			require.ErrorIs(t, err, store.ErrCorrupt)
 			return
@@ -123,7 +125,7 @@ func FuzzUnpack(f *testing.F) {
 			require.Equal(t, len(plain), cap(plain))
 		}
 		codec2, again := packed(c, plain)
-		got, err := unpack(codec2, again)
+		got, err := theCoders.unpack(codec2, again)
 		require.NoError(t, err)
 		require.True(t, bytes.Equal(plain, got))
 	})
