@@ -15,9 +15,9 @@ import (
 
 var codecs = []Compression{NoCompression, Snappy, Zstd}
 
-// packed is what a batch with these records is stored as, without its header.
 var theCoders = newCoders()
 
+// packed is what a batch with these records is stored as, without its header.
 func packed(c Compression, records []byte) (Compression, []byte) {
 	s := newSegment(exactBuffer(headerLen+len(records)), false)
 	s.buf.b = append(s.buf.b, records...)
