@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"time"
 
@@ -100,7 +99,7 @@ func (s *Store) seal(syncDue, last bool) *group {
 	s.touched, s.promised = s.touched[:0], 0
 	g.last = s.accepted.Load()
 	s.sealed = g.last
-	s.turn.Set(keySeq, binary.BigEndian.AppendUint64(nil, g.last))
+	s.marks.put(&s.turn, g.last)
 	if last {
 		s.turn.Set(keyClean, nil)
 	}

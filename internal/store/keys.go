@@ -59,7 +59,7 @@ const (
 //
 //	00 'c'  clean mark: present while the store is closed in good order
 //	00 'i'  next object id, 4 B
-//	00 's'  sequence number of the last operation of the newest group, 8 B
+//	00 's' seq 8 B  the last operation of a group; the highest counts
 var (
 	keyClean  = []byte{byte(KindMeta), 'c'}
 	keyNextID = []byte{byte(KindMeta), 'i'}

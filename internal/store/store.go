@@ -41,6 +41,7 @@ type Store struct {
 	open     *group
 	applying *group // handed to the engine, not yet seen by its reads
 	groups   uint64 // number of the open group
+	marks    seqMarks
 	sealed   uint64 // newest Op of the groups before it
 	touched  []Sealer
 	late     []Sealer // to be sealed in the next group that is synced
