@@ -34,7 +34,11 @@ type Store struct {
 	settled  Signal        // fires when applied moves
 	stuck    Signal        // fires while the engine waits for space
 	syncing  atomic.Int32  // groups whose fsync is under way
-	settling atomic.Int32  // readers that wait for the open group to be applied
+	released struct {      // by the last fsync
+		count atomic.Int64 // callers
+		took  atomic.Int64 // its duration
+	}
+	settling atomic.Int32 // readers that wait for the open group to be applied
 
 	mu       sync.Mutex // the baton; guards everything down to the blank line
 	turn     Turn
