@@ -17,10 +17,11 @@ func TestGoldenBytes(t *testing.T) {
 	mark{out: true, count: 3, until: 5, first: 4, since: 6}.encode(mk)
 	at := place{id: 7, lane: 5}
 	for want, got := range map[string][]byte{
-		"200000000705":                                 laneKey(store.KindWorkMessage, at, 0),
-		"2000000007050000000000000009":                 seqKey(store.KindWorkMessage, at, 9),
-		"25000000070500000000000000080000000000000009": dueKey(store.KindWorkDelay, at, 8, 9),
-		"36000000070500000000000000080000000000000009": parkedKey(store.KindVisParked, at, 8, 9),
+		"200000000705":                                                      laneKey(store.KindWorkMessage, at, 0),
+		"2000000007050000000000000009":                                      seqKey(store.KindWorkMessage, at, 9),
+		"25000000070500000000000000080000000000000009":                      dueKey(store.KindWorkDelay, at, 8, 9),
+		"36000000070500000000000000080000000000000009":                      parkedKey(store.KindVisParked, at, 8, 9),
+		"2c00000007050000000000000006" + "00000000000000080000000000000009": idKey(store.KindWorkDelayID, at, 6, Position{Due: 8, Seq: 9}),
 		"01006869": stored(plain),
 		"0103" + "000000010000000200000003" + "0000000000000004" + "6869": stored(full),
 		"0100000000026869": plain.encodeDelayed(),
@@ -82,6 +83,9 @@ func FuzzDecode(f *testing.F) {
 		}
 		if due, seq, err := decodeDueKey(b); err == nil {
 			require.Equal(t, b[laneKeyLen:], dueKey(0, place{}, due, seq)[laneKeyLen:])
+		}
+		if hash, at, err := decodeIDKey(b); err == nil {
+			require.Equal(t, b[laneKeyLen-1:], idKey(0, place{lane: at.Lane}, hash, at)[laneKeyLen-1:])
 		}
 		if seq, err := decodeParkedKey(b); err == nil {
 			require.Equal(t, b[laneKeyLen+8:], parkedKey(0, place{}, 0, seq)[laneKeyLen+8:])
