@@ -20,6 +20,7 @@ type Delayed struct {
 func (q *Spool) PutDelayed(t *store.Turn, c Content, due time.Time) Delayed {
 	d := Delayed{lane: q.lane, size: c.size(), payload: c.Payload, due: nanos(due), nextDue: q.meta.nextDue}
 	t.Set(dueKey(q.layout.Delayed, q.place, d.due, q.meta.delaySeq), c.encodeDelayed())
+	q.claim(t, &c, slotDelayed, d.due, q.meta.delaySeq)
 	t.Hold(q.holder(slotDelayed), c.Payload, 1)
 	q.meta.delaySeq++
 	if q.meta.delayed == 0 || d.due < q.meta.nextDue {

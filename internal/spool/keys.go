@@ -15,11 +15,14 @@ import (
 //	delayed kind id lane 1 B due 8 B seq 8 B  ->  version 1 B | flags 1 B | count 4 B | payload | expires | data
 //	parked  kind id lane 1 B group 8 B seq 8 B ->  nothing; dropped when the spool is opened, see groups.go
 //	expiry  kind id lane 1 B expires 8 B seq 8 B -> nothing
+//	unique  kind id slot 1 B key 16 B         ->  version 1 B | lane 1 B | due 8 B (of slot 1) | seq 8 B
 //	meta    kind id lane 1 B                  ->  version 1 B | the numbers of meta, 8 B each, in order
 //
 // Flag 1 says that there is a payload: generation 4 B | number 4 B | size 4 B. It
 // is held in slot 2 * lane, of a delayed message in slot 2 * lane + 1. Flag 2 says
-// that there is an end of the time to live, 8 B.
+// that there is an end of the time to live, 8 B, and flag 4 that there is a unique
+// key, 16 B, which the unique record of slot 0 leads back from, or of slot 1 while
+// the message is delayed.
 //
 // Numbers are big-endian, times are nanoseconds since 1970, 0 for none. A mark
 // exists once a message has been delivered. Out is 1 while it is out, and 2 from
@@ -28,6 +31,7 @@ type Layout struct {
 	Entry, Mark, Delayed, Meta store.Kind
 	Parked                     store.Kind // of spools with groups
 	Expiry                     store.Kind // of spools whose messages expire
+	Unique                     store.Kind // of spools whose messages may have unique keys
 }
 
 // Kinds lists the kinds, to drop a spool with.
@@ -39,6 +43,9 @@ func (l Layout) Kinds() []store.Kind {
 	if l.Expiry != 0 {
 		kinds = append(kinds, l.Expiry)
 	}
+	if l.Unique != 0 {
+		kinds = append(kinds, l.Unique)
+	}
 	return kinds
 }
 
@@ -48,6 +55,7 @@ const version = 1
 const (
 	flagShared  = 1
 	flagExpires = 2
+	flagUnique  = 4
 )
 
 // slots of the payloads that a spool holds.
@@ -123,6 +131,7 @@ type Content struct {
 	Payload store.Payload // that follows Data, if it is shared
 	Count   uint32        // deliveries so far
 	Expires int64         // end of its time to live in nanoseconds since 1970, 0 for none
+	Unique  UniqueKey     // that it holds as long as it is there, if any
 }
 
 // size is what counts as the message's: a shared payload counts in each queue.
@@ -137,6 +146,9 @@ func (c *Content) headLen() int {
 	if c.Expires != 0 {
 		n += 8
 	}
+	if c.Unique.set() {
+		n += len(c.Unique)
+	}
 	return n
 }
 
@@ -148,6 +160,9 @@ func (c *Content) appendHead(b []byte, fields ...byte) []byte {
 	if c.Expires != 0 {
 		*flags |= flagExpires
 	}
+	if c.Unique.set() {
+		*flags |= flagUnique
+	}
 	if c.Payload.Shared() {
 		*flags |= flagShared
 		b = binary.BigEndian.AppendUint32(b, c.Payload.Generation)
@@ -156,6 +171,9 @@ func (c *Content) appendHead(b []byte, fields ...byte) []byte {
 	}
 	if c.Expires != 0 {
 		b = binary.BigEndian.AppendUint64(b, uint64(c.Expires))
+	}
+	if c.Unique.set() {
+		b = append(b, c.Unique[:]...)
 	}
 	return b
 }
@@ -166,7 +184,7 @@ func cutHead(what string, v []byte, n int) (c Content, fields []byte, err error)
 		return c, nil, err
 	}
 	flags, fields, rest := v[1], v[2:2+n], v[2+n:]
-	if flags&^(flagShared|flagExpires) != 0 {
+	if flags&^(flagShared|flagExpires|flagUnique) != 0 {
 		return c, nil, damaged(what, v)
 	}
 	if flags&flagShared != 0 {
@@ -186,6 +204,14 @@ func cutHead(what string, v []byte, n int) (c Content, fields []byte, err error)
 		}
 		c.Expires = int64(binary.BigEndian.Uint64(rest))
 		if rest = rest[8:]; c.Expires <= 0 {
+			return c, nil, damaged(what, v)
+		}
+	}
+	if flags&flagUnique != 0 {
+		if len(rest) < len(c.Unique) {
+			return c, nil, damaged(what, v)
+		}
+		if rest = rest[copy(c.Unique[:], rest):]; !c.Unique.set() {
 			return c, nil, damaged(what, v)
 		}
 	}

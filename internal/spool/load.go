@@ -290,6 +290,7 @@ func (i *install) promote(t *store.Turn) {
 	q := i.q
 	for _, d := range i.c.delayed {
 		t.DeleteSingle(dueKey(q.layout.Delayed, q.place, d.due, d.seq))
+		q.release(t, &d.Content, slotDelayed)
 		q.meta.delayed--
 		q.meta.delayedBytes -= min(q.meta.delayedBytes, d.size())
 		t.Hold(q.holder(slotDelayed), d.Payload, -1)

@@ -15,7 +15,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var layout = Layout{
 	Entry: store.KindWorkMessage, Mark: store.KindWorkMark, Delayed: store.KindWorkDelay, Meta: store.KindWorkMeta,
-	Parked: store.KindVisParked,
+	Parked: store.KindVisParked, Unique: store.KindWorkUnique,
 }
 
 var ctx = context.Background()

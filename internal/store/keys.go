@@ -41,6 +41,7 @@ const (
 	KindWorkExpiry  Kind = 0x26 // workqueue: messages by the end of their time to live
 	KindWorkWindow  Kind = 0x27 // workqueue: answers to message ids
 	KindWorkJob     Kind = 0x28 // workqueue: periodic jobs
+	KindWorkUnique  Kind = 0x2d // workqueue: unique keys of messages
 
 	KindVisMessage Kind = 0x30 // visibility: messages
 	KindVisLease   Kind = 0x31 // visibility: leases and receive counts
