@@ -42,6 +42,7 @@ const (
 	KindWorkWindow  Kind = 0x27 // workqueue: answers to message ids
 	KindWorkJob     Kind = 0x28 // workqueue: periodic jobs
 	KindWorkDelayID Kind = 0x2c // workqueue: delayed messages by message id
+	KindWorkUnique  Kind = 0x2d // workqueue: unique keys of messages
 
 	KindVisMessage Kind = 0x30 // visibility: messages
 	KindVisLease   Kind = 0x31 // visibility: leases and receive counts
