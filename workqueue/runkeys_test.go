@@ -191,7 +191,9 @@ func TestWhatWaitsForItsKeyIsBounded(t *testing.T) {
 		w := newWatcher(time.Minute)
 		ctx, stop := context.WithCancel(bg)
 		done := make(chan error, 1)
-		go func() { done <- b.Run(ctx, "q", w.handle, &workqueue.RunOptions{Concurrency: 3, Prefetch: 3, Key: byType}) }()
+		go func() {
+			done <- b.Run(ctx, "q", w.handle, &workqueue.RunOptions{Concurrency: 3, Prefetch: 3, Key: byType})
+		}()
 		synctest.Wait()
 		require.Equal(t, 10_000+3, unacked(t, b, "q"))
 		<-time.After(90 * time.Second)
