@@ -17,7 +17,7 @@ import (
 //	        ->  version 1 B | id of the destination 4 B | number, which grows as bindings are made 8 B
 //
 //	data    version 1 B | priority 1 B | timestamp in µs 8 B | TTL in µs (varint) | exchange | routing key |
-//	        number of CC keys (varint) | each of them | 7 properties |
+//	        number of CC keys (varint) | each of them | 8 properties |
 //	        number of headers (varint) | name, value of each |
 //	        number of deaths (varint) | each of them | body
 //	death   queue | reason | count (varint) | time in µs 8 B | TTL in µs (varint) | exchange | number of keys (varint) | keys
@@ -27,7 +27,7 @@ import (
 // Exchanges and queues are in the catalog under broker id 4 B | name.
 var layout = spool.Layout{
 	Entry: store.KindWorkMessage, Mark: store.KindWorkMark, Delayed: store.KindWorkDelay, Meta: store.KindWorkMeta,
-	Expiry: store.KindWorkExpiry, DelayedID: store.KindWorkDelayID,
+	Expiry: store.KindWorkExpiry, DelayedID: store.KindWorkDelayID, Unique: store.KindWorkUnique,
 }
 
 const version = 1

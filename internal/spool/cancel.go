@@ -33,6 +33,7 @@ func (q *Spool) Cancel(t *store.Turn, at Position, id []byte) (*Cancelled, error
 	}
 	t.DeleteSingle(key)
 	q.unindexID(t, &c, at)
+	q.release(t, &c, slotDelayed)
 	t.Hold(q.holder(slotDelayed), c.Payload, -1)
 	q.meta.delayed--
 	q.meta.delayedBytes -= min(q.meta.delayedBytes, c.size())

@@ -21,6 +21,7 @@ func (q *Spool) PutDelayed(t *store.Turn, c Content, due time.Time) Delayed {
 	d := Delayed{Position: at, size: c.size(), payload: c.Payload, nextDue: q.meta.nextDue}
 	t.Set(dueKey(q.layout.Delayed, q.place, at.Due, at.Seq), c.encodeDelayed())
 	q.indexID(t, &c, at)
+	q.claim(t, &c, slotDelayed, at)
 	t.Hold(q.holder(slotDelayed), c.Payload, 1)
 	q.meta.delaySeq++
 	if q.meta.delayed == 0 || d.Due < q.meta.nextDue {

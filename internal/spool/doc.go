@@ -31,6 +31,8 @@
 // disk is waited for before a lower one has its turn. What has an end of life is in
 // an index by that end as well (see expiry).
 //
+// What holds a unique key is in an index by that (see unique.go).
+//
 // # A message that kills its process
 //
 // Delivery marks are written unsynced, in the group at hand, and not at all if

@@ -16,11 +16,14 @@ import (
 //	parked  kind id lane 1 B group 8 B seq 8 B ->  nothing; dropped when the spool is opened, see groups.go
 //	expiry  kind id lane 1 B expires 8 B seq 8 B -> nothing
 //	delayed id kind id lane 1 B hash 8 B due 8 B seq 8 B -> nothing; the hash begins the SHA-256 of the layer's id
+//	unique  kind id slot 1 B key 16 B         ->  version 1 B | lane 1 B | due 8 B (of slot 1) | seq 8 B
 //	meta    kind id lane 1 B                  ->  version 1 B | the numbers of meta, 8 B each, in order
 //
 // Flag 1 says that there is a payload: generation 4 B | number 4 B | size 4 B. It
 // is held in slot 2 * lane, of a delayed message in slot 2 * lane + 1. Flag 2 says
-// that there is an end of the time to live, 8 B.
+// that there is an end of the time to live, 8 B, and flag 4 that there is a unique
+// key, 16 B, which the unique record of slot 0 leads back from, or of slot 1 while
+// the message is delayed.
 //
 // Numbers are big-endian, times are nanoseconds since 1970, 0 for none. A mark
 // exists once a message has been delivered. Out is 1 while it is out, and 2 from
@@ -30,6 +33,7 @@ type Layout struct {
 	Parked                     store.Kind // of spools with groups
 	Expiry                     store.Kind // of spools whose messages expire
 	DelayedID                  store.Kind // of spools with Options.ID
+	Unique                     store.Kind // of spools whose messages may have unique keys
 }
 
 // Kinds lists the kinds, to drop a spool with.
@@ -44,6 +48,9 @@ func (l Layout) Kinds() []store.Kind {
 	if l.DelayedID != 0 {
 		kinds = append(kinds, l.DelayedID)
 	}
+	if l.Unique != 0 {
+		kinds = append(kinds, l.Unique)
+	}
 	return kinds
 }
 
@@ -53,6 +60,7 @@ const version = 1
 const (
 	flagShared  = 1
 	flagExpires = 2
+	flagUnique  = 4
 )
 
 // slots of the payloads that a spool holds.
@@ -144,6 +152,7 @@ type Content struct {
 	Payload store.Payload // that follows Data, if it is shared
 	Count   uint32        // deliveries so far
 	Expires int64         // end of its time to live in nanoseconds since 1970, 0 for none
+	Unique  UniqueKey     // that it holds as long as it is there, if any
 }
 
 // size is what counts as the message's: a shared payload counts in each queue.
@@ -158,6 +167,9 @@ func (c *Content) headLen() int {
 	if c.Expires != 0 {
 		n += 8
 	}
+	if c.Unique.set() {
+		n += len(c.Unique)
+	}
 	return n
 }
 
@@ -169,6 +181,9 @@ func (c *Content) appendHead(b []byte, fields ...byte) []byte {
 	if c.Expires != 0 {
 		*flags |= flagExpires
 	}
+	if c.Unique.set() {
+		*flags |= flagUnique
+	}
 	if c.Payload.Shared() {
 		*flags |= flagShared
 		b = binary.BigEndian.AppendUint32(b, c.Payload.Generation)
@@ -177,6 +192,9 @@ func (c *Content) appendHead(b []byte, fields ...byte) []byte {
 	}
 	if c.Expires != 0 {
 		b = binary.BigEndian.AppendUint64(b, uint64(c.Expires))
+	}
+	if c.Unique.set() {
+		b = append(b, c.Unique[:]...)
 	}
 	return b
 }
@@ -187,7 +205,7 @@ func cutHead(what string, v []byte, n int) (c Content, fields []byte, err error)
 		return c, nil, err
 	}
 	flags, fields, rest := v[1], v[2:2+n], v[2+n:]
-	if flags&^(flagShared|flagExpires) != 0 {
+	if flags&^(flagShared|flagExpires|flagUnique) != 0 {
 		return c, nil, damaged(what, v)
 	}
 	if flags&flagShared != 0 {
@@ -207,6 +225,14 @@ func cutHead(what string, v []byte, n int) (c Content, fields []byte, err error)
 		}
 		c.Expires = int64(binary.BigEndian.Uint64(rest))
 		if rest = rest[8:]; c.Expires <= 0 {
+			return c, nil, damaged(what, v)
+		}
+	}
+	if flags&flagUnique != 0 {
+		if len(rest) < len(c.Unique) {
+			return c, nil, damaged(what, v)
+		}
+		if rest = rest[copy(c.Unique[:], rest):]; !c.Unique.set() {
 			return c, nil, damaged(what, v)
 		}
 	}

@@ -35,6 +35,7 @@ type shared struct {
 	solo     *Message // the prime suspect that is out
 	survived *store.Timer
 	ready    func(*store.Turn)
+	keyed    bool // some messages may have unique keys
 }
 
 func newShared(ready func(*store.Turn)) *shared {
@@ -207,6 +208,7 @@ func (q *Lanes) Returned(t *store.Turn, m *Message) { q.of(m).Returned(t, m) }
 
 // Purge is Spool.Purge of all lanes.
 func (q *Lanes) Purge(t *store.Turn, delayedToo bool) (n int) {
+	q.freeKeys(t, delayedToo)
 	for _, lane := range q.open {
 		n += lane.Purge(t, delayedToo)
 	}

@@ -296,6 +296,7 @@ func (i *install) promote(t *store.Turn) {
 		}
 		t.DeleteSingle(dueKey(q.layout.Delayed, q.place, d.due, d.seq))
 		q.unindexID(t, &d.Content, was)
+		q.release(t, &d.Content, slotDelayed)
 		q.meta.delayed--
 		q.meta.delayedBytes -= min(q.meta.delayedBytes, d.size())
 		t.Hold(q.holder(slotDelayed), d.Payload, -1)

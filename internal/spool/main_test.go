@@ -16,7 +16,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var layout = Layout{
 	Entry: store.KindWorkMessage, Mark: store.KindWorkMark, Delayed: store.KindWorkDelay, Meta: store.KindWorkMeta,
-	Parked: store.KindVisParked, DelayedID: store.KindWorkDelayID,
+	Parked: store.KindVisParked, DelayedID: store.KindWorkDelayID, Unique: store.KindWorkUnique,
 }
 
 var ctx = context.Background()

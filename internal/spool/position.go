@@ -62,3 +62,6 @@ func ParsePosition(s string) (Position, error) {
 	}
 	return p, nil
 }
+
+// position is where a message is that is not delayed.
+func (m *Message) position() Position { return Position{Lane: m.Lane, Seq: m.Seq} }

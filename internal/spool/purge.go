@@ -39,6 +39,7 @@ func (q *Spool) Purge(t *store.Turn, delayedToo bool) int {
 			q.back[m.Seq] = m
 		}
 	}
+	q.reclaim(t, kept)
 	if delayedToo {
 		n += q.purgeDelayed(t)
 	}

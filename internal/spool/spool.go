@@ -57,6 +57,7 @@ type Spool struct {
 	expiry   expiry
 
 	unshown  unshown
+	fresh    ring   // with unique keys, put and not shown; see unique.go
 	probed   uint64 // see probe
 	outBytes uint64 // of what is taken
 
@@ -125,6 +126,7 @@ func (q *Spool) restoreMeta(v []byte) (err error) {
 	if q.s.Unclean() {
 		q.suspectBelow = min(q.meta.frontier, q.meta.next) // not what is put from now on
 	}
+	q.keyed = q.keyed || q.layout.Unique != 0 && q.meta.entries+q.meta.delayed > 0
 	if q.leased != nil {
 		q.unloaded, q.recallEnd = q.meta.taken, q.meta.next
 	}
@@ -218,6 +220,7 @@ func (q *Spool) Put(t *store.Turn, c Content) *Message {
 	copy(k, seqKey(q.layout.Entry, q.place, m.Seq))
 	c.encodeEntry(v)
 	q.indexExpiry(t, m)
+	q.claim(t, &m.Content, slotEntries, m.position())
 	t.Hold(q.holder(slotEntries), c.Payload, 1)
 	q.meta.next++
 	q.meta.entries++
@@ -225,6 +228,9 @@ func (q *Spool) Put(t *store.Turn, c Content) *Message {
 	q.unseen(m, 1)
 	if q.unshown.kept {
 		q.unshown.messages.push(m)
+	}
+	if c.Unique.set() {
+		q.fresh.push(m)
 	}
 	if c.Count > 0 {
 		q.writeMark(t, m)
@@ -256,12 +262,18 @@ func (q *Spool) UndoPut(m *Message) {
 	if n := q.unshown.messages.len(); n > 0 && q.unshown.messages.at(n-1) == m {
 		q.unshown.messages.shrink()
 	}
+	if m.Unique.set() {
+		q.fresh.shrink()
+	}
 }
 
 // Show makes a message that was Put deliverable. Messages are shown in the
 // order in which they were put.
 func (q *Spool) Show(t *store.Turn, m *Message) {
 	q.shown = m.Seq + 1
+	if m.Unique.set() {
+		q.fresh.pop()
+	}
 	if q.unshown.messages.len() > 0 && q.unshown.messages.front() == m {
 		q.unshown.messages.pop()
 	}
@@ -400,6 +412,7 @@ func (q *Spool) Settle(t *store.Turn, m *Message) {
 		t.Delete(seqKey(q.layout.Mark, q.place, m.Seq))
 	}
 	q.unindexExpiry(t, m)
+	q.release(t, &m.Content, slotEntries)
 	if m.state == taken {
 		q.takeIn(m)
 	}

@@ -42,6 +42,7 @@ const (
 	KindWorkWindow  Kind = 0x27 // workqueue: answers to message ids
 	KindWorkJob     Kind = 0x28 // workqueue: periodic jobs
 	KindWorkDelayID Kind = 0x2c // workqueue: delayed messages by message id
+	KindWorkUnique  Kind = 0x2d // workqueue: unique keys of messages
 
 	KindVisMessage Kind = 0x30 // visibility: messages
 	KindVisLease   Kind = 0x31 // visibility: leases and receive counts
@@ -61,7 +62,7 @@ const (
 //
 //	00 'c'  clean mark: present while the store is closed in good order
 //	00 'i'  next object id, 4 B
-//	00 's'  sequence number of the last operation of the newest group, 8 B
+//	00 's' seq 8 B  the last operation of a group; the highest counts
 var (
 	keyClean  = []byte{byte(KindMeta), 'c'}
 	keyNextID = []byte{byte(KindMeta), 'i'}
