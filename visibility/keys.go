@@ -127,6 +127,21 @@ func idOf(data []byte) []byte {
 	return id
 }
 
+// originOf returns the queue that an encoded message died in, or nothing.
+func originOf(data []byte) string {
+	f := fields{rest: data}
+	flags, _ := f.head()
+	f.group(flags)
+	if flags&flagDead == 0 {
+		return ""
+	}
+	d := f.dead()
+	if f.failed {
+		return ""
+	}
+	return d.Queue
+}
+
 func damaged(data []byte) error {
 	return fmt.Errorf("%w: message %x of a queue", store.ErrCorrupt, data[:min(len(data), 32)])
 }

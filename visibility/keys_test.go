@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/pebblemq/pebblemq/internal/spool"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
@@ -65,12 +66,49 @@ func FuzzDecodeMessage(f *testing.F) {
 		}
 		require.Equal(t, r.Group, string(groupOf(b)))
 		require.Equal(t, r.ID, string(idOf(b)))
+		origin := ""
+		if r.DeadLetter != nil {
+			origin = r.DeadLetter.Queue
+		}
+		require.Equal(t, origin, originOf(b))
 		again := encodeMessage(r.ID, &r.Message, r.SentAt)
 		if r.DeadLetter != nil {
 			again, err = encodeDead(again, r.DeadLetter)
 			require.NoError(t, err)
 		}
 		require.Equal(t, b, again)
+	})
+}
+
+var goldenRedrive = RedriveInfo{
+	ID: 9, State: RedriveRunning, To: "q", Rate: 1.5, Burst: 2, StartedAt: time.Unix(0, 5), Moved: 3, Failed: 4, Reason: "why",
+}
+
+func TestGoldenRedrive(t *testing.T) {
+	key, v := redriveKey(7, 9), encodeRedrive(goldenRedrive, []spool.Span{{Lane: 1, From: 2, To: 3}})
+	require.Equal(t, "3d000000070000000000000009", hex.EncodeToString(key))
+	require.Equal(t, "\x01"+`{"state":"running","to":"q","rate":1.5,"burst":2,"started":5,"moved":3,"failed":4,"reason":"why","left":[{"Lane":1,"From":2,"To":3}]}`, string(v))
+	i, left, err := decodeRedrive(key, v)
+	require.NoError(t, err)
+	require.Equal(t, goldenRedrive, i)
+	require.Equal(t, []spool.Span{{Lane: 1, From: 2, To: 3}}, left)
+	v[0] = 2
+	_, _, err = decodeRedrive(key, v)
+	require.ErrorIs(t, err, store.ErrFormat)
+}
+
+func FuzzDecodeRedrive(f *testing.F) {
+	f.Add(redriveKey(7, 9), encodeRedrive(goldenRedrive, []spool.Span{{Lane: 1, From: 2, To: 3}}))
+	f.Add([]byte{}, []byte{1, '{'})
+	f.Fuzz(func(t *testing.T, key, v []byte) {
+		i, left, err := decodeRedrive(key, v)
+		if err != nil {
+			return
+		}
+		again, leftAgain, err := decodeRedrive(key, encodeRedrive(i, left))
+		require.NoError(t, err)
+		require.Equal(t, i, again)
+		require.ElementsMatch(t, left, leftAgain)
 	})
 }
 

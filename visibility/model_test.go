@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -38,6 +39,7 @@ func testModel(t *testing.T, fifo bool) {
 				"refused": w.refused,
 				"cancel":  w.cancel,
 				"browse":  w.browse,
+				"redrive": w.redrive,
 				"advance": w.advance,
 				"purge":   w.purge,
 				"restart": w.restart,
@@ -74,7 +76,7 @@ type world struct {
 	q, dead  *visibility.Queue
 	entries  []*entry
 	places   int
-	moved    int // to dead
+	buried   []*entry // in dead, in order
 	receipts []given
 	vague    bool // leases may have ended that are on disk only
 }
@@ -125,7 +127,7 @@ func (w *world) receive(t *rapid.T) {
 		}
 		if e.count == modelReceives {
 			e.gone = true
-			w.moved++
+			w.buried = append(w.buried, e)
 			continue
 		}
 		require.Less(t, n, len(got), "%+v is visible", e)
@@ -215,6 +217,28 @@ func (w *world) cancel(t *rapid.T) {
 	}
 	require.NoError(t, err)
 	e.gone = true
+}
+
+// redrive moves some of the dead letters back, to the end of the queue.
+func (w *world) redrive(t *rapid.T) {
+	digit := rapid.StringMatching("[0-9]").Draw(t, "last digit")
+	wanted := func(body string) bool { return !strings.HasSuffix(body, digit) }
+	r, err := w.dead.Redrive(ctx, &visibility.RedriveOptions{Filter: func(m *visibility.Browsed) bool { return wanted(string(m.Body)) }})
+	require.NoError(t, err)
+	info, err := r.Wait(ctx)
+	require.NoError(t, err)
+	var left []*entry
+	for _, e := range w.buried {
+		if !wanted(e.body) {
+			left = append(left, e)
+			continue
+		}
+		w.places++
+		w.entries = append(w.entries, &entry{body: e.body, group: e.group, place: w.places})
+	}
+	require.EqualValues(t, len(w.buried)-len(left), info.Moved)
+	require.EqualValues(t, len(left), info.Skipped)
+	w.buried = left
 }
 
 // browse looks at all that is there.
@@ -351,5 +375,5 @@ func (w *world) check(t *rapid.T) {
 	}
 	st, err = w.dead.Stats(ctx)
 	require.NoError(t, err)
-	require.EqualValues(t, w.moved, st.Visible)
+	require.EqualValues(t, len(w.buried), st.Visible)
 }

@@ -70,6 +70,17 @@ type Span struct {
 	From, To uint64
 }
 
+// Waiting returns what waits or is out now.
+func (q *Lanes) Waiting() (spans []Span) {
+	for _, lane := range q.open {
+		spans = append(spans, lane.Waiting()...)
+	}
+	return spans
+}
+
+// Waiting is that of the spool.
+func (q *Spool) Waiting() []Span { return []Span{{q.lane, q.meta.low, q.meta.next}} }
+
 // Browse begins to browse the queue.
 func (q *Lanes) Browse(o Query) *Browse {
 	return &Browse{s: q.s, query: o, most: browseMessages, lanes: func() []*Spool { return slices.Clone(q.open) }}

@@ -46,3 +46,22 @@ func (l *limiter) wait(ctx context.Context) (int, error) {
 }
 
 func (l *limiter) spend(n int) { l.tokens -= float64(n) }
+
+// Limits of Pump.Rate and Pump.Burst.
+const (
+	MaxRate  = 1_000_000
+	MaxBurst = 100_000
+)
+
+// CheckRate refuses a rate or burst that is out of bounds.
+func CheckRate(rate float64, burst int) error {
+	switch {
+	case !(rate >= 0 && rate <= MaxRate): // or not a number
+		return store.Invalid("Rate %v is not between 0 and %d", rate, MaxRate)
+	case burst < 0 || burst > MaxBurst:
+		return store.Invalid("Burst %d is not between 0 and %d", burst, MaxBurst)
+	case burst > 0 && rate == 0:
+		return store.Invalid("Burst %d needs a Rate", burst)
+	}
+	return nil
+}

@@ -2,6 +2,7 @@ package spool
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/pebblemq/pebblemq/internal/store"
@@ -49,6 +50,19 @@ const (
 	TryAgain                // later
 	GiveUp                  // the pump ends
 )
+
+// JudgeStore judges the errors that any layer may meet.
+func JudgeStore(err error) Verdict {
+	for _, final := range []error{store.ErrClosed, store.ErrFailed, store.ErrUnknownOutcome, context.Canceled, context.DeadlineExceeded} {
+		if errors.Is(err, final) {
+			return GiveUp
+		}
+	}
+	if errors.Is(err, store.ErrDiskFull) {
+		return TryAgain
+	}
+	return LeaveIt
+}
 
 // Progress is what a pump has done.
 type Progress struct {
@@ -156,7 +170,10 @@ func (p *Pump) batch(ctx context.Context, chunk []Seen) (rest []Seen, err error)
 	rest = chunk[len(loads):]
 	err = p.insist(ctx, func() error {
 		o := &moveOp{p: p, loads: loads, progress: p.progress}
-		if err := p.Browse.s.Do(ctx, o, store.Default); err != nil {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := p.Browse.s.Do(context.WithoutCancel(ctx), o, store.Default); err != nil { // or its outcome would be unknown
 			return err
 		}
 		loads, p.progress = loads[o.done:], o.progress
@@ -177,7 +194,7 @@ func (p *Pump) choose(ctx context.Context, s *Seen) (load, error) {
 		return err
 	})
 	if err != nil && ctx.Err() == nil && p.Judge(err) == LeaveIt {
-		l.failed, err = err, nil
+		l.move, l.failed, err = nil, err, nil
 	}
 	return l, err
 }
@@ -236,7 +253,7 @@ func (o *moveOp) see(t *store.Turn, l load) error {
 // move moves a message, if it is still there and waits.
 func (o *moveOp) move(t *store.Turn, l load) (moved bool, err error) {
 	q := o.p.Browse.last.q
-	m, new, err := q.claim(t, l.Seen)
+	m, new, err := q.pick(t, l.Seen)
 	if m == nil || err != nil {
 		return false, err
 	}
@@ -271,9 +288,9 @@ func (o *moveOp) Visible(t *store.Turn) {
 	}
 }
 
-// claim returns a message that was read, if it waits. It is new if it is not in memory:
+// pick returns a message that was read, if it waits. It is new if it is not in memory:
 // then nobody else knows of it.
-func (q *Spool) claim(t *store.Turn, s *Seen) (m *Message, new bool, err error) {
+func (q *Spool) pick(t *store.Turn, s *Seen) (m *Message, new bool, err error) {
 	if m := q.known(s.Seq); m != nil {
 		if m.state != ready {
 			return nil, false, nil
