@@ -70,8 +70,8 @@ type Progress struct {
 	Skipped   uint64 // not wanted, or out, or gone when their turn came
 	Failed    uint64 // stay because they could not be moved
 	Remaining uint64 // about
-	Reason    error  // of the latest failure, or of the wait
 	Waiting   bool   // for room
+	Reason    error  // of the latest failure, or of the wait
 }
 
 // moveMessages is how many are moved by one Op.
