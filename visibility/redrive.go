@@ -68,7 +68,7 @@ type RedriveInfo struct {
 	Failed    uint64 // stay in the queue because they could not be moved; see Reason
 	Remaining uint64 // about
 	Waiting   bool   // for room on the disk; it goes on by itself
-	Reason    string // of the latest failure, or of the wait
+	Reason    string // of the wait, or else of the latest failure
 }
 
 // Redrive is a move of messages under way, or one that has ended. Its methods are safe
@@ -217,7 +217,11 @@ func (r *Redrive) run(ctx context.Context) {
 		Select: r.choose, Judge: judge, Rate: before.Rate, Burst: before.Burst, Report: r.report,
 		Note: func(t *store.Turn, p spool.Progress, left []spool.Span) { r.write(t, before.with(p), left) },
 	}
-	_, err := pump.Run(moving, spool.Progress{Moved: before.Moved, Skipped: before.Skipped, Failed: before.Failed})
+	p := spool.Progress{Moved: before.Moved, Skipped: before.Skipped, Failed: before.Failed}
+	if before.Reason != "" {
+		p.Reason = errors.New(before.Reason)
+	}
+	_, err := pump.Run(moving, p)
 	switch {
 	case err == nil:
 		r.end(ctx, RedriveCompleted, nil)
@@ -259,7 +263,7 @@ func (r *Redrive) report(p spool.Progress) {
 
 func (i RedriveInfo) with(p spool.Progress) RedriveInfo {
 	i.Moved, i.Skipped, i.Failed, i.Remaining, i.Waiting = p.Moved, p.Skipped, p.Failed, p.Remaining, p.Waiting
-	if p.Reason != nil {
+	if i.Reason = ""; p.Reason != nil {
 		i.Reason = p.Reason.Error()
 	}
 	return i

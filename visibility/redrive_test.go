@@ -10,11 +10,13 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
 
 	"github.com/pebblemq/pebblemq"
 	"github.com/pebblemq/pebblemq/internal/bridge"
 	"github.com/pebblemq/pebblemq/internal/store"
+	"github.com/pebblemq/pebblemq/internal/storetest"
 	"github.com/pebblemq/pebblemq/visibility"
 )
 
@@ -347,6 +349,39 @@ func TestARedriveOfMoreThanIsInMemory(t *testing.T) {
 		counts(t, dead, 0, 0, 0)
 		counts(t, to, 0, 0, 0)
 		require.Zero(t, stats(t, dead).Bytes+stats(t, to).Bytes)
+	})
+}
+
+// TestARedriveWaitsWhileTheDiskIsFull: and it goes on by itself, having lost nothing.
+func TestARedriveWaitsWhileTheDiskIsFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := storetest.NewFS(vfs.NewCrashableMem())
+		quota := storetest.NewQuota(24<<20, false)
+		fs.SetHook(quota.Hook)
+		fs.Usage = quota.Usage
+		db, err := storetest.OpenFS(fs, store.Options{MemoryBytes: store.MinMemoryBytes})
+		require.NoError(t, err)
+		dead, to, filler := open(t, db, "dead", nil), open(t, db, "to", nil), open(t, db, "filler", nil)
+		send(t, dead, "a", "b", "c")
+		r, err := dead.Redrive(ctx, &visibility.RedriveOptions{To: "to", Rate: 0.1})
+		require.NoError(t, err)
+		for err == nil {
+			_, err = filler.Send(pebblemq.WithDurability(ctx, pebblemq.NoSync), visibility.Message{Body: noise()})
+		}
+		require.ErrorIs(t, err, pebblemq.ErrDiskFull)
+		<-time.After(time.Minute)
+		info := r.Info()
+		require.True(t, info.Waiting, "%+v", info)
+		require.Contains(t, info.Reason, "disk")
+		require.EqualValues(t, 1, info.Moved)
+		counts(t, dead, 2, 0, 0)
+		quota.Resize(1 << 30)
+		info, err = r.Wait(ctx)
+		require.NoError(t, err)
+		done(t, info, visibility.RedriveCompleted, 3, 0, 0)
+		require.Empty(t, info.Reason, "that is over")
+		counts(t, to, 3, 0, 0)
+		require.NoError(t, db.Close())
 	})
 }
 

@@ -51,7 +51,7 @@ type RedriveProgress struct {
 	Failed    uint64 // stay in the queue because they could not be moved; see Reason
 	Remaining uint64 // about
 	Waiting   bool   // for room in a queue, or on the disk; it goes on by itself
-	Reason    error  // of the latest failure, or of the wait
+	Reason    error  // of the wait, or else of the latest failure
 }
 
 // Redrive moves the messages that are ready in a queue, which most often is a dead

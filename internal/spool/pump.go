@@ -71,7 +71,7 @@ type Progress struct {
 	Failed    uint64 // stay because they could not be moved
 	Remaining uint64 // about
 	Waiting   bool   // for room
-	Reason    error  // of the latest failure, or of the wait
+	Reason    error  // of the wait, or else of the latest failure
 }
 
 // moveMessages is how many are moved by one Op.
@@ -121,12 +121,13 @@ func (p *Pump) insist(ctx context.Context, f func() error) error {
 		if err == nil || p.Judge(err) != TryAgain {
 			return err
 		}
+		failure := p.progress.Reason
 		p.progress.Waiting, p.progress.Reason = true, err
 		p.Report(p.progress)
 		if err := sleep(ctx, pause); err != nil {
 			return err
 		}
-		p.progress.Waiting = false
+		p.progress.Waiting, p.progress.Reason = false, failure
 	}
 }
 
