@@ -108,7 +108,7 @@ func ExampleMessage_group() {
 		panic(err)
 	}
 	for _, customer := range []string{"bulk", "bulk", "bulk", "bulk", "ada", "bob"} {
-		if _, err := mail.Send(ctx, visibility.Message{Group: customer}); err != nil {
+		if _, err := mail.Send(ctx, visibility.Message{Group: customer, Body: []byte("hello")}); err != nil {
 			panic(err)
 		}
 	}

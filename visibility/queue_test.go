@@ -17,7 +17,10 @@ func TestOpenIsIdempotentAndNamesTheFieldThatDiffers(t *testing.T) {
 	bubble(t, func(t *testing.T, db *pebblemq.DB) {
 		open(t, db, "dead", nil)
 		open(t, db, "dead2", nil)
-		c := visibility.QueueConfig{VisibilityTimeout: time.Minute, Delay: time.Second, DeadLetterQueue: "dead", MaxReceives: 3, MaxBodyBytes: 10}
+		c := visibility.QueueConfig{
+			VisibilityTimeout: time.Minute, MaxVisibilityTimeout: time.Hour, Delay: time.Second, Retention: time.Hour,
+			DeadLetterQueue: "dead", MaxReceives: 3, MaxBodyBytes: 10, MaxAttributes: 3, AllowEmptyBody: true,
+		}
 		q := open(t, db, "q", &c)
 		require.Same(t, q, open(t, db, "q", &c))
 		require.Equal(t, c, q.Config())
@@ -28,6 +31,8 @@ func TestOpenIsIdempotentAndNamesTheFieldThatDiffers(t *testing.T) {
 			"DeadLetterQueue":   func(c *visibility.QueueConfig) { c.DeadLetterQueue = "dead2" },
 			"MaxReceives":       func(c *visibility.QueueConfig) { c.MaxReceives++ },
 			"MaxBodyBytes":      func(c *visibility.QueueConfig) { c.MaxBodyBytes++ },
+			"Retention":         func(c *visibility.QueueConfig) { c.Retention++ },
+			"DeadLetterSources": func(c *visibility.QueueConfig) { c.DeadLetterSources = []string{"x"} },
 		} {
 			given := c
 			change(&given)
