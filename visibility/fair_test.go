@@ -45,7 +45,7 @@ func TestFairAQuietTenantDoesNotWaitForTheBacklogOfAnother(t *testing.T) {
 			batch[i] = visibility.Message{Group: "noisy", Body: []byte("noisy1")}
 		}
 		for range 3 {
-			_, err := q.SendBatch(ctx, batch)
+			_, err := q.SendBatch(ctx, batch, nil)
 			require.NoError(t, err)
 		}
 		sendTo(t, q, "quiet1")

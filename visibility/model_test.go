@@ -136,7 +136,7 @@ func (w *world) send(t *rapid.T) {
 		}
 		batch, w.entries = append(batch, m), append(w.entries, e)
 	}
-	results, err := w.q.SendBatch(ctx, batch)
+	results, err := w.q.SendBatch(ctx, batch, nil)
 	require.NoError(t, err)
 	for _, r := range results {
 		require.NoError(t, r.Err)

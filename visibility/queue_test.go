@@ -155,7 +155,7 @@ func TestBadInput(t *testing.T) {
 				return nil
 			})
 			require.ErrorIs(t, err, c.want, "dooms the transaction")
-			results, err := q.SendBatch(ctx, []visibility.Message{c.m})
+			results, err := q.SendBatch(ctx, []visibility.Message{c.m}, nil)
 			require.NoError(t, err)
 			require.ErrorIs(t, results[0].Err, c.want)
 		}
@@ -186,18 +186,18 @@ func TestBadInput(t *testing.T) {
 			require.ErrorIs(t, q.ChangeVisibility(ctx, r, d), pebblemq.ErrInvalid)
 		}
 
-		_, err = q.SendBatch(ctx, nil)
+		_, err = q.SendBatch(ctx, nil, nil)
 		require.ErrorIs(t, err, pebblemq.ErrInvalid)
-		_, err = q.SendBatch(ctx, make([]visibility.Message, visibility.MaxBatchEntries+1))
+		_, err = q.SendBatch(ctx, make([]visibility.Message, visibility.MaxBatchEntries+1), nil)
 		require.ErrorIs(t, err, pebblemq.ErrTooLarge)
 		large := visibility.Message{Body: make([]byte, visibility.MaxBatchBytes/2+1)}
-		_, err = q.SendBatch(ctx, []visibility.Message{large, large})
+		_, err = q.SendBatch(ctx, []visibility.Message{large, large}, nil)
 		require.ErrorIs(t, err, pebblemq.ErrTooLarge)
-		_, err = q.DeleteBatch(ctx, nil)
+		_, err = q.DeleteBatch(ctx, nil, nil)
 		require.ErrorIs(t, err, pebblemq.ErrInvalid)
-		_, err = q.DeleteBatch(ctx, make([]visibility.Receipt, visibility.MaxBatchEntries+1))
+		_, err = q.DeleteBatch(ctx, make([]visibility.Receipt, visibility.MaxBatchEntries+1), nil)
 		require.ErrorIs(t, err, pebblemq.ErrTooLarge)
-		_, err = q.ChangeVisibilityBatch(ctx, nil)
+		_, err = q.ChangeVisibilityBatch(ctx, nil, nil)
 		require.ErrorIs(t, err, pebblemq.ErrInvalid)
 
 		h := func(context.Context, *visibility.Received) error { return nil }
@@ -220,7 +220,7 @@ func TestClosedStoreAndEndedContext(t *testing.T) {
 		calls := func(ctx context.Context) map[string]error {
 			errs := map[string]error{}
 			_, errs["Send"] = q.Send(ctx, visibility.Message{})
-			_, errs["SendBatch"] = q.SendBatch(ctx, make([]visibility.Message, 1))
+			_, errs["SendBatch"] = q.SendBatch(ctx, make([]visibility.Message, 1), nil)
 			_, errs["Receive"] = q.Receive(ctx, &visibility.ReceiveOptions{Wait: time.Hour})
 			errs["Delete"] = q.Delete(ctx, m.Receipt)
 			errs["ChangeVisibility"] = q.ChangeVisibility(ctx, m.Receipt, 0)

@@ -148,7 +148,7 @@ func TestOldReceiptsWorkBeyondTheWindow(t *testing.T) {
 		for i := range batch {
 			batch[i].Body = fmt.Append(nil, i)
 		}
-		_, err := q.SendBatch(ctx, batch)
+		_, err := q.SendBatch(ctx, batch, nil)
 		require.NoError(t, err)
 		var held []*visibility.Received
 		for len(held) < n {
