@@ -32,6 +32,14 @@ var (
 	// when it has ended in a FIFO queue. Nothing happened.
 	ErrNotInFlight = errors.New("visibility: message is not in flight")
 
+	// ErrExpired is returned for a receipt whose message was kept for as long as
+	// QueueConfig.Retention says: it is gone. Nothing happened.
+	ErrExpired = errors.New("visibility: the retention of the message is over")
+
+	// ErrNotAllowed is returned when DeadLetterSources or DeadLettersDenied of a
+	// queue do not let it be another's dead-letter queue.
+	ErrNotAllowed = errors.New("visibility: the dead-letter queue does not take messages of this queue")
+
 	// ErrInFlightLimit is returned by a receive that does not wait while as many
 	// messages are in flight as QueueConfig.MaxInFlight says.
 	ErrInFlightLimit = errors.New("visibility: too many messages in flight")

@@ -16,7 +16,10 @@ import (
 	"github.com/pebblemq/pebblemq/visibility"
 )
 
-const modelReceives = 3
+const (
+	modelReceives  = 3
+	modelRetention = 150 * time.Second
+)
 
 // TestModel drives a queue with a dead-letter queue, and a plain model of the
 // two, with random operations, refused transactions, restarts and crashes.
@@ -29,7 +32,7 @@ func TestModel(t *testing.T) {
 func testModel(t *testing.T, fifo bool) {
 	synctest.Test(t, func(t *testing.T) {
 		rapid.Check(struct{ testing.TB }{t}, func(t *rapid.T) { // hides Deadline, which a bubble forbids
-			w := &world{t: t, fifo: fifo, disk: newDisk(t)}
+			w := &world{t: t, fifo: fifo, buried: rapid.Bool().Draw(t, "expired are dead letters"), disk: newDisk(t), keep: modelRetention}
 			w.open()
 			t.Repeat(map[string]func(*rapid.T){
 				"send":    w.send,
@@ -42,6 +45,7 @@ func testModel(t *testing.T, fifo bool) {
 				"redrive": w.redrive,
 				"advance": w.advance,
 				"purge":   w.purge,
+				"alter":   w.alter,
 				"restart": w.restart,
 				"":        w.check,
 			})
@@ -58,6 +62,7 @@ type entry struct {
 	inFlight bool
 	until    time.Time
 	due      time.Time // if it is delayed
+	born     time.Time // if it is not
 	gone     bool      // from q: deleted, or moved to dead
 }
 
@@ -72,6 +77,8 @@ type given struct {
 type world struct {
 	t        *rapid.T
 	fifo     bool
+	buried   bool          // what expires
+	keep     time.Duration // retention
 	disk     *disk
 	q, dead  *visibility.Queue
 	entries  []*entry
@@ -83,7 +90,36 @@ type world struct {
 
 func (w *world) open() {
 	w.dead = w.disk.queue("dead", &visibility.QueueConfig{FIFO: w.fifo}, nil)
-	w.q = w.disk.queue("q", &visibility.QueueConfig{FIFO: w.fifo, DeadLetterQueue: "dead", MaxReceives: modelReceives}, nil)
+	w.q = w.disk.queue("q", w.config(), nil)
+}
+
+func (w *world) config() *visibility.QueueConfig {
+	return &visibility.QueueConfig{
+		FIFO: w.fifo, DeadLetterQueue: "dead", MaxReceives: modelReceives, Retention: w.keep, DeadLetterExpired: w.buried,
+	}
+}
+
+// alter changes the retention, which counts for what is there.
+func (w *world) alter(t *rapid.T) {
+	if w.vague {
+		t.Skip("leases may have ended on disk only")
+	}
+	w.keep = time.Duration(rapid.IntRange(1, 300).Draw(t, "retention")) * time.Second
+	require.NoError(t, visibility.AlterQueue(ctx, w.disk.db, "q", bodiless(w.config())))
+	synctest.Wait()
+	w.expire()
+}
+
+// expire ends in the model what is too old.
+func (w *world) expire() {
+	for _, e := range w.entries {
+		if !e.gone && e.due.IsZero() && !e.born.Add(w.keep).After(time.Now()) {
+			e.gone, e.inFlight = true, false
+			if w.buried {
+				w.moved++
+			}
+		}
+	}
 }
 
 func (w *world) send(t *rapid.T) {
@@ -98,11 +134,11 @@ func (w *world) send(t *rapid.T) {
 			m.Delay, e.due = &d, time.Now().Add(d)
 		} else {
 			w.places++
-			e.place = w.places
+			e.place, e.born = w.places, time.Now()
 		}
 		batch, w.entries = append(batch, m), append(w.entries, e)
 	}
-	results, err := w.q.SendBatch(ctx, batch)
+	results, err := w.q.SendBatch(ctx, batch, nil)
 	require.NoError(t, err)
 	for _, r := range results {
 		require.NoError(t, r.Err)
@@ -172,9 +208,16 @@ func (w *world) pick(t *rapid.T) given {
 	return rapid.SampledFrom(w.receipts).Draw(t, "receipt")
 }
 
+// old reports that the retention of a message is over.
+func (w *world) old(e *entry) bool { return !e.born.Add(w.keep).After(time.Now()) }
+
 func (w *world) delete(t *rapid.T) {
 	r := w.pick(t)
 	err := w.q.Delete(ctx, r.receipt)
+	if w.old(r.e) {
+		require.ErrorIs(t, err, visibility.ErrExpired)
+		return
+	}
 	if !r.e.gone && r.count < r.e.count {
 		require.ErrorIs(t, err, visibility.ErrStaleReceipt)
 		return
@@ -192,6 +235,8 @@ func (w *world) change(t *rapid.T) {
 	d := time.Duration(rapid.IntRange(0, 60).Draw(t, "s")) * time.Second
 	err := w.q.ChangeVisibility(ctx, r.receipt, d)
 	switch {
+	case w.old(r.e):
+		require.ErrorIs(t, err, visibility.ErrExpired)
 	case r.e.gone:
 		require.ErrorIs(t, err, visibility.ErrNotInFlight)
 	case r.count < r.e.count:
@@ -280,7 +325,7 @@ func (w *world) refused(t *rapid.T) {
 		require.NoError(t, err)
 		_, err = v.Send(visibility.Message{Group: "b", Delay: ptr(time.Second)})
 		require.NoError(t, err)
-		require.NoError(t, v.ChangeVisibility(r.receipt, time.Hour))
+		require.NoError(t, v.ChangeVisibility(r.receipt, time.Second))
 		require.NoError(t, v.Delete(r.receipt))
 		return v.ChangeVisibility(r.receipt, 0) // of a deleted one
 	}))
@@ -313,8 +358,9 @@ func (w *world) sleep(d time.Duration) {
 	slices.SortStableFunc(due, func(a, b *entry) int { return a.due.Compare(b.due) })
 	for _, e := range due {
 		w.places++
-		e.place, e.due = w.places, time.Time{}
+		e.place, e.born, e.due = w.places, e.due, time.Time{}
 	}
+	w.expire()
 }
 
 func (w *world) purge(t *rapid.T) {
