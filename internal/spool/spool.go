@@ -55,6 +55,7 @@ type Spool struct {
 	identify func(data []byte) []byte // nil if it has no ids
 	watches  []*watch                 // of those who browse
 	expiry   expiry
+	keep     retention
 
 	unshown  unshown
 	fresh    ring   // with unique keys, put and not shown; see unique.go
@@ -91,6 +92,14 @@ type Options struct {
 	// out of everyone's reach until the next start. Take may come before it, so
 	// see Message.Expired.
 	Expired func(*store.Turn, *Message) func(*store.Turn)
+	// Born, if set, returns when a message was born, in nanoseconds since 1970: the
+	// spool has a retention. It is called under the baton and must be quick.
+	Born func(data []byte) int64
+	// Outlived is called under the baton with each message whose retention is over
+	// and that is out, or has a place to go to: see Retain. It settles it. What it
+	// returns is called when that can be shown. Take may come before it, so see
+	// Spool.Outlived.
+	Outlived func(*store.Turn, *Message) func(*store.Turn)
 	// Group, if set, returns the group of a message, or nothing if it is in
 	// none: see groups. It is called under the baton and must be quick.
 	Group func(data []byte) []byte
@@ -154,6 +163,7 @@ func newLane(s *store.Store, l Layout, id uint32, o Options, h *shared) *Spool {
 	q.unmarked.q, q.meta.frontier = q, frontierStep // and so on disk before any message
 	q.due = store.NewTimer(q.startLoading)
 	q.expiry = expiry{expired: o.Expired, timer: store.NewTimer(q.startSweep)}
+	q.keep = retention{born: o.Born, outlived: o.Outlived, timer: store.NewTimer(q.startRetire)}
 	return q
 }
 
@@ -162,6 +172,7 @@ func (q *Spool) Start(t *store.Turn) {
 	q.groups.start(t)
 	q.armDue(t)
 	q.armExpiry(t)
+	q.armRetention(t)
 	q.recall(t)
 }
 
@@ -173,6 +184,7 @@ func (q *Spool) Close(t *store.Turn) {
 	q.emptyWindow()
 	t.Disarm(q.due)
 	t.Disarm(q.expiry.timer)
+	t.Disarm(q.keep.timer)
 	t.Disarm(q.survived)
 }
 
@@ -216,6 +228,8 @@ func (q *Spool) span(k store.Kind) (lo, hi []byte) {
 // Put adds a message at the end.
 func (q *Spool) Put(t *store.Turn, c Content) *Message {
 	m := &Message{Content: c, Seq: q.meta.next, Lane: q.lane}
+	q.retain(t, m)
+	c = m.Content
 	k, v := t.SetDeferred(seqKeyLen, c.entryLen())
 	copy(k, seqKey(q.layout.Entry, q.place, m.Seq))
 	c.encodeEntry(v)
@@ -290,6 +304,7 @@ func (q *Spool) Show(t *store.Turn, m *Message) {
 		q.enqueue(m)
 	}
 	q.mayExpire(t, m)
+	q.mayAge(t, m)
 	q.ready(t)
 }
 
@@ -298,7 +313,7 @@ func (q *Spool) Show(t *store.Turn, m *Message) {
 // and the message must not reach anyone before Visible. The lease end is kept
 // with it; zero is none.
 func (q *Spool) Take(t *store.Turn, until time.Time) *Message {
-	if q.closed {
+	if q.closed || q.keep.behind {
 		return nil
 	}
 	m := q.next(t)
@@ -382,13 +397,15 @@ func (q *Spool) skipGone() {
 // is shown when the disk has caught up. Ready is called then.
 func (q *Spool) Busy() bool {
 	through := q.solo != nil && q.solo.state != taken && len(q.primes) > 0
-	return !q.closed && (q.loading || q.window.len() > 0 || through || q.shown < q.meta.next || q.groups.busy())
+	return !q.closed && (q.loading || q.keep.behind || q.window.len() > 0 || through || q.shown < q.meta.next || q.groups.busy())
 }
 
 // coming reports that Take, having returned nil, will have something that is
 // deliverable and was there first. What waits for its trial does not count: that
 // may take seconds.
-func (q *Spool) coming() bool { return !q.closed && (q.loaded < q.shown || q.window.len() > 0) }
+func (q *Spool) coming() bool {
+	return !q.closed && (q.keep.behind || q.loaded < q.shown || q.window.len() > 0)
+}
 
 // Extend gives a taken message another lease end.
 func (q *Spool) Extend(t *store.Turn, m *Message, until time.Time) {
@@ -412,6 +429,7 @@ func (q *Spool) Settle(t *store.Turn, m *Message) {
 		t.Delete(seqKey(q.layout.Mark, q.place, m.Seq))
 	}
 	q.unindexExpiry(t, m)
+	q.unindexStray(t, m)
 	q.release(t, &m.Content, slotEntries)
 	if m.state == taken {
 		q.takeIn(m)
@@ -529,11 +547,11 @@ func (q *Spool) wait(m *Message) {
 
 // writeMark writes what is known of m's deliveries.
 func (q *Spool) writeMark(t *store.Turn, m *Message) {
-	k, v := t.SetDeferred(seqKeyLen, markLen)
+	k, v := t.SetDeferred(seqKeyLen, markLen+len(m.Note))
 	copy(k, seqKey(q.layout.Mark, q.place, m.Seq))
 	mark{
 		out: m.state == taken, accused: m.prime, count: m.Count,
-		until: nanos(m.Until), first: nanos(m.First), since: nanos(m.Since),
+		until: nanos(m.Until), first: nanos(m.First), since: nanos(m.Since), note: m.Note,
 	}.encode(v)
 	m.marked, m.dirty = true, false
 }
@@ -548,7 +566,7 @@ func (q *Spool) Seal(t *store.Turn) {
 	q.meta.expires = sooner(q.expiry.next, q.expiry.retained)
 	q.drop(t)
 	m := q.meta
-	m.frontier = max(m.frontier, q.raisedTo)
+	m.frontier, m.oldest = max(m.frontier, q.raisedTo), sooner(m.oldest, q.keep.unshown)
 	t.Set(laneKey(q.layout.Meta, q.place, 0), m.encode())
 }
 
