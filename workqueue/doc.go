@@ -43,7 +43,8 @@
 //
 // A consumer holds at most its Prefetch unsettled. Deliveries go to the consumer of
 // the highest priority that has room, in turn among equals; a SingleActive queue has
-// one at a time. Run is a consumer with handlers. Caller sends requests and waits for
+// one at a time. Run is a consumer with handlers, which may limit those of one key, the
+// rate, and the time that each of them has. Caller sends requests and waits for
 // replies; PutJob publishes again and again. A message with a UniqueKey does not get
 // into a queue that has one with the same key (see Duplicate).
 //
