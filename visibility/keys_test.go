@@ -23,18 +23,18 @@ func goldenMessage() []byte {
 func TestGoldenBytes(t *testing.T) {
 	m := goldenMessage()
 	require.Equal(t, "0100"+"0000000000000005"+"026964"+"02"+"0161"+"01"+"0178"+"0162"+"03"+"01ff"+"626f6479", hex.EncodeToString(m))
-	for range 2 { // the second move replaces what is known of the first
+	for _, deaths := range []string{"00000001", "00000002"} { // the second move replaces what is known of the first
 		var err error
-		m, err = encodeDead(m, &DeadLetterInfo{Queue: "q", ReceiveCount: 3, At: time.Unix(0, 9), Reason: ReasonExpired, LastError: "e"})
+		m, err = encodeDead(m, &DeadLetterInfo{Queue: "q", ReceiveCount: 3, Deaths: 1, At: time.Unix(0, 9), Reason: ReasonExpired, LastError: "e"})
 		require.NoError(t, err)
-		require.Equal(t, "0101"+"0000000000000005"+"0000000000000009"+"00000003"+"02"+"0171"+"0165"+"026964"+"02"+"0161"+"01"+"0178"+"0162"+"03"+"01ff"+"626f6479", hex.EncodeToString(m))
+		require.Equal(t, "0101"+"0000000000000005"+"0000000000000009"+"00000003"+deaths+"02"+"0171"+"0165"+"026964"+"02"+"0161"+"01"+"0178"+"0162"+"03"+"01ff"+"626f6479", hex.EncodeToString(m))
 	}
 	m = encodeMessage("id", &Message{Group: "g", Body: []byte("body")}, time.Unix(0, 5))
 	require.Equal(t, "0102"+"0000000000000005"+"0167"+"026964"+"00"+"626f6479", hex.EncodeToString(m))
 	require.Equal(t, "g", string(groupOf(m)))
-	m, err := encodeDead(m, &DeadLetterInfo{Queue: "q", ReceiveCount: 3, At: time.Unix(0, 9), Reason: ReasonExpired, LastError: "e"})
+	m, err := encodeDead(m, &DeadLetterInfo{Queue: "q", ReceiveCount: 3, Deaths: 1, At: time.Unix(0, 9), Reason: ReasonExpired, LastError: "e"})
 	require.NoError(t, err)
-	require.Equal(t, "0103"+"0000000000000005"+"0167"+"0000000000000009"+"00000003"+"02"+"0171"+"0165"+"026964"+"00"+"626f6479", hex.EncodeToString(m))
+	require.Equal(t, "0103"+"0000000000000005"+"0167"+"0000000000000009"+"00000003"+"00000001"+"02"+"0171"+"0165"+"026964"+"00"+"626f6479", hex.EncodeToString(m))
 	require.Equal(t, "g", string(groupOf(m)))
 	first := original{seq: 1, body: 2, id: "id"}
 	require.Equal(t, "0000000000000001"+"0000000000000002"+"6964", hex.EncodeToString(first.encode()))

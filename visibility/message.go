@@ -107,7 +107,8 @@ type Received struct {
 	VisibleAt       time.Time // when the visibility timeout ends
 	ExpiresAt       time.Time // when the message is gone, with the QueueConfig.Retention of the moment
 
-	// DeadLetter is set in a dead-letter queue.
+	// DeadLetter is set in a dead-letter queue, and tells of the latest death of a
+	// message that was redriven.
 	DeadLetter *DeadLetterInfo
 }
 
@@ -115,6 +116,7 @@ type Received struct {
 type DeadLetterInfo struct {
 	Queue        string // where it was
 	ReceiveCount int    // how often it was received there
+	Deaths       int    // how often it was moved to a dead-letter queue, this time included
 	At           time.Time
 	Reason       string // ReasonMaxReceives or ReasonExpired
 	LastError    string // of the handler of Run that had it last and failed, its first 1 KiB

@@ -83,7 +83,7 @@ type world struct {
 	q, dead  *visibility.Queue
 	entries  []*entry
 	places   int
-	buried   []*entry // in dead, in order
+	letters  []*entry // in dead
 	receipts []given
 	vague    bool // leases may have ended that are on disk only
 }
@@ -116,7 +116,7 @@ func (w *world) expire() {
 		if !e.gone && e.due.IsZero() && !e.born.Add(w.keep).After(time.Now()) {
 			e.gone, e.inFlight = true, false
 			if w.buried {
-				w.moved++
+				w.letters = append(w.letters, e)
 			}
 		}
 	}
@@ -163,7 +163,7 @@ func (w *world) receive(t *rapid.T) {
 		}
 		if e.count == modelReceives {
 			e.gone = true
-			w.buried = append(w.buried, e)
+			w.letters = append(w.letters, e)
 			continue
 		}
 		require.Less(t, n, len(got), "%+v is visible", e)
@@ -268,22 +268,29 @@ func (w *world) cancel(t *rapid.T) {
 func (w *world) redrive(t *rapid.T) {
 	digit := rapid.StringMatching("[0-9]").Draw(t, "last digit")
 	wanted := func(body string) bool { return !strings.HasSuffix(body, digit) }
-	r, err := w.dead.Redrive(ctx, &visibility.RedriveOptions{Filter: func(m *visibility.Browsed) bool { return wanted(string(m.Body)) }})
-	require.NoError(t, err)
-	info, err := r.Wait(ctx)
-	require.NoError(t, err)
+	letters, _ := browse(t, w.dead, nil)
+	require.Len(t, letters, len(w.letters))
 	var left []*entry
-	for _, e := range w.buried {
+	for _, m := range letters {
+		i := slices.IndexFunc(w.letters, func(e *entry) bool { return e.body == string(m.Body) })
+		require.GreaterOrEqual(t, i, 0)
+		e := w.letters[i]
 		if !wanted(e.body) {
 			left = append(left, e)
 			continue
 		}
 		w.places++
-		w.entries = append(w.entries, &entry{body: e.body, group: e.group, place: w.places})
+		w.entries = append(w.entries, &entry{body: e.body, group: e.group, born: e.born, place: w.places})
 	}
-	require.EqualValues(t, len(w.buried)-len(left), info.Moved)
+	r, err := w.dead.Redrive(ctx, &visibility.RedriveOptions{Filter: func(m *visibility.Browsed) bool { return wanted(string(m.Body)) }})
+	require.NoError(t, err)
+	info, err := r.Wait(ctx)
+	require.NoError(t, err)
+	require.EqualValues(t, len(w.letters)-len(left), info.Moved)
 	require.EqualValues(t, len(left), info.Skipped)
-	w.buried = left
+	w.letters = left
+	synctest.Wait()
+	w.expire() // what is too old by now
 }
 
 // browse looks at all that is there.
@@ -421,5 +428,5 @@ func (w *world) check(t *rapid.T) {
 	}
 	st, err = w.dead.Stats(ctx)
 	require.NoError(t, err)
-	require.EqualValues(t, len(w.buried), st.Visible)
+	require.EqualValues(t, len(w.letters), st.Visible)
 }
