@@ -1,6 +1,7 @@
 package idempotency
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"hash/maphash"
@@ -20,7 +21,7 @@ import (
 // namespace is opened, the filter is made anew from the disk, beside the baton. Until
 // it has seen everything it tells nothing.
 //
-// All filters of a store take a quarter of Options.MemoryBytes, which is about 3 M keys
+// All filters of a store take a quarter of Options.MemoryBytes, which is about 2 M keys
 // for the default. A namespace that would need more does without.
 //
 // Invariant: once complete, every key with a record is in it. Keys are added under the
@@ -37,7 +38,7 @@ type absent struct {
 
 const (
 	blockWords   = 8 // 512 bits: what a key sets lies in one cache line
-	keyBits      = 10
+	keyBits      = 12
 	keyProbes    = 6
 	leastKeys    = 1024
 	filterShare  = 4 // of the store's memory
@@ -142,11 +143,12 @@ func (a *absent) drop() {
 
 // grow adds a layer, or drops all if it does not fit.
 func (a *absent) grow(keys uint64) bool {
-	l := newLayer(0)
-	if size := int64(keys) * keyBits / 8; size <= a.budget.Load() {
-		l = newLayer(keys)
+	if room := a.budget.Load(); keys > uint64(max(room, 0)) { // a key takes more than a byte
+		a.drop()
+		return false
 	}
-	if l.keys == 0 || a.budget.Add(-l.bytes()) < 0 {
+	l := newLayer(keys)
+	if a.budget.Add(-l.bytes()) < 0 {
 		a.budget.Add(l.bytes())
 		a.drop()
 		return false
@@ -202,11 +204,14 @@ func (n *namespace) learn(t *store.Turn) {
 	first := (*n.absent.layers.Load())[0]
 	t.Spawn(func(ctx context.Context) {
 		err := n.addStored(ctx, first)
+		if err == nil {
+			err = n.s.Do(store.WithDurability(ctx, store.NoSync), store.QuietFunc(func(*store.Turn) error {
+				n.absent.finish(first)
+				return nil
+			}), store.NoSync)
+		}
 		if err != nil && n.s.Cause() == nil && ctx.Err() == nil {
 			n.s.Log().Warn("idempotency keys are looked for on disk", "namespace", n.name, "error", err)
-		}
-		if err == nil {
-			n.absent.finish(first)
 		}
 	})
 }
@@ -242,7 +247,7 @@ func (n *namespace) addChunk(ctx context.Context, lo, hi []byte, to *layer) (nex
 	i := 0
 	for ok := it.First(); ok; ok = it.Next() {
 		if i++; i > filterChunk {
-			return append([]byte(nil), it.Key()...), nil
+			return bytes.Clone(it.Key()), nil
 		}
 		to.add(maphash.Bytes(n.absent.seed, it.Key()[prefix:]))
 	}
