@@ -75,6 +75,11 @@ type QueueConfig struct {
 	DeadLetterSources []string
 	DeadLettersDenied bool
 
+	// MaxPriority is the highest Message.Priority, which costs some memory for each one
+	// that is used. It cannot be lowered. In a FIFO queue it costs each message two more
+	// writes, and there are no delays then. Default: 0, no priorities.
+	MaxPriority uint8
+
 	// MaxInFlight is how many messages may be in flight at a time. When they are,
 	// a receive returns ErrInFlightLimit, or waits if it may. Default: any number.
 	MaxInFlight int
@@ -148,6 +153,8 @@ func (c *QueueConfig) check(name string) error {
 		return err
 	}
 	switch {
+	case c.FIFO && c.MaxPriority > 0 && c.Delay > 0:
+		return store.Invalid("queue %q is FIFO with priorities and cannot have a Delay", name)
 	case c.Retention < 0 || c.Retention > MaxRetention:
 		return store.Invalid("Retention %v is not between 0 and %v", c.Retention, MaxRetention)
 	case c.DedupeWindow < 0 || c.DedupeWindow > MaxDelay:
@@ -192,6 +199,7 @@ type storedFields struct {
 	DeadLetterExpired    bool          `json:"deadLetterExpired,omitempty"`
 	DeadLetterSources    []string      `json:"deadLetterSources,omitempty"`
 	DeadLettersDenied    bool          `json:"deadLettersDenied,omitempty"`
+	MaxPriority          uint8         `json:"maxPriority,omitempty"`
 	MaxInFlight          int           `json:"maxInFlight,omitempty"`
 	MaxBodyBytes         int           `json:"maxBodyBytes"`
 	MaxAttributes        int           `json:"maxAttributes"`

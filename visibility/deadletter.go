@@ -136,7 +136,7 @@ func (q *Queue) bury(t *store.Turn, m *spool.Message, d DeadLetterInfo) move {
 		c.Born = d.At.UnixNano()
 	}
 	q.settle(t, m)
-	return move{q: q, dead: q.dead, from: m, to: q.dead.spool.Put(t, c)}
+	return move{q: q, dead: q.dead, from: m, to: q.dead.spool.Put(t, q.dead.laneFor(t, m, data), c)}
 }
 
 // settle removes a message for good, wherever it is.

@@ -94,13 +94,13 @@ func (r *registry) read(name string, o *Options) (*Queue, error) {
 	q := &Queue{s: r.s, name: name, id: object.ID, sealer: newSealer(object.ID, stored.Secret)}
 	q.current.Store(stored.config())
 	q.leases.timer = store.NewTimer(q.expire)
-	so := spool.Options{Ready: q.serve, Leased: q.resume, ID: idOf, Born: sentAt, Outlived: q.outlived}
+	so := spool.Options{Ready: q.serve, Leased: q.resume, ID: idOf, Numbered: true, Born: sentAt, Outlived: q.outlived}
 	if o != nil && o.ReleaseOnOpen {
 		so.Leased, q.released = nil, true
 	}
 	q.config().grouped(&so)
 	q.openWindow(r.s)
-	q.spool, err = spool.Open(r.s, layout, object.ID, so)
+	q.spool, err = spool.OpenLanes(r.s, layout, object.ID, q.config().MaxPriority, so)
 	return q, err
 }
 

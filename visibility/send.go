@@ -37,7 +37,7 @@ func (q *Queue) newSend(m *Message) (*sendOp, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &sendOp{q: q, id: m.ID, delay: q.config().Delay, identity: identity}
+	o := &sendOp{q: q, id: m.ID, delay: q.config().Delay, lane: m.Priority, identity: identity}
 	if o.id == "" {
 		o.id = newID()
 	}
@@ -55,6 +55,7 @@ type sendOp struct {
 	data    []byte
 	payload store.Payload // that follows data, if it is shared
 	delay   time.Duration
+	lane    byte
 	put     *spool.Message
 	delayed spool.Delayed
 
@@ -72,11 +73,14 @@ func (o *sendOp) Run(t *store.Turn) error {
 	if o.first, err = o.before(t); o.first != nil || err != nil {
 		return err
 	}
+	if o.lane, err = o.q.spool.Pin(t, o.lane, o.data); err != nil {
+		return err
+	}
 	stamp(o.data, t.Now())
 	if o.delay > 0 {
-		o.delayed = o.q.spool.PutDelayed(t, spool.Content{Data: o.data, Payload: o.payload}, t.Now().Add(o.delay))
+		o.delayed = o.q.spool.PutDelayed(t, o.lane, spool.Content{Data: o.data, Payload: o.payload}, t.Now().Add(o.delay))
 	} else {
-		o.put = o.q.spool.Put(t, spool.Content{Data: o.data, Payload: o.payload})
+		o.put = o.q.spool.Put(t, o.lane, spool.Content{Data: o.data, Payload: o.payload})
 	}
 	o.remember(t)
 	return nil
@@ -96,7 +100,7 @@ func (o *sendOp) Visible(t *store.Turn) {
 	switch {
 	case o.first != nil:
 	case o.delay > 0:
-		o.q.spool.ShowDelayed(t)
+		o.q.spool.ShowDelayed(t, o.delayed)
 	default:
 		o.q.spool.Show(t, o.put)
 	}

@@ -57,6 +57,14 @@ type Seen struct {
 	Err                 error     // it is damaged, and there is nothing but its position
 }
 
+// Sequence is Message.Sequence.
+func (s *Seen) Sequence() uint64 {
+	if s.number != 0 {
+		return s.number
+	}
+	return s.Seq
+}
+
 // Browse begins to browse the queue.
 func (q *Lanes) Browse(o Query) *Browse {
 	return &Browse{s: q.s, query: o, most: browseMessages, lanes: func() []*Spool { return slices.Clone(q.open) }}

@@ -100,6 +100,9 @@ type Options struct {
 	// returns is called when that can be shown. Take may come before it, so see
 	// Spool.Outlived.
 	Outlived func(*store.Turn, *Message) func(*store.Turn)
+	// Numbered has messages bear a number of the whole queue, if it has several
+	// lanes: see Message.Sequence.
+	Numbered bool
 	// Group, if set, returns the group of a message, or nothing if it is in
 	// none: see groups. It is called under the baton and must be quick.
 	Group func(data []byte) []byte
@@ -135,6 +138,7 @@ func (q *Spool) restoreMeta(v []byte) (err error) {
 	if q.s.Unclean() {
 		q.suspectBelow = min(q.meta.frontier, q.meta.next) // not what is put from now on
 	}
+	q.number += q.meta.next
 	q.keyed = q.keyed || q.layout.Unique != 0 && q.meta.entries+q.meta.delayed > 0
 	if q.leased != nil {
 		q.unloaded, q.recallEnd = q.meta.taken, q.meta.next
@@ -229,6 +233,10 @@ func (q *Spool) span(k store.Kind) (lo, hi []byte) {
 func (q *Spool) Put(t *store.Turn, c Content) *Message {
 	m := &Message{Content: c, Seq: q.meta.next, Lane: q.lane}
 	q.retain(t, m)
+	if m.number = 0; q.numbered {
+		m.number = q.number
+	}
+	q.number++
 	c = m.Content
 	k, v := t.SetDeferred(seqKeyLen, c.entryLen())
 	copy(k, seqKey(q.layout.Entry, q.place, m.Seq))
@@ -268,6 +276,7 @@ func (q *Spool) unseen(m *Message, n int) {
 // UndoPut takes the last Put back.
 func (q *Spool) UndoPut(m *Message) {
 	q.s.UndoHold(q.holder(slotEntries), m.Payload, 1)
+	q.number--
 	q.meta.next--
 	q.meta.entries--
 	q.meta.bytes -= m.size()
@@ -430,6 +439,7 @@ func (q *Spool) Settle(t *store.Turn, m *Message) {
 	}
 	q.unindexExpiry(t, m)
 	q.unindexStray(t, m)
+	q.unpin(t, m)
 	q.release(t, &m.Content, slotEntries)
 	if m.state == taken {
 		q.takeIn(m)

@@ -51,6 +51,7 @@ const (
 	KindVisWindow  Kind = 0x34 // visibility: answers to deduplication ids
 	KindVisExpiry  Kind = 0x35 // visibility: messages by the end of their retention
 	KindVisParked  Kind = 0x36 // visibility: messages that wait for their group
+	KindVisPin     Kind = 0x38 // visibility: groups and the priority that they have
 	KindVisDelayID Kind = 0x3c // visibility: delayed messages by id
 
 	KindIdemRecord Kind = 0x40 // idempotency: claims and results
