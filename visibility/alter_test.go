@@ -155,7 +155,7 @@ func TestDeadLetterKeepsTheLastErrorOfTheHandlerOverARestart(t *testing.T) {
 		none(t, q)
 		m := one(t, dead)
 		require.Equal(t, &visibility.DeadLetterInfo{
-			Queue: "q", Reason: visibility.ReasonMaxReceives, ReceiveCount: 2, At: time.Now(), LastError: strings.Repeat("ä", 512),
+			Queue: "q", Reason: visibility.ReasonMaxReceives, ReceiveCount: 2, Deaths: 1, At: time.Now(), LastError: strings.Repeat("ä", 512),
 		}, m.DeadLetter)
 	})
 }

@@ -13,6 +13,10 @@ var (
 	// there, or not any more.
 	ErrNoMessage = errors.New("visibility: no such message")
 
+	// ErrRedriveRunning is returned by Redrive while another one of the same queue
+	// is running.
+	ErrRedriveRunning = errors.New("visibility: a redrive is running")
+
 	// ErrInvalidReceipt is returned for a receipt that this queue has not
 	// given out: garbage, one of another queue, or one of an earlier queue of
 	// that name. Nothing happened.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/pebblemq/pebblemq/internal/spool"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
@@ -22,18 +23,18 @@ func goldenMessage() []byte {
 func TestGoldenBytes(t *testing.T) {
 	m := goldenMessage()
 	require.Equal(t, "0100"+"0000000000000005"+"026964"+"02"+"0161"+"01"+"0178"+"0162"+"03"+"01ff"+"626f6479", hex.EncodeToString(m))
-	for range 2 { // the second move replaces what is known of the first
+	for _, deaths := range []string{"00000001", "00000002"} { // the second move replaces what is known of the first
 		var err error
-		m, err = encodeDead(m, &DeadLetterInfo{Queue: "q", ReceiveCount: 3, At: time.Unix(0, 9), Reason: ReasonExpired, LastError: "e"})
+		m, err = encodeDead(m, &DeadLetterInfo{Queue: "q", ReceiveCount: 3, Deaths: 1, At: time.Unix(0, 9), Reason: ReasonExpired, LastError: "e"})
 		require.NoError(t, err)
-		require.Equal(t, "0101"+"0000000000000005"+"0000000000000009"+"00000003"+"02"+"0171"+"0165"+"026964"+"02"+"0161"+"01"+"0178"+"0162"+"03"+"01ff"+"626f6479", hex.EncodeToString(m))
+		require.Equal(t, "0101"+"0000000000000005"+"0000000000000009"+"00000003"+deaths+"02"+"0171"+"0165"+"026964"+"02"+"0161"+"01"+"0178"+"0162"+"03"+"01ff"+"626f6479", hex.EncodeToString(m))
 	}
 	m = encodeMessage("id", &Message{Group: "g", Body: []byte("body")}, time.Unix(0, 5))
 	require.Equal(t, "0102"+"0000000000000005"+"0167"+"026964"+"00"+"626f6479", hex.EncodeToString(m))
 	require.Equal(t, "g", string(groupOf(m)))
-	m, err := encodeDead(m, &DeadLetterInfo{Queue: "q", ReceiveCount: 3, At: time.Unix(0, 9), Reason: ReasonExpired, LastError: "e"})
+	m, err := encodeDead(m, &DeadLetterInfo{Queue: "q", ReceiveCount: 3, Deaths: 1, At: time.Unix(0, 9), Reason: ReasonExpired, LastError: "e"})
 	require.NoError(t, err)
-	require.Equal(t, "0103"+"0000000000000005"+"0167"+"0000000000000009"+"00000003"+"02"+"0171"+"0165"+"026964"+"00"+"626f6479", hex.EncodeToString(m))
+	require.Equal(t, "0103"+"0000000000000005"+"0167"+"0000000000000009"+"00000003"+"00000001"+"02"+"0171"+"0165"+"026964"+"00"+"626f6479", hex.EncodeToString(m))
 	require.Equal(t, "g", string(groupOf(m)))
 	first := original{seq: 1, body: 2, id: "id"}
 	require.Equal(t, "0000000000000001"+"0000000000000002"+"6964", hex.EncodeToString(first.encode()))
@@ -66,12 +67,49 @@ func FuzzDecodeMessage(f *testing.F) {
 		}
 		require.Equal(t, r.Group, string(groupOf(b)))
 		require.Equal(t, r.ID, string(idOf(b)))
+		origin := ""
+		if r.DeadLetter != nil {
+			origin = r.DeadLetter.Queue
+		}
+		require.Equal(t, origin, originOf(b))
 		again := encodeMessage(r.ID, &r.Message, r.SentAt)
 		if r.DeadLetter != nil {
 			again, err = encodeDead(again, r.DeadLetter)
 			require.NoError(t, err)
 		}
 		require.Equal(t, b, again)
+	})
+}
+
+var goldenRedrive = RedriveInfo{
+	ID: 9, State: RedriveRunning, To: "q", Rate: 1.5, Burst: 2, StartedAt: time.Unix(0, 5), Moved: 3, Failed: 4, Reason: "why",
+}
+
+func TestGoldenRedrive(t *testing.T) {
+	key, v := redriveKey(7, 9), encodeRedrive(goldenRedrive, []spool.Span{{Lane: 1, From: 2, To: 3}})
+	require.Equal(t, "3d000000070000000000000009", hex.EncodeToString(key))
+	require.Equal(t, "\x01"+`{"state":"running","to":"q","rate":1.5,"burst":2,"started":5,"moved":3,"failed":4,"reason":"why","left":[{"Lane":1,"From":2,"To":3}]}`, string(v))
+	i, left, err := decodeRedrive(key, v)
+	require.NoError(t, err)
+	require.Equal(t, goldenRedrive, i)
+	require.Equal(t, []spool.Span{{Lane: 1, From: 2, To: 3}}, left)
+	v[0] = 2
+	_, _, err = decodeRedrive(key, v)
+	require.ErrorIs(t, err, store.ErrFormat)
+}
+
+func FuzzDecodeRedrive(f *testing.F) {
+	f.Add(redriveKey(7, 9), encodeRedrive(goldenRedrive, []spool.Span{{Lane: 1, From: 2, To: 3}}))
+	f.Add([]byte{}, []byte{1, '{'})
+	f.Fuzz(func(t *testing.T, key, v []byte) {
+		i, left, err := decodeRedrive(key, v)
+		if err != nil {
+			return
+		}
+		again, leftAgain, err := decodeRedrive(key, encodeRedrive(i, left))
+		require.NoError(t, err)
+		require.Equal(t, i, again)
+		require.ElementsMatch(t, left, leftAgain)
 	})
 }
 

@@ -43,7 +43,8 @@ type Message struct {
 	// Priority, up to the MaxPriority of the queue, has the message be received
 	// before those with a lower one. In a FIFO queue order comes first: while
 	// messages of its group are in the queue, a message takes the priority of those;
-	// between groups the priorities count. Received has the one that it took.
+	// between groups the priorities count. Received has the one that it took. A
+	// dead-letter queue keeps it as far as its own MaxPriority goes.
 	// Default: 0, the lowest.
 	Priority uint8
 
@@ -114,7 +115,8 @@ type Received struct {
 	VisibleAt       time.Time // when the visibility timeout ends
 	ExpiresAt       time.Time // when the message is gone, with the QueueConfig.Retention of the moment
 
-	// DeadLetter is set in a dead-letter queue.
+	// DeadLetter is set in a dead-letter queue, and tells of the latest death of a
+	// message that was redriven.
 	DeadLetter *DeadLetterInfo
 }
 
@@ -122,6 +124,7 @@ type Received struct {
 type DeadLetterInfo struct {
 	Queue        string // where it was
 	ReceiveCount int    // how often it was received there
+	Deaths       int    // how often it was moved to a dead-letter queue, this time included
 	At           time.Time
 	Reason       string // ReasonMaxReceives or ReasonExpired
 	LastError    string // of the handler of Run that had it last and failed, its first 1 KiB

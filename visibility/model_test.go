@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -43,6 +44,7 @@ func testModel(t *testing.T, fifo bool, highest uint8) {
 				"refused": w.refused,
 				"cancel":  w.cancel,
 				"browse":  w.browse,
+				"redrive": w.redrive,
 				"advance": w.advance,
 				"purge":   w.purge,
 				"alter":   w.alter,
@@ -85,14 +87,14 @@ type world struct {
 	q, dead  *visibility.Queue
 	entries  []*entry
 	places   int
-	moved    int // to dead
+	letters  []*entry // in dead
 	receipts []given
 	cold     bool // since the restart
 	vague    bool // leases may have ended that are on disk only
 }
 
 func (w *world) open() {
-	w.dead = w.disk.queue("dead", &visibility.QueueConfig{FIFO: w.fifo}, nil)
+	w.dead = w.disk.queue("dead", &visibility.QueueConfig{FIFO: w.fifo, MaxPriority: w.highest}, nil)
 	w.q = w.disk.queue("q", w.config(), nil)
 }
 
@@ -119,7 +121,7 @@ func (w *world) expire() {
 		if !e.gone && e.due.IsZero() && !e.born.Add(w.keep).After(time.Now()) {
 			e.gone, e.inFlight = true, false
 			if w.buried {
-				w.moved++
+				w.letters = append(w.letters, e)
 			}
 		}
 	}
@@ -184,7 +186,7 @@ func (w *world) receive(t *rapid.T) {
 		}
 		if e.count == modelReceives {
 			e.gone = true
-			w.moved++
+			w.letters = append(w.letters, e)
 			continue
 		}
 		require.Less(t, n, len(got), "%+v is visible", e)
@@ -284,6 +286,35 @@ func (w *world) cancel(t *rapid.T) {
 	}
 	require.NoError(t, err)
 	e.gone = true
+}
+
+// redrive moves some of the dead letters back, to the end of the queue.
+func (w *world) redrive(t *rapid.T) {
+	digit := rapid.StringMatching("[0-9]").Draw(t, "last digit")
+	wanted := func(body string) bool { return !strings.HasSuffix(body, digit) }
+	letters, _ := browse(t, w.dead, nil)
+	require.Len(t, letters, len(w.letters))
+	var left []*entry
+	for _, m := range letters {
+		i := slices.IndexFunc(w.letters, func(e *entry) bool { return e.body == string(m.Body) })
+		require.GreaterOrEqual(t, i, 0)
+		e := w.letters[i]
+		if !wanted(e.body) {
+			left = append(left, e)
+			continue
+		}
+		w.places++
+		w.entries = append(w.entries, &entry{body: e.body, group: e.group, lane: w.lane(e.group, m.Priority), born: e.born, place: w.places})
+	}
+	r, err := w.dead.Redrive(ctx, &visibility.RedriveOptions{Filter: func(m *visibility.Browsed) bool { return wanted(string(m.Body)) }})
+	require.NoError(t, err)
+	info, err := r.Wait(ctx)
+	require.NoError(t, err)
+	require.EqualValues(t, len(w.letters)-len(left), info.Moved)
+	require.EqualValues(t, len(left), info.Skipped)
+	w.letters = left
+	synctest.Wait()
+	w.expire() // what is too old by now
 }
 
 // browse looks at all that is there.
@@ -426,5 +457,5 @@ func (w *world) check(t *rapid.T) {
 	}
 	st, err = w.dead.Stats(ctx)
 	require.NoError(t, err)
-	require.EqualValues(t, w.moved, st.Visible)
+	require.EqualValues(t, len(w.letters), st.Visible)
 }

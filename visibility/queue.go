@@ -36,8 +36,9 @@ type Queue struct {
 	attempts attempts
 	window   *window.Window // nil if it has none
 	waiting  waiters
-	dead     *Queue // where dead letters go
-	dropped  bool   // was deleted
+	dead     *Queue     // where dead letters go
+	dropped  bool       // was deleted
+	redrives []*Redrive // of which the last may be running; there are keptRedrives at most
 
 	recalled store.Signal // fires when the spool may be Recalled and Swept, or the queue is gone
 }

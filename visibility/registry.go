@@ -35,7 +35,7 @@ func (r *registry) open(name string, o *Options) (*Queue, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if q := r.mu.queues[name]; q != nil && o != nil && o.ReleaseOnOpen && !q.released {
-		return nil, store.Invalid("queue %q is open already, as a dead-letter queue, by a broker or by a call without ReleaseOnOpen", name)
+		return nil, store.Invalid("queue %q is open already, as a dead-letter queue, by a broker, by a redrive or by a call without ReleaseOnOpen", name)
 	}
 	return r.load(name, o)
 }
@@ -66,6 +66,7 @@ func (r *registry) load(name string, o *Options) (*Queue, error) {
 	err = r.s.Do(context.Background(), store.QuietFunc(func(t *store.Turn) error {
 		q.retain(t)
 		q.spool.Start(t)
+		q.resumeRedrive(t)
 		return nil
 	}), store.NoSync)
 	if err != nil {
@@ -100,8 +101,10 @@ func (r *registry) read(name string, o *Options) (*Queue, error) {
 	}
 	q.config().grouped(&so)
 	q.openWindow(r.s)
-	q.spool, err = spool.OpenLanes(r.s, layout, object.ID, q.config().MaxPriority, so)
-	return q, err
+	if q.spool, err = spool.OpenLanes(r.s, layout, object.ID, q.config().MaxPriority, so); err != nil {
+		return nil, err
+	}
+	return q, q.readRedrives()
 }
 
 // drop deletes a queue, whether it is in memory or not.
@@ -120,7 +123,7 @@ func (r *registry) drop(ctx context.Context, name string) error {
 		if err := checkUnused(t, name); err != nil {
 			return err
 		}
-		t.Drop(o, append(layout.Kinds(), store.KindVisWindow)...)
+		t.Drop(o, append(layout.Kinds(), store.KindVisWindow, store.KindVisRedrive)...)
 		if q != nil {
 			q.drop(t)
 		}

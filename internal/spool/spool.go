@@ -70,6 +70,7 @@ type Spool struct {
 	dropped   uint64
 	deadSize  int // bytes settled since the last drop
 	due       *store.Timer
+	nextLate  uint64 // of those due at meta.nextDue, none has a lower number
 }
 
 // Options are the layer's side of a spool.

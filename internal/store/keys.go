@@ -53,6 +53,7 @@ const (
 	KindVisParked  Kind = 0x36 // visibility: messages that wait for their group
 	KindVisPin     Kind = 0x38 // visibility: groups and the priority that they have
 	KindVisDelayID Kind = 0x3c // visibility: delayed messages by id
+	KindVisRedrive Kind = 0x3d // visibility: redrives of a queue
 
 	KindIdemRecord Kind = 0x40 // idempotency: claims and results
 	KindIdemExpiry Kind = 0x41 // idempotency: records by expiry
