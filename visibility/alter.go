@@ -54,6 +54,7 @@ func (q *Queue) alter(t *store.Turn, config QueueConfig, dead *Queue) error {
 	allowed := config
 	allowed.FIFO, allowed.DedupeWindow = kept.FIFO, kept.DedupeWindow
 	allowed.DedupeByBody, allowed.DedupePerGroup = kept.DedupeByBody, kept.DedupePerGroup
+	allowed.DelayBlocksGroup = kept.DelayBlocksGroup
 	allowed.MaxPriority = max(kept.MaxPriority, config.MaxPriority)
 	if kept.FIFO && kept.MaxPriority == 0 {
 		allowed.MaxPriority = 0 // what is there is not pinned

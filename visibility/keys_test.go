@@ -38,6 +38,7 @@ func TestGoldenBytes(t *testing.T) {
 	require.Equal(t, "g", string(groupOf(m)))
 	first := original{seq: 1, body: 2, id: "id"}
 	require.Equal(t, "0000000000000001"+"0000000000000002"+"6964", hex.EncodeToString(first.encode()))
+	require.Equal(t, "01"+"0000000000000005"+"0000000000000006", hex.EncodeToString(hold{5, 6}.encode()))
 	s := newSealer(7, make([]byte, secretLen))
 	r := s.seal(delivery{seq: 1, count: 2, since: 3, born: 5, print: 4})
 	require.Equal(t, Receipt("AQAAAAcAAAAAAAAAAAEAAAACAAAAAAAAAAMAAAAAAAAABQAAAAS2aFv9GiEHWXnD6rRg_S0o"), r)
@@ -123,6 +124,20 @@ func FuzzDecodeOriginal(f *testing.F) {
 			return
 		}
 		require.Equal(t, b, o.encode())
+	})
+}
+
+func FuzzDecodeHold(f *testing.F) {
+	f.Add(hold{1, 2}.encode())
+	f.Add([]byte{2})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if h, err := decodeHold(b); err == nil {
+			require.Equal(t, b, h.encode())
+		} else if len(b) > 0 && b[0] != holdVersion {
+			require.ErrorIs(t, err, store.ErrFormat)
+		} else {
+			require.ErrorIs(t, err, store.ErrCorrupt)
+		}
 	})
 }
 

@@ -135,6 +135,9 @@ func (q *Queue) purge(t *store.Turn) int {
 	if q.window != nil {
 		q.window.Clear(t)
 	}
+	if q.config().DelayBlocksGroup {
+		t.DeleteRange(store.Span(store.KindVisHold, q.id))
+	}
 	return q.spool.Purge(t, true)
 }
 

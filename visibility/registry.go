@@ -95,7 +95,7 @@ func (r *registry) read(name string, o *Options) (*Queue, error) {
 	q := &Queue{s: r.s, name: name, id: object.ID, sealer: newSealer(object.ID, stored.Secret)}
 	q.current.Store(stored.config())
 	q.leases.timer = store.NewTimer(q.expire)
-	so := spool.Options{Ready: q.serve, Leased: q.resume, ID: idOf, Numbered: true, Born: sentAt, Outlived: q.outlived}
+	so := spool.Options{Ready: q.serve, Leased: q.resume, ID: idOf, Numbered: true, Born: sentAt, Outlived: q.outlived, Promoted: q.promoted}
 	if o != nil && o.ReleaseOnOpen {
 		so.Leased, q.released = nil, true
 	}
@@ -123,7 +123,7 @@ func (r *registry) drop(ctx context.Context, name string) error {
 		if err := checkUnused(t, name); err != nil {
 			return err
 		}
-		t.Drop(o, append(layout.Kinds(), store.KindVisWindow, store.KindVisRedrive)...)
+		t.Drop(o, append(layout.Kinds(), store.KindVisWindow, store.KindVisRedrive, store.KindVisHold)...)
 		if q != nil {
 			q.drop(t)
 		}

@@ -58,6 +58,7 @@ type sendOp struct {
 	lane    byte
 	put     *spool.Message
 	delayed spool.Delayed
+	later   bool // it is delayed
 
 	identity *identity // nil if it is not deduplicated
 	first    *original // that this one repeats
@@ -77,8 +78,13 @@ func (o *sendOp) Run(t *store.Turn) error {
 		return err
 	}
 	stamp(o.data, t.Now())
-	if o.delay > 0 {
-		o.delayed = o.q.spool.PutDelayed(t, o.lane, spool.Content{Data: o.data, Payload: o.payload}, t.Now().Add(o.delay))
+	var due time.Time
+	if due, o.later, err = o.due(t); err != nil {
+		return err
+	}
+	if o.later {
+		o.delayed = o.q.spool.PutDelayed(t, o.lane, spool.Content{Data: o.data, Payload: o.payload}, due)
+		o.q.holdUp(t, o.data, o.delayed)
 	} else {
 		o.put = o.q.spool.Put(t, o.lane, spool.Content{Data: o.data, Payload: o.payload})
 	}
@@ -89,7 +95,7 @@ func (o *sendOp) Run(t *store.Turn) error {
 func (o *sendOp) Undo() {
 	switch {
 	case o.first != nil:
-	case o.delay > 0:
+	case o.later:
 		o.q.spool.UndoDelayed(o.delayed)
 	default:
 		o.q.spool.UndoPut(o.put)
@@ -99,7 +105,7 @@ func (o *sendOp) Undo() {
 func (o *sendOp) Visible(t *store.Turn) {
 	switch {
 	case o.first != nil:
-	case o.delay > 0:
+	case o.later:
 		o.q.spool.ShowDelayed(t, o.delayed)
 	default:
 		o.q.spool.Show(t, o.put)

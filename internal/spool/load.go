@@ -312,6 +312,9 @@ func (i *install) promote(t *store.Turn) {
 		for _, w := range q.watches {
 			w.becameDue(was, m.Seq)
 		}
+		if q.promoted != nil {
+			q.promoted(t, was, m)
+		}
 		if q.added != nil {
 			i.after = append(i.after, q.added(t, m))
 		}

@@ -25,6 +25,8 @@ type Spool struct {
 	leased func(*store.Turn, *Message)
 	added  func(*store.Turn, *Message) func(*store.Turn)
 
+	promoted func(*store.Turn, Position, *Message)
+
 	meta   meta
 	shown  uint64 // messages below are visible
 	loaded uint64 // messages below are in memory or gone
@@ -87,6 +89,9 @@ type Options struct {
 	// Added, if set, is called under the baton when a delayed message has been
 	// put into the queue; what it returns is called when that can be shown.
 	Added func(*store.Turn, *Message) func(*store.Turn)
+	// Promoted, if set, is called under the baton with each delayed message that is
+	// put into the queue, and where it was.
+	Promoted func(t *store.Turn, was Position, m *Message)
 	// Expired, if set, is called under the baton with each message that waits
 	// and whose time is over, and settles it; what it returns, if anything, is
 	// called when that can be shown. A message that it does not settle stays
@@ -158,7 +163,7 @@ func New(s *store.Store, l Layout, id uint32, o Options) *Spool {
 
 func newLane(s *store.Store, l Layout, id uint32, o Options, h *shared) *Spool {
 	q := &Spool{
-		s: s, layout: l, place: place{id, o.Lane}, shared: h, identify: o.ID, ready: o.Ready, leased: o.Leased, added: o.Added, free: freeOf(s), step: frontierStep,
+		s: s, layout: l, place: place{id, o.Lane}, shared: h, identify: o.ID, ready: o.Ready, leased: o.Leased, added: o.Added, promoted: o.Promoted, free: freeOf(s), step: frontierStep,
 		unseenHeld: make(map[uint32]uint64),
 		out:        make(map[uint64]*Message), early: make(map[uint64]*Message), back: make(map[uint64]*Message),
 	}
