@@ -141,7 +141,7 @@ func (q *Queue) moveTo(t *store.Turn, to *Queue, m *spool.Message, data []byte) 
 		c.Born = t.Now().UnixNano()
 	}
 	q.settle(t, m)
-	return move{q: q, dead: to, from: m, to: to.spool.Put(t, c)}
+	return move{q: q, dead: to, from: m, to: to.spool.Put(t, to.laneFor(t, m, data), c)}
 }
 
 // settle removes a message for good, wherever it is.
