@@ -38,7 +38,7 @@ type untidy struct {
 }
 
 const (
-	smallBatch   = batchTarget / 4
+	smallBatch   = 4 << 10 // a larger one has a block of its own, and is read as fast as it would be in company
 	mergeAt      = 256     // small batches
 	compactAt    = 1 << 20 // bytes, and as much as the half of what is compacted
 	maxCompacted = 1 << 20 // keys of one round, which bounds its memory
@@ -111,7 +111,7 @@ func (p *partition) tidyUp(ctx context.Context) error {
 		if c.Compact {
 			to, err = p.compact(ctx, &c, from, stop)
 		} else {
-			w := rewriter{p: p, keep: func(header, uint64, []byte) (bool, bool) { return true, false }}
+			w := rewriter{p: p}
 			err = w.run(ctx, from, stop)
 		}
 		if err != nil {

@@ -12,7 +12,9 @@ import (
 // ones. Each of these replaces the batches that it was made of in one Op, so that
 // whoever reads meanwhile, or after a crash, finds either, and every offset in one.
 type rewriter struct {
-	p    *partition
+	p *partition
+	// keep says what is kept. If it is nil everything is, and only small batches
+	// are merged.
 	keep func(h header, offset uint64, body []byte) (keep, tombstone bool)
 	// horizon is that of tombstones that were not compacted before.
 	horizon int64
@@ -67,6 +69,9 @@ func (w *rewriter) run(ctx context.Context, from, to uint64) error {
 
 // add takes a batch into the target at hand, or begins another.
 func (w *rewriter) add(ctx context.Context, b storedBatch) error {
+	if w.keep == nil && len(b.value) >= smallBatch {
+		return w.flush(ctx)
+	}
 	h, err := decodeHeader(b.value, b.last)
 	if err != nil {
 		return err
@@ -96,7 +101,10 @@ func (w *rewriter) add(ctx context.Context, b storedBatch) error {
 }
 
 func (w *rewriter) take(h header, offset uint64, body []byte) {
-	keep, tombstone := w.keep(h, offset, body)
+	keep, tombstone := true, false
+	if w.keep != nil {
+		keep, tombstone = w.keep(h, offset, body)
+	}
 	if !keep {
 		w.changed = true
 		return

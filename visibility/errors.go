@@ -9,6 +9,10 @@ var (
 	// while the handle was open.
 	ErrNoQueue = errors.New("visibility: no such queue")
 
+	// ErrNoMessage is returned by Peek, Get and Cancel for a message that is not
+	// there, or not any more.
+	ErrNoMessage = errors.New("visibility: no such message")
+
 	// ErrInvalidReceipt is returned for a receipt that this queue has not
 	// given out: garbage, one of another queue, or one of an earlier queue of
 	// that name. Nothing happened.

@@ -34,6 +34,8 @@ var layout = spool.Layout{
 	Delayed: store.KindVisDelay,
 	Meta:    store.KindVisMeta,
 	Parked:  store.KindVisParked,
+
+	DelayedID: store.KindVisDelayID,
 }
 
 const (
@@ -108,6 +110,21 @@ func decodeMessage(data []byte) (*Received, error) {
 	}
 	r.Body = append([]byte{}, f.rest...)
 	return r, nil
+}
+
+// idOf returns the ID of an encoded message, or nothing.
+func idOf(data []byte) []byte {
+	f := fields{rest: data}
+	flags, _ := f.head()
+	f.group(flags)
+	if flags&flagDead != 0 {
+		f.dead()
+	}
+	id := f.string()
+	if f.failed {
+		return nil
+	}
+	return id
 }
 
 func damaged(data []byte) error {

@@ -64,6 +64,7 @@ func FuzzDecodeMessage(f *testing.F) {
 			return
 		}
 		require.Equal(t, r.Group, string(groupOf(b)))
+		require.Equal(t, r.ID, string(idOf(b)))
 		again := encodeMessage(r.ID, &r.Message, r.SentAt)
 		if r.DeadLetter != nil {
 			again, err = encodeDead(again, r.DeadLetter)

@@ -1,6 +1,7 @@
 package visibility_test
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"testing"
@@ -35,6 +36,8 @@ func testModel(t *testing.T, fifo bool) {
 				"delete":  w.delete,
 				"change":  w.change,
 				"refused": w.refused,
+				"cancel":  w.cancel,
+				"browse":  w.browse,
 				"advance": w.advance,
 				"purge":   w.purge,
 				"restart": w.restart,
@@ -88,7 +91,7 @@ func (w *world) send(t *rapid.T) {
 		if w.fifo {
 			e.group = rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "group")
 		}
-		m := visibility.Message{Body: []byte(e.body), Group: e.group}
+		m := visibility.Message{ID: e.body, Body: []byte(e.body), Group: e.group}
 		if d := time.Duration(rapid.IntRange(-100, 100).Draw(t, "delay")) * time.Second; d > 0 {
 			m.Delay, e.due = &d, time.Now().Add(d)
 		} else {
@@ -196,6 +199,51 @@ func (w *world) change(t *rapid.T) {
 	default:
 		require.NoError(t, err)
 		r.e.inFlight, r.e.until = d > 0, time.Now().Add(d)
+	}
+}
+
+// cancel calls a delayed message back, or fails to if it is another.
+func (w *world) cancel(t *rapid.T) {
+	if len(w.entries) == 0 {
+		t.Skip("no messages")
+	}
+	e := rapid.SampledFrom(w.entries).Draw(t, "message")
+	err := w.q.Cancel(ctx, e.body)
+	if e.gone || e.due.IsZero() {
+		require.ErrorIs(t, err, visibility.ErrNoMessage)
+		return
+	}
+	require.NoError(t, err)
+	e.gone = true
+}
+
+// browse looks at all that is there.
+func (w *world) browse(t *rapid.T) {
+	var here []*entry
+	for _, e := range w.entries {
+		if !e.gone {
+			here = append(here, e)
+		}
+	}
+	slices.SortStableFunc(here, func(a, b *entry) int {
+		return cmp.Or(a.due.Compare(b.due), a.place-b.place) // a zero due comes first
+	})
+	all, _ := browse(t, w.q, nil)
+	require.Len(t, all, len(here))
+	for i, e := range here {
+		m := all[i]
+		require.Equal(t, e.body, string(m.Body))
+		require.Equal(t, e.count, m.ReceiveCount)
+		switch {
+		case !e.due.IsZero():
+			require.Equal(t, visibility.Delayed, m.State)
+			require.True(t, e.due.Equal(m.VisibleAt))
+		case e.inFlight:
+			require.Equal(t, visibility.InFlight, m.State)
+			require.True(t, e.until.Equal(m.VisibleAt))
+		default:
+			require.Equal(t, visibility.Visible, m.State)
+		}
 	}
 }
 

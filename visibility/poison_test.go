@@ -94,7 +94,7 @@ func TestPoisonChild(t *testing.T) {
 	require.NoError(t, err)
 	q, dead := poisonQueues(t, db)
 	if mode == "run" {
-		poisonRun(t, q)
+		poisonRun(t, q, dead)
 	} else {
 		poisonBatches(t, q)
 	}
@@ -111,8 +111,8 @@ func handlePoison(body []byte) {
 	}
 }
 
-func poisonRun(t *testing.T, q *visibility.Queue) {
-	handled := make(chan struct{}, poisonMessages)
+func poisonRun(t *testing.T, q, dead *visibility.Queue) {
+	handled := make(chan struct{}, poisonMessages+1)
 	c, cancel := context.WithCancel(ctx)
 	ended := make(chan error)
 	go func() {
@@ -121,6 +121,12 @@ func poisonRun(t *testing.T, q *visibility.Queue) {
 			defer func() { handled <- struct{}{} }()
 			return q.Delete(ctx, m.Receipt)
 		}, &visibility.RunOptions{Concurrency: 4})
+	}()
+	go func() { // no handler sees the last move
+		none := time.Duration(0)
+		if got, _ := dead.Receive(c, &visibility.ReceiveOptions{Wait: time.Hour, VisibilityTimeout: &none}); len(got) > 0 {
+			handled <- struct{}{}
+		}
 	}()
 	for {
 		s := stats(t, q)

@@ -94,7 +94,7 @@ func (r *registry) read(name string, o *Options) (*Queue, error) {
 	}
 	q := &Queue{s: r.s, name: name, id: object.ID, config: config, sealer: newSealer(object.ID, secret)}
 	q.leases.timer = store.NewTimer(q.expire)
-	so := spool.Options{Ready: q.serve, Leased: q.resume}
+	so := spool.Options{Ready: q.serve, Leased: q.resume, ID: idOf}
 	if o != nil && o.ReleaseOnOpen {
 		so.Leased, q.released = nil, true
 	}

@@ -67,6 +67,7 @@ func FuzzDecodeMessage(f *testing.F) {
 		if err != nil {
 			return
 		}
+		require.Equal(t, e.MessageID, string(messageIDOf(v)))
 		again, err := decodeMessage(encodeMessage(&e))
 		require.NoError(t, err)
 		require.Equal(t, e, again)

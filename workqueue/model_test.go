@@ -124,6 +124,24 @@ func (m *model) settle(t *rapid.T) {
 	delete(m.out, n)
 }
 
+// browse looks at all that is there.
+func (m *model) browse(t *rapid.T) {
+	want := slices.Clone(m.ready)
+	for n := range m.out {
+		want = append(want, n)
+	}
+	slices.Sort(want)
+	for found, err := range m.b.Browse(bg, "q", nil) {
+		require.NoError(t, err)
+		require.NotEmpty(t, want)
+		require.Equal(t, fmt.Sprint(want[0]), string(found.Body))
+		require.Equal(t, m.count[want[0]], found.DeliveryCount)
+		require.Equal(t, m.out[want[0]] != nil, found.State == workqueue.Unacked)
+		want = want[1:]
+	}
+	require.Empty(t, want)
+}
+
 func (m *model) reopen(t *rapid.T) {
 	require.NoError(t, m.db.Close())
 	m.open(t)
@@ -154,7 +172,7 @@ func TestTheQueueBehavesLikeItsModel(t *testing.T) {
 		defer func() { require.NoError(t, m.db.Close()) }()
 		t.Repeat(map[string]func(*rapid.T){
 			"publish": m.publish, "publish again": m.publish, "bind": m.bind, "get": m.get, "get again": m.get,
-			"settle": m.settle, "reopen": m.reopen, "purge": m.purge, "": m.check,
+			"settle": m.settle, "reopen": m.reopen, "purge": m.purge, "browse": m.browse, "": m.check,
 		})
 	})
 }

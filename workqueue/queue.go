@@ -234,7 +234,7 @@ func (q *queue) limit() {
 }
 
 func (q *queue) options() spool.Options {
-	return spool.Options{Ready: q.ready, Expired: q.buryExpired, Added: q.admit}
+	return spool.Options{Ready: q.ready, Expired: q.buryExpired, Added: q.admit, ID: messageIDOf}
 }
 
 // DeclareQueue makes sure that a queue exists. The same configuration again is

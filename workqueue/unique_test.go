@@ -313,3 +313,19 @@ func TestOnlyOneOfManyPublishersOfAUniqueKeySucceeds(t *testing.T) {
 	require.NoError(t, <-done)
 	require.Empty(t, overlaps)
 }
+
+func TestACancelledMessageFreesItsKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db := storetest.Open(t, nil)
+		b, err := workqueue.Open(db, "main")
+		require.NoError(t, err)
+		require.NoError(t, b.DeclareQueue(bg, "q", nil))
+		m := unique("k", "1")
+		m.Delay = time.Hour
+		require.Empty(t, publishUnique(t, b, "q", m))
+		require.Equal(t, "1", publishUnique(t, b, "q", unique("k", "2")))
+		require.NoError(t, b.Cancel(bg, "q", "1"))
+		require.Zero(t, uniqueRecords(t, db))
+		require.Empty(t, publishUnique(t, b, "q", unique("k", "3")))
+	})
+}

@@ -15,6 +15,7 @@ import (
 //	delayed kind id lane 1 B due 8 B seq 8 B  ->  version 1 B | flags 1 B | count 4 B | payload | expires | data
 //	parked  kind id lane 1 B group 8 B seq 8 B ->  nothing; dropped when the spool is opened, see groups.go
 //	expiry  kind id lane 1 B expires 8 B seq 8 B -> nothing
+//	delayed id kind id lane 1 B hash 8 B due 8 B seq 8 B -> nothing; the hash begins the SHA-256 of the layer's id
 //	unique  kind id slot 1 B key 16 B         ->  version 1 B | lane 1 B | due 8 B (of slot 1) | seq 8 B
 //	meta    kind id lane 1 B                  ->  version 1 B | the numbers of meta, 8 B each, in order
 //
@@ -31,6 +32,7 @@ type Layout struct {
 	Entry, Mark, Delayed, Meta store.Kind
 	Parked                     store.Kind // of spools with groups
 	Expiry                     store.Kind // of spools whose messages expire
+	DelayedID                  store.Kind // of spools with Options.ID
 	Unique                     store.Kind // of spools whose messages may have unique keys
 }
 
@@ -42,6 +44,9 @@ func (l Layout) Kinds() []store.Kind {
 	}
 	if l.Expiry != 0 {
 		kinds = append(kinds, l.Expiry)
+	}
+	if l.DelayedID != 0 {
+		kinds = append(kinds, l.DelayedID)
 	}
 	if l.Unique != 0 {
 		kinds = append(kinds, l.Unique)
@@ -84,10 +89,18 @@ func dueKey(k store.Kind, p place, due int64, seq uint64) []byte {
 	return binary.BigEndian.AppendUint64(key, seq)
 }
 
+// idKey is that of a delayed message in the index by ids. The lane is that of p.
+func idKey(k store.Kind, p place, hash uint64, at Position) []byte {
+	key := binary.BigEndian.AppendUint64(laneKey(k, p, 24), hash)
+	key = binary.BigEndian.AppendUint64(key, uint64(at.Due))
+	return binary.BigEndian.AppendUint64(key, at.Seq)
+}
+
 const (
 	laneKeyLen = 5 + 1
 	seqKeyLen  = laneKeyLen + 8
 	dueKeyLen  = laneKeyLen + 16
+	idKeyLen   = dueKeyLen + 8
 	markLen    = 30
 	metaLen    = 1 + 8*11
 )
@@ -104,6 +117,14 @@ func decodeDueKey(key []byte) (due int64, seq uint64, err error) {
 		return 0, 0, damaged("key", key)
 	}
 	return int64(binary.BigEndian.Uint64(key[laneKeyLen:])), binary.BigEndian.Uint64(key[laneKeyLen+8:]), nil
+}
+
+func decodeIDKey(key []byte) (hash uint64, at Position, err error) {
+	if len(key) != idKeyLen {
+		return 0, at, damaged("key", key)
+	}
+	n := func(i int) uint64 { return binary.BigEndian.Uint64(key[laneKeyLen+8*i:]) }
+	return n(0), Position{Lane: key[laneKeyLen-1], Due: int64(n(1)), Seq: n(2)}, nil
 }
 
 func damaged(what string, b []byte) error {

@@ -19,16 +19,17 @@ func TestGoldenBytes(t *testing.T) {
 	keyed := full
 	keyed.Unique = UniqueKey{15: 0xff}
 	for want, got := range map[string][]byte{
-		"200000000705":                                 laneKey(store.KindWorkMessage, at, 0),
-		"2000000007050000000000000009":                 seqKey(store.KindWorkMessage, at, 9),
-		"25000000070500000000000000080000000000000009": dueKey(store.KindWorkDelay, at, 8, 9),
-		"36000000070500000000000000080000000000000009": parkedKey(store.KindVisParked, at, 8, 9),
+		"200000000705":                                                      laneKey(store.KindWorkMessage, at, 0),
+		"2000000007050000000000000009":                                      seqKey(store.KindWorkMessage, at, 9),
+		"25000000070500000000000000080000000000000009":                      dueKey(store.KindWorkDelay, at, 8, 9),
+		"36000000070500000000000000080000000000000009":                      parkedKey(store.KindVisParked, at, 8, 9),
+		"2c00000007050000000000000006" + "00000000000000080000000000000009": idKey(store.KindWorkDelayID, at, 6, Position{Due: 8, Seq: 9}),
 		"01006869": stored(plain),
 		"0103" + "000000010000000200000003" + "0000000000000004" + "6869":                                      stored(full),
 		"0107" + "000000010000000200000003" + "0000000000000004" + "000000000000000000000000000000ff" + "6869": stored(keyed),
 		"2d0000000701000000000000000000000000000000ff":                                                         uniqueKey(store.KindWorkUnique, 7, slotDelayed, keyed.Unique),
-		"01050000000000000009":                 position{5, 8, 9}.encode(slotEntries),
-		"010500000000000000080000000000000009": position{5, 8, 9}.encode(slotDelayed),
+		"01050000000000000009":                 Position{5, 8, 9}.encode(slotEntries),
+		"010500000000000000080000000000000009": Position{5, 8, 9}.encode(slotDelayed),
 		"0100000000026869":                     plain.encodeDelayed(),
 		"010300000002" + "000000010000000200000003" + "0000000000000004" + "6869": full.encodeDelayed(),
 		"0101000000030000000000000005" + "0000000000000004" + "0000000000000006":  mk,
@@ -71,8 +72,8 @@ func FuzzDecode(f *testing.F) {
 	full.Unique = UniqueKey{1}
 	f.Add(stored(full))
 	f.Add(full.encodeDelayed())
-	f.Add(position{5, 8, 9}.encode(slotEntries))
-	f.Add(position{5, 8, 9}.encode(slotDelayed))
+	f.Add(Position{5, 8, 9}.encode(slotEntries))
+	f.Add(Position{5, 8, 9}.encode(slotDelayed))
 	f.Add(make([]byte, markLen))
 	f.Add(seqKey(store.KindWorkMessage, place{id: 7}, 9))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -100,6 +101,9 @@ func FuzzDecode(f *testing.F) {
 		}
 		if due, seq, err := decodeDueKey(b); err == nil {
 			require.Equal(t, b[laneKeyLen:], dueKey(0, place{}, due, seq)[laneKeyLen:])
+		}
+		if hash, at, err := decodeIDKey(b); err == nil {
+			require.Equal(t, b[laneKeyLen-1:], idKey(0, place{lane: at.Lane}, hash, at)[laneKeyLen-1:])
 		}
 		if seq, err := decodeParkedKey(b); err == nil {
 			require.Equal(t, b[laneKeyLen+8:], parkedKey(0, place{}, 0, seq)[laneKeyLen+8:])

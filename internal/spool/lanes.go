@@ -172,10 +172,10 @@ func (q *Lanes) PutDelayed(t *store.Turn, lane byte, c Content, due time.Time) D
 }
 
 // UndoDelayed takes the last PutDelayed back.
-func (q *Lanes) UndoDelayed(d Delayed) { q.byLane[d.lane].UndoDelayed(d) }
+func (q *Lanes) UndoDelayed(d Delayed) { q.byLane[d.Lane].UndoDelayed(d) }
 
 // ShowDelayed lets the clock run for what was put.
-func (q *Lanes) ShowDelayed(t *store.Turn, d Delayed) { q.byLane[d.lane].ShowDelayed(t) }
+func (q *Lanes) ShowDelayed(t *store.Turn, d Delayed) { q.byLane[d.Lane].ShowDelayed(t) }
 
 // Take is Spool.Take of the highest lane that has something. While the messages
 // of a lane are being read from disk, none of a lower one goes ahead.

@@ -51,6 +51,9 @@ func (q *Spool) purgeDelayed(t *store.Turn) int {
 	n := int(q.meta.delayed)
 	lo, hi := q.span(q.layout.Delayed)
 	t.DeleteRange(lo, hi)
+	if q.identify != nil {
+		t.DeleteRange(q.span(q.layout.DelayedID))
+	}
 	t.HoldOnly(q.holder(slotDelayed), nil)
 	q.meta.delayed, q.meta.delayedBytes, q.meta.nextDue = 0, 0, 0
 	q.armDue(t)

@@ -51,8 +51,10 @@ type Spool struct {
 	waited       bool   // for it
 	raisedTo     uint64
 
-	groups *groups // nil if it has none
-	expiry expiry
+	groups   *groups                  // nil if it has none
+	identify func(data []byte) []byte // nil if it has no ids
+	watches  []*watch                 // of those who browse
+	expiry   expiry
 
 	unshown  unshown
 	fresh    ring   // with unique keys, put and not shown; see unique.go
@@ -92,6 +94,9 @@ type Options struct {
 	// Group, if set, returns the group of a message, or nothing if it is in
 	// none: see groups. It is called under the baton and must be quick.
 	Group func(data []byte) []byte
+	// ID, if set, returns the id of a message, or nothing if it has none: see
+	// Later. It is called under the baton and must be quick.
+	ID func(data []byte) []byte
 	// Fair says that groups are tenants, which are served fairly and are in no
 	// order of their own: see fair.go.
 	Fair bool
@@ -139,7 +144,7 @@ func New(s *store.Store, l Layout, id uint32, o Options) *Spool {
 
 func newLane(s *store.Store, l Layout, id uint32, o Options, h *shared) *Spool {
 	q := &Spool{
-		s: s, layout: l, place: place{id, o.Lane}, shared: h, ready: o.Ready, leased: o.Leased, added: o.Added, free: freeOf(s), step: frontierStep,
+		s: s, layout: l, place: place{id, o.Lane}, shared: h, identify: o.ID, ready: o.Ready, leased: o.Leased, added: o.Added, free: freeOf(s), step: frontierStep,
 		unseenHeld: make(map[uint32]uint64),
 		out:        make(map[uint64]*Message), early: make(map[uint64]*Message), back: make(map[uint64]*Message),
 	}
@@ -215,7 +220,7 @@ func (q *Spool) Put(t *store.Turn, c Content) *Message {
 	copy(k, seqKey(q.layout.Entry, q.place, m.Seq))
 	c.encodeEntry(v)
 	q.indexExpiry(t, m)
-	q.claim(t, &m.Content, slotEntries, 0, m.Seq)
+	q.claim(t, &m.Content, slotEntries, m.position())
 	t.Hold(q.holder(slotEntries), c.Payload, 1)
 	q.meta.next++
 	q.meta.entries++

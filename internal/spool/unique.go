@@ -37,22 +37,16 @@ func uniqueKey(kind store.Kind, id uint32, slot byte, k UniqueKey) []byte {
 	return append(uniqueSpan(kind, id, slot), k[:]...)
 }
 
-// position is where the holder of a key is.
-type position struct {
-	lane byte
-	due  int64 // of a delayed one
-	seq  uint64
-}
-
-func (p position) encode(slot byte) []byte {
-	v := append(make([]byte, 0, 18), version, p.lane)
+// encode is the value of a unique record.
+func (p Position) encode(slot byte) []byte {
+	v := append(make([]byte, 0, 18), version, p.Lane)
 	if slot == slotDelayed {
-		v = binary.BigEndian.AppendUint64(v, uint64(p.due))
+		v = binary.BigEndian.AppendUint64(v, uint64(p.Due))
 	}
-	return binary.BigEndian.AppendUint64(v, p.seq)
+	return binary.BigEndian.AppendUint64(v, p.Seq)
 }
 
-func decodePosition(slot byte, v []byte) (p position, err error) {
+func decodePosition(slot byte, v []byte) (p Position, err error) {
 	fixed := 2 + 8*(1+int(slot))
 	if err := checkVersion("unique record", v, fixed); err != nil {
 		return p, err
@@ -60,19 +54,19 @@ func decodePosition(slot byte, v []byte) (p position, err error) {
 	if len(v) != fixed {
 		return p, damaged("unique record", v)
 	}
-	p.lane = v[1]
+	p.Lane = v[1]
 	if slot == slotDelayed {
-		p.due = int64(binary.BigEndian.Uint64(v[2:]))
+		p.Due = int64(binary.BigEndian.Uint64(v[2:]))
 	}
-	p.seq = binary.BigEndian.Uint64(v[fixed-8:])
+	p.Seq = binary.BigEndian.Uint64(v[fixed-8:])
 	return p, nil
 }
 
 // claim has a message that is put hold its key.
-func (q *Spool) claim(t *store.Turn, c *Content, slot byte, due int64, seq uint64) {
+func (q *Spool) claim(t *store.Turn, c *Content, slot byte, at Position) {
 	if c.Unique.set() {
 		q.keyed = true
-		t.Set(uniqueKey(q.layout.Unique, q.id, slot, c.Unique), position{q.lane, due, seq}.encode(slot))
+		t.Set(uniqueKey(q.layout.Unique, q.id, slot, c.Unique), at.encode(slot))
 	}
 }
 
@@ -86,11 +80,11 @@ func (q *Spool) release(t *store.Turn, c *Content, slot byte) {
 // reclaim writes the records again of what a purge has kept.
 func (q *Spool) reclaim(t *store.Turn, kept []*Message) {
 	for _, m := range kept {
-		q.claim(t, &m.Content, slotEntries, 0, m.Seq)
+		q.claim(t, &m.Content, slotEntries, m.position())
 	}
 	for i := range q.fresh.len() {
 		if m := q.fresh.at(i); m.state != gone {
-			q.claim(t, &m.Content, slotEntries, 0, m.Seq)
+			q.claim(t, &m.Content, slotEntries, m.position())
 		}
 	}
 }
@@ -120,9 +114,9 @@ func (q *Lanes) holder(t *store.Turn, slot byte, k UniqueKey) ([]byte, error) {
 		return nil, err
 	}
 	t.Set(key, record)
-	where, decode := seqKey(q.layout.Entry, place{q.id, at.lane}, at.seq), decodeEntry
+	where, decode := seqKey(q.layout.Entry, place{q.id, at.Lane}, at.Seq), decodeEntry
 	if slot == slotDelayed {
-		where, decode = dueKey(q.layout.Delayed, place{q.id, at.lane}, at.due, at.seq), decodeDelayed
+		where, decode = dueKey(q.layout.Delayed, place{q.id, at.Lane}, at.Due, at.Seq), decodeDelayed
 	}
 	v, err := t.Get(where)
 	if err != nil {

@@ -20,6 +20,10 @@ const formatMajor = pebble.FormatTableFormatV6
 // hundred is looked for in vain.
 const filterBits = 10
 
+// lowerTableSize is that of tables in the first level below the flushed ones; each
+// further level doubles it.
+const lowerTableSize = 4 << 20
+
 func memTableSize(o Options) int64 { return o.MemoryBytes / 4 }
 
 // engineOptions turns the memory budget into what the engine understands.
@@ -37,6 +41,9 @@ func (s *Store) engineOptions() *pebble.Options {
 		MaxOpenFiles:                200,
 		FlushDelayDeleteRange:       time.Second,
 	}
+	// A flushed memtable is one table for each kind, not several: every table costs
+	// an fsync or two that those of the WAL wait behind. Lower levels keep theirs.
+	opts.TargetFileSizes[0], opts.TargetFileSizes[1] = memTableSize(s.opts), lowerTableSize
 	opts.Experimental.FileCacheShards = 1
 	opts.Experimental.EnableDeleteOnlyCompactionExcises = func() bool { return true }
 	opts.Experimental.SpanPolicyFunc = splitByKind

@@ -41,6 +41,7 @@ const (
 	KindWorkExpiry  Kind = 0x26 // workqueue: messages by the end of their time to live
 	KindWorkWindow  Kind = 0x27 // workqueue: answers to message ids
 	KindWorkJob     Kind = 0x28 // workqueue: periodic jobs
+	KindWorkDelayID Kind = 0x2c // workqueue: delayed messages by message id
 	KindWorkUnique  Kind = 0x2d // workqueue: unique keys of messages
 
 	KindVisMessage Kind = 0x30 // visibility: messages
@@ -50,6 +51,7 @@ const (
 	KindVisWindow  Kind = 0x34 // visibility: answers to deduplication ids
 	KindVisExpiry  Kind = 0x35 // visibility: messages by the end of their retention
 	KindVisParked  Kind = 0x36 // visibility: messages that wait for their group
+	KindVisDelayID Kind = 0x3c // visibility: delayed messages by id
 
 	KindIdemRecord Kind = 0x40 // idempotency: claims and results
 	KindIdemExpiry Kind = 0x41 // idempotency: records by expiry
@@ -60,7 +62,7 @@ const (
 //
 //	00 'c'  clean mark: present while the store is closed in good order
 //	00 'i'  next object id, 4 B
-//	00 's'  sequence number of the last operation of the newest group, 8 B
+//	00 's' seq 8 B  the last operation of a group; the highest counts
 var (
 	keyClean  = []byte{byte(KindMeta), 'c'}
 	keyNextID = []byte{byte(KindMeta), 'i'}

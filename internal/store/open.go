@@ -120,7 +120,7 @@ func newStore(o Options, lock io.Closer) *Store {
 		closed:  make(chan struct{}),
 		groups:  1,
 	}
-	s.turn.s = s
+	s.turn.s, s.marks.most = s, dropMarks
 	s.waiters.New = newWaiter
 	s.state <- struct{}{}
 	s.readers.closed = make(chan struct{})
@@ -180,7 +180,7 @@ func openError(dir string, err error) error {
 // load reads what the kernel keeps in memory and checks it against the sync
 // record.
 func (s *Store) load(synced uint64, wal string) error {
-	seq, err := s.loadNumber(keySeq, 8)
+	seq, err := s.loadSeq()
 	if err != nil {
 		return err
 	}
@@ -191,12 +191,12 @@ func (s *Store) load(synced uint64, wal string) error {
 	s.accepted.Store(seq)
 	s.applied.Store(seq)
 	s.sealed, s.durable = seq, seq
-	id, err := s.loadNumber(keyNextID, 4)
+	id, err := s.loadNextID()
 	if err != nil {
 		return err
 	}
 	s.catalog = catalog{
-		byName: make(map[Class]map[string]*Object), nextID: max(uint32(id), 1),
+		byName: make(map[Class]map[string]*Object), nextID: max(id, 1),
 		watchers: make(map[Class][]func(*Turn, *Object)),
 	}
 	if err := errors.Join(s.loadCatalog(), s.loadPayloads()); err != nil {
@@ -245,18 +245,15 @@ func (s *Store) dropCleanMark() error {
 	return s.Do(context.Background(), drop, Sync)
 }
 
-func (s *Store) loadNumber(key []byte, size int) (uint64, error) {
-	v, err := s.engineGet(key)
+func (s *Store) loadNextID() (uint32, error) {
+	v, err := s.engineGet(keyNextID)
 	if err != nil || v == nil {
 		return 0, err
 	}
-	if len(v) != size {
-		return 0, fmt.Errorf("%w: record %x has %d bytes", ErrCorrupt, key, len(v))
+	if len(v) != 4 {
+		return 0, fmt.Errorf("%w: record %x has %d bytes", ErrCorrupt, keyNextID, len(v))
 	}
-	if size == 4 {
-		return uint64(binary.BigEndian.Uint32(v)), nil
-	}
-	return binary.BigEndian.Uint64(v), nil
+	return binary.BigEndian.Uint32(v), nil
 }
 
 func (s *Store) loadCatalog() error {

@@ -273,6 +273,9 @@ func (s *Store) advance() {
 const graceAfterCancel = time.Second
 
 func (s *Store) await(ctx context.Context, w *waiter) error {
+	if ctx.Done() == nil {
+		return s.finish(w, <-w.ch)
+	}
 	select {
 	case err := <-w.ch:
 		return s.finish(w, err)

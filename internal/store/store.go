@@ -34,13 +34,18 @@ type Store struct {
 	settled  Signal        // fires when applied moves
 	stuck    Signal        // fires while the engine waits for space
 	syncing  atomic.Int32  // groups whose fsync is under way
-	settling atomic.Int32  // readers that wait for the open group to be applied
+	released struct {      // by the last fsync
+		count atomic.Int64 // callers
+		took  atomic.Int64 // its duration
+	}
+	settling atomic.Int32 // readers that wait for the open group to be applied
 
 	mu       sync.Mutex // the baton; guards everything down to the blank line
 	turn     Turn
 	open     *group
 	applying *group // handed to the engine, not yet seen by its reads
 	groups   uint64 // number of the open group
+	marks    seqMarks
 	sealed   uint64 // newest Op of the groups before it
 	touched  []Sealer
 	late     []Sealer // to be sealed in the next group that is synced
@@ -56,11 +61,12 @@ type Store struct {
 	payloads payloads
 	stats    Stats
 
-	state   chan struct{} // holds a token while an application transaction owns the state
-	work    chan struct{} // wakes the committer
-	timerCh chan struct{} // wakes the scheduler
-	syncq   chan *group
-	stop    chan struct{} // ends the committer and the scheduler
+	state     chan struct{} // holds the token that lets a transaction read the application's keyspace
+	stateHeld atomic.Bool   // the token is with a transaction
+	work      chan struct{} // wakes the committer
+	timerCh   chan struct{} // wakes the scheduler
+	syncq     chan *group
+	stop      chan struct{} // ends the committer and the scheduler
 
 	failure  atomic.Pointer[error]
 	failed   chan struct{} // closed by poison
