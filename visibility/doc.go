@@ -31,8 +31,12 @@
 //     with MaxReceives n it is in the dead-letter queue after at most n+1
 //     crashes. Move and receive are one change; ID, body, attributes and the
 //     time it was sent are kept.
+//   - A Redrive moves dead letters back to the queues that they died in, or to
+//     another one, each in one change, and goes on after a restart.
+//   - Browse, Peek and Get show messages and receive none. A delayed one can be
+//     called back with Cancel.
 //   - Timeouts and delays go on while the store is closed.
-//   - With In, sending, deleting and extending are part of a transaction.
+//   - With In, sending, cancelling, deleting and extending are part of a transaction.
 //
 // # States of a message
 //
@@ -44,7 +48,8 @@
 //	                           │  or is set to 0 └─ extend ─┐      │
 //	                           │                 ▲          │      │
 //	                           │                 └──────────┘      │
-//	                           └──received MaxReceives times: dead-letter queue
+//	                           └──received MaxReceives times: dead-letter queue,
+//	                              from which Redrive brings it back
 //
 // # Where it departs from SQS
 //

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,7 +16,10 @@ import (
 	"github.com/pebblemq/pebblemq/visibility"
 )
 
-const modelReceives = 3
+const (
+	modelReceives  = 3
+	modelRetention = 150 * time.Second
+)
 
 // TestModel drives a queue with a dead-letter queue, and a plain model of the
 // two, with random operations, refused transactions, restarts and crashes.
@@ -28,7 +32,7 @@ func TestModel(t *testing.T) {
 func testModel(t *testing.T, fifo bool) {
 	synctest.Test(t, func(t *testing.T) {
 		rapid.Check(struct{ testing.TB }{t}, func(t *rapid.T) { // hides Deadline, which a bubble forbids
-			w := &world{t: t, fifo: fifo, disk: newDisk(t)}
+			w := &world{t: t, fifo: fifo, buried: rapid.Bool().Draw(t, "expired are dead letters"), disk: newDisk(t), keep: modelRetention}
 			w.open()
 			t.Repeat(map[string]func(*rapid.T){
 				"send":    w.send,
@@ -38,8 +42,10 @@ func testModel(t *testing.T, fifo bool) {
 				"refused": w.refused,
 				"cancel":  w.cancel,
 				"browse":  w.browse,
+				"redrive": w.redrive,
 				"advance": w.advance,
 				"purge":   w.purge,
+				"alter":   w.alter,
 				"restart": w.restart,
 				"":        w.check,
 			})
@@ -56,6 +62,7 @@ type entry struct {
 	inFlight bool
 	until    time.Time
 	due      time.Time // if it is delayed
+	born     time.Time // if it is not
 	gone     bool      // from q: deleted, or moved to dead
 }
 
@@ -70,18 +77,49 @@ type given struct {
 type world struct {
 	t        *rapid.T
 	fifo     bool
+	buried   bool          // what expires
+	keep     time.Duration // retention
 	disk     *disk
 	q, dead  *visibility.Queue
 	entries  []*entry
 	places   int
-	moved    int // to dead
+	buried   []*entry // in dead, in order
 	receipts []given
 	vague    bool // leases may have ended that are on disk only
 }
 
 func (w *world) open() {
 	w.dead = w.disk.queue("dead", &visibility.QueueConfig{FIFO: w.fifo}, nil)
-	w.q = w.disk.queue("q", &visibility.QueueConfig{FIFO: w.fifo, DeadLetterQueue: "dead", MaxReceives: modelReceives}, nil)
+	w.q = w.disk.queue("q", w.config(), nil)
+}
+
+func (w *world) config() *visibility.QueueConfig {
+	return &visibility.QueueConfig{
+		FIFO: w.fifo, DeadLetterQueue: "dead", MaxReceives: modelReceives, Retention: w.keep, DeadLetterExpired: w.buried,
+	}
+}
+
+// alter changes the retention, which counts for what is there.
+func (w *world) alter(t *rapid.T) {
+	if w.vague {
+		t.Skip("leases may have ended on disk only")
+	}
+	w.keep = time.Duration(rapid.IntRange(1, 300).Draw(t, "retention")) * time.Second
+	require.NoError(t, visibility.AlterQueue(ctx, w.disk.db, "q", bodiless(w.config())))
+	synctest.Wait()
+	w.expire()
+}
+
+// expire ends in the model what is too old.
+func (w *world) expire() {
+	for _, e := range w.entries {
+		if !e.gone && e.due.IsZero() && !e.born.Add(w.keep).After(time.Now()) {
+			e.gone, e.inFlight = true, false
+			if w.buried {
+				w.moved++
+			}
+		}
+	}
 }
 
 func (w *world) send(t *rapid.T) {
@@ -96,11 +134,11 @@ func (w *world) send(t *rapid.T) {
 			m.Delay, e.due = &d, time.Now().Add(d)
 		} else {
 			w.places++
-			e.place = w.places
+			e.place, e.born = w.places, time.Now()
 		}
 		batch, w.entries = append(batch, m), append(w.entries, e)
 	}
-	results, err := w.q.SendBatch(ctx, batch)
+	results, err := w.q.SendBatch(ctx, batch, nil)
 	require.NoError(t, err)
 	for _, r := range results {
 		require.NoError(t, r.Err)
@@ -125,7 +163,7 @@ func (w *world) receive(t *rapid.T) {
 		}
 		if e.count == modelReceives {
 			e.gone = true
-			w.moved++
+			w.buried = append(w.buried, e)
 			continue
 		}
 		require.Less(t, n, len(got), "%+v is visible", e)
@@ -170,9 +208,16 @@ func (w *world) pick(t *rapid.T) given {
 	return rapid.SampledFrom(w.receipts).Draw(t, "receipt")
 }
 
+// old reports that the retention of a message is over.
+func (w *world) old(e *entry) bool { return !e.born.Add(w.keep).After(time.Now()) }
+
 func (w *world) delete(t *rapid.T) {
 	r := w.pick(t)
 	err := w.q.Delete(ctx, r.receipt)
+	if w.old(r.e) {
+		require.ErrorIs(t, err, visibility.ErrExpired)
+		return
+	}
 	if !r.e.gone && r.count < r.e.count {
 		require.ErrorIs(t, err, visibility.ErrStaleReceipt)
 		return
@@ -190,6 +235,8 @@ func (w *world) change(t *rapid.T) {
 	d := time.Duration(rapid.IntRange(0, 60).Draw(t, "s")) * time.Second
 	err := w.q.ChangeVisibility(ctx, r.receipt, d)
 	switch {
+	case w.old(r.e):
+		require.ErrorIs(t, err, visibility.ErrExpired)
 	case r.e.gone:
 		require.ErrorIs(t, err, visibility.ErrNotInFlight)
 	case r.count < r.e.count:
@@ -215,6 +262,28 @@ func (w *world) cancel(t *rapid.T) {
 	}
 	require.NoError(t, err)
 	e.gone = true
+}
+
+// redrive moves some of the dead letters back, to the end of the queue.
+func (w *world) redrive(t *rapid.T) {
+	digit := rapid.StringMatching("[0-9]").Draw(t, "last digit")
+	wanted := func(body string) bool { return !strings.HasSuffix(body, digit) }
+	r, err := w.dead.Redrive(ctx, &visibility.RedriveOptions{Filter: func(m *visibility.Browsed) bool { return wanted(string(m.Body)) }})
+	require.NoError(t, err)
+	info, err := r.Wait(ctx)
+	require.NoError(t, err)
+	var left []*entry
+	for _, e := range w.buried {
+		if !wanted(e.body) {
+			left = append(left, e)
+			continue
+		}
+		w.places++
+		w.entries = append(w.entries, &entry{body: e.body, group: e.group, place: w.places})
+	}
+	require.EqualValues(t, len(w.buried)-len(left), info.Moved)
+	require.EqualValues(t, len(left), info.Skipped)
+	w.buried = left
 }
 
 // browse looks at all that is there.
@@ -256,7 +325,7 @@ func (w *world) refused(t *rapid.T) {
 		require.NoError(t, err)
 		_, err = v.Send(visibility.Message{Group: "b", Delay: ptr(time.Second)})
 		require.NoError(t, err)
-		require.NoError(t, v.ChangeVisibility(r.receipt, time.Hour))
+		require.NoError(t, v.ChangeVisibility(r.receipt, time.Second))
 		require.NoError(t, v.Delete(r.receipt))
 		return v.ChangeVisibility(r.receipt, 0) // of a deleted one
 	}))
@@ -289,8 +358,9 @@ func (w *world) sleep(d time.Duration) {
 	slices.SortStableFunc(due, func(a, b *entry) int { return a.due.Compare(b.due) })
 	for _, e := range due {
 		w.places++
-		e.place, e.due = w.places, time.Time{}
+		e.place, e.born, e.due = w.places, e.due, time.Time{}
 	}
+	w.expire()
 }
 
 func (w *world) purge(t *rapid.T) {
@@ -351,5 +421,5 @@ func (w *world) check(t *rapid.T) {
 	}
 	st, err = w.dead.Stats(ctx)
 	require.NoError(t, err)
-	require.EqualValues(t, w.moved, st.Visible)
+	require.EqualValues(t, len(w.buried), st.Visible)
 }

@@ -35,6 +35,10 @@
 // queue pays is a spool for each priority that is used, and a key of an index for
 // each message with a TTL; a queue without pays nothing.
 //
+// Browse and Peek show what is in a queue, and change nothing. What is delayed can be
+// cancelled by its MessageID, at a cost that does not depend on how much there is.
+// Redrive moves dead letters back to the queues that they died in, or elsewhere.
+//
 // # Consumers
 //
 // A consumer holds at most its Prefetch unsettled. Deliveries go to the consumer of

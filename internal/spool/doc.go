@@ -58,6 +58,12 @@
 // With Options.Fair groups are tenants instead: one that has more than its share
 // out steps aside in the same way, until nobody else has anything.
 //
+// # Looking at it, and moving it
+//
+// A Browse reads messages and changes nothing. What is delayed is found by the layer's
+// id (Later) and removed (Cancel). A Pump takes what waits out of the spool, for the
+// layer to put elsewhere.
+//
 // # Keys
 //
 // See keys.go. The layer chooses the kinds.

@@ -34,8 +34,10 @@ func TestGoldenBytes(t *testing.T) {
 		"010300000002" + "000000010000000200000003" + "0000000000000004" + "6869": full.encodeDelayed(),
 		"0101000000030000000000000005" + "0000000000000004" + "0000000000000006":  mk,
 		"01" + "000000000000000a" + "0000000000000002" + "0000000000000003" + "0000000000000004" + "0000000000000005" +
-			"0000000000000006" + "0000000000000007" + "0000000000000008" + "0000000000000009" + "0000000000000001" + "000000000000000b": meta{
+			"0000000000000006" + "0000000000000007" + "0000000000000008" + "0000000000000009" + "0000000000000001" + "000000000000000b" +
+			"000000000000000c" + "000000000000000d": meta{
 			next: 10, low: 2, frontier: 3, entries: 4, bytes: 5, delayed: 6, delayedBytes: 7, nextDue: 8, delaySeq: 9, taken: 1, expires: 11,
+			youngest: 12, oldest: 13,
 		}.encode(),
 	} {
 		require.Equal(t, want, hex.EncodeToString(got))
@@ -81,7 +83,7 @@ func FuzzDecode(f *testing.F) {
 			require.Equal(t, b, m.encode())
 		}
 		if mk, err := decodeMark(b); err == nil {
-			v := make([]byte, markLen)
+			v := make([]byte, markLen+len(mk.note))
 			mk.encode(v)
 			require.Equal(t, b, v)
 		}

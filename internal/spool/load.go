@@ -300,6 +300,9 @@ func (i *install) promote(t *store.Turn) {
 		q.meta.delayed--
 		q.meta.delayedBytes -= min(q.meta.delayedBytes, d.size())
 		t.Hold(q.holder(slotDelayed), d.Payload, -1)
+		if q.keep.born != nil {
+			d.Born = d.due
+		}
 		m := q.Put(t, d.Content)
 		i.moved = append(i.moved, m)
 		for _, w := range q.watches {

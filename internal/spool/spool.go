@@ -7,12 +7,6 @@ import (
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// Settled ranges are dropped in bulk once they reach one of these.
-const (
-	dropMessages = 16384
-	dropBytes    = 4 << 20
-)
-
 // Spool is one queue's messages. Its methods are called under the baton unless
 // they say otherwise.
 type Spool struct {
@@ -55,6 +49,7 @@ type Spool struct {
 	identify func(data []byte) []byte // nil if it has no ids
 	watches  []*watch                 // of those who browse
 	expiry   expiry
+	keep     retention
 
 	unshown  unshown
 	fresh    ring   // with unique keys, put and not shown; see unique.go
@@ -91,6 +86,14 @@ type Options struct {
 	// out of everyone's reach until the next start. Take may come before it, so
 	// see Message.Expired.
 	Expired func(*store.Turn, *Message) func(*store.Turn)
+	// Born, if set, returns when a message was born, in nanoseconds since 1970: the
+	// spool has a retention. It is called under the baton and must be quick.
+	Born func(data []byte) int64
+	// Outlived is called under the baton with each message whose retention is over
+	// and that is out, or has a place to go to: see Retain. It settles it. What it
+	// returns is called when that can be shown. Take may come before it, so see
+	// Spool.Outlived.
+	Outlived func(*store.Turn, *Message) func(*store.Turn)
 	// Group, if set, returns the group of a message, or nothing if it is in
 	// none: see groups. It is called under the baton and must be quick.
 	Group func(data []byte) []byte
@@ -154,6 +157,7 @@ func newLane(s *store.Store, l Layout, id uint32, o Options, h *shared) *Spool {
 	q.unmarked.q, q.meta.frontier = q, frontierStep // and so on disk before any message
 	q.due = store.NewTimer(q.startLoading)
 	q.expiry = expiry{expired: o.Expired, timer: store.NewTimer(q.startSweep)}
+	q.keep = retention{born: o.Born, outlived: o.Outlived, timer: store.NewTimer(q.startRetire)}
 	return q
 }
 
@@ -162,6 +166,7 @@ func (q *Spool) Start(t *store.Turn) {
 	q.groups.start(t)
 	q.armDue(t)
 	q.armExpiry(t)
+	q.armRetention(t)
 	q.recall(t)
 }
 
@@ -173,6 +178,7 @@ func (q *Spool) Close(t *store.Turn) {
 	q.emptyWindow()
 	t.Disarm(q.due)
 	t.Disarm(q.expiry.timer)
+	t.Disarm(q.keep.timer)
 	t.Disarm(q.survived)
 }
 
@@ -216,6 +222,8 @@ func (q *Spool) span(k store.Kind) (lo, hi []byte) {
 // Put adds a message at the end.
 func (q *Spool) Put(t *store.Turn, c Content) *Message {
 	m := &Message{Content: c, Seq: q.meta.next, Lane: q.lane}
+	q.retain(t, m)
+	c = m.Content
 	k, v := t.SetDeferred(seqKeyLen, c.entryLen())
 	copy(k, seqKey(q.layout.Entry, q.place, m.Seq))
 	c.encodeEntry(v)
@@ -290,6 +298,7 @@ func (q *Spool) Show(t *store.Turn, m *Message) {
 		q.enqueue(m)
 	}
 	q.mayExpire(t, m)
+	q.mayAge(t, m)
 	q.ready(t)
 }
 
@@ -298,7 +307,7 @@ func (q *Spool) Show(t *store.Turn, m *Message) {
 // and the message must not reach anyone before Visible. The lease end is kept
 // with it; zero is none.
 func (q *Spool) Take(t *store.Turn, until time.Time) *Message {
-	if q.closed {
+	if q.closed || q.keep.behind {
 		return nil
 	}
 	m := q.next(t)
@@ -382,13 +391,15 @@ func (q *Spool) skipGone() {
 // is shown when the disk has caught up. Ready is called then.
 func (q *Spool) Busy() bool {
 	through := q.solo != nil && q.solo.state != taken && len(q.primes) > 0
-	return !q.closed && (q.loading || q.window.len() > 0 || through || q.shown < q.meta.next || q.groups.busy())
+	return !q.closed && (q.loading || q.keep.behind || q.window.len() > 0 || through || q.shown < q.meta.next || q.groups.busy())
 }
 
 // coming reports that Take, having returned nil, will have something that is
 // deliverable and was there first. What waits for its trial does not count: that
 // may take seconds.
-func (q *Spool) coming() bool { return !q.closed && (q.loaded < q.shown || q.window.len() > 0) }
+func (q *Spool) coming() bool {
+	return !q.closed && (q.keep.behind || q.loaded < q.shown || q.window.len() > 0)
+}
 
 // Extend gives a taken message another lease end.
 func (q *Spool) Extend(t *store.Turn, m *Message, until time.Time) {
@@ -412,6 +423,7 @@ func (q *Spool) Settle(t *store.Turn, m *Message) {
 		t.Delete(seqKey(q.layout.Mark, q.place, m.Seq))
 	}
 	q.unindexExpiry(t, m)
+	q.unindexStray(t, m)
 	q.release(t, &m.Content, slotEntries)
 	if m.state == taken {
 		q.takeIn(m)
@@ -529,76 +541,11 @@ func (q *Spool) wait(m *Message) {
 
 // writeMark writes what is known of m's deliveries.
 func (q *Spool) writeMark(t *store.Turn, m *Message) {
-	k, v := t.SetDeferred(seqKeyLen, markLen)
+	k, v := t.SetDeferred(seqKeyLen, markLen+len(m.Note))
 	copy(k, seqKey(q.layout.Mark, q.place, m.Seq))
 	mark{
 		out: m.state == taken, accused: m.prime, count: m.Count,
-		until: nanos(m.Until), first: nanos(m.First), since: nanos(m.Since),
+		until: nanos(m.Until), first: nanos(m.First), since: nanos(m.Since), note: m.Note,
 	}.encode(v)
 	m.marked, m.dirty = true, false
-}
-
-// Seal writes the meta record.
-func (q *Spool) Seal(t *store.Turn) {
-	if q.closed {
-		return
-	}
-	q.meta.low = q.lowest()
-	q.meta.taken = uint64(len(q.out)) + q.unloaded
-	q.meta.expires = sooner(q.expiry.next, q.expiry.retained)
-	q.drop(t)
-	m := q.meta
-	m.frontier = max(m.frontier, q.raisedTo)
-	t.Set(laneKey(q.layout.Meta, q.place, 0), m.encode())
-}
-
-// lowest returns the sequence number below which nothing is left.
-func (q *Spool) lowest() uint64 {
-	q.trimOrder()
-	low := min(q.loaded, q.groups.lowest())
-	for len(q.strays) > 0 && !q.strays[0].here() {
-		heap.Pop(&q.strays)
-	}
-	if len(q.strays) > 0 {
-		low = min(low, q.strays[0].Seq)
-	}
-	if len(q.order) > 0 {
-		low = min(low, q.order[0].Seq)
-	}
-	if q.window.len() > 0 {
-		low = min(low, q.window.front().Seq)
-	}
-	return low
-}
-
-// trimOrder forgets the messages that are gone: at the front always, and
-// everywhere once the rest may be the smaller part.
-func (q *Spool) trimOrder() {
-	n := 0
-	for n < len(q.order) && !q.order[n].here() {
-		n++
-	}
-	clear(q.order[:n])
-	q.order = q.order[n:]
-	n = len(q.out) + len(q.returned) + q.groups.waiting()
-	if len(q.order) < 2*n+chunkMessages {
-		return
-	}
-	kept := make([]*Message, 0, n)
-	for _, m := range q.order {
-		if m.here() {
-			kept = append(kept, m)
-		}
-	}
-	q.order = kept
-}
-
-// drop removes a settled range in bulk, which lets the engine delete whole
-// tables instead of compacting tombstones.
-func (q *Spool) drop(t *store.Turn) {
-	if q.meta.low-q.dropped < dropMessages && q.deadSize < dropBytes || q.meta.low == q.dropped {
-		return
-	}
-	q.deleteEntries(t, q.dropped, q.meta.low)
-	q.dropped, q.deadSize = q.meta.low, 0
 }

@@ -52,6 +52,7 @@ const (
 	KindVisExpiry  Kind = 0x35 // visibility: messages by the end of their retention
 	KindVisParked  Kind = 0x36 // visibility: messages that wait for their group
 	KindVisDelayID Kind = 0x3c // visibility: delayed messages by id
+	KindVisRedrive Kind = 0x3d // visibility: redrives of a queue
 
 	KindIdemRecord Kind = 0x40 // idempotency: claims and results
 	KindIdemExpiry Kind = 0x41 // idempotency: records by expiry
