@@ -7,12 +7,6 @@ import (
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// Settled ranges are dropped in bulk once they reach one of these.
-const (
-	dropMessages = 16384
-	dropBytes    = 4 << 20
-)
-
 // Spool is one queue's messages. Its methods are called under the baton unless
 // they say otherwise.
 type Spool struct {
@@ -544,18 +538,4 @@ func (q *Spool) writeMark(t *store.Turn, m *Message) {
 		until: nanos(m.Until), first: nanos(m.First), since: nanos(m.Since), note: m.Note,
 	}.encode(v)
 	m.marked, m.dirty = true, false
-}
-
-// Seal writes the meta record.
-func (q *Spool) Seal(t *store.Turn) {
-	if q.closed {
-		return
-	}
-	q.meta.low = q.lowest()
-	q.meta.taken = uint64(len(q.out)) + q.unloaded
-	q.meta.expires = sooner(q.expiry.next, q.expiry.retained)
-	q.drop(t)
-	m := q.meta
-	m.frontier, m.oldest = max(m.frontier, q.raisedTo), sooner(m.oldest, q.keep.unshown)
-	t.Set(laneKey(q.layout.Meta, q.place, 0), m.encode())
 }

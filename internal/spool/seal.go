@@ -6,6 +6,26 @@ import (
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
+// Settled ranges are dropped in bulk once they reach one of these.
+const (
+	dropMessages = 16384
+	dropBytes    = 4 << 20
+)
+
+// Seal writes the meta record.
+func (q *Spool) Seal(t *store.Turn) {
+	if q.closed {
+		return
+	}
+	q.meta.low = q.lowest()
+	q.meta.taken = uint64(len(q.out)) + q.unloaded
+	q.meta.expires = sooner(q.expiry.next, q.expiry.retained)
+	q.drop(t)
+	m := q.meta
+	m.frontier, m.oldest = max(m.frontier, q.raisedTo), sooner(m.oldest, q.keep.unshown)
+	t.Set(laneKey(q.layout.Meta, q.place, 0), m.encode())
+}
+
 // lowest returns the sequence number below which nothing is left.
 func (q *Spool) lowest() uint64 {
 	q.trimOrder()
