@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/pebblemq/pebblemq"
@@ -96,9 +97,24 @@ type namespace struct {
 	newest  uint64 // operation that stored the newest outcome
 	reclaim reclaim
 	s       *store.Store
+
+	filter  atomic.Pointer[filter] // nil if there is none; stored under the baton, read anywhere
+	filters *filterMemory
 }
 
 type registryKey struct{}
+
+// registry is what the namespaces of a store share.
+type registry struct {
+	open    map[string]*namespace
+	filters filterMemory
+}
+
+func newRegistry(s *store.Store) *registry {
+	r := &registry{open: make(map[string]*namespace)}
+	r.filters.left.Store(s.MemoryBytes() / filterShare)
+	return r
+}
 
 // Open opens a namespace of keys in db and creates it if need be. Nil is the
 // default configuration.
@@ -111,14 +127,14 @@ func Open(db *pebblemq.DB, name string, c *Config) (*Keys, error) {
 		return nil, err
 	}
 	s := bridge.Store(db)
-	open := s.Local(registryKey{}, func() any { return make(map[string]*namespace) }).(map[string]*namespace)
+	r := s.Local(registryKey{}, func() any { return newRegistry(s) }).(*registry)
 	k := &Keys{s: s, db: db}
 	err = s.Do(context.Background(), store.QuietFunc(func(t *store.Turn) (err error) {
-		if k.n = open[name]; k.n != nil {
+		if k.n = r.open[name]; k.n != nil {
 			return config.match(name, k.n.config)
 		}
-		if k.n, err = load(t, s, name, config); err == nil {
-			open[name] = k.n
+		if k.n, err = load(t, s, &r.filters, name, config); err == nil {
+			r.open[name] = k.n
 		}
 		return err
 	}), store.Sync)
@@ -131,8 +147,8 @@ func Open(db *pebblemq.DB, name string, c *Config) (*Keys, error) {
 // Config returns the stored configuration, with its defaults filled in.
 func (k *Keys) Config() Config { return k.n.config }
 
-func load(t *store.Turn, s *store.Store, name string, config Config) (*namespace, error) {
-	n := &namespace{s: s, name: name, config: config, claims: make(map[string]*claim)}
+func load(t *store.Turn, s *store.Store, m *filterMemory, name string, config Config) (*namespace, error) {
+	n := &namespace{s: s, filters: m, name: name, config: config, claims: make(map[string]*claim)}
 	n.reclaim.init(n)
 	o, known := t.Lookup(store.ClassNamespace, name)
 	if !known {
@@ -144,6 +160,7 @@ func load(t *store.Turn, s *store.Store, name string, config Config) (*namespace
 			return nil, err
 		}
 		n.id = o.ID
+		n.makeFilter(t)
 		return n, nil
 	}
 	var stored Config
@@ -155,12 +172,17 @@ func load(t *store.Turn, s *store.Store, name string, config Config) (*namespace
 	}
 	n.id = o.ID
 	v, err := t.Get(store.Key(store.KindIdemMeta, n.id, 0))
-	if err != nil || v == nil {
-		return n, err
+	if err != nil {
+		return nil, err
+	}
+	if v == nil {
+		n.makeFilter(t)
+		return n, nil
 	}
 	if n.meta, err = decodeMeta(v); err != nil {
 		return nil, err
 	}
+	n.makeFilter(t)
 	n.arm(t)
 	n.hold(t)
 	return n, nil
@@ -174,6 +196,9 @@ func (n *namespace) Seal(t *store.Turn) {
 // read returns the record of a key as of this turn; found is false if there is
 // none on disk, whatever its state.
 func (n *namespace) read(t *store.Turn, key []byte) (r record, found bool, err error) {
+	if n.filter.Load().lacks(key) {
+		return record{}, false, nil
+	}
 	v, err := t.Probe(recordKey(n.id, key))
 	if err != nil || v == nil {
 		return record{}, false, err
@@ -192,6 +217,7 @@ func (n *namespace) put(t *store.Turn, key, value []byte, expiry, entry int64) {
 	}
 	stamp(value, due, expiry)
 	t.Set(recordKey(n.id, key), value)
+	n.remember(t, key)
 	n.note(key)
 	n.meta.records++
 	n.newest = t.Seq()

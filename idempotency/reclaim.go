@@ -208,6 +208,7 @@ func (o *reclaimOp) Run(t *store.Turn) error {
 	if o.last {
 		n.reclaim.running = false
 		n.arm(t)
+		n.makeFilter(t) // if there are few enough now
 	}
 	return nil
 }

@@ -140,6 +140,9 @@ func (s *Store) Local(key any, create func() any) any {
 	return v
 }
 
+// MemoryBytes is the budget that the store was opened with.
+func (s *Store) MemoryBytes() int64 { return s.opts.MemoryBytes }
+
 // Spawn runs f in a goroutine that Close cancels and waits for. It reports
 // false, and runs nothing, once the store is closing.
 func (s *Store) Spawn(f func(ctx context.Context)) bool {
