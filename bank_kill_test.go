@@ -1,93 +1,89 @@
 package pebblemq_test
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/pebblemq/pebblemq"
+	"github.com/pebblemq/pebblemq/visibility"
 	"github.com/stretchr/testify/require"
 )
 
-// TestTheBankNeverLosesMoneyWhenItsProcessIsKilled has the bank work in a process
-// of its own, on a real directory, and kills that again and again in the middle of
-// its transfers.
-func TestTheBankNeverLosesMoneyWhenItsProcessIsKilled(t *testing.T) {
+// bankEnv tells a child process after how many transfers to kill itself, 0 for never,
+// and where the bank is.
+const bankEnv = "PEBBLEMQ_BANK_CHILD"
+
+func openBankDir(t *testing.T, dir string) *bank {
+	t.Helper()
+	db, err := pebblemq.Open(dir, nil)
+	require.NoError(t, err)
+	return newBank(t, db, &visibility.Options{ReleaseOnOpen: true})
+}
+
+func TestTheBankSurvivesKills(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	dir := t.TempDir()
-	audited := func(f func(*bank)) {
-		db, err := pebblemq.Open(dir, nil)
-		require.NoError(t, err)
-		f(openBank(t, db))
-		require.NoError(t, db.Close())
-	}
-	audited(func(b *bank) { b.fund(t, random) })
-	confirmed := 0
-	for range bankCrashes {
-		ids := killBank(t, dir, 1+random.IntN(bankTransfers/bankCrashes))
-		confirmed += len(ids)
-		audited(func(b *bank) {
-			b.audit(t, false)
-			b.requireApplied(t, ids)
-		})
-	}
-	t.Logf("%d messages were confirmed before the last kill", confirmed)
-	audited(func(b *bank) {
-		b.drain(t)
-		b.audit(t, true)
-	})
-}
-
-// requireApplied checks that what was confirmed has not gone with the process.
-func (b *bank) requireApplied(t *testing.T, ids []int) {
-	t.Helper()
-	require.NoError(t, b.db.View(bg, func(tx *pebblemq.Tx) error {
-		for _, id := range ids {
-			n, err := number(tx, fmt.Sprintf("applied/%d", id))
-			require.NoError(t, err)
-			require.Equal(t, 1, n, "transfer %d was confirmed", id)
+	b := openBankDir(t, dir)
+	b.fund(t, random)
+	require.NoError(t, b.db.Close())
+	for life := range bankCrashes + 1 {
+		limit := 1 + random.IntN(2*bankTransfers/bankCrashes)
+		if life == bankCrashes {
+			limit = 0
 		}
-		return nil
-	}))
+		bankChild(t, dir, limit)
+		b = openBankDir(t, dir)
+		b.audit(t, life == bankCrashes)
+		require.NoError(t, b.db.Close())
+	}
 }
 
-// killBank lets a child work until that many messages have been handled and kills
-// it. It returns the transfers that it confirmed to have been applied.
-func killBank(t *testing.T, dir string, after int) (confirmed []int) {
+// bankChild runs one life of the bank in a process of its own.
+func bankChild(t *testing.T, dir string, limit int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(bg, time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run", "^TestBankInChild$")
-	cmd.Env = append(os.Environ(), childEnv+"="+dir)
-	out, err := cmd.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, cmd.Start())
-	lines := bufio.NewScanner(out)
-	for lines.Scan() {
-		id := 0
-		if _, err := fmt.Sscanf(lines.Text(), "applied %d.", &id); err != nil {
-			continue // of the test binary, or cut off
-		}
-		if confirmed = append(confirmed, id); len(confirmed) == after {
-			require.NoError(t, cmd.Process.Kill())
-		}
+	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestBankChild$", "-test.timeout=50s")
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d %s", bankEnv, limit, dir))
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, ctx.Err(), "%s", out)
+	if err != nil {
+		require.NotZero(t, limit, "%s", out)
+		require.Contains(t, err.Error(), "killed", "%s", out)
 	}
-	_ = cmd.Wait()
-	require.NoError(t, ctx.Err())
-	return confirmed
 }
 
-func TestBankInChild(t *testing.T) {
-	db, err := pebblemq.Open(childArg(t), nil)
+func TestBankChild(t *testing.T) {
+	count, dir, ok := strings.Cut(os.Getenv(bankEnv), " ")
+	if !ok {
+		t.Skip("the other half of a test that runs it in a child process")
+	}
+	limit, err := strconv.ParseInt(count, 10, 64)
 	require.NoError(t, err)
-	b := openBank(t, db)
-	b.work(bg, func(id int) { fmt.Printf("applied %d.\n", id) })
-	t.Fatal("the bank stopped working: ", *b.failure.Load())
+	b := openBankDir(t, dir)
+	ctx, stop := context.WithCancel(bg)
+	defer stop()
+	if !b.drained(t) {
+		b.work(ctx, func() {
+			if limit > 0 && b.handled.Load() >= limit {
+				self, _ := os.FindProcess(os.Getpid())
+				_ = self.Kill()
+				select {}
+			}
+			if b.drained(t) {
+				stop()
+			}
+		})
+	}
+	require.Nil(t, b.failure.Load())
+	require.NoError(t, b.db.Close())
 }

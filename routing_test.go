@@ -137,7 +137,7 @@ func TestADestinationThatRefusesUndoesThePublishing(t *testing.T) {
 	w.bindAll(t)
 	require.NoError(t, w.broker.Bind(bg, workqueue.Binding{Exchange: "events", Key: "user.#", VisibilityQueue: small.Name()}))
 	many := make(map[string]string)
-	for i := range visibility.MaxAttributes + 1 {
+	for i := range visibility.DefaultMaxAttributes + 1 {
 		many[fmt.Sprint(i)] = "v"
 	}
 	for name, c := range map[string]struct {
@@ -266,7 +266,7 @@ func TestDeadLettersGoToAVisibilityQueue(t *testing.T) {
 
 func TestAQueueThatABrokerOpenedCannotBeReleasedOnOpen(t *testing.T) {
 	w := openWorld(t, storetest.Open(t, nil))
-	_, err := visibility.OpenQueueOptions(w.db, "mail", nil, &visibility.Options{ReleaseOnOpen: true})
+	_, err := visibility.OpenQueueOptions(w.db, "mail", &visibility.QueueConfig{AllowEmptyBody: true}, &visibility.Options{ReleaseOnOpen: true})
 	require.ErrorIs(t, err, pebblemq.ErrInvalid)
 	require.True(t, strings.Contains(err.Error(), "open already"), err)
 }

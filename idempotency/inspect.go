@@ -25,22 +25,18 @@ func (k *Keys) Get(ctx context.Context, key []byte) (res Result, ok bool, err er
 
 // look reads a record, beside the baton, and then waits for what it saw.
 func (k *Keys) look(ctx context.Context, key []byte) (r record, ok bool, err error) {
-	if !k.n.filter.Load().lacks(key) {
-		if r, ok, err = k.probe(key); err != nil {
-			return record{}, false, err
-		}
+	if k.n.absent.sure(key) {
+		return record{}, false, k.answer(ctx, func() {})
 	}
-	return r, ok, k.answer(ctx, func() {})
-}
-
-// probe reads a record that may be there.
-func (k *Keys) probe(key []byte) (r record, ok bool, err error) {
 	v, err := k.s.Probe(recordKey(k.n.id, key))
-	if err != nil || v == nil {
+	if err == nil && v != nil {
+		r, err = decodeRecord(v)
+		ok = r.live(k.s.Now())
+	}
+	if err != nil {
 		return record{}, false, err
 	}
-	r, err = decodeRecord(v)
-	return r, err == nil && r.live(k.s.Now()), err
+	return r, ok, k.answer(ctx, func() {})
 }
 
 // answer runs f under the baton and returns when all that it could see is on

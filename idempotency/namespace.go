@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"github.com/pebblemq/pebblemq"
@@ -96,25 +95,11 @@ type namespace struct {
 	dead    *claim // stands for all that the last process left, until their lease ends
 	newest  uint64 // operation that stored the newest outcome
 	reclaim reclaim
+	absent  *absent
 	s       *store.Store
-
-	filter  atomic.Pointer[filter] // nil if there is none; stored under the baton, read anywhere
-	filters *filterMemory
 }
 
 type registryKey struct{}
-
-// registry is what the namespaces of a store share.
-type registry struct {
-	open    map[string]*namespace
-	filters filterMemory
-}
-
-func newRegistry(s *store.Store) *registry {
-	r := &registry{open: make(map[string]*namespace)}
-	r.filters.left.Store(s.MemoryBytes() / filterShare)
-	return r
-}
 
 // Open opens a namespace of keys in db and creates it if need be. Nil is the
 // default configuration.
@@ -127,14 +112,14 @@ func Open(db *pebblemq.DB, name string, c *Config) (*Keys, error) {
 		return nil, err
 	}
 	s := bridge.Store(db)
-	r := s.Local(registryKey{}, func() any { return newRegistry(s) }).(*registry)
+	open := s.Local(registryKey{}, func() any { return make(map[string]*namespace) }).(map[string]*namespace)
 	k := &Keys{s: s, db: db}
 	err = s.Do(context.Background(), store.QuietFunc(func(t *store.Turn) (err error) {
-		if k.n = r.open[name]; k.n != nil {
+		if k.n = open[name]; k.n != nil {
 			return config.match(name, k.n.config)
 		}
-		if k.n, err = load(t, s, &r.filters, name, config); err == nil {
-			r.open[name] = k.n
+		if k.n, err = load(t, s, name, config); err == nil {
+			open[name] = k.n
 		}
 		return err
 	}), store.Sync)
@@ -147,8 +132,8 @@ func Open(db *pebblemq.DB, name string, c *Config) (*Keys, error) {
 // Config returns the stored configuration, with its defaults filled in.
 func (k *Keys) Config() Config { return k.n.config }
 
-func load(t *store.Turn, s *store.Store, m *filterMemory, name string, config Config) (*namespace, error) {
-	n := &namespace{s: s, filters: m, name: name, config: config, claims: make(map[string]*claim)}
+func load(t *store.Turn, s *store.Store, name string, config Config) (*namespace, error) {
+	n := &namespace{s: s, name: name, config: config, claims: make(map[string]*claim), absent: newAbsent(s)}
 	n.reclaim.init(n)
 	o, known := t.Lookup(store.ClassNamespace, name)
 	if !known {
@@ -160,7 +145,7 @@ func load(t *store.Turn, s *store.Store, m *filterMemory, name string, config Co
 			return nil, err
 		}
 		n.id = o.ID
-		n.makeFilter(t)
+		n.learn(t)
 		return n, nil
 	}
 	var stored Config
@@ -176,13 +161,13 @@ func load(t *store.Turn, s *store.Store, m *filterMemory, name string, config Co
 		return nil, err
 	}
 	if v == nil {
-		n.makeFilter(t)
+		n.learn(t)
 		return n, nil
 	}
 	if n.meta, err = decodeMeta(v); err != nil {
 		return nil, err
 	}
-	n.makeFilter(t)
+	n.learn(t)
 	n.arm(t)
 	n.hold(t)
 	return n, nil
@@ -196,7 +181,7 @@ func (n *namespace) Seal(t *store.Turn) {
 // read returns the record of a key as of this turn; found is false if there is
 // none on disk, whatever its state.
 func (n *namespace) read(t *store.Turn, key []byte) (r record, found bool, err error) {
-	if n.filter.Load().lacks(key) {
+	if n.absent.sure(key) {
 		return record{}, false, nil
 	}
 	v, err := t.Probe(recordKey(n.id, key))
@@ -216,8 +201,7 @@ func (n *namespace) put(t *store.Turn, key, value []byte, expiry, entry int64) {
 		n.addEntry(t, due, key)
 	}
 	stamp(value, due, expiry)
-	t.Set(recordKey(n.id, key), value)
-	n.remember(t, key)
+	n.set(t, key, value)
 	n.note(key)
 	n.meta.records++
 	n.newest = t.Seq()

@@ -208,7 +208,6 @@ func (o *reclaimOp) Run(t *store.Turn) error {
 	if o.last {
 		n.reclaim.running = false
 		n.arm(t)
-		n.makeFilter(t) // if there are few enough now
 	}
 	return nil
 }

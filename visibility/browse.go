@@ -152,8 +152,9 @@ func (q *Queue) browsed(s *spool.Seen) (*Browsed, error) {
 	if r == nil {
 		return nil, nil
 	}
+	r.Priority = s.Lane
 	m := &Browsed{
-		Message: r.Message, Position: Position(s.Position.String()), State: Visible, ReceiveCount: int(s.Count), Sequence: s.Seq,
+		Message: r.Message, Position: Position(s.Position.String()), State: Visible, ReceiveCount: int(s.Count), Sequence: s.Sequence(),
 		SentAt: r.SentAt, FirstReceivedAt: s.First, DeadLetter: r.DeadLetter,
 	}
 	switch {

@@ -55,3 +55,38 @@ func ExampleQueue_Cancel() {
 	// <nil>
 	// true
 }
+
+// What could not be delivered goes back to be tried again, once the reason is gone.
+func ExampleQueue_Redrive() {
+	db := memory()
+	defer db.Close()
+	ctx := context.Background()
+	undeliverable, _ := visibility.OpenQueue(db, "undeliverable", nil)
+	mail, err := visibility.OpenQueue(db, "mail", &visibility.QueueConfig{DeadLetterQueue: "undeliverable", MaxReceives: 1})
+	if err != nil {
+		panic(err)
+	}
+	for _, to := range []string{"ada", "nobody", "bob"} {
+		_, _ = mail.Send(ctx, visibility.Message{Body: []byte(to)})
+		m, _ := mail.Receive(ctx, nil)
+		_ = mail.ChangeVisibility(ctx, m[0].Receipt, 0) // the server is down
+		_, _ = mail.Receive(ctx, nil)                   // would be once too often
+	}
+	redrive, err := undeliverable.Redrive(ctx, &visibility.RedriveOptions{
+		Rate:   1000,
+		Filter: func(m *visibility.Browsed) bool { return string(m.Body) != "nobody" },
+	})
+	if err != nil {
+		panic(err)
+	}
+	info, _ := redrive.Wait(ctx)
+	fmt.Println(info.State, info.Moved, info.Skipped)
+	messages, _ := mail.Receive(ctx, &visibility.ReceiveOptions{Max: 10})
+	for _, m := range messages {
+		fmt.Printf("%s, who was in trouble %d time(s)\n", m.Body, m.DeadLetter.ReceiveCount)
+	}
+	// Output:
+	// completed 2 1
+	// ada, who was in trouble 1 time(s)
+	// bob, who was in trouble 1 time(s)
+}

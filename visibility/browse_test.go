@@ -93,7 +93,7 @@ func TestBrowseOfAFIFOQueue(t *testing.T) {
 			batch[i] = visibility.Message{Body: fmt.Append(nil, i), Group: "a", DedupeID: fmt.Sprint(i)}
 		}
 		batch[n-1].Group = "b"
-		_, err := q.SendBatch(ctx, batch)
+		_, err := q.SendBatch(ctx, batch, nil)
 		require.NoError(t, err)
 		require.Equal(t, []string{"0"}, bodies(receive(t, q, 1)))
 		require.Equal(t, []string{fmt.Sprint(n - 1)}, bodies(receive(t, q, 1)), "the rest has stepped aside")

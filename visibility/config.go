@@ -3,6 +3,8 @@ package visibility
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
+	"slices"
 	"time"
 
 	"github.com/pebblemq/pebblemq/internal/store"
@@ -10,7 +12,7 @@ import (
 
 // QueueConfig is stored with a queue. Opening the queue again takes the same
 // configuration, nil and zero standing for the defaults, or returns
-// pebblemq.ErrConfigMismatch.
+// pebblemq.ErrConfigMismatch. AlterQueue changes what may be changed.
 type QueueConfig struct {
 	// FIFO keeps the messages of each group (Message.Group) in order, which all
 	// must have one then: while one of a group is in flight, those behind it
@@ -25,26 +27,63 @@ type QueueConfig struct {
 	DedupeWindow time.Duration
 
 	// DedupeByBody recognizes messages without a DedupeID by the SHA-256 of
-	// their body. It needs a DedupeWindow. Default: false.
+	// their body. It needs a DedupeWindow and cannot be changed. Default: false.
 	DedupeByBody bool
 
 	// DedupePerGroup has messages of different groups never be duplicates of
-	// one another. It needs a DedupeWindow. Default: false.
+	// one another. It needs a DedupeWindow and cannot be changed. Default: false.
 	DedupePerGroup bool
 
 	// VisibilityTimeout is how long a message that was received is hidden from
-	// others, unless Receive says otherwise. Up to MaxVisibility.
+	// others, unless Receive says otherwise. Up to MaxVisibilityTimeout.
 	// Default: 30 seconds.
 	VisibilityTimeout time.Duration
+
+	// MaxVisibilityTimeout is how long after its receive a message may be hidden,
+	// extensions included, up to MaxVisibility. Default: 12 hours.
+	MaxVisibilityTimeout time.Duration
 
 	// Delay is that of messages which have none of their own. Default: 0.
 	Delay time.Duration
 
+	// DelayBlocksGroup has a delayed message of a FIFO queue hold up those of its
+	// group that are sent after it: they are delayed as well, until it is visible. It
+	// cannot be changed. Default: false, they overtake it.
+	DelayBlocksGroup bool
+
+	// Retention is how long a message is kept, up to MaxRetention. What is older
+	// is gone, also if it is in flight: its receipt is refused then. It counts from
+	// when the message was sent or, if it was delayed, was due: else a delay of any
+	// length would lose it. Another Retention counts for what is there as well.
+	// Default: 4 days.
+	Retention time.Duration
+
+	// RetentionRestarts has the retention of a message that comes here from another
+	// queue, as a dead letter or by a redrive, count from then on, instead of from
+	// its first send. Default: false.
+	RetentionRestarts bool
+
 	// DeadLetterQueue is where messages go that were received MaxReceives
 	// times and were not deleted: the next receive moves them instead. It must
-	// exist. The two are set together or not at all. Default: none.
+	// exist. Default: none.
 	DeadLetterQueue string
 	MaxReceives     int
+
+	// DeadLetterExpired has messages whose retention is over go to the
+	// DeadLetterQueue too. There they should have a longer one, or one that
+	// restarts. Default: false, they are deleted.
+	DeadLetterExpired bool
+
+	// DeadLetterSources are the queues that may have this one as their dead-letter
+	// queue, and DeadLettersDenied says that none may: the allow rules of SQS.
+	// Default: any queue.
+	DeadLetterSources []string
+	DeadLettersDenied bool
+
+	// MaxPriority is the highest Message.Priority, which costs some memory for each one
+	// that is used. It cannot be lowered. In a FIFO queue it costs each message two more
+	// writes, and there are no delays then. Default: 0, no priorities.
+	MaxPriority uint8
 
 	// MaxInFlight is how many messages may be in flight at a time. When they are,
 	// a receive returns ErrInFlightLimit, or waits if it may. Default: any number.
@@ -54,6 +93,14 @@ type QueueConfig struct {
 	// MaxBodyBytes. What is moved here as a dead letter may be larger.
 	// Default: 1 MiB.
 	MaxBodyBytes int
+
+	// MaxAttributes is how many attributes a message may have, up to
+	// MaxAttributes. Default: 10.
+	MaxAttributes int
+
+	// AllowEmptyBody lets messages have no body. Default: false, they are refused,
+	// as in SQS.
+	AllowEmptyBody bool
 }
 
 // Options are for this process. Nil is the defaults.
@@ -74,23 +121,49 @@ func (c *QueueConfig) withDefaults() QueueConfig {
 	if d.DedupeWindow == 0 && d.FIFO {
 		d.DedupeWindow = DefaultDedupeWindow
 	}
-	if d.VisibilityTimeout == 0 {
-		d.VisibilityTimeout = DefaultVisibility
+	for _, f := range []struct {
+		field    *time.Duration
+		standard time.Duration
+	}{
+		{&d.VisibilityTimeout, DefaultVisibility},
+		{&d.MaxVisibilityTimeout, DefaultMaxVisibility},
+		{&d.Retention, DefaultRetention},
+	} {
+		if *f.field == 0 {
+			*f.field = f.standard
+		}
 	}
 	if d.MaxBodyBytes == 0 {
 		d.MaxBodyBytes = DefaultMaxBodyBytes
 	}
+	if d.MaxAttributes == 0 {
+		d.MaxAttributes = DefaultMaxAttributes
+	}
+	d.DeadLetterSources = slices.Clone(d.DeadLetterSources)
+	slices.Sort(d.DeadLetterSources)
+	if len(d.DeadLetterSources) == 0 {
+		d.DeadLetterSources = nil
+	}
 	return d
 }
 
-func (c QueueConfig) check(name string) error {
-	if err := checkVisibility(c.VisibilityTimeout); err != nil {
+func (c *QueueConfig) check(name string) error {
+	if c.MaxVisibilityTimeout < 0 || c.MaxVisibilityTimeout > MaxVisibility {
+		return store.Invalid("MaxVisibilityTimeout %v is not between 0 and %v", c.MaxVisibilityTimeout, MaxVisibility)
+	}
+	if err := c.checkVisibility(c.VisibilityTimeout); err != nil {
 		return err
 	}
 	if err := checkDelay(c.Delay); err != nil {
 		return err
 	}
 	switch {
+	case c.DelayBlocksGroup && (!c.FIFO || c.MaxPriority > 0):
+		return store.Invalid("DelayBlocksGroup of queue %q is for FIFO queues without priorities", name)
+	case c.FIFO && c.MaxPriority > 0 && c.Delay > 0:
+		return store.Invalid("queue %q is FIFO with priorities and cannot have a Delay", name)
+	case c.Retention < 0 || c.Retention > MaxRetention:
+		return store.Invalid("Retention %v is not between 0 and %v", c.Retention, MaxRetention)
 	case c.DedupeWindow < 0 || c.DedupeWindow > MaxDelay:
 		return store.Invalid("DedupeWindow %v is not between 0 and %v", c.DedupeWindow, MaxDelay)
 	case c.DedupeWindow == 0 && (c.DedupeByBody || c.DedupePerGroup):
@@ -99,79 +172,75 @@ func (c QueueConfig) check(name string) error {
 		return store.Invalid("MaxBodyBytes %d is negative", c.MaxBodyBytes)
 	case c.MaxBodyBytes > MaxBodyBytes:
 		return store.TooLarge("MaxBodyBytes", int64(c.MaxBodyBytes), MaxBodyBytes)
+	case c.MaxAttributes < 0:
+		return store.Invalid("MaxAttributes %d is negative", c.MaxAttributes)
+	case c.MaxAttributes > MaxAttributes:
+		return store.TooLarge("MaxAttributes", int64(c.MaxAttributes), MaxAttributes)
 	case c.MaxInFlight < 0:
 		return store.Invalid("MaxInFlight %d is negative", c.MaxInFlight)
-	case c.MaxReceives < 0 || c.MaxReceives > maxReceives:
-		return store.Invalid("MaxReceives %d is not between 0 and %d", c.MaxReceives, maxReceives)
-	case (c.MaxReceives > 0) != (c.DeadLetterQueue != ""):
-		return store.Invalid("MaxReceives and DeadLetterQueue of queue %q need one another", name)
-	case c.DeadLetterQueue == "":
-		return nil
-	case c.DeadLetterQueue == name:
-		return store.Invalid("queue %q is its own dead-letter queue", name)
 	}
-	return store.CheckName("dead-letter queue", c.DeadLetterQueue)
+	return c.checkDeadLetters(name)
 }
-
-// maxReceives leaves room to count one more.
-const maxReceives = 1<<31 - 2
 
 // storedConfig is the JSON in the catalog. Durations are nanoseconds.
 type storedConfig struct {
-	FIFO              bool          `json:"fifo,omitempty"`
-	DedupeWindow      time.Duration `json:"dedupeWindow,omitempty"`
-	DedupeByBody      bool          `json:"dedupeByBody,omitempty"`
-	DedupePerGroup    bool          `json:"dedupePerGroup,omitempty"`
-	VisibilityTimeout time.Duration `json:"visibilityTimeout"`
-	Delay             time.Duration `json:"delay"`
-	DeadLetterQueue   string        `json:"deadLetterQueue,omitempty"`
-	MaxReceives       int           `json:"maxReceives,omitempty"`
-	MaxInFlight       int           `json:"maxInFlight,omitempty"`
-	MaxBodyBytes      int           `json:"maxBodyBytes"`
-	Secret            []byte        `json:"secret"` // of the receipts
+	Config  storedFields `json:"config"`
+	Secret  []byte       `json:"secret"`            // of the receipts
+	Created int64        `json:"created"`           // nanoseconds since 1970
+	Altered int64        `json:"altered,omitempty"` // the same; 0 if it was not
 }
 
-func (c QueueConfig) encode(secret []byte) ([]byte, error) {
-	return json.Marshal(storedConfig{
-		c.FIFO, c.DedupeWindow, c.DedupeByBody, c.DedupePerGroup,
-		c.VisibilityTimeout, c.Delay, c.DeadLetterQueue, c.MaxReceives, c.MaxInFlight, c.MaxBodyBytes, secret,
-	})
+// storedFields are those of QueueConfig.
+type storedFields struct {
+	FIFO                 bool          `json:"fifo,omitempty"`
+	DedupeWindow         time.Duration `json:"dedupeWindow,omitempty"`
+	DedupeByBody         bool          `json:"dedupeByBody,omitempty"`
+	DedupePerGroup       bool          `json:"dedupePerGroup,omitempty"`
+	VisibilityTimeout    time.Duration `json:"visibilityTimeout"`
+	MaxVisibilityTimeout time.Duration `json:"maxVisibilityTimeout"`
+	Delay                time.Duration `json:"delay,omitempty"`
+	DelayBlocksGroup     bool          `json:"delayBlocksGroup,omitempty"`
+	Retention            time.Duration `json:"retention"`
+	RetentionRestarts    bool          `json:"retentionRestarts,omitempty"`
+	DeadLetterQueue      string        `json:"deadLetterQueue,omitempty"`
+	MaxReceives          int           `json:"maxReceives,omitempty"`
+	DeadLetterExpired    bool          `json:"deadLetterExpired,omitempty"`
+	DeadLetterSources    []string      `json:"deadLetterSources,omitempty"`
+	DeadLettersDenied    bool          `json:"deadLettersDenied,omitempty"`
+	MaxPriority          uint8         `json:"maxPriority,omitempty"`
+	MaxInFlight          int           `json:"maxInFlight,omitempty"`
+	MaxBodyBytes         int           `json:"maxBodyBytes"`
+	MaxAttributes        int           `json:"maxAttributes"`
+	AllowEmptyBody       bool          `json:"allowEmptyBody,omitempty"`
 }
 
-func decodeConfig(name string, v []byte) (c QueueConfig, secret []byte, err error) {
-	var s storedConfig
-	if err := json.Unmarshal(v, &s); err != nil {
-		return c, nil, fmt.Errorf("%w: configuration of queue %q: %w", store.ErrCorrupt, name, err)
+func (s *storedConfig) config() *QueueConfig {
+	c := QueueConfig(s.Config)
+	return &c
+}
+
+func (s *storedConfig) encode(c QueueConfig) ([]byte, error) {
+	s.Config = storedFields(c)
+	return json.Marshal(s)
+}
+
+func decodeConfig(name string, v []byte) (*storedConfig, error) {
+	s := &storedConfig{}
+	if err := json.Unmarshal(v, s); err != nil {
+		return nil, fmt.Errorf("%w: configuration of queue %q: %w", store.ErrCorrupt, name, err)
 	}
 	if len(s.Secret) != secretLen {
-		return c, nil, fmt.Errorf("%w: configuration of queue %q: secret of %d bytes", store.ErrCorrupt, name, len(s.Secret))
+		return nil, fmt.Errorf("%w: configuration of queue %q: secret of %d bytes", store.ErrCorrupt, name, len(s.Secret))
 	}
-	c = QueueConfig{
-		s.FIFO, s.DedupeWindow, s.DedupeByBody, s.DedupePerGroup,
-		s.VisibilityTimeout, s.Delay, s.DeadLetterQueue, s.MaxReceives, s.MaxInFlight, s.MaxBodyBytes,
-	}
-	return c, s.Secret, nil
+	return s, nil
 }
 
 // differ names the first field in which given is not what is stored.
 func (c QueueConfig) differ(name string, given QueueConfig) error {
-	for _, f := range []struct {
-		name          string
-		stored, given any
-	}{
-		{"FIFO", c.FIFO, given.FIFO},
-		{"DedupeWindow", c.DedupeWindow, given.DedupeWindow},
-		{"DedupeByBody", c.DedupeByBody, given.DedupeByBody},
-		{"DedupePerGroup", c.DedupePerGroup, given.DedupePerGroup},
-		{"VisibilityTimeout", c.VisibilityTimeout, given.VisibilityTimeout},
-		{"Delay", c.Delay, given.Delay},
-		{"DeadLetterQueue", c.DeadLetterQueue, given.DeadLetterQueue},
-		{"MaxReceives", c.MaxReceives, given.MaxReceives},
-		{"MaxInFlight", c.MaxInFlight, given.MaxInFlight},
-		{"MaxBodyBytes", c.MaxBodyBytes, given.MaxBodyBytes},
-	} {
-		if f.stored != f.given {
-			return store.Mismatch(fmt.Sprintf("queue %q", name), f.name, f.stored, f.given)
+	ours, theirs := reflect.ValueOf(c), reflect.ValueOf(given)
+	for i := range ours.NumField() {
+		if a, b := ours.Field(i).Interface(), theirs.Field(i).Interface(); !reflect.DeepEqual(a, b) {
+			return store.Mismatch(fmt.Sprintf("queue %q", name), ours.Type().Field(i).Name, a, b)
 		}
 	}
 	return nil

@@ -18,8 +18,8 @@ const MaxDedupeID = window.MaxID
 
 // openWindow brings back which messages were sent of late.
 func (q *Queue) openWindow(s *store.Store) {
-	if q.config.DedupeWindow > 0 {
-		q.window = window.New(s, store.KindVisWindow, q.id, q.config.DedupeWindow)
+	if q.config().DedupeWindow > 0 {
+		q.window = window.New(s, store.KindVisWindow, q.id, q.config().DedupeWindow)
 	}
 }
 
@@ -36,7 +36,7 @@ func (q *Queue) identify(m *Message) (*identity, error) {
 		return nil, nil
 	case q.window == nil:
 		return nil, store.Invalid("message has a DedupeID, but queue %q has no DedupeWindow", q.name)
-	case m.DedupeID == "" && !q.config.DedupeByBody:
+	case m.DedupeID == "" && !q.config().DedupeByBody:
 		return nil, nil
 	}
 	sum := sha256.Sum256(m.Body)
@@ -47,7 +47,7 @@ func (q *Queue) identify(m *Message) (*identity, error) {
 		}
 		id = "id " + m.DedupeID
 	}
-	if q.config.DedupePerGroup {
+	if q.config().DedupePerGroup {
 		id = string(appendString(nil, m.Group)) + id
 	}
 	return &identity{window.IDOf(id), binary.BigEndian.Uint64(sum[:])}, nil
@@ -94,7 +94,7 @@ func (o *sendOp) remember(t *store.Turn) {
 	}
 	first := original{body: o.identity.body, id: o.id}
 	if o.put != nil {
-		first.seq = o.put.Seq
+		first.seq = o.put.Sequence()
 	}
 	o.q.window.Put(t, o.identity.id, first.encode())
 }
@@ -105,7 +105,7 @@ func (o *sendOp) result() SendResult {
 	case o.first != nil:
 		return SendResult{ID: o.first.id, Sequence: o.first.seq, Duplicate: true, Differs: o.first.body != o.identity.body}
 	case o.put != nil:
-		return SendResult{ID: o.id, Sequence: o.put.Seq}
+		return SendResult{ID: o.id, Sequence: o.put.Sequence()}
 	}
 	return SendResult{ID: o.id}
 }

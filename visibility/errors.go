@@ -13,6 +13,10 @@ var (
 	// there, or not any more.
 	ErrNoMessage = errors.New("visibility: no such message")
 
+	// ErrRedriveRunning is returned by Redrive while another one of the same queue
+	// is running.
+	ErrRedriveRunning = errors.New("visibility: a redrive is running")
+
 	// ErrInvalidReceipt is returned for a receipt that this queue has not
 	// given out: garbage, one of another queue, or one of an earlier queue of
 	// that name. Nothing happened.
@@ -27,6 +31,14 @@ var (
 	// timeout has ended, or the message was released or deleted, and by Delete
 	// when it has ended in a FIFO queue. Nothing happened.
 	ErrNotInFlight = errors.New("visibility: message is not in flight")
+
+	// ErrExpired is returned for a receipt whose message was kept for as long as
+	// QueueConfig.Retention says: it is gone. Nothing happened.
+	ErrExpired = errors.New("visibility: the retention of the message is over")
+
+	// ErrNotAllowed is returned when DeadLetterSources or DeadLettersDenied of a
+	// queue do not let it be another's dead-letter queue.
+	ErrNotAllowed = errors.New("visibility: the dead-letter queue does not take messages of this queue")
 
 	// ErrInFlightLimit is returned by a receive that does not wait while as many
 	// messages are in flight as QueueConfig.MaxInFlight says.

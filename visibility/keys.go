@@ -19,7 +19,8 @@ import (
 //	│ 1 B     │ 1 B   │ 8 B  │ if flag 2 │ if flag 1   │ str │            │ rest │
 //	└─────────┴───────┴──────┴───────────┴─────────────┴─────┴────────────┴──────┘
 //
-//	dead letter   moved 8 B | receives 4 B | source queue str
+//	dead letter   moved 8 B | receives 4 B | deaths 4 B | reason 1 B | source queue str | last error str
+//	reason        1 max receives | 2 expired
 //	attributes    number uvarint, then each: name str | type 1 B | value str
 //	str           length uvarint | bytes
 //
@@ -34,9 +35,14 @@ var layout = spool.Layout{
 	Delayed: store.KindVisDelay,
 	Meta:    store.KindVisMeta,
 	Parked:  store.KindVisParked,
+	Stray:   store.KindVisExpiry,
+	Pin:     store.KindVisPin,
 
 	DelayedID: store.KindVisDelayID,
 }
+
+// reasons by their number, from 1.
+var reasons = [...]string{ReasonMaxReceives, ReasonExpired}
 
 const (
 	messageVersion = 1
@@ -71,13 +77,17 @@ func appendHead[S ~string | ~[]byte](b []byte, flags byte, sent uint64, group S)
 }
 
 // encodeDead returns an encoded message with what is to be known of its move
-// to a dead-letter queue, instead of what it may say of an earlier one.
+// to a dead-letter queue, instead of what it may say of an earlier one; to whose
+// number of deaths it adds.
 func encodeDead(data []byte, d *DeadLetterInfo) ([]byte, error) {
 	f := fields{rest: data}
 	flags, sent := f.head()
 	group := f.group(flags)
+	deaths := d.Deaths
 	if flags&flagDead != 0 {
-		f.dead()
+		if earlier := f.dead(); earlier != nil {
+			deaths += earlier.Deaths
+		}
 	}
 	if f.failed {
 		return nil, damaged(data)
@@ -86,7 +96,10 @@ func encodeDead(data []byte, d *DeadLetterInfo) ([]byte, error) {
 	b = appendHead(b, flags|flagDead, sent, group)
 	b = binary.BigEndian.AppendUint64(b, uint64(d.At.UnixNano()))
 	b = binary.BigEndian.AppendUint32(b, uint32(d.ReceiveCount))
+	b = binary.BigEndian.AppendUint32(b, uint32(deaths))
+	b = append(b, byte(1+slices.Index(reasons[:], d.Reason)))
 	b = appendString(b, d.Queue)
+	b = appendString(b, d.LastError)
 	return append(b, f.rest...), nil
 }
 
@@ -125,6 +138,21 @@ func idOf(data []byte) []byte {
 		return nil
 	}
 	return id
+}
+
+// originOf returns the queue that an encoded message died in, or nothing.
+func originOf(data []byte) string {
+	f := fields{rest: data}
+	flags, _ := f.head()
+	f.group(flags)
+	if flags&flagDead == 0 {
+		return ""
+	}
+	d := f.dead()
+	if f.failed {
+		return ""
+	}
+	return d.Queue
 }
 
 func damaged(data []byte) error {
@@ -192,7 +220,14 @@ func (f *fields) dead() *DeadLetterInfo {
 	d := &DeadLetterInfo{}
 	d.At = time.Unix(0, int64(binary.BigEndian.Uint64(f.bytes(8))))
 	d.ReceiveCount = int(binary.BigEndian.Uint32(f.bytes(4)))
-	d.Queue = string(f.string())
+	d.Deaths = int(binary.BigEndian.Uint32(f.bytes(4)))
+	reason := f.bytes(1)[0]
+	d.Queue, d.LastError = string(f.string()), string(f.string())
+	if reason < 1 || int(reason) > len(reasons) {
+		f.failed = true
+		return nil
+	}
+	d.Reason = reasons[reason-1]
 	return d
 }
 

@@ -12,16 +12,18 @@ import (
 
 // Limits.
 const (
-	DefaultMaxBodyBytes = 1 << 20        // of QueueConfig.MaxBodyBytes
-	MaxBodyBytes        = 64 << 20       // the most it can be set to
-	MaxAttributes       = 10             // of a message
-	MaxIDBytes          = 255            // of an ID that the sender chooses
-	MaxBatchEntries     = 10_000         // of a batch
-	MaxBatchBytes       = 64 << 20       // of a batch's bodies and attributes
-	MaxReceiveMessages  = 1000           // of one Receive
-	MaxVisibility       = 12 * time.Hour // from the receive, extensions included
-	MaxDelay            = 100 * 365 * 24 * time.Hour
-	DefaultVisibility   = 30 * time.Second
+	DefaultMaxBodyBytes  = 1 << 20              // of QueueConfig.MaxBodyBytes
+	MaxBodyBytes         = 64 << 20             // the most it can be set to
+	DefaultMaxAttributes = 10                   // of QueueConfig.MaxAttributes
+	MaxAttributes        = 1000                 // the most it can be set to
+	MaxIDBytes           = 255                  // of an ID that the sender chooses
+	MaxBatchEntries      = 10_000               // of a batch
+	MaxBatchBytes        = 64 << 20             // of a batch's bodies and attributes
+	MaxReceiveMessages   = 1000                 // of one Receive
+	DefaultMaxVisibility = 12 * time.Hour       // of QueueConfig.MaxVisibilityTimeout
+	MaxVisibility        = 365 * 24 * time.Hour // the most it can be set to
+	MaxDelay             = 100 * 365 * 24 * time.Hour
+	DefaultVisibility    = 30 * time.Second
 )
 
 // Message is what is sent. Its bytes are copied before Send returns.
@@ -38,6 +40,14 @@ type Message struct {
 	// 255 bytes. Default: none, and the message gives way to nobody.
 	Group string
 
+	// Priority, up to the MaxPriority of the queue, has the message be received
+	// before those with a lower one. In a FIFO queue order comes first: while
+	// messages of its group are in the queue, a message takes the priority of those;
+	// between groups the priorities count. Received has the one that it took. A
+	// dead-letter queue keeps it as far as its own MaxPriority goes.
+	// Default: 0, the lowest.
+	Priority uint8
+
 	// DedupeID, up to MaxDedupeID bytes, makes the message recognizable: for the
 	// queue's DedupeWindow from its Send, another with the same ID is not sent,
 	// whatever its body; even if this one was received and deleted by then, or
@@ -45,10 +55,10 @@ type Message struct {
 	// has DedupeByBody, else none.
 	DedupeID string
 
-	// Body is any bytes, also none, where SQS refuses an empty one.
+	// Body is any bytes; none only if the queue has AllowEmptyBody.
 	Body []byte
 
-	// Attributes are up to MaxAttributes named values beside the body. They
+	// Attributes are up to QueueConfig.MaxAttributes named values beside the body. They
 	// count towards the limit on the body, names included.
 	Attributes map[string]Attribute
 
@@ -103,8 +113,10 @@ type Received struct {
 	SentAt          time.Time
 	FirstReceivedAt time.Time // from this queue
 	VisibleAt       time.Time // when the visibility timeout ends
+	ExpiresAt       time.Time // when the message is gone, with the QueueConfig.Retention of the moment
 
-	// DeadLetter is set in a dead-letter queue.
+	// DeadLetter is set in a dead-letter queue, and tells of the latest death of a
+	// message that was redriven.
 	DeadLetter *DeadLetterInfo
 }
 
@@ -112,7 +124,10 @@ type Received struct {
 type DeadLetterInfo struct {
 	Queue        string // where it was
 	ReceiveCount int    // how often it was received there
+	Deaths       int    // how often it was moved to a dead-letter queue, this time included
 	At           time.Time
+	Reason       string // ReasonMaxReceives or ReasonExpired
+	LastError    string // of the handler of Run that had it last and failed, its first 1 KiB
 }
 
 // size is what counts towards the limit.
@@ -125,9 +140,18 @@ func (m *Message) size() int {
 }
 
 // check refuses what may not be sent.
-func (m *Message) check(maxBody int) error {
-	if n := m.size(); n > maxBody {
-		return store.TooLarge("message in bytes, attributes included,", int64(n), int64(maxBody))
+func (m *Message) check(c *QueueConfig) error {
+	if n := m.size(); n > c.MaxBodyBytes {
+		return store.TooLarge("message in bytes, attributes included,", int64(n), int64(c.MaxBodyBytes))
+	}
+	if len(m.Body) == 0 && !c.AllowEmptyBody {
+		return store.Invalid("message has no body, which the queue's AllowEmptyBody would allow")
+	}
+	if m.Priority > c.MaxPriority {
+		return store.TooLarge("priority", int64(m.Priority), int64(c.MaxPriority))
+	}
+	if c.FIFO && c.MaxPriority > 0 && m.Delay != nil && *m.Delay > 0 {
+		return store.Invalid("message has a delay, which a FIFO queue with priorities does not keep in order")
 	}
 	if len(m.ID) > 0 {
 		if err := store.CheckName("message", m.ID); err != nil {
@@ -139,8 +163,8 @@ func (m *Message) check(maxBody int) error {
 			return err
 		}
 	}
-	if n := len(m.Attributes); n > MaxAttributes {
-		return store.TooLarge("number of attributes", int64(n), MaxAttributes)
+	if n := len(m.Attributes); n > c.MaxAttributes {
+		return store.TooLarge("number of attributes", int64(n), int64(c.MaxAttributes))
 	}
 	for name, a := range m.Attributes {
 		if err := a.check(name); err != nil {
@@ -157,9 +181,9 @@ func checkDelay(d time.Duration) error {
 	return nil
 }
 
-func checkVisibility(d time.Duration) error {
-	if d < 0 || d > MaxVisibility {
-		return store.Invalid("visibility timeout %v is not between 0 and %v", d, MaxVisibility)
+func (c *QueueConfig) checkVisibility(d time.Duration) error {
+	if d < 0 || d > c.MaxVisibilityTimeout {
+		return store.Invalid("visibility timeout %v is not between 0 and %v", d, c.MaxVisibilityTimeout)
 	}
 	return nil
 }

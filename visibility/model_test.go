@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,20 +16,25 @@ import (
 	"github.com/pebblemq/pebblemq/visibility"
 )
 
-const modelReceives = 3
+const (
+	modelReceives  = 3
+	modelRetention = 150 * time.Second
+)
 
 // TestModel drives a queue with a dead-letter queue, and a plain model of the
 // two, with random operations, refused transactions, restarts and crashes.
 func TestModel(t *testing.T) {
 	for _, fifo := range []bool{false, true} {
-		t.Run(fmt.Sprintf("FIFO=%v", fifo), func(t *testing.T) { testModel(t, fifo) })
+		for _, highest := range []uint8{0, 2} {
+			t.Run(fmt.Sprintf("FIFO=%v/MaxPriority=%d", fifo, highest), func(t *testing.T) { testModel(t, fifo, highest) })
+		}
 	}
 }
 
-func testModel(t *testing.T, fifo bool) {
+func testModel(t *testing.T, fifo bool, highest uint8) {
 	synctest.Test(t, func(t *testing.T) {
 		rapid.Check(struct{ testing.TB }{t}, func(t *rapid.T) { // hides Deadline, which a bubble forbids
-			w := &world{t: t, fifo: fifo, disk: newDisk(t)}
+			w := &world{t: t, fifo: fifo, highest: highest, buried: rapid.Bool().Draw(t, "expired are dead letters"), disk: newDisk(t), keep: modelRetention}
 			w.open()
 			t.Repeat(map[string]func(*rapid.T){
 				"send":    w.send,
@@ -38,8 +44,10 @@ func testModel(t *testing.T, fifo bool) {
 				"refused": w.refused,
 				"cancel":  w.cancel,
 				"browse":  w.browse,
+				"redrive": w.redrive,
 				"advance": w.advance,
 				"purge":   w.purge,
+				"alter":   w.alter,
 				"restart": w.restart,
 				"":        w.check,
 			})
@@ -51,11 +59,13 @@ func testModel(t *testing.T, fifo bool) {
 type entry struct {
 	body     string
 	group    string
+	lane     uint8
 	place    int
 	count    int
 	inFlight bool
 	until    time.Time
 	due      time.Time // if it is delayed
+	born     time.Time // if it is not
 	gone     bool      // from q: deleted, or moved to dead
 }
 
@@ -70,18 +80,51 @@ type given struct {
 type world struct {
 	t        *rapid.T
 	fifo     bool
+	highest  uint8         // priority
+	buried   bool          // what expires
+	keep     time.Duration // retention
 	disk     *disk
 	q, dead  *visibility.Queue
 	entries  []*entry
 	places   int
-	moved    int // to dead
+	letters  []*entry // in dead
 	receipts []given
+	cold     bool // since the restart
 	vague    bool // leases may have ended that are on disk only
 }
 
 func (w *world) open() {
-	w.dead = w.disk.queue("dead", &visibility.QueueConfig{FIFO: w.fifo}, nil)
-	w.q = w.disk.queue("q", &visibility.QueueConfig{FIFO: w.fifo, DeadLetterQueue: "dead", MaxReceives: modelReceives}, nil)
+	w.dead = w.disk.queue("dead", &visibility.QueueConfig{FIFO: w.fifo, MaxPriority: w.highest}, nil)
+	w.q = w.disk.queue("q", w.config(), nil)
+}
+
+func (w *world) config() *visibility.QueueConfig {
+	return &visibility.QueueConfig{
+		FIFO: w.fifo, MaxPriority: w.highest, DeadLetterQueue: "dead", MaxReceives: modelReceives, Retention: w.keep, DeadLetterExpired: w.buried,
+	}
+}
+
+// alter changes the retention, which counts for what is there.
+func (w *world) alter(t *rapid.T) {
+	if w.vague {
+		t.Skip("leases may have ended on disk only")
+	}
+	w.keep = time.Duration(rapid.IntRange(1, 300).Draw(t, "retention")) * time.Second
+	require.NoError(t, visibility.AlterQueue(ctx, w.disk.db, "q", bodiless(w.config())))
+	synctest.Wait()
+	w.expire()
+}
+
+// expire ends in the model what is too old.
+func (w *world) expire() {
+	for _, e := range w.entries {
+		if !e.gone && e.due.IsZero() && !e.born.Add(w.keep).After(time.Now()) {
+			e.gone, e.inFlight = true, false
+			if w.buried {
+				w.letters = append(w.letters, e)
+			}
+		}
+	}
 }
 
 func (w *world) send(t *rapid.T) {
@@ -92,27 +135,45 @@ func (w *world) send(t *rapid.T) {
 			e.group = rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "group")
 		}
 		m := visibility.Message{ID: e.body, Body: []byte(e.body), Group: e.group}
-		if d := time.Duration(rapid.IntRange(-100, 100).Draw(t, "delay")) * time.Second; d > 0 {
+		if w.highest > 0 {
+			m.Priority = uint8(rapid.IntRange(0, int(w.highest)).Draw(t, "priority"))
+			e.lane = w.lane(e.group, m.Priority)
+		}
+		if d := time.Duration(rapid.IntRange(-100, 100).Draw(t, "delay")) * time.Second; d > 0 && !(w.fifo && w.highest > 0) {
 			m.Delay, e.due = &d, time.Now().Add(d)
 		} else {
 			w.places++
-			e.place = w.places
+			e.place, e.born = w.places, time.Now()
 		}
 		batch, w.entries = append(batch, m), append(w.entries, e)
 	}
-	results, err := w.q.SendBatch(ctx, batch)
+	results, err := w.q.SendBatch(ctx, batch, nil)
 	require.NoError(t, err)
 	for _, r := range results {
 		require.NoError(t, r.Err)
 	}
 }
 
+// lane is the priority that a message of a group takes.
+func (w *world) lane(group string, wanted uint8) uint8 {
+	for _, e := range w.entries {
+		if group != "" && e.group == group && !e.gone {
+			return e.lane
+		}
+	}
+	return wanted
+}
+
 func (w *world) receive(t *rapid.T) {
 	max := rapid.IntRange(1, 5).Draw(t, "max")
+	if w.cold && w.highest > 0 {
+		max = 1 // fewer may come while a lower priority is being read from disk
+	}
 	vt := time.Duration(rapid.IntRange(0, 60).Draw(t, "timeout")) * time.Second
 	got, err := w.q.Receive(ctx, &visibility.ReceiveOptions{Max: max, VisibilityTimeout: &vt})
 	require.NoError(t, err)
 	w.vague = false
+	w.cold = w.cold && len(got) > 0
 	now := time.Now()
 	n := 0
 	blocked := w.blocked()
@@ -125,7 +186,7 @@ func (w *world) receive(t *rapid.T) {
 		}
 		if e.count == modelReceives {
 			e.gone = true
-			w.moved++
+			w.letters = append(w.letters, e)
 			continue
 		}
 		require.Less(t, n, len(got), "%+v is visible", e)
@@ -134,6 +195,7 @@ func (w *world) receive(t *rapid.T) {
 		e.count++
 		require.Equal(t, e.body, string(m.Body))
 		require.Equal(t, e.count, m.ReceiveCount)
+		require.Equal(t, e.lane, m.Priority)
 		e.inFlight, e.until = vt > 0, now.Add(vt)
 		w.receipts = append(w.receipts, given{m.Receipt, e, e.count, now})
 	}
@@ -159,7 +221,7 @@ func (w *world) visible() []*entry {
 			found = append(found, e)
 		}
 	}
-	slices.SortFunc(found, func(a, b *entry) int { return a.place - b.place })
+	slices.SortFunc(found, func(a, b *entry) int { return cmp.Or(int(b.lane)-int(a.lane), a.place-b.place) })
 	return found
 }
 
@@ -170,9 +232,16 @@ func (w *world) pick(t *rapid.T) given {
 	return rapid.SampledFrom(w.receipts).Draw(t, "receipt")
 }
 
+// old reports that the retention of a message is over.
+func (w *world) old(e *entry) bool { return !e.born.Add(w.keep).After(time.Now()) }
+
 func (w *world) delete(t *rapid.T) {
 	r := w.pick(t)
 	err := w.q.Delete(ctx, r.receipt)
+	if w.old(r.e) {
+		require.ErrorIs(t, err, visibility.ErrExpired)
+		return
+	}
 	if !r.e.gone && r.count < r.e.count {
 		require.ErrorIs(t, err, visibility.ErrStaleReceipt)
 		return
@@ -190,6 +259,8 @@ func (w *world) change(t *rapid.T) {
 	d := time.Duration(rapid.IntRange(0, 60).Draw(t, "s")) * time.Second
 	err := w.q.ChangeVisibility(ctx, r.receipt, d)
 	switch {
+	case w.old(r.e):
+		require.ErrorIs(t, err, visibility.ErrExpired)
 	case r.e.gone:
 		require.ErrorIs(t, err, visibility.ErrNotInFlight)
 	case r.count < r.e.count:
@@ -217,6 +288,35 @@ func (w *world) cancel(t *rapid.T) {
 	e.gone = true
 }
 
+// redrive moves some of the dead letters back, to the end of the queue.
+func (w *world) redrive(t *rapid.T) {
+	digit := rapid.StringMatching("[0-9]").Draw(t, "last digit")
+	wanted := func(body string) bool { return !strings.HasSuffix(body, digit) }
+	letters, _ := browse(t, w.dead, nil)
+	require.Len(t, letters, len(w.letters))
+	var left []*entry
+	for _, m := range letters {
+		i := slices.IndexFunc(w.letters, func(e *entry) bool { return e.body == string(m.Body) })
+		require.GreaterOrEqual(t, i, 0)
+		e := w.letters[i]
+		if !wanted(e.body) {
+			left = append(left, e)
+			continue
+		}
+		w.places++
+		w.entries = append(w.entries, &entry{body: e.body, group: e.group, lane: w.lane(e.group, m.Priority), born: e.born, place: w.places})
+	}
+	r, err := w.dead.Redrive(ctx, &visibility.RedriveOptions{Filter: func(m *visibility.Browsed) bool { return wanted(string(m.Body)) }})
+	require.NoError(t, err)
+	info, err := r.Wait(ctx)
+	require.NoError(t, err)
+	require.EqualValues(t, len(w.letters)-len(left), info.Moved)
+	require.EqualValues(t, len(left), info.Skipped)
+	w.letters = left
+	synctest.Wait()
+	w.expire() // what is too old by now
+}
+
 // browse looks at all that is there.
 func (w *world) browse(t *rapid.T) {
 	var here []*entry
@@ -226,7 +326,10 @@ func (w *world) browse(t *rapid.T) {
 		}
 	}
 	slices.SortStableFunc(here, func(a, b *entry) int {
-		return cmp.Or(a.due.Compare(b.due), a.place-b.place) // a zero due comes first
+		if a.due.IsZero() != b.due.IsZero() {
+			return a.due.Compare(b.due) // a zero due comes first
+		}
+		return cmp.Or(int(b.lane)-int(a.lane), a.due.Compare(b.due), a.place-b.place)
 	})
 	all, _ := browse(t, w.q, nil)
 	require.Len(t, all, len(here))
@@ -254,9 +357,11 @@ func (w *world) refused(t *rapid.T) {
 		v := w.q.In(tx)
 		_, err := v.Send(visibility.Message{Group: "a"})
 		require.NoError(t, err)
-		_, err = v.Send(visibility.Message{Group: "b", Delay: ptr(time.Second)})
-		require.NoError(t, err)
-		require.NoError(t, v.ChangeVisibility(r.receipt, time.Hour))
+		if !w.fifo || w.highest == 0 {
+			_, err = v.Send(visibility.Message{Group: "b", Delay: ptr(time.Second)})
+			require.NoError(t, err)
+		}
+		require.NoError(t, v.ChangeVisibility(r.receipt, time.Second))
 		require.NoError(t, v.Delete(r.receipt))
 		return v.ChangeVisibility(r.receipt, 0) // of a deleted one
 	}))
@@ -289,8 +394,9 @@ func (w *world) sleep(d time.Duration) {
 	slices.SortStableFunc(due, func(a, b *entry) int { return a.due.Compare(b.due) })
 	for _, e := range due {
 		w.places++
-		e.place, e.due = w.places, time.Time{}
+		e.place, e.born, e.due = w.places, e.due, time.Time{}
 	}
+	w.expire()
 }
 
 func (w *world) purge(t *rapid.T) {
@@ -325,7 +431,7 @@ func (w *world) restart(t *rapid.T) {
 		w.disk.crash(rapid.SampledFrom([]int{0, 50, 100}).Draw(t, "kept"))
 	}
 	w.open()
-	w.vague = true
+	w.vague, w.cold = true, true
 }
 
 func (w *world) check(t *rapid.T) {
@@ -351,5 +457,5 @@ func (w *world) check(t *rapid.T) {
 	}
 	st, err = w.dead.Stats(ctx)
 	require.NoError(t, err)
-	require.EqualValues(t, w.moved, st.Visible)
+	require.EqualValues(t, len(w.letters), st.Visible)
 }

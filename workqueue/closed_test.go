@@ -44,6 +44,7 @@ func verbs(ctx context.Context, b *workqueue.Broker) map[string]error {
 		"peek":                   second(b.Peek(ctx, "q", "0.0")),
 		"cancel":                 b.Cancel(ctx, "q", "m"),
 		"cancel at":              b.CancelAt(ctx, "q", "0.0@1"),
+		"redrive":                second(b.Redrive(ctx, "q", nil)),
 		"publish async":          b.PublishAsync(ctx, "x", "", workqueue.Message{}).Err(),
 	}
 }

@@ -56,3 +56,29 @@ func ExampleBroker_Cancel() {
 	// <nil>
 	// true
 }
+
+// What was rejected is looked at, and goes back to its queue when it can be handled.
+func ExampleBroker_Redrive() {
+	ctx := context.Background()
+	db, _ := pebblemq.OpenMemory(nil)
+	defer db.Close()
+	broker, _ := workqueue.Open(db, "main")
+	_ = broker.DeclareQueue(ctx, "dead", nil)
+	_ = broker.DeclareQueue(ctx, "mail", &workqueue.QueueConfig{DeadLetter: &workqueue.DeadLetter{Key: "dead"}})
+	for _, to := range []string{"ada", "nobody"} {
+		_ = broker.Publish(ctx, "", "mail", workqueue.Message{Body: []byte(to)})
+		d, _, _ := broker.Get(ctx, "mail")
+		_ = d.Reject(ctx)
+	}
+
+	p, err := broker.Redrive(ctx, "dead", &workqueue.RedriveOptions{
+		Filter: func(m *workqueue.Browsed) bool { return string(m.Body) != "nobody" },
+		Rate:   100,
+	})
+	fmt.Println(p.Moved, p.Skipped, err)
+	d, _, _ := broker.Get(ctx, "mail")
+	fmt.Printf("%s, %s in %s\n", d.Body, d.Deaths[0].Reason, d.Deaths[0].Queue)
+	// Output:
+	// 1 1 <nil>
+	// ada, rejected in mail
+}

@@ -26,7 +26,9 @@ type Browse struct {
 	lanes func() []*Spool // under the baton, highest first
 	begun bool
 	parts []*part // that are left
+	last  *part   // that was read from
 	most  int     // messages in a chunk
+	total uint64  // that were ready when it began, in the parts that wait
 }
 
 // Query says what to browse.
@@ -38,6 +40,8 @@ type Query struct {
 	// Waiting and Delayed are the parts that are wanted. What is out is among
 	// what waits.
 	Waiting, Delayed bool
+	// Spans are what is wanted of what waits, if set: the Rest of another Browse.
+	Spans []Span
 	// ID is that of the messages that are wanted, if set; see Options.ID.
 	ID []byte
 }
@@ -55,7 +59,35 @@ type Seen struct {
 	Taken               bool      // out with someone
 	Until, First, Since time.Time // see Message
 	Err                 error     // it is damaged, and there is nothing but its position
+
+	mark   mark // as it was read
+	marked bool
 }
+
+// Sequence is Message.Sequence.
+func (s *Seen) Sequence() uint64 {
+	if s.number != 0 {
+		return s.number
+	}
+	return s.Seq
+}
+
+// Span is a part of what waits in a lane, half open.
+type Span struct {
+	Lane     byte
+	From, To uint64
+}
+
+// Waiting returns what waits or is out now.
+func (q *Lanes) Waiting() (spans []Span) {
+	for _, lane := range q.open {
+		spans = append(spans, lane.Waiting()...)
+	}
+	return spans
+}
+
+// Waiting is that of the spool.
+func (q *Spool) Waiting() []Span { return []Span{{q.lane, q.meta.low, q.meta.next}} }
 
 // Browse begins to browse the queue.
 func (q *Lanes) Browse(o Query) *Browse {
@@ -105,18 +137,15 @@ type part struct {
 
 // Next returns some messages, or none at the end.
 func (b *Browse) Next(ctx context.Context) ([]Seen, error) {
-	if !b.begun {
-		if err := b.fence(ctx, b.begin); err != nil {
-			return nil, err
-		}
-		b.begun = true
+	if err := b.start(ctx); err != nil {
+		return nil, err
 	}
 	for len(b.parts) > 0 {
 		read := b.readWaiting
-		if b.parts[0].watch != nil {
+		if b.last = b.parts[0]; b.last.watch != nil {
 			read = b.readDelayed
 		}
-		found, end, err := read(ctx, b.parts[0])
+		found, end, err := read(ctx, b.last)
 		if err != nil {
 			return nil, err
 		}
@@ -128,6 +157,27 @@ func (b *Browse) Next(ctx context.Context) ([]Seen, error) {
 		}
 	}
 	return nil, nil
+}
+
+// start settles what is to be browsed, once.
+func (b *Browse) start(ctx context.Context) error {
+	if b.begun {
+		return nil
+	}
+	err := b.fence(ctx, b.begin)
+	b.begun = err == nil
+	return err
+}
+
+// rest returns what is left of what waits after a message of the last chunk.
+func (b *Browse) rest(after Position) []Span {
+	spans := []Span{{after.Lane, after.Seq + 1, b.last.to}}
+	for _, p := range b.parts {
+		if p != b.last {
+			spans = append(spans, Span{p.q.lane, p.from, p.to})
+		}
+	}
+	return spans
 }
 
 // Close ends the Browse, at any time.
@@ -163,14 +213,20 @@ func (b *Browse) fence(ctx context.Context, f func(*store.Turn)) error {
 // begin sets the way.
 func (b *Browse) begin(*store.Turn) {
 	lanes := b.lanes()
+	for _, s := range b.query.Spans {
+		if i := slices.IndexFunc(lanes, func(q *Spool) bool { return q.lane == s.Lane }); i >= 0 {
+			b.parts = append(b.parts, &part{q: lanes[i], from: max(s.From, lanes[i].meta.low), to: min(s.To, lanes[i].meta.next)})
+		}
+	}
 	for _, q := range lanes {
-		from, any := b.start(Position{Lane: q.lane, Seq: q.meta.low})
+		b.total += q.Stats().Ready
+		from, any := b.behind(Position{Lane: q.lane, Seq: q.meta.low})
 		if b.query.Waiting && any && from.Seq < q.meta.next {
 			b.parts = append(b.parts, &part{q: q, from: from.Seq, to: q.meta.next})
 		}
 	}
 	for _, q := range lanes {
-		from, any := b.start(Position{Lane: q.lane, Due: 1})
+		from, any := b.behind(Position{Lane: q.lane, Due: 1})
 		if b.query.Delayed && any && q.meta.delayed > 0 {
 			p := &part{q: q, watch: &watch{next: from}}
 			q.watches = append(q.watches, p.watch)
@@ -179,9 +235,9 @@ func (b *Browse) begin(*store.Turn) {
 	}
 }
 
-// start returns where to begin in a part, of which the first position is given, if
+// behind returns where to begin in a part, of which the first position is given, if
 // anything of it is wanted.
-func (b *Browse) start(first Position) (from Position, any bool) {
+func (b *Browse) behind(first Position) (from Position, any bool) {
 	after := b.query.After
 	switch {
 	case after == nil || first.compare(*after) > 0:
@@ -202,18 +258,20 @@ func (b *Browse) readWaiting(ctx context.Context, p *part) (found []Seen, end bo
 	if err := p.q.readEntries(ctx, plan{from: p.from, to: p.to, messages: b.most, bytes: browseBytes}, &c); err != nil {
 		return nil, false, err
 	}
-	p.from, end = c.through, c.through == p.to
+	end = c.through == p.to
 	wanted := slices.DeleteFunc(c.messages, func(l loadedMessage) bool { return !b.wants(p.q, &l.Content) })
-	if len(wanted) == 0 && !end {
-		return nil, false, nil
-	}
-	err = b.fence(ctx, func(t *store.Turn) {
-		for _, l := range wanted {
-			if s, here := p.q.inspect(t, l); here {
-				found = append(found, s)
+	if len(wanted) > 0 || end {
+		err = b.fence(ctx, func(t *store.Turn) {
+			for _, l := range wanted {
+				if s, here := p.q.inspect(t, l); here {
+					found = append(found, s)
+				}
 			}
-		}
-	})
+		})
+	}
+	if err == nil {
+		p.from = c.through
+	}
 	return found, end, err
 }
 
@@ -246,7 +304,7 @@ func (b *Browse) readDelayed(ctx context.Context, p *part) (found []Seen, end bo
 // inspect says what has become of a message that was read, and whether it is still
 // here.
 func (q *Spool) inspect(t *store.Turn, l loadedMessage) (s Seen, here bool) {
-	s = Seen{Content: l.Content, Position: Position{Lane: q.lane, Seq: l.seq}}
+	s = Seen{Content: l.Content, Position: Position{Lane: q.lane, Seq: l.seq}, mark: l.mark, marked: l.marked}
 	s.Until, s.First, s.Since = moment(l.mark.until), moment(l.mark.first), moment(l.mark.since)
 	s.Count = l.mark.count
 	m := q.known(l.seq)

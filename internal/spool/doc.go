@@ -28,8 +28,9 @@
 // Invariant: low <= every message that is not gone; no read starts below low.
 //
 // Lanes are several spools, a queue with priorities: what one of them reads from
-// disk is waited for before a lower one has its turn. What has an end of life is in
-// an index by that end as well (see expiry).
+// disk is waited for before a lower one has its turn. What has an end of life of its own
+// is in an index by that end as well (see expiry); one that is the same for all needs
+// none (see retention).
 //
 // What holds a unique key is in an index by that (see unique.go).
 //
@@ -57,6 +58,12 @@
 // has stepped aside is in memory within limits, and beyond these on disk only.
 // With Options.Fair groups are tenants instead: one that has more than its share
 // out steps aside in the same way, until nobody else has anything.
+//
+// # Looking at it, and moving it
+//
+// A Browse reads messages and changes nothing. What is delayed is found by the layer's
+// id (Later) and removed (Cancel). A Pump takes what waits out of the spool, for the
+// layer to put elsewhere.
 //
 // # Keys
 //

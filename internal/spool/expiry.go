@@ -296,7 +296,7 @@ func (s *sweep) Visible(t *store.Turn) {
 // forgetEarly forgets what was settled ahead of the load, unless somebody who is
 // at it may have read it before.
 func (q *Spool) forgetEarly() {
-	if q.loading || q.expiry.sweeping {
+	if q.loading || q.expiry.sweeping || q.keep.sweeping {
 		return
 	}
 	for seq, m := range q.early {

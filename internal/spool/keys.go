@@ -11,19 +11,23 @@ import (
 // Layout names the kinds that a layer has set aside for its spools.
 //
 //	entry   kind id lane 1 B seq 8 B          ->  version 1 B | flags 1 B | payload | expires | data
-//	mark    kind id lane 1 B seq 8 B          ->  version 1 B | out 1 B | count 4 B | until 8 B | first 8 B | since 8 B
+//	mark    kind id lane 1 B seq 8 B          ->  version 1 B | out 1 B | count 4 B | until 8 B | first 8 B | since 8 B | note
 //	delayed kind id lane 1 B due 8 B seq 8 B  ->  version 1 B | flags 1 B | count 4 B | payload | expires | data
 //	parked  kind id lane 1 B group 8 B seq 8 B ->  nothing; dropped when the spool is opened, see groups.go
 //	expiry  kind id lane 1 B expires 8 B seq 8 B -> nothing
+//	stray   kind id lane 1 B born 8 B seq 8 B -> nothing; see retention.go
 //	delayed id kind id lane 1 B hash 8 B due 8 B seq 8 B -> nothing; the hash begins the SHA-256 of the layer's id
 //	unique  kind id slot 1 B key 16 B         ->  version 1 B | lane 1 B | due 8 B (of slot 1) | seq 8 B
+//	pin     kind id group                     ->  version 1 B | lane 1 B | messages 8 B; see pin.go
 //	meta    kind id lane 1 B                  ->  version 1 B | the numbers of meta, 8 B each, in order
 //
 // Flag 1 says that there is a payload: generation 4 B | number 4 B | size 4 B. It
 // is held in slot 2 * lane, of a delayed message in slot 2 * lane + 1. Flag 2 says
 // that there is an end of the time to live, 8 B, and flag 4 that there is a unique
 // key, 16 B, which the unique record of slot 0 leads back from, or of slot 1 while
-// the message is delayed.
+// the message is delayed. Flag 8 says that there is a time of birth, 8 B, and flag 16
+// that the message is in the index of strays. Flag 32 says that there is a number of
+// the whole queue, 8 B.
 //
 // Numbers are big-endian, times are nanoseconds since 1970, 0 for none. A mark
 // exists once a message has been delivered. Out is 1 while it is out, and 2 from
@@ -32,8 +36,10 @@ type Layout struct {
 	Entry, Mark, Delayed, Meta store.Kind
 	Parked                     store.Kind // of spools with groups
 	Expiry                     store.Kind // of spools whose messages expire
+	Stray                      store.Kind // of spools with a retention
 	DelayedID                  store.Kind // of spools with Options.ID
 	Unique                     store.Kind // of spools whose messages may have unique keys
+	Pin                        store.Kind // of lanes that keep groups in order
 }
 
 // Kinds lists the kinds, to drop a spool with.
@@ -45,11 +51,17 @@ func (l Layout) Kinds() []store.Kind {
 	if l.Expiry != 0 {
 		kinds = append(kinds, l.Expiry)
 	}
+	if l.Stray != 0 {
+		kinds = append(kinds, l.Stray)
+	}
 	if l.DelayedID != 0 {
 		kinds = append(kinds, l.DelayedID)
 	}
 	if l.Unique != 0 {
 		kinds = append(kinds, l.Unique)
+	}
+	if l.Pin != 0 {
+		kinds = append(kinds, l.Pin)
 	}
 	return kinds
 }
@@ -61,6 +73,10 @@ const (
 	flagShared  = 1
 	flagExpires = 2
 	flagUnique  = 4
+	flagBorn    = 8
+	flagStray   = 16
+	flagNumber  = 32
+	flagsKnown  = 2*flagNumber - 1
 )
 
 // slots of the payloads that a spool holds.
@@ -101,8 +117,8 @@ const (
 	seqKeyLen  = laneKeyLen + 8
 	dueKeyLen  = laneKeyLen + 16
 	idKeyLen   = dueKeyLen + 8
-	markLen    = 30
-	metaLen    = 1 + 8*11
+	markLen    = 30 // without the note
+	metaLen    = 1 + 8*13
 )
 
 func decodeSeqKey(key []byte) (uint64, error) {
@@ -153,6 +169,9 @@ type Content struct {
 	Count   uint32        // deliveries so far
 	Expires int64         // end of its time to live in nanoseconds since 1970, 0 for none
 	Unique  UniqueKey     // that it holds as long as it is there, if any
+	Born    int64         // when its retention began, if that is not what Options.Born says
+	stray   bool          // is in the index of strays
+	number  uint64        // in the order of all lanes; 0 if there is one lane
 }
 
 // size is what counts as the message's: a shared payload counts in each queue.
@@ -170,6 +189,12 @@ func (c *Content) headLen() int {
 	if c.Unique.set() {
 		n += len(c.Unique)
 	}
+	if c.Born != 0 {
+		n += 8
+	}
+	if c.number != 0 {
+		n += 8
+	}
 	return n
 }
 
@@ -184,6 +209,15 @@ func (c *Content) appendHead(b []byte, fields ...byte) []byte {
 	if c.Unique.set() {
 		*flags |= flagUnique
 	}
+	if c.Born != 0 {
+		*flags |= flagBorn
+	}
+	if c.stray {
+		*flags |= flagStray
+	}
+	if c.number != 0 {
+		*flags |= flagNumber
+	}
 	if c.Payload.Shared() {
 		*flags |= flagShared
 		b = binary.BigEndian.AppendUint32(b, c.Payload.Generation)
@@ -196,6 +230,12 @@ func (c *Content) appendHead(b []byte, fields ...byte) []byte {
 	if c.Unique.set() {
 		b = append(b, c.Unique[:]...)
 	}
+	if c.Born != 0 {
+		b = binary.BigEndian.AppendUint64(b, uint64(c.Born))
+	}
+	if c.number != 0 {
+		b = binary.BigEndian.AppendUint64(b, c.number)
+	}
 	return b
 }
 
@@ -205,7 +245,7 @@ func cutHead(what string, v []byte, n int) (c Content, fields []byte, err error)
 		return c, nil, err
 	}
 	flags, fields, rest := v[1], v[2:2+n], v[2+n:]
-	if flags&^(flagShared|flagExpires|flagUnique) != 0 {
+	if flags&^flagsKnown != 0 {
 		return c, nil, damaged(what, v)
 	}
 	if flags&flagShared != 0 {
@@ -220,14 +260,11 @@ func cutHead(what string, v []byte, n int) (c Content, fields []byte, err error)
 		}
 	}
 	if flags&flagExpires != 0 {
-		if len(rest) < 8 {
-			return c, nil, damaged(what, v)
-		}
-		c.Expires = int64(binary.BigEndian.Uint64(rest))
-		if rest = rest[8:]; c.Expires <= 0 {
-			return c, nil, damaged(what, v)
+		if c.Expires, rest, err = cutTime(what, v, rest); err != nil {
+			return c, nil, err
 		}
 	}
+	c.stray = flags&flagStray != 0
 	if flags&flagUnique != 0 {
 		if len(rest) < len(c.Unique) {
 			return c, nil, damaged(what, v)
@@ -236,8 +273,32 @@ func cutHead(what string, v []byte, n int) (c Content, fields []byte, err error)
 			return c, nil, damaged(what, v)
 		}
 	}
+	if flags&flagBorn != 0 {
+		if c.Born, rest, err = cutTime(what, v, rest); err != nil {
+			return c, nil, err
+		}
+	}
+	if flags&flagNumber != 0 {
+		number, left, err := cutTime(what, v, rest)
+		if err != nil {
+			return c, nil, err
+		}
+		c.number, rest = uint64(number), left
+	}
 	c.Data = rest
 	return c, fields, nil
+}
+
+// cutTime reads a time, or a number, that is not zero off the rest of a value.
+func cutTime(what string, v, rest []byte) (int64, []byte, error) {
+	if len(rest) < 8 {
+		return 0, nil, damaged(what, v)
+	}
+	at := int64(binary.BigEndian.Uint64(rest))
+	if at <= 0 {
+		return 0, nil, damaged(what, v)
+	}
+	return at, rest[8:], nil
 }
 
 func (c *Content) entryLen() int { return 2 + c.headLen() + len(c.Data) }
@@ -271,6 +332,7 @@ type mark struct {
 	until   int64
 	first   int64 // delivery, if the layer keeps it
 	since   int64 // the latest delivery, if the layer keeps it
+	note    string
 }
 
 func (m mark) encode(dst []byte) {
@@ -285,13 +347,14 @@ func (m mark) encode(dst []byte) {
 	binary.BigEndian.PutUint64(dst[6:], uint64(m.until))
 	binary.BigEndian.PutUint64(dst[14:], uint64(m.first))
 	binary.BigEndian.PutUint64(dst[22:], uint64(m.since))
+	copy(dst[markLen:], m.note)
 }
 
 func decodeMark(v []byte) (mark, error) {
 	if err := checkVersion("mark", v, markLen); err != nil {
 		return mark{}, err
 	}
-	if len(v) != markLen || v[1] > 2 {
+	if v[1] > 2 {
 		return mark{}, damaged("mark", v)
 	}
 	return mark{
@@ -301,6 +364,7 @@ func decodeMark(v []byte) (mark, error) {
 		until:   int64(binary.BigEndian.Uint64(v[6:])),
 		first:   int64(binary.BigEndian.Uint64(v[14:])),
 		since:   int64(binary.BigEndian.Uint64(v[22:])),
+		note:    string(v[markLen:]),
 	}, nil
 }
 
@@ -318,6 +382,8 @@ type meta struct {
 	delaySeq     uint64 // number of the next delayed message
 	taken        uint64 // of entries, out
 	expires      int64  // nothing does so earlier; 0 if nothing does
+	youngest     int64  // birth of the youngest that is no stray, ever
+	oldest       int64  // nothing that is there was born earlier; 0 if nothing is there
 }
 
 func (m meta) encode() []byte {
@@ -325,6 +391,7 @@ func (m meta) encode() []byte {
 	for _, n := range [...]uint64{
 		m.next, m.low, m.frontier, m.entries, m.bytes,
 		m.delayed, m.delayedBytes, uint64(m.nextDue), m.delaySeq, m.taken, uint64(m.expires),
+		uint64(m.youngest), uint64(m.oldest),
 	} {
 		v = binary.BigEndian.AppendUint64(v, n)
 	}
@@ -342,6 +409,7 @@ func decodeMeta(v []byte) (meta, error) {
 	m := meta{
 		next: n(0), low: n(1), frontier: n(2), entries: n(3), bytes: n(4),
 		delayed: n(5), delayedBytes: n(6), nextDue: int64(n(7)), delaySeq: n(8), taken: n(9), expires: int64(n(10)),
+		youngest: int64(n(11)), oldest: int64(n(12)),
 	}
 	if m.low > m.next || m.entries > m.next-m.low {
 		return meta{}, damaged("meta record", v)

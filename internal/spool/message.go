@@ -13,11 +13,13 @@ type Message struct {
 	Until   time.Time // end of the lease, if it has one
 	First   time.Time // for the layer: of the first delivery; kept on disk
 	Since   time.Time // for the layer: of the last delivery; kept on disk
+	Note    string    // for the layer; kept on disk with the next Return
 	Lane    byte
 	Suspect bool // may have killed the process before this one
 	Holder  any  // for the layer: who has it
 	Slot    int  // for the layer: its place in a heap
 
+	born     int64 // if the spool has a retention
 	state    state
 	prime    bool   // was out when the process died
 	before   state  // the Settle under way
@@ -30,6 +32,15 @@ type Message struct {
 	aside    bool   // stands among the returned, to be passed over there
 	indexed  bool   // is in memory although the index of what is spilled has it
 	group    *group // if it is or was out, or is parked
+}
+
+// Sequence is the number of the message in the order in which the queue's messages
+// were put, whatever their lanes.
+func (m *Message) Sequence() uint64 {
+	if m.number != 0 {
+		return m.number
+	}
+	return m.Seq
 }
 
 // Taken reports whether the message is out with someone.

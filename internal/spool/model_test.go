@@ -39,6 +39,7 @@ func TestModel(t *testing.T) {
 						"browse":  w.browse,
 						"peek":    w.peek,
 						"cancel":  w.cancel,
+						"pump":    w.pump,
 						"return":  w.giveBack,
 						"extend":  w.extend,
 						"purge":   w.purge,
@@ -406,6 +407,71 @@ func (w *world) peek(t *rapid.T) {
 	}
 	require.Equal(t, at, s.Position)
 	w.same(t, s)
+}
+
+// pump moves some of what waits to the end of the queue. Others cannot be moved, which
+// shows when they are settled already.
+func (w *world) pump(t *rapid.T) {
+	var ready []*entry
+	for _, e := range w.model {
+		if !e.taken {
+			ready = append(ready, e)
+		}
+	}
+	slices.SortFunc(ready, func(a, b *entry) int { return int(a.seq) - int(b.seq) })
+	p := &Pump{
+		Browse: w.q.Browse(Query{Alive: alive, Waiting: true}),
+		Select: func(s *Seen) (Move, error) {
+			if len(s.Data)%3 == 0 {
+				return nil, nil
+			}
+			return w.moveToTheEnd, nil
+		},
+		Judge:  func(error) Verdict { return LeaveIt },
+		Report: func(Progress) {},
+	}
+	done, err := p.Run(ctx, Progress{})
+	require.NoError(t, err)
+	if done.Moved > 0 {
+		w.synced()
+	}
+	var want Progress
+	for _, e := range ready {
+		switch {
+		case len(e.data)%3 == 0:
+			want.Skipped++
+		case unmovable([]byte(e.data)):
+			want.Failed++
+		default:
+			want.Moved++
+			delete(w.model, e.seq)
+			w.add(e.data, e.share, e.payload)
+		}
+	}
+	want.Skipped += uint64(len(w.model) - len(ready)) // what is out
+	done.Reason = nil
+	require.Equal(t, want, done)
+	if w.look != nil { // which would find again what was moved
+		w.look.Close(ctx)
+		w.look = nil
+	}
+}
+
+func unmovable(data []byte) bool { return data[len(data)-1]%2 == 0 }
+
+func (w *world) moveToTheEnd(t *store.Turn, m *Message) (func(*store.Turn), error) {
+	c := Content{Data: m.Data, Payload: m.Payload}
+	w.q.Settle(t, m)
+	put := w.q.Put(t, c)
+	if unmovable(c.Data) {
+		w.q.UndoPut(put)
+		w.q.UndoSettle(m)
+		return nil, errRefused
+	}
+	return func(t *store.Turn) {
+		w.q.Settled(t, m)
+		w.q.Show(t, put)
+	}, nil
 }
 
 // cancel removes a delayed message that is found by its id.

@@ -31,7 +31,7 @@ func (q *Spool) Purge(t *store.Turn, delayedToo bool) int {
 	q.groups.purge(t)
 	q.emptyWindow()
 	q.returned, q.primes, q.unloaded = nil, nil, 0
-	q.loaded, q.plan.void, q.expiry.void = q.shown, true, true
+	q.loaded, q.plan.void, q.expiry.void, q.keep.void = q.shown, true, true, true
 	clear(q.early)
 	clear(q.back)
 	for _, m := range kept {

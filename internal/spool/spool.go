@@ -25,6 +25,8 @@ type Spool struct {
 	leased func(*store.Turn, *Message)
 	added  func(*store.Turn, *Message) func(*store.Turn)
 
+	promoted func(*store.Turn, Position, *Message)
+
 	meta   meta
 	shown  uint64 // messages below are visible
 	loaded uint64 // messages below are in memory or gone
@@ -55,6 +57,7 @@ type Spool struct {
 	identify func(data []byte) []byte // nil if it has no ids
 	watches  []*watch                 // of those who browse
 	expiry   expiry
+	keep     retention
 
 	unshown  unshown
 	fresh    ring   // with unique keys, put and not shown; see unique.go
@@ -69,6 +72,7 @@ type Spool struct {
 	dropped   uint64
 	deadSize  int // bytes settled since the last drop
 	due       *store.Timer
+	nextLate  uint64 // of those due at meta.nextDue, none has a lower number
 }
 
 // Options are the layer's side of a spool.
@@ -85,12 +89,26 @@ type Options struct {
 	// Added, if set, is called under the baton when a delayed message has been
 	// put into the queue; what it returns is called when that can be shown.
 	Added func(*store.Turn, *Message) func(*store.Turn)
+	// Promoted, if set, is called under the baton with each delayed message that is
+	// put into the queue, and where it was.
+	Promoted func(t *store.Turn, was Position, m *Message)
 	// Expired, if set, is called under the baton with each message that waits
 	// and whose time is over, and settles it; what it returns, if anything, is
 	// called when that can be shown. A message that it does not settle stays
 	// out of everyone's reach until the next start. Take may come before it, so
 	// see Message.Expired.
 	Expired func(*store.Turn, *Message) func(*store.Turn)
+	// Born, if set, returns when a message was born, in nanoseconds since 1970: the
+	// spool has a retention. It is called under the baton and must be quick.
+	Born func(data []byte) int64
+	// Outlived is called under the baton with each message whose retention is over
+	// and that is out, or has a place to go to: see Retain. It settles it. What it
+	// returns is called when that can be shown. Take may come before it, so see
+	// Spool.Outlived.
+	Outlived func(*store.Turn, *Message) func(*store.Turn)
+	// Numbered has messages bear a number of the whole queue, if it has several
+	// lanes: see Message.Sequence.
+	Numbered bool
 	// Group, if set, returns the group of a message, or nothing if it is in
 	// none: see groups. It is called under the baton and must be quick.
 	Group func(data []byte) []byte
@@ -126,6 +144,7 @@ func (q *Spool) restoreMeta(v []byte) (err error) {
 	if q.s.Unclean() {
 		q.suspectBelow = min(q.meta.frontier, q.meta.next) // not what is put from now on
 	}
+	q.number += q.meta.next
 	q.keyed = q.keyed || q.layout.Unique != 0 && q.meta.entries+q.meta.delayed > 0
 	if q.leased != nil {
 		q.unloaded, q.recallEnd = q.meta.taken, q.meta.next
@@ -144,7 +163,7 @@ func New(s *store.Store, l Layout, id uint32, o Options) *Spool {
 
 func newLane(s *store.Store, l Layout, id uint32, o Options, h *shared) *Spool {
 	q := &Spool{
-		s: s, layout: l, place: place{id, o.Lane}, shared: h, identify: o.ID, ready: o.Ready, leased: o.Leased, added: o.Added, free: freeOf(s), step: frontierStep,
+		s: s, layout: l, place: place{id, o.Lane}, shared: h, identify: o.ID, ready: o.Ready, leased: o.Leased, added: o.Added, promoted: o.Promoted, free: freeOf(s), step: frontierStep,
 		unseenHeld: make(map[uint32]uint64),
 		out:        make(map[uint64]*Message), early: make(map[uint64]*Message), back: make(map[uint64]*Message),
 	}
@@ -154,6 +173,7 @@ func newLane(s *store.Store, l Layout, id uint32, o Options, h *shared) *Spool {
 	q.unmarked.q, q.meta.frontier = q, frontierStep // and so on disk before any message
 	q.due = store.NewTimer(q.startLoading)
 	q.expiry = expiry{expired: o.Expired, timer: store.NewTimer(q.startSweep)}
+	q.keep = retention{born: o.Born, outlived: o.Outlived, timer: store.NewTimer(q.startRetire)}
 	return q
 }
 
@@ -162,6 +182,7 @@ func (q *Spool) Start(t *store.Turn) {
 	q.groups.start(t)
 	q.armDue(t)
 	q.armExpiry(t)
+	q.armRetention(t)
 	q.recall(t)
 }
 
@@ -173,33 +194,8 @@ func (q *Spool) Close(t *store.Turn) {
 	q.emptyWindow()
 	t.Disarm(q.due)
 	t.Disarm(q.expiry.timer)
+	t.Disarm(q.keep.timer)
 	t.Disarm(q.survived)
-}
-
-// Stats counts what is in a spool.
-type Stats struct {
-	Ready, Taken, Delayed uint64
-	Bytes                 uint64 // of data and payloads, of all three
-	ReadyBytes            uint64 // of these, of what is ready; in a spool with leases, once it is Recalled
-}
-
-func (s *Stats) add(o Stats) {
-	s.Ready, s.Taken, s.Delayed, s.Bytes = s.Ready+o.Ready, s.Taken+o.Taken, s.Delayed+o.Delayed, s.Bytes+o.Bytes
-	s.ReadyBytes += o.ReadyBytes
-}
-
-// Stats returns the counters, exact as of the last accepted operation. Until
-// Recalled, a lease that ended while the store was closed counts as taken.
-func (q *Spool) Stats() Stats {
-	taken := uint64(len(q.out)) + q.unloaded
-	return Stats{
-		Ready:   q.meta.entries - taken,
-		Taken:   taken,
-		Delayed: q.meta.delayed,
-		Bytes:   q.meta.bytes + q.meta.delayedBytes,
-
-		ReadyBytes: q.meta.bytes - q.outBytes,
-	}
 }
 
 // holder is whom the spool holds payloads as.
@@ -216,6 +212,12 @@ func (q *Spool) span(k store.Kind) (lo, hi []byte) {
 // Put adds a message at the end.
 func (q *Spool) Put(t *store.Turn, c Content) *Message {
 	m := &Message{Content: c, Seq: q.meta.next, Lane: q.lane}
+	q.retain(t, m)
+	if m.number = 0; q.numbered {
+		m.number = q.number
+	}
+	q.number++
+	c = m.Content
 	k, v := t.SetDeferred(seqKeyLen, c.entryLen())
 	copy(k, seqKey(q.layout.Entry, q.place, m.Seq))
 	c.encodeEntry(v)
@@ -254,6 +256,7 @@ func (q *Spool) unseen(m *Message, n int) {
 // UndoPut takes the last Put back.
 func (q *Spool) UndoPut(m *Message) {
 	q.s.UndoHold(q.holder(slotEntries), m.Payload, 1)
+	q.number--
 	q.meta.next--
 	q.meta.entries--
 	q.meta.bytes -= m.size()
@@ -290,6 +293,7 @@ func (q *Spool) Show(t *store.Turn, m *Message) {
 		q.enqueue(m)
 	}
 	q.mayExpire(t, m)
+	q.mayAge(t, m)
 	q.ready(t)
 }
 
@@ -298,7 +302,7 @@ func (q *Spool) Show(t *store.Turn, m *Message) {
 // and the message must not reach anyone before Visible. The lease end is kept
 // with it; zero is none.
 func (q *Spool) Take(t *store.Turn, until time.Time) *Message {
-	if q.closed {
+	if q.closed || q.keep.behind {
 		return nil
 	}
 	m := q.next(t)
@@ -382,13 +386,15 @@ func (q *Spool) skipGone() {
 // is shown when the disk has caught up. Ready is called then.
 func (q *Spool) Busy() bool {
 	through := q.solo != nil && q.solo.state != taken && len(q.primes) > 0
-	return !q.closed && (q.loading || q.window.len() > 0 || through || q.shown < q.meta.next || q.groups.busy())
+	return !q.closed && (q.loading || q.keep.behind || q.window.len() > 0 || through || q.shown < q.meta.next || q.groups.busy())
 }
 
 // coming reports that Take, having returned nil, will have something that is
 // deliverable and was there first. What waits for its trial does not count: that
 // may take seconds.
-func (q *Spool) coming() bool { return !q.closed && (q.loaded < q.shown || q.window.len() > 0) }
+func (q *Spool) coming() bool {
+	return !q.closed && (q.keep.behind || q.loaded < q.shown || q.window.len() > 0)
+}
 
 // Extend gives a taken message another lease end.
 func (q *Spool) Extend(t *store.Turn, m *Message, until time.Time) {
@@ -412,6 +418,8 @@ func (q *Spool) Settle(t *store.Turn, m *Message) {
 		t.Delete(seqKey(q.layout.Mark, q.place, m.Seq))
 	}
 	q.unindexExpiry(t, m)
+	q.unindexStray(t, m)
+	q.unpin(t, m)
 	q.release(t, &m.Content, slotEntries)
 	if m.state == taken {
 		q.takeIn(m)
@@ -529,11 +537,11 @@ func (q *Spool) wait(m *Message) {
 
 // writeMark writes what is known of m's deliveries.
 func (q *Spool) writeMark(t *store.Turn, m *Message) {
-	k, v := t.SetDeferred(seqKeyLen, markLen)
+	k, v := t.SetDeferred(seqKeyLen, markLen+len(m.Note))
 	copy(k, seqKey(q.layout.Mark, q.place, m.Seq))
 	mark{
 		out: m.state == taken, accused: m.prime, count: m.Count,
-		until: nanos(m.Until), first: nanos(m.First), since: nanos(m.Since),
+		until: nanos(m.Until), first: nanos(m.First), since: nanos(m.Since), note: m.Note,
 	}.encode(v)
 	m.marked, m.dirty = true, false
 }
@@ -548,57 +556,6 @@ func (q *Spool) Seal(t *store.Turn) {
 	q.meta.expires = sooner(q.expiry.next, q.expiry.retained)
 	q.drop(t)
 	m := q.meta
-	m.frontier = max(m.frontier, q.raisedTo)
+	m.frontier, m.oldest = max(m.frontier, q.raisedTo), sooner(m.oldest, q.keep.unshown)
 	t.Set(laneKey(q.layout.Meta, q.place, 0), m.encode())
-}
-
-// lowest returns the sequence number below which nothing is left.
-func (q *Spool) lowest() uint64 {
-	q.trimOrder()
-	low := min(q.loaded, q.groups.lowest())
-	for len(q.strays) > 0 && !q.strays[0].here() {
-		heap.Pop(&q.strays)
-	}
-	if len(q.strays) > 0 {
-		low = min(low, q.strays[0].Seq)
-	}
-	if len(q.order) > 0 {
-		low = min(low, q.order[0].Seq)
-	}
-	if q.window.len() > 0 {
-		low = min(low, q.window.front().Seq)
-	}
-	return low
-}
-
-// trimOrder forgets the messages that are gone: at the front always, and
-// everywhere once the rest may be the smaller part.
-func (q *Spool) trimOrder() {
-	n := 0
-	for n < len(q.order) && !q.order[n].here() {
-		n++
-	}
-	clear(q.order[:n])
-	q.order = q.order[n:]
-	n = len(q.out) + len(q.returned) + q.groups.waiting()
-	if len(q.order) < 2*n+chunkMessages {
-		return
-	}
-	kept := make([]*Message, 0, n)
-	for _, m := range q.order {
-		if m.here() {
-			kept = append(kept, m)
-		}
-	}
-	q.order = kept
-}
-
-// drop removes a settled range in bulk, which lets the engine delete whole
-// tables instead of compacting tombstones.
-func (q *Spool) drop(t *store.Turn) {
-	if q.meta.low-q.dropped < dropMessages && q.deadSize < dropBytes || q.meta.low == q.dropped {
-		return
-	}
-	q.deleteEntries(t, q.dropped, q.meta.low)
-	q.dropped, q.deadSize = q.meta.low, 0
 }

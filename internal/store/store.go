@@ -127,6 +127,9 @@ func (s *Store) Unclean() bool { return s.unclean }
 // Log returns the logger of the store.
 func (s *Store) Log() *slog.Logger { return s.log }
 
+// MemoryBytes is the memory that the store was given; layers may take a share of it.
+func (s *Store) MemoryBytes() int64 { return s.opts.MemoryBytes }
+
 // Now reads the store's clock. Within an Op use Turn.Now.
 func (s *Store) Now() time.Time { return s.opts.Clock() }
 
@@ -139,9 +142,6 @@ func (s *Store) Local(key any, create func() any) any {
 	v, _ := s.locals.LoadOrStore(key, create())
 	return v
 }
-
-// MemoryBytes is the budget that the store was opened with.
-func (s *Store) MemoryBytes() int64 { return s.opts.MemoryBytes }
 
 // Spawn runs f in a goroutine that Close cancels and waits for. It reports
 // false, and runs nothing, once the store is closing.
