@@ -30,10 +30,9 @@ type absent struct {
 	seed   maphash.Seed
 	budget *atomic.Int64 // bytes left for the filters of the store
 
-	layers   atomic.Pointer[[]*layer] // nil: there is no filter
-	complete atomic.Bool
-	added    uint64 // to the newest layer, or more; under the baton
-	total    uint64 // to all layers; under the baton
+	layers atomic.Pointer[[]*layer] // nil: there is no filter
+	added  uint64                   // to the newest layer, or more; under the baton
+	total  uint64                   // to all layers; under the baton
 }
 
 const (
@@ -52,6 +51,10 @@ const (
 type layer struct {
 	words []atomic.Uint64
 	keys  uint64 // it is made for
+
+	// Of a first layer: it and those that follow have all keys. It is here so that
+	// who reads beside the baton cannot take it for that of other layers.
+	complete atomic.Bool
 }
 
 func newLayer(keys uint64) *layer {
@@ -107,11 +110,8 @@ func newAbsent(s *store.Store) *absent {
 
 // sure reports that a key has no record. It may be called by anyone.
 func (a *absent) sure(key []byte) bool {
-	if !a.complete.Load() {
-		return false
-	}
 	layers := a.layers.Load()
-	if layers == nil {
+	if layers == nil || !(*layers)[0].complete.Load() {
 		return false
 	}
 	hash := maphash.Bytes(a.seed, key)
@@ -132,7 +132,6 @@ func (a *absent) begin(keys uint64) bool {
 
 // drop gives the filter up.
 func (a *absent) drop() {
-	a.complete.Store(false)
 	if old := a.layers.Swap(nil); old != nil {
 		for _, l := range *old {
 			a.budget.Add(l.bytes())
@@ -188,6 +187,7 @@ func (n *namespace) set(t *store.Turn, key, value []byte) {
 	t.Set(recordKey(n.id, key), value)
 	if n.absent.addKey(key, n.meta.records) {
 		n.learn(t)
+		n.absent.addKey(key, n.meta.records) // learn may have found nothing to read
 	}
 }
 
@@ -197,11 +197,11 @@ func (n *namespace) learn(t *store.Turn) {
 	if !n.absent.begin(records + records/4) {
 		return
 	}
+	first := (*n.absent.layers.Load())[0]
 	if records == 0 && n.meta.token == 0 {
-		n.absent.complete.Store(true)
+		first.complete.Store(true)
 		return
 	}
-	first := (*n.absent.layers.Load())[0]
 	t.Spawn(func(ctx context.Context) {
 		err := n.addStored(ctx, first)
 		if err == nil {
@@ -220,7 +220,7 @@ func (n *namespace) learn(t *store.Turn) {
 // if it is still the one in use.
 func (a *absent) finish(first *layer) {
 	if layers := a.layers.Load(); layers != nil && (*layers)[0] == first {
-		a.complete.Store(true)
+		first.complete.Store(true)
 	}
 }
 

@@ -30,7 +30,7 @@ func TestAFilterKnowsEveryKeyAndFewOthers(t *testing.T) {
 	const keys = 100_000
 	a := testAbsent(1 << 20)
 	require.True(t, a.begin(0))
-	a.complete.Store(true)
+	a.finish((*a.layers.Load())[0])
 	for i := range keys {
 		require.False(t, a.addKey(numbered(i), uint64(i)), "nothing has gone, so it grows")
 	}
@@ -64,7 +64,7 @@ func TestAFilterThatDoesNotFitIsGivenUp(t *testing.T) {
 	a := testAbsent(budget)
 	require.False(t, a.begin(1<<62))
 	require.True(t, a.begin(0))
-	a.complete.Store(true)
+	a.finish((*a.layers.Load())[0])
 	for i := range 10_000 {
 		a.addKey(numbered(i), uint64(i))
 	}
@@ -103,7 +103,7 @@ func TestAnswersAreTheSameWithAndWithoutTheFilter(t *testing.T) {
 						k.n.absent.budget.Store(0)
 					}
 					synctest.Wait() // the filter has been made
-					require.True(t, memory != 0 || k.n.absent.complete.Load())
+					require.True(t, memory != 0 || (*k.n.absent.layers.Load())[0].complete.Load())
 					for round := range 3 {
 						for i := range keys {
 							key := fmt.Appendf(nil, "%d", i)
@@ -125,5 +125,52 @@ func TestAnswersAreTheSameWithAndWithoutTheFilter(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// All keys but the one that fills the filter have expired: a filter that is made
+// anew must not forget the key that it is made for.
+func TestTheKeyThatFillsAFilterIsKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx := pebblemq.WithDurability(context.Background(), pebblemq.NoSync)
+		db := storetest.Open(t, nil)
+		k, err := Open(db, "n", &Config{Expiry: time.Hour})
+		require.NoError(t, err)
+		complete := func(i int) {
+			require.NoError(t, db.Update(ctx, func(tx *pebblemq.Tx) error { return k.In(tx).Complete(numbered(i), nil) }))
+		}
+		last := leastKeys + layersGrowBy*leastKeys - 1
+		for i := range last {
+			complete(i)
+		}
+		<-time.After(3 * time.Hour)
+		synctest.Wait()
+		require.Zero(t, k.n.meta.records)
+		complete(last)
+		synctest.Wait()
+		seen, err := k.Seen(ctx, numbered(last))
+		require.NoError(t, err)
+		require.True(t, seen)
+	})
+}
+
+func TestWhoAsksWhileAFilterIsMadeAnewIsToldNothingWrong(t *testing.T) {
+	a, key := testAbsent(1<<20), []byte("stored")
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 100_000 {
+			a.begin(0)
+			a.addKey(key, 0)
+			a.finish((*a.layers.Load())[0])
+		}
+	}()
+	for {
+		select {
+		case <-done:
+			return
+		default:
+			require.False(t, a.sure(key))
+		}
 	}
 }
