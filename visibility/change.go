@@ -16,7 +16,7 @@ import (
 // changes nothing. It applies to this delivery only.
 //
 // ErrNotInFlight says that the timeout has ended, or the message was released
-// or deleted; ErrStaleReceipt that it was received again. By default it returns
+// or deleted; ErrExpired, which is one too, that the retention is over; ErrStaleReceipt that it was received again. By default it returns
 // before the change is durable.
 func (q *Queue) ChangeVisibility(ctx context.Context, r Receipt, d time.Duration) error {
 	op, err := q.newChange(r, d)

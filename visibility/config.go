@@ -40,11 +40,26 @@ type QueueConfig struct {
 	// Delay is that of messages which have none of their own. Default: 0.
 	Delay time.Duration
 
+	// Retention is how long a message is kept from when it was sent, or from
+	// the end of its delay. Then it is gone, also while it is in flight: its
+	// receipts are refused as ErrExpired. Up to MaxRetention.
+	// Default: 4 days.
+	Retention time.Duration
+
 	// DeadLetterQueue is where messages go that were received MaxReceives
 	// times and were not deleted: the next receive moves them instead. It must
-	// exist. The two are set together or not at all. Default: none.
+	// exist. Default: none.
 	DeadLetterQueue string
 	MaxReceives     int
+
+	// DeadLetterExpired moves messages to the DeadLetterQueue whose Retention
+	// is over, where they are kept from then on, for the Retention of that queue.
+	// Default: false, they are dropped and counted in Stats.Expired.
+	DeadLetterExpired bool
+
+	// RestartRetention has the Retention of what comes here as a dead letter
+	// begin with the move. Default: false, it goes on from the send.
+	RestartRetention bool
 
 	// MaxInFlight is how many messages may be in flight at a time. When they are,
 	// a receive returns ErrInFlightLimit, or waits if it may. Default: any number.
@@ -77,6 +92,9 @@ func (c *QueueConfig) withDefaults() QueueConfig {
 	if d.VisibilityTimeout == 0 {
 		d.VisibilityTimeout = DefaultVisibility
 	}
+	if d.Retention == 0 {
+		d.Retention = DefaultRetention
+	}
 	if d.MaxBodyBytes == 0 {
 		d.MaxBodyBytes = DefaultMaxBodyBytes
 	}
@@ -88,6 +106,9 @@ func (c QueueConfig) check(name string) error {
 		return err
 	}
 	if err := checkDelay(c.Delay); err != nil {
+		return err
+	}
+	if err := checkRetention(c.Retention); err != nil {
 		return err
 	}
 	switch {
@@ -103,8 +124,8 @@ func (c QueueConfig) check(name string) error {
 		return store.Invalid("MaxInFlight %d is negative", c.MaxInFlight)
 	case c.MaxReceives < 0 || c.MaxReceives > maxReceives:
 		return store.Invalid("MaxReceives %d is not between 0 and %d", c.MaxReceives, maxReceives)
-	case (c.MaxReceives > 0) != (c.DeadLetterQueue != ""):
-		return store.Invalid("MaxReceives and DeadLetterQueue of queue %q need one another", name)
+	case (c.MaxReceives > 0 || c.DeadLetterExpired) != (c.DeadLetterQueue != ""):
+		return store.Invalid("the DeadLetterQueue of queue %q and what goes there, MaxReceives or DeadLetterExpired, need one another", name)
 	case c.DeadLetterQueue == "":
 		return nil
 	case c.DeadLetterQueue == name:
@@ -124,8 +145,11 @@ type storedConfig struct {
 	DedupePerGroup    bool          `json:"dedupePerGroup,omitempty"`
 	VisibilityTimeout time.Duration `json:"visibilityTimeout"`
 	Delay             time.Duration `json:"delay"`
+	Retention         time.Duration `json:"retention"`
 	DeadLetterQueue   string        `json:"deadLetterQueue,omitempty"`
 	MaxReceives       int           `json:"maxReceives,omitempty"`
+	DeadLetterExpired bool          `json:"deadLetterExpired,omitempty"`
+	RestartRetention  bool          `json:"restartRetention,omitempty"`
 	MaxInFlight       int           `json:"maxInFlight,omitempty"`
 	MaxBodyBytes      int           `json:"maxBodyBytes"`
 	Secret            []byte        `json:"secret"` // of the receipts
@@ -134,7 +158,8 @@ type storedConfig struct {
 func (c QueueConfig) encode(secret []byte) ([]byte, error) {
 	return json.Marshal(storedConfig{
 		c.FIFO, c.DedupeWindow, c.DedupeByBody, c.DedupePerGroup,
-		c.VisibilityTimeout, c.Delay, c.DeadLetterQueue, c.MaxReceives, c.MaxInFlight, c.MaxBodyBytes, secret,
+		c.VisibilityTimeout, c.Delay, c.Retention, c.DeadLetterQueue, c.MaxReceives, c.DeadLetterExpired, c.RestartRetention,
+		c.MaxInFlight, c.MaxBodyBytes, secret,
 	})
 }
 
@@ -148,7 +173,8 @@ func decodeConfig(name string, v []byte) (c QueueConfig, secret []byte, err erro
 	}
 	c = QueueConfig{
 		s.FIFO, s.DedupeWindow, s.DedupeByBody, s.DedupePerGroup,
-		s.VisibilityTimeout, s.Delay, s.DeadLetterQueue, s.MaxReceives, s.MaxInFlight, s.MaxBodyBytes,
+		s.VisibilityTimeout, s.Delay, s.Retention, s.DeadLetterQueue, s.MaxReceives, s.DeadLetterExpired, s.RestartRetention,
+		s.MaxInFlight, s.MaxBodyBytes,
 	}
 	return c, s.Secret, nil
 }
@@ -165,8 +191,11 @@ func (c QueueConfig) differ(name string, given QueueConfig) error {
 		{"DedupePerGroup", c.DedupePerGroup, given.DedupePerGroup},
 		{"VisibilityTimeout", c.VisibilityTimeout, given.VisibilityTimeout},
 		{"Delay", c.Delay, given.Delay},
+		{"Retention", c.Retention, given.Retention},
 		{"DeadLetterQueue", c.DeadLetterQueue, given.DeadLetterQueue},
 		{"MaxReceives", c.MaxReceives, given.MaxReceives},
+		{"DeadLetterExpired", c.DeadLetterExpired, given.DeadLetterExpired},
+		{"RestartRetention", c.RestartRetention, given.RestartRetention},
 		{"MaxInFlight", c.MaxInFlight, given.MaxInFlight},
 		{"MaxBodyBytes", c.MaxBodyBytes, given.MaxBodyBytes},
 	} {

@@ -5,24 +5,46 @@ import (
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// move is a message that goes to the dead-letter queue, as part of the receive
-// that would have been one too many.
+// DeadLetterReason says why a message is in a dead-letter queue.
+type DeadLetterReason uint8
+
+const (
+	ReasonMaxReceives DeadLetterReason = 1 // it was received MaxReceives times
+	ReasonExpired     DeadLetterReason = 2 // its retention was over
+)
+
+// move is a message that leaves the queue other than by a Delete, and where it
+// went, if anywhere.
 type move struct {
 	from, to *spool.Message
+	dead     *Queue
 }
 
-// bury moves a message that was just taken. That take is not counted.
-func (q *Queue) bury(t *store.Turn, m *spool.Message) move {
-	data, err := encodeDead(m.Data, &DeadLetterInfo{Queue: q.name, ReceiveCount: int(m.Count) - 1, At: t.Now()})
+// bury moves a message to the dead-letter queue.
+func (q *Queue) bury(t *store.Turn, m *spool.Message, info DeadLetterInfo) move {
+	info.Queue, info.At = q.name, t.Now()
+	data, err := encodeDead(m.Data, &info)
 	if err != nil {
 		q.s.Log().Error("dead letter is damaged, moved as it is", "queue", q.name, "sequence", m.Seq, "error", err)
 		data = m.Data
 	}
+	born := q.spool.Born(m)
+	if q.dead.conf().RestartRetention || info.Reason == ReasonExpired {
+		born = info.At.UnixNano()
+	}
 	q.spool.Settle(t, m)
-	return move{from: m, to: q.dead.spool.Put(t, spool.Content{Data: data, Payload: m.Payload})}
+	to := q.dead.spool.Put(t, spool.Content{Data: data, Payload: m.Payload, Expires: born})
+	return move{from: m, to: to, dead: q.dead}
 }
 
 func (m move) show(t *store.Turn, q *Queue) {
 	q.spool.Settled(t, m.from)
-	q.dead.spool.Show(t, m.to)
+	if m.to != nil {
+		m.dead.spool.Show(t, m.to)
+	}
+}
+
+// spent reports that a message was taken once too often.
+func (c *QueueConfig) spent(m *spool.Message) bool {
+	return c.MaxReceives > 0 && int64(m.Count) > int64(c.MaxReceives)
 }

@@ -1,6 +1,9 @@
 package visibility
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // Errors of this package. Those of the store (a bad argument, a limit, a
 // stored configuration that differs, a closed store) are in package pebblemq.
@@ -23,6 +26,11 @@ var (
 	// timeout has ended, or the message was released or deleted, and by Delete
 	// when it has ended in a FIFO queue. Nothing happened.
 	ErrNotInFlight = errors.New("visibility: message is not in flight")
+
+	// ErrExpired is returned for a receipt whose message is gone because the
+	// retention of the queue was over, also if it was deleted before that. It is
+	// an ErrNotInFlight. Nothing happened.
+	ErrExpired = fmt.Errorf("%w: its retention is over", ErrNotInFlight)
 
 	// ErrInFlightLimit is returned by a receive that does not wait while as many
 	// messages are in flight as QueueConfig.MaxInFlight says.

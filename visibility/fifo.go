@@ -43,5 +43,5 @@ func groupOf(data []byte) []byte {
 // over reports that a receipt for m has no say any more: the time is over, and
 // order depends on it.
 func (q *Queue) over(t *store.Turn, m *spool.Message) bool {
-	return q.config.FIFO && !(m.Taken() && m.Until.After(t.Now()))
+	return q.conf().FIFO && !(m.Taken() && m.Until.After(t.Now()))
 }

@@ -19,7 +19,7 @@ import (
 //	│ 1 B     │ 1 B   │ 8 B  │ if flag 2 │ if flag 1   │ str │            │ rest │
 //	└─────────┴───────┴──────┴───────────┴─────────────┴─────┴────────────┴──────┘
 //
-//	dead letter   moved 8 B | receives 4 B | source queue str
+//	dead letter   moved 8 B | receives 4 B | reason 1 B | source queue str | last error str
 //	attributes    number uvarint, then each: name str | type 1 B | value str
 //	str           length uvarint | bytes
 //
@@ -34,13 +34,15 @@ var layout = spool.Layout{
 	Delayed: store.KindVisDelay,
 	Meta:    store.KindVisMeta,
 	Parked:  store.KindVisParked,
+	Expiry:  store.KindVisExpiry,
 }
 
 const (
 	messageVersion = 1
 	flagDead       = 1
 	flagGroup      = 2
-	messageHead    = 1 + 1 + 8
+	sentAt         = 1 + 1
+	messageHead    = sentAt + 8
 )
 
 // encodeMessage encodes a message that was checked.
@@ -80,11 +82,12 @@ func encodeDead(data []byte, d *DeadLetterInfo) ([]byte, error) {
 	if f.failed {
 		return nil, damaged(data)
 	}
-	b := make([]byte, 0, len(data)+32+len(d.Queue))
+	b := make([]byte, 0, len(data)+32+len(d.Queue)+len(d.LastError))
 	b = appendHead(b, flags|flagDead, sent, group)
 	b = binary.BigEndian.AppendUint64(b, uint64(d.At.UnixNano()))
 	b = binary.BigEndian.AppendUint32(b, uint32(d.ReceiveCount))
-	b = appendString(b, d.Queue)
+	b = append(b, byte(d.Reason))
+	b = appendString(appendString(b, d.Queue), d.LastError)
 	return append(b, f.rest...), nil
 }
 
@@ -175,7 +178,9 @@ func (f *fields) dead() *DeadLetterInfo {
 	d := &DeadLetterInfo{}
 	d.At = time.Unix(0, int64(binary.BigEndian.Uint64(f.bytes(8))))
 	d.ReceiveCount = int(binary.BigEndian.Uint32(f.bytes(4)))
-	d.Queue = string(f.string())
+	d.Reason = DeadLetterReason(f.bytes(1)[0])
+	d.Queue, d.LastError = string(f.string()), string(f.string())
+	f.failed = f.failed || d.Reason < ReasonMaxReceives || d.Reason > ReasonExpired
 	return d
 }
 

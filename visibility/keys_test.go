@@ -24,26 +24,26 @@ func TestGoldenBytes(t *testing.T) {
 	require.Equal(t, "0100"+"0000000000000005"+"026964"+"02"+"0161"+"01"+"0178"+"0162"+"03"+"01ff"+"626f6479", hex.EncodeToString(m))
 	for range 2 { // the second move replaces what is known of the first
 		var err error
-		m, err = encodeDead(m, &DeadLetterInfo{Queue: "q", ReceiveCount: 3, At: time.Unix(0, 9)})
+		m, err = encodeDead(m, &DeadLetterInfo{Queue: "q", Reason: ReasonExpired, ReceiveCount: 3, At: time.Unix(0, 9), LastError: "e"})
 		require.NoError(t, err)
-		require.Equal(t, "0101"+"0000000000000005"+"0000000000000009"+"00000003"+"0171"+"026964"+"02"+"0161"+"01"+"0178"+"0162"+"03"+"01ff"+"626f6479", hex.EncodeToString(m))
+		require.Equal(t, "0101"+"0000000000000005"+"0000000000000009"+"00000003"+"02"+"0171"+"0165"+"026964"+"02"+"0161"+"01"+"0178"+"0162"+"03"+"01ff"+"626f6479", hex.EncodeToString(m))
 	}
 	m = encodeMessage("id", &Message{Group: "g", Body: []byte("body")}, time.Unix(0, 5))
 	require.Equal(t, "0102"+"0000000000000005"+"0167"+"026964"+"00"+"626f6479", hex.EncodeToString(m))
 	require.Equal(t, "g", string(groupOf(m)))
-	m, err := encodeDead(m, &DeadLetterInfo{Queue: "q", ReceiveCount: 3, At: time.Unix(0, 9)})
+	m, err := encodeDead(m, &DeadLetterInfo{Queue: "q", Reason: ReasonExpired, ReceiveCount: 3, At: time.Unix(0, 9), LastError: "e"})
 	require.NoError(t, err)
-	require.Equal(t, "0103"+"0000000000000005"+"0167"+"0000000000000009"+"00000003"+"0171"+"026964"+"00"+"626f6479", hex.EncodeToString(m))
+	require.Equal(t, "0103"+"0000000000000005"+"0167"+"0000000000000009"+"00000003"+"02"+"0171"+"0165"+"026964"+"00"+"626f6479", hex.EncodeToString(m))
 	require.Equal(t, "g", string(groupOf(m)))
 	first := original{seq: 1, body: 2, id: "id"}
 	require.Equal(t, "0000000000000001"+"0000000000000002"+"6964", hex.EncodeToString(first.encode()))
 	s := newSealer(7, make([]byte, secretLen))
-	r := s.seal(delivery{seq: 1, count: 2, since: 3, print: 4})
-	require.Equal(t, Receipt("AQAAAAcAAAAAAAAAAQAAAAIAAAAAAAAAAwAAAAS_g1lRDzHvseiAwWUGfTo-"), r)
-	c := QueueConfig{FIFO: true, VisibilityTimeout: 1, Delay: 2, DeadLetterQueue: "d", MaxReceives: 3, MaxBodyBytes: 4}
+	r := s.seal(delivery{seq: 1, count: 2, since: 3, born: 5, print: 4})
+	require.Equal(t, Receipt("AQAAAAcAAAAAAAAAAQAAAAIAAAAAAAAAAwAAAAAAAAAFAAAABJ8-drcl-Ij9hjDZAmSoC_8"), r)
+	c := QueueConfig{FIFO: true, VisibilityTimeout: 1, Delay: 2, Retention: 5, DeadLetterQueue: "d", MaxReceives: 3, DeadLetterExpired: true, RestartRetention: true, MaxBodyBytes: 4}
 	encoded, err := c.encode([]byte("s"))
 	require.NoError(t, err)
-	require.Equal(t, `{"fifo":true,"visibilityTimeout":1,"delay":2,"deadLetterQueue":"d","maxReceives":3,"maxBodyBytes":4,"secret":"cw=="}`, string(encoded))
+	require.Equal(t, `{"fifo":true,"visibilityTimeout":1,"delay":2,"retention":5,"deadLetterQueue":"d","maxReceives":3,"deadLetterExpired":true,"restartRetention":true,"maxBodyBytes":4,"secret":"cw=="}`, string(encoded))
 }
 
 func TestOtherVersionIsRefusedAsSuch(t *testing.T) {
@@ -55,7 +55,7 @@ func TestOtherVersionIsRefusedAsSuch(t *testing.T) {
 
 func FuzzDecodeMessage(f *testing.F) {
 	f.Add(goldenMessage())
-	dead, _ := encodeDead(goldenMessage(), &DeadLetterInfo{Queue: "q"})
+	dead, _ := encodeDead(goldenMessage(), &DeadLetterInfo{Queue: "q", Reason: ReasonMaxReceives, LastError: "e"})
 	f.Add(dead)
 	f.Add(encodeMessage("id", &Message{Group: "g"}, time.Unix(0, 5)))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -88,13 +88,13 @@ func FuzzDecodeOriginal(f *testing.F) {
 
 func FuzzReceipt(f *testing.F) {
 	s := newSealer(7, []byte("secret"))
-	f.Add("", uint64(1), uint32(2), int64(3), uint32(4))
-	f.Add(string(s.seal(delivery{seq: 1})), uint64(1), uint32(2), int64(3), uint32(4))
-	f.Fuzz(func(t *testing.T, r string, seq uint64, count uint32, since int64, print uint32) {
+	f.Add("", uint64(1), uint32(2), int64(3), int64(5), uint32(4))
+	f.Add(string(s.seal(delivery{seq: 1})), uint64(1), uint32(2), int64(3), int64(5), uint32(4))
+	f.Fuzz(func(t *testing.T, r string, seq uint64, count uint32, since, born int64, print uint32) {
 		if d, err := s.open(Receipt(r)); err == nil {
 			require.Equal(t, Receipt(r), s.seal(d), "one text for each receipt")
 		}
-		d := delivery{seq, count, since, print}
+		d := delivery{seq, count, since, born, print}
 		got, err := s.open(s.seal(d))
 		require.NoError(t, err)
 		require.Equal(t, d, got)

@@ -103,6 +103,7 @@ type Received struct {
 	SentAt          time.Time
 	FirstReceivedAt time.Time // from this queue
 	VisibleAt       time.Time // when the visibility timeout ends
+	ExpiresAt       time.Time // when the queue's retention ends
 
 	// DeadLetter is set in a dead-letter queue.
 	DeadLetter *DeadLetterInfo
@@ -111,8 +112,12 @@ type Received struct {
 // DeadLetterInfo says why a message is in a dead-letter queue.
 type DeadLetterInfo struct {
 	Queue        string // where it was
-	ReceiveCount int    // how often it was received there
+	Reason       DeadLetterReason
+	ReceiveCount int // how often it was received there
 	At           time.Time
+
+	// LastError is what the handler of Run returned for it last.
+	LastError string
 }
 
 // size is what counts towards the limit.

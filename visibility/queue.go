@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/pebblemq/pebblemq"
 	"github.com/pebblemq/pebblemq/internal/bridge"
@@ -19,7 +20,7 @@ type Queue struct {
 	s      *store.Store
 	name   string
 	id     uint32
-	config QueueConfig
+	config atomic.Pointer[QueueConfig]
 	*sealer
 	released bool // opened with ReleaseOnOpen
 
@@ -109,7 +110,10 @@ func (c QueueConfig) checkDead(t *store.Turn, name string) error {
 func (q *Queue) Name() string { return q.name }
 
 // Config returns the queue's configuration, defaults filled in.
-func (q *Queue) Config() QueueConfig { return q.config }
+func (q *Queue) Config() QueueConfig { return *q.conf() }
+
+// conf returns the configuration of the moment. It is not to be changed.
+func (q *Queue) conf() *QueueConfig { return q.config.Load() }
 
 // Queues returns the names of all queues, in order.
 func Queues(db *pebblemq.DB) ([]string, error) {
@@ -180,6 +184,7 @@ type Stats struct {
 	InFlight uint64 // received, the visibility timeout running
 	Delayed  uint64
 	Bytes    uint64 // of all of them as encoded, a body that queues share in each of them
+	Expired  uint64 // were dropped at the end of their retention since the queue was created
 }
 
 // Stats returns the counters of the moment, exact. Just after the store was
@@ -187,7 +192,7 @@ type Stats struct {
 func (q *Queue) Stats(ctx context.Context) (Stats, error) {
 	var st spool.Stats
 	err := q.whenRecalled(ctx, store.NoSync, func(*store.Turn) { st = q.spool.Stats() })
-	return Stats{Visible: st.Ready, InFlight: st.Taken, Delayed: st.Delayed, Bytes: st.Bytes}, err
+	return Stats{Visible: st.Ready, InFlight: st.Taken, Delayed: st.Delayed, Bytes: st.Bytes, Expired: st.Expired}, err
 }
 
 func (q *Queue) gone() error { return fmt.Errorf("%w: %q was deleted", ErrNoQueue, q.name) }

@@ -17,7 +17,7 @@ func TestOpenIsIdempotentAndNamesTheFieldThatDiffers(t *testing.T) {
 	bubble(t, func(t *testing.T, db *pebblemq.DB) {
 		open(t, db, "dead", nil)
 		open(t, db, "dead2", nil)
-		c := visibility.QueueConfig{VisibilityTimeout: time.Minute, Delay: time.Second, DeadLetterQueue: "dead", MaxReceives: 3, MaxBodyBytes: 10}
+		c := visibility.QueueConfig{VisibilityTimeout: time.Minute, Delay: time.Second, Retention: time.Hour, DeadLetterQueue: "dead", MaxReceives: 3, MaxBodyBytes: 10}
 		q := open(t, db, "q", &c)
 		require.Same(t, q, open(t, db, "q", &c))
 		require.Equal(t, c, q.Config())
@@ -25,6 +25,9 @@ func TestOpenIsIdempotentAndNamesTheFieldThatDiffers(t *testing.T) {
 		for field, change := range map[string]func(c *visibility.QueueConfig){
 			"VisibilityTimeout": func(c *visibility.QueueConfig) { c.VisibilityTimeout++ },
 			"Delay":             func(c *visibility.QueueConfig) { c.Delay++ },
+			"Retention":         func(c *visibility.QueueConfig) { c.Retention++ },
+			"DeadLetterExpired": func(c *visibility.QueueConfig) { c.DeadLetterExpired = true },
+			"RestartRetention":  func(c *visibility.QueueConfig) { c.RestartRetention = true },
 			"DeadLetterQueue":   func(c *visibility.QueueConfig) { c.DeadLetterQueue = "dead2" },
 			"MaxReceives":       func(c *visibility.QueueConfig) { c.MaxReceives++ },
 			"MaxBodyBytes":      func(c *visibility.QueueConfig) { c.MaxBodyBytes++ },

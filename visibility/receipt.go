@@ -15,19 +15,20 @@ import (
 // and can be stored or sent elsewhere; it survives a restart and cannot be
 // guessed.
 //
-//	base64url of: version 1 B | queue id 4 B | sequence 8 B | count 4 B | received 8 B | message 4 B | MAC 16 B
+//	base64url of: version 1 B | queue id 4 B | sequence 8 B | count 4 B | received 8 B | born 8 B | message 4 B | MAC 16 B
 //
 // The MAC is HMAC-SHA256, cut to 16 bytes, of all that comes before it, with a
 // secret of the queue. So nothing needs to be stored for a receipt: that it is
 // genuine is computed, and whether it is the latest is seen from the message's
 // own count. A crash can take an unsynced count back; the time of the receive
 // tells the two deliveries of the same number apart then, and a checksum of the
-// message tells it from another that got the sequence number of a lost one.
+// message tells it from another that got the sequence number of a lost one. Since
+// when the message is kept tells one that expired from one that was deleted.
 type Receipt string
 
 const (
 	receiptVersion = 1
-	receiptBody    = 1 + 4 + 8 + 4 + 8 + 4
+	receiptBody    = 1 + 4 + 8 + 4 + 8 + 8 + 4
 	receiptMAC     = 16
 	receiptLen     = receiptBody + receiptMAC
 	secretLen      = 32
@@ -40,6 +41,7 @@ type delivery struct {
 	seq   uint64
 	count uint32
 	since int64 // when it was received
+	born  int64 // since when its retention counts
 	print uint32
 }
 
@@ -72,6 +74,7 @@ func (s *sealer) seal(d delivery) Receipt {
 	b = binary.BigEndian.AppendUint64(b, d.seq)
 	b = binary.BigEndian.AppendUint32(b, d.count)
 	b = binary.BigEndian.AppendUint64(b, uint64(d.since))
+	b = binary.BigEndian.AppendUint64(b, uint64(d.born))
 	b = binary.BigEndian.AppendUint32(b, d.print)
 	b = s.mac(b, b)
 	return Receipt(receiptText.EncodeToString(b[:receiptLen]))
@@ -103,6 +106,7 @@ func (s *sealer) open(r Receipt) (delivery, error) {
 		seq:   binary.BigEndian.Uint64(body[5:]),
 		count: binary.BigEndian.Uint32(body[13:]),
 		since: int64(binary.BigEndian.Uint64(body[17:])),
-		print: binary.BigEndian.Uint32(body[25:]),
+		born:  int64(binary.BigEndian.Uint64(body[25:])),
+		print: binary.BigEndian.Uint32(body[33:]),
 	}, nil
 }

@@ -76,7 +76,7 @@ func (q *Queue) newWaiter(o *ReceiveOptions) (w *waiter, wait time.Duration, err
 	if o == nil {
 		o = &ReceiveOptions{}
 	}
-	w = &waiter{max: o.Max, timeout: q.config.VisibilityTimeout, brief: o.Wait == 0, attempt: o.AttemptID}
+	w = &waiter{max: o.Max, timeout: q.conf().VisibilityTimeout, brief: o.Wait == 0, attempt: o.AttemptID}
 	if w.max == 0 {
 		w.max = 1
 	}
@@ -118,7 +118,7 @@ func (q *Queue) unpack(got []handout) ([]*Received, error) {
 		h.print = fingerprint(h.data)
 		r.Receipt = q.seal(h.delivery)
 		r.ReceiveCount, r.Sequence = int(h.count), h.seq
-		r.FirstReceivedAt, r.VisibleAt = h.first, h.until
+		r.FirstReceivedAt, r.VisibleAt, r.ExpiresAt = h.first, h.until, q.end(h.born)
 		messages = append(messages, r)
 	}
 	return messages, errors.Join(failed...)

@@ -53,8 +53,8 @@ func (r *registry) load(name string, o *Options) (*Queue, error) {
 		return nil, err
 	}
 	r.mu.queues[name] = q
-	if q.config.DeadLetterQueue != "" {
-		if q.dead, err = r.load(q.config.DeadLetterQueue, o); err != nil {
+	if q.conf().DeadLetterQueue != "" {
+		if q.dead, err = r.load(q.conf().DeadLetterQueue, o); err != nil {
 			delete(r.mu.queues, name)
 			return nil, err
 		}
@@ -92,9 +92,10 @@ func (r *registry) read(name string, o *Options) (*Queue, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := &Queue{s: r.s, name: name, id: object.ID, config: config, sealer: newSealer(object.ID, secret)}
+	q := &Queue{s: r.s, name: name, id: object.ID, sealer: newSealer(object.ID, secret)}
+	q.config.Store(&config)
 	q.leases.timer = store.NewTimer(q.expire)
-	so := spool.Options{Ready: q.serve, Leased: q.resume}
+	so := spool.Options{Ready: q.serve, Leased: q.resume, Expired: q.expired, Born: bornOf, Retention: config.Retention}
 	if o != nil && o.ReleaseOnOpen {
 		so.Leased, q.released = nil, true
 	}

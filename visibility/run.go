@@ -13,8 +13,8 @@ import (
 )
 
 // Handler processes a message. Its context ends when the lease on the message
-// is lost, with ErrLeaseLost as the cause, or the store goes down; not when the
-// context of Run does, so that what has begun can be finished.
+// is lost, with ErrLeaseLost as the cause, the retention of the queue being over
+// included, or the store goes down; not when the context of Run does, so that what has begun can be finished.
 type Handler func(ctx context.Context, m *Received) error
 
 // RunOptions say how to run a handler. Nil is the defaults.
@@ -85,7 +85,7 @@ type runner struct {
 }
 
 func (q *Queue) newRunner(h Handler, o *RunOptions) (*runner, error) {
-	r := &runner{q: q, handler: h, concurrency: 1, timeout: q.config.VisibilityTimeout}
+	r := &runner{q: q, handler: h, concurrency: 1, timeout: q.conf().VisibilityTimeout}
 	if o != nil && o.Concurrency != 0 {
 		r.concurrency = o.Concurrency
 	}
@@ -182,6 +182,8 @@ func (r *runner) beat(ctx context.Context, m *Received, cancel context.CancelCau
 	}
 	every := time.NewTicker(r.timeout / 3)
 	defer every.Stop()
+	over := time.NewTimer(r.q.keeps(d))
+	defer over.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -189,6 +191,8 @@ func (r *runner) beat(ctx context.Context, m *Received, cancel context.CancelCau
 		case <-r.q.s.Down():
 			cancel(r.q.s.Cause())
 			return
+		case <-over.C:
+			over.Reset(max(r.q.keeps(d), time.Second)) // if the retention has become longer
 		case <-every.C:
 		}
 		err := r.q.s.Do(ctx, &beatOp{changeOp{q: r.q, delivery: d, d: r.timeout}}, store.NoSync)

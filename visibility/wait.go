@@ -201,12 +201,16 @@ func (y *yield) fill(t *store.Turn, w *waiter) bool {
 		if m.First.IsZero() {
 			m.First = now
 		}
-		if q.dead != nil && int64(m.Count) > int64(q.config.MaxReceives) {
-			y.moved = append(y.moved, q.bury(t, m))
+		if q.spool.Over(m, now) {
+			y.moved = append(y.moved, q.retire(t, m, m.Count-1))
+			continue
+		}
+		if q.conf().spent(m) {
+			y.moved = append(y.moved, q.bury(t, m, DeadLetterInfo{Reason: ReasonMaxReceives, ReceiveCount: int(m.Count) - 1}))
 			continue
 		}
 		w.got = append(w.got, handout{
-			delivery: delivery{seq: m.Seq, count: m.Count, since: now.UnixNano()},
+			delivery: delivery{seq: m.Seq, count: m.Count, since: now.UnixNano(), born: q.spool.Born(m)},
 			data:     m.Data, payload: m.Payload, first: m.First, until: until,
 		})
 		if w.attempt != "" {

@@ -19,7 +19,8 @@ import (
 //
 // Flag 1 says that there is a payload: generation 4 B | number 4 B | size 4 B. It
 // is held in slot 2 * lane, of a delayed message in slot 2 * lane + 1. Flag 2 says
-// that there is an end of the time to live, 8 B.
+// that there is an end of the time to live, 8 B, or, where messages are kept for a
+// time from their birth on, a birth that is not in order (see retain.go).
 //
 // Numbers are big-endian, times are nanoseconds since 1970, 0 for none. A mark
 // exists once a message has been delivered. Out is 1 while it is out, and 2 from
@@ -81,7 +82,7 @@ const (
 	seqKeyLen  = laneKeyLen + 8
 	dueKeyLen  = laneKeyLen + 16
 	markLen    = 30
-	metaLen    = 1 + 8*11
+	metaLen    = 1 + 8*14
 )
 
 func decodeSeqKey(key []byte) (uint64, error) {
@@ -122,7 +123,7 @@ type Content struct {
 	Data    []byte        // the layer's encoding, which belongs to the spool from Put on
 	Payload store.Payload // that follows Data, if it is shared
 	Count   uint32        // deliveries so far
-	Expires int64         // end of its time to live in nanoseconds since 1970, 0 for none
+	Expires int64         // end of its time to live in nanoseconds since 1970, 0 for none; see retain.go
 }
 
 // size is what counts as the message's: a shared payload counts in each queue.
@@ -270,7 +271,10 @@ type meta struct {
 	nextDue      int64  // of the earliest delayed message, or earlier
 	delaySeq     uint64 // number of the next delayed message
 	taken        uint64 // of entries, out
-	expires      int64  // nothing does so earlier; 0 if nothing does
+	expires      int64  // nothing in the index does so earlier; 0 if nothing does
+	oldest       int64  // see retain.go; 0 if nothing is there that is in order
+	newest       int64  // was born last of what is in order
+	expired      uint64 // were dropped
 }
 
 func (m meta) encode() []byte {
@@ -278,6 +282,7 @@ func (m meta) encode() []byte {
 	for _, n := range [...]uint64{
 		m.next, m.low, m.frontier, m.entries, m.bytes,
 		m.delayed, m.delayedBytes, uint64(m.nextDue), m.delaySeq, m.taken, uint64(m.expires),
+		uint64(m.oldest), uint64(m.newest), m.expired,
 	} {
 		v = binary.BigEndian.AppendUint64(v, n)
 	}
@@ -295,6 +300,7 @@ func decodeMeta(v []byte) (meta, error) {
 	m := meta{
 		next: n(0), low: n(1), frontier: n(2), entries: n(3), bytes: n(4),
 		delayed: n(5), delayedBytes: n(6), nextDue: int64(n(7)), delaySeq: n(8), taken: n(9), expires: int64(n(10)),
+		oldest: int64(n(11)), newest: int64(n(12)), expired: n(13),
 	}
 	if m.low > m.next || m.entries > m.next-m.low {
 		return meta{}, damaged("meta record", v)

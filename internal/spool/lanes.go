@@ -187,6 +187,9 @@ func (q *Lanes) Take(t *store.Turn, until time.Time) *Message {
 	return nil
 }
 
+// Over is Spool.Over.
+func (q *Lanes) Over(m *Message, now time.Time) bool { return q.of(m).Over(m, now) }
+
 // Settle removes a message for good.
 func (q *Lanes) Settle(t *store.Turn, m *Message) { q.of(m).Settle(t, m) }
 

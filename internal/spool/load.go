@@ -293,6 +293,9 @@ func (i *install) promote(t *store.Turn) {
 		q.meta.delayed--
 		q.meta.delayedBytes -= min(q.meta.delayedBytes, d.size())
 		t.Hold(q.holder(slotDelayed), d.Payload, -1)
+		if q.expiry.born != nil && d.Expires == 0 {
+			d.Expires = d.due // which is when it could be received for the first time
+		}
 		m := q.Put(t, d.Content)
 		i.moved = append(i.moved, m)
 		if q.added != nil {

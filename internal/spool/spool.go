@@ -86,8 +86,14 @@ type Options struct {
 	// and whose time is over, and settles it; what it returns, if anything, is
 	// called when that can be shown. A message that it does not settle stays
 	// out of everyone's reach until the next start. Take may come before it, so
-	// see Message.Expired.
+	// see Over.
 	Expired func(*store.Turn, *Message) func(*store.Turn)
+	// Born, if set, returns when a message began to be kept, in nanoseconds since
+	// 1970; messages are given to Expired when the Retention is over since then,
+	// those that are out too: see retain.go. It is called under the baton and must
+	// be quick.
+	Born      func(data []byte) int64
+	Retention time.Duration
 	// Group, if set, returns the group of a message, or nothing if it is in
 	// none: see groups. It is called under the baton and must be quick.
 	Group func(data []byte) []byte
@@ -146,7 +152,7 @@ func newLane(s *store.Store, l Layout, id uint32, o Options, h *shared) *Spool {
 	}
 	q.unmarked.q, q.meta.frontier = q, frontierStep // and so on disk before any message
 	q.due = store.NewTimer(q.startLoading)
-	q.expiry = expiry{expired: o.Expired, timer: store.NewTimer(q.startSweep)}
+	q.expiry = expiry{expired: o.Expired, born: o.Born, retention: o.Retention, timer: store.NewTimer(q.startSweep)}
 	return q
 }
 
@@ -173,12 +179,14 @@ func (q *Spool) Close(t *store.Turn) {
 type Stats struct {
 	Ready, Taken, Delayed uint64
 	Bytes                 uint64 // of data and payloads, of all three
+	Expired               uint64 // were dropped, ever
 	ReadyBytes            uint64 // of these, of what is ready; in a spool with leases, once it is Recalled
 }
 
 func (s *Stats) add(o Stats) {
 	s.Ready, s.Taken, s.Delayed, s.Bytes = s.Ready+o.Ready, s.Taken+o.Taken, s.Delayed+o.Delayed, s.Bytes+o.Bytes
 	s.ReadyBytes += o.ReadyBytes
+	s.Expired += o.Expired
 }
 
 // Stats returns the counters, exact as of the last accepted operation. Until
@@ -192,6 +200,7 @@ func (q *Spool) Stats() Stats {
 		Bytes:   q.meta.bytes + q.meta.delayedBytes,
 
 		ReadyBytes: q.meta.bytes - q.outBytes,
+		Expired:    q.meta.expired,
 	}
 }
 
@@ -208,6 +217,7 @@ func (q *Spool) span(k store.Kind) (lo, hi []byte) {
 
 // Put adds a message at the end.
 func (q *Spool) Put(t *store.Turn, c Content) *Message {
+	q.date(&c)
 	m := &Message{Content: c, Seq: q.meta.next, Lane: q.lane}
 	k, v := t.SetDeferred(seqKeyLen, c.entryLen())
 	copy(k, seqKey(q.layout.Entry, q.place, m.Seq))
