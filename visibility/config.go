@@ -10,7 +10,7 @@ import (
 
 // QueueConfig is stored with a queue. Opening the queue again takes the same
 // configuration, nil and zero standing for the defaults, or returns
-// pebblemq.ErrConfigMismatch.
+// pebblemq.ErrConfigMismatch. Alter changes it.
 type QueueConfig struct {
 	// FIFO keeps the messages of each group (Message.Group) in order, which all
 	// must have one then: while one of a group is in flight, those behind it
@@ -137,7 +137,8 @@ func (c QueueConfig) check(name string) error {
 // maxReceives leaves room to count one more.
 const maxReceives = 1<<31 - 2
 
-// storedConfig is the JSON in the catalog. Durations are nanoseconds.
+// storedConfig is the JSON in the catalog. Durations are nanoseconds, and so are
+// times, since 1970.
 type storedConfig struct {
 	FIFO              bool          `json:"fifo,omitempty"`
 	DedupeWindow      time.Duration `json:"dedupeWindow,omitempty"`
@@ -153,30 +154,50 @@ type storedConfig struct {
 	MaxInFlight       int           `json:"maxInFlight,omitempty"`
 	MaxBodyBytes      int           `json:"maxBodyBytes"`
 	Secret            []byte        `json:"secret"` // of the receipts
+	Created           int64         `json:"created"`
+	Altered           int64         `json:"altered,omitempty"`
 }
 
-func (c QueueConfig) encode(secret []byte) ([]byte, error) {
-	return json.Marshal(storedConfig{
+// about is what is stored with a configuration.
+type about struct {
+	secret           []byte
+	created, altered time.Time
+}
+
+func (c QueueConfig) encode(a about) ([]byte, error) {
+	s := storedConfig{
 		c.FIFO, c.DedupeWindow, c.DedupeByBody, c.DedupePerGroup,
 		c.VisibilityTimeout, c.Delay, c.Retention, c.DeadLetterQueue, c.MaxReceives, c.DeadLetterExpired, c.RestartRetention,
-		c.MaxInFlight, c.MaxBodyBytes, secret,
-	})
+		c.MaxInFlight, c.MaxBodyBytes, a.secret, a.created.UnixNano(), 0,
+	}
+	if !a.altered.IsZero() {
+		s.Altered = a.altered.UnixNano()
+	}
+	v, err := json.Marshal(s)
+	if err != nil {
+		return nil, fmt.Errorf("visibility: encode a configuration: %w", err)
+	}
+	return v, nil
 }
 
-func decodeConfig(name string, v []byte) (c QueueConfig, secret []byte, err error) {
+func decodeConfig(name string, v []byte) (c QueueConfig, a about, err error) {
 	var s storedConfig
 	if err := json.Unmarshal(v, &s); err != nil {
-		return c, nil, fmt.Errorf("%w: configuration of queue %q: %w", store.ErrCorrupt, name, err)
+		return c, a, fmt.Errorf("%w: configuration of queue %q: %w", store.ErrCorrupt, name, err)
 	}
 	if len(s.Secret) != secretLen {
-		return c, nil, fmt.Errorf("%w: configuration of queue %q: secret of %d bytes", store.ErrCorrupt, name, len(s.Secret))
+		return c, a, fmt.Errorf("%w: configuration of queue %q: secret of %d bytes", store.ErrCorrupt, name, len(s.Secret))
 	}
 	c = QueueConfig{
 		s.FIFO, s.DedupeWindow, s.DedupeByBody, s.DedupePerGroup,
 		s.VisibilityTimeout, s.Delay, s.Retention, s.DeadLetterQueue, s.MaxReceives, s.DeadLetterExpired, s.RestartRetention,
 		s.MaxInFlight, s.MaxBodyBytes,
 	}
-	return c, s.Secret, nil
+	a = about{secret: s.Secret, created: time.Unix(0, s.Created)}
+	if s.Altered != 0 {
+		a.altered = time.Unix(0, s.Altered)
+	}
+	return c, a, nil
 }
 
 // differ names the first field in which given is not what is stored.

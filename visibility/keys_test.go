@@ -41,9 +41,9 @@ func TestGoldenBytes(t *testing.T) {
 	r := s.seal(delivery{seq: 1, count: 2, since: 3, born: 5, print: 4})
 	require.Equal(t, Receipt("AQAAAAcAAAAAAAAAAQAAAAIAAAAAAAAAAwAAAAAAAAAFAAAABJ8-drcl-Ij9hjDZAmSoC_8"), r)
 	c := QueueConfig{FIFO: true, VisibilityTimeout: 1, Delay: 2, Retention: 5, DeadLetterQueue: "d", MaxReceives: 3, DeadLetterExpired: true, RestartRetention: true, MaxBodyBytes: 4}
-	encoded, err := c.encode([]byte("s"))
+	encoded, err := c.encode(about{secret: []byte("s"), created: time.Unix(0, 6), altered: time.Unix(0, 7)})
 	require.NoError(t, err)
-	require.Equal(t, `{"fifo":true,"visibilityTimeout":1,"delay":2,"retention":5,"deadLetterQueue":"d","maxReceives":3,"deadLetterExpired":true,"restartRetention":true,"maxBodyBytes":4,"secret":"cw=="}`, string(encoded))
+	require.Equal(t, `{"fifo":true,"visibilityTimeout":1,"delay":2,"retention":5,"deadLetterQueue":"d","maxReceives":3,"deadLetterExpired":true,"restartRetention":true,"maxBodyBytes":4,"secret":"cw==","created":6,"altered":7}`, string(encoded))
 }
 
 func TestOtherVersionIsRefusedAsSuch(t *testing.T) {
@@ -109,8 +109,8 @@ func FuzzDecodeConfig(f *testing.F) {
 	f.Add([]byte(`{"visibilityTimeout":1,"secret":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}`))
 	f.Add([]byte(`{`))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if _, secret, err := decodeConfig("q", b); err == nil {
-			require.Len(t, secret, secretLen)
+		if _, about, err := decodeConfig("q", b); err == nil {
+			require.Len(t, about.secret, secretLen)
 		} else {
 			require.ErrorIs(t, err, store.ErrCorrupt)
 		}

@@ -20,7 +20,7 @@ type Queue struct {
 	s      *store.Store
 	name   string
 	id     uint32
-	config atomic.Pointer[QueueConfig]
+	config atomic.Pointer[QueueConfig] // is replaced under the baton
 	*sealer
 	released bool // opened with ReleaseOnOpen
 
@@ -61,19 +61,15 @@ func OpenQueueOptions(db *pebblemq.DB, name string, c *QueueConfig, o *Options) 
 	if _, err := rand.Read(secret); err != nil {
 		return nil, fmt.Errorf("visibility: make a secret for queue %q: %w", name, err)
 	}
-	encoded, err := config.encode(secret)
-	if err != nil {
-		return nil, fmt.Errorf("visibility: configuration of queue %q: %w", name, err)
-	}
 	s := bridge.Store(db)
-	if err := s.Do(context.Background(), declare(name, config, encoded), store.Sync); err != nil {
+	if err := s.Do(context.Background(), declare(name, config, secret), store.Sync); err != nil {
 		return nil, err
 	}
 	return registryOf(s).open(name, o)
 }
 
 // declare creates a queue, or checks that it is as it is to be.
-func declare(name string, config QueueConfig, encoded []byte) store.QuietFunc {
+func declare(name string, config QueueConfig, secret []byte) store.QuietFunc {
 	return func(t *store.Turn) error {
 		if o, ok := t.Lookup(store.ClassVisQueue, name); ok {
 			stored, _, err := decodeConfig(name, o.Config)
@@ -85,7 +81,11 @@ func declare(name string, config QueueConfig, encoded []byte) store.QuietFunc {
 		if err := config.checkDead(t, name); err != nil {
 			return err
 		}
-		_, err := t.Create(store.ClassVisQueue, name, encoded)
+		encoded, err := config.encode(about{secret: secret, created: t.Now()})
+		if err != nil {
+			return err
+		}
+		_, err = t.Create(store.ClassVisQueue, name, encoded)
 		return err
 	}
 }

@@ -88,11 +88,11 @@ func (r *registry) read(name string, o *Options) (*Queue, error) {
 	if err != nil {
 		return nil, err
 	}
-	config, secret, err := decodeConfig(name, object.Config)
+	config, about, err := decodeConfig(name, object.Config)
 	if err != nil {
 		return nil, err
 	}
-	q := &Queue{s: r.s, name: name, id: object.ID, sealer: newSealer(object.ID, secret)}
+	q := &Queue{s: r.s, name: name, id: object.ID, sealer: newSealer(object.ID, about.secret)}
 	q.config.Store(&config)
 	q.leases.timer = store.NewTimer(q.expire)
 	so := spool.Options{Ready: q.serve, Leased: q.resume, Expired: q.expired, Born: bornOf, Retention: config.Retention}
