@@ -49,6 +49,9 @@ func (r *registry) alter(ctx context.Context, q *Queue, config QueueConfig) (err
 		if err := config.checkDead(t, q.name); err != nil {
 			return err
 		}
+		if err := config.checkSourcesOf(t, q.name); err != nil {
+			return err
+		}
 		_, about, err := decodeConfig(q.name, o.Config)
 		if err != nil {
 			return err

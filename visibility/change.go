@@ -1,6 +1,7 @@
 package visibility
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -42,6 +43,7 @@ type changeOp struct {
 	q *Queue
 	delivery
 	d      time.Duration
+	note   string // of what the handler returned, if it released the message
 	m      *spool.Message
 	until  time.Time // before
 	holder any
@@ -67,6 +69,7 @@ func (o *changeOp) Run(t *store.Turn) error {
 	o.m, o.until, o.holder = m, m.Until, m.Holder
 	if o.d == 0 {
 		o.q.leases.remove(m)
+		m.Note, o.note = cmp.Or(o.note, m.Note), m.Note
 		o.q.spool.Return(t, m, false)
 		m.Holder = released
 		return nil
@@ -79,6 +82,7 @@ func (o *changeOp) Run(t *store.Turn) error {
 
 func (o *changeOp) Undo() {
 	if o.d == 0 {
+		o.m.Note = o.note
 		o.q.spool.UndoReturn(o.m, o.until)
 		o.m.Holder = o.holder
 		o.q.leases.add(o.m)

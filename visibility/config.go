@@ -3,6 +3,7 @@ package visibility
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/pebblemq/pebblemq/internal/store"
@@ -61,6 +62,13 @@ type QueueConfig struct {
 	// begin with the move. Default: false, it goes on from the send.
 	RestartRetention bool
 
+	// DeadLettersFrom names the queues, up to MaxDeadLetterSources, that may have
+	// this one as their dead-letter queue; they need not exist yet. With
+	// RefuseDeadLetters none may. Neither takes a dead-letter queue away from one
+	// that has it: that is refused. Default: any queue may.
+	DeadLettersFrom   []string
+	RefuseDeadLetters bool
+
 	// MaxInFlight is how many messages may be in flight at a time. When they are,
 	// a receive returns ErrInFlightLimit, or waits if it may. Default: any number.
 	MaxInFlight int
@@ -85,6 +93,7 @@ func (c *QueueConfig) withDefaults() QueueConfig {
 	var d QueueConfig
 	if c != nil {
 		d = *c
+		d.DeadLettersFrom = slices.Sorted(slices.Values(d.DeadLettersFrom))
 	}
 	if d.DedupeWindow == 0 && d.FIFO {
 		d.DedupeWindow = DefaultDedupeWindow
@@ -126,10 +135,14 @@ func (c QueueConfig) check(name string) error {
 		return store.Invalid("MaxReceives %d is not between 0 and %d", c.MaxReceives, maxReceives)
 	case (c.MaxReceives > 0 || c.DeadLetterExpired) != (c.DeadLetterQueue != ""):
 		return store.Invalid("the DeadLetterQueue of queue %q and what goes there, MaxReceives or DeadLetterExpired, need one another", name)
-	case c.DeadLetterQueue == "":
-		return nil
 	case c.DeadLetterQueue == name:
 		return store.Invalid("queue %q is its own dead-letter queue", name)
+	}
+	if err := c.checkSources(name); err != nil {
+		return err
+	}
+	if c.DeadLetterQueue == "" {
+		return nil
 	}
 	return store.CheckName("dead-letter queue", c.DeadLetterQueue)
 }
@@ -151,6 +164,8 @@ type storedConfig struct {
 	MaxReceives       int           `json:"maxReceives,omitempty"`
 	DeadLetterExpired bool          `json:"deadLetterExpired,omitempty"`
 	RestartRetention  bool          `json:"restartRetention,omitempty"`
+	DeadLettersFrom   []string      `json:"deadLettersFrom,omitempty"`
+	RefuseDeadLetters bool          `json:"refuseDeadLetters,omitempty"`
 	MaxInFlight       int           `json:"maxInFlight,omitempty"`
 	MaxBodyBytes      int           `json:"maxBodyBytes"`
 	Secret            []byte        `json:"secret"` // of the receipts
@@ -168,7 +183,7 @@ func (c QueueConfig) encode(a about) ([]byte, error) {
 	s := storedConfig{
 		c.FIFO, c.DedupeWindow, c.DedupeByBody, c.DedupePerGroup,
 		c.VisibilityTimeout, c.Delay, c.Retention, c.DeadLetterQueue, c.MaxReceives, c.DeadLetterExpired, c.RestartRetention,
-		c.MaxInFlight, c.MaxBodyBytes, a.secret, a.created.UnixNano(), 0,
+		c.DeadLettersFrom, c.RefuseDeadLetters, c.MaxInFlight, c.MaxBodyBytes, a.secret, a.created.UnixNano(), 0,
 	}
 	if !a.altered.IsZero() {
 		s.Altered = a.altered.UnixNano()
@@ -191,7 +206,7 @@ func decodeConfig(name string, v []byte) (c QueueConfig, a about, err error) {
 	c = QueueConfig{
 		s.FIFO, s.DedupeWindow, s.DedupeByBody, s.DedupePerGroup,
 		s.VisibilityTimeout, s.Delay, s.Retention, s.DeadLetterQueue, s.MaxReceives, s.DeadLetterExpired, s.RestartRetention,
-		s.MaxInFlight, s.MaxBodyBytes,
+		s.DeadLettersFrom, s.RefuseDeadLetters, s.MaxInFlight, s.MaxBodyBytes,
 	}
 	a = about{secret: s.Secret, created: time.Unix(0, s.Created)}
 	if s.Altered != 0 {
@@ -217,6 +232,8 @@ func (c QueueConfig) differ(name string, given QueueConfig) error {
 		{"MaxReceives", c.MaxReceives, given.MaxReceives},
 		{"DeadLetterExpired", c.DeadLetterExpired, given.DeadLetterExpired},
 		{"RestartRetention", c.RestartRetention, given.RestartRetention},
+		{"DeadLettersFrom", fmt.Sprintf("%q", c.DeadLettersFrom), fmt.Sprintf("%q", given.DeadLettersFrom)},
+		{"RefuseDeadLetters", c.RefuseDeadLetters, given.RefuseDeadLetters},
 		{"MaxInFlight", c.MaxInFlight, given.MaxInFlight},
 		{"MaxBodyBytes", c.MaxBodyBytes, given.MaxBodyBytes},
 	} {

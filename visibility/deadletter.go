@@ -1,6 +1,8 @@
 package visibility
 
 import (
+	"strings"
+
 	"github.com/pebblemq/pebblemq/internal/spool"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
@@ -13,6 +15,12 @@ const (
 	ReasonExpired     DeadLetterReason = 2 // its retention was over
 )
 
+// noteOf returns what is kept of an error.
+func noteOf(err error) string {
+	s := err.Error()
+	return strings.ToValidUTF8(s[:min(len(s), MaxErrorBytes)], "")
+}
+
 // move is a message that leaves the queue other than by a Delete, and where it
 // went, if anywhere.
 type move struct {
@@ -22,7 +30,7 @@ type move struct {
 
 // bury moves a message to the dead-letter queue.
 func (q *Queue) bury(t *store.Turn, m *spool.Message, info DeadLetterInfo) move {
-	info.Queue, info.At = q.name, t.Now()
+	info.Queue, info.At, info.LastError = q.name, t.Now(), m.Note
 	data, err := encodeDead(m.Data, &info)
 	if err != nil {
 		q.s.Log().Error("dead letter is damaged, moved as it is", "queue", q.name, "sequence", m.Seq, "error", err)

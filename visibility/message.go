@@ -12,16 +12,20 @@ import (
 
 // Limits.
 const (
-	DefaultMaxBodyBytes = 1 << 20        // of QueueConfig.MaxBodyBytes
-	MaxBodyBytes        = 64 << 20       // the most it can be set to
-	MaxAttributes       = 10             // of a message
-	MaxIDBytes          = 255            // of an ID that the sender chooses
-	MaxBatchEntries     = 10_000         // of a batch
-	MaxBatchBytes       = 64 << 20       // of a batch's bodies and attributes
-	MaxReceiveMessages  = 1000           // of one Receive
-	MaxVisibility       = 12 * time.Hour // from the receive, extensions included
-	MaxDelay            = 100 * 365 * 24 * time.Hour
-	DefaultVisibility   = 30 * time.Second
+	DefaultMaxBodyBytes = 1 << 20  // of QueueConfig.MaxBodyBytes
+	MaxBodyBytes        = 64 << 20 // the most it can be set to
+	MaxAttributes       = 10       // of a message
+	MaxErrorBytes       = 1024     // that are kept of DeadLetterInfo.LastError
+
+	MaxDeadLetterSources = 1000 // of QueueConfig.DeadLettersFrom
+
+	MaxIDBytes         = 255            // of an ID that the sender chooses
+	MaxBatchEntries    = 10_000         // of a batch
+	MaxBatchBytes      = 64 << 20       // of a batch's bodies and attributes
+	MaxReceiveMessages = 1000           // of one Receive
+	MaxVisibility      = 12 * time.Hour // from the receive, extensions included
+	MaxDelay           = 100 * 365 * 24 * time.Hour
+	DefaultVisibility  = 30 * time.Second
 )
 
 // Message is what is sent. Its bytes are copied before Send returns.
@@ -116,7 +120,8 @@ type DeadLetterInfo struct {
 	ReceiveCount int // how often it was received there
 	At           time.Time
 
-	// LastError is what the handler of Run returned for it last.
+	// LastError is what the handler of Run returned for it last, or panicked
+	// with, up to MaxErrorBytes of it; empty if none did.
 	LastError string
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"github.com/pebblemq/pebblemq"
@@ -90,27 +91,15 @@ func declare(name string, config QueueConfig, secret []byte) store.QuietFunc {
 	}
 }
 
-// checkDead refuses a dead-letter queue that is not there or of another kind.
-func (c QueueConfig) checkDead(t *store.Turn, name string) error {
-	if c.DeadLetterQueue == "" {
-		return nil
-	}
-	o, ok := t.Lookup(store.ClassVisQueue, c.DeadLetterQueue)
-	if !ok {
-		return fmt.Errorf("%w: dead-letter queue %q of %q", ErrNoQueue, c.DeadLetterQueue, name)
-	}
-	dead, _, err := decodeConfig(o.Name, o.Config)
-	if err == nil && dead.FIFO != c.FIFO {
-		return store.Invalid("dead-letter queue %q and queue %q are not of one kind: both are FIFO, or none is", o.Name, name)
-	}
-	return err
-}
-
 // Name returns the queue's name.
 func (q *Queue) Name() string { return q.name }
 
 // Config returns the queue's configuration, defaults filled in.
-func (q *Queue) Config() QueueConfig { return *q.conf() }
+func (q *Queue) Config() QueueConfig {
+	c := *q.conf()
+	c.DeadLettersFrom = slices.Clone(c.DeadLettersFrom)
+	return c
+}
 
 // conf returns the configuration of the moment. It is not to be changed.
 func (q *Queue) conf() *QueueConfig { return q.config.Load() }

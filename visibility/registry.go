@@ -1,10 +1,8 @@
 package visibility
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"strconv"
 	"sync"
 
 	"github.com/pebblemq/pebblemq/internal/spool"
@@ -118,7 +116,7 @@ func (r *registry) drop(ctx context.Context, name string) error {
 		if !ok {
 			return fmt.Errorf("%w: %q", ErrNoQueue, name)
 		}
-		if err := deadLetterQueueOf(t, name); err != nil {
+		if err := isNobodysDeadLetterQueue(t, name); err != nil {
 			return err
 		}
 		t.Drop(o, append(layout.Kinds(), store.KindVisWindow)...)
@@ -132,23 +130,6 @@ func (r *registry) drop(ctx context.Context, name string) error {
 		delete(r.mu.queues, name)
 	}
 	return err
-}
-
-// deadLetterQueueOf refuses if name is some queue's dead-letter queue.
-func deadLetterQueueOf(t *store.Turn, name string) error {
-	for _, o := range t.List(store.ClassVisQueue, "") {
-		if !bytes.Contains(o.Config, []byte("deadLetterQueue")) {
-			continue // decoding takes longer than this
-		}
-		c, _, err := decodeConfig(o.Name, o.Config)
-		if err != nil {
-			return err
-		}
-		if c.DeadLetterQueue == name {
-			return store.Invalid("queue %s is the dead-letter queue of %s", strconv.Quote(name), strconv.Quote(o.Name))
-		}
-	}
-	return nil
 }
 
 // drop ends a queue in memory.

@@ -43,7 +43,7 @@ const (
 // released it itself; that it has deleted it itself, best in an Update along
 // with its effects, is fine. If the handler returns an error or panics the
 // message is visible again at once and will be received again, up to the
-// MaxReceives of the queue. A handler that wants a pause before that changes
+// MaxReceives of the queue; its error is kept for the dead-letter queue. A handler that wants a pause before that changes
 // the visibility and returns ErrKeep.
 func (q *Queue) Run(ctx context.Context, h Handler, o *RunOptions) error {
 	r, err := q.newRunner(h, o)
@@ -164,7 +164,7 @@ func (r *runner) finish(m *Received, failure error) error {
 		err = r.q.s.Do(ctx, &deleteOp{q: r.q, delivery: d, sparing: true}, store.NoSync)
 	default:
 		r.q.s.Log().Warn("handler failed", "queue", r.q.name, "id", m.ID, "receives", m.ReceiveCount, "error", failure)
-		err = r.q.s.Do(ctx, &changeOp{q: r.q, delivery: d}, store.NoSync)
+		err = r.q.s.Do(ctx, &changeOp{q: r.q, delivery: d, note: noteOf(failure)}, store.NoSync)
 	}
 	if errors.Is(err, ErrStaleReceipt) || errors.Is(err, ErrNotInFlight) {
 		return nil // someone else has it by now, or the handler saw to it

@@ -11,7 +11,7 @@ import (
 // Layout names the kinds that a layer has set aside for its spools.
 //
 //	entry   kind id lane 1 B seq 8 B          ->  version 1 B | flags 1 B | payload | expires | data
-//	mark    kind id lane 1 B seq 8 B          ->  version 1 B | out 1 B | count 4 B | until 8 B | first 8 B | since 8 B
+//	mark    kind id lane 1 B seq 8 B          ->  version 1 B | out 1 B | count 4 B | until 8 B | first 8 B | since 8 B | note
 //	delayed kind id lane 1 B due 8 B seq 8 B  ->  version 1 B | flags 1 B | count 4 B | payload | expires | data
 //	parked  kind id lane 1 B group 8 B seq 8 B ->  nothing; dropped when the spool is opened, see groups.go
 //	expiry  kind id lane 1 B expires 8 B seq 8 B -> nothing
@@ -81,7 +81,7 @@ const (
 	laneKeyLen = 5 + 1
 	seqKeyLen  = laneKeyLen + 8
 	dueKeyLen  = laneKeyLen + 16
-	markLen    = 30
+	markLen    = 30 // without the note
 	metaLen    = 1 + 8*14
 )
 
@@ -225,8 +225,12 @@ type mark struct {
 	until   int64
 	first   int64 // delivery, if the layer keeps it
 	since   int64 // the latest delivery, if the layer keeps it
+	note    string
 }
 
+func (m mark) len() int { return markLen + len(m.note) }
+
+// encode fills dst, which has len.
 func (m mark) encode(dst []byte) {
 	dst[0], dst[1] = version, 0
 	switch {
@@ -239,13 +243,14 @@ func (m mark) encode(dst []byte) {
 	binary.BigEndian.PutUint64(dst[6:], uint64(m.until))
 	binary.BigEndian.PutUint64(dst[14:], uint64(m.first))
 	binary.BigEndian.PutUint64(dst[22:], uint64(m.since))
+	copy(dst[markLen:], m.note)
 }
 
 func decodeMark(v []byte) (mark, error) {
 	if err := checkVersion("mark", v, markLen); err != nil {
 		return mark{}, err
 	}
-	if len(v) != markLen || v[1] > 2 {
+	if v[1] > 2 {
 		return mark{}, damaged("mark", v)
 	}
 	return mark{
@@ -255,6 +260,7 @@ func decodeMark(v []byte) (mark, error) {
 		until:   int64(binary.BigEndian.Uint64(v[6:])),
 		first:   int64(binary.BigEndian.Uint64(v[14:])),
 		since:   int64(binary.BigEndian.Uint64(v[22:])),
+		note:    string(v[markLen:]),
 	}, nil
 }
 

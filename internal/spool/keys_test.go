@@ -13,8 +13,9 @@ import (
 func TestGoldenBytes(t *testing.T) {
 	plain := Content{Data: []byte("hi"), Count: 2}
 	full := Content{Data: []byte("hi"), Count: 2, Payload: store.Payload{Generation: 1, Number: 2, Size: 3}, Expires: 4}
-	mk := make([]byte, markLen)
-	mark{out: true, count: 3, until: 5, first: 4, since: 6}.encode(mk)
+	known := mark{out: true, count: 3, until: 5, first: 4, since: 6, note: "n"}
+	mk := make([]byte, known.len())
+	known.encode(mk)
 	at := place{id: 7, lane: 5}
 	for want, got := range map[string][]byte{
 		"200000000705":                                 laneKey(store.KindWorkMessage, at, 0),
@@ -24,8 +25,8 @@ func TestGoldenBytes(t *testing.T) {
 		"01006869": stored(plain),
 		"0103" + "000000010000000200000003" + "0000000000000004" + "6869": stored(full),
 		"0100000000026869": plain.encodeDelayed(),
-		"010300000002" + "000000010000000200000003" + "0000000000000004" + "6869": full.encodeDelayed(),
-		"0101000000030000000000000005" + "0000000000000004" + "0000000000000006":  mk,
+		"010300000002" + "000000010000000200000003" + "0000000000000004" + "6869":       full.encodeDelayed(),
+		"0101000000030000000000000005" + "0000000000000004" + "0000000000000006" + "6e": mk,
 		"01" + "000000000000000a" + "0000000000000002" + "0000000000000003" + "0000000000000004" + "0000000000000005" +
 			"0000000000000006" + "0000000000000007" + "0000000000000008" + "0000000000000009" + "0000000000000001" + "000000000000000b" +
 			"000000000000000c" + "000000000000000d" + "000000000000000e": meta{
@@ -68,7 +69,7 @@ func FuzzDecode(f *testing.F) {
 			require.Equal(t, b, m.encode())
 		}
 		if mk, err := decodeMark(b); err == nil {
-			v := make([]byte, markLen)
+			v := make([]byte, mk.len())
 			mk.encode(v)
 			require.Equal(t, b, v)
 		}

@@ -13,6 +13,7 @@ type Message struct {
 	Until   time.Time // end of the lease, if it has one
 	First   time.Time // for the layer: of the first delivery; kept on disk
 	Since   time.Time // for the layer: of the last delivery; kept on disk
+	Note    string    // for the layer: of a delivery before; kept on disk
 	Lane    byte
 	Suspect bool // may have killed the process before this one
 	Holder  any  // for the layer: who has it

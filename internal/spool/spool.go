@@ -307,7 +307,7 @@ func (q *Spool) Take(t *store.Turn, until time.Time) *Message {
 	}
 	q.markLater(t, m)
 	t.Touch(q)
-	t.Promise(seqKeyLen + markLen)
+	t.Promise(seqKeyLen + markLen + len(m.Note))
 	if m.Suspect {
 		t.ForceSync()
 	}
@@ -521,12 +521,13 @@ func (q *Spool) wait(m *Message) {
 
 // writeMark writes what is known of m's deliveries.
 func (q *Spool) writeMark(t *store.Turn, m *Message) {
-	k, v := t.SetDeferred(seqKeyLen, markLen)
-	copy(k, seqKey(q.layout.Mark, q.place, m.Seq))
-	mark{
+	mk := mark{
 		out: m.state == taken, accused: m.prime, count: m.Count,
-		until: nanos(m.Until), first: nanos(m.First), since: nanos(m.Since),
-	}.encode(v)
+		until: nanos(m.Until), first: nanos(m.First), since: nanos(m.Since), note: m.Note,
+	}
+	k, v := t.SetDeferred(seqKeyLen, mk.len())
+	copy(k, seqKey(q.layout.Mark, q.place, m.Seq))
+	mk.encode(v)
 	m.marked, m.dirty = true, false
 }
 
