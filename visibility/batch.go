@@ -20,9 +20,9 @@ type SendResult struct {
 }
 
 // SendBatch sends messages in one change, in their order: a crash keeps all of
-// them or none. A bad message fails alone, in its result; an empty batch, or
-// one beyond MaxBatchEntries or MaxBatchBytes, is refused as a whole. For all
-// or nothing, send in a pebblemq.DB.Update.
+// them or none. A bad message fails alone, in its result, unless the context is
+// WithAtomic. An empty batch, one with the same Message.ID twice, or one beyond
+// MaxBatchEntries or MaxBatchBytes is refused as a whole, and nothing happens.
 func (q *Queue) SendBatch(ctx context.Context, messages []Message) ([]SendResult, error) {
 	size := 0
 	for i := range messages {
@@ -31,8 +31,11 @@ func (q *Queue) SendBatch(ctx context.Context, messages []Message) ([]SendResult
 	if err := checkBatch(len(messages), size); err != nil {
 		return nil, err
 	}
+	if err := distinct("ID", len(messages), func(i int) string { return messages[i].ID }); err != nil {
+		return nil, err
+	}
 	results := make([]SendResult, len(messages))
-	b := newBatch(len(messages))
+	b := newBatch(ctx, len(messages))
 	for i := range messages {
 		op, err := q.newSend(&messages[i])
 		if err != nil {
@@ -41,7 +44,7 @@ func (q *Queue) SendBatch(ctx context.Context, messages []Message) ([]SendResult
 		}
 		b.ops[i] = op
 	}
-	if err := q.s.Do(ctx, b, store.Default); err != nil {
+	if err := b.do(ctx, q.s, b, store.Default); err != nil {
 		return nil, err
 	}
 	for i, err := range b.errs {
@@ -56,12 +59,15 @@ func (q *Queue) SendBatch(ctx context.Context, messages []Message) ([]SendResult
 
 // DeleteBatch deletes messages in one change. The results are in the order of
 // the receipts, nil for those that are deleted; see SendBatch for what is
-// refused as a whole.
+// refused as a whole, as is the same receipt twice.
 func (q *Queue) DeleteBatch(ctx context.Context, receipts []Receipt) ([]error, error) {
 	if err := checkBatch(len(receipts), 0); err != nil {
 		return nil, err
 	}
-	b := newBatch(len(receipts))
+	if err := distinct("receipt", len(receipts), func(i int) Receipt { return receipts[i] }); err != nil {
+		return nil, err
+	}
+	b := newBatch(ctx, len(receipts))
 	for i, r := range receipts {
 		d, err := q.open(r)
 		if err != nil {
@@ -70,7 +76,10 @@ func (q *Queue) DeleteBatch(ctx context.Context, receipts []Receipt) ([]error, e
 		}
 		b.ops[i] = &deleteOp{q: q, delivery: d}
 	}
-	return b.errs, q.s.Do(ctx, freeingBatch{b}, store.NoSync)
+	if err := b.do(ctx, q.s, freeingBatch{b}, store.NoSync); err != nil {
+		return nil, err
+	}
+	return b.errs, nil
 }
 
 // VisibilityChange is one entry of ChangeVisibilityBatch.
@@ -84,7 +93,10 @@ func (q *Queue) ChangeVisibilityBatch(ctx context.Context, changes []VisibilityC
 	if err := checkBatch(len(changes), 0); err != nil {
 		return nil, err
 	}
-	b := newBatch(len(changes))
+	if err := distinct("receipt", len(changes), func(i int) Receipt { return changes[i].Receipt }); err != nil {
+		return nil, err
+	}
+	b := newBatch(ctx, len(changes))
 	for i, c := range changes {
 		op, err := q.newChange(c.Receipt, c.VisibilityTimeout)
 		if err != nil {
@@ -93,7 +105,10 @@ func (q *Queue) ChangeVisibilityBatch(ctx context.Context, changes []VisibilityC
 		}
 		b.ops[i] = op
 	}
-	return b.errs, q.s.Do(ctx, freeingBatch{b}, store.NoSync)
+	if err := b.do(ctx, q.s, freeingBatch{b}, store.NoSync); err != nil {
+		return nil, err
+	}
+	return b.errs, nil
 }
 
 func checkBatch(entries, size int) error {
@@ -111,18 +126,32 @@ func checkBatch(entries, size int) error {
 // batchOp runs Ops of which each may be refused on its own. They validate
 // before they write, so that a refused one leaves nothing behind.
 type batchOp struct {
-	ops  []store.Op // nil for an entry that was bad to begin with
-	errs []error
+	atomic bool
+	ops    []store.Op // nil for an entry that was bad to begin with, or has not run
+	errs   []error
 }
 
-func newBatch(n int) *batchOp {
-	return &batchOp{ops: make([]store.Op, n), errs: make([]error, n)}
+func newBatch(ctx context.Context, n int) *batchOp {
+	return &batchOp{atomic: isAtomic(ctx), ops: make([]store.Op, n), errs: make([]error, n)}
+}
+
+// do runs the batch, as op.
+func (b *batchOp) do(ctx context.Context, s *store.Store, op store.Op, d store.Durability) error {
+	if err := b.refused(); err != nil {
+		return err
+	}
+	return s.Do(ctx, op, d)
 }
 
 func (b *batchOp) Run(t *store.Turn) error {
 	for i, op := range b.ops {
-		if op != nil {
-			b.errs[i] = op.Run(t)
+		if op == nil {
+			continue
+		}
+		if b.errs[i] = op.Run(t); b.errs[i] != nil && b.atomic {
+			clear(b.ops[i:])
+			b.Undo()
+			return b.refused()
 		}
 	}
 	return nil

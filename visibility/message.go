@@ -31,8 +31,8 @@ const (
 // Message is what is sent. Its bytes are copied before Send returns.
 type Message struct {
 	// ID names the message for people and logs; it stays with it into a
-	// dead-letter queue. It does not have to be unique and prevents no
-	// duplicates. Default: 128 random bits in hexadecimal.
+	// dead-letter queue. It does not have to be unique, but within a
+	// batch, and prevents no duplicates. Default: 128 random bits in hexadecimal.
 	ID string
 
 	// Group is the message's group, of which there may be any number. In a FIFO
