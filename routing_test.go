@@ -137,7 +137,7 @@ func TestADestinationThatRefusesUndoesThePublishing(t *testing.T) {
 	w.bindAll(t)
 	require.NoError(t, w.broker.Bind(bg, workqueue.Binding{Exchange: "events", Key: "user.#", VisibilityQueue: small.Name()}))
 	many := make(map[string]string)
-	for i := range visibility.MaxAttributes + 1 {
+	for i := range visibility.DefaultMaxAttributes + 1 {
 		many[fmt.Sprint(i)] = "v"
 	}
 	for name, c := range map[string]struct {

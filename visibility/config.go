@@ -77,6 +77,14 @@ type QueueConfig struct {
 	// MaxBodyBytes. What is moved here as a dead letter may be larger.
 	// Default: 1 MiB.
 	MaxBodyBytes int
+
+	// MaxAttributes is how many attributes a message may have, up to
+	// MaxAttributes. Default: 10.
+	MaxAttributes int
+
+	// RefuseEmptyBody refuses messages without a body, as SQS does. Default:
+	// false, they are messages like others.
+	RefuseEmptyBody bool
 }
 
 // Options are for this process. Nil is the defaults.
@@ -107,6 +115,9 @@ func (c *QueueConfig) withDefaults() QueueConfig {
 	if d.MaxBodyBytes == 0 {
 		d.MaxBodyBytes = DefaultMaxBodyBytes
 	}
+	if d.MaxAttributes == 0 {
+		d.MaxAttributes = DefaultMaxAttributes
+	}
 	return d
 }
 
@@ -129,6 +140,10 @@ func (c QueueConfig) check(name string) error {
 		return store.Invalid("MaxBodyBytes %d is negative", c.MaxBodyBytes)
 	case c.MaxBodyBytes > MaxBodyBytes:
 		return store.TooLarge("MaxBodyBytes", int64(c.MaxBodyBytes), MaxBodyBytes)
+	case c.MaxAttributes < 0:
+		return store.Invalid("MaxAttributes %d is negative", c.MaxAttributes)
+	case c.MaxAttributes > MaxAttributes:
+		return store.TooLarge("MaxAttributes", int64(c.MaxAttributes), MaxAttributes)
 	case c.MaxInFlight < 0:
 		return store.Invalid("MaxInFlight %d is negative", c.MaxInFlight)
 	case c.MaxReceives < 0 || c.MaxReceives > maxReceives:
@@ -168,6 +183,8 @@ type storedConfig struct {
 	RefuseDeadLetters bool          `json:"refuseDeadLetters,omitempty"`
 	MaxInFlight       int           `json:"maxInFlight,omitempty"`
 	MaxBodyBytes      int           `json:"maxBodyBytes"`
+	MaxAttributes     int           `json:"maxAttributes"`
+	RefuseEmptyBody   bool          `json:"refuseEmptyBody,omitempty"`
 	Secret            []byte        `json:"secret"` // of the receipts
 	Created           int64         `json:"created"`
 	Altered           int64         `json:"altered,omitempty"`
@@ -183,7 +200,8 @@ func (c QueueConfig) encode(a about) ([]byte, error) {
 	s := storedConfig{
 		c.FIFO, c.DedupeWindow, c.DedupeByBody, c.DedupePerGroup,
 		c.VisibilityTimeout, c.Delay, c.Retention, c.DeadLetterQueue, c.MaxReceives, c.DeadLetterExpired, c.RestartRetention,
-		c.DeadLettersFrom, c.RefuseDeadLetters, c.MaxInFlight, c.MaxBodyBytes, a.secret, a.created.UnixNano(), 0,
+		c.DeadLettersFrom, c.RefuseDeadLetters, c.MaxInFlight, c.MaxBodyBytes,
+		c.MaxAttributes, c.RefuseEmptyBody, a.secret, a.created.UnixNano(), 0,
 	}
 	if !a.altered.IsZero() {
 		s.Altered = a.altered.UnixNano()
@@ -207,6 +225,7 @@ func decodeConfig(name string, v []byte) (c QueueConfig, a about, err error) {
 		s.FIFO, s.DedupeWindow, s.DedupeByBody, s.DedupePerGroup,
 		s.VisibilityTimeout, s.Delay, s.Retention, s.DeadLetterQueue, s.MaxReceives, s.DeadLetterExpired, s.RestartRetention,
 		s.DeadLettersFrom, s.RefuseDeadLetters, s.MaxInFlight, s.MaxBodyBytes,
+		s.MaxAttributes, s.RefuseEmptyBody,
 	}
 	a = about{secret: s.Secret, created: time.Unix(0, s.Created)}
 	if s.Altered != 0 {
@@ -236,6 +255,8 @@ func (c QueueConfig) differ(name string, given QueueConfig) error {
 		{"RefuseDeadLetters", c.RefuseDeadLetters, given.RefuseDeadLetters},
 		{"MaxInFlight", c.MaxInFlight, given.MaxInFlight},
 		{"MaxBodyBytes", c.MaxBodyBytes, given.MaxBodyBytes},
+		{"MaxAttributes", c.MaxAttributes, given.MaxAttributes},
+		{"RefuseEmptyBody", c.RefuseEmptyBody, given.RefuseEmptyBody},
 	} {
 		if f.stored != f.given {
 			return store.Mismatch(fmt.Sprintf("queue %q", name), f.name, f.stored, f.given)

@@ -54,7 +54,7 @@
 // # Where it departs from SQS
 //
 // Stale receipts are refused, also by Delete. A receive finds what there is: it
-// does not return nothing while there is something. Bodies may be empty and up
+// does not return nothing while there is something. Bodies may be empty unless that is set to be refused, and up
 // to 64 MiB, delays of any length, from whose end the retention counts, batches are limited by bytes. Nothing is
 // clamped: what is out of range is an error.
 //

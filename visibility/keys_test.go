@@ -40,10 +40,10 @@ func TestGoldenBytes(t *testing.T) {
 	s := newSealer(7, make([]byte, secretLen))
 	r := s.seal(delivery{seq: 1, count: 2, since: 3, born: 5, print: 4})
 	require.Equal(t, Receipt("AQAAAAcAAAAAAAAAAQAAAAIAAAAAAAAAAwAAAAAAAAAFAAAABJ8-drcl-Ij9hjDZAmSoC_8"), r)
-	c := QueueConfig{FIFO: true, VisibilityTimeout: 1, Delay: 2, Retention: 5, DeadLetterQueue: "d", MaxReceives: 3, DeadLetterExpired: true, RestartRetention: true, DeadLettersFrom: []string{"f"}, RefuseDeadLetters: true, MaxBodyBytes: 4}
+	c := QueueConfig{FIFO: true, VisibilityTimeout: 1, Delay: 2, Retention: 5, DeadLetterQueue: "d", MaxReceives: 3, DeadLetterExpired: true, RestartRetention: true, DeadLettersFrom: []string{"f"}, RefuseDeadLetters: true, MaxBodyBytes: 4, MaxAttributes: 8, RefuseEmptyBody: true}
 	encoded, err := c.encode(about{secret: []byte("s"), created: time.Unix(0, 6), altered: time.Unix(0, 7)})
 	require.NoError(t, err)
-	require.Equal(t, `{"fifo":true,"visibilityTimeout":1,"delay":2,"retention":5,"deadLetterQueue":"d","maxReceives":3,"deadLetterExpired":true,"restartRetention":true,"deadLettersFrom":["f"],"refuseDeadLetters":true,"maxBodyBytes":4,"secret":"cw==","created":6,"altered":7}`, string(encoded))
+	require.Equal(t, `{"fifo":true,"visibilityTimeout":1,"delay":2,"retention":5,"deadLetterQueue":"d","maxReceives":3,"deadLetterExpired":true,"restartRetention":true,"deadLettersFrom":["f"],"refuseDeadLetters":true,"maxBodyBytes":4,"maxAttributes":8,"refuseEmptyBody":true,"secret":"cw==","created":6,"altered":7}`, string(encoded))
 }
 
 func TestOtherVersionIsRefusedAsSuch(t *testing.T) {

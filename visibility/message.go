@@ -12,10 +12,11 @@ import (
 
 // Limits.
 const (
-	DefaultMaxBodyBytes = 1 << 20  // of QueueConfig.MaxBodyBytes
-	MaxBodyBytes        = 64 << 20 // the most it can be set to
-	MaxAttributes       = 10       // of a message
-	MaxErrorBytes       = 1024     // that are kept of DeadLetterInfo.LastError
+	DefaultMaxBodyBytes  = 1 << 20  // of QueueConfig.MaxBodyBytes
+	MaxBodyBytes         = 64 << 20 // the most it can be set to
+	DefaultMaxAttributes = 10       // of QueueConfig.MaxAttributes
+	MaxAttributes        = 1000     // the most it can be set to
+	MaxErrorBytes        = 1024     // that are kept of DeadLetterInfo.LastError
 
 	MaxDeadLetterSources = 1000 // of QueueConfig.DeadLettersFrom
 
@@ -49,10 +50,12 @@ type Message struct {
 	// has DedupeByBody, else none.
 	DedupeID string
 
-	// Body is any bytes, also none, where SQS refuses an empty one.
+	// Body is any bytes, also none unless the queue has RefuseEmptyBody; SQS
+	// refuses an empty one.
 	Body []byte
 
-	// Attributes are up to MaxAttributes named values beside the body. They
+	// Attributes are named values beside the body, as many as the queue's
+	// MaxAttributes. They
 	// count towards the limit on the body, names included.
 	Attributes map[string]Attribute
 
@@ -135,9 +138,12 @@ func (m *Message) size() int {
 }
 
 // check refuses what may not be sent.
-func (m *Message) check(maxBody int) error {
-	if n := m.size(); n > maxBody {
-		return store.TooLarge("message in bytes, attributes included,", int64(n), int64(maxBody))
+func (m *Message) check(c *QueueConfig) error {
+	if n := m.size(); n > c.MaxBodyBytes {
+		return store.TooLarge("message in bytes, attributes included,", int64(n), int64(c.MaxBodyBytes))
+	}
+	if len(m.Body) == 0 && c.RefuseEmptyBody {
+		return store.Invalid("body is empty, which the queue has been set to refuse")
 	}
 	if len(m.ID) > 0 {
 		if err := store.CheckName("message", m.ID); err != nil {
@@ -149,8 +155,8 @@ func (m *Message) check(maxBody int) error {
 			return err
 		}
 	}
-	if n := len(m.Attributes); n > MaxAttributes {
-		return store.TooLarge("number of attributes", int64(n), MaxAttributes)
+	if n := len(m.Attributes); n > c.MaxAttributes {
+		return store.TooLarge("number of attributes", int64(n), int64(c.MaxAttributes))
 	}
 	for name, a := range m.Attributes {
 		if err := a.check(name); err != nil {

@@ -17,7 +17,7 @@ func TestOpenIsIdempotentAndNamesTheFieldThatDiffers(t *testing.T) {
 	bubble(t, func(t *testing.T, db *pebblemq.DB) {
 		open(t, db, "dead", nil)
 		open(t, db, "dead2", nil)
-		c := visibility.QueueConfig{VisibilityTimeout: time.Minute, Delay: time.Second, Retention: time.Hour, DeadLetterQueue: "dead", MaxReceives: 3, MaxBodyBytes: 10}
+		c := visibility.QueueConfig{VisibilityTimeout: time.Minute, Delay: time.Second, Retention: time.Hour, DeadLetterQueue: "dead", MaxReceives: 3, MaxBodyBytes: 10, MaxAttributes: 5}
 		q := open(t, db, "q", &c)
 		require.Same(t, q, open(t, db, "q", &c))
 		require.Equal(t, c, q.Config())
@@ -30,6 +30,10 @@ func TestOpenIsIdempotentAndNamesTheFieldThatDiffers(t *testing.T) {
 			"RestartRetention":  func(c *visibility.QueueConfig) { c.RestartRetention = true },
 			"DeadLetterQueue":   func(c *visibility.QueueConfig) { c.DeadLetterQueue = "dead2" },
 			"MaxReceives":       func(c *visibility.QueueConfig) { c.MaxReceives++ },
+			"MaxAttributes":     func(c *visibility.QueueConfig) { c.MaxAttributes++ },
+			"RefuseEmptyBody":   func(c *visibility.QueueConfig) { c.RefuseEmptyBody = true },
+			"DeadLettersFrom":   func(c *visibility.QueueConfig) { c.DeadLettersFrom = []string{"a"} },
+			"RefuseDeadLetters": func(c *visibility.QueueConfig) { c.RefuseDeadLetters = true },
 			"MaxBodyBytes":      func(c *visibility.QueueConfig) { c.MaxBodyBytes++ },
 		} {
 			given := c

@@ -27,7 +27,7 @@ func (q *Queue) Send(ctx context.Context, m Message) (id string, err error) {
 
 // newSend encodes a message, which takes time, before the baton is taken.
 func (q *Queue) newSend(m *Message) (*sendOp, error) {
-	if err := m.check(q.conf().MaxBodyBytes); err != nil {
+	if err := m.check(q.conf()); err != nil {
 		return nil, err
 	}
 	if err := q.conf().checkGroup(m); err != nil {
