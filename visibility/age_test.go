@@ -12,7 +12,7 @@ import (
 	"github.com/pebblemq/pebblemq/visibility"
 )
 
-func age(t testing.TB, q *visibility.Queue, want time.Duration) {
+func age(t tester, q *visibility.Queue, want time.Duration) {
 	t.Helper()
 	got, err := q.OldestAge(ctx)
 	require.NoError(t, err)

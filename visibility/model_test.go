@@ -14,8 +14,6 @@ import (
 	"github.com/pebblemq/pebblemq/visibility"
 )
 
-const modelReceives = 3
-
 // TestModel drives a queue with a dead-letter queue, and a plain model of the
 // two, with random operations, refused transactions, restarts and crashes.
 func TestModel(t *testing.T) {
@@ -27,7 +25,10 @@ func TestModel(t *testing.T) {
 func testModel(t *testing.T, fifo bool) {
 	synctest.Test(t, func(t *testing.T) {
 		rapid.Check(struct{ testing.TB }{t}, func(t *rapid.T) { // hides Deadline, which a bubble forbids
-			w := &world{t: t, fifo: fifo, disk: newDisk(t)}
+			w := &world{t: t, disk: newDisk(t)}
+			w.config = visibility.QueueConfig{
+				FIFO: fifo, Retention: 5 * time.Minute, DeadLetterQueue: "dead", MaxReceives: 3,
+			}
 			w.open()
 			t.Repeat(map[string]func(*rapid.T){
 				"send":    w.send,
@@ -37,6 +38,7 @@ func testModel(t *testing.T, fifo bool) {
 				"refused": w.refused,
 				"advance": w.advance,
 				"purge":   w.purge,
+				"alter":   w.alter,
 				"restart": w.restart,
 				"":        w.check,
 			})
@@ -53,7 +55,8 @@ type entry struct {
 	inFlight bool
 	until    time.Time
 	due      time.Time // if it is delayed
-	gone     bool      // from q: deleted, or moved to dead
+	born     time.Time // since when it is kept
+	gone     bool      // from q: deleted, expired, or moved to dead
 }
 
 // given is a receipt and what the model knows of it.
@@ -66,31 +69,33 @@ type given struct {
 
 type world struct {
 	t        *rapid.T
-	fifo     bool
+	config   visibility.QueueConfig
 	disk     *disk
 	q, dead  *visibility.Queue
 	entries  []*entry
 	places   int
 	moved    int // to dead
+	expired  int // and dropped
 	receipts []given
 	vague    bool // leases may have ended that are on disk only
 }
 
 func (w *world) open() {
-	w.dead = w.disk.queue("dead", &visibility.QueueConfig{FIFO: w.fifo}, nil)
-	w.q = w.disk.queue("q", &visibility.QueueConfig{FIFO: w.fifo, DeadLetterQueue: "dead", MaxReceives: modelReceives}, nil)
+	w.dead = w.disk.queue("dead", &visibility.QueueConfig{FIFO: w.config.FIFO, Retention: visibility.MaxRetention}, nil)
+	w.q = w.disk.queue("q", &w.config, nil)
 }
 
 func (w *world) send(t *rapid.T) {
 	var batch []visibility.Message
 	for range rapid.IntRange(1, 5).Draw(t, "n") {
-		e := &entry{body: fmt.Sprint(len(w.entries))}
-		if w.fifo {
+		e := &entry{body: fmt.Sprint(len(w.entries)), born: time.Now()}
+		if w.config.FIFO {
 			e.group = rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "group")
 		}
 		m := visibility.Message{Body: []byte(e.body), Group: e.group}
 		if d := time.Duration(rapid.IntRange(-100, 100).Draw(t, "delay")) * time.Second; d > 0 {
-			m.Delay, e.due = &d, time.Now().Add(d)
+			e.born = time.Now().Add(d)
+			m.Delay, e.due = &d, e.born
 		} else {
 			w.places++
 			e.place = w.places
@@ -120,7 +125,7 @@ func (w *world) receive(t *rapid.T) {
 		if first := blocked[e.group]; first > 0 && e.place > first {
 			continue
 		}
-		if e.count == modelReceives {
+		if e.count >= w.config.MaxReceives {
 			e.gone = true
 			w.moved++
 			continue
@@ -131,6 +136,7 @@ func (w *world) receive(t *rapid.T) {
 		e.count++
 		require.Equal(t, e.body, string(m.Body))
 		require.Equal(t, e.count, m.ReceiveCount)
+		require.Equal(t, e.born.Add(w.config.Retention), m.ExpiresAt)
 		e.inFlight, e.until = vt > 0, now.Add(vt)
 		w.receipts = append(w.receipts, given{m.Receipt, e, e.count, now})
 	}
@@ -141,7 +147,7 @@ func (w *world) receive(t *rapid.T) {
 func (w *world) blocked() map[string]int {
 	first := map[string]int{}
 	for _, e := range w.entries {
-		if w.fifo && e.inFlight && !e.gone && (first[e.group] == 0 || e.place < first[e.group]) {
+		if w.config.FIFO && e.inFlight && !e.gone && (first[e.group] == 0 || e.place < first[e.group]) {
 			first[e.group] = e.place
 		}
 	}
@@ -170,11 +176,15 @@ func (w *world) pick(t *rapid.T) given {
 func (w *world) delete(t *rapid.T) {
 	r := w.pick(t)
 	err := w.q.Delete(ctx, r.receipt)
+	if w.over(r.e) {
+		require.ErrorIs(t, err, visibility.ErrExpired)
+		return
+	}
 	if !r.e.gone && r.count < r.e.count {
 		require.ErrorIs(t, err, visibility.ErrStaleReceipt)
 		return
 	}
-	if w.fifo && !r.e.gone && !r.e.inFlight {
+	if w.config.FIFO && !r.e.gone && !r.e.inFlight {
 		require.ErrorIs(t, err, visibility.ErrNotInFlight)
 		return
 	}
@@ -187,6 +197,8 @@ func (w *world) change(t *rapid.T) {
 	d := time.Duration(rapid.IntRange(0, 60).Draw(t, "s")) * time.Second
 	err := w.q.ChangeVisibility(ctx, r.receipt, d)
 	switch {
+	case w.over(r.e):
+		require.ErrorIs(t, err, visibility.ErrExpired)
 	case r.e.gone:
 		require.ErrorIs(t, err, visibility.ErrNotInFlight)
 	case r.count < r.e.count:
@@ -243,6 +255,33 @@ func (w *world) sleep(d time.Duration) {
 		w.places++
 		e.place, e.due = w.places, time.Time{}
 	}
+	w.expire()
+}
+
+func (w *world) over(e *entry) bool { return !e.born.Add(w.config.Retention).After(time.Now()) }
+
+// expire ends what is over, also what is in flight.
+func (w *world) expire() {
+	for _, e := range w.entries {
+		if e.gone || !e.due.IsZero() || !w.over(e) {
+			continue
+		}
+		if e.gone = true; w.config.DeadLetterExpired {
+			w.moved++
+		} else {
+			w.expired++
+		}
+	}
+}
+
+// alter changes the queue in place.
+func (w *world) alter(t *rapid.T) {
+	w.config.Retention = time.Duration(rapid.IntRange(10, 400).Draw(t, "retention")) * time.Second
+	w.config.MaxReceives = rapid.IntRange(1, 4).Draw(t, "receives")
+	w.config.DeadLetterExpired = rapid.Bool().Draw(t, "dead letters expired")
+	require.NoError(t, w.q.Alter(ctx, &w.config))
+	synctest.Wait()
+	w.expire()
 }
 
 func (w *world) purge(t *rapid.T) {
@@ -283,7 +322,11 @@ func (w *world) restart(t *rapid.T) {
 func (w *world) check(t *rapid.T) {
 	synctest.Wait()
 	var visible, inFlight, delayed uint64
+	var oldest time.Duration
 	for _, e := range w.entries {
+		if !e.gone && e.due.IsZero() {
+			oldest = max(oldest, time.Since(e.born))
+		}
 		switch {
 		case e.gone:
 		case e.inFlight:
@@ -298,6 +341,8 @@ func (w *world) check(t *rapid.T) {
 	require.NoError(t, err)
 	require.Equal(t, visible+inFlight, st.Visible+st.InFlight)
 	require.Equal(t, delayed, st.Delayed)
+	require.EqualValues(t, w.expired, st.Expired)
+	age(t, w.q, oldest)
 	if !w.vague {
 		require.Equal(t, inFlight, st.InFlight)
 	}

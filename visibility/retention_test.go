@@ -279,3 +279,16 @@ func TestRetentionIsChecked(t *testing.T) {
 		require.ErrorContains(t, err, "Retention")
 	})
 }
+
+func TestTheEndOfWhatWasDeletedIsQuiet(t *testing.T) {
+	bubble(t, func(t *testing.T, db *pebblemq.DB) {
+		q := open(t, db, "q", &visibility.QueueConfig{Retention: time.Minute})
+		send(t, q, "m")
+		require.NoError(t, q.Delete(ctx, one(t, q).Receipt))
+		pass(time.Hour)
+		require.Zero(t, stats(t, q))
+		send(t, q, "m")
+		pass(time.Minute)
+		expired(t, q, 1)
+	})
+}

@@ -192,7 +192,7 @@ func (s *sweep) read(ctx context.Context) (err error) {
 		}
 		s.add(e)
 	}
-	if q.expiry.born == nil || s.walk.from >= s.walk.to || s.full() {
+	if q.expiry.born == nil || s.full() {
 		return nil
 	}
 	return s.readWalk(entries, marks)

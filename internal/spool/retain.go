@@ -89,7 +89,9 @@ func (q *Spool) planWalk() walk {
 // readWalk reads what is over, in order.
 func (s *sweep) readWalk(entries, marks *store.Iter) error {
 	w, q := &s.walk, s.q
-	w.on, w.through = true, w.to
+	if w.on, w.through = true, w.to; w.from >= w.to {
+		return nil
+	}
 	marks.Seek(seqKey(q.layout.Mark, q.place, w.from))
 	for ok := entries.Seek(seqKey(q.layout.Entry, q.place, w.from)); ok; ok = entries.Next() {
 		m, err := q.readEntry(entries, marks)
