@@ -27,12 +27,14 @@
 //
 // Open opens or creates, with a Config that is stored and must match the next
 // time; Options are for this process only. Append adds to a log, Publish sends
-// through an exchange, Send puts into a queue. Ack, Delete and Commit settle what
-// was received, each in its broker's own word; Nack and ChangeVisibility give it
-// back. In binds a handle to a transaction: the same verbs, without a context
-// and without waiting. Run calls a handler for each message until its context
-// ends. Every blocking call takes a context and returns when it ends, when the
-// store is closed and when it fails.
+// through an exchange, Send puts into a queue. Ack, Delete and Commit settle
+// what was received, each in its broker's own word; Nack and ChangeVisibility
+// give it back. Browse looks at what is in a queue and changes nothing, Cancel
+// removes what is delayed, Redrive moves dead letters to where they died. In
+// binds a handle to a transaction: the same verbs, without a context and without
+// waiting. Run calls a handler for each message until its context ends. Every
+// blocking call takes a context and returns when it ends, when the store is
+// closed and when it fails.
 //
 // # A store's life
 //

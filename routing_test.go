@@ -266,7 +266,7 @@ func TestDeadLettersGoToAVisibilityQueue(t *testing.T) {
 
 func TestAQueueThatABrokerOpenedCannotBeReleasedOnOpen(t *testing.T) {
 	w := openWorld(t, storetest.Open(t, nil))
-	_, err := visibility.OpenQueueOptions(w.db, "mail", nil, &visibility.Options{ReleaseOnOpen: true})
+	_, err := visibility.OpenQueueOptions(w.db, "mail", &visibility.QueueConfig{AllowEmptyBody: true}, &visibility.Options{ReleaseOnOpen: true})
 	require.ErrorIs(t, err, pebblemq.ErrInvalid)
 	require.True(t, strings.Contains(err.Error(), "open already"), err)
 }

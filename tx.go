@@ -31,11 +31,11 @@ type Tx struct {
 // if any operation is refused, nothing happened; the error is returned and a
 // panic goes on up.
 //
-// The application's keyspace is serialisable: the first Get, Set, Delete or
-// Scan takes a lock that other transactions wait for until this one is
-// ordered, so keep f short from there on. Queue operations take no lock. An
-// Update within f that would wait for the lock of its own caller returns
-// ErrNested.
+// The application's keyspace is serialisable: the first Get or Scan takes a lock
+// that other transactions, which read as well or have written and are about to
+// commit, wait for until this one is ordered, so keep f short from there on.
+// Writes alone and queue operations take no lock. An Update within f that would
+// wait for the lock of its own caller returns ErrNested.
 //
 // Update returns when the commit is durable, or at once with NoSync. If ctx
 // ends before the commit nothing happened and its error is returned; if it

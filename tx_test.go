@@ -162,12 +162,44 @@ func TestANestedUpdateThatWouldDeadlockIsRefused(t *testing.T) {
 	}
 	for _, depth := range []int{0, 1000} {
 		err := db.Update(bg, func(tx *pebblemq.Tx) error {
+			_, err := tx.Get([]byte("outer"))
+			require.NoError(t, err)
 			require.NoError(t, tx.Set([]byte("outer"), nil))
 			return below(depth, inner)
 		})
 		require.ErrorIs(t, err, pebblemq.ErrNested, "%d calls down", depth)
 		require.Empty(t, all(t, db))
 	}
+}
+
+func TestWhoOnlyWritesWaitsForThoseWhoReadAndForNobodyElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db := storetest.Open(t, nil)
+		set := func(value string) error {
+			return db.Update(bg, func(tx *pebblemq.Tx) error { return tx.Set([]byte("k"), []byte(value)) })
+		}
+		require.NoError(t, set("0"))
+		require.NoError(t, db.Update(bg, func(tx *pebblemq.Tx) error {
+			require.NoError(t, tx.Set([]byte("j"), nil))
+			done := make(chan error)
+			go func() { done <- set("1") }()
+			return <-done // has not waited for this one, which has read nothing
+		}))
+		var late sync.WaitGroup
+		require.NoError(t, db.Update(bg, func(tx *pebblemq.Tx) error {
+			v, err := tx.Get([]byte("k"))
+			require.NoError(t, err)
+			require.Equal(t, "1", string(v))
+			late.Go(func() { require.NoError(t, set("3")) })
+			synctest.Wait()
+			v, err = tx.Get([]byte("k"))
+			require.NoError(t, err)
+			require.Equal(t, "1", string(v), "nobody has written meanwhile")
+			return tx.Set([]byte("k"), []byte("2"))
+		}))
+		late.Wait()
+		require.Equal(t, map[string]string{"j": "", "k": "3"}, all(t, db))
+	})
 }
 
 // below calls f that many calls further down the stack.

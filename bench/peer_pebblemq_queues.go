@@ -108,7 +108,7 @@ func (v *mqVisibility) Send(bodies [][]byte, group int) error {
 	if group > 0 {
 		v.q.Store(v.fifo)
 	}
-	results, err := v.q.Load().SendBatch(bg, batch)
+	results, err := v.q.Load().SendBatch(bg, batch, nil)
 	for _, r := range results {
 		err = errors.Join(err, r.Err)
 	}
@@ -129,7 +129,7 @@ func (v *mqVisibility) Delete(messages []Message) error {
 	for i, m := range messages {
 		receipts[i] = m.handle.(visibility.Receipt)
 	}
-	results, err := v.q.Load().DeleteBatch(bg, receipts)
+	results, err := v.q.Load().DeleteBatch(bg, receipts, nil)
 	return errors.Join(append(results, err)...)
 }
 

@@ -10,102 +10,121 @@ import (
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// Alter gives the queue another configuration, in place and with what it holds; nil
-// and zero stand for the defaults, so begin with that of Config. FIFO and what is
-// said of duplicates cannot be changed: that is pebblemq.ErrConfigMismatch.
-//
-// A Retention counts for the messages that are there too, and what is over by it is
-// gone at once. Another DeadLetterQueue or MaxReceives counts from the next receive
-// on, a VisibilityTimeout from the next receive, a Delay and MaxBodyBytes from the
-// next send; what is in flight or delayed keeps its time. While more is in flight
-// than MaxInFlight, nothing is received. Run goes on with the VisibilityTimeout that
-// it began with. It is durable when Alter returns, and counts for all handles.
-func (q *Queue) Alter(ctx context.Context, c *QueueConfig) error {
-	config := c.withDefaults()
-	if err := config.check(q.name); err != nil {
+// AlterQueue gives a queue another configuration, in place and with what it holds:
+// nil and zero stand for the defaults, as in OpenQueue. FIFO and what has to do with
+// deduplication stay as they are, or it is pebblemq.ErrConfigMismatch. Retention and
+// the dead-letter queue count at once for the messages that are there, the limits, the
+// visibility timeout and the delay for what is sent and received from now on. It is
+// durable when AlterQueue returns, and all handles on the queue have it.
+func AlterQueue(ctx context.Context, db *pebblemq.DB, name string, c *QueueConfig) error {
+	if err := store.CheckName("queue", name); err != nil {
 		return err
 	}
-	return registryOf(q.s).alter(ctx, q, config)
+	config := c.withDefaults()
+	if err := config.check(name); err != nil {
+		return err
+	}
+	return registryOf(bridge.Store(db)).alter(ctx, name, config)
 }
 
-// alter brings the dead-letter queue into memory first, which takes the baton.
-func (r *registry) alter(ctx context.Context, q *Queue, config QueueConfig) (err error) {
+// alter holds the lock, so that no queue is deleted that becomes a dead-letter queue.
+func (r *registry) alter(ctx context.Context, name string, config QueueConfig) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	q, err := r.load(name, nil)
+	if err != nil {
+		return err
+	}
 	var dead *Queue
 	if config.DeadLetterQueue != "" {
 		if dead, err = r.load(config.DeadLetterQueue, nil); err != nil {
 			return err
 		}
 	}
-	return r.s.Do(ctx, store.QuietFunc(func(t *store.Turn) error {
-		o, ok := t.Lookup(store.ClassVisQueue, q.name)
-		if q.dropped || !ok {
-			return q.gone()
-		}
-		if err := q.conf().alterable(config).differ(q.name, config); err != nil {
-			return err
-		}
-		if err := config.checkDead(t, q.name); err != nil {
-			return err
-		}
-		if err := config.checkSourcesOf(t, q.name); err != nil {
-			return err
-		}
-		_, about, err := decodeConfig(q.name, o.Config)
-		if err != nil {
-			return err
-		}
-		about.altered = t.Now()
-		encoded, err := config.encode(about)
-		if err != nil {
-			return err
-		}
-		if err := t.Grow(); err != nil {
-			return err
-		}
-		t.Alter(o, encoded)
-		q.config.Store(&config)
-		q.dead = dead
-		q.spool.Retain(t, config.Retention)
-		q.serve(t)
-		return nil
-	}), store.Sync)
+	return r.s.Do(ctx, store.QuietFunc(func(t *store.Turn) error { return q.alter(t, config, dead) }), store.Sync)
 }
 
-// alterable returns the configuration with all of the other that may be changed.
-func (c QueueConfig) alterable(to QueueConfig) QueueConfig {
-	to.FIFO, to.DedupeWindow = c.FIFO, c.DedupeWindow
-	to.DedupeByBody, to.DedupePerGroup = c.DedupeByBody, c.DedupePerGroup
-	return to
+func (q *Queue) alter(t *store.Turn, config QueueConfig, dead *Queue) error {
+	o, stored, err := lookup(t, q.name)
+	if err != nil {
+		return err
+	}
+	kept := *stored.config()
+	allowed := config
+	allowed.FIFO, allowed.DedupeWindow = kept.FIFO, kept.DedupeWindow
+	allowed.DedupeByBody, allowed.DedupePerGroup = kept.DedupeByBody, kept.DedupePerGroup
+	if err := allowed.differ(q.name, config); err != nil {
+		return err
+	}
+	if err := config.checkTarget(t, q.name); err != nil {
+		return err
+	}
+	if err := config.checkSources(t, q.name); err != nil {
+		return err
+	}
+	stored.Altered = t.Now().UnixNano()
+	encoded, err := stored.encode(config)
+	if err != nil {
+		return fmt.Errorf("visibility: configuration of queue %q: %w", q.name, err)
+	}
+	if err := t.Grow(); err != nil {
+		return err
+	}
+	t.Alter(o, encoded)
+	q.current.Store(&config)
+	q.dead = dead
+	q.retain(t)
+	q.serve(t)
+	return nil
 }
 
-// Description is what Describe tells of a queue.
+// Description is what is to be known of a queue.
 type Description struct {
-	Name      string
-	Config    QueueConfig // defaults filled in
+	Name   string
+	Config QueueConfig // defaults filled in
+	Stats  Stats
+
 	CreatedAt time.Time
-	AlteredAt time.Time // zero if it never was
+	AlteredAt time.Time // zero if it was not
+
+	// DeadLettersOf are the queues whose dead-letter queue this one is, by name.
+	DeadLettersOf []string
 }
 
-// Describe returns how a queue is configured, without opening it: that takes the
-// configuration. A queue that does not exist is ErrNoQueue. Queues lists them all.
-func Describe(ctx context.Context, db *pebblemq.DB, name string) (*Description, error) {
-	if err := store.CheckName("queue", name); err != nil {
+// Describe returns the queue's attributes and counters of the moment.
+func (q *Queue) Describe(ctx context.Context) (*Description, error) {
+	st, err := q.Stats(ctx)
+	if err != nil {
 		return nil, err
 	}
-	var found *Description
-	err := bridge.Store(db).Do(ctx, store.QuietFunc(func(t *store.Turn) error {
-		o, ok := t.Lookup(store.ClassVisQueue, name)
-		if !ok {
-			return fmt.Errorf("%w: %q", ErrNoQueue, name)
+	d := &Description{Name: q.name, Stats: st}
+	err = q.s.Do(ctx, store.QuietFunc(func(t *store.Turn) error {
+		if q.dropped {
+			return q.gone()
 		}
-		c, about, err := decodeConfig(name, o.Config)
-		found = &Description{Name: name, Config: c, CreatedAt: about.created, AlteredAt: about.altered}
+		_, stored, err := lookup(t, q.name)
+		if err != nil {
+			return err
+		}
+		d.Config, d.CreatedAt = *stored.config(), time.Unix(0, stored.Created)
+		if stored.Altered != 0 {
+			d.AlteredAt = time.Unix(0, stored.Altered)
+		}
+		d.DeadLettersOf, err = deadLettersOf(t, q.name)
 		return err
 	}), store.NoSync)
 	if err != nil {
 		return nil, err
 	}
-	return found, nil
+	return d, nil
+}
+
+// lookup finds a queue in the catalog.
+func lookup(t *store.Turn, name string) (*store.Object, *storedConfig, error) {
+	o, ok := t.Lookup(store.ClassVisQueue, name)
+	if !ok {
+		return nil, nil, fmt.Errorf("%w: %q", ErrNoQueue, name)
+	}
+	stored, err := decodeConfig(name, o.Config)
+	return o, stored, err
 }

@@ -1,6 +1,8 @@
 package visibility_test
 
 import (
+	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,142 +13,149 @@ import (
 	"github.com/pebblemq/pebblemq/visibility"
 )
 
-func alter(t testing.TB, q *visibility.Queue, change func(c *visibility.QueueConfig)) {
+func alter(t testing.TB, db *pebblemq.DB, name string, c visibility.QueueConfig) {
 	t.Helper()
-	c := q.Config()
-	change(&c)
-	require.NoError(t, q.Alter(ctx, &c))
-	require.Equal(t, c, q.Config())
+	require.NoError(t, visibility.AlterQueue(ctx, db, name, bodiless(&c)))
 }
 
-func TestAQueueIsAlteredInPlace(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d := newDisk(t)
-		d.queue("dead", nil, nil)
-		q := d.queue("q", nil, nil)
-		created := time.Now()
-		send(t, q, "1", "2")
-		pass(time.Second)
-		alter(t, q, func(c *visibility.QueueConfig) {
-			c.VisibilityTimeout, c.Delay, c.Retention = time.Minute, time.Hour, 3*time.Hour
-			c.MaxInFlight, c.MaxBodyBytes, c.DeadLetterQueue, c.MaxReceives = 1, 5, "dead", 2
+func TestAlterCountsForWhatIsThereAndForAllHandles(t *testing.T) {
+	bubble(t, func(t *testing.T, db *pebblemq.DB) {
+		open(t, db, "dead", nil)
+		q := open(t, db, "q", nil)
+		send(t, q, "a")
+		receiveFor(t, q, 1, 0)
+		alter(t, db, "q", visibility.QueueConfig{
+			VisibilityTimeout: time.Minute, Delay: time.Second, MaxBodyBytes: 3, MaxAttributes: 1, MaxInFlight: 2, DeadLetterQueue: "dead", MaxReceives: 2,
 		})
-		c := q.Config()
-		_, err := visibility.OpenQueue(d.db, "q", nil)
-		require.ErrorIs(t, err, pebblemq.ErrConfigMismatch)
-		d.reopen()
-		q = d.queue("q", &c, nil)
-		got, err := visibility.Describe(ctx, d.db, "q")
-		require.NoError(t, err)
-		require.Equal(t, c, got.Config)
-		require.True(t, created.Equal(got.CreatedAt))
-		require.True(t, created.Add(time.Second).Equal(got.AlteredAt))
+		_, err := q.Send(ctx, visibility.Message{Body: []byte("long")})
+		require.ErrorIs(t, err, pebblemq.ErrTooLarge)
+		two := map[string]visibility.Attribute{"a": visibility.StringAttribute(""), "b": visibility.StringAttribute("")}
+		_, err = q.Send(ctx, visibility.Message{Body: []byte("b"), Attributes: two})
+		require.ErrorIs(t, err, pebblemq.ErrTooLarge)
+		send(t, q, "b", "c")
+		counts(t, q, 1, 0, 2)
 		require.Equal(t, time.Now().Add(time.Minute), one(t, q).VisibleAt)
+		pass(time.Second)
+		one(t, q)
 		_, err = q.Receive(ctx, nil)
 		require.ErrorIs(t, err, visibility.ErrInFlightLimit)
-		_, err = q.Send(ctx, visibility.Message{Body: make([]byte, 6)})
-		require.ErrorIs(t, err, pebblemq.ErrTooLarge)
-		send(t, q, "3")
-		counts(t, q, 1, 1, 1)
-		pass(3*time.Hour - time.Second)
-		counts(t, q, 1, 0, 0)
+		alter(t, db, "q", visibility.QueueConfig{DeadLetterQueue: "dead", MaxReceives: 1})
+		require.Equal(t, "c", string(one(t, q).Body), "no limit any more")
+		pass(time.Minute)
+		none(t, q)
+		counts(t, open(t, db, "dead", nil), 3, 0, 0)
 	})
 }
 
-func TestAShorterRetentionCountsForWhatIsThere(t *testing.T) {
+func TestAlterOfTheRetentionCountsForOldMessages(t *testing.T) {
 	bubble(t, func(t *testing.T, db *pebblemq.DB) {
 		q := open(t, db, "q", nil)
-		send(t, q, "1", "2")
-		pass(time.Hour)
-		send(t, q, "3")
-		got, err := q.Receive(ctx, &visibility.ReceiveOptions{VisibilityTimeout: ptr(time.Hour)})
-		require.NoError(t, err)
-		alter(t, q, func(c *visibility.QueueConfig) { c.Retention = time.Hour })
-		require.ErrorIs(t, q.Delete(ctx, got[0].Receipt), visibility.ErrExpired)
-		synctest.Wait()
+		send(t, q, "a")
+		pass(time.Minute)
+		send(t, q, "b")
+		alter(t, db, "q", visibility.QueueConfig{Retention: time.Minute})
 		counts(t, q, 1, 0, 0)
-		alter(t, q, func(c *visibility.QueueConfig) { c.Retention = 2 * time.Hour })
-		pass(2*time.Hour - 1)
+		alter(t, db, "q", visibility.QueueConfig{Retention: time.Hour})
+		pass(time.Hour - 1)
 		counts(t, q, 1, 0, 0)
 		pass(1)
 		counts(t, q, 0, 0, 0)
-		expired(t, q, 3)
 	})
 }
 
-func TestALongerRetentionCountsForAHandlerToo(t *testing.T) {
+func TestAlterIsRefusedForWhatCannotChangeAndChangesNothing(t *testing.T) {
 	bubble(t, func(t *testing.T, db *pebblemq.DB) {
-		q := open(t, db, "q", &visibility.QueueConfig{Retention: time.Minute})
-		send(t, q, "m")
-		m := one(t, q)
-		alter(t, q, func(c *visibility.QueueConfig) { c.Retention = time.Hour })
-		pass(time.Minute)
-		require.NoError(t, q.Delete(ctx, m.Receipt))
-		counts(t, q, 0, 0, 0)
-	})
-}
-
-func TestMoreMayBeInFlightAtOnce(t *testing.T) {
-	bubble(t, func(t *testing.T, db *pebblemq.DB) {
-		q := open(t, db, "q", &visibility.QueueConfig{MaxInFlight: 1})
-		send(t, q, "1", "2")
-		one(t, q)
-		got := make(chan []*visibility.Received)
-		go func() {
-			m, _ := q.Receive(ctx, &visibility.ReceiveOptions{Wait: time.Hour})
-			got <- m
-		}()
-		synctest.Wait()
-		alter(t, q, func(c *visibility.QueueConfig) { c.MaxInFlight = 2 })
-		require.Equal(t, []string{"2"}, bodies(<-got))
-	})
-}
-
-func TestADeadLetterQueueIsSetAndTakenAway(t *testing.T) {
-	bubble(t, func(t *testing.T, db *pebblemq.DB) {
-		dead := open(t, db, "dead", nil)
-		q := open(t, db, "q", nil)
-		send(t, q, "m")
-		for range 3 {
-			require.NoError(t, q.ChangeVisibility(ctx, one(t, q).Receipt, 0))
-		}
-		alter(t, q, func(c *visibility.QueueConfig) { c.DeadLetterQueue, c.MaxReceives = "dead", 3 })
-		require.ErrorIs(t, visibility.DeleteQueue(ctx, db, "dead"), pebblemq.ErrInvalid)
-		none(t, q)
-		require.Equal(t, 3, one(t, dead).DeadLetter.ReceiveCount)
-		alter(t, q, func(c *visibility.QueueConfig) { c.DeadLetterQueue, c.MaxReceives = "", 0 })
-		require.NoError(t, visibility.DeleteQueue(ctx, db, "dead"))
-	})
-}
-
-func TestWhatCannotBeAltered(t *testing.T) {
-	bubble(t, func(t *testing.T, db *pebblemq.DB) {
-		open(t, db, "fifo", &visibility.QueueConfig{FIFO: true})
-		q := open(t, db, "q", nil)
-		before, err := visibility.Describe(ctx, db, "q")
-		require.NoError(t, err)
-		for want, c := range map[string]*visibility.QueueConfig{
-			"FIFO":           {FIFO: true},
-			"DedupeWindow":   {DedupeWindow: 1},
-			"Retention":      {Retention: -1},
-			"its own":        {DeadLetterQueue: "q", MaxReceives: 1},
-			"no such queue":  {DeadLetterQueue: "none", MaxReceives: 1},
-			"not of one":     {DeadLetterQueue: "fifo", MaxReceives: 1},
-			"MaxBodyBytes":   {MaxBodyBytes: visibility.MaxBodyBytes + 1},
-			"not between":    {VisibilityTimeout: visibility.MaxVisibility + 1},
-			"delay":          {Delay: -1},
-			"need one anoth": {DeadLetterQueue: "fifo"},
+		q := open(t, db, "q", fifo)
+		for field, c := range map[string]visibility.QueueConfig{
+			"FIFO":           {DedupeWindow: time.Minute},
+			"DedupeWindow":   {FIFO: true, DedupeWindow: time.Minute},
+			"DedupeByBody":   {FIFO: true, DedupeByBody: true},
+			"DedupePerGroup": {FIFO: true, DedupePerGroup: true},
 		} {
-			require.ErrorContains(t, q.Alter(ctx, c), want)
+			err := visibility.AlterQueue(ctx, db, "q", bodiless(&c))
+			require.ErrorIs(t, err, pebblemq.ErrConfigMismatch)
+			require.ErrorContains(t, err, field)
 		}
-		after, err := visibility.Describe(ctx, db, "q")
+		require.ErrorIs(t, visibility.AlterQueue(ctx, db, "q", &visibility.QueueConfig{FIFO: true, Delay: -1}), pebblemq.ErrInvalid)
+		require.ErrorIs(t, visibility.AlterQueue(ctx, db, "none", nil), visibility.ErrNoQueue)
+		require.ErrorIs(t, visibility.AlterQueue(ctx, db, "q", &visibility.QueueConfig{FIFO: true, DeadLetterQueue: "none", MaxReceives: 1}), visibility.ErrNoQueue)
+		require.True(t, q.Config().AllowEmptyBody)
+	})
+}
+
+func TestAlterSurvivesARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDisk(t)
+		d.queue("q", nil, nil)
+		c := &visibility.QueueConfig{Retention: time.Hour, MaxReceives: 0, MaxInFlight: 7}
+		alter(t, d.db, "q", *c)
+		d.crash(0)
+		require.Equal(t, 7, d.queue("q", c, nil).Config().MaxInFlight)
+	})
+}
+
+func TestDescribeListsTheAttributes(t *testing.T) {
+	bubble(t, func(t *testing.T, db *pebblemq.DB) {
+		created := time.Now()
+		dead := open(t, db, "dead", nil)
+		q := open(t, db, "q", &visibility.QueueConfig{DeadLetterQueue: "dead", MaxReceives: 1})
+		send(t, q, "a", "b")
+		pass(time.Minute)
+		alter(t, db, "dead", visibility.QueueConfig{Retention: time.Hour})
+		d, err := q.Describe(ctx)
 		require.NoError(t, err)
-		require.Equal(t, before, after)
-		_, err = visibility.Describe(ctx, db, "none")
-		require.ErrorIs(t, err, visibility.ErrNoQueue)
-		_, err = visibility.Describe(ctx, db, "")
+		require.Equal(t, &visibility.Description{Name: "q", Config: q.Config(), Stats: stats(t, q), CreatedAt: created}, d)
+		require.Equal(t, time.Minute, d.Stats.OldestAge)
+		d, err = dead.Describe(ctx)
+		require.NoError(t, err)
+		require.Equal(t, []string{"q"}, d.DeadLettersOf)
+		require.Equal(t, time.Now(), d.AlteredAt)
+		require.Equal(t, time.Hour, d.Config.Retention)
+	})
+}
+
+func TestDeadLetterAllowRulesAreAllNoneOrByQueue(t *testing.T) {
+	bubble(t, func(t *testing.T, db *pebblemq.DB) {
+		open(t, db, "all", nil)
+		open(t, db, "none", &visibility.QueueConfig{DeadLettersDenied: true})
+		open(t, db, "some", &visibility.QueueConfig{DeadLetterSources: []string{"b", "a"}})
+		to := func(dead string) *visibility.QueueConfig {
+			return &visibility.QueueConfig{DeadLetterQueue: dead, MaxReceives: 1}
+		}
+		for _, c := range []struct {
+			source, dead string
+			want         error
+		}{
+			{"a", "all", nil}, {"b", "some", nil}, {"c", "some", visibility.ErrNotAllowed}, {"c", "none", visibility.ErrNotAllowed}, {"c", "c", pebblemq.ErrInvalid},
+		} {
+			_, err := visibility.OpenQueue(db, c.source, to(c.dead))
+			require.ErrorIs(t, err, c.want, "%s to %s", c.source, c.dead)
+		}
+		require.NoError(t, visibility.AlterQueue(ctx, db, "a", to("some")))
+		require.ErrorIs(t, visibility.AlterQueue(ctx, db, "a", to("none")), visibility.ErrNotAllowed)
+		err := visibility.AlterQueue(ctx, db, "some", &visibility.QueueConfig{DeadLetterSources: []string{"a"}})
+		require.ErrorIs(t, err, visibility.ErrNotAllowed, "b has it")
+		require.NoError(t, visibility.AlterQueue(ctx, db, "b", nil))
+		require.NoError(t, visibility.AlterQueue(ctx, db, "some", &visibility.QueueConfig{DeadLetterSources: []string{"a"}}))
+		_, err = visibility.OpenQueue(db, "d", &visibility.QueueConfig{DeadLettersDenied: true, DeadLetterSources: []string{"a"}})
 		require.ErrorIs(t, err, pebblemq.ErrInvalid)
-		require.NoError(t, visibility.DeleteQueue(ctx, db, "q"))
-		require.ErrorIs(t, q.Alter(ctx, nil), visibility.ErrNoQueue)
+	})
+}
+
+func TestDeadLetterKeepsTheLastErrorOfTheHandlerOverARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDisk(t)
+		c := &visibility.QueueConfig{DeadLetterQueue: "dead", MaxReceives: 2}
+		dead, q := d.queue("dead", nil, nil), d.queue("q", c, nil)
+		send(t, q, "poison")
+		fail(t, q, errors.New("first"))
+		fail(t, q, errors.New(strings.Repeat("ä", 600)+"\xff"))
+		d.reopen()
+		dead, q = d.queue("dead", nil, nil), d.queue("q", c, nil)
+		none(t, q)
+		m := one(t, dead)
+		require.Equal(t, &visibility.DeadLetterInfo{
+			Queue: "q", Reason: visibility.ReasonMaxReceives, ReceiveCount: 2, Deaths: 1, At: time.Now(), LastError: strings.Repeat("ä", 512),
+		}, m.DeadLetter)
 	})
 }

@@ -2,6 +2,7 @@ package visibility
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/pebblemq/pebblemq/internal/store"
@@ -19,11 +20,20 @@ type SendResult struct {
 	Duplicate, Differs bool
 }
 
+// BatchOptions say how a batch is carried out. Nil is the defaults.
+type BatchOptions struct {
+	// Atomic refuses the batch as a whole if any of its entries is refused, with an
+	// error that says which and why, and changes nothing then. Default: false, a
+	// bad entry fails alone.
+	Atomic bool
+}
+
 // SendBatch sends messages in one change, in their order: a crash keeps all of
-// them or none. A bad message fails alone, in its result, unless the context is
-// WithAtomic. An empty batch, one with the same Message.ID twice, or one beyond
-// MaxBatchEntries or MaxBatchBytes is refused as a whole, and nothing happens.
-func (q *Queue) SendBatch(ctx context.Context, messages []Message) ([]SendResult, error) {
+// them or none. A bad message fails alone, in its result, unless Atomic is asked
+// for. An empty batch, or one beyond MaxBatchEntries or MaxBatchBytes, is refused as
+// a whole and sends nothing. Entries are known by their place, where SQS has them
+// carry ids.
+func (q *Queue) SendBatch(ctx context.Context, messages []Message, o *BatchOptions) ([]SendResult, error) {
 	size := 0
 	for i := range messages {
 		size += messages[i].size()
@@ -31,22 +41,15 @@ func (q *Queue) SendBatch(ctx context.Context, messages []Message) ([]SendResult
 	if err := checkBatch(len(messages), size); err != nil {
 		return nil, err
 	}
-	if err := distinct("ID", len(messages), func(i int) string { return messages[i].ID }); err != nil {
+	b := newBatch(len(messages), o)
+	for i := range messages {
+		op, err := q.newSend(&messages[i])
+		b.add(i, op, err)
+	}
+	if err := b.do(ctx, q, b, store.Default); err != nil {
 		return nil, err
 	}
 	results := make([]SendResult, len(messages))
-	b := newBatch(ctx, len(messages))
-	for i := range messages {
-		op, err := q.newSend(&messages[i])
-		if err != nil {
-			b.errs[i] = err
-			continue
-		}
-		b.ops[i] = op
-	}
-	if err := b.do(ctx, q.s, b, store.Default); err != nil {
-		return nil, err
-	}
 	for i, err := range b.errs {
 		if err != nil {
 			results[i] = SendResult{Err: err}
@@ -58,28 +61,18 @@ func (q *Queue) SendBatch(ctx context.Context, messages []Message) ([]SendResult
 }
 
 // DeleteBatch deletes messages in one change. The results are in the order of
-// the receipts, nil for those that are deleted; see SendBatch for what is
-// refused as a whole, as is the same receipt twice.
-func (q *Queue) DeleteBatch(ctx context.Context, receipts []Receipt) ([]error, error) {
-	if err := checkBatch(len(receipts), 0); err != nil {
+// the receipts, nil for those that are deleted. A receipt that comes twice makes the
+// batch be refused as a whole; see SendBatch for the rest.
+func (q *Queue) DeleteBatch(ctx context.Context, receipts []Receipt, o *BatchOptions) ([]error, error) {
+	if err := checkReceipts(len(receipts), func(i int) Receipt { return receipts[i] }); err != nil {
 		return nil, err
 	}
-	if err := distinct("receipt", len(receipts), func(i int) Receipt { return receipts[i] }); err != nil {
-		return nil, err
-	}
-	b := newBatch(ctx, len(receipts))
+	b := newBatch(len(receipts), o)
 	for i, r := range receipts {
 		d, err := q.open(r)
-		if err != nil {
-			b.errs[i] = err
-			continue
-		}
-		b.ops[i] = &deleteOp{q: q, delivery: d}
+		b.add(i, &deleteOp{q: q, delivery: d}, err)
 	}
-	if err := b.do(ctx, q.s, freeingBatch{b}, store.NoSync); err != nil {
-		return nil, err
-	}
-	return b.errs, nil
+	return b.results(b.do(ctx, q, freeingBatch{b}, store.NoSync))
 }
 
 // VisibilityChange is one entry of ChangeVisibilityBatch.
@@ -89,26 +82,16 @@ type VisibilityChange struct {
 }
 
 // ChangeVisibilityBatch is DeleteBatch for ChangeVisibility.
-func (q *Queue) ChangeVisibilityBatch(ctx context.Context, changes []VisibilityChange) ([]error, error) {
-	if err := checkBatch(len(changes), 0); err != nil {
+func (q *Queue) ChangeVisibilityBatch(ctx context.Context, changes []VisibilityChange, o *BatchOptions) ([]error, error) {
+	if err := checkReceipts(len(changes), func(i int) Receipt { return changes[i].Receipt }); err != nil {
 		return nil, err
 	}
-	if err := distinct("receipt", len(changes), func(i int) Receipt { return changes[i].Receipt }); err != nil {
-		return nil, err
-	}
-	b := newBatch(ctx, len(changes))
+	b := newBatch(len(changes), o)
 	for i, c := range changes {
 		op, err := q.newChange(c.Receipt, c.VisibilityTimeout)
-		if err != nil {
-			b.errs[i] = err
-			continue
-		}
-		b.ops[i] = op
+		b.add(i, op, err)
 	}
-	if err := b.do(ctx, q.s, freeingBatch{b}, store.NoSync); err != nil {
-		return nil, err
-	}
-	return b.errs, nil
+	return b.results(b.do(ctx, q, freeingBatch{b}, store.NoSync))
 }
 
 func checkBatch(entries, size int) error {
@@ -123,24 +106,75 @@ func checkBatch(entries, size int) error {
 	return nil
 }
 
+// fewReceipts are compared with one another; a map would be dearer.
+const fewReceipts = 16
+
+// checkReceipts is checkBatch of a batch of receipts, of which none may come twice.
+func checkReceipts(n int, receipt func(int) Receipt) error {
+	if err := checkBatch(n, 0); err != nil {
+		return err
+	}
+	var seen map[Receipt]int
+	if n > fewReceipts {
+		seen = make(map[Receipt]int, n)
+	}
+	for i := range n {
+		twice, ok := seen[receipt(i)]
+		for k := 0; k < i && seen == nil && !ok; k++ {
+			twice, ok = k, receipt(k) == receipt(i)
+		}
+		if ok {
+			return store.Invalid("entries %d and %d of the batch have the same receipt", twice, i)
+		}
+		if seen != nil {
+			seen[receipt(i)] = i
+		}
+	}
+	return nil
+}
+
 // batchOp runs Ops of which each may be refused on its own. They validate
 // before they write, so that a refused one leaves nothing behind.
 type batchOp struct {
-	atomic bool
-	ops    []store.Op // nil for an entry that was bad to begin with, or has not run
+	ops    []store.Op // nil for an entry that was bad to begin with
 	errs   []error
+	atomic bool
 }
 
-func newBatch(ctx context.Context, n int) *batchOp {
-	return &batchOp{atomic: isAtomic(ctx), ops: make([]store.Op, n), errs: make([]error, n)}
+func newBatch(n int, o *BatchOptions) *batchOp {
+	return &batchOp{ops: make([]store.Op, n), errs: make([]error, n), atomic: o != nil && o.Atomic}
+}
+
+// add sets an entry, which was bad to begin with if err says so.
+func (b *batchOp) add(i int, op store.Op, err error) {
+	if b.errs[i] = err; err == nil {
+		b.ops[i] = op
+	}
 }
 
 // do runs the batch, as op.
-func (b *batchOp) do(ctx context.Context, s *store.Store, op store.Op, d store.Durability) error {
-	if err := b.refused(); err != nil {
-		return err
+func (b *batchOp) do(ctx context.Context, q *Queue, op store.Op, d store.Durability) error {
+	for i := range b.errs {
+		if err := b.refused(i); err != nil {
+			return err
+		}
 	}
-	return s.Do(ctx, op, d)
+	return q.s.Do(ctx, op, d)
+}
+
+// refused returns the error of an entry that refuses all.
+func (b *batchOp) refused(i int) error {
+	if b.atomic && b.errs[i] != nil {
+		return fmt.Errorf("entry %d of the batch: %w", i, b.errs[i])
+	}
+	return nil
+}
+
+func (b *batchOp) results(err error) ([]error, error) {
+	if err != nil {
+		return nil, err
+	}
+	return b.errs, nil
 }
 
 func (b *batchOp) Run(t *store.Turn) error {
@@ -148,17 +182,20 @@ func (b *batchOp) Run(t *store.Turn) error {
 		if op == nil {
 			continue
 		}
-		if b.errs[i] = op.Run(t); b.errs[i] != nil && b.atomic {
-			clear(b.ops[i:])
-			b.Undo()
-			return b.refused()
+		b.errs[i] = op.Run(t)
+		if err := b.refused(i); err != nil {
+			b.undo(i)
+			return err
 		}
 	}
 	return nil
 }
 
-func (b *batchOp) Undo() {
-	for i := len(b.ops) - 1; i >= 0; i-- {
+func (b *batchOp) Undo() { b.undo(len(b.ops)) }
+
+// undo takes the entries below n back.
+func (b *batchOp) undo(n int) {
+	for i := n - 1; i >= 0; i-- {
 		if b.accepted(i) {
 			b.ops[i].Undo()
 		}

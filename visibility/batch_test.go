@@ -1,8 +1,6 @@
 package visibility_test
 
 import (
-	"context"
-	"fmt"
 	"testing"
 	"time"
 
@@ -12,129 +10,104 @@ import (
 	"github.com/pebblemq/pebblemq/visibility"
 )
 
-// batches are the three verbs, for as many good entries as there are receipts and
-// the bad ones that are asked for.
-func batches(q *visibility.Queue, good []visibility.Receipt, bad int) map[string]func(atomic bool) ([]error, error) {
-	receipts := append([]visibility.Receipt{}, good...)
-	messages := []visibility.Message{}
-	for range good {
-		messages = append(messages, visibility.Message{Body: []byte("m")})
-	}
-	for i := range bad {
-		receipts = append(receipts, visibility.Receipt(fmt.Sprint("garbage ", i)))
-		messages = append(messages, visibility.Message{Attributes: map[string]visibility.Attribute{"": {}}})
-	}
-	changes := []visibility.VisibilityChange{}
-	for _, r := range receipts {
-		changes = append(changes, visibility.VisibilityChange{Receipt: r, VisibilityTimeout: time.Hour})
-	}
-	return map[string]func(bool) ([]error, error){
-		"send": func(atomic bool) (errs []error, err error) {
-			results, err := q.SendBatch(batchContext(atomic), messages)
-			for _, r := range results {
-				errs = append(errs, r.Err)
-			}
-			return errs, err
-		},
-		"change": func(atomic bool) ([]error, error) { return q.ChangeVisibilityBatch(batchContext(atomic), changes) },
-		"delete": func(atomic bool) ([]error, error) { return q.DeleteBatch(batchContext(atomic), receipts) },
-	}
-}
-
-func batchContext(atomic bool) context.Context {
-	if atomic {
-		return visibility.WithAtomic(ctx)
-	}
-	return ctx
-}
-
-// held sends and receives messages.
-func held(t *testing.T, q *visibility.Queue, n int) (receipts []visibility.Receipt) {
-	for range n {
-		send(t, q, "m")
-		receipts = append(receipts, one(t, q).Receipt)
-	}
-	return receipts
-}
-
-func TestABadEntryFailsAlone(t *testing.T) {
-	for _, verb := range []string{"send", "change", "delete"} {
-		t.Run(verb, func(t *testing.T) {
-			bubble(t, func(t *testing.T, db *pebblemq.DB) {
-				q := open(t, db, "q", nil)
-				errs, err := batches(q, held(t, q, 2), 1)[verb](false)
-				require.NoError(t, err)
-				require.Len(t, errs, 3)
-				require.NoError(t, errs[0])
-				require.NoError(t, errs[1])
-				require.Error(t, errs[2])
-			})
-		})
-	}
-}
-
-func TestAnAtomicBatchIsAllOrNothing(t *testing.T) {
-	for _, verb := range []string{"send", "change", "delete"} {
-		t.Run(verb, func(t *testing.T) {
-			bubble(t, func(t *testing.T, db *pebblemq.DB) {
-				q := open(t, db, "q", nil)
-				receipts := held(t, q, 2)
-				before := stats(t, q)
-				errs, err := batches(q, receipts, 1)[verb](true)
-				require.ErrorContains(t, err, "entry 2 of the batch")
-				require.Empty(t, errs)
-				require.Equal(t, before, stats(t, q))
-
-				stale := receipts[1] // is found to be so under the baton only
-				require.NoError(t, q.ChangeVisibility(ctx, stale, 0))
-				receipts[1] = one(t, q).Receipt
-				if verb != "send" {
-					_, err = batches(q, []visibility.Receipt{receipts[0], stale}, 0)[verb](true)
-					require.ErrorIs(t, err, visibility.ErrStaleReceipt)
-					require.ErrorContains(t, err, "entry 1 of the batch")
-					require.Equal(t, before, stats(t, q))
-				}
-				_, err = batches(q, receipts, 0)[verb](true)
-				require.NoError(t, err)
-				want := map[string][]uint64{"send": {2, 2}, "change": {0, 2}, "delete": {0, 0}}[verb]
-				counts(t, q, want[0], want[1], 0)
-				pass(30 * time.Second)
-				if verb != "change" {
-					want[1] = 0
-				}
-				require.Equal(t, want[1], stats(t, q).InFlight, "no timeout was changed before")
-			})
-		})
-	}
-}
-
-func TestABatchThatIsMalformedChangesNothing(t *testing.T) {
+func TestBatchHasAResultForEachEntry(t *testing.T) {
 	bubble(t, func(t *testing.T, db *pebblemq.DB) {
-		q := open(t, db, "q", &visibility.QueueConfig{MaxBodyBytes: visibility.MaxBodyBytes})
-		r := held(t, q, 1)[0]
-		before := stats(t, q)
-		large := make([]byte, visibility.MaxBatchBytes/2)
-		refuse := func(want error, verbs map[string]func(bool) ([]error, error)) {
-			t.Helper()
-			for _, verb := range verbs {
-				_, err := verb(false)
-				require.ErrorIs(t, err, want)
-			}
-		}
-		refuse(pebblemq.ErrInvalid, batches(q, nil, 0))
-		refuse(pebblemq.ErrTooLarge, batches(q, nil, visibility.MaxBatchEntries+1))
-		for want, err := range map[string]error{
-			"entries 0 and 2 of the batch have the same ID":      second(q.SendBatch(ctx, []visibility.Message{{ID: "a"}, {}, {ID: "a"}, {}})),
-			"entries 1 and 2 of the batch have the same receipt": second(q.DeleteBatch(ctx, []visibility.Receipt{"x", r, r})),
-			"entries 0 and 1 of the batch have the same receipt": second(q.ChangeVisibilityBatch(ctx, []visibility.VisibilityChange{{r, 0}, {r, 1}})),
-			"batch in bytes": second(q.SendBatch(ctx, []visibility.Message{{Body: large}, {Body: large}, {Body: []byte("1")}})),
-		} {
-			require.ErrorContains(t, err, want)
-		}
-		require.Equal(t, before, stats(t, q))
-		_, err := q.SendBatch(ctx, []visibility.Message{{Body: large}, {Body: large}})
-		require.NoError(t, err, "as large as may be")
+		q := open(t, db, "q", &visibility.QueueConfig{MaxBodyBytes: 4})
+		results, err := q.SendBatch(ctx, []visibility.Message{{Body: []byte("a")}, {Body: []byte("large")}, {ID: "id", Body: []byte("c")}}, nil)
+		require.NoError(t, err)
+		require.NotEmpty(t, results[0].ID)
+		require.ErrorIs(t, results[1].Err, pebblemq.ErrTooLarge)
+		require.Empty(t, results[1].ID)
+		require.Equal(t, visibility.SendResult{ID: "id", Sequence: 1}, results[2])
+		got := receive(t, q, 10)
+		require.Equal(t, []string{"a", "c"}, bodies(got))
+
+		errs, err := q.ChangeVisibilityBatch(ctx, []visibility.VisibilityChange{
+			{got[0].Receipt, time.Hour}, {"garbage", 0}, {"", -1}, {got[1].Receipt, 0},
+		}, nil)
+		require.NoError(t, err)
+		require.NoError(t, errs[0])
+		require.ErrorIs(t, errs[1], visibility.ErrInvalidReceipt)
+		require.ErrorIs(t, errs[2], pebblemq.ErrInvalid)
+		require.NoError(t, errs[3])
+		counts(t, q, 1, 1, 0)
+
+		again := one(t, q)
+		errs, err = q.DeleteBatch(ctx, []visibility.Receipt{got[0].Receipt, got[1].Receipt, again.Receipt}, nil)
+		require.NoError(t, err)
+		require.NoError(t, errs[0])
+		require.ErrorIs(t, errs[1], visibility.ErrStaleReceipt)
+		require.NoError(t, errs[2])
+		require.Zero(t, stats(t, q))
 	})
 }
 
-func second[T any](_ T, err error) error { return err }
+func TestBatchWithAStructuralErrorIsRefusedAsAWholeAndChangesNothing(t *testing.T) {
+	bubble(t, func(t *testing.T, db *pebblemq.DB) {
+		q := open(t, db, "q", &visibility.QueueConfig{MaxBodyBytes: visibility.MaxBodyBytes})
+		for _, bad := range [][]visibility.Message{
+			nil, make([]visibility.Message, visibility.MaxBatchEntries+1),
+			{{Body: []byte("a")}, {Body: make([]byte, visibility.MaxBatchBytes)}},
+		} {
+			_, err := q.SendBatch(ctx, bad, nil)
+			require.Error(t, err)
+		}
+		counts(t, q, 0, 0, 0)
+		results, err := q.SendBatch(ctx, make([]visibility.Message, visibility.MaxBatchEntries), nil)
+		require.NoError(t, err)
+		require.Len(t, results, visibility.MaxBatchEntries)
+		_, err = q.SendBatch(ctx, []visibility.Message{{Body: []byte("a")}, {Body: make([]byte, visibility.MaxBatchBytes-1)}}, nil)
+		require.NoError(t, err)
+		got := receive(t, q, 20)
+		for _, n := range []int{2, 20} {
+			receipts := []visibility.Receipt{got[n-2].Receipt}
+			changes := []visibility.VisibilityChange{{got[n-2].Receipt, 0}}
+			for _, m := range got[:n-1] {
+				receipts = append(receipts, m.Receipt)
+				changes = append(changes, visibility.VisibilityChange{Receipt: m.Receipt})
+			}
+			_, err = q.DeleteBatch(ctx, receipts, nil)
+			require.ErrorIs(t, err, pebblemq.ErrInvalid)
+			_, err = q.ChangeVisibilityBatch(ctx, changes, nil)
+			require.ErrorIs(t, err, pebblemq.ErrInvalid)
+			_, err = q.DeleteBatch(ctx, receipts[1:], &visibility.BatchOptions{Atomic: true})
+			require.NoError(t, err)
+			_, err = q.ChangeVisibilityBatch(ctx, nil, nil)
+			require.ErrorIs(t, err, pebblemq.ErrInvalid)
+		}
+		counts(t, q, visibility.MaxBatchEntries+2-20, 1, 0)
+	})
+}
+
+func TestBatchThatIsAtomicIsCarriedOutAsAWholeOrNotAtAll(t *testing.T) {
+	bubble(t, func(t *testing.T, db *pebblemq.DB) {
+		q := open(t, db, "q", &visibility.QueueConfig{MaxBodyBytes: 4, DedupeWindow: time.Hour, Delay: 0})
+		atomic := &visibility.BatchOptions{Atomic: true}
+		good := visibility.Message{Body: []byte("a"), DedupeID: "a"}
+		late := visibility.Message{Body: []byte("b"), Delay: ptr(time.Hour)}
+		_, err := q.SendBatch(ctx, []visibility.Message{good, late, {Body: []byte("large")}}, atomic)
+		require.ErrorIs(t, err, pebblemq.ErrTooLarge)
+		require.ErrorContains(t, err, "entry 2")
+		require.Zero(t, stats(t, q))
+		results, err := q.SendBatch(ctx, []visibility.Message{good, late, good}, atomic)
+		require.NoError(t, err)
+		require.False(t, results[0].Duplicate, "the refused one is not known")
+		require.True(t, results[2].Duplicate)
+
+		send(t, q, "c", "d")
+		stale := receiveFor(t, q, 1, 0)[0]
+		got := receive(t, q, 3)
+		require.Len(t, got, 3)
+		before := stats(t, q)
+		_, err = q.DeleteBatch(ctx, []visibility.Receipt{got[1].Receipt, got[2].Receipt, stale.Receipt}, atomic)
+		require.ErrorIs(t, err, visibility.ErrStaleReceipt)
+		_, err = q.ChangeVisibilityBatch(ctx, []visibility.VisibilityChange{{got[0].Receipt, 0}, {got[1].Receipt, time.Hour}, {stale.Receipt, 0}}, atomic)
+		require.ErrorIs(t, err, visibility.ErrStaleReceipt)
+		require.Equal(t, before, stats(t, q))
+		_, err = q.ChangeVisibilityBatch(ctx, []visibility.VisibilityChange{{got[0].Receipt, 0}, {got[1].Receipt, time.Hour}}, atomic)
+		require.NoError(t, err)
+		_, err = q.DeleteBatch(ctx, []visibility.Receipt{got[1].Receipt, got[2].Receipt}, atomic)
+		require.NoError(t, err)
+		counts(t, q, 1, 0, 1)
+	})
+}

@@ -83,7 +83,7 @@ func benchQueue(b *testing.B, sync bool, workers, batch int) {
 		for i := range messages {
 			messages[i].Body = body
 		}
-		if _, err := q.SendBatch(ctx, messages); err != nil {
+		if _, err := q.SendBatch(ctx, messages, nil); err != nil {
 			return err
 		}
 		for n > 0 {
@@ -95,7 +95,7 @@ func benchQueue(b *testing.B, sync bool, workers, batch int) {
 			for i, m := range got {
 				receipts[i] = m.Receipt
 			}
-			if _, err := q.DeleteBatch(ctx, receipts); err != nil {
+			if _, err := q.DeleteBatch(ctx, receipts, nil); err != nil {
 				return err
 			}
 			n -= len(got)

@@ -1,7 +1,6 @@
 package visibility
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -13,11 +12,11 @@ import (
 // ChangeVisibility makes the visibility timeout of a message in flight end at d
 // from now instead: later, to go on working on it, or earlier. With 0 the
 // message is visible again at once, at its old place. The timeout may not end
-// more than MaxVisibility after the receive: that is pebblemq.ErrInvalid and
+// more than the MaxVisibilityTimeout of the queue after the receive: that is pebblemq.ErrInvalid and
 // changes nothing. It applies to this delivery only.
 //
 // ErrNotInFlight says that the timeout has ended, or the message was released
-// or deleted; ErrExpired, which is one too, that the retention is over; ErrStaleReceipt that it was received again. By default it returns
+// or deleted; ErrExpired that its retention is over; ErrStaleReceipt that it was received again. By default it returns
 // before the change is durable.
 func (q *Queue) ChangeVisibility(ctx context.Context, r Receipt, d time.Duration) error {
 	op, err := q.newChange(r, d)
@@ -28,7 +27,7 @@ func (q *Queue) ChangeVisibility(ctx context.Context, r Receipt, d time.Duration
 }
 
 func (q *Queue) newChange(r Receipt, d time.Duration) (*changeOp, error) {
-	if err := checkVisibility(d); err != nil {
+	if err := q.config().checkVisibility(d); err != nil {
 		return nil, err
 	}
 	known, err := q.open(r)
@@ -42,11 +41,13 @@ var released any = "released"
 type changeOp struct {
 	q *Queue
 	delivery
-	d      time.Duration
-	note   string // of what the handler returned, if it released the message
-	m      *spool.Message
+	d       time.Duration
+	m       *spool.Message
+	failure string // why it is given back, if anybody said
+
 	until  time.Time // before
 	holder any
+	note   string
 }
 
 func (o *changeOp) String() string { return fmt.Sprintf("change visibility in queue %q", o.q.name) }
@@ -63,13 +64,16 @@ func (o *changeOp) Run(t *store.Turn) error {
 		return ErrNotInFlight
 	}
 	until := t.Now().Add(o.d)
-	if latest := o.at().Add(MaxVisibility); o.d > 0 && until.After(latest) {
-		return store.Invalid("visibility timeout of %v would end %v after the receive, limit %v", o.d, until.Sub(o.at()), MaxVisibility)
+	limit := o.q.config().MaxVisibilityTimeout
+	if latest := o.at().Add(limit); o.d > 0 && until.After(latest) {
+		return store.Invalid("visibility timeout of %v would end %v after the receive, limit %v", o.d, until.Sub(o.at()), limit)
 	}
-	o.m, o.until, o.holder = m, m.Until, m.Holder
+	o.m, o.until, o.holder, o.note = m, m.Until, m.Holder, m.Note
+	if o.failure != "" {
+		m.Note = o.failure
+	}
 	if o.d == 0 {
 		o.q.leases.remove(m)
-		m.Note, o.note = cmp.Or(o.note, m.Note), m.Note
 		o.q.spool.Return(t, m, false)
 		m.Holder = released
 		return nil
@@ -81,8 +85,8 @@ func (o *changeOp) Run(t *store.Turn) error {
 }
 
 func (o *changeOp) Undo() {
+	o.m.Note = o.note
 	if o.d == 0 {
-		o.m.Note = o.note
 		o.q.spool.UndoReturn(o.m, o.until)
 		o.m.Holder = o.holder
 		o.q.leases.add(o.m)

@@ -3,6 +3,7 @@ package visibility
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"time"
 
@@ -11,7 +12,7 @@ import (
 
 // QueueConfig is stored with a queue. Opening the queue again takes the same
 // configuration, nil and zero standing for the defaults, or returns
-// pebblemq.ErrConfigMismatch. Alter changes it.
+// pebblemq.ErrConfigMismatch. AlterQueue changes what may be changed.
 type QueueConfig struct {
 	// FIFO keeps the messages of each group (Message.Group) in order, which all
 	// must have one then: while one of a group is in flight, those behind it
@@ -26,26 +27,36 @@ type QueueConfig struct {
 	DedupeWindow time.Duration
 
 	// DedupeByBody recognizes messages without a DedupeID by the SHA-256 of
-	// their body. It needs a DedupeWindow. Default: false.
+	// their body. It needs a DedupeWindow and cannot be changed. Default: false.
 	DedupeByBody bool
 
 	// DedupePerGroup has messages of different groups never be duplicates of
-	// one another. It needs a DedupeWindow. Default: false.
+	// one another. It needs a DedupeWindow and cannot be changed. Default: false.
 	DedupePerGroup bool
 
 	// VisibilityTimeout is how long a message that was received is hidden from
-	// others, unless Receive says otherwise. Up to MaxVisibility.
+	// others, unless Receive says otherwise. Up to MaxVisibilityTimeout.
 	// Default: 30 seconds.
 	VisibilityTimeout time.Duration
+
+	// MaxVisibilityTimeout is how long after its receive a message may be hidden,
+	// extensions included, up to MaxVisibility. Default: 12 hours.
+	MaxVisibilityTimeout time.Duration
 
 	// Delay is that of messages which have none of their own. Default: 0.
 	Delay time.Duration
 
-	// Retention is how long a message is kept from when it was sent, or from
-	// the end of its delay. Then it is gone, also while it is in flight: its
-	// receipts are refused as ErrExpired. Up to MaxRetention.
+	// Retention is how long a message is kept, up to MaxRetention. What is older
+	// is gone, also if it is in flight: its receipt is refused then. It counts from
+	// when the message was sent or, if it was delayed, was due: else a delay of any
+	// length would lose it. Another Retention counts for what is there as well.
 	// Default: 4 days.
 	Retention time.Duration
+
+	// RetentionRestarts has the retention of a message that comes here from another
+	// queue, as a dead letter or by a redrive, count from then on, instead of from
+	// its first send. Default: false.
+	RetentionRestarts bool
 
 	// DeadLetterQueue is where messages go that were received MaxReceives
 	// times and were not deleted: the next receive moves them instead. It must
@@ -53,21 +64,16 @@ type QueueConfig struct {
 	DeadLetterQueue string
 	MaxReceives     int
 
-	// DeadLetterExpired moves messages to the DeadLetterQueue whose Retention
-	// is over, where they are kept from then on, for the Retention of that queue.
-	// Default: false, they are dropped and counted in Stats.Expired.
+	// DeadLetterExpired has messages whose retention is over go to the
+	// DeadLetterQueue too. There they should have a longer one, or one that
+	// restarts. Default: false, they are deleted.
 	DeadLetterExpired bool
 
-	// RestartRetention has the Retention of what comes here as a dead letter
-	// begin with the move. Default: false, it goes on from the send.
-	RestartRetention bool
-
-	// DeadLettersFrom names the queues, up to MaxDeadLetterSources, that may have
-	// this one as their dead-letter queue; they need not exist yet. With
-	// RefuseDeadLetters none may. Neither takes a dead-letter queue away from one
-	// that has it: that is refused. Default: any queue may.
-	DeadLettersFrom   []string
-	RefuseDeadLetters bool
+	// DeadLetterSources are the queues that may have this one as their dead-letter
+	// queue, and DeadLettersDenied says that none may: the allow rules of SQS.
+	// Default: any queue.
+	DeadLetterSources []string
+	DeadLettersDenied bool
 
 	// MaxInFlight is how many messages may be in flight at a time. When they are,
 	// a receive returns ErrInFlightLimit, or waits if it may. Default: any number.
@@ -82,9 +88,9 @@ type QueueConfig struct {
 	// MaxAttributes. Default: 10.
 	MaxAttributes int
 
-	// RefuseEmptyBody refuses messages without a body, as SQS does. Default:
-	// false, they are messages like others.
-	RefuseEmptyBody bool
+	// AllowEmptyBody lets messages have no body. Default: false, they are refused,
+	// as in SQS.
+	AllowEmptyBody bool
 }
 
 // Options are for this process. Nil is the defaults.
@@ -101,16 +107,21 @@ func (c *QueueConfig) withDefaults() QueueConfig {
 	var d QueueConfig
 	if c != nil {
 		d = *c
-		d.DeadLettersFrom = slices.Sorted(slices.Values(d.DeadLettersFrom))
 	}
 	if d.DedupeWindow == 0 && d.FIFO {
 		d.DedupeWindow = DefaultDedupeWindow
 	}
-	if d.VisibilityTimeout == 0 {
-		d.VisibilityTimeout = DefaultVisibility
-	}
-	if d.Retention == 0 {
-		d.Retention = DefaultRetention
+	for _, f := range []struct {
+		field    *time.Duration
+		standard time.Duration
+	}{
+		{&d.VisibilityTimeout, DefaultVisibility},
+		{&d.MaxVisibilityTimeout, DefaultMaxVisibility},
+		{&d.Retention, DefaultRetention},
+	} {
+		if *f.field == 0 {
+			*f.field = f.standard
+		}
 	}
 	if d.MaxBodyBytes == 0 {
 		d.MaxBodyBytes = DefaultMaxBodyBytes
@@ -118,20 +129,27 @@ func (c *QueueConfig) withDefaults() QueueConfig {
 	if d.MaxAttributes == 0 {
 		d.MaxAttributes = DefaultMaxAttributes
 	}
+	d.DeadLetterSources = slices.Clone(d.DeadLetterSources)
+	slices.Sort(d.DeadLetterSources)
+	if len(d.DeadLetterSources) == 0 {
+		d.DeadLetterSources = nil
+	}
 	return d
 }
 
-func (c QueueConfig) check(name string) error {
-	if err := checkVisibility(c.VisibilityTimeout); err != nil {
+func (c *QueueConfig) check(name string) error {
+	if c.MaxVisibilityTimeout < 0 || c.MaxVisibilityTimeout > MaxVisibility {
+		return store.Invalid("MaxVisibilityTimeout %v is not between 0 and %v", c.MaxVisibilityTimeout, MaxVisibility)
+	}
+	if err := c.checkVisibility(c.VisibilityTimeout); err != nil {
 		return err
 	}
 	if err := checkDelay(c.Delay); err != nil {
 		return err
 	}
-	if err := checkRetention(c.Retention); err != nil {
-		return err
-	}
 	switch {
+	case c.Retention < 0 || c.Retention > MaxRetention:
+		return store.Invalid("Retention %v is not between 0 and %v", c.Retention, MaxRetention)
 	case c.DedupeWindow < 0 || c.DedupeWindow > MaxDelay:
 		return store.Invalid("DedupeWindow %v is not between 0 and %v", c.DedupeWindow, MaxDelay)
 	case c.DedupeWindow == 0 && (c.DedupeByBody || c.DedupePerGroup):
@@ -146,120 +164,67 @@ func (c QueueConfig) check(name string) error {
 		return store.TooLarge("MaxAttributes", int64(c.MaxAttributes), MaxAttributes)
 	case c.MaxInFlight < 0:
 		return store.Invalid("MaxInFlight %d is negative", c.MaxInFlight)
-	case c.MaxReceives < 0 || c.MaxReceives > maxReceives:
-		return store.Invalid("MaxReceives %d is not between 0 and %d", c.MaxReceives, maxReceives)
-	case (c.MaxReceives > 0 || c.DeadLetterExpired) != (c.DeadLetterQueue != ""):
-		return store.Invalid("the DeadLetterQueue of queue %q and what goes there, MaxReceives or DeadLetterExpired, need one another", name)
-	case c.DeadLetterQueue == name:
-		return store.Invalid("queue %q is its own dead-letter queue", name)
 	}
-	if err := c.checkSources(name); err != nil {
-		return err
-	}
-	if c.DeadLetterQueue == "" {
-		return nil
-	}
-	return store.CheckName("dead-letter queue", c.DeadLetterQueue)
+	return c.checkDeadLetters(name)
 }
 
-// maxReceives leaves room to count one more.
-const maxReceives = 1<<31 - 2
-
-// storedConfig is the JSON in the catalog. Durations are nanoseconds, and so are
-// times, since 1970.
+// storedConfig is the JSON in the catalog. Durations are nanoseconds.
 type storedConfig struct {
-	FIFO              bool          `json:"fifo,omitempty"`
-	DedupeWindow      time.Duration `json:"dedupeWindow,omitempty"`
-	DedupeByBody      bool          `json:"dedupeByBody,omitempty"`
-	DedupePerGroup    bool          `json:"dedupePerGroup,omitempty"`
-	VisibilityTimeout time.Duration `json:"visibilityTimeout"`
-	Delay             time.Duration `json:"delay"`
-	Retention         time.Duration `json:"retention"`
-	DeadLetterQueue   string        `json:"deadLetterQueue,omitempty"`
-	MaxReceives       int           `json:"maxReceives,omitempty"`
-	DeadLetterExpired bool          `json:"deadLetterExpired,omitempty"`
-	RestartRetention  bool          `json:"restartRetention,omitempty"`
-	DeadLettersFrom   []string      `json:"deadLettersFrom,omitempty"`
-	RefuseDeadLetters bool          `json:"refuseDeadLetters,omitempty"`
-	MaxInFlight       int           `json:"maxInFlight,omitempty"`
-	MaxBodyBytes      int           `json:"maxBodyBytes"`
-	MaxAttributes     int           `json:"maxAttributes"`
-	RefuseEmptyBody   bool          `json:"refuseEmptyBody,omitempty"`
-	Secret            []byte        `json:"secret"` // of the receipts
-	Created           int64         `json:"created"`
-	Altered           int64         `json:"altered,omitempty"`
+	Config  storedFields `json:"config"`
+	Secret  []byte       `json:"secret"`            // of the receipts
+	Created int64        `json:"created"`           // nanoseconds since 1970
+	Altered int64        `json:"altered,omitempty"` // the same; 0 if it was not
 }
 
-// about is what is stored with a configuration.
-type about struct {
-	secret           []byte
-	created, altered time.Time
+// storedFields are those of QueueConfig.
+type storedFields struct {
+	FIFO                 bool          `json:"fifo,omitempty"`
+	DedupeWindow         time.Duration `json:"dedupeWindow,omitempty"`
+	DedupeByBody         bool          `json:"dedupeByBody,omitempty"`
+	DedupePerGroup       bool          `json:"dedupePerGroup,omitempty"`
+	VisibilityTimeout    time.Duration `json:"visibilityTimeout"`
+	MaxVisibilityTimeout time.Duration `json:"maxVisibilityTimeout"`
+	Delay                time.Duration `json:"delay,omitempty"`
+	Retention            time.Duration `json:"retention"`
+	RetentionRestarts    bool          `json:"retentionRestarts,omitempty"`
+	DeadLetterQueue      string        `json:"deadLetterQueue,omitempty"`
+	MaxReceives          int           `json:"maxReceives,omitempty"`
+	DeadLetterExpired    bool          `json:"deadLetterExpired,omitempty"`
+	DeadLetterSources    []string      `json:"deadLetterSources,omitempty"`
+	DeadLettersDenied    bool          `json:"deadLettersDenied,omitempty"`
+	MaxInFlight          int           `json:"maxInFlight,omitempty"`
+	MaxBodyBytes         int           `json:"maxBodyBytes"`
+	MaxAttributes        int           `json:"maxAttributes"`
+	AllowEmptyBody       bool          `json:"allowEmptyBody,omitempty"`
 }
 
-func (c QueueConfig) encode(a about) ([]byte, error) {
-	s := storedConfig{
-		c.FIFO, c.DedupeWindow, c.DedupeByBody, c.DedupePerGroup,
-		c.VisibilityTimeout, c.Delay, c.Retention, c.DeadLetterQueue, c.MaxReceives, c.DeadLetterExpired, c.RestartRetention,
-		c.DeadLettersFrom, c.RefuseDeadLetters, c.MaxInFlight, c.MaxBodyBytes,
-		c.MaxAttributes, c.RefuseEmptyBody, a.secret, a.created.UnixNano(), 0,
-	}
-	if !a.altered.IsZero() {
-		s.Altered = a.altered.UnixNano()
-	}
-	v, err := json.Marshal(s)
-	if err != nil {
-		return nil, fmt.Errorf("visibility: encode a configuration: %w", err)
-	}
-	return v, nil
+func (s *storedConfig) config() *QueueConfig {
+	c := QueueConfig(s.Config)
+	return &c
 }
 
-func decodeConfig(name string, v []byte) (c QueueConfig, a about, err error) {
-	var s storedConfig
-	if err := json.Unmarshal(v, &s); err != nil {
-		return c, a, fmt.Errorf("%w: configuration of queue %q: %w", store.ErrCorrupt, name, err)
+func (s *storedConfig) encode(c QueueConfig) ([]byte, error) {
+	s.Config = storedFields(c)
+	return json.Marshal(s)
+}
+
+func decodeConfig(name string, v []byte) (*storedConfig, error) {
+	s := &storedConfig{}
+	if err := json.Unmarshal(v, s); err != nil {
+		return nil, fmt.Errorf("%w: configuration of queue %q: %w", store.ErrCorrupt, name, err)
 	}
 	if len(s.Secret) != secretLen {
-		return c, a, fmt.Errorf("%w: configuration of queue %q: secret of %d bytes", store.ErrCorrupt, name, len(s.Secret))
+		return nil, fmt.Errorf("%w: configuration of queue %q: secret of %d bytes", store.ErrCorrupt, name, len(s.Secret))
 	}
-	c = QueueConfig{
-		s.FIFO, s.DedupeWindow, s.DedupeByBody, s.DedupePerGroup,
-		s.VisibilityTimeout, s.Delay, s.Retention, s.DeadLetterQueue, s.MaxReceives, s.DeadLetterExpired, s.RestartRetention,
-		s.DeadLettersFrom, s.RefuseDeadLetters, s.MaxInFlight, s.MaxBodyBytes,
-		s.MaxAttributes, s.RefuseEmptyBody,
-	}
-	a = about{secret: s.Secret, created: time.Unix(0, s.Created)}
-	if s.Altered != 0 {
-		a.altered = time.Unix(0, s.Altered)
-	}
-	return c, a, nil
+	return s, nil
 }
 
 // differ names the first field in which given is not what is stored.
 func (c QueueConfig) differ(name string, given QueueConfig) error {
-	for _, f := range []struct {
-		name          string
-		stored, given any
-	}{
-		{"FIFO", c.FIFO, given.FIFO},
-		{"DedupeWindow", c.DedupeWindow, given.DedupeWindow},
-		{"DedupeByBody", c.DedupeByBody, given.DedupeByBody},
-		{"DedupePerGroup", c.DedupePerGroup, given.DedupePerGroup},
-		{"VisibilityTimeout", c.VisibilityTimeout, given.VisibilityTimeout},
-		{"Delay", c.Delay, given.Delay},
-		{"Retention", c.Retention, given.Retention},
-		{"DeadLetterQueue", c.DeadLetterQueue, given.DeadLetterQueue},
-		{"MaxReceives", c.MaxReceives, given.MaxReceives},
-		{"DeadLetterExpired", c.DeadLetterExpired, given.DeadLetterExpired},
-		{"RestartRetention", c.RestartRetention, given.RestartRetention},
-		{"DeadLettersFrom", fmt.Sprintf("%q", c.DeadLettersFrom), fmt.Sprintf("%q", given.DeadLettersFrom)},
-		{"RefuseDeadLetters", c.RefuseDeadLetters, given.RefuseDeadLetters},
-		{"MaxInFlight", c.MaxInFlight, given.MaxInFlight},
-		{"MaxBodyBytes", c.MaxBodyBytes, given.MaxBodyBytes},
-		{"MaxAttributes", c.MaxAttributes, given.MaxAttributes},
-		{"RefuseEmptyBody", c.RefuseEmptyBody, given.RefuseEmptyBody},
-	} {
-		if f.stored != f.given {
-			return store.Mismatch(fmt.Sprintf("queue %q", name), f.name, f.stored, f.given)
+	ours, theirs := reflect.ValueOf(c), reflect.ValueOf(given)
+	for i := range ours.NumField() {
+		if a, b := ours.Field(i).Interface(), theirs.Field(i).Interface(); !reflect.DeepEqual(a, b) {
+			return store.Mismatch(fmt.Sprintf("queue %q", name), ours.Type().Field(i).Name, a, b)
 		}
 	}
 	return nil

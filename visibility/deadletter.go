@@ -1,58 +1,162 @@
 package visibility
 
 import (
-	"strings"
+	"bytes"
+	"fmt"
+	"slices"
+	"strconv"
 
 	"github.com/pebblemq/pebblemq/internal/spool"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// DeadLetterReason says why a message is in a dead-letter queue.
-type DeadLetterReason uint8
-
+// Reasons of a move to a dead-letter queue.
 const (
-	ReasonMaxReceives DeadLetterReason = 1 // it was received MaxReceives times
-	ReasonExpired     DeadLetterReason = 2 // its retention was over
+	ReasonMaxReceives = "max receives" // it was received QueueConfig.MaxReceives times
+	ReasonExpired     = "expired"      // its retention was over
 )
 
-// noteOf returns what is kept of an error.
-func noteOf(err error) string {
-	s := err.Error()
-	return strings.ToValidUTF8(s[:min(len(s), MaxErrorBytes)], "")
+// maxReceives leaves room to count one more.
+const maxReceives = 1<<31 - 2
+
+// checkDeadLetters checks what can be checked of one queue alone.
+func (c *QueueConfig) checkDeadLetters(name string) error {
+	for _, source := range c.DeadLetterSources {
+		if err := store.CheckName("dead-letter source", source); err != nil {
+			return err
+		}
+	}
+	switch {
+	case c.DeadLettersDenied && len(c.DeadLetterSources) > 0:
+		return store.Invalid("DeadLettersDenied of queue %q leaves nothing to DeadLetterSources", name)
+	case c.MaxReceives < 0 || c.MaxReceives > maxReceives:
+		return store.Invalid("MaxReceives %d is not between 0 and %d", c.MaxReceives, maxReceives)
+	case c.DeadLetterQueue == "" && (c.MaxReceives > 0 || c.DeadLetterExpired):
+		return store.Invalid("MaxReceives and DeadLetterExpired of queue %q need a DeadLetterQueue", name)
+	case c.DeadLetterQueue == "":
+		return nil
+	case c.MaxReceives == 0 && !c.DeadLetterExpired:
+		return store.Invalid("DeadLetterQueue of queue %q needs MaxReceives or DeadLetterExpired", name)
+	case c.DeadLetterQueue == name:
+		return store.Invalid("queue %q is its own dead-letter queue", name)
+	}
+	return store.CheckName("dead-letter queue", c.DeadLetterQueue)
 }
 
-// move is a message that leaves the queue other than by a Delete, and where it
-// went, if anywhere.
+// checkTarget refuses a dead-letter queue that is not there, is of another kind or
+// does not take letters of this queue.
+func (c *QueueConfig) checkTarget(t *store.Turn, name string) error {
+	if c.DeadLetterQueue == "" {
+		return nil
+	}
+	o, ok := t.Lookup(store.ClassVisQueue, c.DeadLetterQueue)
+	if !ok {
+		return fmt.Errorf("%w: dead-letter queue %q of %q", ErrNoQueue, c.DeadLetterQueue, name)
+	}
+	target, err := decodeConfig(o.Name, o.Config)
+	if err != nil {
+		return err
+	}
+	if target.Config.FIFO != c.FIFO {
+		return store.Invalid("dead-letter queue %q and queue %q are not of one kind: both are FIFO, or none is", o.Name, name)
+	}
+	if !target.config().takes(name) {
+		return fmt.Errorf("%w: queue %q as the dead-letter queue of %q", ErrNotAllowed, o.Name, name)
+	}
+	return nil
+}
+
+// takes reports whether the allow rules let a queue have this one as its dead-letter
+// queue.
+func (c *QueueConfig) takes(source string) bool {
+	return !c.DeadLettersDenied && (c.DeadLetterSources == nil || slices.Contains(c.DeadLetterSources, source))
+}
+
+// checkSources refuses rules that shut out a queue which has this one already.
+func (c *QueueConfig) checkSources(t *store.Turn, name string) error {
+	sources, err := deadLettersOf(t, name)
+	for _, source := range sources {
+		if !c.takes(source) {
+			return fmt.Errorf("%w: queue %q is the dead-letter queue of %q", ErrNotAllowed, name, source)
+		}
+	}
+	return err
+}
+
+// deadLettersOf returns the queues whose dead-letter queue this one is.
+func deadLettersOf(t *store.Turn, name string) (sources []string, err error) {
+	for _, o := range t.List(store.ClassVisQueue, "") {
+		if !bytes.Contains(o.Config, []byte("deadLetterQueue")) {
+			continue // decoding takes longer than this
+		}
+		c, err := decodeConfig(o.Name, o.Config)
+		if err != nil {
+			return nil, err
+		}
+		if c.Config.DeadLetterQueue == name {
+			sources = append(sources, o.Name)
+		}
+	}
+	return sources, nil
+}
+
+// checkUnused refuses to delete some queue's dead-letter queue.
+func checkUnused(t *store.Turn, name string) error {
+	sources, err := deadLettersOf(t, name)
+	if err == nil && len(sources) > 0 {
+		err = store.Invalid("queue %s is the dead-letter queue of %s", strconv.Quote(name), strconv.Quote(sources[0]))
+	}
+	return err
+}
+
+// move is a message that goes to the dead-letter queue, as part of the receive
+// that would have been one too many, or of the end of its retention, or back by a
+// redrive. Without a destination it is gone.
 type move struct {
+	q, dead  *Queue
 	from, to *spool.Message
-	dead     *Queue
 }
 
-// bury moves a message to the dead-letter queue.
-func (q *Queue) bury(t *store.Turn, m *spool.Message, info DeadLetterInfo) move {
-	info.Queue, info.At, info.LastError = q.name, t.Now(), m.Note
-	data, err := encodeDead(m.Data, &info)
+// exhausted reports that a message that was just taken has been so once too often.
+func (q *Queue) exhausted(m *spool.Message) bool {
+	limit := q.config().MaxReceives
+	return limit > 0 && int64(m.Count) > int64(limit)
+}
+
+// bury moves a message.
+func (q *Queue) bury(t *store.Turn, m *spool.Message, d DeadLetterInfo) move {
+	d.Queue, d.At, d.LastError, d.Deaths = q.name, t.Now(), m.Note, 1
+	data, err := encodeDead(m.Data, &d)
 	if err != nil {
 		q.s.Log().Error("dead letter is damaged, moved as it is", "queue", q.name, "sequence", m.Seq, "error", err)
 		data = m.Data
 	}
-	born := q.spool.Born(m)
-	if q.dead.conf().RestartRetention || info.Reason == ReasonExpired {
-		born = info.At.UnixNano()
-	}
-	q.spool.Settle(t, m)
-	to := q.dead.spool.Put(t, spool.Content{Data: data, Payload: m.Payload, Expires: born})
-	return move{from: m, to: to, dead: q.dead}
+	return q.moveTo(t, q.dead, m, data)
 }
 
-func (m move) show(t *store.Turn, q *Queue) {
-	q.spool.Settled(t, m.from)
-	if m.to != nil {
+// moveTo moves a message as it is to be from now on.
+func (q *Queue) moveTo(t *store.Turn, to *Queue, m *spool.Message, data []byte) move {
+	c := spool.Content{Data: data, Payload: m.Payload, Born: m.BornAt()}
+	if to.config().RetentionRestarts {
+		c.Born = t.Now().UnixNano()
+	}
+	q.settle(t, m)
+	return move{q: q, dead: to, from: m, to: to.spool.Put(t, c)}
+}
+
+// settle removes a message for good, wherever it is.
+func (q *Queue) settle(t *store.Turn, m *spool.Message) {
+	q.leases.remove(m)
+	q.spool.Settle(t, m)
+}
+
+func (m move) show(t *store.Turn) {
+	m.q.attempts.changed(m.from.Holder)
+	if !m.q.dropped {
+		m.q.spool.Settled(t, m.from)
+		m.q.left(t)
+	}
+	if m.dead != nil && !m.dead.dropped {
 		m.dead.spool.Show(t, m.to)
 	}
-}
-
-// spent reports that a message was taken once too often.
-func (c *QueueConfig) spent(m *spool.Message) bool {
-	return c.MaxReceives > 0 && int64(m.Count) > int64(c.MaxReceives)
 }

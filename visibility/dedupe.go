@@ -18,8 +18,8 @@ const MaxDedupeID = window.MaxID
 
 // openWindow brings back which messages were sent of late.
 func (q *Queue) openWindow(s *store.Store) {
-	if q.conf().DedupeWindow > 0 {
-		q.window = window.New(s, store.KindVisWindow, q.id, q.conf().DedupeWindow)
+	if q.config().DedupeWindow > 0 {
+		q.window = window.New(s, store.KindVisWindow, q.id, q.config().DedupeWindow)
 	}
 }
 
@@ -36,7 +36,7 @@ func (q *Queue) identify(m *Message) (*identity, error) {
 		return nil, nil
 	case q.window == nil:
 		return nil, store.Invalid("message has a DedupeID, but queue %q has no DedupeWindow", q.name)
-	case m.DedupeID == "" && !q.conf().DedupeByBody:
+	case m.DedupeID == "" && !q.config().DedupeByBody:
 		return nil, nil
 	}
 	sum := sha256.Sum256(m.Body)
@@ -47,7 +47,7 @@ func (q *Queue) identify(m *Message) (*identity, error) {
 		}
 		id = "id " + m.DedupeID
 	}
-	if q.conf().DedupePerGroup {
+	if q.config().DedupePerGroup {
 		id = string(appendString(nil, m.Group)) + id
 	}
 	return &identity{window.IDOf(id), binary.BigEndian.Uint64(sum[:])}, nil

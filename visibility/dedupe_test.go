@@ -17,7 +17,7 @@ import (
 // sendOnce sends a message that may be a duplicate.
 func sendOnce(t testing.TB, q *visibility.Queue, group, id, body string) visibility.SendResult {
 	t.Helper()
-	results, err := q.SendBatch(ctx, []visibility.Message{{Group: group, DedupeID: id, Body: []byte(body)}})
+	results, err := q.SendBatch(ctx, []visibility.Message{{Group: group, DedupeID: id, Body: []byte(body)}}, nil)
 	require.NoError(t, err)
 	require.NoError(t, results[0].Err)
 	return results[0]
@@ -135,7 +135,7 @@ func TestDedupeWithinABatchAndATransaction(t *testing.T) {
 	bubble(t, func(t *testing.T, db *pebblemq.DB) {
 		q := open(t, db, "q", &visibility.QueueConfig{DedupeWindow: time.Hour})
 		m := visibility.Message{DedupeID: "x"}
-		results, err := q.SendBatch(ctx, []visibility.Message{m, {}, m})
+		results, err := q.SendBatch(ctx, []visibility.Message{m, {}, m}, nil)
 		require.NoError(t, err)
 		require.Equal(t, results[0].ID, results[2].ID)
 		require.True(t, results[2].Duplicate)
@@ -167,7 +167,7 @@ func TestDedupeOfADelayedMessage(t *testing.T) {
 	bubble(t, func(t *testing.T, db *pebblemq.DB) {
 		q := open(t, db, "q", fifo)
 		m := visibility.Message{Group: "a", DedupeID: "x", Delay: ptr(time.Minute)}
-		first, err := q.SendBatch(ctx, []visibility.Message{m})
+		first, err := q.SendBatch(ctx, []visibility.Message{m}, nil)
 		require.NoError(t, err)
 		require.Equal(t, first[0].ID, sendOnce(t, q, "a", "x", "").ID)
 		counts(t, q, 0, 0, 1)
@@ -206,7 +206,7 @@ func ExampleMessage_dedupeID() {
 	for range 2 {
 		results, err := payments.SendBatch(ctx, []visibility.Message{
 			{Group: "ada", DedupeID: "invoice 7", Body: []byte("12 €")},
-		})
+		}, nil)
 		if err != nil {
 			panic(err)
 		}

@@ -14,7 +14,7 @@ import (
 // ErrStaleReceipt, where SQS would delete the message under the other's hands.
 // In a FIFO queue it returns ErrNotInFlight once the timeout has ended.
 // Deleting what is deleted already, purged or moved to the dead-letter queue is
-// a success. After the end of the retention it is ErrExpired.
+// a success, until its retention is over: then it is ErrExpired.
 //
 // By default it returns before the deletion is durable: a crash may bring the
 // message back, to be received once more.
@@ -31,7 +31,7 @@ func (q *Queue) find(t *store.Turn, d delivery) (*spool.Message, error) {
 	if q.dropped {
 		return nil, q.gone()
 	}
-	if !q.end(d.born).After(t.Now()) {
+	if q.outlives(t, d.born) {
 		return nil, ErrExpired
 	}
 	m, err := q.spool.Lookup(t, d.seq)

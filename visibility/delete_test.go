@@ -223,37 +223,6 @@ func TestRefusedTransactionLeavesTheTimeoutRunning(t *testing.T) {
 	})
 }
 
-func TestBatches(t *testing.T) {
-	bubble(t, func(t *testing.T, db *pebblemq.DB) {
-		q := open(t, db, "q", &visibility.QueueConfig{MaxBodyBytes: 4})
-		results, err := q.SendBatch(ctx, []visibility.Message{{Body: []byte("a")}, {Body: []byte("large")}, {ID: "id", Body: []byte("c")}})
-		require.NoError(t, err)
-		require.NotEmpty(t, results[0].ID)
-		require.ErrorIs(t, results[1].Err, pebblemq.ErrTooLarge)
-		require.Empty(t, results[1].ID)
-		require.Equal(t, visibility.SendResult{ID: "id", Sequence: 1}, results[2])
-		got := receive(t, q, 10)
-		require.Equal(t, []string{"a", "c"}, bodies(got))
-
-		errs, err := q.ChangeVisibilityBatch(ctx, []visibility.VisibilityChange{
-			{got[0].Receipt, time.Hour}, {"garbage", 0}, {got[1].Receipt, 0},
-		})
-		require.NoError(t, err)
-		require.NoError(t, errs[0])
-		require.ErrorIs(t, errs[1], visibility.ErrInvalidReceipt)
-		require.NoError(t, errs[2])
-		counts(t, q, 1, 1, 0)
-
-		again := one(t, q)
-		errs, err = q.DeleteBatch(ctx, []visibility.Receipt{got[0].Receipt, got[1].Receipt, again.Receipt})
-		require.NoError(t, err)
-		require.NoError(t, errs[0])
-		require.ErrorIs(t, errs[1], visibility.ErrStaleReceipt)
-		require.NoError(t, errs[2])
-		require.Zero(t, stats(t, q))
-	})
-}
-
 func TestPurge(t *testing.T) {
 	bubble(t, func(t *testing.T, db *pebblemq.DB) {
 		q := open(t, db, "q", nil)

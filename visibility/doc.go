@@ -31,10 +31,12 @@
 //     with MaxReceives n it is in the dead-letter queue after at most n+1
 //     crashes. Move and receive are one change; ID, body, attributes and the
 //     time it was sent are kept.
-//   - Timeouts, delays and retention go on while the store is closed.
-//   - A message is never received after its retention is over, and then its receipts
-//     are refused. It is gone at that moment, whether or not anybody receives.
-//   - With In, sending, deleting and extending are part of a transaction.
+//   - A Redrive moves dead letters back to the queues that they died in, or to
+//     another one, each in one change, and goes on after a restart.
+//   - Browse, Peek and Get show messages and receive none. A delayed one can be
+//     called back with Cancel.
+//   - Timeouts and delays go on while the store is closed.
+//   - With In, sending, cancelling, deleting and extending are part of a transaction.
 //
 // # States of a message
 //
@@ -46,16 +48,14 @@
 //	                           │  or is set to 0 └─ extend ─┐      │
 //	                           │                 ▲          │      │
 //	                           │                 └──────────┘      │
-//	                           └──received MaxReceives times: dead-letter queue
-//
-// When the retention is over, 4 days after the send by default, a message that is
-// visible or in flight is gone, or goes to the dead-letter queue if asked.
+//	                           └──received MaxReceives times: dead-letter queue,
+//	                              from which Redrive brings it back
 //
 // # Where it departs from SQS
 //
 // Stale receipts are refused, also by Delete. A receive finds what there is: it
-// does not return nothing while there is something. Bodies may be empty unless that is set to be refused, and up
-// to 64 MiB, delays of any length, from whose end the retention counts, batches are limited by bytes. Nothing is
+// does not return nothing while there is something. Bodies may be empty and up
+// to 64 MiB, delays of any length, batches are limited by bytes. Nothing is
 // clamped: what is out of range is an error.
 //
 // # Keys

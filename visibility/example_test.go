@@ -134,7 +134,7 @@ func ExampleQueue_SendBatch() {
 	defer db.Close()
 	ctx := context.Background()
 	q, _ := visibility.OpenQueue(db, "q", &visibility.QueueConfig{MaxBodyBytes: 5})
-	results, err := q.SendBatch(ctx, []visibility.Message{{ID: "a", Body: []byte("short")}, {ID: "b", Body: []byte("too long")}})
+	results, err := q.SendBatch(ctx, []visibility.Message{{ID: "a", Body: []byte("short")}, {ID: "b", Body: []byte("too long")}}, nil)
 	if err != nil {
 		panic(err)
 	}

@@ -45,7 +45,7 @@ func TestFairAQuietTenantDoesNotWaitForTheBacklogOfAnother(t *testing.T) {
 			batch[i] = visibility.Message{Group: "noisy", Body: []byte("noisy1")}
 		}
 		for range 3 {
-			_, err := q.SendBatch(ctx, batch)
+			_, err := q.SendBatch(ctx, batch, nil)
 			require.NoError(t, err)
 		}
 		sendTo(t, q, "quiet1")
@@ -108,7 +108,7 @@ func ExampleMessage_group() {
 		panic(err)
 	}
 	for _, customer := range []string{"bulk", "bulk", "bulk", "bulk", "ada", "bob"} {
-		if _, err := mail.Send(ctx, visibility.Message{Group: customer}); err != nil {
+		if _, err := mail.Send(ctx, visibility.Message{Group: customer, Body: []byte("hello")}); err != nil {
 			panic(err)
 		}
 	}

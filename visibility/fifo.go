@@ -16,10 +16,10 @@ import (
 //   - A message that goes to the dead-letter queue lets its group go on.
 
 // grouped tells the spool about groups.
-func (c QueueConfig) grouped(o *spool.Options) { o.Group, o.Fair = groupOf, !c.FIFO }
+func (c *QueueConfig) grouped(o *spool.Options) { o.Group, o.Fair = groupOf, !c.FIFO }
 
 // checkGroup refuses a message without a group where one is needed.
-func (c QueueConfig) checkGroup(m *Message) error {
+func (c *QueueConfig) checkGroup(m *Message) error {
 	switch {
 	case m.Group != "":
 		return store.CheckName("group", m.Group)
@@ -43,5 +43,5 @@ func groupOf(data []byte) []byte {
 // over reports that a receipt for m has no say any more: the time is over, and
 // order depends on it.
 func (q *Queue) over(t *store.Turn, m *spool.Message) bool {
-	return q.conf().FIFO && !(m.Taken() && m.Until.After(t.Now()))
+	return q.config().FIFO && !(m.Taken() && m.Until.After(t.Now()))
 }

@@ -55,7 +55,7 @@ func benchGroups(b *testing.B, c *visibility.QueueConfig, groups uint64) {
 				}
 			}
 		}
-		if _, err := q.SendBatch(ctx, messages); err != nil {
+		if _, err := q.SendBatch(ctx, messages, nil); err != nil {
 			return err
 		}
 		return receiveAndDelete(q, n)
@@ -73,7 +73,7 @@ func receiveAndDelete(q *visibility.Queue, n int) error {
 		for i, m := range got {
 			receipts[i] = m.Receipt
 		}
-		if _, err := q.DeleteBatch(ctx, receipts); err != nil {
+		if _, err := q.DeleteBatch(ctx, receipts, nil); err != nil {
 			return err
 		}
 		n -= len(got)
@@ -108,7 +108,7 @@ func BenchmarkGroupsBacklog(b *testing.B) {
 					m.Group = fmt.Sprint("group ", i%c.groups)
 				}
 				if batch = append(batch, m); len(batch) == cap(batch) || i == b.N-1 {
-					_, err := q.SendBatch(ctx, batch)
+					_, err := q.SendBatch(ctx, batch, nil)
 					require.NoError(b, err)
 					batch = batch[:0]
 				}

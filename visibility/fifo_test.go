@@ -147,7 +147,7 @@ func TestFIFOAReceiptWhoseTimeIsOverIsRefused(t *testing.T) {
 		m := one(t, q)
 		<-time.After(30 * time.Second)
 		require.ErrorIs(t, q.Delete(ctx, m.Receipt), visibility.ErrNotInFlight)
-		errs, err := q.DeleteBatch(ctx, []visibility.Receipt{m.Receipt})
+		errs, err := q.DeleteBatch(ctx, []visibility.Receipt{m.Receipt}, nil)
 		require.NoError(t, err)
 		require.ErrorIs(t, errs[0], visibility.ErrNotInFlight)
 		synctest.Wait()
@@ -199,7 +199,7 @@ func TestFIFONeedsAGroupAndADeadLetterQueueOfItsKind(t *testing.T) {
 		require.ErrorIs(t, err, pebblemq.ErrTooLarge)
 		_, err = q.Send(ctx, visibility.Message{Group: strings.Repeat("x", 255)})
 		require.NoError(t, err)
-		results, err := q.SendBatch(ctx, []visibility.Message{{Group: "a"}, {}})
+		results, err := q.SendBatch(ctx, []visibility.Message{{Group: "a"}, {}}, nil)
 		require.NoError(t, err)
 		require.NoError(t, results[0].Err)
 		require.ErrorIs(t, results[1].Err, pebblemq.ErrInvalid)
@@ -220,7 +220,7 @@ func TestFIFOManyGroupsComeInTheOrderOfTheQueue(t *testing.T) {
 		for i := range batch {
 			batch[i] = visibility.Message{Group: fmt.Sprint("g", i%(n/2)), Body: fmt.Append(nil, i)}
 		}
-		_, err := q.SendBatch(ctx, batch)
+		_, err := q.SendBatch(ctx, batch, nil)
 		require.NoError(t, err)
 		for i := 0; i < n; {
 			got := receive(t, q, 500)

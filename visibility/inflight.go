@@ -8,16 +8,16 @@ import (
 
 // full reports that as many messages are in flight as may be.
 func (q *Queue) full() bool {
-	return q.conf().MaxInFlight > 0 && q.spool.Stats().Taken >= uint64(q.conf().MaxInFlight)
+	return q.config().MaxInFlight > 0 && q.spool.Stats().Taken >= uint64(q.config().MaxInFlight)
 }
 
 // left is called when a message in flight was deleted: there may be room.
 func (q *Queue) left(t *store.Turn) {
-	if q.conf().MaxInFlight > 0 {
+	if q.config().MaxInFlight > 0 {
 		q.serve(t)
 	}
 }
 
 func (q *Queue) tooMany() error {
-	return fmt.Errorf("%w: %d of queue %q", ErrInFlightLimit, q.conf().MaxInFlight, q.name)
+	return fmt.Errorf("%w: %d of queue %q", ErrInFlightLimit, q.config().MaxInFlight, q.name)
 }

@@ -19,7 +19,8 @@ import (
 //	│ 1 B     │ 1 B   │ 8 B  │ if flag 2 │ if flag 1   │ str │            │ rest │
 //	└─────────┴───────┴──────┴───────────┴─────────────┴─────┴────────────┴──────┘
 //
-//	dead letter   moved 8 B | receives 4 B | reason 1 B | source queue str | last error str
+//	dead letter   moved 8 B | receives 4 B | deaths 4 B | reason 1 B | source queue str | last error str
+//	reason        1 max receives | 2 expired
 //	attributes    number uvarint, then each: name str | type 1 B | value str
 //	str           length uvarint | bytes
 //
@@ -34,15 +35,19 @@ var layout = spool.Layout{
 	Delayed: store.KindVisDelay,
 	Meta:    store.KindVisMeta,
 	Parked:  store.KindVisParked,
-	Expiry:  store.KindVisExpiry,
+	Stray:   store.KindVisExpiry,
+
+	DelayedID: store.KindVisDelayID,
 }
+
+// reasons by their number, from 1.
+var reasons = [...]string{ReasonMaxReceives, ReasonExpired}
 
 const (
 	messageVersion = 1
 	flagDead       = 1
 	flagGroup      = 2
-	sentAt         = 1 + 1
-	messageHead    = sentAt + 8
+	messageHead    = 1 + 1 + 8
 )
 
 // encodeMessage encodes a message that was checked.
@@ -71,23 +76,29 @@ func appendHead[S ~string | ~[]byte](b []byte, flags byte, sent uint64, group S)
 }
 
 // encodeDead returns an encoded message with what is to be known of its move
-// to a dead-letter queue, instead of what it may say of an earlier one.
+// to a dead-letter queue, instead of what it may say of an earlier one; to whose
+// number of deaths it adds.
 func encodeDead(data []byte, d *DeadLetterInfo) ([]byte, error) {
 	f := fields{rest: data}
 	flags, sent := f.head()
 	group := f.group(flags)
+	deaths := d.Deaths
 	if flags&flagDead != 0 {
-		f.dead()
+		if earlier := f.dead(); earlier != nil {
+			deaths += earlier.Deaths
+		}
 	}
 	if f.failed {
 		return nil, damaged(data)
 	}
-	b := make([]byte, 0, len(data)+32+len(d.Queue)+len(d.LastError))
+	b := make([]byte, 0, len(data)+32+len(d.Queue))
 	b = appendHead(b, flags|flagDead, sent, group)
 	b = binary.BigEndian.AppendUint64(b, uint64(d.At.UnixNano()))
 	b = binary.BigEndian.AppendUint32(b, uint32(d.ReceiveCount))
-	b = append(b, byte(d.Reason))
-	b = appendString(appendString(b, d.Queue), d.LastError)
+	b = binary.BigEndian.AppendUint32(b, uint32(deaths))
+	b = append(b, byte(1+slices.Index(reasons[:], d.Reason)))
+	b = appendString(b, d.Queue)
+	b = appendString(b, d.LastError)
 	return append(b, f.rest...), nil
 }
 
@@ -111,6 +122,36 @@ func decodeMessage(data []byte) (*Received, error) {
 	}
 	r.Body = append([]byte{}, f.rest...)
 	return r, nil
+}
+
+// idOf returns the ID of an encoded message, or nothing.
+func idOf(data []byte) []byte {
+	f := fields{rest: data}
+	flags, _ := f.head()
+	f.group(flags)
+	if flags&flagDead != 0 {
+		f.dead()
+	}
+	id := f.string()
+	if f.failed {
+		return nil
+	}
+	return id
+}
+
+// originOf returns the queue that an encoded message died in, or nothing.
+func originOf(data []byte) string {
+	f := fields{rest: data}
+	flags, _ := f.head()
+	f.group(flags)
+	if flags&flagDead == 0 {
+		return ""
+	}
+	d := f.dead()
+	if f.failed {
+		return ""
+	}
+	return d.Queue
 }
 
 func damaged(data []byte) error {
@@ -178,9 +219,14 @@ func (f *fields) dead() *DeadLetterInfo {
 	d := &DeadLetterInfo{}
 	d.At = time.Unix(0, int64(binary.BigEndian.Uint64(f.bytes(8))))
 	d.ReceiveCount = int(binary.BigEndian.Uint32(f.bytes(4)))
-	d.Reason = DeadLetterReason(f.bytes(1)[0])
+	d.Deaths = int(binary.BigEndian.Uint32(f.bytes(4)))
+	reason := f.bytes(1)[0]
 	d.Queue, d.LastError = string(f.string()), string(f.string())
-	f.failed = f.failed || d.Reason < ReasonMaxReceives || d.Reason > ReasonExpired
+	if reason < 1 || int(reason) > len(reasons) {
+		f.failed = true
+		return nil
+	}
+	d.Reason = reasons[reason-1]
 	return d
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/pebblemq/pebblemq/internal/spool"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
@@ -22,28 +23,29 @@ func goldenMessage() []byte {
 func TestGoldenBytes(t *testing.T) {
 	m := goldenMessage()
 	require.Equal(t, "0100"+"0000000000000005"+"026964"+"02"+"0161"+"01"+"0178"+"0162"+"03"+"01ff"+"626f6479", hex.EncodeToString(m))
-	for range 2 { // the second move replaces what is known of the first
+	for _, deaths := range []string{"00000001", "00000002"} { // the second move replaces what is known of the first
 		var err error
-		m, err = encodeDead(m, &DeadLetterInfo{Queue: "q", Reason: ReasonExpired, ReceiveCount: 3, At: time.Unix(0, 9), LastError: "e"})
+		m, err = encodeDead(m, &DeadLetterInfo{Queue: "q", ReceiveCount: 3, Deaths: 1, At: time.Unix(0, 9), Reason: ReasonExpired, LastError: "e"})
 		require.NoError(t, err)
-		require.Equal(t, "0101"+"0000000000000005"+"0000000000000009"+"00000003"+"02"+"0171"+"0165"+"026964"+"02"+"0161"+"01"+"0178"+"0162"+"03"+"01ff"+"626f6479", hex.EncodeToString(m))
+		require.Equal(t, "0101"+"0000000000000005"+"0000000000000009"+"00000003"+deaths+"02"+"0171"+"0165"+"026964"+"02"+"0161"+"01"+"0178"+"0162"+"03"+"01ff"+"626f6479", hex.EncodeToString(m))
 	}
 	m = encodeMessage("id", &Message{Group: "g", Body: []byte("body")}, time.Unix(0, 5))
 	require.Equal(t, "0102"+"0000000000000005"+"0167"+"026964"+"00"+"626f6479", hex.EncodeToString(m))
 	require.Equal(t, "g", string(groupOf(m)))
-	m, err := encodeDead(m, &DeadLetterInfo{Queue: "q", Reason: ReasonExpired, ReceiveCount: 3, At: time.Unix(0, 9), LastError: "e"})
+	m, err := encodeDead(m, &DeadLetterInfo{Queue: "q", ReceiveCount: 3, Deaths: 1, At: time.Unix(0, 9), Reason: ReasonExpired, LastError: "e"})
 	require.NoError(t, err)
-	require.Equal(t, "0103"+"0000000000000005"+"0167"+"0000000000000009"+"00000003"+"02"+"0171"+"0165"+"026964"+"00"+"626f6479", hex.EncodeToString(m))
+	require.Equal(t, "0103"+"0000000000000005"+"0167"+"0000000000000009"+"00000003"+"00000001"+"02"+"0171"+"0165"+"026964"+"00"+"626f6479", hex.EncodeToString(m))
 	require.Equal(t, "g", string(groupOf(m)))
 	first := original{seq: 1, body: 2, id: "id"}
 	require.Equal(t, "0000000000000001"+"0000000000000002"+"6964", hex.EncodeToString(first.encode()))
 	s := newSealer(7, make([]byte, secretLen))
 	r := s.seal(delivery{seq: 1, count: 2, since: 3, born: 5, print: 4})
 	require.Equal(t, Receipt("AQAAAAcAAAAAAAAAAQAAAAIAAAAAAAAAAwAAAAAAAAAFAAAABJ8-drcl-Ij9hjDZAmSoC_8"), r)
-	c := QueueConfig{FIFO: true, VisibilityTimeout: 1, Delay: 2, Retention: 5, DeadLetterQueue: "d", MaxReceives: 3, DeadLetterExpired: true, RestartRetention: true, DeadLettersFrom: []string{"f"}, RefuseDeadLetters: true, MaxBodyBytes: 4, MaxAttributes: 8, RefuseEmptyBody: true}
-	encoded, err := c.encode(about{secret: []byte("s"), created: time.Unix(0, 6), altered: time.Unix(0, 7)})
+	c := QueueConfig{FIFO: true, VisibilityTimeout: 1, Delay: 2, DeadLetterQueue: "d", MaxReceives: 3, MaxBodyBytes: 4, DeadLetterSources: []string{"s"}}
+	encoded, err := (&storedConfig{Secret: []byte("s"), Created: 5}).encode(c)
 	require.NoError(t, err)
-	require.Equal(t, `{"fifo":true,"visibilityTimeout":1,"delay":2,"retention":5,"deadLetterQueue":"d","maxReceives":3,"deadLetterExpired":true,"restartRetention":true,"deadLettersFrom":["f"],"refuseDeadLetters":true,"maxBodyBytes":4,"maxAttributes":8,"refuseEmptyBody":true,"secret":"cw==","created":6,"altered":7}`, string(encoded))
+	require.Equal(t, `{"config":{"fifo":true,"visibilityTimeout":1,"maxVisibilityTimeout":0,"delay":2,"retention":0,"deadLetterQueue":"d",`+
+		`"maxReceives":3,"deadLetterSources":["s"],"maxBodyBytes":4,"maxAttributes":0},"secret":"cw==","created":5}`, string(encoded))
 }
 
 func TestOtherVersionIsRefusedAsSuch(t *testing.T) {
@@ -55,7 +57,7 @@ func TestOtherVersionIsRefusedAsSuch(t *testing.T) {
 
 func FuzzDecodeMessage(f *testing.F) {
 	f.Add(goldenMessage())
-	dead, _ := encodeDead(goldenMessage(), &DeadLetterInfo{Queue: "q", Reason: ReasonMaxReceives, LastError: "e"})
+	dead, _ := encodeDead(goldenMessage(), &DeadLetterInfo{Queue: "q", Reason: ReasonMaxReceives})
 	f.Add(dead)
 	f.Add(encodeMessage("id", &Message{Group: "g"}, time.Unix(0, 5)))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -64,12 +66,50 @@ func FuzzDecodeMessage(f *testing.F) {
 			return
 		}
 		require.Equal(t, r.Group, string(groupOf(b)))
+		require.Equal(t, r.ID, string(idOf(b)))
+		origin := ""
+		if r.DeadLetter != nil {
+			origin = r.DeadLetter.Queue
+		}
+		require.Equal(t, origin, originOf(b))
 		again := encodeMessage(r.ID, &r.Message, r.SentAt)
 		if r.DeadLetter != nil {
 			again, err = encodeDead(again, r.DeadLetter)
 			require.NoError(t, err)
 		}
 		require.Equal(t, b, again)
+	})
+}
+
+var goldenRedrive = RedriveInfo{
+	ID: 9, State: RedriveRunning, To: "q", Rate: 1.5, Burst: 2, StartedAt: time.Unix(0, 5), Moved: 3, Failed: 4, Reason: "why",
+}
+
+func TestGoldenRedrive(t *testing.T) {
+	key, v := redriveKey(7, 9), encodeRedrive(goldenRedrive, []spool.Span{{Lane: 1, From: 2, To: 3}})
+	require.Equal(t, "3d000000070000000000000009", hex.EncodeToString(key))
+	require.Equal(t, "\x01"+`{"state":"running","to":"q","rate":1.5,"burst":2,"started":5,"moved":3,"failed":4,"reason":"why","left":[{"Lane":1,"From":2,"To":3}]}`, string(v))
+	i, left, err := decodeRedrive(key, v)
+	require.NoError(t, err)
+	require.Equal(t, goldenRedrive, i)
+	require.Equal(t, []spool.Span{{Lane: 1, From: 2, To: 3}}, left)
+	v[0] = 2
+	_, _, err = decodeRedrive(key, v)
+	require.ErrorIs(t, err, store.ErrFormat)
+}
+
+func FuzzDecodeRedrive(f *testing.F) {
+	f.Add(redriveKey(7, 9), encodeRedrive(goldenRedrive, []spool.Span{{Lane: 1, From: 2, To: 3}}))
+	f.Add([]byte{}, []byte{1, '{'})
+	f.Fuzz(func(t *testing.T, key, v []byte) {
+		i, left, err := decodeRedrive(key, v)
+		if err != nil {
+			return
+		}
+		again, leftAgain, err := decodeRedrive(key, encodeRedrive(i, left))
+		require.NoError(t, err)
+		require.Equal(t, i, again)
+		require.ElementsMatch(t, left, leftAgain)
 	})
 }
 
@@ -88,13 +128,13 @@ func FuzzDecodeOriginal(f *testing.F) {
 
 func FuzzReceipt(f *testing.F) {
 	s := newSealer(7, []byte("secret"))
-	f.Add("", uint64(1), uint32(2), int64(3), int64(5), uint32(4))
-	f.Add(string(s.seal(delivery{seq: 1})), uint64(1), uint32(2), int64(3), int64(5), uint32(4))
-	f.Fuzz(func(t *testing.T, r string, seq uint64, count uint32, since, born int64, print uint32) {
+	f.Add("", uint64(1), uint32(2), int64(3), uint32(4))
+	f.Add(string(s.seal(delivery{seq: 1})), uint64(1), uint32(2), int64(3), uint32(4))
+	f.Fuzz(func(t *testing.T, r string, seq uint64, count uint32, since int64, print uint32) {
 		if d, err := s.open(Receipt(r)); err == nil {
 			require.Equal(t, Receipt(r), s.seal(d), "one text for each receipt")
 		}
-		d := delivery{seq, count, since, born, print}
+		d := delivery{seq, count, since, -since, print}
 		got, err := s.open(s.seal(d))
 		require.NoError(t, err)
 		require.Equal(t, d, got)
@@ -106,11 +146,11 @@ func FuzzReceipt(f *testing.F) {
 }
 
 func FuzzDecodeConfig(f *testing.F) {
-	f.Add([]byte(`{"visibilityTimeout":1,"secret":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}`))
+	f.Add([]byte(`{"config":{"visibilityTimeout":1},"secret":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}`))
 	f.Add([]byte(`{`))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if _, about, err := decodeConfig("q", b); err == nil {
-			require.Len(t, about.secret, secretLen)
+		if c, err := decodeConfig("q", b); err == nil {
+			require.Len(t, c.Secret, secretLen)
 		} else {
 			require.ErrorIs(t, err, store.ErrCorrupt)
 		}

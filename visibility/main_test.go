@@ -32,11 +32,21 @@ func bubble(t *testing.T, f func(t *testing.T, db *pebblemq.DB)) {
 	})
 }
 
+// open opens a queue that takes messages without a body, for brevity.
 func open(t testing.TB, db *pebblemq.DB, name string, c *visibility.QueueConfig) *visibility.Queue {
 	t.Helper()
-	q, err := visibility.OpenQueue(db, name, c)
+	q, err := visibility.OpenQueue(db, name, bodiless(c))
 	require.NoError(t, err)
 	return q
+}
+
+func bodiless(c *visibility.QueueConfig) *visibility.QueueConfig {
+	if c == nil {
+		c = &visibility.QueueConfig{}
+	}
+	allowing := *c
+	allowing.AllowEmptyBody = true
+	return &allowing
 }
 
 func send(t testing.TB, q *visibility.Queue, bodies ...string) {
@@ -85,7 +95,7 @@ func stats(t testing.TB, q *visibility.Queue) visibility.Stats {
 func counts(t testing.TB, q *visibility.Queue, visible, inFlight, delayed uint64) {
 	t.Helper()
 	s := stats(t, q)
-	s.Bytes, s.Expired = 0, 0
+	s.Bytes, s.OldestAge = 0, 0
 	require.Equal(t, visibility.Stats{Visible: visible, InFlight: inFlight, Delayed: delayed}, s)
 }
 

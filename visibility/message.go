@@ -12,28 +12,25 @@ import (
 
 // Limits.
 const (
-	DefaultMaxBodyBytes  = 1 << 20  // of QueueConfig.MaxBodyBytes
-	MaxBodyBytes         = 64 << 20 // the most it can be set to
-	DefaultMaxAttributes = 10       // of QueueConfig.MaxAttributes
-	MaxAttributes        = 1000     // the most it can be set to
-	MaxErrorBytes        = 1024     // that are kept of DeadLetterInfo.LastError
-
-	MaxDeadLetterSources = 1000 // of QueueConfig.DeadLettersFrom
-
-	MaxIDBytes         = 255            // of an ID that the sender chooses
-	MaxBatchEntries    = 10_000         // of a batch
-	MaxBatchBytes      = 64 << 20       // of a batch's bodies and attributes
-	MaxReceiveMessages = 1000           // of one Receive
-	MaxVisibility      = 12 * time.Hour // from the receive, extensions included
-	MaxDelay           = 100 * 365 * 24 * time.Hour
-	DefaultVisibility  = 30 * time.Second
+	DefaultMaxBodyBytes  = 1 << 20              // of QueueConfig.MaxBodyBytes
+	MaxBodyBytes         = 64 << 20             // the most it can be set to
+	DefaultMaxAttributes = 10                   // of QueueConfig.MaxAttributes
+	MaxAttributes        = 1000                 // the most it can be set to
+	MaxIDBytes           = 255                  // of an ID that the sender chooses
+	MaxBatchEntries      = 10_000               // of a batch
+	MaxBatchBytes        = 64 << 20             // of a batch's bodies and attributes
+	MaxReceiveMessages   = 1000                 // of one Receive
+	DefaultMaxVisibility = 12 * time.Hour       // of QueueConfig.MaxVisibilityTimeout
+	MaxVisibility        = 365 * 24 * time.Hour // the most it can be set to
+	MaxDelay             = 100 * 365 * 24 * time.Hour
+	DefaultVisibility    = 30 * time.Second
 )
 
 // Message is what is sent. Its bytes are copied before Send returns.
 type Message struct {
 	// ID names the message for people and logs; it stays with it into a
-	// dead-letter queue. It does not have to be unique, but within a
-	// batch, and prevents no duplicates. Default: 128 random bits in hexadecimal.
+	// dead-letter queue. It does not have to be unique and prevents no
+	// duplicates. Default: 128 random bits in hexadecimal.
 	ID string
 
 	// Group is the message's group, of which there may be any number. In a FIFO
@@ -50,12 +47,10 @@ type Message struct {
 	// has DedupeByBody, else none.
 	DedupeID string
 
-	// Body is any bytes, also none unless the queue has RefuseEmptyBody; SQS
-	// refuses an empty one.
+	// Body is any bytes; none only if the queue has AllowEmptyBody.
 	Body []byte
 
-	// Attributes are named values beside the body, as many as the queue's
-	// MaxAttributes. They
+	// Attributes are up to QueueConfig.MaxAttributes named values beside the body. They
 	// count towards the limit on the body, names included.
 	Attributes map[string]Attribute
 
@@ -110,22 +105,21 @@ type Received struct {
 	SentAt          time.Time
 	FirstReceivedAt time.Time // from this queue
 	VisibleAt       time.Time // when the visibility timeout ends
-	ExpiresAt       time.Time // when the queue's retention ends
+	ExpiresAt       time.Time // when the message is gone, with the QueueConfig.Retention of the moment
 
-	// DeadLetter is set in a dead-letter queue.
+	// DeadLetter is set in a dead-letter queue, and tells of the latest death of a
+	// message that was redriven.
 	DeadLetter *DeadLetterInfo
 }
 
 // DeadLetterInfo says why a message is in a dead-letter queue.
 type DeadLetterInfo struct {
 	Queue        string // where it was
-	Reason       DeadLetterReason
-	ReceiveCount int // how often it was received there
+	ReceiveCount int    // how often it was received there
+	Deaths       int    // how often it was moved to a dead-letter queue, this time included
 	At           time.Time
-
-	// LastError is what the handler of Run returned for it last, or panicked
-	// with, up to MaxErrorBytes of it; empty if none did.
-	LastError string
+	Reason       string // ReasonMaxReceives or ReasonExpired
+	LastError    string // of the handler of Run that had it last and failed, its first 1 KiB
 }
 
 // size is what counts towards the limit.
@@ -142,8 +136,8 @@ func (m *Message) check(c *QueueConfig) error {
 	if n := m.size(); n > c.MaxBodyBytes {
 		return store.TooLarge("message in bytes, attributes included,", int64(n), int64(c.MaxBodyBytes))
 	}
-	if len(m.Body) == 0 && c.RefuseEmptyBody {
-		return store.Invalid("body is empty, which the queue has been set to refuse")
+	if len(m.Body) == 0 && !c.AllowEmptyBody {
+		return store.Invalid("message has no body, which the queue's AllowEmptyBody would allow")
 	}
 	if len(m.ID) > 0 {
 		if err := store.CheckName("message", m.ID); err != nil {
@@ -173,9 +167,9 @@ func checkDelay(d time.Duration) error {
 	return nil
 }
 
-func checkVisibility(d time.Duration) error {
-	if d < 0 || d > MaxVisibility {
-		return store.Invalid("visibility timeout %v is not between 0 and %v", d, MaxVisibility)
+func (c *QueueConfig) checkVisibility(d time.Duration) error {
+	if d < 0 || d > c.MaxVisibilityTimeout {
+		return store.Invalid("visibility timeout %v is not between 0 and %v", d, c.MaxVisibilityTimeout)
 	}
 	return nil
 }

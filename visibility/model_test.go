@@ -1,8 +1,10 @@
 package visibility_test
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,6 +14,11 @@ import (
 
 	"github.com/pebblemq/pebblemq"
 	"github.com/pebblemq/pebblemq/visibility"
+)
+
+const (
+	modelReceives  = 3
+	modelRetention = 150 * time.Second
 )
 
 // TestModel drives a queue with a dead-letter queue, and a plain model of the
@@ -25,10 +32,7 @@ func TestModel(t *testing.T) {
 func testModel(t *testing.T, fifo bool) {
 	synctest.Test(t, func(t *testing.T) {
 		rapid.Check(struct{ testing.TB }{t}, func(t *rapid.T) { // hides Deadline, which a bubble forbids
-			w := &world{t: t, disk: newDisk(t)}
-			w.config = visibility.QueueConfig{
-				FIFO: fifo, Retention: 5 * time.Minute, DeadLetterQueue: "dead", MaxReceives: 3,
-			}
+			w := &world{t: t, fifo: fifo, buried: rapid.Bool().Draw(t, "expired are dead letters"), disk: newDisk(t), keep: modelRetention}
 			w.open()
 			t.Repeat(map[string]func(*rapid.T){
 				"send":    w.send,
@@ -36,6 +40,9 @@ func testModel(t *testing.T, fifo bool) {
 				"delete":  w.delete,
 				"change":  w.change,
 				"refused": w.refused,
+				"cancel":  w.cancel,
+				"browse":  w.browse,
+				"redrive": w.redrive,
 				"advance": w.advance,
 				"purge":   w.purge,
 				"alter":   w.alter,
@@ -55,8 +62,8 @@ type entry struct {
 	inFlight bool
 	until    time.Time
 	due      time.Time // if it is delayed
-	born     time.Time // since when it is kept
-	gone     bool      // from q: deleted, expired, or moved to dead
+	born     time.Time // if it is not
+	gone     bool      // from q: deleted, or moved to dead
 }
 
 // given is a receipt and what the model knows of it.
@@ -69,40 +76,69 @@ type given struct {
 
 type world struct {
 	t        *rapid.T
-	config   visibility.QueueConfig
+	fifo     bool
+	buried   bool          // what expires
+	keep     time.Duration // retention
 	disk     *disk
 	q, dead  *visibility.Queue
 	entries  []*entry
 	places   int
-	moved    int // to dead
-	expired  int // and dropped
+	letters  []*entry // in dead
 	receipts []given
 	vague    bool // leases may have ended that are on disk only
 }
 
 func (w *world) open() {
-	w.dead = w.disk.queue("dead", &visibility.QueueConfig{FIFO: w.config.FIFO, Retention: visibility.MaxRetention}, nil)
-	w.q = w.disk.queue("q", &w.config, nil)
+	w.dead = w.disk.queue("dead", &visibility.QueueConfig{FIFO: w.fifo}, nil)
+	w.q = w.disk.queue("q", w.config(), nil)
+}
+
+func (w *world) config() *visibility.QueueConfig {
+	return &visibility.QueueConfig{
+		FIFO: w.fifo, DeadLetterQueue: "dead", MaxReceives: modelReceives, Retention: w.keep, DeadLetterExpired: w.buried,
+	}
+}
+
+// alter changes the retention, which counts for what is there.
+func (w *world) alter(t *rapid.T) {
+	if w.vague {
+		t.Skip("leases may have ended on disk only")
+	}
+	w.keep = time.Duration(rapid.IntRange(1, 300).Draw(t, "retention")) * time.Second
+	require.NoError(t, visibility.AlterQueue(ctx, w.disk.db, "q", bodiless(w.config())))
+	synctest.Wait()
+	w.expire()
+}
+
+// expire ends in the model what is too old.
+func (w *world) expire() {
+	for _, e := range w.entries {
+		if !e.gone && e.due.IsZero() && !e.born.Add(w.keep).After(time.Now()) {
+			e.gone, e.inFlight = true, false
+			if w.buried {
+				w.letters = append(w.letters, e)
+			}
+		}
+	}
 }
 
 func (w *world) send(t *rapid.T) {
 	var batch []visibility.Message
 	for range rapid.IntRange(1, 5).Draw(t, "n") {
-		e := &entry{body: fmt.Sprint(len(w.entries)), born: time.Now()}
-		if w.config.FIFO {
+		e := &entry{body: fmt.Sprint(len(w.entries))}
+		if w.fifo {
 			e.group = rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "group")
 		}
-		m := visibility.Message{Body: []byte(e.body), Group: e.group}
+		m := visibility.Message{ID: e.body, Body: []byte(e.body), Group: e.group}
 		if d := time.Duration(rapid.IntRange(-100, 100).Draw(t, "delay")) * time.Second; d > 0 {
-			e.born = time.Now().Add(d)
-			m.Delay, e.due = &d, e.born
+			m.Delay, e.due = &d, time.Now().Add(d)
 		} else {
 			w.places++
-			e.place = w.places
+			e.place, e.born = w.places, time.Now()
 		}
 		batch, w.entries = append(batch, m), append(w.entries, e)
 	}
-	results, err := w.q.SendBatch(ctx, batch)
+	results, err := w.q.SendBatch(ctx, batch, nil)
 	require.NoError(t, err)
 	for _, r := range results {
 		require.NoError(t, r.Err)
@@ -125,9 +161,9 @@ func (w *world) receive(t *rapid.T) {
 		if first := blocked[e.group]; first > 0 && e.place > first {
 			continue
 		}
-		if e.count >= w.config.MaxReceives {
+		if e.count == modelReceives {
 			e.gone = true
-			w.moved++
+			w.letters = append(w.letters, e)
 			continue
 		}
 		require.Less(t, n, len(got), "%+v is visible", e)
@@ -136,7 +172,6 @@ func (w *world) receive(t *rapid.T) {
 		e.count++
 		require.Equal(t, e.body, string(m.Body))
 		require.Equal(t, e.count, m.ReceiveCount)
-		require.Equal(t, e.born.Add(w.config.Retention), m.ExpiresAt)
 		e.inFlight, e.until = vt > 0, now.Add(vt)
 		w.receipts = append(w.receipts, given{m.Receipt, e, e.count, now})
 	}
@@ -147,7 +182,7 @@ func (w *world) receive(t *rapid.T) {
 func (w *world) blocked() map[string]int {
 	first := map[string]int{}
 	for _, e := range w.entries {
-		if w.config.FIFO && e.inFlight && !e.gone && (first[e.group] == 0 || e.place < first[e.group]) {
+		if w.fifo && e.inFlight && !e.gone && (first[e.group] == 0 || e.place < first[e.group]) {
 			first[e.group] = e.place
 		}
 	}
@@ -173,10 +208,13 @@ func (w *world) pick(t *rapid.T) given {
 	return rapid.SampledFrom(w.receipts).Draw(t, "receipt")
 }
 
+// old reports that the retention of a message is over.
+func (w *world) old(e *entry) bool { return !e.born.Add(w.keep).After(time.Now()) }
+
 func (w *world) delete(t *rapid.T) {
 	r := w.pick(t)
 	err := w.q.Delete(ctx, r.receipt)
-	if w.over(r.e) {
+	if w.old(r.e) {
 		require.ErrorIs(t, err, visibility.ErrExpired)
 		return
 	}
@@ -184,7 +222,7 @@ func (w *world) delete(t *rapid.T) {
 		require.ErrorIs(t, err, visibility.ErrStaleReceipt)
 		return
 	}
-	if w.config.FIFO && !r.e.gone && !r.e.inFlight {
+	if w.fifo && !r.e.gone && !r.e.inFlight {
 		require.ErrorIs(t, err, visibility.ErrNotInFlight)
 		return
 	}
@@ -197,7 +235,7 @@ func (w *world) change(t *rapid.T) {
 	d := time.Duration(rapid.IntRange(0, 60).Draw(t, "s")) * time.Second
 	err := w.q.ChangeVisibility(ctx, r.receipt, d)
 	switch {
-	case w.over(r.e):
+	case w.old(r.e):
 		require.ErrorIs(t, err, visibility.ErrExpired)
 	case r.e.gone:
 		require.ErrorIs(t, err, visibility.ErrNotInFlight)
@@ -211,6 +249,80 @@ func (w *world) change(t *rapid.T) {
 	}
 }
 
+// cancel calls a delayed message back, or fails to if it is another.
+func (w *world) cancel(t *rapid.T) {
+	if len(w.entries) == 0 {
+		t.Skip("no messages")
+	}
+	e := rapid.SampledFrom(w.entries).Draw(t, "message")
+	err := w.q.Cancel(ctx, e.body)
+	if e.gone || e.due.IsZero() {
+		require.ErrorIs(t, err, visibility.ErrNoMessage)
+		return
+	}
+	require.NoError(t, err)
+	e.gone = true
+}
+
+// redrive moves some of the dead letters back, to the end of the queue.
+func (w *world) redrive(t *rapid.T) {
+	digit := rapid.StringMatching("[0-9]").Draw(t, "last digit")
+	wanted := func(body string) bool { return !strings.HasSuffix(body, digit) }
+	letters, _ := browse(t, w.dead, nil)
+	require.Len(t, letters, len(w.letters))
+	var left []*entry
+	for _, m := range letters {
+		i := slices.IndexFunc(w.letters, func(e *entry) bool { return e.body == string(m.Body) })
+		require.GreaterOrEqual(t, i, 0)
+		e := w.letters[i]
+		if !wanted(e.body) {
+			left = append(left, e)
+			continue
+		}
+		w.places++
+		w.entries = append(w.entries, &entry{body: e.body, group: e.group, born: e.born, place: w.places})
+	}
+	r, err := w.dead.Redrive(ctx, &visibility.RedriveOptions{Filter: func(m *visibility.Browsed) bool { return wanted(string(m.Body)) }})
+	require.NoError(t, err)
+	info, err := r.Wait(ctx)
+	require.NoError(t, err)
+	require.EqualValues(t, len(w.letters)-len(left), info.Moved)
+	require.EqualValues(t, len(left), info.Skipped)
+	w.letters = left
+	synctest.Wait()
+	w.expire() // what is too old by now
+}
+
+// browse looks at all that is there.
+func (w *world) browse(t *rapid.T) {
+	var here []*entry
+	for _, e := range w.entries {
+		if !e.gone {
+			here = append(here, e)
+		}
+	}
+	slices.SortStableFunc(here, func(a, b *entry) int {
+		return cmp.Or(a.due.Compare(b.due), a.place-b.place) // a zero due comes first
+	})
+	all, _ := browse(t, w.q, nil)
+	require.Len(t, all, len(here))
+	for i, e := range here {
+		m := all[i]
+		require.Equal(t, e.body, string(m.Body))
+		require.Equal(t, e.count, m.ReceiveCount)
+		switch {
+		case !e.due.IsZero():
+			require.Equal(t, visibility.Delayed, m.State)
+			require.True(t, e.due.Equal(m.VisibleAt))
+		case e.inFlight:
+			require.Equal(t, visibility.InFlight, m.State)
+			require.True(t, e.until.Equal(m.VisibleAt))
+		default:
+			require.Equal(t, visibility.Visible, m.State)
+		}
+	}
+}
+
 // refused has everything done in a transaction that comes to nothing.
 func (w *world) refused(t *rapid.T) {
 	r := w.pick(t)
@@ -220,7 +332,7 @@ func (w *world) refused(t *rapid.T) {
 		require.NoError(t, err)
 		_, err = v.Send(visibility.Message{Group: "b", Delay: ptr(time.Second)})
 		require.NoError(t, err)
-		require.NoError(t, v.ChangeVisibility(r.receipt, time.Hour))
+		require.NoError(t, v.ChangeVisibility(r.receipt, time.Second))
 		require.NoError(t, v.Delete(r.receipt))
 		return v.ChangeVisibility(r.receipt, 0) // of a deleted one
 	}))
@@ -253,34 +365,8 @@ func (w *world) sleep(d time.Duration) {
 	slices.SortStableFunc(due, func(a, b *entry) int { return a.due.Compare(b.due) })
 	for _, e := range due {
 		w.places++
-		e.place, e.due = w.places, time.Time{}
+		e.place, e.born, e.due = w.places, e.due, time.Time{}
 	}
-	w.expire()
-}
-
-func (w *world) over(e *entry) bool { return !e.born.Add(w.config.Retention).After(time.Now()) }
-
-// expire ends what is over, also what is in flight.
-func (w *world) expire() {
-	for _, e := range w.entries {
-		if e.gone || !e.due.IsZero() || !w.over(e) {
-			continue
-		}
-		if e.gone = true; w.config.DeadLetterExpired {
-			w.moved++
-		} else {
-			w.expired++
-		}
-	}
-}
-
-// alter changes the queue in place.
-func (w *world) alter(t *rapid.T) {
-	w.config.Retention = time.Duration(rapid.IntRange(10, 400).Draw(t, "retention")) * time.Second
-	w.config.MaxReceives = rapid.IntRange(1, 4).Draw(t, "receives")
-	w.config.DeadLetterExpired = rapid.Bool().Draw(t, "dead letters expired")
-	require.NoError(t, w.q.Alter(ctx, &w.config))
-	synctest.Wait()
 	w.expire()
 }
 
@@ -322,11 +408,7 @@ func (w *world) restart(t *rapid.T) {
 func (w *world) check(t *rapid.T) {
 	synctest.Wait()
 	var visible, inFlight, delayed uint64
-	var oldest time.Duration
 	for _, e := range w.entries {
-		if !e.gone && e.due.IsZero() {
-			oldest = max(oldest, time.Since(e.born))
-		}
 		switch {
 		case e.gone:
 		case e.inFlight:
@@ -341,12 +423,10 @@ func (w *world) check(t *rapid.T) {
 	require.NoError(t, err)
 	require.Equal(t, visible+inFlight, st.Visible+st.InFlight)
 	require.Equal(t, delayed, st.Delayed)
-	require.EqualValues(t, w.expired, st.Expired)
-	age(t, w.q, oldest)
 	if !w.vague {
 		require.Equal(t, inFlight, st.InFlight)
 	}
 	st, err = w.dead.Stats(ctx)
 	require.NoError(t, err)
-	require.EqualValues(t, w.moved, st.Visible)
+	require.EqualValues(t, len(w.letters), st.Visible)
 }

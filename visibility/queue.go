@@ -4,8 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
-	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/pebblemq/pebblemq"
 	"github.com/pebblemq/pebblemq/internal/bridge"
@@ -18,12 +18,14 @@ import (
 // Opening a queue twice gives two handles on the same memory; a handle needs no
 // closing.
 type Queue struct {
-	s      *store.Store
-	name   string
-	id     uint32
-	config atomic.Pointer[QueueConfig] // is replaced under the baton
+	s    *store.Store
+	name string
+	id   uint32
 	*sealer
 	released bool // opened with ReleaseOnOpen
+
+	// current changes under the baton; it is read without.
+	current atomic.Pointer[QueueConfig]
 
 	// Below is the queue's memory. It is touched under the baton only.
 	//
@@ -34,11 +36,11 @@ type Queue struct {
 	attempts attempts
 	window   *window.Window // nil if it has none
 	waiting  waiters
-	dead     *Queue // where dead letters go
-	dropped  bool   // was deleted
+	dead     *Queue     // where dead letters go
+	dropped  bool       // was deleted
+	redrives []*Redrive // of which the last may be running; there are keptRedrives at most
 
-	whole    bool         // the spool is Recalled
-	recalled store.Signal // fires when the spool is Recalled, or the queue is gone
+	recalled store.Signal // fires when the spool may be Recalled and Swept, or the queue is gone
 }
 
 // OpenQueue opens the queue of that name, and creates it if there is none.
@@ -73,18 +75,19 @@ func OpenQueueOptions(db *pebblemq.DB, name string, c *QueueConfig, o *Options) 
 func declare(name string, config QueueConfig, secret []byte) store.QuietFunc {
 	return func(t *store.Turn) error {
 		if o, ok := t.Lookup(store.ClassVisQueue, name); ok {
-			stored, _, err := decodeConfig(name, o.Config)
+			stored, err := decodeConfig(name, o.Config)
 			if err != nil {
 				return err
 			}
-			return stored.differ(name, config)
+			return stored.config().differ(name, config)
 		}
-		if err := config.checkDead(t, name); err != nil {
+		if err := config.checkTarget(t, name); err != nil {
 			return err
 		}
-		encoded, err := config.encode(about{secret: secret, created: t.Now()})
+		stored := storedConfig{Secret: secret, Created: t.Now().UnixNano()}
+		encoded, err := stored.encode(config)
 		if err != nil {
-			return err
+			return fmt.Errorf("visibility: configuration of queue %q: %w", name, err)
 		}
 		_, err = t.Create(store.ClassVisQueue, name, encoded)
 		return err
@@ -95,14 +98,9 @@ func declare(name string, config QueueConfig, secret []byte) store.QuietFunc {
 func (q *Queue) Name() string { return q.name }
 
 // Config returns the queue's configuration, defaults filled in.
-func (q *Queue) Config() QueueConfig {
-	c := *q.conf()
-	c.DeadLettersFrom = slices.Clone(c.DeadLettersFrom)
-	return c
-}
+func (q *Queue) Config() QueueConfig { return *q.config() }
 
-// conf returns the configuration of the moment. It is not to be changed.
-func (q *Queue) conf() *QueueConfig { return q.config.Load() }
+func (q *Queue) config() *QueueConfig { return q.current.Load() }
 
 // Queues returns the names of all queues, in order.
 func Queues(db *pebblemq.DB) ([]string, error) {
@@ -141,15 +139,19 @@ func (q *Queue) purge(t *store.Turn) int {
 }
 
 // whenRecalled runs f under the baton once all that is in flight is in memory,
-// which takes a moment after the store was opened.
+// which takes a moment after the store was opened, and what is over by now is gone.
 func (q *Queue) whenRecalled(ctx context.Context, d store.Durability, f func(*store.Turn)) error {
+	var asOf time.Time
 	for {
 		recalled, ran := q.recalled.C(), false
 		err := q.s.Do(ctx, store.FreeingFunc{OpFunc: func(t *store.Turn) error {
 			if q.dropped {
 				return q.gone()
 			}
-			if ran = q.spool.Recalled(); ran {
+			if asOf.IsZero() {
+				asOf = t.Now()
+			}
+			if ran = q.spool.Recalled() && q.spool.Swept(t, asOf); ran {
 				f(t)
 			}
 			return nil
@@ -173,15 +175,28 @@ type Stats struct {
 	InFlight uint64 // received, the visibility timeout running
 	Delayed  uint64
 	Bytes    uint64 // of all of them as encoded, a body that queues share in each of them
-	Expired  uint64 // were dropped at the end of their retention since the queue was created
+
+	// OldestAge is how long ago the oldest message was sent that is visible or in
+	// flight; of one that was delayed, how long ago it was due. 0 if there is none.
+	OldestAge time.Duration
 }
 
 // Stats returns the counters of the moment, exact. Just after the store was
 // opened it waits until what was in flight has been read.
 func (q *Queue) Stats(ctx context.Context) (Stats, error) {
 	var st spool.Stats
-	err := q.whenRecalled(ctx, store.NoSync, func(*store.Turn) { st = q.spool.Stats() })
-	return Stats{Visible: st.Ready, InFlight: st.Taken, Delayed: st.Delayed, Bytes: st.Bytes, Expired: st.Expired}, err
+	var now time.Time
+	err := q.whenRecalled(ctx, store.NoSync, func(t *store.Turn) { st, now = q.spool.Stats(), t.Now() })
+	if err != nil {
+		return Stats{}, err
+	}
+	counted := Stats{Visible: st.Ready, InFlight: st.Taken, Delayed: st.Delayed, Bytes: st.Bytes}
+	if oldest, err := q.spool.Oldest(ctx, q.alive); err != nil {
+		return Stats{}, err
+	} else if oldest != 0 {
+		counted.OldestAge = max(now.Sub(time.Unix(0, oldest)), 0)
+	}
+	return counted, nil
 }
 
 func (q *Queue) gone() error { return fmt.Errorf("%w: %q was deleted", ErrNoQueue, q.name) }

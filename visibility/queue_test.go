@@ -17,7 +17,10 @@ func TestOpenIsIdempotentAndNamesTheFieldThatDiffers(t *testing.T) {
 	bubble(t, func(t *testing.T, db *pebblemq.DB) {
 		open(t, db, "dead", nil)
 		open(t, db, "dead2", nil)
-		c := visibility.QueueConfig{VisibilityTimeout: time.Minute, Delay: time.Second, Retention: time.Hour, DeadLetterQueue: "dead", MaxReceives: 3, MaxBodyBytes: 10, MaxAttributes: 5}
+		c := visibility.QueueConfig{
+			VisibilityTimeout: time.Minute, MaxVisibilityTimeout: time.Hour, Delay: time.Second, Retention: time.Hour,
+			DeadLetterQueue: "dead", MaxReceives: 3, MaxBodyBytes: 10, MaxAttributes: 3, AllowEmptyBody: true,
+		}
 		q := open(t, db, "q", &c)
 		require.Same(t, q, open(t, db, "q", &c))
 		require.Equal(t, c, q.Config())
@@ -25,16 +28,11 @@ func TestOpenIsIdempotentAndNamesTheFieldThatDiffers(t *testing.T) {
 		for field, change := range map[string]func(c *visibility.QueueConfig){
 			"VisibilityTimeout": func(c *visibility.QueueConfig) { c.VisibilityTimeout++ },
 			"Delay":             func(c *visibility.QueueConfig) { c.Delay++ },
-			"Retention":         func(c *visibility.QueueConfig) { c.Retention++ },
-			"DeadLetterExpired": func(c *visibility.QueueConfig) { c.DeadLetterExpired = true },
-			"RestartRetention":  func(c *visibility.QueueConfig) { c.RestartRetention = true },
 			"DeadLetterQueue":   func(c *visibility.QueueConfig) { c.DeadLetterQueue = "dead2" },
 			"MaxReceives":       func(c *visibility.QueueConfig) { c.MaxReceives++ },
-			"MaxAttributes":     func(c *visibility.QueueConfig) { c.MaxAttributes++ },
-			"RefuseEmptyBody":   func(c *visibility.QueueConfig) { c.RefuseEmptyBody = true },
-			"DeadLettersFrom":   func(c *visibility.QueueConfig) { c.DeadLettersFrom = []string{"a"} },
-			"RefuseDeadLetters": func(c *visibility.QueueConfig) { c.RefuseDeadLetters = true },
 			"MaxBodyBytes":      func(c *visibility.QueueConfig) { c.MaxBodyBytes++ },
+			"Retention":         func(c *visibility.QueueConfig) { c.Retention++ },
+			"DeadLetterSources": func(c *visibility.QueueConfig) { c.DeadLetterSources = []string{"x"} },
 		} {
 			given := c
 			change(&given)
@@ -157,7 +155,7 @@ func TestBadInput(t *testing.T) {
 				return nil
 			})
 			require.ErrorIs(t, err, c.want, "dooms the transaction")
-			results, err := q.SendBatch(ctx, []visibility.Message{c.m})
+			results, err := q.SendBatch(ctx, []visibility.Message{c.m}, nil)
 			require.NoError(t, err)
 			require.ErrorIs(t, results[0].Err, c.want)
 		}
@@ -188,18 +186,18 @@ func TestBadInput(t *testing.T) {
 			require.ErrorIs(t, q.ChangeVisibility(ctx, r, d), pebblemq.ErrInvalid)
 		}
 
-		_, err = q.SendBatch(ctx, nil)
+		_, err = q.SendBatch(ctx, nil, nil)
 		require.ErrorIs(t, err, pebblemq.ErrInvalid)
-		_, err = q.SendBatch(ctx, make([]visibility.Message, visibility.MaxBatchEntries+1))
+		_, err = q.SendBatch(ctx, make([]visibility.Message, visibility.MaxBatchEntries+1), nil)
 		require.ErrorIs(t, err, pebblemq.ErrTooLarge)
 		large := visibility.Message{Body: make([]byte, visibility.MaxBatchBytes/2+1)}
-		_, err = q.SendBatch(ctx, []visibility.Message{large, large})
+		_, err = q.SendBatch(ctx, []visibility.Message{large, large}, nil)
 		require.ErrorIs(t, err, pebblemq.ErrTooLarge)
-		_, err = q.DeleteBatch(ctx, nil)
+		_, err = q.DeleteBatch(ctx, nil, nil)
 		require.ErrorIs(t, err, pebblemq.ErrInvalid)
-		_, err = q.DeleteBatch(ctx, make([]visibility.Receipt, visibility.MaxBatchEntries+1))
+		_, err = q.DeleteBatch(ctx, make([]visibility.Receipt, visibility.MaxBatchEntries+1), nil)
 		require.ErrorIs(t, err, pebblemq.ErrTooLarge)
-		_, err = q.ChangeVisibilityBatch(ctx, nil)
+		_, err = q.ChangeVisibilityBatch(ctx, nil, nil)
 		require.ErrorIs(t, err, pebblemq.ErrInvalid)
 
 		h := func(context.Context, *visibility.Received) error { return nil }
@@ -222,7 +220,7 @@ func TestClosedStoreAndEndedContext(t *testing.T) {
 		calls := func(ctx context.Context) map[string]error {
 			errs := map[string]error{}
 			_, errs["Send"] = q.Send(ctx, visibility.Message{})
-			_, errs["SendBatch"] = q.SendBatch(ctx, make([]visibility.Message, 1))
+			_, errs["SendBatch"] = q.SendBatch(ctx, make([]visibility.Message, 1), nil)
 			_, errs["Receive"] = q.Receive(ctx, &visibility.ReceiveOptions{Wait: time.Hour})
 			errs["Delete"] = q.Delete(ctx, m.Receipt)
 			errs["ChangeVisibility"] = q.ChangeVisibility(ctx, m.Receipt, 0)

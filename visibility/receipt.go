@@ -22,8 +22,8 @@ import (
 // genuine is computed, and whether it is the latest is seen from the message's
 // own count. A crash can take an unsynced count back; the time of the receive
 // tells the two deliveries of the same number apart then, and a checksum of the
-// message tells it from another that got the sequence number of a lost one. Since
-// when the message is kept tells one that expired from one that was deleted.
+// message tells it from another that got the sequence number of a lost one. The
+// birth tells, when the message is gone, whether its retention was over.
 type Receipt string
 
 const (
@@ -41,7 +41,7 @@ type delivery struct {
 	seq   uint64
 	count uint32
 	since int64 // when it was received
-	born  int64 // since when its retention counts
+	born  int64 // when the retention of the message began
 	print uint32
 }
 

@@ -16,7 +16,7 @@ type ReceiveOptions struct {
 	Max int
 
 	// VisibilityTimeout is how long the messages are hidden from others,
-	// between 0 and MaxVisibility. With 0 they stay visible, and the receive
+	// between 0 and QueueConfig.MaxVisibilityTimeout. With 0 they stay visible, and the receive
 	// counts. Default: that of the queue.
 	VisibilityTimeout *time.Duration
 
@@ -76,7 +76,7 @@ func (q *Queue) newWaiter(o *ReceiveOptions) (w *waiter, wait time.Duration, err
 	if o == nil {
 		o = &ReceiveOptions{}
 	}
-	w = &waiter{max: o.Max, timeout: q.conf().VisibilityTimeout, brief: o.Wait == 0, attempt: o.AttemptID}
+	w = &waiter{max: o.Max, timeout: q.config().VisibilityTimeout, brief: o.Wait == 0, attempt: o.AttemptID}
 	if w.max == 0 {
 		w.max = 1
 	}
@@ -96,7 +96,7 @@ func (q *Queue) newWaiter(o *ReceiveOptions) (w *waiter, wait time.Duration, err
 			return nil, 0, err
 		}
 	}
-	return w, o.Wait, checkVisibility(w.timeout)
+	return w, o.Wait, q.config().checkVisibility(w.timeout)
 }
 
 // unpack makes messages of what was taken.
@@ -118,7 +118,8 @@ func (q *Queue) unpack(got []handout) ([]*Received, error) {
 		h.print = fingerprint(h.data)
 		r.Receipt = q.seal(h.delivery)
 		r.ReceiveCount, r.Sequence = int(h.count), h.seq
-		r.FirstReceivedAt, r.VisibleAt, r.ExpiresAt = h.first, h.until, q.end(h.born)
+		r.FirstReceivedAt, r.VisibleAt = h.first, h.until
+		r.ExpiresAt = time.Unix(0, h.born).Add(q.config().Retention)
 		messages = append(messages, r)
 	}
 	return messages, errors.Join(failed...)

@@ -35,7 +35,7 @@ func (r *registry) open(name string, o *Options) (*Queue, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if q := r.mu.queues[name]; q != nil && o != nil && o.ReleaseOnOpen && !q.released {
-		return nil, store.Invalid("queue %q is open already, as a dead-letter queue, by a broker or by a call without ReleaseOnOpen", name)
+		return nil, store.Invalid("queue %q is open already, as a dead-letter queue, by a broker, by a redrive or by a call without ReleaseOnOpen", name)
 	}
 	return r.load(name, o)
 }
@@ -51,8 +51,8 @@ func (r *registry) load(name string, o *Options) (*Queue, error) {
 		return nil, err
 	}
 	r.mu.queues[name] = q
-	if q.conf().DeadLetterQueue != "" {
-		if q.dead, err = r.load(q.conf().DeadLetterQueue, o); err != nil {
+	if q.config().DeadLetterQueue != "" {
+		if q.dead, err = r.load(q.config().DeadLetterQueue, o); err != nil {
 			delete(r.mu.queues, name)
 			return nil, err
 		}
@@ -64,7 +64,9 @@ func (r *registry) load(name string, o *Options) (*Queue, error) {
 		}
 	}
 	err = r.s.Do(context.Background(), store.QuietFunc(func(t *store.Turn) error {
+		q.retain(t)
 		q.spool.Start(t)
+		q.resumeRedrive(t)
 		return nil
 	}), store.NoSync)
 	if err != nil {
@@ -86,21 +88,23 @@ func (r *registry) read(name string, o *Options) (*Queue, error) {
 	if err != nil {
 		return nil, err
 	}
-	config, about, err := decodeConfig(name, object.Config)
+	stored, err := decodeConfig(name, object.Config)
 	if err != nil {
 		return nil, err
 	}
-	q := &Queue{s: r.s, name: name, id: object.ID, sealer: newSealer(object.ID, about.secret)}
-	q.config.Store(&config)
+	q := &Queue{s: r.s, name: name, id: object.ID, sealer: newSealer(object.ID, stored.Secret)}
+	q.current.Store(stored.config())
 	q.leases.timer = store.NewTimer(q.expire)
-	so := spool.Options{Ready: q.serve, Leased: q.resume, Expired: q.expired, Born: bornOf, Retention: config.Retention}
+	so := spool.Options{Ready: q.serve, Leased: q.resume, ID: idOf, Born: sentAt, Outlived: q.outlived}
 	if o != nil && o.ReleaseOnOpen {
 		so.Leased, q.released = nil, true
 	}
-	config.grouped(&so)
+	q.config().grouped(&so)
 	q.openWindow(r.s)
-	q.spool, err = spool.Open(r.s, layout, object.ID, so)
-	return q, err
+	if q.spool, err = spool.Open(r.s, layout, object.ID, so); err != nil {
+		return nil, err
+	}
+	return q, q.readRedrives()
 }
 
 // drop deletes a queue, whether it is in memory or not.
@@ -116,10 +120,10 @@ func (r *registry) drop(ctx context.Context, name string) error {
 		if !ok {
 			return fmt.Errorf("%w: %q", ErrNoQueue, name)
 		}
-		if err := isNobodysDeadLetterQueue(t, name); err != nil {
+		if err := checkUnused(t, name); err != nil {
 			return err
 		}
-		t.Drop(o, append(layout.Kinds(), store.KindVisWindow)...)
+		t.Drop(o, append(layout.Kinds(), store.KindVisWindow, store.KindVisRedrive)...)
 		if q != nil {
 			q.drop(t)
 		}

@@ -8,62 +8,47 @@ import (
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// A message is kept for the retention of its queue, from when it could be received
-// for the first time: it was sent, or its delay was over. SQS counts from the send
-// and stops delays at 15 minutes; here they may be longer than any retention.
-//
-// The spool finds what is over, see its retain.go. Whoever meets it before that, by
-// a receive or a receipt, treats it as gone.
-
-// DefaultRetention is that of SQS.
+// DefaultRetention is that of queues that say nothing else.
 const DefaultRetention = 4 * 24 * time.Hour
 
-// MaxRetention is the longest QueueConfig.Retention.
-const MaxRetention = 100 * 365 * 24 * time.Hour
+// MaxRetention is the longest, where SQS stops at 14 days.
+const MaxRetention = MaxDelay
 
-func checkRetention(d time.Duration) error {
-	if d <= 0 || d > MaxRetention {
-		return store.Invalid("Retention %v is not between 0 and %v", d, MaxRetention)
+// sentAt returns when an encoded message was sent, which is where its retention
+// begins unless the spool knows otherwise.
+func sentAt(data []byte) int64 {
+	if len(data) < messageHead {
+		return 0
 	}
-	return nil
+	return int64(binary.BigEndian.Uint64(data[2:]))
 }
 
-// bornOf returns when an encoded message was sent. It is called for each under the
-// baton, and does not decode the rest.
-func bornOf(data []byte) int64 {
-	f := fields{rest: data}
-	_, sent := f.head()
-	return int64(sent)
+// stamp sets that. It is done under the baton: then messages are sent in the order in
+// which they stand, and the spool needs no index to know the oldest.
+func stamp(data []byte, now time.Time) {
+	binary.BigEndian.PutUint64(data[2:], uint64(now.UnixNano()))
 }
 
-// stamp sets when an encoded message was sent. Under the baton that is in order,
-// unless the clock was set back.
-func stamp(data []byte, sent time.Time) {
-	binary.BigEndian.PutUint64(data[sentAt:], uint64(sent.UnixNano()))
+// retain tells the spool how long to keep messages.
+func (q *Queue) retain(t *store.Turn) {
+	c := q.config()
+	q.spool.Retain(t, c.Retention, c.DeadLetterExpired)
 }
 
-// end returns when a message is over that was born then.
-func (q *Queue) end(born int64) time.Time { return time.Unix(0, born).Add(q.conf().Retention) }
+// outlived ends a message whose retention is over.
+func (q *Queue) outlived(t *store.Turn, m *spool.Message) func(*store.Turn) {
+	return q.retire(t, m, int(m.Count)).show
+}
 
-// expired is called with what is over, wherever it stands.
-func (q *Queue) expired(t *store.Turn, m *spool.Message) func(*store.Turn) {
-	q.leases.remove(m)
-	moved := q.retire(t, m, m.Count)
-	return func(t *store.Turn) {
-		q.attempts.changed(m.Holder)
-		moved.show(t, q)
-		q.left(t)
+func (q *Queue) retire(t *store.Turn, m *spool.Message, receives int) move {
+	if q.config().DeadLetterExpired {
+		return q.bury(t, m, DeadLetterInfo{Reason: ReasonExpired, ReceiveCount: receives})
 	}
+	q.settle(t, m)
+	return move{q: q, from: m}
 }
 
-// retire takes a message out of the queue that is over.
-func (q *Queue) retire(t *store.Turn, m *spool.Message, receives uint32) move {
-	if q.conf().DeadLetterExpired {
-		return q.bury(t, m, DeadLetterInfo{Reason: ReasonExpired, ReceiveCount: int(receives)})
-	}
-	q.spool.Drop(t, m)
-	return move{from: m}
+// outlives reports whether a message that was born then is gone by now.
+func (q *Queue) outlives(t *store.Turn, born int64) bool {
+	return !time.Unix(0, born).Add(q.config().Retention).After(t.Now())
 }
-
-// keeps returns for how long the message of a receipt is kept.
-func (q *Queue) keeps(d delivery) time.Duration { return q.end(d.born).Sub(q.s.Now()) }

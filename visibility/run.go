@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"time"
 
@@ -13,8 +14,8 @@ import (
 )
 
 // Handler processes a message. Its context ends when the lease on the message
-// is lost, with ErrLeaseLost as the cause, the retention of the queue being over
-// included, or the store goes down; not when the context of Run does, so that what has begun can be finished.
+// is lost, with ErrLeaseLost as the cause, or the store goes down; not when the
+// context of Run does, so that what has begun can be finished.
 type Handler func(ctx context.Context, m *Received) error
 
 // RunOptions say how to run a handler. Nil is the defaults.
@@ -43,7 +44,7 @@ const (
 // released it itself; that it has deleted it itself, best in an Update along
 // with its effects, is fine. If the handler returns an error or panics the
 // message is visible again at once and will be received again, up to the
-// MaxReceives of the queue; its error is kept for the dead-letter queue. A handler that wants a pause before that changes
+// MaxReceives of the queue. A handler that wants a pause before that changes
 // the visibility and returns ErrKeep.
 func (q *Queue) Run(ctx context.Context, h Handler, o *RunOptions) error {
 	r, err := q.newRunner(h, o)
@@ -85,7 +86,7 @@ type runner struct {
 }
 
 func (q *Queue) newRunner(h Handler, o *RunOptions) (*runner, error) {
-	r := &runner{q: q, handler: h, concurrency: 1, timeout: q.conf().VisibilityTimeout}
+	r := &runner{q: q, handler: h, concurrency: 1, timeout: q.config().VisibilityTimeout}
 	if o != nil && o.Concurrency != 0 {
 		r.concurrency = o.Concurrency
 	}
@@ -100,7 +101,7 @@ func (q *Queue) newRunner(h Handler, o *RunOptions) (*runner, error) {
 	case r.timeout < MinRunVisibility:
 		return nil, store.Invalid("visibility timeout %v for Run is below %v", r.timeout, MinRunVisibility)
 	}
-	return r, checkVisibility(r.timeout)
+	return r, q.config().checkVisibility(r.timeout)
 }
 
 // work handles one message after the other until ctx ends.
@@ -164,12 +165,24 @@ func (r *runner) finish(m *Received, failure error) error {
 		err = r.q.s.Do(ctx, &deleteOp{q: r.q, delivery: d, sparing: true}, store.NoSync)
 	default:
 		r.q.s.Log().Warn("handler failed", "queue", r.q.name, "id", m.ID, "receives", m.ReceiveCount, "error", failure)
-		err = r.q.s.Do(ctx, &changeOp{q: r.q, delivery: d, note: noteOf(failure)}, store.NoSync)
+		err = r.q.s.Do(ctx, &changeOp{q: r.q, delivery: d, failure: note(failure)}, store.NoSync)
 	}
-	if errors.Is(err, ErrStaleReceipt) || errors.Is(err, ErrNotInFlight) {
-		return nil // someone else has it by now, or the handler saw to it
+	if errors.Is(err, ErrStaleReceipt) || errors.Is(err, ErrNotInFlight) || errors.Is(err, ErrExpired) {
+		return nil // someone else has it by now, or nobody, or the handler saw to it
 	}
 	return err
+}
+
+// maxNote is how much of an error is kept, in bytes.
+const maxNote = 1 << 10
+
+// note is an error as it is kept with its message.
+func note(err error) string {
+	text := strings.ToValidUTF8(err.Error(), "\uFFFD")
+	if len(text) > maxNote {
+		text = strings.ToValidUTF8(text[:maxNote], "")
+	}
+	return text
 }
 
 // beat keeps the lease on a message while its handler runs, and ends the
@@ -182,8 +195,8 @@ func (r *runner) beat(ctx context.Context, m *Received, cancel context.CancelCau
 	}
 	every := time.NewTicker(r.timeout / 3)
 	defer every.Stop()
-	over := time.NewTimer(r.q.keeps(d))
-	defer over.Stop()
+	end := time.NewTimer(time.Until(m.ExpiresAt)) // at which it is gone
+	defer end.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -191,9 +204,9 @@ func (r *runner) beat(ctx context.Context, m *Received, cancel context.CancelCau
 		case <-r.q.s.Down():
 			cancel(r.q.s.Cause())
 			return
-		case <-over.C:
-			over.Reset(max(r.q.keeps(d), time.Second)) // if the retention has become longer
 		case <-every.C:
+		case <-end.C:
+			end.Reset(time.Until(time.Unix(0, d.born).Add(r.q.config().Retention)))
 		}
 		err := r.q.s.Do(ctx, &beatOp{changeOp{q: r.q, delivery: d, d: r.timeout}}, store.NoSync)
 		switch {
@@ -224,7 +237,7 @@ func (o *beatOp) Run(t *store.Turn) error {
 		return errSettled
 	}
 	if m.Taken() {
-		left := o.at().Add(MaxVisibility).Sub(t.Now())
+		left := o.at().Add(o.q.config().MaxVisibilityTimeout).Sub(t.Now())
 		if o.d = max(min(o.d, left), 1); !m.Until.Before(t.Now().Add(o.d)) && m.Until.After(t.Now()) {
 			return nil
 		}

@@ -160,3 +160,13 @@ func TestRunEndsWithTheStoreAndTheQueue(t *testing.T) {
 		require.ErrorIs(t, <-errs, pebblemq.ErrClosed)
 	})
 }
+
+// fail has one message handled, with an error.
+func fail(t *testing.T, q *visibility.Queue, failure error) {
+	t.Helper()
+	ctx, stop := context.WithCancel(ctx)
+	require.NoError(t, q.Run(ctx, func(context.Context, *visibility.Received) error {
+		stop()
+		return failure
+	}, nil))
+}

@@ -27,24 +27,24 @@ func (q *Queue) Send(ctx context.Context, m Message) (id string, err error) {
 
 // newSend encodes a message, which takes time, before the baton is taken.
 func (q *Queue) newSend(m *Message) (*sendOp, error) {
-	if err := m.check(q.conf()); err != nil {
+	if err := m.check(q.config()); err != nil {
 		return nil, err
 	}
-	if err := q.conf().checkGroup(m); err != nil {
+	if err := q.config().checkGroup(m); err != nil {
 		return nil, err
 	}
 	identity, err := q.identify(m)
 	if err != nil {
 		return nil, err
 	}
-	o := &sendOp{q: q, id: m.ID, delay: q.conf().Delay, identity: identity}
+	o := &sendOp{q: q, id: m.ID, delay: q.config().Delay, identity: identity}
 	if o.id == "" {
 		o.id = newID()
 	}
 	if m.Delay != nil {
 		o.delay = *m.Delay
 	}
-	o.data = encodeMessage(o.id, m, time.Time{})
+	o.data = encodeMessage(o.id, m, q.s.Now())
 	return o, nil
 }
 

@@ -24,7 +24,7 @@ func (k sink) Deliver(m *store.Routed) (store.Op, error) {
 	if m.Delay > 0 {
 		sent.Delay = &m.Delay
 	}
-	if k.q.conf().FIFO {
+	if k.q.config().FIFO {
 		sent.Group = m.Key
 	}
 	for _, h := range m.Headers {

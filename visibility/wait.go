@@ -85,10 +85,7 @@ func (l *waiters) fail(err error) {
 
 // serve is called by the spool when there may be something to take.
 func (q *Queue) serve(t *store.Turn) {
-	if !q.whole && q.spool.Recalled() {
-		q.whole = true
-		q.recalled.Fire()
-	}
+	q.recalled.Fire()
 	if q.waiting.some() && !q.waiting.serving {
 		q.waiting.serving = true
 		t.Post(&serveOp{yield: yield{q: q}}, store.NoSync)
@@ -201,16 +198,16 @@ func (y *yield) fill(t *store.Turn, w *waiter) bool {
 		if m.First.IsZero() {
 			m.First = now
 		}
-		if q.spool.Over(m, now) {
-			y.moved = append(y.moved, q.retire(t, m, m.Count-1))
+		if q.spool.Outlived(t, m) {
+			y.moved = append(y.moved, q.retire(t, m, int(m.Count)-1))
 			continue
 		}
-		if q.conf().spent(m) {
+		if q.exhausted(m) {
 			y.moved = append(y.moved, q.bury(t, m, DeadLetterInfo{Reason: ReasonMaxReceives, ReceiveCount: int(m.Count) - 1}))
 			continue
 		}
 		w.got = append(w.got, handout{
-			delivery: delivery{seq: m.Seq, count: m.Count, since: now.UnixNano(), born: q.spool.Born(m)},
+			delivery: delivery{seq: m.Seq, count: m.Count, since: now.UnixNano(), born: m.BornAt()},
 			data:     m.Data, payload: m.Payload, first: m.First, until: until,
 		})
 		if w.attempt != "" {
@@ -245,7 +242,7 @@ func (y *yield) over(w *waiter) bool {
 // Visible shows the others what became of the messages.
 func (y *yield) Visible(t *store.Turn) {
 	for _, m := range y.moved {
-		m.show(t, y.q)
+		m.show(t)
 	}
 	for _, m := range y.released {
 		y.q.spool.Returned(t, m)

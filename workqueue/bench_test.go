@@ -3,8 +3,10 @@ package workqueue_test
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -13,51 +15,211 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// BenchmarkCycle measures a message's whole life, NoSync: published, delivered
-// and acknowledged, beside raw Pebble doing set, read the head above a cursor,
-// delete.
+// BenchmarkCycle measures a message's whole life: published, delivered and
+// acknowledged, by as many producers as consumers, alone or 100 at a time. Raw is a
+// bare queue on Pebble: set, through a list in memory, read, delete. Acknowledgements
+// and deletions are NoSync either way, which is the default of Ack.
 func BenchmarkCycle(b *testing.B) {
-	for _, n := range []int{1, 4} {
-		b.Run(fmt.Sprintf("raw/%d", n), func(b *testing.B) { benchRawCycle(b, n) })
-		b.Run(fmt.Sprintf("pebblemq/%d", n), func(b *testing.B) { benchCycle(b, n) })
+	for _, d := range []pebblemq.Durability{pebblemq.NoSync, pebblemq.Sync} {
+		for _, bytes := range []int{100, 1 << 10} {
+			for _, batch := range []int{1, 100} {
+				for _, workers := range []int{1, 4, 16} {
+					c := cycle{durability: d, body: make([]byte, bytes), batch: batch, workers: workers}
+					name := fmt.Sprintf("%v/bytes=%d/batch=%d/workers=%d", d, bytes, batch, workers)
+					b.Run(name+"/raw", func(b *testing.B) { c.run(b, openRawQueue(b)) })
+					b.Run(name+"/pebblemq", func(b *testing.B) { c.run(b, openQueue(b)) })
+				}
+			}
+		}
 	}
 }
 
 var payload = make([]byte, 100)
 
-func benchRawCycle(b *testing.B, n int) {
-	db, err := pebble.Open(b.TempDir(), &pebble.Options{
-		FormatMajorVersion: pebble.FormatTableFormatV6, MemTableStopWritesThreshold: 4, L0StopWritesThreshold: 24,
-		Logger: silent{},
-	})
-	require.NoError(b, err)
-	defer db.Close()
-	var wg sync.WaitGroup
+// cycle is one shape of the work.
+type cycle struct {
+	durability pebblemq.Durability
+	body       []byte
+	batch      int
+	workers    int
+}
+
+// benchQueue is what the work is done with.
+type benchQueue interface {
+	publish(d pebblemq.Durability, body []byte, n int) error
+	// consume calls f for each message, and settles those it was called for when
+	// that says so. It ends with ctx.
+	consume(ctx context.Context, f func(body []byte) (settle bool)) error
+}
+
+func (c cycle) run(b *testing.B, q benchQueue) {
+	ctx, stop := context.WithCancel(bg)
+	defer stop()
+	var left, producing atomic.Int64
+	left.Store(int64(b.N))
+	producing.Store(int64(b.N))
+	var workers sync.WaitGroup
+	b.ReportAllocs()
 	b.ResetTimer()
-	for w := range n {
-		wg.Go(func() {
-			key := func(i int) []byte { return binary.BigEndian.AppendUint64([]byte{byte(w)}, uint64(i)) }
-			for i := range b.N / n {
-				if err := db.Set(key(i), payload, pebble.NoSync); err != nil {
-					b.Error(err)
-				}
-				it, err := db.NewIter(&pebble.IterOptions{LowerBound: key(i), UpperBound: []byte{byte(w + 1)}})
-				if err != nil || !it.First() {
-					b.Error("no head", err)
+	for range c.workers {
+		workers.Go(func() {
+			for {
+				rest := producing.Add(int64(-c.batch)) + int64(c.batch)
+				if rest <= 0 {
 					return
 				}
-				head := append([]byte(nil), it.Key()...)
-				if err := it.Close(); err != nil {
-					b.Error(err)
-				}
-				if err := db.Delete(head, pebble.NoSync); err != nil {
+				if err := q.publish(c.durability, c.body, int(min(rest, int64(c.batch)))); err != nil {
 					b.Error(err)
 				}
 			}
 		})
+		workers.Go(func() {
+			n := 0
+			err := q.consume(ctx, func([]byte) bool {
+				n++
+				last := left.Add(-1) == 0
+				if last {
+					stop()
+				}
+				return last || n%c.batch == 0
+			})
+			if err != nil {
+				b.Error(err)
+			}
+		})
 	}
-	wg.Wait()
+	workers.Wait()
+	b.StopTimer()
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
+}
+
+// brokerQueue is a queue of ours.
+type brokerQueue struct{ broker *workqueue.Broker }
+
+func openQueue(b *testing.B) benchQueue {
+	db, err := pebblemq.Open(b.TempDir(), nil)
+	require.NoError(b, err)
+	b.Cleanup(func() { require.NoError(b, db.Close()) })
+	return queueIn(b, db)
+}
+
+func queueIn(b *testing.B, db *pebblemq.DB) benchQueue {
+	broker := openBroker(b, db)
+	declare(b, broker, "q")
+	return brokerQueue{broker}
+}
+
+func (q brokerQueue) publish(d pebblemq.Durability, body []byte, n int) error {
+	ctx := pebblemq.WithDurability(bg, d)
+	if n == 1 {
+		return q.broker.Publish(ctx, "", "q", workqueue.Message{Body: body})
+	}
+	batch := make([]workqueue.Publishing, n)
+	for i := range batch {
+		batch[i] = workqueue.Publishing{Key: "q", Message: workqueue.Message{Body: body}}
+	}
+	return q.broker.PublishBatch(ctx, "", batch)
+}
+
+func (q brokerQueue) consume(ctx context.Context, f func(body []byte) bool) error {
+	c, err := q.broker.Consume(bg, "q", &workqueue.ConsumeOptions{Prefetch: 256})
+	if err != nil {
+		return err
+	}
+	var latest *workqueue.Delivery
+	for {
+		d, err := c.Next(ctx)
+		if errors.Is(err, context.Canceled) {
+			err = nil
+			if latest != nil {
+				err = latest.AckUpTo(bg)
+			}
+			return errors.Join(err, c.Close())
+		}
+		if err != nil {
+			return err
+		}
+		if latest = d; f(d.Body) {
+			if err := d.AckUpTo(bg); err != nil {
+				return err
+			}
+			latest = nil
+		}
+	}
+}
+
+// rawQueue is a bare queue on Pebble. The list in memory is as long as the backlog.
+type rawQueue struct {
+	db   *pebble.DB
+	list chan uint64
+	next atomic.Uint64
+}
+
+func openRaw(b *testing.B, dir string) *pebble.DB {
+	db, err := pebble.Open(dir, &pebble.Options{
+		FormatMajorVersion: pebble.FormatTableFormatV6, MemTableStopWritesThreshold: 4, L0StopWritesThreshold: 24,
+		Logger: silent{},
+	})
+	require.NoError(b, err)
+	return db
+}
+
+func openRawQueue(b *testing.B) benchQueue {
+	db := openRaw(b, b.TempDir())
+	b.Cleanup(func() { require.NoError(b, db.Close()) })
+	return &rawQueue{db: db, list: make(chan uint64, 1<<16)}
+}
+
+func rawKey(n uint64) []byte { return binary.BigEndian.AppendUint64([]byte("q"), n) }
+
+func (q *rawQueue) publish(d pebblemq.Durability, body []byte, n int) error {
+	o := pebble.NoSync
+	if d == pebblemq.Sync {
+		o = pebble.Sync
+	}
+	last := q.next.Add(uint64(n))
+	batch := q.db.NewBatch()
+	for i := range uint64(n) {
+		if err := batch.Set(rawKey(last-i), body, nil); err != nil {
+			return err
+		}
+	}
+	if err := batch.Commit(o); err != nil {
+		return err
+	}
+	for i := range uint64(n) {
+		q.list <- last - i
+	}
+	return batch.Close()
+}
+
+func (q *rawQueue) consume(ctx context.Context, f func(body []byte) bool) error {
+	batch := q.db.NewBatch()
+	settle := func() error {
+		err := batch.Commit(pebble.NoSync)
+		batch = q.db.NewBatch()
+		return err
+	}
+	for {
+		select {
+		case n := <-q.list:
+			v, closer, err := q.db.Get(rawKey(n))
+			if err != nil {
+				return err
+			}
+			body := append([]byte(nil), v...)
+			if err := errors.Join(closer.Close(), batch.Delete(rawKey(n), nil)); err != nil {
+				return err
+			}
+			if f(body) {
+				if err := settle(); err != nil {
+					return err
+				}
+			}
+		case <-ctx.Done():
+			return settle()
+		}
+	}
 }
 
 type silent struct{}
@@ -66,79 +228,4 @@ func (silent) Infof(string, ...any)  {}
 func (silent) Errorf(string, ...any) {}
 func (silent) Fatalf(format string, args ...any) {
 	panic(fmt.Sprintf(format, args...))
-}
-
-func benchCycle(b *testing.B, n int) {
-	db, err := pebblemq.Open(b.TempDir(), nil)
-	require.NoError(b, err)
-	defer db.Close()
-	broker, err := workqueue.Open(db, "main")
-	require.NoError(b, err)
-	require.NoError(b, broker.DeclareQueue(bg, "q", nil))
-	ctx := pebblemq.WithDurability(bg, pebblemq.NoSync)
-	c, err := broker.Consume(ctx, "q", &workqueue.ConsumeOptions{Prefetch: 256})
-	require.NoError(b, err)
-	b.ReportAllocs()
-	b.ResetTimer()
-	if n == 1 {
-		for range b.N {
-			cycle(ctx, b, broker, c)
-		}
-	} else {
-		benchApart(ctx, b, broker, c, n)
-	}
-	b.StopTimer()
-	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
-}
-
-func cycle(ctx context.Context, b *testing.B, broker *workqueue.Broker, c *workqueue.Consumer) {
-	if err := broker.Publish(ctx, "", "q", workqueue.Message{Body: payload}); err != nil {
-		b.Fatal(err)
-	}
-	d, err := c.Next(ctx)
-	if err != nil {
-		b.Fatal(err)
-	}
-	if err := d.Ack(ctx); err != nil {
-		b.Fatal(err)
-	}
-}
-
-// benchApart has n goroutines publish and n others consume.
-func benchApart(ctx context.Context, b *testing.B, broker *workqueue.Broker, c *workqueue.Consumer, n int) {
-	var producers, consumers sync.WaitGroup
-	total := b.N / n * n
-	done, stop := context.WithCancel(ctx)
-	defer stop()
-	var mu sync.Mutex
-	acked := 0
-	for range n {
-		producers.Go(func() {
-			for range b.N / n {
-				if err := broker.Publish(ctx, "", "q", workqueue.Message{Body: payload}); err != nil {
-					b.Error(err)
-				}
-			}
-		})
-		consumers.Go(func() {
-			for {
-				d, err := c.Next(done)
-				if err != nil {
-					return
-				}
-				if err := d.Ack(ctx); err != nil {
-					b.Error(err)
-				}
-				mu.Lock()
-				if acked++; acked == total {
-					stop()
-				}
-				mu.Unlock()
-			}
-		})
-	}
-	producers.Wait()
-	if total > 0 {
-		consumers.Wait()
-	}
 }

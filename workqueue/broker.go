@@ -129,7 +129,9 @@ func load(s *store.Store, name string) (*topology, error) {
 			q.live(turn)
 		}
 		for _, j := range t.jobs {
-			turn.Arm(j.timer, j.next)
+			if j.Every > 0 { // others wait for their Schedule
+				turn.Arm(j.timer, j.next)
+			}
 		}
 		return nil
 	}), store.NoSync)

@@ -14,6 +14,9 @@ func verbs(ctx context.Context, b *workqueue.Broker) map[string]error {
 	to := workqueue.Binding{Exchange: "x", Queue: "q"}
 	second := func(_ any, err error) error { return err }
 	_, _, kind := b.Exchange(ctx, "x")
+	var browse error
+	for _, browse = range b.Browse(ctx, "q", nil) {
+	}
 	return map[string]error{
 		"declare exchange":       b.DeclareExchange(ctx, "y", workqueue.Topic, nil),
 		"declare queue":          b.DeclareQueue(ctx, "r", nil),
@@ -37,6 +40,11 @@ func verbs(ctx context.Context, b *workqueue.Broker) map[string]error {
 		"import":                 b.Import(ctx, &workqueue.Topology{Queues: []workqueue.QueueDefinition{{Name: "r"}}}),
 		"publish":                b.Publish(ctx, "x", "", workqueue.Message{}),
 		"publish batch":          b.PublishBatch(ctx, "x", make([]workqueue.Publishing, 2)),
+		"browse":                 browse,
+		"peek":                   second(b.Peek(ctx, "q", "0.0")),
+		"cancel":                 b.Cancel(ctx, "q", "m"),
+		"cancel at":              b.CancelAt(ctx, "q", "0.0@1"),
+		"redrive":                second(b.Redrive(ctx, "q", nil)),
 		"publish async":          b.PublishAsync(ctx, "x", "", workqueue.Message{}).Err(),
 	}
 }

@@ -42,6 +42,7 @@ type Consumer struct {
 	number    uint64             // of its latest delivery; under the baton
 	cancelled bool               // it gets nothing more; under the baton
 	held      map[*Delivery]bool // delivered and not settled; under the baton
+	spared    int                // of these, that do not count; under the baton
 
 	mu struct { // below the baton
 		sync.Mutex
@@ -213,7 +214,7 @@ func (c *Consumer) wasSeen(d *Delivery) bool {
 }
 
 func (c *Consumer) hasRoom() bool {
-	return c.prefetch == UnlimitedPrefetch || len(c.held) < c.prefetch
+	return c.prefetch == UnlimitedPrefetch || len(c.held)-c.spared < c.prefetch
 }
 
 // Cancel ends the consumption: Next returns ErrConsumerClosed from now on, and what the
@@ -258,11 +259,11 @@ func (o *closeOp) Run(t *store.Turn) error {
 		c.q.active = nil
 	}
 	for d := range c.held {
-		seen := c.wasSeen(d)
-		if o.keep && seen {
+		tried := d.tried()
+		if o.keep && tried {
 			continue
 		}
-		c.q.spool.Return(t, d.m, !seen)
+		c.q.spool.Return(t, d.m, !tried)
 		d.lose()
 		o.back = append(o.back, d)
 	}

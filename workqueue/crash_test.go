@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/pebblemq/pebblemq"
@@ -43,6 +44,13 @@ func (w *witness) clone() *witness {
 func (w *witness) check(t *testing.T, b *workqueue.Broker, at string) {
 	t.Helper()
 	present := map[int]bool{}
+	for m, err := range b.Browse(bg, "q", &workqueue.BrowseOptions{State: workqueue.Delayed}) {
+		require.NoError(t, err, at)
+		n, err := strconv.Atoi(m.MessageID)
+		require.NoError(t, err, at)
+		present[n] = true
+		require.NoError(t, b.Cancel(bg, "q", m.MessageID), at)
+	}
 	for _, queue := range []string{"q", "dead"} {
 		depth := ready(t, b, queue)
 		for {
@@ -80,6 +88,13 @@ func (w *witness) work(t *testing.T, db *pebblemq.DB, b *workqueue.Broker, from,
 	for i := from; i < from+n; i++ {
 		require.NoError(t, b.Publish(bg, "", "q", body(fmt.Sprint(i))))
 		w.note(w.published, i)
+		if i%20 == 18 {
+			_, err := b.Redrive(bg, "dead", nil)
+			require.NoError(t, err)
+		}
+		if i%4 == 2 {
+			w.cancel(t, b, 1_000_000+i)
+		}
 		if i%2 == 0 {
 			continue
 		}
@@ -108,6 +123,16 @@ func (w *witness) work(t *testing.T, db *pebblemq.DB, b *workqueue.Broker, from,
 			w.note(w.acked, id)
 		}
 	}
+}
+
+// cancel publishes a delayed message and cancels it.
+func (w *witness) cancel(t *testing.T, b *workqueue.Broker, n int) {
+	m := workqueue.Message{MessageID: fmt.Sprint(n), Delay: time.Hour}
+	require.NoError(t, b.Publish(bg, "", "q", m))
+	w.note(w.published, n)
+	w.note(w.gone, n)
+	require.NoError(t, b.Cancel(bg, "q", m.MessageID))
+	w.note(w.acked, n)
 }
 
 func TestCrashAtEveryWrite(t *testing.T) {

@@ -58,7 +58,7 @@ func (q *queue) bury(t *store.Turn, d *Delivery, reason string) (*burial, error)
 // doom returns why a message that was just taken must not be delivered, if so.
 func (q *queue) doom(t *store.Turn, m *spool.Message) string {
 	switch limit := q.config.DeliveryLimit; {
-	case q.spool.Over(m, t.Now()):
+	case m.Expired(t.Now()):
 		return ReasonExpired
 	case limit != NoDeliveryLimit && int(m.Count) > limit:
 		return ReasonDeliveryLimit

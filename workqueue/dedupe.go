@@ -64,24 +64,42 @@ func (o *publishOp) remember(t *store.Turn, w *window.Window) {
 // and has the queues know it from now on. It is done before a body is stored,
 // which nobody may want.
 func (o *publishOp) lacking(t *store.Turn, to []*end) ([]*end, error) {
-	if o.message.MessageID == "" {
+	if o.message.MessageID == "" && o.message.UniqueKey == "" {
 		return to, nil
 	}
 	rest := to[:0]
 	for _, d := range to {
-		if d.queue != nil && d.queue.window != nil {
-			_, repeated, err := d.queue.window.Look(t, o.id())
+		if d.queue != nil {
+			has, err := o.had(t, d.queue)
 			if err != nil {
 				return nil, err
 			}
-			if repeated {
+			if has {
 				continue
 			}
-			d.queue.window.Put(t, o.id(), nil)
 		}
 		rest = append(rest, d)
 	}
 	return rest, nil
+}
+
+// had finds out whether a queue has the message already, or another in its place.
+func (o *publishOp) had(t *store.Turn, q *queue) (bool, error) {
+	known := q.window != nil && o.message.MessageID != ""
+	if known {
+		if _, repeated, err := q.window.Look(t, o.id()); err != nil || repeated {
+			return repeated, err
+		}
+	}
+	if o.message.UniqueKey != "" {
+		if taken, err := o.outdone(t, q); err != nil || taken {
+			return taken, err
+		}
+	}
+	if known {
+		q.window.Put(t, o.id(), nil)
+	}
+	return false, nil
 }
 
 // id is the hash of the message id. Most messages go where no window is, so it

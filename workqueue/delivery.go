@@ -39,6 +39,8 @@ type Delivery struct {
 	number   uint64        // among those of its consumer
 	since    time.Time     // when it was handed out
 	seen     bool          // by the application; under the consumer's lock
+	parked   bool          // by Run; under the baton
+	spared   bool          // so that it takes up nothing of the Prefetch
 
 	interrupt func() // when it is lost, if anybody wants to know; under the consumer's lock
 }

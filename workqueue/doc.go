@@ -35,12 +35,18 @@
 // queue pays is a spool for each priority that is used, and a key of an index for
 // each message with a TTL; a queue without pays nothing.
 //
+// Browse and Peek show what is in a queue, and change nothing. What is delayed can be
+// cancelled by its MessageID, at a cost that does not depend on how much there is.
+// Redrive moves dead letters back to the queues that they died in, or elsewhere.
+//
 // # Consumers
 //
 // A consumer holds at most its Prefetch unsettled. Deliveries go to the consumer of
 // the highest priority that has room, in turn among equals; a SingleActive queue has
-// one at a time. Run is a consumer with handlers. Caller sends requests and waits for
-// replies; PutJob publishes again and again.
+// one at a time. Run is a consumer with handlers, which may limit those of one key, the
+// rate, and the time that each of them has. Caller sends requests and waits for
+// replies; PutJob publishes again and again. A message with a UniqueKey does not get
+// into a queue that has one with the same key (see Duplicate).
 //
 // # Routing
 //

@@ -15,6 +15,10 @@ var (
 	// is to be bound and does not exist.
 	ErrUnknownDestination = errors.New("workqueue: unknown destination")
 
+	// ErrUnknownMessage is returned by Peek and Cancel for a message that is not
+	// where it was said to be, or not any more.
+	ErrUnknownMessage = errors.New("workqueue: unknown message")
+
 	// ErrUnroutable refuses a Mandatory message that no binding matches.
 	ErrUnroutable = errors.New("workqueue: message is unroutable")
 

@@ -37,6 +37,7 @@ func (d *Delivery) keep() {
 
 // drop counts it no more.
 func (d *Delivery) drop() {
+	d.unpark()
 	c := d.consumer
 	if c == nil {
 		delete(d.q.got, d)
@@ -55,6 +56,11 @@ func (d *Delivery) lose() {
 	if d.consumer != nil {
 		d.consumer.interrupt(d)
 	}
+}
+
+// tried reports whether the application has had the delivery.
+func (d *Delivery) tried() bool {
+	return d.consumer == nil || !d.parked && d.consumer.wasSeen(d)
 }
 
 // held calls f for everything that is unacknowledged.
@@ -95,6 +101,7 @@ func (q *queue) lookAtHeld(t *store.Turn) {
 	q.held(func(d *Delivery) {
 		end := d.since.Add(limit)
 		switch {
+		case d.parked:
 		case !end.After(t.Now()):
 			o.list = append(o.list, d)
 		case next.IsZero() || end.Before(next):
@@ -107,6 +114,9 @@ func (q *queue) lookAtHeld(t *store.Turn) {
 	if soon := t.Now().Add(limit / 16); !next.IsZero() {
 		if next.Before(soon) {
 			next = soon
+		}
+		if latest := t.Now().Add(limit); next.After(latest) {
+			next = latest // what is handed out meanwhile ends no sooner
 		}
 		q.watch(t, next)
 	}
@@ -129,7 +139,7 @@ func (o *overdueOp) Run(t *store.Turn) error {
 		}
 		o.q.topology.s.Log().Warn("delivery was not acknowledged in time and goes back", "queue", o.q.name,
 			"message id", d.MessageID, "consumer", tag, "deliveries", d.DeliveryCount)
-		o.q.spool.Return(t, d.m, false)
+		o.q.spool.Return(t, d.m, !d.tried())
 		d.lose()
 	}
 	return nil

@@ -19,8 +19,8 @@ import (
 	"github.com/pebblemq/pebblemq/workqueue"
 )
 
-// TestModelOfWhatAQueueHolds drives a queue with priorities, delays, times to live
-// and limits at once, through restarts and crashes, beside a plain list.
+// TestModelOfWhatAQueueHolds drives a queue with priorities, delays, times to live,
+// unique keys and limits at once, through restarts and crashes, beside a plain list.
 func TestModelOfWhatAQueueHolds(t *testing.T) {
 	configs := []workqueue.QueueConfig{
 		{}, {MessageTTL: 3 * time.Second}, {MaxLength: 5}, {MaxLength: 5, Overflow: workqueue.DropLowest},
@@ -51,6 +51,7 @@ func TestModelOfWhatAQueueHolds(t *testing.T) {
 // held is a message of the model.
 type held struct {
 	body     string
+	key      string // unique, if any
 	priority uint8
 	ttl      time.Duration
 	due      time.Time // if it is delayed
@@ -87,13 +88,14 @@ func (h *holding) draw(t *rapid.T) (batch []workqueue.Publishing, model []*held)
 	for range rapid.IntRange(1, 8).Draw(t, "n") {
 		m := workqueue.Message{
 			Body: fmt.Append(nil, h.number), Priority: uint8(rapid.IntRange(0, 3).Draw(t, "priority")),
-			TTL: time.Duration(rapid.SampledFrom([]int{0, 0, 1, 2, 7}).Draw(t, "ttl")) * time.Second,
+			TTL:       time.Duration(rapid.SampledFrom([]int{0, 0, 1, 2, 7}).Draw(t, "ttl")) * time.Second,
+			UniqueKey: rapid.SampledFrom([]string{"", "", "", "a", "b"}).Draw(t, "key"),
 		}
 		if h.config.MaxLength == 0 {
 			m.Delay = time.Duration(rapid.SampledFrom([]int{0, 0, 0, 1, 3}).Draw(t, "delay")) * time.Second
 		}
 		h.number++
-		e := &held{body: string(m.Body), priority: m.Priority, ttl: m.TTL, due: time.Now().Add(m.Delay)}
+		e := &held{body: string(m.Body), key: m.UniqueKey, priority: m.Priority, ttl: m.TTL, due: time.Now().Add(m.Delay)}
 		if own := h.config.MessageTTL; e.ttl == 0 || own != 0 && own < e.ttl {
 			e.ttl = own
 		}
@@ -108,12 +110,15 @@ func (h *holding) draw(t *rapid.T) (batch []workqueue.Publishing, model []*held)
 func (h *holding) publish(t *rapid.T) {
 	batch, model := h.draw(t)
 	err := h.b.PublishBatch(bg, "", batch)
-	if h.config.Overflow == workqueue.RejectPublish && len(h.ready)+len(batch) > h.config.MaxLength {
+	if h.config.Overflow == workqueue.RejectPublish && len(h.ready)+h.countNew(model) > h.config.MaxLength {
 		require.ErrorIs(t, err, workqueue.ErrQueueFull)
 		return
 	}
 	require.NoError(t, err)
 	for _, e := range model {
+		if e.key != "" && slices.Contains(h.keys(), e.key) {
+			continue
+		}
 		if e.due.After(time.Now()) {
 			h.delayed = append(h.delayed, e)
 			continue
@@ -126,6 +131,28 @@ func (h *holding) publish(t *rapid.T) {
 			}
 		}
 	}
+}
+
+// keys are the unique keys that are held.
+func (h *holding) keys() (keys []string) {
+	for _, e := range slices.Concat(h.delayed, h.ready, h.out) {
+		if e.key != "" {
+			keys = append(keys, e.key)
+		}
+	}
+	return keys
+}
+
+// countNew counts those that no unique key keeps out.
+func (h *holding) countNew(batch []*held) (n int) {
+	keys := h.keys()
+	for _, e := range batch {
+		if e.key == "" || !slices.Contains(keys, e.key) {
+			keys = append(keys, e.key)
+			n++
+		}
+	}
+	return n
 }
 
 // refused publishes in a transaction that does not come about.
@@ -273,6 +300,7 @@ func (h *holding) check(t *rapid.T) {
 	st, err = h.b.QueueStats(bg, "dead")
 	require.NoError(t, err)
 	require.Equal(t, len(h.dead), int(st.Ready))
+	require.Equal(t, len(h.keys()), uniqueRecords(t, h.db))
 	if rapid.IntRange(0, 9).Draw(t, "look") > 0 {
 		return
 	}

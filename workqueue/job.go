@@ -3,7 +3,6 @@ package workqueue
 import (
 	"context"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -25,19 +24,23 @@ const fullPause = time.Minute
 // MaxJobs is the most periodic jobs of a broker.
 const MaxJobs = 100_000
 
-// Job is a message that is published again and again, at a fixed interval. For
-// other calendars compute the time yourself and publish with a Delay.
+// Job is a message that is published again and again, at an interval or by a schedule.
+// What is to be published once needs no job, only a Delay.
 type Job struct {
 	Name string // of the job, in the broker
 
 	// Every is the time from one publishing to the next, at least MinEvery. The
 	// times do not drift: they are First and whole intervals after it.
 	Every time.Duration
+	// Schedule says when, instead of Every: see Schedule.
+	Schedule Schedule `json:"-"`
 	// First is when the message is published first. Zero is one interval after
-	// PutJob. One that has passed is made up for at once.
+	// PutJob, or as the Schedule says. One that has passed is made up for at once.
 	First time.Time
 
-	// Exchange, Key and Message are as those of Publish.
+	// Exchange, Key and Message are as those of Publish. A message without a Timestamp
+	// gets the time of each publishing. With a UniqueKey there is none as long as the
+	// one before is not done.
 	Exchange string
 	Key      string
 	Message  Message
@@ -46,10 +49,10 @@ type Job struct {
 // JobInfo is a Job and where it stands.
 type JobInfo struct {
 	Job
-	Next time.Time // when the message is published next
+	Next time.Time // when the message is published next; it may wait for PutJob, see Schedule
 }
 
-// PutJob has a message published at an interval from now on, in the place of a job
+// PutJob has a message published again and again from now on, in the place of a job
 // of the same name. The same job again changes nothing, so a service may put its
 // jobs whenever it starts. It is durable when PutJob returns.
 //
@@ -62,14 +65,22 @@ func (b *Broker) PutJob(ctx context.Context, j Job) error {
 		return err
 	}
 	j.Message = j.Message.clone()
-	return b.s.Do(ctx, store.OpFunc(func(t *store.Turn) error { return b.t.putJob(t, j) }), store.Default)
+	first, err := j.first(b.s.Now())
+	if err != nil {
+		return err
+	}
+	return b.s.Do(ctx, store.OpFunc(func(t *store.Turn) error { return b.t.putJob(t, j, first) }), store.Default)
 }
 
 func (j *Job) check(b *Broker) error {
 	if err := store.CheckName("job", j.Name); err != nil {
 		return err
 	}
-	if j.Every < MinEvery || j.Every > MaxEvery {
+	if j.Schedule != nil {
+		if err := j.checkSchedule(); err != nil {
+			return err
+		}
+	} else if j.Every < MinEvery || j.Every > MaxEvery {
 		return store.Invalid("Every %v of job %q is not between %v and %v", j.Every, j.Name, MinEvery, MaxEvery)
 	}
 	if year := j.First.Year(); !j.First.IsZero() && (year < 1970 || year > 2261) {
@@ -77,6 +88,21 @@ func (j *Job) check(b *Broker) error {
 	}
 	_, err := b.publishing(j.Exchange, j.Key, j.Message)
 	return err
+}
+
+// first returns when the message is published first.
+func (j *Job) first(now time.Time) (time.Time, error) {
+	switch {
+	case !j.First.IsZero():
+		return j.First, nil
+	case j.Schedule == nil:
+		return now.Add(j.Every), nil
+	}
+	first, err := nextOf(j.Schedule, now)
+	if err == nil && first.IsZero() {
+		err = store.Invalid("Schedule %q of job %q has no time that is to come", j.Schedule, j.Name)
+	}
+	return first, err
 }
 
 // clone returns a message that shares nothing with the caller's.
@@ -132,21 +158,21 @@ func (t *topology) newJob(j Job, text []byte, next time.Time) *job {
 	return made
 }
 
-func (t *topology) putJob(turn *store.Turn, j Job) error {
-	text, err := json.Marshal(j)
+func (t *topology) putJob(turn *store.Turn, j Job, next time.Time) error {
+	text, err := j.encode()
 	if err != nil {
 		return err
 	}
 	old := t.jobs[j.Name]
 	if old != nil && string(old.text) == string(text) {
+		if j.Schedule != nil && old.Schedule == nil { // since the store was opened
+			old.Schedule = j.Schedule
+			turn.Arm(old.timer, old.next)
+		}
 		return nil
 	}
 	if old == nil && len(t.jobs) >= MaxJobs {
 		return store.TooLarge("number of jobs", int64(len(t.jobs)+1), MaxJobs)
-	}
-	next := j.First
-	if next.IsZero() {
-		next = turn.Now().Add(j.Every)
 	}
 	made := t.newJob(j, text, next)
 	if old != nil {
@@ -161,7 +187,11 @@ func (t *topology) putJob(turn *store.Turn, j Job) error {
 // fire is what the timer calls.
 func (t *topology) fire(turn *store.Turn, j *job) {
 	if turn.Grow() != nil {
-		turn.Arm(j.timer, turn.Now().Add(min(j.Every, fullPause)))
+		pause := fullPause
+		if j.Every > 0 {
+			pause = min(j.Every, fullPause)
+		}
+		turn.Arm(j.timer, turn.Now().Add(pause))
 		return
 	}
 	b := &Broker{s: t.s, t: t}
@@ -170,10 +200,20 @@ func (t *topology) fire(turn *store.Turn, j *job) {
 		t.s.Log().Error("periodic job", "job", j.Name, "error", err)
 		return
 	}
+	if j.Schedule != nil {
+		turn.Spawn(func(ctx context.Context) { t.fireScheduled(ctx, j, p) })
+		return
+	}
 	late := turn.Now().Sub(j.next)
-	j.next = j.next.Add(late.Truncate(j.Every) + j.Every) // the first that is to come
-	turn.Arm(j.timer, j.next)
-	turn.Post(&fireOp{publishOp: p, j: j, next: j.next}, store.Sync)
+	next := j.next.Add(late.Truncate(j.Every) + j.Every) // the first that is to come
+	j.advance(turn, next)
+	turn.Post(&fireOp{publishOp: p, j: j, next: next}, store.Sync)
+}
+
+// advance sets the time of the next publishing.
+func (j *job) advance(turn *store.Turn, next time.Time) {
+	j.next = next
+	turn.Arm(j.timer, next)
 }
 
 // fireOp publishes the message of a job and notes when the next is due. If it is
@@ -190,6 +230,14 @@ func (o *fireOp) Run(t *store.Turn) error {
 	}
 	if err := o.publishOp.Run(t); err != nil {
 		return fmt.Errorf("periodic job %q: %w", o.j.Name, err)
+	}
+	if o.next.IsZero() { // its Schedule is over
+		t.Delete(jobKey(o.t.id, o.j.Name))
+		delete(o.t.jobs, o.j.Name)
+		return nil
+	}
+	if o.j.Schedule != nil {
+		o.j.advance(t, o.next)
 	}
 	t.Set(jobKey(o.t.id, o.j.Name), encodeJob(o.next, o.j.text))
 	return nil
@@ -213,8 +261,8 @@ func (t *topology) loadJobs(ctx context.Context) (err error) {
 			return err
 		}
 		text = slices.Clone(text)
-		var j Job
-		if err := json.Unmarshal(text, &j); err != nil || string(it.Key()[5:]) != j.Name {
+		j, err := decodeJobText(text)
+		if err != nil || string(it.Key()[5:]) != j.Name {
 			return damaged("job", v)
 		}
 		t.jobs[j.Name] = t.newJob(j, text, next)

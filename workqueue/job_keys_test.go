@@ -24,6 +24,7 @@ func FuzzDecodeJob(f *testing.F) {
 	f.Fuzz(func(t *testing.T, v []byte) {
 		if next, text, err := decodeJob(v); err == nil {
 			require.Equal(t, v, encodeJob(next, text))
+			_, _ = decodeJobText(text)
 		}
 	})
 }

@@ -17,7 +17,7 @@ import (
 //	        ->  version 1 B | id of the destination 4 B | number, which grows as bindings are made 8 B
 //
 //	data    version 1 B | priority 1 B | timestamp in µs 8 B | TTL in µs (varint) | exchange | routing key |
-//	        number of CC keys (varint) | each of them | 7 properties |
+//	        number of CC keys (varint) | each of them | 8 properties |
 //	        number of headers (varint) | name, value of each |
 //	        number of deaths (varint) | each of them | body
 //	death   queue | reason | count (varint) | time in µs 8 B | TTL in µs (varint) | exchange | number of keys (varint) | keys
@@ -27,7 +27,7 @@ import (
 // Exchanges and queues are in the catalog under broker id 4 B | name.
 var layout = spool.Layout{
 	Entry: store.KindWorkMessage, Mark: store.KindWorkMark, Delayed: store.KindWorkDelay, Meta: store.KindWorkMeta,
-	Expiry: store.KindWorkExpiry,
+	Expiry: store.KindWorkExpiry, DelayedID: store.KindWorkDelayID, Unique: store.KindWorkUnique,
 }
 
 const version = 1
@@ -109,6 +109,21 @@ func encodeMessage(e *envelope) []byte {
 	return append(b, e.Body...)
 }
 
+// messageIDOf returns the MessageID of a stored message, or nothing.
+func messageIDOf(data []byte) []byte {
+	if len(data) < 10 || data[0] != version {
+		return nil
+	}
+	d := decoder{rest: data[10:]}
+	d.uvarint() // TTL
+	d.cut(d.uvarint())
+	d.cut(d.uvarint())
+	for range d.count() {
+		d.cut(d.uvarint())
+	}
+	return d.cut(d.uvarint())
+}
+
 func appendDeath(b []byte, d *Death) []byte {
 	b = appendText(appendText(b, d.Queue), d.Reason)
 	b = binary.AppendUvarint(b, uint64(d.Count))
@@ -182,14 +197,16 @@ func (d *decoder) ttl() time.Duration {
 	return time.Duration(n) * time.Microsecond
 }
 
-func (d *decoder) take(n uint64) string {
+func (d *decoder) take(n uint64) string { return string(d.cut(n)) }
+
+func (d *decoder) cut(n uint64) []byte {
 	if n > uint64(len(d.rest)) {
 		d.bad = true
-		return ""
+		return nil
 	}
-	s := string(d.rest[:n])
+	b := d.rest[:n]
 	d.rest = d.rest[n:]
-	return s
+	return b
 }
 
 func (d *decoder) text() string { return d.take(d.uvarint()) }

@@ -11,7 +11,7 @@ import (
 
 var sample = envelope{
 	Message: Message{
-		Body: []byte("body"), Headers: map[string]string{"b": "2", "a": ""}, MessageID: "id", CorrelationID: "c",
+		Body: []byte("body"), Headers: map[string]string{"b": "2", "a": ""}, MessageID: "id", CorrelationID: "c", UniqueKey: "u",
 		Timestamp: time.UnixMicro(258), Priority: 7, TTL: 5 * time.Microsecond, CC: []string{"c1", "c2"},
 	},
 	exchange: "e", key: "k",
@@ -21,7 +21,7 @@ var sample = envelope{
 var sampleBinding = binding{exchange: "e", to: destination{store.ClassQueue, "q"}, key: "k", arguments: encodeArguments([]argument{{"a", "", true}, {"b", "2", false}})}
 
 func TestGoldenBytes(t *testing.T) {
-	require.Equal(t, "01"+"07"+"0000000000000102"+"05"+"0165"+"016b"+"02"+"026331"+"026332"+"026964"+"0163"+"0000000000"+
+	require.Equal(t, "01"+"07"+"0000000000000102"+"05"+"0165"+"016b"+"02"+"026331"+"026332"+"026964"+"0163"+"0000000000"+"0175"+
 		"02"+"016100"+"01620132"+
 		"01"+"0171"+"0172"+"03"+"0000000000000007"+"06"+"0178"+"02"+"016b"+"0163"+
 		"626f6479", hex.EncodeToString(encodeMessage(&sample)))
@@ -67,6 +67,7 @@ func FuzzDecodeMessage(f *testing.F) {
 		if err != nil {
 			return
 		}
+		require.Equal(t, e.MessageID, string(messageIDOf(v)))
 		again, err := decodeMessage(encodeMessage(&e))
 		require.NoError(t, err)
 		require.Equal(t, e, again)

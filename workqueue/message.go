@@ -44,6 +44,11 @@ type Message struct {
 	CC  []string
 	BCC []string
 
+	// UniqueKey is for a message that a queue is to have once at a time: while one is
+	// ready, delayed or unacknowledged there, another with the same key does not get
+	// in, and its publisher is told of the first; see Duplicate.
+	UniqueKey string
+
 	// Priority decides who goes first in queues that have a MaxPriority.
 	Priority uint8
 
@@ -68,20 +73,23 @@ type Message struct {
 }
 
 // properties lists the short texts in the order in which they are stored.
-func (m *Message) properties() [7]*string {
+func (m *Message) properties() [8]*string {
 	return [...]*string{
-		&m.MessageID, &m.CorrelationID, &m.ReplyTo, &m.Type, &m.ContentType, &m.ContentEncoding, &m.AppID,
+		&m.MessageID, &m.CorrelationID, &m.ReplyTo, &m.Type, &m.ContentType, &m.ContentEncoding, &m.AppID, &m.UniqueKey,
 	}
 }
 
 var propertyNames = [...]string{
 	"message MessageID", "message CorrelationID", "message ReplyTo", "message Type",
 	"message ContentType", "message ContentEncoding", "message AppID",
+	"message UniqueKey",
 }
 
-// propertyHeaders are their names in AMQP, which is what other layers get.
+// propertyHeaders are their names in AMQP, which is what other layers get; it has none
+// for the last.
 var propertyHeaders = [...]string{
 	"message-id", "correlation-id", "reply-to", "type", "content-type", "content-encoding", "app-id",
+	"x-unique-key",
 }
 
 // envelope is a message with what the broker knows of it.

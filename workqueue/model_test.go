@@ -3,6 +3,7 @@ package workqueue_test
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -21,10 +22,25 @@ type model struct {
 	b     *workqueue.Broker
 	fs    *vfs.MemFS
 	bound map[string]bool // of the keys "a" and "b" to the queue
-	ready []int           // numbers of messages; they are in order of publishing
+	ready []int           // numbers of messages, in order
 	out   map[int]*workqueue.Delivery
 	count map[int]int
 	last  int
+	dead  []int       // rejected
+	place map[int]int // of each in the queue
+	next  int
+}
+
+// add puts a message at the end.
+func (m *model) add(n int) {
+	m.next++
+	m.place[n] = m.next
+	m.ready = append(m.ready, n)
+}
+
+// order sorts messages by their places.
+func (m *model) order(list []int) {
+	slices.SortFunc(list, func(a, b int) int { return m.place[a] - m.place[b] })
 }
 
 func (m *model) open(t *rapid.T) {
@@ -34,7 +50,10 @@ func (m *model) open(t *rapid.T) {
 	m.b, err = workqueue.Open(m.db, "main")
 	require.NoError(t, err)
 	require.NoError(t, m.b.DeclareExchange(bg, "x", workqueue.Direct, nil))
-	require.NoError(t, m.b.DeclareQueue(bg, "q", &workqueue.QueueConfig{DeliveryLimit: workqueue.NoDeliveryLimit}))
+	require.NoError(t, m.b.DeclareQueue(bg, "dead", nil))
+	require.NoError(t, m.b.DeclareQueue(bg, "q", &workqueue.QueueConfig{
+		DeliveryLimit: workqueue.NoDeliveryLimit, DeadLetter: &workqueue.DeadLetter{Key: "dead"},
+	}))
 }
 
 // putBack returns what is out to its places.
@@ -42,7 +61,7 @@ func (m *model) putBack() {
 	for n := range m.out {
 		m.ready = append(m.ready, n)
 	}
-	slices.Sort(m.ready)
+	m.order(m.ready)
 	clear(m.out)
 }
 
@@ -56,7 +75,7 @@ func (m *model) publish(t *rapid.T) {
 		return
 	}
 	require.NoError(t, err)
-	m.ready = append(m.ready, m.last)
+	m.add(m.last)
 }
 
 func (m *model) bind(t *rapid.T) {
@@ -102,17 +121,18 @@ func (m *model) settle(t *rapid.T) {
 		require.NoError(t, d.Ack(sync))
 	case "reject":
 		require.NoError(t, d.Reject(sync))
+		m.dead = append(m.dead, n)
 	case "requeue":
 		require.NoError(t, d.Nack(sync, true))
 		m.ready = append(m.ready, n)
-		slices.Sort(m.ready)
+		m.order(m.ready)
 	case "move":
 		m.last++
 		require.NoError(t, m.db.Update(bg, func(tx *pebblemq.Tx) error {
 			require.NoError(t, m.b.In(tx).Ack(d))
 			return m.b.In(tx).Publish("", "q", workqueue.Message{Body: fmt.Append(nil, m.last)})
 		}))
-		m.ready = append(m.ready, m.last)
+		m.add(m.last)
 	case "refused":
 		require.ErrorIs(t, m.db.Update(bg, func(tx *pebblemq.Tx) error {
 			require.NoError(t, m.b.In(tx).Publish("", "q", workqueue.Message{Body: []byte("never")}))
@@ -122,6 +142,48 @@ func (m *model) settle(t *rapid.T) {
 		return // it is still out
 	}
 	delete(m.out, n)
+}
+
+// browse looks at all that is there.
+func (m *model) browse(t *rapid.T) {
+	want := slices.Clone(m.ready)
+	for n := range m.out {
+		want = append(want, n)
+	}
+	m.order(want)
+	for found, err := range m.b.Browse(bg, "q", nil) {
+		require.NoError(t, err)
+		require.NotEmpty(t, want)
+		require.Equal(t, fmt.Sprint(want[0]), string(found.Body))
+		require.Equal(t, m.count[want[0]], found.DeliveryCount)
+		require.Equal(t, m.out[want[0]] != nil, found.State == workqueue.Unacked)
+		want = want[1:]
+	}
+	require.Empty(t, want)
+}
+
+// redrive moves what was rejected back, but for some.
+func (m *model) redrive(t *rapid.T) {
+	odd := rapid.IntRange(0, 2).Draw(t, "which")
+	wanted := func(n int) bool { return n%2 != odd }
+	p, err := m.b.Redrive(bg, "dead", &workqueue.RedriveOptions{Filter: func(found *workqueue.Browsed) bool {
+		n, err := strconv.Atoi(string(found.Body))
+		require.NoError(t, err)
+		return wanted(n)
+	}})
+	require.NoError(t, err)
+	var left []int
+	for _, n := range m.dead {
+		if !wanted(n) {
+			left = append(left, n)
+			continue
+		}
+		m.count[n] = 0
+		m.add(n)
+	}
+	require.EqualValues(t, len(m.dead)-len(left), p.Moved)
+	require.EqualValues(t, len(left), p.Skipped)
+	m.dead = left
 }
 
 func (m *model) reopen(t *rapid.T) {
@@ -142,19 +204,22 @@ func (m *model) check(t *rapid.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, len(m.ready), st.Ready)
 	require.EqualValues(t, len(m.out), st.Unacked)
+	st, err = m.b.QueueStats(bg, "dead")
+	require.NoError(t, err)
+	require.EqualValues(t, len(m.dead), st.Ready)
 }
 
 func TestTheQueueBehavesLikeItsModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := &model{
 			fs: vfs.NewCrashableMem(), bound: map[string]bool{},
-			out: map[int]*workqueue.Delivery{}, count: map[int]int{},
+			out: map[int]*workqueue.Delivery{}, count: map[int]int{}, place: map[int]int{},
 		}
 		m.open(t)
 		defer func() { require.NoError(t, m.db.Close()) }()
 		t.Repeat(map[string]func(*rapid.T){
 			"publish": m.publish, "publish again": m.publish, "bind": m.bind, "get": m.get, "get again": m.get,
-			"settle": m.settle, "reopen": m.reopen, "purge": m.purge, "": m.check,
+			"settle": m.settle, "reopen": m.reopen, "purge": m.purge, "browse": m.browse, "redrive": m.redrive, "": m.check,
 		})
 	})
 }

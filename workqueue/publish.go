@@ -17,7 +17,8 @@ import (
 // stronger than RabbitMQ, where a confirm may cover some. The default exchange,
 // "", routes to the queue that is named by the key. A message that matches
 // nothing is accepted and counted, unless it is Mandatory. One with a MessageID
-// that the exchange or a queue knows has no effect there; see their DedupeWindow.
+// that the exchange or a queue knows has no effect there; see their DedupeWindow. Nor
+// has one with the UniqueKey of another in a queue; to be told so use PublishAsync.
 func (b *Broker) Publish(ctx context.Context, exchange, key string, m Message) error {
 	op, err := b.publishing(exchange, key, m)
 	if err != nil {
@@ -51,6 +52,8 @@ type Confirm struct {
 	done   chan struct{}
 	err    error
 	routed int
+
+	duplicates []Duplicate
 }
 
 // Done is closed when the outcome is known.
@@ -63,8 +66,8 @@ func (c *Confirm) Err() error {
 }
 
 // Routed waits for the outcome and returns how many queues, topics and visibility
-// queues the message led to. It is 0 with an error, and of a message that was
-// accepted although it led nowhere.
+// queues the message led to, whether or not they had it already. It is 0 with an
+// error, and of a message that was accepted although it led nowhere.
 func (c *Confirm) Routed() int {
 	<-c.done
 	return c.routed
@@ -78,7 +81,7 @@ func (b *Broker) PublishAsync(ctx context.Context, exchange, key string, m Messa
 	op, err := b.publishing(exchange, key, m)
 	end := func(err error) {
 		if c.err = err; err == nil {
-			c.routed = op.routed
+			c.routed, c.duplicates = op.routed, op.duplicates
 		}
 		close(c.done)
 	}
@@ -130,6 +133,7 @@ func (b *Broker) publishing(exchange, key string, m Message) (*publishOp, error)
 		m.Timestamp = b.s.Now()
 	}
 	op := &publishOp{t: b.t, message: m, parcel: newParcel(&envelope{Message: m, exchange: exchange, key: key})}
+	op.parcel.unique = uniqueKey(m.UniqueKey)
 	op.message.Body = nil // which is the caller's
 	op.address = address{exchange: exchange, key: key, more: slices.Concat(m.CC, m.BCC), m: &op.message}
 	return op, nil
@@ -146,6 +150,8 @@ type publishOp struct {
 	counted bool
 	copies  copies
 	one     [1]placed // most messages go to one queue
+
+	duplicates []Duplicate
 }
 
 func (o *publishOp) String() string {
@@ -209,6 +215,7 @@ func (o *publishOp) Undo() {
 	if o.counted {
 		o.t.unrouted--
 	}
+	o.duplicates = nil
 	o.copies.undo()
 }
 

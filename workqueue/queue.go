@@ -48,8 +48,9 @@ type QueueConfig struct {
 
 	// AckTimeout is how long a delivery may be unacknowledged. Then it goes back to
 	// the queue, which is logged, and settling it is ErrDeliveryLost; the consumer
-	// goes on, other than in RabbitMQ. It may take a sixteenth longer. Default 30
-	// minutes; NoAckTimeout is for ever.
+	// goes on, other than in RabbitMQ. It may take a sixteenth longer. One that the
+	// application has not taken from its consumer by then does not count. Default 30
+	// minutes; NoAckTimeout is for ever. Delivery.Extend begins it anew.
 	AckTimeout time.Duration
 
 	// SingleActive queues have one consumer at a time that gets messages: the
@@ -233,7 +234,7 @@ func (q *queue) limit() {
 }
 
 func (q *queue) options() spool.Options {
-	return spool.Options{Ready: q.ready, Expired: q.buryExpired, Added: q.admit}
+	return spool.Options{Ready: q.ready, Expired: q.buryExpired, Added: q.admit, ID: messageIDOf}
 }
 
 // DeclareQueue makes sure that a queue exists. The same configuration again is

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -21,23 +22,43 @@ type RunOptions struct {
 	// Priority is that of the consumer; see ConsumeOptions.
 	Priority int
 
-	// Timeout ends the context of a handler that takes longer. Default: none but
-	// the queue's AckTimeout.
+	// Timeout ends the context of a handler that takes longer; the AckTimeout of the
+	// queue begins then. Default: none but the AckTimeout, which begins with each
+	// attempt and which a handler may Extend.
 	Timeout time.Duration
 	// Attempts is how often a delivery is handled in place before it is given back
 	// or rejected. Default 1.
 	Attempts int
 	// Backoff is the pause between them.
 	Backoff pebblemq.Backoff
-	// Interval is the least time from the start of one handler to that of the next,
-	// for all of this Run. Default: none.
+
+	// Interval limits the rate: one handler may start each Interval, for all of this
+	// Run, and Burst of them at once after a quiet time. A rate of n a second is an
+	// Interval of time.Second / n. Default: no limit; Burst 1.
 	Interval time.Duration
+	Burst    int
+
+	// Key, if set, says what a delivery is about: at most KeyConcurrency handlers run
+	// at a time for one key, and begin in the order of delivery. What has to wait for
+	// its key holds up no others and does not use up the Prefetch, unless ten thousand
+	// deliveries or 32 MiB of bodies wait; given back, it does not count as delivered,
+	// and its AckTimeout begins when it is handled. No key, "", is no limit. Key must
+	// be quick. KeyConcurrency is 1 by default.
+	Key            func(*Delivery) string
+	KeyConcurrency int
+
+	// DrainTimeout is how long handlers may go on after the end of Run's context. Then
+	// their deliveries go back to the queue and their contexts end, as if the deliveries
+	// were lost. Run waits for the handlers to return even so. Default: as long as it
+	// takes.
+	DrainTimeout time.Duration
 }
 
 // Bounds of RunOptions.
 const (
 	MaxConcurrency = 10_000
 	MaxAttempts    = 1000
+	MaxBurst       = 1_000_000
 )
 
 // ErrReject is to be returned, or wrapped, by a handler of Run that knows that trying
@@ -56,7 +77,8 @@ type Handler = func(context.Context, *Delivery) error
 // lost: its queue was deleted, or it took longer than the queue's AckTimeout.
 //
 // When ctx ends no new handler is started; those that run may finish (their
-// context goes on), the rest goes back to the queue, and Run returns nil. Other
+// context goes on, up to DrainTimeout), the rest goes back to the queue without being
+// counted, and Run returns nil. Other
 // errors end it as well: that of the store when it is closed or fails, and
 // ErrQueueDeleted.
 func (b *Broker) Run(ctx context.Context, queue string, handler func(context.Context, *Delivery) error, o *RunOptions) error {
@@ -68,13 +90,17 @@ func (b *Broker) Run(ctx context.Context, queue string, handler func(context.Con
 	if err != nil {
 		return ended(ctx, err)
 	}
-	r := &runner{c: c, o: full, handler: handler}
+	r := newRunner(ctx, c, full, handler)
 	errs := make([]error, full.Concurrency)
-	var wg sync.WaitGroup
+	var workers, drain sync.WaitGroup
+	through := make(chan struct{})
+	drain.Go(func() { r.limitDrain(ctx, through) })
 	for i := range errs {
-		wg.Go(func() { errs[i] = r.work(ctx) })
+		workers.Go(func() { errs[i] = r.work(ctx) })
 	}
-	wg.Wait()
+	workers.Wait()
+	close(through)
+	drain.Wait()
 	for _, err := range errs {
 		if err := ended(ctx, err); err != nil {
 			return errors.Join(err, c.Close())
@@ -97,7 +123,18 @@ func (o *RunOptions) normalize() (full RunOptions, err error) {
 		return full, store.Invalid("Timeout %v is negative", full.Timeout)
 	case full.Interval < 0:
 		return full, store.Invalid("Interval %v is negative", full.Interval)
+	case full.Burst < 0 || full.Burst > MaxBurst:
+		return full, store.Invalid("Burst %d is not between 1 and %d", full.Burst, MaxBurst)
+	case full.Burst > 0 && full.Interval == 0:
+		return full, store.Invalid("Burst %d without an Interval", full.Burst)
+	case full.KeyConcurrency < 0 || full.KeyConcurrency > MaxConcurrency:
+		return full, store.Invalid("KeyConcurrency %d is not between 1 and %d", full.KeyConcurrency, MaxConcurrency)
+	case full.KeyConcurrency > 0 && full.Key == nil:
+		return full, store.Invalid("KeyConcurrency %d without a Key", full.KeyConcurrency)
+	case full.DrainTimeout < 0:
+		return full, store.Invalid("DrainTimeout %v is negative", full.DrainTimeout)
 	}
+	full.KeyConcurrency, full.Burst = max(full.KeyConcurrency, 1), max(full.Burst, 1)
 	full.Concurrency = max(full.Concurrency, 1)
 	if full.Prefetch == 0 {
 		full.Prefetch = max(DefaultPrefetch, full.Concurrency)
@@ -119,35 +156,80 @@ type runner struct {
 	c       *Consumer
 	o       RunOptions
 	handler Handler
+	keys    *keys           // nil without Key
+	relaxed context.Context // for what writes nothing
 
 	mu   sync.Mutex
 	next time.Time // when a handler may start, with Interval
 }
 
+func newRunner(ctx context.Context, c *Consumer, o RunOptions, h Handler) *runner {
+	r := &runner{c: c, o: o, handler: h, relaxed: store.WithDurability(context.WithoutCancel(ctx), store.NoSync)}
+	if o.Key != nil {
+		r.keys = newKeys(o.Key, o.KeyConcurrency)
+	}
+	return r
+}
+
+// limitDrain gives back what is still being handled some time after the end of Run.
+func (r *runner) limitDrain(ctx context.Context, through <-chan struct{}) {
+	if r.o.DrainTimeout == 0 {
+		return
+	}
+	select {
+	case <-ctx.Done():
+	case <-through:
+		return
+	}
+	limit := time.NewTimer(r.o.DrainTimeout)
+	defer limit.Stop()
+	select {
+	case <-limit.C:
+		_ = r.c.Close() // Run closes it again and returns the error
+	case <-through:
+	}
+}
+
 // work handles deliveries, one at a time, until there are no more.
 func (r *runner) work(ctx context.Context) error {
 	for {
-		d, err := r.c.Next(ctx)
+		d, key, err := r.take(ctx)
+		for err == nil && d != nil {
+			err = r.serve(ctx, d)
+			d = r.after(key)
+		}
 		if err != nil {
-			return err
-		}
-		if r.o.Interval > 0 && !pause(ctx, r.wait()) {
-			return errors.Join(ctx.Err(), d.Return(context.WithoutCancel(ctx)))
-		}
-		err = r.settle(ctx, d, r.handle(ctx, d))
-		if err != nil && !errors.Is(err, ErrSettled) && !errors.Is(err, ErrDeliveryLost) {
 			return err
 		}
 	}
 }
 
+// serve handles and settles one delivery when its turn has come. It returns an error
+// if there is no going on.
+func (r *runner) serve(ctx context.Context, d *Delivery) error {
+	if !pause(ctx, r.wait()) {
+		return errors.Join(ctx.Err(), d.Return(context.WithoutCancel(ctx)))
+	}
+	failure, err := r.handle(ctx, d)
+	if err == nil {
+		err = r.settle(ctx, d, failure)
+	}
+	if passing(err) {
+		return nil
+	}
+	return err
+}
+
 // wait reserves the next start and returns how far off it is.
 func (r *runner) wait() time.Duration {
+	if r.o.Interval == 0 {
+		return 0
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.c.b.s.Now()
-	if r.next.Before(now) {
-		r.next = now
+	if saved := now.Add(-time.Duration(r.o.Burst-1) * r.o.Interval); r.next.Before(saved) {
+		r.next = saved
 	}
 	wait := r.next.Sub(now)
 	r.next = r.next.Add(r.o.Interval)
@@ -156,6 +238,9 @@ func (r *runner) wait() time.Duration {
 
 // pause reports false if ctx ends before the time is over.
 func pause(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
@@ -167,18 +252,22 @@ func pause(ctx context.Context, d time.Duration) bool {
 }
 
 // handle calls the handler until it succeeds, as often as it may fail. Between the
-// attempts it heeds the end of Run.
-func (r *runner) handle(ctx context.Context, d *Delivery) error {
+// attempts it heeds the end of Run. With err the delivery was lost, or settled by its
+// handler, before an attempt.
+func (r *runner) handle(ctx context.Context, d *Delivery) (failure, err error) {
 	running, lost := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer lost(nil)
 	r.c.watch(d, func() { lost(fmt.Errorf("%w: queue %q", ErrDeliveryLost, d.Queue)) })
 	for n := 1; ; n++ {
-		err := r.attempt(running, d)
-		if err == nil || n == r.o.Attempts || errors.Is(err, ErrReject) || running.Err() != nil {
-			return err
+		if err := d.extend(r.relaxed, r.o.Timeout); err != nil {
+			return nil, err
+		}
+		failure := r.attempt(running, d)
+		if failure == nil || n == r.o.Attempts || errors.Is(failure, ErrReject) || running.Err() != nil {
+			return failure, nil
 		}
 		if !pause(ctx, r.o.Backoff.Delay(n)) {
-			return err
+			return failure, nil
 		}
 	}
 }
@@ -207,7 +296,7 @@ func (r *runner) settle(ctx context.Context, d *Delivery, failure error) error {
 func attempt(ctx context.Context, handler func(context.Context, *Delivery) error, d *Delivery) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("workqueue: handler panicked: %v", r)
+			err = fmt.Errorf("workqueue: handler panicked: %v\n%s", r, debug.Stack())
 		}
 	}()
 	return handler(ctx, d)

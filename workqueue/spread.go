@@ -20,7 +20,8 @@ type parcel struct {
 	delay    time.Duration
 	priority uint8
 	ttl      time.Duration
-	written  int64 // what it takes up, once it was spread
+	unique   spool.UniqueKey // that it holds in its queues
+	written  int64           // what it takes up, once it was spread
 }
 
 func newParcel(e *envelope) parcel {
@@ -127,7 +128,7 @@ func (e *end) deliver(turn *store.Turn, p *parcel) (store.Op, error) {
 
 // put adds one copy of a message.
 func (q *queue) put(t *store.Turn, data []byte, p *parcel) placed {
-	c := spool.Content{Data: data, Payload: p.payload}
+	c := spool.Content{Data: data, Payload: p.payload, Unique: p.unique}
 	lane := min(p.priority, q.config.MaxPriority)
 	due := t.Now().Add(p.delay)
 	c.Expires = q.expires(p.ttl, due)

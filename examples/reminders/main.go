@@ -1,11 +1,12 @@
 // Reminders is a service that reminds people of things, and is down for a while in
-// the middle. A reminder is a delayed message; once a day, which passes quickly here,
-// a periodic job asks for a summary.
+// the middle. A reminder is a delayed message, which can be shown and cancelled by its
+// id; once a day, which passes quickly here, a periodic job asks for a summary.
 //
 //	go run ./examples/reminders
 //
 // The exit status is 0 only if each reminder came once, none early, those in time in
-// their order, and one summary made up for those that were missed.
+// their order, none that was cancelled, and one summary made up for those that were
+// missed.
 package main
 
 import (
@@ -39,11 +40,19 @@ func demonstrate(ctx context.Context, dir string, out io.Writer) error {
 		for _, r := range []struct {
 			what string
 			in   time.Duration
-		}{{"pay the rent", 12 * day}, {"call Ann", day / 2}, {"water the plants", 3 * day}, {"buy milk", day}} {
+		}{{"pay the rent", 12 * day}, {"call Ann", day / 2}, {"water the plants", 3 * day}, {"buy milk", day}, {"see the dentist", 3 * day}} {
 			if err := s.remind(ctx, r.what, r.in); err != nil {
 				return err
 			}
 		}
+		if err := s.cancel(ctx, "see the dentist"); err != nil { // who has called
+			return err
+		}
+		left, err := s.reminders(ctx)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "to come: %q\n", left)
 		return s.work(ctx, &heard, func() bool { return len(heard.reminders) == 2 && heard.summaries > 0 })
 	})
 	if err != nil {
@@ -114,9 +123,25 @@ func live(ctx context.Context, dir string, f func(*service) error) (err error) {
 
 func (s *service) remind(ctx context.Context, what string, in time.Duration) error {
 	return s.broker.Publish(ctx, "", "due", workqueue.Message{
-		Type: "reminder", Body: []byte(what), Delay: in,
+		MessageID: what, Type: "reminder", Body: []byte(what), Delay: in,
 		Headers: map[string]string{"due": time.Now().Add(in).Format(time.RFC3339Nano)},
 	})
+}
+
+// cancel takes a reminder back that is not due yet.
+func (s *service) cancel(ctx context.Context, what string) error {
+	return s.broker.Cancel(ctx, "due", what)
+}
+
+// reminders returns what is to come, in its order.
+func (s *service) reminders(ctx context.Context) (list []string, err error) {
+	for m, err := range s.broker.Browse(ctx, "due", &workqueue.BrowseOptions{State: workqueue.Delayed}) {
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, m.MessageID)
+	}
+	return list, nil
 }
 
 // work handles what is due until enough has come.

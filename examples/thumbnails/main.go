@@ -1,11 +1,12 @@
 // Thumbnails makes small images of large ones in the background. The images are made
-// on the fly; some of them are damaged.
+// on the fly; some of them are damaged, and are uploaded again later.
 //
 //	upload ──▶ jobs (previews before archive copies) ──▶ thumbnail in the store
-//	            └─ after three attempts ─▶ dead letters ──repair, redrive──▶ jobs
+//	            ▲ └─ after three attempts ─▶ dead letters ─┐
+//	            └───── redrive, of what was repaired ──────┘
 //
-// A thumbnail and the acknowledgement of its job are one commit, so each image gets
-// exactly one, however often a job is delivered.
+// An image and its job are one commit, and so are a thumbnail and the acknowledgement of
+// the job: so each image gets exactly one, however often a job is delivered.
 //
 //	go run ./examples/thumbnails
 //
@@ -117,10 +118,18 @@ func (s *service) upload(ctx context.Context, i int) error {
 	if i%damaged == 0 {
 		picture = picture[:len(picture)/2] // the connection was lost
 	}
-	return s.broker.Publish(ctx, "", "jobs", workqueue.Message{
-		MessageID: fmt.Sprintf("image-%02d", i), ContentType: "image/png", Priority: uint8(i%2) * preview, Body: picture,
+	return s.db.Update(ctx, func(tx *pebblemq.Tx) error {
+		if err := tx.Set(original(name(i)), picture); err != nil {
+			return err
+		}
+		return s.broker.In(tx).Publish("", "jobs", workqueue.Message{MessageID: name(i), Priority: uint8(i%2) * preview})
 	})
 }
+
+func name(i int) string { return fmt.Sprintf("image-%02d", i) }
+
+func original(name string) []byte  { return []byte("original/" + name) }
+func thumbnail(name string) []byte { return []byte("thumb/" + name) }
 
 // draw makes an image that differs from the others.
 func draw(i int) ([]byte, error) {
@@ -174,12 +183,20 @@ func (s *service) work(ctx context.Context, done, dead int) error {
 
 // handle stores a thumbnail and acknowledges its job in one commit.
 func (s *service) handle(ctx context.Context, d *workqueue.Delivery) error {
-	thumb, err := shrink(d.Body)
+	var picture []byte
+	err := s.db.View(ctx, func(tx *pebblemq.Tx) (err error) {
+		picture, err = tx.Get(original(d.MessageID))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	thumb, err := shrink(picture)
 	if err != nil {
 		return fmt.Errorf("%s: %w", d.MessageID, err)
 	}
 	err = s.db.Update(ctx, func(tx *pebblemq.Tx) error {
-		if err := tx.Set([]byte("thumb/"+d.MessageID), thumb); err != nil {
+		if err := tx.Set(thumbnail(d.MessageID), thumb); err != nil {
 			return err
 		}
 		return s.broker.In(tx).Ack(d)
@@ -197,40 +214,47 @@ func (s *service) previewsFirst() bool {
 	return slices.IsSortedFunc(s.order, func(a, b uint8) int { return cmp.Compare(b, a) })
 }
 
-// redrive looks at the dead letters, repairs their images and sends them back. Each
-// move is one commit.
-func (s *service) redrive(ctx context.Context, out io.Writer) (n int, err error) {
-	for ; ; n++ {
-		d, ok, err := s.broker.Get(ctx, "dead")
-		if err != nil || !ok {
-			return n, err
+// redrive looks at the dead letters, has their images uploaded again and sends those
+// back whose image is whole now.
+func (s *service) redrive(ctx context.Context, out io.Writer) (repaired int, err error) {
+	whole := make(map[string]bool)
+	for m, err := range s.broker.Browse(ctx, "dead", nil) {
+		if err != nil {
+			return 0, err
 		}
-		death := d.Deaths[0]
-		fmt.Fprintf(out, "%s: %s in %s\n", d.MessageID, death.Reason, death.Queue)
-		var i int
-		if _, err := fmt.Sscanf(d.MessageID, "image-%d", &i); err != nil {
-			return n, err
+		death := m.Deaths[0]
+		fmt.Fprintf(out, "%s: %s in %s\n", m.MessageID, death.Reason, death.Queue)
+		if err := s.repair(ctx, m.MessageID); err != nil {
+			return 0, err
 		}
-		m := d.Message
-		if m.Body, err = draw(i); err != nil {
-			return n, err
-		}
-		if err := s.db.Update(ctx, func(tx *pebblemq.Tx) error {
-			if err := s.broker.In(tx).Publish("", death.Queue, m); err != nil {
-				return err
-			}
-			return s.broker.In(tx).Ack(d)
-		}); err != nil {
-			return n, err
-		}
+		whole[m.MessageID] = true
 	}
+	p, err := s.broker.Redrive(ctx, "dead", &workqueue.RedriveOptions{
+		Rate:   1000, // the others are not to wait long
+		Filter: func(m *workqueue.Browsed) bool { return whole[m.MessageID] },
+	})
+	fmt.Fprintf(out, "%d went back to their queue, %d stay\n", p.Moved, p.Skipped+p.Failed)
+	return int(p.Moved), err
+}
+
+// repair uploads an image again.
+func (s *service) repair(ctx context.Context, name string) error {
+	var i int
+	if _, err := fmt.Sscanf(name, "image-%d", &i); err != nil {
+		return err
+	}
+	picture, err := draw(i)
+	if err != nil {
+		return err
+	}
+	return s.db.Update(ctx, func(tx *pebblemq.Tx) error { return tx.Set(original(name), picture) })
 }
 
 // thumbnails counts those that are whole.
 func (s *service) thumbnails(ctx context.Context) (n int, err error) {
 	err = s.db.View(ctx, func(tx *pebblemq.Tx) error {
 		for i := range images {
-			thumb, err := tx.Get(fmt.Appendf(nil, "thumb/image-%02d", i))
+			thumb, err := tx.Get(thumbnail(name(i)))
 			if err != nil {
 				return err
 			}

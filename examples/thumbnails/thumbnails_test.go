@@ -17,6 +17,7 @@ image-15: delivery_limit in jobs
 image-00: delivery_limit in jobs
 image-10: delivery_limit in jobs
 image-20: delivery_limit in jobs
+5 went back to their queue, 0 stay
 24 thumbnails of 32 by 32
 `, out.String())
 }

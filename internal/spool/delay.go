@@ -8,25 +8,27 @@ import (
 
 // Delayed is a message that waits for its time. It lives on disk only.
 type Delayed struct {
-	lane    byte
+	Position
 	size    uint64
 	payload store.Payload
-	due     int64
 	nextDue int64 // of the spool, before
 }
 
 // PutDelayed adds a message that becomes ready at due, at the end of the queue
 // as it is then.
 func (q *Spool) PutDelayed(t *store.Turn, c Content, due time.Time) Delayed {
-	d := Delayed{lane: q.lane, size: c.size(), payload: c.Payload, due: nanos(due), nextDue: q.meta.nextDue}
-	t.Set(dueKey(q.layout.Delayed, q.place, d.due, q.meta.delaySeq), c.encodeDelayed())
+	at := Position{Lane: q.lane, Due: nanos(due), Seq: q.meta.delaySeq}
+	d := Delayed{Position: at, size: c.size(), payload: c.Payload, nextDue: q.meta.nextDue}
+	t.Set(dueKey(q.layout.Delayed, q.place, at.Due, at.Seq), c.encodeDelayed())
+	q.indexID(t, &c, at)
+	q.claim(t, &c, slotDelayed, at)
 	t.Hold(q.holder(slotDelayed), c.Payload, 1)
 	q.meta.delaySeq++
-	if q.meta.delayed == 0 || d.due < q.meta.nextDue {
-		q.meta.nextDue = d.due
+	if q.meta.delayed == 0 || d.Due < q.meta.nextDue {
+		q.meta.nextDue = d.Due
 	}
-	if q.plan.putDue == 0 || d.due < q.plan.putDue {
-		q.plan.putDue = d.due
+	if q.plan.putDue == 0 || d.Due < q.plan.putDue {
+		q.plan.putDue = d.Due
 	}
 	q.meta.delayed++
 	q.meta.delayedBytes += d.size

@@ -31,6 +31,8 @@
 // disk is waited for before a lower one has its turn. What has an end of life is in
 // an index by that end as well (see expiry).
 //
+// What holds a unique key is in an index by that (see unique.go).
+//
 // # A message that kills its process
 //
 // Delivery marks are written unsynced, in the group at hand, and not at all if
@@ -55,6 +57,12 @@
 // has stepped aside is in memory within limits, and beyond these on disk only.
 // With Options.Fair groups are tenants instead: one that has more than its share
 // out steps aside in the same way, until nobody else has anything.
+//
+// # Looking at it, and moving it
+//
+// A Browse reads messages and changes nothing. What is delayed is found by the layer's
+// id (Later) and removed (Cancel). A Pump takes what waits out of the spool, for the
+// layer to put elsewhere.
 //
 // # Keys
 //

@@ -24,11 +24,6 @@ import (
 type expiry struct {
 	expired func(*store.Turn, *Message) func(*store.Turn)
 	timer   *store.Timer
-	armed   int64 // for what ends then; 0 if it is not
-
-	born      func(data []byte) int64 // nil but in spools that keep messages for a time
-	retention time.Duration           // from what is in the index to its end
-	walked    uint64                  // see retain.go
 
 	next     int64 // of what has not been looked at; 0 for none
 	from     int64 // the index was read below this and that message
@@ -54,6 +49,9 @@ func sooner(a, b int64) int64 {
 	return a
 }
 
+// Expired reports whether the message's time to live is over.
+func (m *Message) Expired(now time.Time) bool { return m.Expires != 0 && m.Expires <= now.UnixNano() }
+
 // indexExpiry notes the end of a message that is being put.
 func (q *Spool) indexExpiry(t *store.Turn, m *Message) {
 	if m.Expires == 0 || q.expiry.expired == nil {
@@ -76,9 +74,6 @@ func (q *Spool) unindexExpiry(t *store.Turn, m *Message) {
 func (q *Spool) mayExpire(t *store.Turn, m *Message) {
 	e := &q.expiry
 	if m.Expires == 0 || e.expired == nil {
-		if q.walkable() && (e.armed == 0 || q.meta.oldest < e.armed) {
-			q.armExpiry(t)
-		}
 		return
 	}
 	if m.Expires <= e.from {
@@ -92,29 +87,20 @@ func (q *Spool) mayExpire(t *store.Turn, m *Message) {
 }
 
 func (q *Spool) armExpiry(t *store.Turn) {
-	e := &q.expiry
-	first := e.next
-	if q.walkable() {
-		first = sooner(first, q.meta.oldest)
-	}
-	if q.closed {
-		first = 0
-	}
-	if e.armed = first; first == 0 {
-		t.Disarm(e.timer)
+	if q.expiry.next == 0 || q.closed {
+		t.Disarm(q.expiry.timer)
 		return
 	}
-	t.Arm(e.timer, time.Unix(0, first).Add(e.retention))
+	t.Arm(q.expiry.timer, time.Unix(0, q.expiry.next))
 }
 
 // startSweep is what the timer calls.
 func (q *Spool) startSweep(t *store.Turn) {
 	e := &q.expiry
-	e.armed = 0
-	if e.sweeping || q.closed {
+	if e.sweeping || q.closed || e.next == 0 {
 		return
 	}
-	s := sweep{q: q, from: e.from, fromSeq: e.fromSeq, loaded: q.loaded, over: e.over(t.Now()), walk: q.planWalk()}
+	s := sweep{q: q, from: e.from, fromSeq: e.fromSeq, loaded: q.loaded, now: t.Now()}
 	e.missed, e.void = 0, false
 	e.sweeping = t.Spawn(func(ctx context.Context) {
 		q.persist(ctx, func(ctx context.Context) (store.Op, error) {
@@ -130,29 +116,17 @@ type sweep struct {
 	from    int64
 	fromSeq uint64
 	loaded  uint64 // what is below was in memory
-	over    int64  // what ends now or did
+	now     time.Time
 	due     []ending
-	size    int   // of what is due, in bytes
 	next    int64 // of the first one left, 0 if none
 	nextSeq uint64
-	walk    walk
 	shown   []func(*store.Turn)
 }
 
-// ending is an entry of the index, with the message if that was read, or a message
-// that was come by.
+// ending is an entry of the index, with the message if that was read.
 type ending struct {
 	loadedMessage
-	at     int64
-	walked bool
-}
-
-// full reports that a sweep has enough to do.
-func (s *sweep) full() bool { return len(s.due) == sweepMessages || s.size > sweepBytes }
-
-func (s *sweep) add(e ending) {
-	s.size += len(e.Data)
-	s.due = append(s.due, e)
+	at int64
 }
 
 // read reads what is over.
@@ -175,14 +149,15 @@ func (s *sweep) read(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, marks.Close()) }()
+	size := 0
 	for ok := index.First(); ok; ok = index.Next() {
 		at, seq, err := decodeDueKey(index.Key())
 		if err != nil {
 			return err
 		}
-		if at > s.over || s.full() {
+		if at > s.now.UnixNano() || len(s.due) == sweepMessages || size > sweepBytes {
 			s.next, s.nextSeq = at, seq
-			break
+			return nil
 		}
 		e := ending{at: at, loadedMessage: loadedMessage{seq: seq, gone: true}}
 		if seq >= s.loaded {
@@ -190,12 +165,10 @@ func (s *sweep) read(ctx context.Context) (err error) {
 				return err
 			}
 		}
-		s.add(e)
+		size += len(e.Data)
+		s.due = append(s.due, e)
 	}
-	if q.expiry.born == nil || s.full() {
-		return nil
-	}
-	return s.readWalk(entries, marks)
+	return nil
 }
 
 // readAt reads one message and its mark.
@@ -225,23 +198,21 @@ func (s *sweep) Run(t *store.Turn) error {
 		e.retained = 0 // all that is left is at the end of the index
 	}
 	e.next = sooner(s.next, e.missed)
-	switch {
+	switch now := s.now.UnixNano(); {
 	case e.missed != 0 && (s.next == 0 || e.missed <= s.next):
-		e.from, e.fromSeq = min(e.missed, s.over+1), 0
-	case s.next != 0 && s.next <= s.over:
+		e.from, e.fromSeq = min(e.missed, now+1), 0
+	case s.next != 0 && s.next <= now:
 		e.from, e.fromSeq = s.next, s.nextSeq
 	default:
-		e.from, e.fromSeq = s.over+1, 0
+		e.from, e.fromSeq = now+1, 0
 	}
-	q.walkedTo(s.walk)
 	for _, d := range s.due {
 		s.end(t, d)
 	}
 	return nil
 }
 
-// end ends one message, if it still waits or is not to be kept even for those who
-// have it.
+// end ends one message, if it still waits.
 func (s *sweep) end(t *store.Turn, d ending) {
 	q := s.q
 	if d.seq >= q.shown {
@@ -250,20 +221,14 @@ func (s *sweep) end(t *store.Turn, d ending) {
 	}
 	m, new := q.waiting(t, d.loadedMessage)
 	switch {
-	case m == nil && d.walked:
-		return
 	case m == nil:
 		t.Delete(dueKey(q.layout.Expiry, q.place, d.at, d.seq)) // of what was purged
 		return
-	case m.state != ready && q.expiry.born == nil:
+	case m.state != ready:
 		q.retained(d.at) // until Returned
 		return
 	}
-	switch {
-	case new && m.state == taken:
-		q.early[m.Seq] = m
-		q.adopt(m)
-	case new:
+	if new {
 		q.early[m.Seq] = m
 		if d.mark.out && q.unloaded > 0 {
 			q.unloaded--
@@ -331,7 +296,7 @@ func (s *sweep) Visible(t *store.Turn) {
 // forgetEarly forgets what was settled ahead of the load, unless somebody who is
 // at it may have read it before.
 func (q *Spool) forgetEarly() {
-	if q.loading || q.expiry.sweeping {
+	if q.loading || q.expiry.sweeping || q.keep.sweeping {
 		return
 	}
 	for seq, m := range q.early {

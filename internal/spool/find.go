@@ -122,7 +122,7 @@ func (q *Spool) adopt(m *Message) {
 func (q *Spool) restore(seq uint64, c Content, mk mark, marked bool) *Message {
 	c.Count = mk.count
 	return &Message{
-		Seq: seq, Lane: q.lane, Content: c, marked: marked,
+		Seq: seq, Lane: q.lane, Content: c, marked: marked, born: q.bornOf(&c),
 		Note: mk.note, Until: moment(mk.until), First: moment(mk.first), Since: moment(mk.since),
 	}
 }

@@ -137,7 +137,6 @@ func (g *groups) next(t *store.Turn) *Message {
 		switch {
 		case !g.q.withinFrontier(t, m.Seq):
 			heap.Push(&g.q.returned, m)
-			g.q.back[m.Seq] = m
 			if k != nil {
 				k.offered, m.group = m, k
 			}

@@ -230,6 +230,15 @@ func (g *groups) fetch(t *store.Turn, seq uint64) (*Message, error) {
 	return m, nil
 }
 
+// hasSpilled reports whether a message is spilled that the disk knows.
+func (g *groups) hasSpilled(seq uint64, data []byte) bool {
+	if g == nil {
+		return false
+	}
+	k := g.byID[string(g.of(data))]
+	return k != nil && k.from <= seq && seq < k.to
+}
+
 // settled is called with what is being settled. If it was fetched, what is being
 // read back may hold it still.
 func (g *groups) settled(m *Message) {

@@ -15,12 +15,17 @@ import (
 //	delayed kind id lane 1 B due 8 B seq 8 B  ->  version 1 B | flags 1 B | count 4 B | payload | expires | data
 //	parked  kind id lane 1 B group 8 B seq 8 B ->  nothing; dropped when the spool is opened, see groups.go
 //	expiry  kind id lane 1 B expires 8 B seq 8 B -> nothing
+//	stray   kind id lane 1 B born 8 B seq 8 B -> nothing; see retention.go
+//	delayed id kind id lane 1 B hash 8 B due 8 B seq 8 B -> nothing; the hash begins the SHA-256 of the layer's id
+//	unique  kind id slot 1 B key 16 B         ->  version 1 B | lane 1 B | due 8 B (of slot 1) | seq 8 B
 //	meta    kind id lane 1 B                  ->  version 1 B | the numbers of meta, 8 B each, in order
 //
 // Flag 1 says that there is a payload: generation 4 B | number 4 B | size 4 B. It
 // is held in slot 2 * lane, of a delayed message in slot 2 * lane + 1. Flag 2 says
-// that there is an end of the time to live, 8 B, or, where messages are kept for a
-// time from their birth on, a birth that is not in order (see retain.go).
+// that there is an end of the time to live, 8 B, and flag 4 that there is a unique
+// key, 16 B, which the unique record of slot 0 leads back from, or of slot 1 while
+// the message is delayed. Flag 8 says that there is a time of birth, 8 B, and flag 16
+// that the message is in the index of strays.
 //
 // Numbers are big-endian, times are nanoseconds since 1970, 0 for none. A mark
 // exists once a message has been delivered. Out is 1 while it is out, and 2 from
@@ -29,6 +34,9 @@ type Layout struct {
 	Entry, Mark, Delayed, Meta store.Kind
 	Parked                     store.Kind // of spools with groups
 	Expiry                     store.Kind // of spools whose messages expire
+	Stray                      store.Kind // of spools with a retention
+	DelayedID                  store.Kind // of spools with Options.ID
+	Unique                     store.Kind // of spools whose messages may have unique keys
 }
 
 // Kinds lists the kinds, to drop a spool with.
@@ -40,6 +48,15 @@ func (l Layout) Kinds() []store.Kind {
 	if l.Expiry != 0 {
 		kinds = append(kinds, l.Expiry)
 	}
+	if l.Stray != 0 {
+		kinds = append(kinds, l.Stray)
+	}
+	if l.DelayedID != 0 {
+		kinds = append(kinds, l.DelayedID)
+	}
+	if l.Unique != 0 {
+		kinds = append(kinds, l.Unique)
+	}
 	return kinds
 }
 
@@ -49,6 +66,10 @@ const version = 1
 const (
 	flagShared  = 1
 	flagExpires = 2
+	flagUnique  = 4
+	flagBorn    = 8
+	flagStray   = 16
+	flagsKnown  = 2*flagStray - 1
 )
 
 // slots of the payloads that a spool holds.
@@ -77,12 +98,20 @@ func dueKey(k store.Kind, p place, due int64, seq uint64) []byte {
 	return binary.BigEndian.AppendUint64(key, seq)
 }
 
+// idKey is that of a delayed message in the index by ids. The lane is that of p.
+func idKey(k store.Kind, p place, hash uint64, at Position) []byte {
+	key := binary.BigEndian.AppendUint64(laneKey(k, p, 24), hash)
+	key = binary.BigEndian.AppendUint64(key, uint64(at.Due))
+	return binary.BigEndian.AppendUint64(key, at.Seq)
+}
+
 const (
 	laneKeyLen = 5 + 1
 	seqKeyLen  = laneKeyLen + 8
 	dueKeyLen  = laneKeyLen + 16
+	idKeyLen   = dueKeyLen + 8
 	markLen    = 30 // without the note
-	metaLen    = 1 + 8*14
+	metaLen    = 1 + 8*13
 )
 
 func decodeSeqKey(key []byte) (uint64, error) {
@@ -97,6 +126,14 @@ func decodeDueKey(key []byte) (due int64, seq uint64, err error) {
 		return 0, 0, damaged("key", key)
 	}
 	return int64(binary.BigEndian.Uint64(key[laneKeyLen:])), binary.BigEndian.Uint64(key[laneKeyLen+8:]), nil
+}
+
+func decodeIDKey(key []byte) (hash uint64, at Position, err error) {
+	if len(key) != idKeyLen {
+		return 0, at, damaged("key", key)
+	}
+	n := func(i int) uint64 { return binary.BigEndian.Uint64(key[laneKeyLen+8*i:]) }
+	return n(0), Position{Lane: key[laneKeyLen-1], Due: int64(n(1)), Seq: n(2)}, nil
 }
 
 func damaged(what string, b []byte) error {
@@ -123,7 +160,10 @@ type Content struct {
 	Data    []byte        // the layer's encoding, which belongs to the spool from Put on
 	Payload store.Payload // that follows Data, if it is shared
 	Count   uint32        // deliveries so far
-	Expires int64         // end of its time to live in nanoseconds since 1970, 0 for none; see retain.go
+	Expires int64         // end of its time to live in nanoseconds since 1970, 0 for none
+	Unique  UniqueKey     // that it holds as long as it is there, if any
+	Born    int64         // when its retention began, if that is not what Options.Born says
+	stray   bool          // is in the index of strays
 }
 
 // size is what counts as the message's: a shared payload counts in each queue.
@@ -138,6 +178,12 @@ func (c *Content) headLen() int {
 	if c.Expires != 0 {
 		n += 8
 	}
+	if c.Unique.set() {
+		n += len(c.Unique)
+	}
+	if c.Born != 0 {
+		n += 8
+	}
 	return n
 }
 
@@ -149,6 +195,15 @@ func (c *Content) appendHead(b []byte, fields ...byte) []byte {
 	if c.Expires != 0 {
 		*flags |= flagExpires
 	}
+	if c.Unique.set() {
+		*flags |= flagUnique
+	}
+	if c.Born != 0 {
+		*flags |= flagBorn
+	}
+	if c.stray {
+		*flags |= flagStray
+	}
 	if c.Payload.Shared() {
 		*flags |= flagShared
 		b = binary.BigEndian.AppendUint32(b, c.Payload.Generation)
@@ -157,6 +212,12 @@ func (c *Content) appendHead(b []byte, fields ...byte) []byte {
 	}
 	if c.Expires != 0 {
 		b = binary.BigEndian.AppendUint64(b, uint64(c.Expires))
+	}
+	if c.Unique.set() {
+		b = append(b, c.Unique[:]...)
+	}
+	if c.Born != 0 {
+		b = binary.BigEndian.AppendUint64(b, uint64(c.Born))
 	}
 	return b
 }
@@ -167,7 +228,7 @@ func cutHead(what string, v []byte, n int) (c Content, fields []byte, err error)
 		return c, nil, err
 	}
 	flags, fields, rest := v[1], v[2:2+n], v[2+n:]
-	if flags&^(flagShared|flagExpires) != 0 {
+	if flags&^flagsKnown != 0 {
 		return c, nil, damaged(what, v)
 	}
 	if flags&flagShared != 0 {
@@ -182,16 +243,38 @@ func cutHead(what string, v []byte, n int) (c Content, fields []byte, err error)
 		}
 	}
 	if flags&flagExpires != 0 {
-		if len(rest) < 8 {
+		if c.Expires, rest, err = cutTime(what, v, rest); err != nil {
+			return c, nil, err
+		}
+	}
+	c.stray = flags&flagStray != 0
+	if flags&flagUnique != 0 {
+		if len(rest) < len(c.Unique) {
 			return c, nil, damaged(what, v)
 		}
-		c.Expires = int64(binary.BigEndian.Uint64(rest))
-		if rest = rest[8:]; c.Expires <= 0 {
+		if rest = rest[copy(c.Unique[:], rest):]; !c.Unique.set() {
 			return c, nil, damaged(what, v)
+		}
+	}
+	if flags&flagBorn != 0 {
+		if c.Born, rest, err = cutTime(what, v, rest); err != nil {
+			return c, nil, err
 		}
 	}
 	c.Data = rest
 	return c, fields, nil
+}
+
+// cutTime reads a time that is not zero off the rest of a value.
+func cutTime(what string, v, rest []byte) (int64, []byte, error) {
+	if len(rest) < 8 {
+		return 0, nil, damaged(what, v)
+	}
+	at := int64(binary.BigEndian.Uint64(rest))
+	if at <= 0 {
+		return 0, nil, damaged(what, v)
+	}
+	return at, rest[8:], nil
 }
 
 func (c *Content) entryLen() int { return 2 + c.headLen() + len(c.Data) }
@@ -228,9 +311,6 @@ type mark struct {
 	note    string
 }
 
-func (m mark) len() int { return markLen + len(m.note) }
-
-// encode fills dst, which has len.
 func (m mark) encode(dst []byte) {
 	dst[0], dst[1] = version, 0
 	switch {
@@ -277,10 +357,9 @@ type meta struct {
 	nextDue      int64  // of the earliest delayed message, or earlier
 	delaySeq     uint64 // number of the next delayed message
 	taken        uint64 // of entries, out
-	expires      int64  // nothing in the index does so earlier; 0 if nothing does
-	oldest       int64  // see retain.go; 0 if nothing is there that is in order
-	newest       int64  // was born last of what is in order
-	expired      uint64 // were dropped
+	expires      int64  // nothing does so earlier; 0 if nothing does
+	youngest     int64  // birth of the youngest that is no stray, ever
+	oldest       int64  // nothing that is there was born earlier; 0 if nothing is there
 }
 
 func (m meta) encode() []byte {
@@ -288,7 +367,7 @@ func (m meta) encode() []byte {
 	for _, n := range [...]uint64{
 		m.next, m.low, m.frontier, m.entries, m.bytes,
 		m.delayed, m.delayedBytes, uint64(m.nextDue), m.delaySeq, m.taken, uint64(m.expires),
-		uint64(m.oldest), uint64(m.newest), m.expired,
+		uint64(m.youngest), uint64(m.oldest),
 	} {
 		v = binary.BigEndian.AppendUint64(v, n)
 	}
@@ -306,7 +385,7 @@ func decodeMeta(v []byte) (meta, error) {
 	m := meta{
 		next: n(0), low: n(1), frontier: n(2), entries: n(3), bytes: n(4),
 		delayed: n(5), delayedBytes: n(6), nextDue: int64(n(7)), delaySeq: n(8), taken: n(9), expires: int64(n(10)),
-		oldest: int64(n(11)), newest: int64(n(12)), expired: n(13),
+		youngest: int64(n(11)), oldest: int64(n(12)),
 	}
 	if m.low > m.next || m.entries > m.next-m.low {
 		return meta{}, damaged("meta record", v)

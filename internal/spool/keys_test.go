@@ -13,24 +13,31 @@ import (
 func TestGoldenBytes(t *testing.T) {
 	plain := Content{Data: []byte("hi"), Count: 2}
 	full := Content{Data: []byte("hi"), Count: 2, Payload: store.Payload{Generation: 1, Number: 2, Size: 3}, Expires: 4}
-	known := mark{out: true, count: 3, until: 5, first: 4, since: 6, note: "n"}
-	mk := make([]byte, known.len())
-	known.encode(mk)
+	mk := make([]byte, markLen)
+	mark{out: true, count: 3, until: 5, first: 4, since: 6}.encode(mk)
 	at := place{id: 7, lane: 5}
+	keyed := full
+	keyed.Unique = UniqueKey{15: 0xff}
 	for want, got := range map[string][]byte{
-		"200000000705":                                 laneKey(store.KindWorkMessage, at, 0),
-		"2000000007050000000000000009":                 seqKey(store.KindWorkMessage, at, 9),
-		"25000000070500000000000000080000000000000009": dueKey(store.KindWorkDelay, at, 8, 9),
-		"36000000070500000000000000080000000000000009": parkedKey(store.KindVisParked, at, 8, 9),
+		"200000000705":                                                      laneKey(store.KindWorkMessage, at, 0),
+		"2000000007050000000000000009":                                      seqKey(store.KindWorkMessage, at, 9),
+		"25000000070500000000000000080000000000000009":                      dueKey(store.KindWorkDelay, at, 8, 9),
+		"36000000070500000000000000080000000000000009":                      parkedKey(store.KindVisParked, at, 8, 9),
+		"2c00000007050000000000000006" + "00000000000000080000000000000009": idKey(store.KindWorkDelayID, at, 6, Position{Due: 8, Seq: 9}),
 		"01006869": stored(plain),
-		"0103" + "000000010000000200000003" + "0000000000000004" + "6869": stored(full),
-		"0100000000026869": plain.encodeDelayed(),
-		"010300000002" + "000000010000000200000003" + "0000000000000004" + "6869":       full.encodeDelayed(),
-		"0101000000030000000000000005" + "0000000000000004" + "0000000000000006" + "6e": mk,
+		"0103" + "000000010000000200000003" + "0000000000000004" + "6869":                                      stored(full),
+		"0107" + "000000010000000200000003" + "0000000000000004" + "000000000000000000000000000000ff" + "6869": stored(keyed),
+		"2d0000000701000000000000000000000000000000ff":                                                         uniqueKey(store.KindWorkUnique, 7, slotDelayed, keyed.Unique),
+		"01050000000000000009":                 Position{5, 8, 9}.encode(slotEntries),
+		"010500000000000000080000000000000009": Position{5, 8, 9}.encode(slotDelayed),
+		"0100000000026869":                     plain.encodeDelayed(),
+		"010300000002" + "000000010000000200000003" + "0000000000000004" + "6869": full.encodeDelayed(),
+		"0101000000030000000000000005" + "0000000000000004" + "0000000000000006":  mk,
 		"01" + "000000000000000a" + "0000000000000002" + "0000000000000003" + "0000000000000004" + "0000000000000005" +
 			"0000000000000006" + "0000000000000007" + "0000000000000008" + "0000000000000009" + "0000000000000001" + "000000000000000b" +
-			"000000000000000c" + "000000000000000d" + "000000000000000e": meta{
-			next: 10, low: 2, frontier: 3, entries: 4, bytes: 5, delayed: 6, delayedBytes: 7, nextDue: 8, delaySeq: 9, taken: 1, expires: 11, oldest: 12, newest: 13, expired: 14,
+			"000000000000000c" + "000000000000000d": meta{
+			next: 10, low: 2, frontier: 3, entries: 4, bytes: 5, delayed: 6, delayedBytes: 7, nextDue: 8, delaySeq: 9, taken: 1, expires: 11,
+			youngest: 12, oldest: 13,
 		}.encode(),
 	} {
 		require.Equal(t, want, hex.EncodeToString(got))
@@ -54,6 +61,8 @@ func TestOtherVersionsAreRefusedAsSuch(t *testing.T) {
 	require.ErrorIs(t, err, store.ErrFormat)
 	_, err = decodeMeta(v)
 	require.ErrorIs(t, err, store.ErrFormat)
+	_, err = decodePosition(slotEntries, v)
+	require.ErrorIs(t, err, store.ErrFormat)
 }
 
 func FuzzDecode(f *testing.F) {
@@ -62,6 +71,11 @@ func FuzzDecode(f *testing.F) {
 	full := Content{Data: []byte("x"), Count: 1, Payload: store.Payload{Generation: 1, Number: 2, Size: 3}, Expires: 4}
 	f.Add(full.encodeDelayed())
 	f.Add(stored(full))
+	full.Unique = UniqueKey{1}
+	f.Add(stored(full))
+	f.Add(full.encodeDelayed())
+	f.Add(Position{5, 8, 9}.encode(slotEntries))
+	f.Add(Position{5, 8, 9}.encode(slotDelayed))
 	f.Add(make([]byte, markLen))
 	f.Add(seqKey(store.KindWorkMessage, place{id: 7}, 9))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -69,7 +83,7 @@ func FuzzDecode(f *testing.F) {
 			require.Equal(t, b, m.encode())
 		}
 		if mk, err := decodeMark(b); err == nil {
-			v := make([]byte, mk.len())
+			v := make([]byte, markLen+len(mk.note))
 			mk.encode(v)
 			require.Equal(t, b, v)
 		}
@@ -79,11 +93,19 @@ func FuzzDecode(f *testing.F) {
 		if c, err := decodeEntry(b); err == nil {
 			require.Equal(t, b, stored(c))
 		}
+		for _, slot := range []byte{slotEntries, slotDelayed} {
+			if at, err := decodePosition(slot, b); err == nil {
+				require.Equal(t, b, at.encode(slot))
+			}
+		}
 		if seq, err := decodeSeqKey(b); err == nil {
 			require.Equal(t, b[laneKeyLen:], seqKey(0, place{}, seq)[laneKeyLen:])
 		}
 		if due, seq, err := decodeDueKey(b); err == nil {
 			require.Equal(t, b[laneKeyLen:], dueKey(0, place{}, due, seq)[laneKeyLen:])
+		}
+		if hash, at, err := decodeIDKey(b); err == nil {
+			require.Equal(t, b[laneKeyLen-1:], idKey(0, place{lane: at.Lane}, hash, at)[laneKeyLen-1:])
 		}
 		if seq, err := decodeParkedKey(b); err == nil {
 			require.Equal(t, b[laneKeyLen+8:], parkedKey(0, place{}, 0, seq)[laneKeyLen+8:])

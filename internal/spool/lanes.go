@@ -35,6 +35,7 @@ type shared struct {
 	solo     *Message // the prime suspect that is out
 	survived *store.Timer
 	ready    func(*store.Turn)
+	keyed    bool // some messages may have unique keys
 }
 
 func newShared(ready func(*store.Turn)) *shared {
@@ -171,10 +172,10 @@ func (q *Lanes) PutDelayed(t *store.Turn, lane byte, c Content, due time.Time) D
 }
 
 // UndoDelayed takes the last PutDelayed back.
-func (q *Lanes) UndoDelayed(d Delayed) { q.byLane[d.lane].UndoDelayed(d) }
+func (q *Lanes) UndoDelayed(d Delayed) { q.byLane[d.Lane].UndoDelayed(d) }
 
 // ShowDelayed lets the clock run for what was put.
-func (q *Lanes) ShowDelayed(t *store.Turn, d Delayed) { q.byLane[d.lane].ShowDelayed(t) }
+func (q *Lanes) ShowDelayed(t *store.Turn, d Delayed) { q.byLane[d.Lane].ShowDelayed(t) }
 
 // Take is Spool.Take of the highest lane that has something. While the messages
 // of a lane are being read from disk, none of a lower one goes ahead.
@@ -186,9 +187,6 @@ func (q *Lanes) Take(t *store.Turn, until time.Time) *Message {
 	}
 	return nil
 }
-
-// Over is Spool.Over.
-func (q *Lanes) Over(m *Message, now time.Time) bool { return q.of(m).Over(m, now) }
 
 // Settle removes a message for good.
 func (q *Lanes) Settle(t *store.Turn, m *Message) { q.of(m).Settle(t, m) }
@@ -210,6 +208,7 @@ func (q *Lanes) Returned(t *store.Turn, m *Message) { q.of(m).Returned(t, m) }
 
 // Purge is Spool.Purge of all lanes.
 func (q *Lanes) Purge(t *store.Turn, delayedToo bool) (n int) {
+	q.freeKeys(t, delayedToo)
 	for _, lane := range q.open {
 		n += lane.Purge(t, delayedToo)
 	}

@@ -20,6 +20,7 @@ type plan struct {
 	due               bool
 	putDue            int64 // the earliest due time put since the load began, 0 if none
 	void              bool  // the spool was purged since
+	cancelled         map[Position]bool
 }
 
 // chunk is what a load found.
@@ -289,15 +290,24 @@ func (q *Spool) take(t *store.Turn, l loadedMessage) {
 func (i *install) promote(t *store.Turn) {
 	q := i.q
 	for _, d := range i.c.delayed {
+		was := Position{Lane: q.lane, Due: d.due, Seq: d.seq}
+		if q.plan.cancelled[was] {
+			continue
+		}
 		t.DeleteSingle(dueKey(q.layout.Delayed, q.place, d.due, d.seq))
+		q.unindexID(t, &d.Content, was)
+		q.release(t, &d.Content, slotDelayed)
 		q.meta.delayed--
 		q.meta.delayedBytes -= min(q.meta.delayedBytes, d.size())
 		t.Hold(q.holder(slotDelayed), d.Payload, -1)
-		if q.expiry.born != nil && d.Expires == 0 {
-			d.Expires = d.due // which is when it could be received for the first time
+		if q.keep.born != nil {
+			d.Born = d.due
 		}
 		m := q.Put(t, d.Content)
 		i.moved = append(i.moved, m)
+		for _, w := range q.watches {
+			w.becameDue(was, m.Seq)
+		}
 		if q.added != nil {
 			i.after = append(i.after, q.added(t, m))
 		}

@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"bytes"
 	"context"
 	"testing"
 	"time"
@@ -15,7 +16,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var layout = Layout{
 	Entry: store.KindWorkMessage, Mark: store.KindWorkMark, Delayed: store.KindWorkDelay, Meta: store.KindWorkMeta,
-	Parked: store.KindVisParked,
+	Parked: store.KindVisParked, DelayedID: store.KindWorkDelayID, Unique: store.KindWorkUnique,
 }
 
 var ctx = context.Background()
@@ -56,6 +57,31 @@ func (o *delayOp) Run(t *store.Turn) error {
 }
 func (o *delayOp) Undo()                 { o.q.UndoDelayed(o.d) }
 func (o *delayOp) Visible(t *store.Turn) { o.q.ShowDelayed(t) }
+
+type cancelOp struct {
+	q    *Spool
+	at   Position
+	id   []byte
+	done *Cancelled
+}
+
+func (o *cancelOp) Run(t *store.Turn) (err error) {
+	o.done, err = o.q.Cancel(t, o.at, o.id)
+	return err
+}
+
+func (o *cancelOp) Undo() {
+	if o.done != nil {
+		o.done.Undo()
+	}
+}
+func (o *cancelOp) Visible(*store.Turn) {}
+
+// alive lets a Browse go on.
+func alive() error { return nil }
+
+// lastWord is the id of a message in these tests.
+func lastWord(data []byte) []byte { return data[bytes.LastIndexByte(data, ' ')+1:] }
 
 type settleOp struct {
 	q *Spool

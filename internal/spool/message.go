@@ -13,12 +13,13 @@ type Message struct {
 	Until   time.Time // end of the lease, if it has one
 	First   time.Time // for the layer: of the first delivery; kept on disk
 	Since   time.Time // for the layer: of the last delivery; kept on disk
-	Note    string    // for the layer: of a delivery before; kept on disk
+	Note    string    // for the layer; kept on disk with the next Return
 	Lane    byte
 	Suspect bool // may have killed the process before this one
 	Holder  any  // for the layer: who has it
 	Slot    int  // for the layer: its place in a heap
 
+	born     int64 // if the spool has a retention
 	state    state
 	prime    bool   // was out when the process died
 	before   state  // the Settle under way

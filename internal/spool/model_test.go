@@ -36,6 +36,10 @@ func TestModel(t *testing.T) {
 						"take":    w.take,
 						"settle":  w.settle,
 						"lookup":  w.lookup,
+						"browse":  w.browse,
+						"peek":    w.peek,
+						"cancel":  w.cancel,
+						"pump":    w.pump,
 						"return":  w.giveBack,
 						"extend":  w.extend,
 						"purge":   w.purge,
@@ -65,6 +69,7 @@ type entry struct {
 }
 
 type waiting struct {
+	at      Position
 	due     time.Time
 	data    string
 	share   string
@@ -89,6 +94,10 @@ type world struct {
 	model   map[uint64]*entry
 	delayed []waiting // by due time
 	wrong   string    // found under the baton
+
+	look *Browse         // under way
+	owed map[string]bool // was there when it began
+	seen map[string]bool
 }
 
 var errRefused = errors.New("refused")
@@ -97,7 +106,8 @@ func (w *world) open() {
 	var err error
 	w.s, err = store.Open(store.Options{FS: w.fs, Dir: "data", MemoryBytes: store.MinMemoryBytes})
 	require.NoError(w.t, err)
-	o := Options{Ready: func(*store.Turn) {}}
+	w.look = nil
+	o := Options{Ready: func(*store.Turn) {}, ID: lastWord}
 	if w.leases {
 		o.Leased = func(_ *store.Turn, m *Message) {
 			if e := w.model[m.Seq]; e == nil || !e.taken || !e.until.Equal(m.Until) {
@@ -186,7 +196,7 @@ func (w *world) delay(t *rapid.T) {
 	due := time.Now().Add(time.Duration(rapid.IntRange(1, 200).Draw(t, "s")) * time.Second)
 	op := &delayOp{q: w.q, data: []byte(w.payload()), share: w.shared(), due: due}
 	w.do(op)
-	d := waiting{due, string(op.data), op.share, op.p}
+	d := waiting{op.d.Position, due, string(op.data), op.share, op.p}
 	i, _ := slices.BinarySearchFunc(w.delayed, d, func(a, b waiting) int {
 		if a.due.After(b.due) {
 			return 1
@@ -312,6 +322,179 @@ func (w *world) lookup(t *rapid.T) {
 	require.Equal(t, e.count, m.Count)
 	w.do(&settleOp{w.q, m})
 	delete(w.model, e.seq)
+}
+
+// messages returns what the model holds, by data.
+func (w *world) messages() map[string]*entry {
+	all := make(map[string]*entry, len(w.model)+len(w.delayed))
+	for _, e := range w.model {
+		all[e.data] = e
+	}
+	for _, d := range w.delayed {
+		all[d.data] = nil
+	}
+	return all
+}
+
+// browse reads a chunk of a Browse, which spans other operations.
+func (w *world) browse(t *rapid.T) {
+	now := w.messages()
+	if w.look == nil {
+		w.look = w.q.Browse(Query{Alive: alive, Waiting: true, Delayed: true})
+		w.look.most = rapid.SampledFrom([]int{1, 3, 300}).Draw(t, "chunk")
+		w.owed, w.seen = map[string]bool{}, map[string]bool{}
+		for data := range now {
+			w.owed[data] = true
+		}
+	}
+	for range rapid.IntRange(1, 20).Draw(t, "chunks") {
+		found, err := w.look.Next(ctx)
+		require.NoError(t, err)
+		for _, s := range found {
+			require.False(t, w.seen[string(s.Data)], "%q is seen twice", s.Data)
+			w.seen[string(s.Data)] = true
+			w.same(t, &s)
+		}
+		if len(found) > 0 {
+			continue
+		}
+		for data := range now {
+			require.True(t, w.seen[data] || !w.owed[data], "%q is not seen", data)
+		}
+		w.look = nil
+		under(t, w.s, store.NoSync, func(*store.Turn) { require.Empty(t, w.q.watches) })
+		return
+	}
+	if rapid.IntRange(0, 9).Draw(t, "break off") == 0 {
+		w.look.Close(ctx)
+		w.look = nil
+	}
+}
+
+// same compares a message that was seen with the model.
+func (w *world) same(t *rapid.T, s *Seen) {
+	require.NoError(t, s.Err)
+	if s.Delayed() {
+		i := slices.IndexFunc(w.delayed, func(d waiting) bool { return d.at == s.Position })
+		require.GreaterOrEqual(t, i, 0, "%+v", s)
+		require.Equal(t, w.delayed[i].data, string(s.Data))
+		require.Equal(t, w.delayed[i].payload, s.Payload)
+		return
+	}
+	e := w.model[s.Seq]
+	require.NotNil(t, e, "%+v", s)
+	require.Equal(t, e.data, string(s.Data))
+	require.Equal(t, e.payload, s.Payload)
+	require.Equal(t, e.count, s.Count)
+	require.Equal(t, e.taken, s.Taken, "%+v", e)
+	if e.taken {
+		require.True(t, e.until.Equal(s.Until))
+	}
+}
+
+// peek looks at one message, or at one that is gone.
+func (w *world) peek(t *rapid.T) {
+	at := Position{Seq: uint64(rapid.IntRange(0, int(w.next)).Draw(t, "seq"))}
+	if len(w.delayed) > 0 && rapid.Bool().Draw(t, "delayed") {
+		at = rapid.SampledFrom(w.delayed).Draw(t, "which").at
+	}
+	s, err := w.q.Peek(ctx, alive, at)
+	require.NoError(t, err)
+	if s == nil {
+		require.False(t, at.Delayed())
+		require.Nil(t, w.model[at.Seq])
+		return
+	}
+	require.Equal(t, at, s.Position)
+	w.same(t, s)
+}
+
+// pump moves some of what waits to the end of the queue. Others cannot be moved, which
+// shows when they are settled already.
+func (w *world) pump(t *rapid.T) {
+	var ready []*entry
+	for _, e := range w.model {
+		if !e.taken {
+			ready = append(ready, e)
+		}
+	}
+	slices.SortFunc(ready, func(a, b *entry) int { return int(a.seq) - int(b.seq) })
+	p := &Pump{
+		Browse: w.q.Browse(Query{Alive: alive, Waiting: true}),
+		Select: func(s *Seen) (Move, error) {
+			if len(s.Data)%3 == 0 {
+				return nil, nil
+			}
+			return w.moveToTheEnd, nil
+		},
+		Judge:  func(error) Verdict { return LeaveIt },
+		Report: func(Progress) {},
+	}
+	done, err := p.Run(ctx, Progress{})
+	require.NoError(t, err)
+	if done.Moved > 0 {
+		w.synced()
+	}
+	var want Progress
+	for _, e := range ready {
+		switch {
+		case len(e.data)%3 == 0:
+			want.Skipped++
+		case unmovable([]byte(e.data)):
+			want.Failed++
+		default:
+			want.Moved++
+			delete(w.model, e.seq)
+			w.add(e.data, e.share, e.payload)
+		}
+	}
+	want.Skipped += uint64(len(w.model) - len(ready)) // what is out
+	done.Reason = nil
+	require.Equal(t, want, done)
+	if w.look != nil { // which would find again what was moved
+		w.look.Close(ctx)
+		w.look = nil
+	}
+}
+
+func unmovable(data []byte) bool { return data[len(data)-1]%2 == 0 }
+
+func (w *world) moveToTheEnd(t *store.Turn, m *Message) (func(*store.Turn), error) {
+	c := Content{Data: m.Data, Payload: m.Payload}
+	w.q.Settle(t, m)
+	put := w.q.Put(t, c)
+	if unmovable(c.Data) {
+		w.q.UndoPut(put)
+		w.q.UndoSettle(m)
+		return nil, errRefused
+	}
+	return func(t *store.Turn) {
+		w.q.Settled(t, m)
+		w.q.Show(t, put)
+	}, nil
+}
+
+// cancel removes a delayed message that is found by its id.
+func (w *world) cancel(t *rapid.T) {
+	if len(w.delayed) == 0 {
+		t.Skip("there is none")
+	}
+	i := rapid.IntRange(0, len(w.delayed)-1).Draw(t, "which")
+	d := w.delayed[i]
+	id := lastWord([]byte(d.data))
+	found, err := w.q.Later(ctx, id)
+	require.NoError(t, err)
+	require.Equal(t, []Position{d.at}, found)
+	op := &cancelOp{q: w.q, at: d.at, id: []byte("another")}
+	w.do(op)
+	require.Nil(t, op.done)
+	op.id = id
+	w.do(op)
+	require.NotNil(t, op.done)
+	w.delayed = slices.Delete(w.delayed, i, i+1)
+	found, err = w.q.Later(ctx, id)
+	require.NoError(t, err)
+	require.Empty(t, found)
 }
 
 func (w *world) giveBack(t *rapid.T) {

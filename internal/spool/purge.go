@@ -31,7 +31,7 @@ func (q *Spool) Purge(t *store.Turn, delayedToo bool) int {
 	q.groups.purge(t)
 	q.emptyWindow()
 	q.returned, q.primes, q.unloaded = nil, nil, 0
-	q.loaded, q.plan.void, q.expiry.void = q.shown, true, true
+	q.loaded, q.plan.void, q.expiry.void, q.keep.void = q.shown, true, true, true
 	clear(q.early)
 	clear(q.back)
 	for _, m := range kept {
@@ -39,6 +39,7 @@ func (q *Spool) Purge(t *store.Turn, delayedToo bool) int {
 			q.back[m.Seq] = m
 		}
 	}
+	q.reclaim(t, kept)
 	if delayedToo {
 		n += q.purgeDelayed(t)
 	}
@@ -50,6 +51,9 @@ func (q *Spool) purgeDelayed(t *store.Turn) int {
 	n := int(q.meta.delayed)
 	lo, hi := q.span(q.layout.Delayed)
 	t.DeleteRange(lo, hi)
+	if q.identify != nil {
+		t.DeleteRange(q.span(q.layout.DelayedID))
+	}
 	t.HoldOnly(q.holder(slotDelayed), nil)
 	q.meta.delayed, q.meta.delayedBytes, q.meta.nextDue = 0, 0, 0
 	q.armDue(t)

@@ -51,10 +51,14 @@ type Spool struct {
 	waited       bool   // for it
 	raisedTo     uint64
 
-	groups *groups // nil if it has none
-	expiry expiry
+	groups   *groups                  // nil if it has none
+	identify func(data []byte) []byte // nil if it has no ids
+	watches  []*watch                 // of those who browse
+	expiry   expiry
+	keep     retention
 
 	unshown  unshown
+	fresh    ring   // with unique keys, put and not shown; see unique.go
 	probed   uint64 // see probe
 	outBytes uint64 // of what is taken
 
@@ -86,17 +90,22 @@ type Options struct {
 	// and whose time is over, and settles it; what it returns, if anything, is
 	// called when that can be shown. A message that it does not settle stays
 	// out of everyone's reach until the next start. Take may come before it, so
-	// see Over.
+	// see Message.Expired.
 	Expired func(*store.Turn, *Message) func(*store.Turn)
-	// Born, if set, returns when a message began to be kept, in nanoseconds since
-	// 1970; messages are given to Expired when the Retention is over since then,
-	// those that are out too: see retain.go. It is called under the baton and must
-	// be quick.
-	Born      func(data []byte) int64
-	Retention time.Duration
+	// Born, if set, returns when a message was born, in nanoseconds since 1970: the
+	// spool has a retention. It is called under the baton and must be quick.
+	Born func(data []byte) int64
+	// Outlived is called under the baton with each message whose retention is over
+	// and that is out, or has a place to go to: see Retain. It settles it. What it
+	// returns is called when that can be shown. Take may come before it, so see
+	// Spool.Outlived.
+	Outlived func(*store.Turn, *Message) func(*store.Turn)
 	// Group, if set, returns the group of a message, or nothing if it is in
 	// none: see groups. It is called under the baton and must be quick.
 	Group func(data []byte) []byte
+	// ID, if set, returns the id of a message, or nothing if it has none: see
+	// Later. It is called under the baton and must be quick.
+	ID func(data []byte) []byte
 	// Fair says that groups are tenants, which are served fairly and are in no
 	// order of their own: see fair.go.
 	Fair bool
@@ -126,6 +135,7 @@ func (q *Spool) restoreMeta(v []byte) (err error) {
 	if q.s.Unclean() {
 		q.suspectBelow = min(q.meta.frontier, q.meta.next) // not what is put from now on
 	}
+	q.keyed = q.keyed || q.layout.Unique != 0 && q.meta.entries+q.meta.delayed > 0
 	if q.leased != nil {
 		q.unloaded, q.recallEnd = q.meta.taken, q.meta.next
 	}
@@ -143,7 +153,7 @@ func New(s *store.Store, l Layout, id uint32, o Options) *Spool {
 
 func newLane(s *store.Store, l Layout, id uint32, o Options, h *shared) *Spool {
 	q := &Spool{
-		s: s, layout: l, place: place{id, o.Lane}, shared: h, ready: o.Ready, leased: o.Leased, added: o.Added, free: freeOf(s), step: frontierStep,
+		s: s, layout: l, place: place{id, o.Lane}, shared: h, identify: o.ID, ready: o.Ready, leased: o.Leased, added: o.Added, free: freeOf(s), step: frontierStep,
 		unseenHeld: make(map[uint32]uint64),
 		out:        make(map[uint64]*Message), early: make(map[uint64]*Message), back: make(map[uint64]*Message),
 	}
@@ -152,7 +162,8 @@ func newLane(s *store.Store, l Layout, id uint32, o Options, h *shared) *Spool {
 	}
 	q.unmarked.q, q.meta.frontier = q, frontierStep // and so on disk before any message
 	q.due = store.NewTimer(q.startLoading)
-	q.expiry = expiry{expired: o.Expired, born: o.Born, retention: o.Retention, timer: store.NewTimer(q.startSweep)}
+	q.expiry = expiry{expired: o.Expired, timer: store.NewTimer(q.startSweep)}
+	q.keep = retention{born: o.Born, outlived: o.Outlived, timer: store.NewTimer(q.startRetire)}
 	return q
 }
 
@@ -161,6 +172,7 @@ func (q *Spool) Start(t *store.Turn) {
 	q.groups.start(t)
 	q.armDue(t)
 	q.armExpiry(t)
+	q.armRetention(t)
 	q.recall(t)
 }
 
@@ -172,36 +184,8 @@ func (q *Spool) Close(t *store.Turn) {
 	q.emptyWindow()
 	t.Disarm(q.due)
 	t.Disarm(q.expiry.timer)
+	t.Disarm(q.keep.timer)
 	t.Disarm(q.survived)
-}
-
-// Stats counts what is in a spool.
-type Stats struct {
-	Ready, Taken, Delayed uint64
-	Bytes                 uint64 // of data and payloads, of all three
-	Expired               uint64 // were dropped, ever
-	ReadyBytes            uint64 // of these, of what is ready; in a spool with leases, once it is Recalled
-}
-
-func (s *Stats) add(o Stats) {
-	s.Ready, s.Taken, s.Delayed, s.Bytes = s.Ready+o.Ready, s.Taken+o.Taken, s.Delayed+o.Delayed, s.Bytes+o.Bytes
-	s.ReadyBytes += o.ReadyBytes
-	s.Expired += o.Expired
-}
-
-// Stats returns the counters, exact as of the last accepted operation. Until
-// Recalled, a lease that ended while the store was closed counts as taken.
-func (q *Spool) Stats() Stats {
-	taken := uint64(len(q.out)) + q.unloaded
-	return Stats{
-		Ready:   q.meta.entries - taken,
-		Taken:   taken,
-		Delayed: q.meta.delayed,
-		Bytes:   q.meta.bytes + q.meta.delayedBytes,
-
-		ReadyBytes: q.meta.bytes - q.outBytes,
-		Expired:    q.meta.expired,
-	}
 }
 
 // holder is whom the spool holds payloads as.
@@ -217,12 +201,14 @@ func (q *Spool) span(k store.Kind) (lo, hi []byte) {
 
 // Put adds a message at the end.
 func (q *Spool) Put(t *store.Turn, c Content) *Message {
-	q.date(&c)
 	m := &Message{Content: c, Seq: q.meta.next, Lane: q.lane}
+	q.retain(t, m)
+	c = m.Content
 	k, v := t.SetDeferred(seqKeyLen, c.entryLen())
 	copy(k, seqKey(q.layout.Entry, q.place, m.Seq))
 	c.encodeEntry(v)
 	q.indexExpiry(t, m)
+	q.claim(t, &m.Content, slotEntries, m.position())
 	t.Hold(q.holder(slotEntries), c.Payload, 1)
 	q.meta.next++
 	q.meta.entries++
@@ -230,6 +216,9 @@ func (q *Spool) Put(t *store.Turn, c Content) *Message {
 	q.unseen(m, 1)
 	if q.unshown.kept {
 		q.unshown.messages.push(m)
+	}
+	if c.Unique.set() {
+		q.fresh.push(m)
 	}
 	if c.Count > 0 {
 		q.writeMark(t, m)
@@ -261,12 +250,18 @@ func (q *Spool) UndoPut(m *Message) {
 	if n := q.unshown.messages.len(); n > 0 && q.unshown.messages.at(n-1) == m {
 		q.unshown.messages.shrink()
 	}
+	if m.Unique.set() {
+		q.fresh.shrink()
+	}
 }
 
 // Show makes a message that was Put deliverable. Messages are shown in the
 // order in which they were put.
 func (q *Spool) Show(t *store.Turn, m *Message) {
 	q.shown = m.Seq + 1
+	if m.Unique.set() {
+		q.fresh.pop()
+	}
 	if q.unshown.messages.len() > 0 && q.unshown.messages.front() == m {
 		q.unshown.messages.pop()
 	}
@@ -283,6 +278,7 @@ func (q *Spool) Show(t *store.Turn, m *Message) {
 		q.enqueue(m)
 	}
 	q.mayExpire(t, m)
+	q.mayAge(t, m)
 	q.ready(t)
 }
 
@@ -291,7 +287,7 @@ func (q *Spool) Show(t *store.Turn, m *Message) {
 // and the message must not reach anyone before Visible. The lease end is kept
 // with it; zero is none.
 func (q *Spool) Take(t *store.Turn, until time.Time) *Message {
-	if q.closed {
+	if q.closed || q.keep.behind {
 		return nil
 	}
 	m := q.next(t)
@@ -307,7 +303,7 @@ func (q *Spool) Take(t *store.Turn, until time.Time) *Message {
 	}
 	q.markLater(t, m)
 	t.Touch(q)
-	t.Promise(seqKeyLen + markLen + len(m.Note))
+	t.Promise(seqKeyLen + markLen)
 	if m.Suspect {
 		t.ForceSync()
 	}
@@ -375,13 +371,15 @@ func (q *Spool) skipGone() {
 // is shown when the disk has caught up. Ready is called then.
 func (q *Spool) Busy() bool {
 	through := q.solo != nil && q.solo.state != taken && len(q.primes) > 0
-	return !q.closed && (q.loading || q.window.len() > 0 || through || q.shown < q.meta.next || q.groups.busy())
+	return !q.closed && (q.loading || q.keep.behind || q.window.len() > 0 || through || q.shown < q.meta.next || q.groups.busy())
 }
 
 // coming reports that Take, having returned nil, will have something that is
 // deliverable and was there first. What waits for its trial does not count: that
 // may take seconds.
-func (q *Spool) coming() bool { return !q.closed && (q.loaded < q.shown || q.window.len() > 0) }
+func (q *Spool) coming() bool {
+	return !q.closed && (q.keep.behind || q.loaded < q.shown || q.window.len() > 0)
+}
 
 // Extend gives a taken message another lease end.
 func (q *Spool) Extend(t *store.Turn, m *Message, until time.Time) {
@@ -405,6 +403,8 @@ func (q *Spool) Settle(t *store.Turn, m *Message) {
 		t.Delete(seqKey(q.layout.Mark, q.place, m.Seq))
 	}
 	q.unindexExpiry(t, m)
+	q.unindexStray(t, m)
+	q.release(t, &m.Content, slotEntries)
 	if m.state == taken {
 		q.takeIn(m)
 	}
@@ -521,13 +521,12 @@ func (q *Spool) wait(m *Message) {
 
 // writeMark writes what is known of m's deliveries.
 func (q *Spool) writeMark(t *store.Turn, m *Message) {
-	mk := mark{
+	k, v := t.SetDeferred(seqKeyLen, markLen+len(m.Note))
+	copy(k, seqKey(q.layout.Mark, q.place, m.Seq))
+	mark{
 		out: m.state == taken, accused: m.prime, count: m.Count,
 		until: nanos(m.Until), first: nanos(m.First), since: nanos(m.Since), note: m.Note,
-	}
-	k, v := t.SetDeferred(seqKeyLen, mk.len())
-	copy(k, seqKey(q.layout.Mark, q.place, m.Seq))
-	mk.encode(v)
+	}.encode(v)
 	m.marked, m.dirty = true, false
 }
 
@@ -541,7 +540,7 @@ func (q *Spool) Seal(t *store.Turn) {
 	q.meta.expires = sooner(q.expiry.next, q.expiry.retained)
 	q.drop(t)
 	m := q.meta
-	m.frontier = max(m.frontier, q.raisedTo)
+	m.frontier, m.oldest = max(m.frontier, q.raisedTo), sooner(m.oldest, q.keep.unshown)
 	t.Set(laneKey(q.layout.Meta, q.place, 0), m.encode())
 }
 

@@ -41,6 +41,8 @@ const (
 	KindWorkExpiry  Kind = 0x26 // workqueue: messages by the end of their time to live
 	KindWorkWindow  Kind = 0x27 // workqueue: answers to message ids
 	KindWorkJob     Kind = 0x28 // workqueue: periodic jobs
+	KindWorkDelayID Kind = 0x2c // workqueue: delayed messages by message id
+	KindWorkUnique  Kind = 0x2d // workqueue: unique keys of messages
 
 	KindVisMessage Kind = 0x30 // visibility: messages
 	KindVisLease   Kind = 0x31 // visibility: leases and receive counts
@@ -49,6 +51,8 @@ const (
 	KindVisWindow  Kind = 0x34 // visibility: answers to deduplication ids
 	KindVisExpiry  Kind = 0x35 // visibility: messages by the end of their retention
 	KindVisParked  Kind = 0x36 // visibility: messages that wait for their group
+	KindVisDelayID Kind = 0x3c // visibility: delayed messages by id
+	KindVisRedrive Kind = 0x3d // visibility: redrives of a queue
 
 	KindIdemRecord Kind = 0x40 // idempotency: claims and results
 	KindIdemExpiry Kind = 0x41 // idempotency: records by expiry

@@ -21,6 +21,14 @@ type pending struct {
 	deleted bool
 }
 
+// clone returns a copy of the value, or nil.
+func (p pending) clone() []byte {
+	if p.deleted {
+		return nil
+	}
+	return append([]byte{}, p.value...)
+}
+
 type span struct{ lo, hi []byte }
 
 func (s span) contains(key []byte) bool {

@@ -14,10 +14,10 @@ func (s *Store) unapplied(key []byte) (value []byte, known bool) {
 	if !known && s.applying != nil {
 		p, known = s.applying.index.get(s.applying.repr, key)
 	}
-	if !known || p.deleted {
-		return nil, known
+	if !known {
+		return nil, false
 	}
-	return append([]byte{}, p.value...), true
+	return p.clone(), true
 }
 
 // engineGet reads what the engine has applied.

@@ -61,11 +61,12 @@ type Store struct {
 	payloads payloads
 	stats    Stats
 
-	state   chan struct{} // holds a token while an application transaction owns the state
-	work    chan struct{} // wakes the committer
-	timerCh chan struct{} // wakes the scheduler
-	syncq   chan *group
-	stop    chan struct{} // ends the committer and the scheduler
+	state     chan struct{} // holds the token that lets a transaction read the application's keyspace
+	stateHeld atomic.Bool   // the token is with a transaction
+	work      chan struct{} // wakes the committer
+	timerCh   chan struct{} // wakes the scheduler
+	syncq     chan *group
+	stop      chan struct{} // ends the committer and the scheduler
 
 	failure  atomic.Pointer[error]
 	failed   chan struct{} // closed by poison
@@ -125,6 +126,9 @@ func (s *Store) Unclean() bool { return s.unclean }
 
 // Log returns the logger of the store.
 func (s *Store) Log() *slog.Logger { return s.log }
+
+// MemoryBytes is the memory that the store was given; layers may take a share of it.
+func (s *Store) MemoryBytes() int64 { return s.opts.MemoryBytes }
 
 // Now reads the store's clock. Within an Op use Turn.Now.
 func (s *Store) Now() time.Time { return s.opts.Clock() }

@@ -36,6 +36,9 @@ func (t *Turn) Arm(tm *Timer, at time.Time) {
 	}
 }
 
+// Armed reports whether the timer will fire. It is called under the baton.
+func (tm *Timer) Armed() bool { return tm.slot >= 0 }
+
 // Disarm makes tm not fire.
 func (t *Turn) Disarm(tm *Timer) {
 	if tm.slot >= 0 {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -14,7 +15,12 @@ const MaxTx = 64 << 20
 
 // Tx collects Ops and application writes while the user's function runs, and
 // commits them as one Op. Nothing of the kernel is held meanwhile but, from
-// the first access to the application's keyspace on, the state token.
+// the first read of the application's keyspace on, the state token.
+//
+// Invariant: while a transaction has the token, no other changes the keyspace. One
+// that only writes does without: it finds out in its turn whether somebody has read,
+// and waits for the token only then. Whoever takes the token later reads later,
+// because reads take the baton.
 type Tx struct {
 	s        *Store
 	ctx      context.Context
@@ -27,7 +33,8 @@ type Tx struct {
 		ops   []Op
 		err   error // the first refusal; dooms the transaction
 		state *pebble.Batch
-		owned bool // the state token is ours
+		own   overlay // of state, for reading what was written
+		owned bool    // the state token is ours
 		size  int64
 		walks int // iterators of state that are open
 	}
@@ -119,23 +126,36 @@ func (x *Tx) own() error {
 	select {
 	case <-x.s.state:
 	default:
-		if inUpdate() {
-			return ErrNested
+		if err := x.awaitState(); err != nil {
+			return err
 		}
+	}
+	x.mu.owned = true
+	x.s.stateHeld.Store(true)
+	return nil
+}
+
+// nestedAfter is how long a transaction waits for the state before it looks whether
+// it waits for its own caller. To look takes longer than others mostly keep it.
+const nestedAfter = time.Millisecond
+
+func (x *Tx) awaitState() error {
+	suspicion := time.NewTimer(nestedAfter)
+	defer suspicion.Stop()
+	for {
 		select {
 		case <-x.s.state:
+			return nil
 		case <-x.ctx.Done():
 			return x.ctx.Err()
 		case <-x.s.down:
 			return x.s.Cause()
+		case <-suspicion.C:
+			if inUpdate() {
+				return ErrNested
+			}
 		}
 	}
-	x.mu.owned = true
-	if err := x.s.settle(x.ctx); err != nil {
-		x.giveBack() // what it guards cannot be read yet
-		return err
-	}
-	return nil
 }
 
 // Get returns a copy of the value of an application key, or nil, as the
@@ -153,17 +173,12 @@ func (x *Tx) Get(key []byte) ([]byte, error) {
 	if err := x.own(); err != nil {
 		return nil, err
 	}
-	if x.mu.state == nil {
-		return x.s.engineGet(key)
+	if x.mu.state != nil {
+		if p, known := x.mu.own.get(x.mu.state.Repr(), key); known {
+			return p.clone(), nil
+		}
 	}
-	if err := x.s.readers.enter(); err != nil {
-		return nil, err
-	}
-	defer x.s.readers.exit()
-	if err := x.index(); err != nil {
-		return nil, err
-	}
-	return copyValue(x.mu.state.Get(key))
+	return x.s.Get(key)
 }
 
 // Set writes an application key.
@@ -201,18 +216,14 @@ func (x *Tx) write(size int) error {
 	if err := x.grow(int64(size)); err != nil {
 		return err
 	}
-	if err := x.own(); err != nil {
-		x.mu.err = err
-		return err
-	}
 	if x.mu.state == nil {
 		x.mu.state = x.s.db.NewBatch()
 	}
 	return nil
 }
 
-// index makes the writes so far readable. A transaction that reads nothing after
-// its first write does without.
+// index makes the writes so far readable in order. A transaction that scans nothing
+// after its first write does without.
 func (x *Tx) index() error {
 	if x.mu.state.Indexed() {
 		return nil
@@ -223,6 +234,7 @@ func (x *Tx) index() error {
 	}
 	_ = x.mu.state.Close() // a batch in memory
 	x.mu.state = indexed
+	x.mu.own.forget()
 	return nil
 }
 
@@ -242,6 +254,9 @@ func (x *Tx) Scan(lo, hi []byte) (*Iter, error) {
 		return x.view.Iter(from, to)
 	}
 	if err := x.own(); err != nil {
+		return nil, err
+	}
+	if err := x.s.settle(x.ctx); err != nil {
 		return nil, err
 	}
 	if err := x.s.readers.enter(); err != nil {
@@ -294,8 +309,23 @@ func (x *Tx) Commit() error {
 	if op.frees() {
 		return x.s.Do(x.ctx, freeingTx{op}, Default)
 	}
+	if x.mu.state == nil {
+		return x.s.Do(x.ctx, op, Default)
+	}
+	if !x.s.stateHeld.Load() {
+		if err := x.s.Do(x.ctx, op, Default); err != errStateHeld {
+			return err
+		}
+	}
+	if err := x.own(); err != nil {
+		return err
+	}
 	return x.s.Do(x.ctx, op, Default)
 }
+
+// errStateHeld refuses a transaction that writes application keys without the state
+// token while another has it.
+var errStateHeld = errors.New("pebblemq: application state is held")
 
 // End rolls back whatever was not committed. It is harmless afterwards.
 func (x *Tx) End() {
@@ -338,6 +368,7 @@ func (x *Tx) dropState() {
 func (x *Tx) giveBack() {
 	if x.mu.owned {
 		x.mu.owned = false
+		x.s.stateHeld.Store(false)
 		x.s.state <- struct{}{}
 	}
 }
@@ -351,6 +382,9 @@ type txOp struct {
 
 func (o *txOp) Run(t *Turn) error {
 	x := o.x
+	if x.mu.state != nil && !x.mu.owned && t.s.stateHeld.Load() {
+		return errStateHeld
+	}
 	for i, op := range o.ops {
 		if err := op.Run(t); err != nil {
 			for j := i - 1; j >= 0; j-- {

@@ -1,0 +1,360 @@
+package spool
+
+import (
+	"bytes"
+	"context"
+	"iter"
+	"slices"
+	"time"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// Browse goes through the messages of a queue and changes nothing. It reads them in
+// chunks, each with iterators of the engine that are closed before anyone sees the
+// chunk: who takes his time pins nothing. What each message is, an Op says after the
+// read: it waits for the disk, so that nothing is shown that a crash could take back.
+//
+// Each message is seen at most once, and what is in the queue throughout is seen. The
+// end of what waits is set when the Browse begins, or it might not come to one. But
+// then a message that becomes due gets away: it moves from what is delayed, which
+// comes second, to behind that end. So a watch notes which have become due before they
+// were read, and they come last.
+type Browse struct {
+	s     *store.Store
+	query Query
+	lanes func() []*Spool // under the baton, highest first
+	begun bool
+	parts []*part // that are left
+	last  *part   // that was read from
+	most  int     // messages in a chunk
+	total uint64  // that were ready when it began, in the parts that wait
+}
+
+// Query says what to browse.
+type Query struct {
+	// Alive is called under the baton; its error ends the Browse.
+	Alive func() error
+	// After is the position to begin behind, if set.
+	After *Position
+	// Waiting and Delayed are the parts that are wanted. What is out is among
+	// what waits.
+	Waiting, Delayed bool
+	// Spans are what is wanted of what waits, if set: the Rest of another Browse.
+	Spans []Span
+	// ID is that of the messages that are wanted, if set; see Options.ID.
+	ID []byte
+}
+
+// Limits of a chunk. A single message may be larger.
+const (
+	browseMessages = 256
+	browseBytes    = 1 << 20
+)
+
+// Seen is a message as it was found: a copy.
+type Seen struct {
+	Content
+	Position
+	Taken               bool      // out with someone
+	Until, First, Since time.Time // see Message
+	Err                 error     // it is damaged, and there is nothing but its position
+
+	mark   mark // as it was read
+	marked bool
+}
+
+// Span is a part of what waits in a lane, half open.
+type Span struct {
+	Lane     byte
+	From, To uint64
+}
+
+// Waiting returns what waits or is out now.
+func (q *Lanes) Waiting() (spans []Span) {
+	for _, lane := range q.open {
+		spans = append(spans, lane.Waiting()...)
+	}
+	return spans
+}
+
+// Waiting is that of the spool.
+func (q *Spool) Waiting() []Span { return []Span{{q.lane, q.meta.low, q.meta.next}} }
+
+// Browse begins to browse the queue.
+func (q *Lanes) Browse(o Query) *Browse {
+	return &Browse{s: q.s, query: o, most: browseMessages, lanes: func() []*Spool { return slices.Clone(q.open) }}
+}
+
+// Browse begins to browse the spool.
+func (q *Spool) Browse(o Query) *Browse {
+	return &Browse{s: q.s, query: o, most: browseMessages, lanes: func() []*Spool { return []*Spool{q} }}
+}
+
+// All is the loop over a Browse, with the messages as decode makes them; it leaves out
+// those of which that makes nothing. What is wrong with one message does not end it.
+func All[M any](ctx context.Context, begin func() (*Browse, error), decode func(*Seen) (*M, error)) iter.Seq2[*M, error] {
+	return func(yield func(*M, error) bool) {
+		b, err := begin()
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		defer b.Close(ctx)
+		for {
+			chunk, err := b.Next(ctx)
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if len(chunk) == 0 {
+				return
+			}
+			for i := range chunk {
+				if m, err := decode(&chunk[i]); (m != nil || err != nil) && !yield(m, err) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// part is a piece of the way: the messages of a lane that wait, between two sequence
+// numbers, or those that are delayed.
+type part struct {
+	q        *Spool
+	from, to uint64
+	watch    *watch // of what is delayed
+}
+
+// Next returns some messages, or none at the end.
+func (b *Browse) Next(ctx context.Context) ([]Seen, error) {
+	if err := b.start(ctx); err != nil {
+		return nil, err
+	}
+	for len(b.parts) > 0 {
+		read := b.readWaiting
+		if b.last = b.parts[0]; b.last.watch != nil {
+			read = b.readDelayed
+		}
+		found, end, err := read(ctx, b.last)
+		if err != nil {
+			return nil, err
+		}
+		if end {
+			b.parts = b.parts[1:]
+		}
+		if len(found) > 0 {
+			return found, nil
+		}
+	}
+	return nil, nil
+}
+
+// start settles what is to be browsed, once.
+func (b *Browse) start(ctx context.Context) error {
+	if b.begun {
+		return nil
+	}
+	err := b.fence(ctx, b.begin)
+	b.begun = err == nil
+	return err
+}
+
+// rest returns what is left of what waits after a message of the last chunk.
+func (b *Browse) rest(after Position) []Span {
+	spans := []Span{{after.Lane, after.Seq + 1, b.last.to}}
+	for _, p := range b.parts {
+		if p != b.last {
+			spans = append(spans, Span{p.q.lane, p.from, p.to})
+		}
+	}
+	return spans
+}
+
+// Close ends the Browse, at any time.
+func (b *Browse) Close(ctx context.Context) {
+	watched := slices.DeleteFunc(b.parts, func(p *part) bool { return p.watch == nil })
+	if b.parts = nil; len(watched) == 0 {
+		return
+	}
+	ctx = store.WithDurability(context.WithoutCancel(ctx), store.NoSync)
+	_ = b.s.Do(ctx, store.QuietFunc(func(*store.Turn) error { // fails if the store is down
+		for _, p := range watched {
+			p.q.unwatch(p.watch)
+		}
+		return nil
+	}), store.NoSync)
+}
+
+// fence runs f under the baton, and returns when all that it saw is on disk.
+func fence(ctx context.Context, s *store.Store, alive func() error, f func(*store.Turn)) error {
+	return s.Do(store.WithDurability(ctx, store.Sync), store.QuietFunc(func(t *store.Turn) error {
+		if err := alive(); err != nil {
+			return err
+		}
+		f(t)
+		return nil
+	}), store.Sync)
+}
+
+func (b *Browse) fence(ctx context.Context, f func(*store.Turn)) error {
+	return fence(ctx, b.s, b.query.Alive, f)
+}
+
+// begin sets the way.
+func (b *Browse) begin(*store.Turn) {
+	lanes := b.lanes()
+	for _, s := range b.query.Spans {
+		if i := slices.IndexFunc(lanes, func(q *Spool) bool { return q.lane == s.Lane }); i >= 0 {
+			b.parts = append(b.parts, &part{q: lanes[i], from: max(s.From, lanes[i].meta.low), to: min(s.To, lanes[i].meta.next)})
+		}
+	}
+	for _, q := range lanes {
+		b.total += q.Stats().Ready
+		from, any := b.behind(Position{Lane: q.lane, Seq: q.meta.low})
+		if b.query.Waiting && any && from.Seq < q.meta.next {
+			b.parts = append(b.parts, &part{q: q, from: from.Seq, to: q.meta.next})
+		}
+	}
+	for _, q := range lanes {
+		from, any := b.behind(Position{Lane: q.lane, Due: 1})
+		if b.query.Delayed && any && q.meta.delayed > 0 {
+			p := &part{q: q, watch: &watch{next: from}}
+			q.watches = append(q.watches, p.watch)
+			b.parts = append(b.parts, p)
+		}
+	}
+}
+
+// behind returns where to begin in a part, of which the first position is given, if
+// anything of it is wanted.
+func (b *Browse) behind(first Position) (from Position, any bool) {
+	after := b.query.After
+	switch {
+	case after == nil || first.compare(*after) > 0:
+		return first, true
+	case first.Lane != after.Lane || first.Delayed() != after.Delayed():
+		return first, false
+	}
+	return after.next(), true
+}
+
+func (b *Browse) wants(q *Spool, c *Content) bool {
+	return b.query.ID == nil || bytes.Equal(b.query.ID, q.idOf(c))
+}
+
+// readWaiting reads a chunk of what waits or is out.
+func (b *Browse) readWaiting(ctx context.Context, p *part) (found []Seen, end bool, err error) {
+	c := chunk{through: p.to}
+	if err := p.q.readEntries(ctx, plan{from: p.from, to: p.to, messages: b.most, bytes: browseBytes}, &c); err != nil {
+		return nil, false, err
+	}
+	end = c.through == p.to
+	wanted := slices.DeleteFunc(c.messages, func(l loadedMessage) bool { return !b.wants(p.q, &l.Content) })
+	if len(wanted) > 0 || end {
+		err = b.fence(ctx, func(t *store.Turn) {
+			for _, l := range wanted {
+				if s, here := p.q.inspect(t, l); here {
+					found = append(found, s)
+				}
+			}
+		})
+	}
+	if err == nil {
+		p.from = c.through
+	}
+	return found, end, err
+}
+
+// readDelayed reads a chunk of what is delayed. When that is all, what has become due
+// unread is left.
+func (b *Browse) readDelayed(ctx context.Context, p *part) (found []Seen, end bool, err error) {
+	read, next, err := p.q.readLater(ctx, p.watch.next, b.query.ID, b.most)
+	if err != nil {
+		return nil, false, err
+	}
+	end = next == Position{}
+	err = b.fence(ctx, func(*store.Turn) {
+		for _, d := range read {
+			if p.watch.still(d.Position) {
+				found = append(found, d)
+			}
+		}
+		if p.watch.advance(next, p.q.meta.next); end {
+			p.q.unwatch(p.watch)
+		}
+	})
+	if err == nil && end && b.query.Waiting {
+		for _, s := range p.watch.late {
+			b.parts = append(b.parts, &part{q: p.q, from: s.from, to: s.to})
+		}
+	}
+	return found, end, err
+}
+
+// inspect says what has become of a message that was read, and whether it is still
+// here.
+func (q *Spool) inspect(t *store.Turn, l loadedMessage) (s Seen, here bool) {
+	s = Seen{Content: l.Content, Position: Position{Lane: q.lane, Seq: l.seq}, mark: l.mark, marked: l.marked}
+	s.Until, s.First, s.Since = moment(l.mark.until), moment(l.mark.first), moment(l.mark.since)
+	s.Count = l.mark.count
+	m := q.known(l.seq)
+	switch {
+	case l.damaged:
+		return Seen{Position: s.Position, Err: damaged("message", nil)}, true
+	case m != nil:
+		s.Taken, s.Count = m.state == taken, m.Count
+		s.Until, s.First, s.Since = m.Until, m.First, m.Since
+		return s, m.state != gone
+	case l.seq < q.loaded:
+		s.Until = time.Time{}
+		return s, q.groups.hasSpilled(l.seq, l.Data)
+	}
+	s.Taken = q.leased != nil && l.mark.out && s.Until.After(t.Now())
+	return s, true
+}
+
+// known returns what is in memory of a message, which may be gone.
+func (q *Spool) known(seq uint64) *Message {
+	for _, m := range []*Message{q.out[seq], q.back[seq], q.early[seq], q.window.find(seq), q.unshown.messages.find(seq)} {
+		if m != nil {
+			return m
+		}
+	}
+	return nil
+}
+
+// Peek returns the message that stands at a position, or nil if there is none.
+func (q *Spool) Peek(ctx context.Context, alive func() error, at Position) (*Seen, error) {
+	if at.Delayed() {
+		return q.peekDelayed(ctx, alive, at)
+	}
+	var c chunk
+	if err := q.readEntries(ctx, plan{from: at.Seq, to: at.Seq + 1, messages: 1}, &c); err != nil {
+		return nil, err
+	}
+	var found *Seen
+	err := fence(ctx, q.s, alive, func(t *store.Turn) {
+		for _, l := range c.messages {
+			if s, here := q.inspect(t, l); here {
+				found = &s
+			}
+		}
+	})
+	return found, err
+}
+
+// Peek is that of the lane.
+func (q *Lanes) Peek(ctx context.Context, alive func() error, at Position) (*Seen, error) {
+	var lane *Spool
+	err := fence(ctx, q.s, alive, func(*store.Turn) {
+		if int(at.Lane) < len(q.byLane) {
+			lane = q.byLane[at.Lane]
+		}
+	})
+	if lane == nil || err != nil {
+		return nil, err
+	}
+	return lane.Peek(ctx, alive, at)
+}

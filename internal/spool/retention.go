@@ -1,0 +1,457 @@
+package spool
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"time"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// A spool may retain its messages for a time that is the same for all: what is older
+// is gone, wherever it stands, also what is out. Every queue of a layer has that by
+// default, so it must not cost what a time to live of each message does, a key in an
+// index (see expiry.go).
+//
+// Messages are put in the order in which they were born, nearly: so the oldest are at
+// the head. Those that are born before one that was put before them, which are dead
+// letters, what was delayed, and what a clock does that is set back, are strays. They
+// alone are in an index, by birth. Both are read in the background, as far as they are
+// over; what was not in memory anyway is only counted, and dropped as a range.
+//
+// What is stored is the birth and not the end, so that another retention counts for
+// all that is there, at the cost of arming a timer.
+//
+// Invariants:
+//
+//   - A message that is no stray was born no earlier than any that was put before it
+//     and is no stray either, and so no earlier than any stray put before it.
+//   - Nothing that is in the spool and shown was born before meta.oldest. What is not
+//     shown was not born before meta.oldest or unshown.
+type retention struct {
+	born     func(data []byte) int64
+	outlived func(*store.Turn, *Message) func(*store.Turn)
+	timer    *store.Timer
+
+	lasts    time.Duration // 0 is for ever
+	each     bool          // outlived is told of all
+	sweeping bool
+	behind   bool  // the sweep before this one has left some that were over
+	void     bool  // the spool was purged since the sweep began
+	missed   int64 // birth of the oldest that was put or shown since
+	unshown  int64 // of the strays that were over and could not be dealt with
+}
+
+// Limits of a sweep.
+const (
+	retireMessages = 8192    // that are counted
+	retireBytes    = 8 << 20 // that are read for it
+)
+
+// Retain sets how long messages are kept from their birth, for those that are there as
+// well. Options.Outlived is told of those that are out, and with each of all others
+// too, which it may then move. It has no Undo.
+func (q *Spool) Retain(t *store.Turn, lasts time.Duration, each bool) {
+	q.keep.lasts, q.keep.each = lasts, each
+	q.armRetention(t)
+}
+
+// Outlived reports whether the retention of a message is over. Take may hand it out
+// nevertheless, for the caller to settle it.
+func (q *Spool) Outlived(t *store.Turn, m *Message) bool {
+	return q.keep.lasts != 0 && m.born <= q.horizon(t)
+}
+
+// Swept reports that nothing is there any more whose retention was over at a moment in
+// the past. Ready is called when that may be so.
+func (q *Spool) Swept(t *store.Turn, asOf time.Time) bool {
+	if q.keep.lasts == 0 || q.meta.oldest == 0 || q.closed || time.Unix(0, q.meta.oldest).Add(q.keep.lasts).After(asOf) {
+		return true
+	}
+	q.startRetire(t)
+	return false
+}
+
+// horizon is the last moment whose births are over.
+func (q *Spool) horizon(t *store.Turn) int64 { return t.Now().Add(-q.keep.lasts).UnixNano() }
+
+// BornAt returns when the retention of the message began, in nanoseconds since 1970.
+func (m *Message) BornAt() int64 { return m.born }
+
+func (q *Spool) bornOf(c *Content) int64 {
+	switch {
+	case c.Born != 0:
+		return c.Born
+	case q.keep.born == nil:
+		return 0
+	}
+	return q.keep.born(c.Data)
+}
+
+// retain notes the birth of a message that is being put.
+func (q *Spool) retain(t *store.Turn, m *Message) {
+	k := &q.keep
+	if k.born == nil {
+		return
+	}
+	if m.Born == k.born(m.Data) {
+		m.Born = 0
+	}
+	m.born = q.bornOf(&m.Content)
+	if m.stray = m.born < q.meta.youngest; m.stray {
+		t.Set(dueKey(q.layout.Stray, q.place, m.born, m.Seq), nil)
+	} else {
+		q.meta.youngest = m.born
+	}
+	q.meta.oldest = sooner(q.meta.oldest, m.born)
+	if k.sweeping {
+		k.missed = sooner(k.missed, m.born)
+	}
+}
+
+func (q *Spool) unindexStray(t *store.Turn, m *Message) {
+	if m.stray {
+		t.DeleteSingle(dueKey(q.layout.Stray, q.place, m.born, m.Seq))
+	}
+}
+
+// mayAge has the clock run for a message that is shown.
+func (q *Spool) mayAge(t *store.Turn, m *Message) {
+	k := &q.keep
+	if k.born == nil || k.lasts == 0 {
+		return
+	}
+	if k.sweeping {
+		k.missed = sooner(k.missed, m.born)
+	}
+	if q.meta.oldest = sooner(q.meta.oldest, m.born); !k.timer.Armed() || q.meta.oldest == m.born {
+		q.armRetention(t)
+	}
+}
+
+func (q *Spool) armRetention(t *store.Turn) {
+	if q.keep.lasts == 0 || q.meta.oldest == 0 || q.closed {
+		t.Disarm(q.keep.timer)
+		return
+	}
+	t.Arm(q.keep.timer, time.Unix(0, q.meta.oldest).Add(q.keep.lasts))
+}
+
+// startRetire is what the timer calls.
+func (q *Spool) startRetire(t *store.Turn) {
+	k := &q.keep
+	if k.sweeping || q.closed || k.lasts == 0 || q.meta.oldest == 0 {
+		return
+	}
+	r := retire{q: q, from: q.lowest(), loaded: q.loaded, shown: q.shown, horizon: q.horizon(t), each: k.each}
+	if q.meta.oldest > r.horizon {
+		q.armRetention(t)
+		return
+	}
+	k.missed, k.void = 0, false
+	k.sweeping = t.Spawn(func(ctx context.Context) {
+		q.persist(ctx, func(ctx context.Context) (store.Op, error) {
+			found := r
+			return &found, found.read(ctx)
+		})
+	})
+}
+
+// retire is the Op that ends what was retained long enough.
+type retire struct {
+	q       *Spool
+	from    uint64 // nothing is there below
+	loaded  uint64 // what is below was in memory
+	shown   uint64
+	horizon int64
+	each    bool
+
+	head    []retiree
+	through uint64 // everything below is in head, or gone
+	strays  []retiree
+	bytes   int
+	next    int64 // birth of the oldest that is left
+	unshown int64 // of the strays that are over and not shown
+	more    bool  // some that are over were left
+
+	done []func(*store.Turn)
+}
+
+// retiree is a message whose time is over. Its data was dropped unless there is a use
+// for it.
+type retiree struct {
+	loadedMessage
+	born int64
+	size uint64
+}
+
+func (r *retire) read(ctx context.Context) (err error) {
+	q := r.q
+	entries, err := q.s.Iter(ctx, seqKey(q.layout.Entry, q.place, r.from), store.PrefixEnd(laneKey(q.layout.Entry, q.place, 0)))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, entries.Close()) }()
+	lo, hi := q.span(q.layout.Mark)
+	marks, err := q.s.Iter(ctx, lo, hi)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, marks.Close()) }()
+	lo, hi = q.span(q.layout.Stray)
+	index, err := q.s.Iter(ctx, lo, hi)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, index.Close()) }()
+	if err := r.readHead(entries, marks); err != nil {
+		return err
+	}
+	return r.readStrays(index, entries, marks)
+}
+
+// full reports that the next sweep is to go on.
+func (r *retire) full() bool {
+	n, most := len(r.head)+len(r.strays), retireMessages
+	if r.each {
+		most = sweepMessages // they are moved, one by one
+	}
+	return n >= most || r.bytes >= retireBytes
+}
+
+// readHead reads what is over at the head.
+func (r *retire) readHead(entries, marks *store.Iter) error {
+	r.through = r.from
+	damaged := 0 // at the end: nobody knows how old these are
+	marks.Seek(seqKey(r.q.layout.Mark, r.q.place, r.from))
+	for ok := entries.First(); ok; ok = entries.Next() {
+		l, err := r.q.readEntry(entries, marks)
+		if err != nil {
+			return err
+		}
+		if l.damaged && l.seq < r.shown {
+			r.head = append(r.head, r.retiree(l))
+			damaged++
+			continue
+		}
+		d := r.retiree(l)
+		if d.born > r.horizon || l.seq >= r.shown || r.full() {
+			r.next = d.born
+			r.more = d.born <= r.horizon && l.seq < r.shown
+			break
+		}
+		r.head, r.through, damaged = append(r.head, d), l.seq+1, 0
+	}
+	r.head = r.head[:len(r.head)-damaged]
+	return nil
+}
+
+func (r *retire) retiree(l loadedMessage) retiree {
+	d := retiree{loadedMessage: l, born: r.q.bornOf(&l.Content), size: l.size()}
+	r.bytes += len(l.Data)
+	if !r.each || l.seq < r.loaded {
+		d.Data = nil
+	}
+	return d
+}
+
+// readStrays reads what is over elsewhere.
+func (r *retire) readStrays(index, entries, marks *store.Iter) error {
+	for ok := index.First(); ok; ok = index.Next() {
+		born, seq, err := decodeDueKey(index.Key())
+		if err != nil {
+			return err
+		}
+		if seq < r.through {
+			continue // it is in head
+		}
+		if born > r.horizon || r.full() {
+			r.next = sooner(r.next, born)
+			r.more = r.more || born <= r.horizon
+			return nil
+		}
+		if seq >= r.shown {
+			r.unshown = sooner(r.unshown, born)
+			continue
+		}
+		l, err := r.q.readAt(entries, marks, seq)
+		if err != nil {
+			return err
+		}
+		d := r.retiree(l)
+		d.born, d.Data = born, l.Data
+		r.strays = append(r.strays, d)
+	}
+	return nil
+}
+
+// Frees lets it in on a disk that is nearly full.
+func (r *retire) Frees() {}
+func (r *retire) Undo()  {}
+
+func (r *retire) Run(t *store.Turn) error {
+	q, k := r.q, &r.q.keep
+	k.sweeping = false
+	if q.closed {
+		return nil
+	}
+	t.Touch(q)
+	if k.void {
+		return nil // and begin again
+	}
+	q.meta.oldest, k.unshown, k.behind = sooner(r.next, k.missed), r.unshown, r.more
+	loaded := q.loaded
+	for _, d := range r.head {
+		if d.seq < loaded || q.early[d.seq] != nil || r.each {
+			r.end(t, d)
+		} else {
+			r.count(t, d)
+		}
+	}
+	if q.loaded = max(loaded, r.through); q.loaded > loaded {
+		q.plan.void = true
+		q.deleteEntries(t, loaded, q.loaded)
+	}
+	for _, d := range r.strays {
+		if !r.end(t, d) {
+			t.Delete(dueKey(q.layout.Stray, q.place, d.born, d.seq)) // of what was purged
+		}
+	}
+	return nil
+}
+
+// count takes a message off the books that is on disk only.
+func (r *retire) count(t *store.Turn, d retiree) {
+	q := r.q
+	if d.stray {
+		t.DeleteSingle(dueKey(q.layout.Stray, q.place, d.born, d.seq))
+	}
+	q.release(t, &d.Content, slotEntries)
+	t.Hold(q.holder(slotEntries), d.Payload, -1)
+	q.meta.entries--
+	q.meta.bytes -= d.size
+	if d.mark.out && q.unloaded > 0 {
+		q.unloaded--
+	}
+}
+
+// end settles a message, unless it is gone.
+func (r *retire) end(t *store.Turn, d retiree) bool {
+	q := r.q
+	m, new := q.waiting(t, d.loadedMessage)
+	if m == nil {
+		return false
+	}
+	if new {
+		m.state = ready // also if its lease runs
+		q.early[m.Seq] = m
+		if d.mark.out && q.unloaded > 0 {
+			q.unloaded--
+		}
+	}
+	if r.done = append(r.done, q.outlive(t, m)); m.state != gone {
+		q.hold(m, new)
+	}
+	return true
+}
+
+// outlive settles a message and returns what shows that.
+func (q *Spool) outlive(t *store.Turn, m *Message) func(*store.Turn) {
+	if q.keep.each || m.state == taken {
+		return q.keep.outlived(t, m)
+	}
+	q.Settle(t, m)
+	return func(t *store.Turn) { q.Settled(t, m) }
+}
+
+func (r *retire) Visible(t *store.Turn) {
+	q := r.q
+	if q.closed {
+		return
+	}
+	for _, shown := range r.done {
+		shown(t)
+	}
+	q.skipGone()
+	q.forgetEarly()
+	q.armRetention(t)
+	q.recall(t)
+	q.ready(t)
+}
+
+// Oldest returns when the oldest message was born that waits or is out, 0 if there is
+// none. It is exact as of the call, and must not be called under the baton.
+func (q *Spool) Oldest(ctx context.Context, alive func() error) (born int64, err error) {
+	var from, next uint64
+	var bound int64
+	err = q.s.Do(ctx, store.QuietFunc(func(t *store.Turn) error {
+		if err := alive(); err != nil {
+			return err
+		}
+		q.skipGone()
+		from, next, bound = q.lowest(), q.meta.next, q.meta.oldest
+		if m := q.known(from); m != nil && m.here() {
+			born = m.born
+		}
+		return nil
+	}), store.NoSync)
+	if err != nil || from == next || bound == 0 {
+		return 0, err
+	}
+	if born == 0 {
+		if born, err = q.firstBirth(ctx, from, next); err != nil {
+			return 0, err
+		}
+	}
+	if born != 0 && born <= bound {
+		return born, nil
+	}
+	stray, err := q.firstStray(ctx)
+	return sooner(born, stray), err
+}
+
+// firstBirth reads the birth of the first message in a range, 0 if there is none.
+func (q *Spool) firstBirth(ctx context.Context, from, to uint64) (born int64, err error) {
+	entries, err := q.s.Iter(ctx, seqKey(q.layout.Entry, q.place, from), seqKey(q.layout.Entry, q.place, to))
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, entries.Close()) }()
+	for ok := entries.First(); ok; ok = entries.Next() {
+		v, err := entries.Value()
+		if err != nil {
+			return 0, err
+		}
+		if c, err := decodeEntry(v); err == nil {
+			return q.bornOf(&c), nil
+		}
+	}
+	return 0, nil
+}
+
+// firstStray returns the birth of the oldest in the index, 0 if there is none.
+func (q *Spool) firstStray(ctx context.Context) (born int64, err error) {
+	lo, hi := q.span(q.layout.Stray)
+	index, err := q.s.Iter(ctx, lo, hi)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, index.Close()) }()
+	lo, hi = q.span(q.layout.Entry)
+	entries, err := q.s.Iter(ctx, lo, hi)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, entries.Close()) }()
+	for ok := index.First(); ok; ok = index.Next() {
+		born, seq, err := decodeDueKey(index.Key())
+		if err != nil {
+			return 0, err
+		}
+		if key := seqKey(q.layout.Entry, q.place, seq); entries.Seek(key) && bytes.Equal(entries.Key(), key) {
+			return born, nil
+		}
+	}
+	return 0, nil
+}

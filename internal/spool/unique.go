@@ -1,0 +1,146 @@
+package spool
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// A message may hold a unique key: of all that are in the queue, ready, delayed or
+// taken, it is then the only one with that key. What says so is a record under the
+// key that leads back to the message, and is written and deleted in the same Ops as
+// that, so that a crash finds both or neither. It costs no memory.
+//
+//	Put, PutDelayed ──▶ held ──Settle, Purge──▶ free
+//
+// Delayed messages have their records apart (slot 1), because a purge spares them:
+// it drops the records of slot 0 as one range and writes those of what it has kept.
+// A message that is given back holds its key all the time.
+//
+// Invariants:
+//
+//   - A message whose Content has a Unique key has the record, and no other one has
+//     that key. The layer asks Holder before it puts one.
+//   - fresh are the messages with keys that were put and are not shown.
+
+// UniqueKey is a hash of the layer's key; zero is none.
+type UniqueKey [16]byte
+
+func (k UniqueKey) set() bool { return k != UniqueKey{} }
+
+func uniqueSpan(kind store.Kind, id uint32, slot byte) []byte {
+	return append(store.Key(kind, id, 1+len(UniqueKey{})), slot)
+}
+
+func uniqueKey(kind store.Kind, id uint32, slot byte, k UniqueKey) []byte {
+	return append(uniqueSpan(kind, id, slot), k[:]...)
+}
+
+// encode is the value of a unique record.
+func (p Position) encode(slot byte) []byte {
+	v := append(make([]byte, 0, 18), version, p.Lane)
+	if slot == slotDelayed {
+		v = binary.BigEndian.AppendUint64(v, uint64(p.Due))
+	}
+	return binary.BigEndian.AppendUint64(v, p.Seq)
+}
+
+func decodePosition(slot byte, v []byte) (p Position, err error) {
+	fixed := 2 + 8*(1+int(slot))
+	if err := checkVersion("unique record", v, fixed); err != nil {
+		return p, err
+	}
+	if len(v) != fixed {
+		return p, damaged("unique record", v)
+	}
+	p.Lane = v[1]
+	if slot == slotDelayed {
+		p.Due = int64(binary.BigEndian.Uint64(v[2:]))
+	}
+	p.Seq = binary.BigEndian.Uint64(v[fixed-8:])
+	return p, nil
+}
+
+// claim has a message that is put hold its key.
+func (q *Spool) claim(t *store.Turn, c *Content, slot byte, at Position) {
+	if c.Unique.set() {
+		q.keyed = true
+		t.Set(uniqueKey(q.layout.Unique, q.id, slot, c.Unique), at.encode(slot))
+	}
+}
+
+// release frees the key of a message that goes.
+func (q *Spool) release(t *store.Turn, c *Content, slot byte) {
+	if c.Unique.set() {
+		t.Delete(uniqueKey(q.layout.Unique, q.id, slot, c.Unique))
+	}
+}
+
+// reclaim writes the records again of what a purge has kept.
+func (q *Spool) reclaim(t *store.Turn, kept []*Message) {
+	for _, m := range kept {
+		q.claim(t, &m.Content, slotEntries, m.position())
+	}
+	for i := range q.fresh.len() {
+		if m := q.fresh.at(i); m.state != gone {
+			q.claim(t, &m.Content, slotEntries, m.position())
+		}
+	}
+}
+
+// Holder returns the data of the message that holds a key, or nil if nobody does. It
+// writes the record again, so that the fsync which the caller waits for covers the
+// answer.
+func (q *Lanes) Holder(t *store.Turn, k UniqueKey) (data []byte, err error) {
+	st := q.Stats()
+	if st.Ready+st.Taken > 0 {
+		data, err = q.holder(t, slotEntries, k)
+	}
+	if data == nil && err == nil && st.Delayed > 0 {
+		data, err = q.holder(t, slotDelayed, k)
+	}
+	return data, err
+}
+
+func (q *Lanes) holder(t *store.Turn, slot byte, k UniqueKey) ([]byte, error) {
+	key := uniqueKey(q.layout.Unique, q.id, slot, k)
+	record, err := t.Probe(key)
+	if record == nil || err != nil {
+		return nil, err
+	}
+	at, err := decodePosition(slot, record)
+	if err != nil {
+		return nil, err
+	}
+	t.Set(key, record)
+	where, decode := seqKey(q.layout.Entry, place{q.id, at.Lane}, at.Seq), decodeEntry
+	if slot == slotDelayed {
+		where, decode = dueKey(q.layout.Delayed, place{q.id, at.Lane}, at.Due, at.Seq), decodeDelayed
+	}
+	v, err := t.Get(where)
+	if err != nil {
+		return nil, err
+	}
+	c, err := decode(v)
+	if err == nil && c.Unique != k {
+		err = fmt.Errorf("%w: unique key %x of a queue leads to another message", store.ErrCorrupt, k)
+	}
+	return c.Data, err
+}
+
+// freeKeys drops the records of what a purge drops. It comes before the lanes, which
+// write those of what they keep.
+func (q *Lanes) freeKeys(t *store.Turn, delayedToo bool) {
+	if !q.shared.keyed {
+		return
+	}
+	slots := []byte{slotEntries, slotDelayed}
+	if !delayedToo {
+		slots = slots[:1]
+	}
+	for _, slot := range slots {
+		lo := uniqueSpan(q.layout.Unique, q.id, slot)
+		t.DeleteRange(lo, store.PrefixEnd(lo))
+	}
+}

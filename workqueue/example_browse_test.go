@@ -1,0 +1,84 @@
+package workqueue_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/pebblemq/pebblemq"
+	"github.com/pebblemq/pebblemq/workqueue"
+)
+
+// What is in the queue is shown, and is there afterwards.
+func ExampleBroker_Browse() {
+	ctx := context.Background()
+	db, _ := pebblemq.OpenMemory(nil)
+	defer db.Close()
+	broker, _ := workqueue.Open(db, "main")
+	_ = broker.DeclareQueue(ctx, "mail", nil)
+	_ = broker.Publish(ctx, "", "mail", workqueue.Message{Body: []byte("welcome")})
+	_ = broker.Publish(ctx, "", "mail", workqueue.Message{Body: []byte("how is it going?"), Delay: 24 * time.Hour})
+
+	for m, err := range broker.Browse(ctx, "mail", nil) {
+		if err != nil {
+			panic(err)
+		}
+		fmt.Printf("%s: %s\n", m.State, m.Body)
+	}
+	st, _ := broker.QueueStats(ctx, "mail")
+	fmt.Println(st.Ready, st.Delayed)
+	// Output:
+	// ready: welcome
+	// delayed: how is it going?
+	// 1 1
+}
+
+// A reminder is cancelled by the id that it was published with, in one commit with
+// what the application knows of it.
+func ExampleBroker_Cancel() {
+	ctx := context.Background()
+	db, _ := pebblemq.OpenMemory(nil)
+	defer db.Close()
+	broker, _ := workqueue.Open(db, "main")
+	_ = broker.DeclareQueue(ctx, "due", nil)
+	_ = broker.Publish(ctx, "", "due", workqueue.Message{MessageID: "dentist", Delay: 24 * time.Hour})
+
+	fmt.Println(db.Update(ctx, func(tx *pebblemq.Tx) error {
+		if err := tx.Delete([]byte("reminder/dentist")); err != nil {
+			return err
+		}
+		return broker.In(tx).Cancel("due", "dentist")
+	}))
+	err := broker.Cancel(ctx, "due", "dentist")
+	fmt.Println(errors.Is(err, workqueue.ErrUnknownMessage))
+	// Output:
+	// <nil>
+	// true
+}
+
+// What was rejected is looked at, and goes back to its queue when it can be handled.
+func ExampleBroker_Redrive() {
+	ctx := context.Background()
+	db, _ := pebblemq.OpenMemory(nil)
+	defer db.Close()
+	broker, _ := workqueue.Open(db, "main")
+	_ = broker.DeclareQueue(ctx, "dead", nil)
+	_ = broker.DeclareQueue(ctx, "mail", &workqueue.QueueConfig{DeadLetter: &workqueue.DeadLetter{Key: "dead"}})
+	for _, to := range []string{"ada", "nobody"} {
+		_ = broker.Publish(ctx, "", "mail", workqueue.Message{Body: []byte(to)})
+		d, _, _ := broker.Get(ctx, "mail")
+		_ = d.Reject(ctx)
+	}
+
+	p, err := broker.Redrive(ctx, "dead", &workqueue.RedriveOptions{
+		Filter: func(m *workqueue.Browsed) bool { return string(m.Body) != "nobody" },
+		Rate:   100,
+	})
+	fmt.Println(p.Moved, p.Skipped, err)
+	d, _, _ := broker.Get(ctx, "mail")
+	fmt.Printf("%s, %s in %s\n", d.Body, d.Deaths[0].Reason, d.Deaths[0].Queue)
+	// Output:
+	// 1 1 <nil>
+	// ada, rejected in mail
+}

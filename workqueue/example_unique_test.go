@@ -1,0 +1,28 @@
+package workqueue_test
+
+import (
+	"fmt"
+
+	"github.com/pebblemq/pebblemq"
+	"github.com/pebblemq/pebblemq/workqueue"
+)
+
+// A job that is asked for again while it waits or runs is there once.
+func ExampleConfirm_Duplicates() {
+	db, err := pebblemq.OpenMemory(nil)
+	must(err)
+	defer db.Close()
+	broker, err := workqueue.Open(db, "main")
+	must(err)
+	must(broker.DeclareQueue(bg, "reindex", nil))
+
+	for _, id := range []string{"job-1", "job-2"} {
+		c := broker.PublishAsync(bg, "", "reindex", workqueue.Message{MessageID: id, UniqueKey: "customer/42"})
+		must(c.Err())
+		for _, d := range c.Duplicates() {
+			fmt.Printf("%s: %s is in %s already\n", id, d.MessageID, d.Queue)
+		}
+	}
+	// Output:
+	// job-2: job-1 is in reindex already
+}

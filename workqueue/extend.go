@@ -1,0 +1,60 @@
+package workqueue
+
+import (
+	"context"
+	"time"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// Extend begins the queue's AckTimeout of the delivery anew: a heartbeat of work that
+// takes longer than it should. It returns ErrDeliveryLost if the delivery was lost
+// already. It writes nothing, as a delivery does not outlive its process. RabbitMQ has
+// no such thing, NATS calls it InProgress.
+func (d *Delivery) Extend(ctx context.Context) error {
+	if err := d.real(); err != nil {
+		return err
+	}
+	return d.extend(store.WithDurability(ctx, store.NoSync), 0)
+}
+
+// extend has the AckTimeout begin some time from now, and ends what park did.
+func (d *Delivery) extend(relaxed context.Context, ahead time.Duration) error {
+	return d.b.s.Do(relaxed, store.QuietFunc(func(t *store.Turn) error {
+		if err := d.settleable(); err != nil {
+			return err
+		}
+		d.since = t.Now().Add(ahead)
+		if d.parked {
+			d.unpark()
+			if !d.q.watching && d.q.config.AckTimeout != NoAckTimeout {
+				d.q.watch(t, d.since.Add(d.q.config.AckTimeout))
+			}
+		}
+		return nil
+	}), store.NoSync)
+}
+
+// park has Run keep a delivery that may not be handled yet. It has no AckTimeout, and is
+// not counted if it goes back before it is handled. If it is spared it takes up nothing
+// of the Prefetch, so that others come in its place.
+func (d *Delivery) park(relaxed context.Context, spared bool) error {
+	return d.b.s.Do(relaxed, store.QuietFunc(func(t *store.Turn) error {
+		if err := d.settleable(); err != nil {
+			return err
+		}
+		d.parked, d.spared = true, spared
+		if spared {
+			d.consumer.spared++
+			d.q.ready(t)
+		}
+		return nil
+	}), store.NoSync)
+}
+
+func (d *Delivery) unpark() {
+	if d.spared {
+		d.consumer.spared--
+	}
+	d.parked, d.spared = false, false
+}

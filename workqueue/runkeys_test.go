@@ -1,0 +1,206 @@
+package workqueue_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pebblemq/pebblemq/workqueue"
+)
+
+// byType is a key for Run.
+func byType(d *workqueue.Delivery) string { return d.Type }
+
+// publishTyped publishes messages "key/text".
+func publishTyped(t testing.TB, b *workqueue.Broker, key string, texts ...string) {
+	t.Helper()
+	for _, text := range texts {
+		require.NoError(t, b.Publish(bg, "", "q", workqueue.Message{Type: key, Body: []byte(key + "/" + text)}))
+	}
+}
+
+// watcher is a handler that takes its time and notes how many run at once.
+type watcher struct {
+	mu      sync.Mutex
+	running map[string]int
+	most    map[string]int
+	begun   []string
+	takes   time.Duration
+}
+
+func newWatcher(takes time.Duration) *watcher {
+	return &watcher{running: map[string]int{}, most: map[string]int{}, takes: takes}
+}
+
+func (w *watcher) handle(_ context.Context, d *workqueue.Delivery) error {
+	w.count(d.Type, 1)
+	w.mu.Lock()
+	w.begun = append(w.begun, string(d.Body))
+	w.mu.Unlock()
+	<-time.After(w.takes)
+	w.count(d.Type, -1)
+	return nil
+}
+
+func (w *watcher) count(key string, n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.running[key] += n
+	w.most[key] = max(w.most[key], w.running[key])
+}
+
+func TestRunLimitsTheHandlersOfAKey(t *testing.T) {
+	for _, limit := range []int{0, 1, 2, 3} {
+		t.Run(fmt.Sprint(limit), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				_, b := open(t)
+				declare(t, b, "q")
+				for i := range 12 {
+					publishTyped(t, b, "a", fmt.Sprint(i))
+					publishTyped(t, b, "b", fmt.Sprint(i))
+					publishTyped(t, b, "", fmt.Sprint(i))
+				}
+				w := newWatcher(time.Second)
+				runFor(t, b, time.Minute, &workqueue.RunOptions{Concurrency: 10, Key: byType, KeyConcurrency: limit}, w.handle)
+				require.Len(t, w.begun, 36)
+				require.Equal(t, max(limit, 1), w.most["a"])
+				require.Equal(t, max(limit, 1), w.most["b"])
+				require.Greater(t, w.most[""], 3, "no key, no limit")
+			})
+		})
+	}
+}
+
+func TestHandlersOfAKeyBeginInTheOrderOfDelivery(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, b := open(t)
+		declare(t, b, "q")
+		var want []string
+		for i := range 200 {
+			publishTyped(t, b, fmt.Sprint(i%3), fmt.Sprintf("%03d", i))
+			want = append(want, fmt.Sprintf("%d/%03d", i%3, i))
+		}
+		w := newWatcher(time.Millisecond)
+		runFor(t, b, time.Minute, &workqueue.RunOptions{Concurrency: 8, Key: byType}, w.handle)
+		slices.Sort(want)
+		slices.SortStableFunc(w.begun, func(a, b string) int { return int(a[0]) - int(b[0]) })
+		require.Equal(t, want, w.begun)
+	})
+}
+
+// TestAKeyThatIsBusyHoldsUpNoOther: with far more of it ahead than the Prefetch, or
+// than workers.
+func TestAKeyThatIsBusyHoldsUpNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, b := open(t)
+		declare(t, b, "q")
+		for i := range 500 {
+			publishTyped(t, b, "busy", fmt.Sprint(i))
+		}
+		publishTyped(t, b, "other", "1", "2")
+		w := newWatcher(time.Minute)
+		runFor(t, b, time.Second, &workqueue.RunOptions{Concurrency: 3, Prefetch: 3, Key: byType}, w.handle)
+		require.ElementsMatch(t, []string{"busy/0", "other/1"}, w.begun, "those of one second")
+		require.Equal(t, 500, ready(t, b, "q"))
+		require.Equal(t, 1, get(t, b, "q", "busy/1").DeliveryCount, "what waited for its key does not count")
+	})
+}
+
+func TestWhatWaitsForItsKeyHasNoAckTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, b := open(t)
+		declareWith(t, b, workqueue.QueueConfig{AckTimeout: time.Minute})
+		for i := range 10 {
+			publishTyped(t, b, "a", fmt.Sprint(i))
+		}
+		counts := map[int]int{}
+		runFor(t, b, time.Hour, &workqueue.RunOptions{Concurrency: 2, Prefetch: 5, Key: byType}, func(ctx context.Context, d *workqueue.Delivery) error {
+			<-time.After(50 * time.Second)
+			counts[d.DeliveryCount]++
+			return ctx.Err()
+		})
+		require.Equal(t, map[int]int{1: 10}, counts)
+		require.Zero(t, ready(t, b, "q"))
+
+		publishTyped(t, b, "a", "slow", "next")
+		runFor(t, b, 3*time.Minute, &workqueue.RunOptions{Concurrency: 2, Key: byType}, func(ctx context.Context, d *workqueue.Delivery) error {
+			if string(d.Body) == "next" || d.DeliveryCount > 1 {
+				return nil
+			}
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		require.Zero(t, ready(t, b, "q"), "it begins when it is handled")
+	})
+}
+
+// TestDeliveriesThatAreLostWhileTheyWaitForTheirKeyAreNotHandled: they are deleted, or
+// come again.
+func TestDeliveriesThatAreLostWhileTheyWaitForTheirKeyAreNotHandled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, b := open(t)
+		declare(t, b, "q")
+		publishTyped(t, b, "a", "1", "2", "3")
+		w := newWatcher(time.Minute)
+		done := make(chan error, 1)
+		go func() { done <- b.Run(bg, "q", w.handle, &workqueue.RunOptions{Concurrency: 2, Key: byType}) }()
+		synctest.Wait()
+		require.NoError(t, b.DeleteQueue(bg, "q"))
+		require.ErrorIs(t, <-done, workqueue.ErrQueueDeleted)
+		require.Equal(t, []string{"a/1"}, w.begun)
+	})
+}
+
+func TestAKeyThatPanicsFailsItsDelivery(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, b := open(t)
+		declare(t, b, "dead")
+		declareWith(t, b, workqueue.QueueConfig{DeadLetter: toDead, DeliveryLimit: 2})
+		publishTyped(t, b, "bad", "m")
+		publishTyped(t, b, "good", "m")
+		w := newWatcher(0)
+		runFor(t, b, time.Minute, &workqueue.RunOptions{Key: func(d *workqueue.Delivery) string {
+			if d.Type == "bad" {
+				panic("no key")
+			}
+			return d.Type
+		}}, w.handle)
+		require.Equal(t, []string{"good/m"}, w.begun)
+		require.Equal(t, workqueue.ReasonDeliveryLimit, get(t, b, "dead", "bad/m").Deaths[0].Reason)
+	})
+}
+
+// TestWhatWaitsForItsKeyIsBounded: ten thousand beside the Prefetch.
+func TestWhatWaitsForItsKeyIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, b := open(t)
+		declare(t, b, "q")
+		batch := make([]workqueue.Publishing, 10_000)
+		for i := range batch {
+			batch[i] = workqueue.Publishing{Key: "q", Message: workqueue.Message{Type: "busy"}}
+		}
+		require.NoError(t, b.PublishBatch(bg, "", batch))
+		publishTyped(t, b, "busy", "1", "2", "3", "4", "5")
+		publishTyped(t, b, "other", "1")
+		w := newWatcher(time.Minute)
+		ctx, stop := context.WithCancel(bg)
+		done := make(chan error, 1)
+		go func() {
+			done <- b.Run(ctx, "q", w.handle, &workqueue.RunOptions{Concurrency: 3, Prefetch: 3, Key: byType})
+		}()
+		synctest.Wait()
+		require.Equal(t, 10_000+3, unacked(t, b, "q"))
+		<-time.After(90 * time.Second)
+		require.Equal(t, 10_000+3, unacked(t, b, "q"), "one came in for one")
+		stop()
+		require.NoError(t, <-done)
+		require.Len(t, w.begun, 2)
+		require.Equal(t, 10_000+6-2, ready(t, b, "q"))
+	})
+}
