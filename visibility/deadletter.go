@@ -138,7 +138,7 @@ func (q *Queue) bury(t *store.Turn, m *spool.Message, d DeadLetterInfo) move {
 func (q *Queue) moveTo(t *store.Turn, to *Queue, m *spool.Message, data []byte) move {
 	c := spool.Content{Data: data, Payload: m.Payload, Born: to.arrive(t, m.BornAt())}
 	q.settle(t, m)
-	return move{q: q, dead: to, from: m, to: to.spool.Put(t, c)}
+	return move{q: q, dead: to, from: m, to: to.spool.Put(t, to.laneFor(t, m, data), c)}
 }
 
 // settle removes a message for good, wherever it is.

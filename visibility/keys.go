@@ -36,6 +36,7 @@ var layout = spool.Layout{
 	Meta:    store.KindVisMeta,
 	Parked:  store.KindVisParked,
 	Stray:   store.KindVisExpiry,
+	Pin:     store.KindVisPin,
 
 	DelayedID: store.KindVisDelayID,
 }

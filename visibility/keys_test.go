@@ -38,9 +38,10 @@ func TestGoldenBytes(t *testing.T) {
 	require.Equal(t, "g", string(groupOf(m)))
 	first := original{seq: 1, body: 2, id: "id"}
 	require.Equal(t, "0000000000000001"+"0000000000000002"+"6964", hex.EncodeToString(first.encode()))
+	require.Equal(t, "01"+"0000000000000005"+"0000000000000006", hex.EncodeToString(hold{5, 6}.encode()))
 	s := newSealer(7, make([]byte, secretLen))
 	r := s.seal(delivery{seq: 1, count: 2, since: 3, born: 5, print: 4})
-	require.Equal(t, Receipt("AQAAAAcAAAAAAAAAAQAAAAIAAAAAAAAAAwAAAAAAAAAFAAAABJ8-drcl-Ij9hjDZAmSoC_8"), r)
+	require.Equal(t, Receipt("AQAAAAcAAAAAAAAAAAEAAAACAAAAAAAAAAMAAAAAAAAABQAAAAS2aFv9GiEHWXnD6rRg_S0o"), r)
 	c := QueueConfig{FIFO: true, VisibilityTimeout: 1, Delay: 2, DeadLetterQueue: "d", MaxReceives: 3, MaxBodyBytes: 4, DeadLetterSources: []string{"s"}}
 	encoded, err := (&storedConfig{Secret: []byte("s"), Created: 5}).encode(c)
 	require.NoError(t, err)
@@ -126,6 +127,20 @@ func FuzzDecodeOriginal(f *testing.F) {
 	})
 }
 
+func FuzzDecodeHold(f *testing.F) {
+	f.Add(hold{1, 2}.encode())
+	f.Add([]byte{2})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if h, err := decodeHold(b); err == nil {
+			require.Equal(t, b, h.encode())
+		} else if len(b) > 0 && b[0] != holdVersion {
+			require.ErrorIs(t, err, store.ErrFormat)
+		} else {
+			require.ErrorIs(t, err, store.ErrCorrupt)
+		}
+	})
+}
+
 func FuzzReceipt(f *testing.F) {
 	s := newSealer(7, []byte("secret"))
 	f.Add("", uint64(1), uint32(2), int64(3), uint32(4))
@@ -134,7 +149,7 @@ func FuzzReceipt(f *testing.F) {
 		if d, err := s.open(Receipt(r)); err == nil {
 			require.Equal(t, Receipt(r), s.seal(d), "one text for each receipt")
 		}
-		d := delivery{seq, count, since, -since, print}
+		d := delivery{byte(seq), seq, count, since, -since, print}
 		got, err := s.open(s.seal(d))
 		require.NoError(t, err)
 		require.Equal(t, d, got)
