@@ -60,7 +60,8 @@ type QueueConfig struct {
 
 	// RetentionRestarts has the retention of a message that comes here from another
 	// queue, as a dead letter or by a redrive, count from then on, instead of from
-	// its first send. Default: false.
+	// its first send, as that of one does anyway which would be over here by then.
+	// Default: false.
 	RetentionRestarts bool
 
 	// DeadLetterQueue is where messages go that were received MaxReceives
@@ -70,8 +71,8 @@ type QueueConfig struct {
 	MaxReceives     int
 
 	// DeadLetterExpired has messages whose retention is over go to the
-	// DeadLetterQueue too. There they should have a longer one, or one that
-	// restarts. Default: false, they are deleted.
+	// DeadLetterQueue too. Unless that has a longer one, it begins anew there.
+	// Default: false, they are dropped and counted in Stats.Expired.
 	DeadLetterExpired bool
 
 	// DeadLetterSources are the queues that may have this one as their dead-letter

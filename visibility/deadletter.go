@@ -136,10 +136,7 @@ func (q *Queue) bury(t *store.Turn, m *spool.Message, d DeadLetterInfo) move {
 
 // moveTo moves a message as it is to be from now on.
 func (q *Queue) moveTo(t *store.Turn, to *Queue, m *spool.Message, data []byte) move {
-	c := spool.Content{Data: data, Payload: m.Payload, Born: m.BornAt()}
-	if to.config().RetentionRestarts {
-		c.Born = t.Now().UnixNano()
-	}
+	c := spool.Content{Data: data, Payload: m.Payload, Born: to.arrive(t, m.BornAt())}
 	q.settle(t, m)
 	return move{q: q, dead: to, from: m, to: to.spool.Put(t, to.laneFor(t, m, data), c)}
 }

@@ -95,7 +95,7 @@ func stats(t testing.TB, q *visibility.Queue) visibility.Stats {
 func counts(t testing.TB, q *visibility.Queue, visible, inFlight, delayed uint64) {
 	t.Helper()
 	s := stats(t, q)
-	s.Bytes, s.OldestAge = 0, 0
+	s.Bytes, s.OldestAge, s.Expired = 0, 0, 0
 	require.Equal(t, visibility.Stats{Visible: visible, InFlight: inFlight, Delayed: delayed}, s)
 }
 

@@ -304,7 +304,11 @@ func (w *world) redrive(t *rapid.T) {
 			continue
 		}
 		w.places++
-		w.entries = append(w.entries, &entry{body: e.body, group: e.group, lane: w.lane(e.group, m.Priority), born: e.born, place: w.places})
+		back := &entry{body: e.body, group: e.group, lane: w.lane(e.group, m.Priority), born: e.born, place: w.places}
+		if w.old(back) {
+			back.born = time.Now()
+		}
+		w.entries = append(w.entries, back)
 	}
 	r, err := w.dead.Redrive(ctx, &visibility.RedriveOptions{Filter: func(m *visibility.Browsed) bool { return wanted(string(m.Body)) }})
 	require.NoError(t, err)

@@ -178,6 +178,7 @@ type Stats struct {
 	InFlight uint64 // received, the visibility timeout running
 	Delayed  uint64
 	Bytes    uint64 // of all of them as encoded, a body that queues share in each of them
+	Expired  uint64 // dropped at the end of their retention, since the queue was created
 
 	// OldestAge is how long ago the oldest message was sent that is visible or in
 	// flight; of one that was delayed, how long ago it was due. 0 if there is none.
@@ -193,7 +194,7 @@ func (q *Queue) Stats(ctx context.Context) (Stats, error) {
 	if err != nil {
 		return Stats{}, err
 	}
-	counted := Stats{Visible: st.Ready, InFlight: st.Taken, Delayed: st.Delayed, Bytes: st.Bytes}
+	counted := Stats{Visible: st.Ready, InFlight: st.Taken, Delayed: st.Delayed, Bytes: st.Bytes, Expired: st.Outlived}
 	if oldest, err := q.spool.Eldest(ctx, q.alive); err != nil {
 		return Stats{}, err
 	} else if oldest != 0 {

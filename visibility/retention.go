@@ -44,8 +44,18 @@ func (q *Queue) retire(t *store.Turn, m *spool.Message, receives int) move {
 	if q.config().DeadLetterExpired {
 		return q.bury(t, m, DeadLetterInfo{Reason: ReasonExpired, ReceiveCount: receives})
 	}
-	q.settle(t, m)
+	q.leases.remove(m)
+	q.spool.Drop(t, m)
 	return move{q: q, from: m}
+}
+
+// arrive returns when the retention here began of a message that comes from another
+// queue. What would be over already begins anew: a move is not to lose it.
+func (q *Queue) arrive(t *store.Turn, born int64) int64 {
+	if q.config().RetentionRestarts || q.outlives(t, born) {
+		return t.Now().UnixNano()
+	}
+	return born
 }
 
 // outlives reports whether a message that was born then is gone by now.

@@ -200,3 +200,44 @@ func TestRetentionOutOfRange(t *testing.T) {
 		open(t, db, "short", &visibility.QueueConfig{Retention: 1})
 	})
 }
+
+// By default both are kept for the same time.
+func TestRetentionOfWhatWouldBeOverInTheDeadLetterQueueBeginsAnew(t *testing.T) {
+	bubble(t, func(t *testing.T, db *pebblemq.DB) {
+		dead := open(t, db, "dead", nil)
+		q := open(t, db, "q", &visibility.QueueConfig{DeadLetterQueue: "dead", DeadLetterExpired: true})
+		send(t, q, "m")
+		pass(visibility.DefaultRetention)
+		counts(t, q, 0, 0, 0)
+		require.Zero(t, stats(t, q).Expired)
+		none := time.Duration(0)
+		got, err := dead.Receive(ctx, &visibility.ReceiveOptions{VisibilityTimeout: &none})
+		require.NoError(t, err)
+		require.Equal(t, []string{"m"}, bodies(got))
+		require.Equal(t, time.Now().Add(visibility.DefaultRetention), got[0].ExpiresAt)
+		pass(visibility.DefaultRetention - 1)
+		counts(t, dead, 1, 0, 0)
+		pass(1)
+		counts(t, dead, 0, 0, 0)
+		require.EqualValues(t, 1, stats(t, dead).Expired)
+	})
+}
+
+func TestRetentionWhatIsDroppedIsCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDisk(t)
+		config := &visibility.QueueConfig{Retention: time.Minute, AllowEmptyBody: true}
+		q := d.queue("q", config, nil)
+		_, err := q.SendBatch(ctx, make([]visibility.Message, 10_000), nil) // also beyond the window
+		require.NoError(t, err)
+		send(t, q, "m")
+		receive(t, q, 3)
+		pass(time.Minute)
+		counts(t, q, 0, 0, 0)
+		require.EqualValues(t, 10_001, stats(t, q).Expired)
+		pass(time.Second)
+		d.reopen()
+		q = d.queue("q", config, nil)
+		require.EqualValues(t, 10_001, stats(t, q).Expired)
+	})
+}

@@ -118,7 +118,7 @@ const (
 	dueKeyLen  = laneKeyLen + 16
 	idKeyLen   = dueKeyLen + 8
 	markLen    = 30 // without the note
-	metaLen    = 1 + 8*13
+	metaLen    = 1 + 8*14
 )
 
 func decodeSeqKey(key []byte) (uint64, error) {
@@ -384,6 +384,7 @@ type meta struct {
 	expires      int64  // nothing does so earlier; 0 if nothing does
 	youngest     int64  // birth of the youngest that is no stray, ever
 	oldest       int64  // nothing that is there was born earlier; 0 if nothing is there
+	outlived     uint64 // were dropped at the end of their retention, ever
 }
 
 func (m meta) encode() []byte {
@@ -391,7 +392,7 @@ func (m meta) encode() []byte {
 	for _, n := range [...]uint64{
 		m.next, m.low, m.frontier, m.entries, m.bytes,
 		m.delayed, m.delayedBytes, uint64(m.nextDue), m.delaySeq, m.taken, uint64(m.expires),
-		uint64(m.youngest), uint64(m.oldest),
+		uint64(m.youngest), uint64(m.oldest), m.outlived,
 	} {
 		v = binary.BigEndian.AppendUint64(v, n)
 	}
@@ -409,7 +410,7 @@ func decodeMeta(v []byte) (meta, error) {
 	m := meta{
 		next: n(0), low: n(1), frontier: n(2), entries: n(3), bytes: n(4),
 		delayed: n(5), delayedBytes: n(6), nextDue: int64(n(7)), delaySeq: n(8), taken: n(9), expires: int64(n(10)),
-		youngest: int64(n(11)), oldest: int64(n(12)),
+		youngest: int64(n(11)), oldest: int64(n(12)), outlived: n(13),
 	}
 	if m.low > m.next || m.entries > m.next-m.low {
 		return meta{}, damaged("meta record", v)

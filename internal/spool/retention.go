@@ -330,6 +330,7 @@ func (r *retire) count(t *store.Turn, d retiree) {
 	q.release(t, &d.Content, slotEntries)
 	t.Hold(q.holder(slotEntries), d.Payload, -1)
 	q.meta.entries--
+	q.meta.outlived++
 	q.meta.bytes -= d.size
 	if d.mark.out && q.unloaded > 0 {
 		q.unloaded--
@@ -361,8 +362,14 @@ func (q *Spool) outlive(t *store.Turn, m *Message) func(*store.Turn) {
 	if q.keep.each || m.state == taken {
 		return q.keep.outlived(t, m)
 	}
-	q.Settle(t, m)
+	q.Drop(t, m)
 	return func(t *store.Turn) { q.Settled(t, m) }
+}
+
+// Drop settles a message whose retention is over and that goes nowhere, and counts it.
+func (q *Spool) Drop(t *store.Turn, m *Message) {
+	q.Settle(t, m)
+	q.meta.outlived++
 }
 
 func (r *retire) Visible(t *store.Turn) {
