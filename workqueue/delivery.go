@@ -315,10 +315,11 @@ func (o *ackOp) Visible(t *store.Turn) {
 	}
 }
 
-// requeueOp gives a delivery back to its old place.
+// requeueOp gives a delivery back to its old place, or to the head.
 type requeueOp struct {
 	d       *Delivery
 	forgive bool // it does not count
+	ahead   bool // to the head instead
 }
 
 func (o *requeueOp) String() string { return fmt.Sprintf("requeue a delivery of queue %q", o.d.Queue) }
@@ -331,6 +332,7 @@ func (o *requeueOp) Run(t *store.Turn) error {
 		return err
 	}
 	o.d.q.spool.Return(t, o.d.m, o.forgive)
+	o.d.m.Ahead = o.ahead
 	o.d.release(t)
 	return nil
 }
