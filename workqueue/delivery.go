@@ -140,8 +140,8 @@ func (d *Delivery) Ack(ctx context.Context) error {
 	return d.b.s.Do(ctx, &ackOp{d: d}, store.NoSync)
 }
 
-// Nack gives the message back: to its old place in the queue, or, without
-// requeue, to the queue's dead letter place. If there is none set, the message
+// Nack gives the message back: to its old place in the queue, or to the tail after
+// a pause if the queue has a Retry; or, without requeue, to the queue's dead letter place. If there is none set, the message
 // is dropped; if it cannot be reached, the error is ErrUnroutable or
 // ErrUnknownExchange, and the delivery stays unacknowledged.
 func (d *Delivery) Nack(ctx context.Context, requeue bool) error {
@@ -166,7 +166,7 @@ func (d *Delivery) Reject(ctx context.Context) error { return d.Nack(ctx, false)
 
 func (d *Delivery) nack(requeue bool) store.Op {
 	if requeue {
-		return &requeueOp{d: d}
+		return &nackOp{d: d}
 	}
 	return &rejectOp{d: d}
 }

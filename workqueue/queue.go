@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/pebblemq/pebblemq"
 	"github.com/pebblemq/pebblemq/internal/spool"
 	"github.com/pebblemq/pebblemq/internal/store"
 	"github.com/pebblemq/pebblemq/internal/window"
@@ -37,6 +38,14 @@ type QueueConfig struct {
 	// they are dropped, as in RabbitMQ; over the limit, with a warning in the
 	// store's log.
 	DeadLetter *DeadLetter `json:",omitempty"`
+
+	// Retry is how long a message waits that is given back with Nack or NackUpTo, or
+	// whose handler in Run has failed, by the number of its deliveries; then it goes
+	// to the tail, as with a Requeue of that Delay. After the last delivery that
+	// the DeliveryLimit allows it waits no longer. Default nil: it has its old place
+	// at once. What comes back for another reason always does. Zero fields are those
+	// of a Backoff.
+	Retry *pebblemq.Backoff `json:",omitempty"`
 
 	// DedupeWindow is how long the queue knows a MessageID again. Within that
 	// time of the first, another message with the same one does not get into
@@ -127,6 +136,9 @@ func (c *QueueConfig) normalize() (QueueConfig, error) {
 	if full.AckTimeout != NoAckTimeout && (full.AckTimeout < MinAckTimeout || full.AckTimeout > MaxAckTimeout) {
 		return full, store.Invalid("AckTimeout %v is not between %v and %v, or NoAckTimeout", full.AckTimeout, MinAckTimeout, MaxAckTimeout)
 	}
+	if err := full.checkRetry(); err != nil {
+		return full, err
+	}
 	if err := full.checkLimits(); err != nil {
 		return full, err
 	}
@@ -150,6 +162,9 @@ func (c QueueConfig) match(name string, stored QueueConfig) error {
 	object := fmt.Sprintf("queue %q", name)
 	if c.DeliveryLimit != stored.DeliveryLimit {
 		return store.Mismatch(object, "DeliveryLimit", stored.DeliveryLimit, c.DeliveryLimit)
+	}
+	if a, b := c.Retry, stored.Retry; (a == nil) != (b == nil) || a != nil && *a != *b {
+		return store.Mismatch(object, "Retry", describeRetry(b), describeRetry(a))
 	}
 	if err := c.matchLimits(object, &stored); err != nil {
 		return err
@@ -177,6 +192,10 @@ func (c QueueConfig) clone() QueueConfig {
 	if c.DeadLetter != nil {
 		copied := *c.DeadLetter
 		c.DeadLetter = &copied
+	}
+	if c.Retry != nil {
+		copied := *c.Retry
+		c.Retry = &copied
 	}
 	return c
 }
