@@ -49,6 +49,7 @@ func (b *Broker) AlterQueue(ctx context.Context, name string, c *QueueConfig) er
 		if q.config.AckTimeout != NoAckTimeout {
 			q.watch(t, t.Now()) // which finds out when
 		}
+		b.t.unstick(t)
 		q.active = nil
 		q.ready(t)
 		return nil

@@ -68,7 +68,8 @@
 //
 // # Departures from RabbitMQ
 //
-// There are no channels and no non-durable queues. An exclusive queue belongs to
+// There are no channels, no non-durable queues and no transient messages: what need
+// not survive a crash is published NoSync, and is stored and counted like the rest. An exclusive queue belongs to
 // a *Broker instead of a connection, and outlives no restart; an auto-delete queue
 // does, and waits for its consumers to return. CC and BCC are fields, not headers.
 // Arguments of bindings are texts or nil, as headers are. Errors are return values and

@@ -109,11 +109,16 @@ type QueueConfig struct {
 // DeadLetter is a place for messages that could not be processed.
 type DeadLetter struct {
 	// Exchange they are published to; empty is the default exchange. If it
-	// does not exist, or routes them nowhere, they stay in their queue, and
-	// that is logged: nothing is lost silently.
+	// does not exist, or routes them nowhere, or a queue that it leads to is full,
+	// they stay in their queue and are tried again, which is logged and counted
+	// (QueueStats.Stuck): nothing is lost silently.
 	Exchange string
 	// Key to publish with; empty is the message's own, and its CC.
 	Key string
+	// DropIfMissing has them dropped instead of kept if the exchange does not exist or
+	// routes them nowhere, as RabbitMQ does; that is logged. One that a queue has no
+	// room for is kept all the same.
+	DropIfMissing bool `json:",omitempty"`
 }
 
 func (c *QueueConfig) normalize() (QueueConfig, error) {
@@ -204,6 +209,9 @@ func describe(d *DeadLetter) string {
 	if d == nil {
 		return "none"
 	}
+	if d.DropIfMissing {
+		return fmt.Sprintf("exchange %q key %q, dropped if missing", d.Exchange, d.Key)
+	}
 	return fmt.Sprintf("exchange %q key %q", d.Exchange, d.Key)
 }
 
@@ -226,6 +234,9 @@ type queue struct {
 	changed   store.Signal // fires when there may be something to hand out
 	deleted   bool
 	paused    bool // hands out nothing
+
+	stuck      []stuck // taken, and to be buried
+	stuckTimer *store.Timer
 
 	window *window.Window // nil without DedupeWindow
 	owner  *Broker        // if it is exclusive
@@ -318,6 +329,7 @@ func (b *Broker) createQueue(t *store.Turn, p queuePlan) error {
 	q.limit()
 	b.t.queues[p.name] = q
 	q.live(t)
+	b.t.unstick(t)
 	return nil
 }
 
@@ -352,6 +364,7 @@ func (t *topology) queue(name string) (*queue, error) {
 type QueueStats struct {
 	Ready     uint64 // waiting for a consumer
 	Unacked   uint64 // delivered and not settled
+	Stuck     uint64 // of Unacked: expired or over the delivery limit, and there is no place for them; see DeadLetter
 	Delayed   uint64 // waiting for their time
 	Bytes     uint64 // of all three as encoded, a body that queues share in each of them
 	Consumers int
@@ -366,7 +379,7 @@ func (b *Broker) QueueStats(ctx context.Context, name string) (st QueueStats, er
 			return err
 		}
 		n := q.spool.Stats()
-		st = QueueStats{Ready: n.Ready, Unacked: n.Taken, Delayed: n.Delayed, Bytes: n.Bytes, Consumers: len(q.consumers), Paused: q.paused}
+		st = QueueStats{Ready: n.Ready, Unacked: n.Taken, Stuck: uint64(len(q.stuck)), Delayed: n.Delayed, Bytes: n.Bytes, Consumers: len(q.consumers), Paused: q.paused}
 		return nil
 	}), store.Sync)
 	return st, err

@@ -89,8 +89,8 @@ type Options struct {
 	Added func(*store.Turn, *Message) func(*store.Turn)
 	// Expired, if set, is called under the baton with each message that waits
 	// and whose time is over, and settles it; what it returns, if anything, is
-	// called when that can be shown. A message that it does not settle stays
-	// out of everyone's reach until the next start. Take may come before it, so
+	// called when that can be shown. A message that it does not settle counts
+	// as taken and is the layer's to settle later; at the next start it expires again. Take may come before it, so
 	// see Message.Expired.
 	Expired func(*store.Turn, *Message) func(*store.Turn)
 	// Born, if set, returns when a message was born, in nanoseconds since 1970: the
