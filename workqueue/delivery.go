@@ -141,9 +141,9 @@ func (d *Delivery) Ack(ctx context.Context) error {
 }
 
 // Nack gives the message back: to its old place in the queue, or to the tail after
-// a pause if the queue has a Retry; or, without requeue, to the queue's dead letter place. If there is none set, the message
-// is dropped; if it cannot be reached, the error is ErrUnroutable or
-// ErrUnknownExchange, and the delivery stays unacknowledged.
+// a pause if the queue has a Retry; or, without requeue, to the queue's dead letter
+// place. If there is none set, the message is dropped; if it cannot be reached, the error
+// is ErrUnroutable or ErrUnknownExchange, and the delivery stays unacknowledged.
 func (d *Delivery) Nack(ctx context.Context, requeue bool) error {
 	if err := d.real(); err != nil {
 		return err

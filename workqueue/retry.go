@@ -16,7 +16,7 @@ func (c *QueueConfig) checkRetry() error {
 	}
 	full, err := c.Retry.WithDefaults()
 	if err != nil {
-		return fmt.Errorf("Retry: %w", err)
+		return fmt.Errorf("field Retry: %w", err)
 	}
 	if full.Jitter == 0 {
 		full.Jitter = pebblemq.NoJitter
