@@ -53,6 +53,12 @@ func openBank(t *testing.T, fs vfs.FS) *bank {
 	t.Helper()
 	db, err := storetest.OpenFS(fs, store.Options{})
 	require.NoError(t, err)
+	return newBank(t, db, nil)
+}
+
+func newBank(t *testing.T, db *pebblemq.DB, o *visibility.Options) *bank {
+	t.Helper()
+	var err error
 	b := &bank{db: db}
 	b.topic, err = log.OpenTopic(db, "transfers", &log.TopicConfig{Partitions: 8})
 	require.NoError(t, err)
@@ -61,7 +67,7 @@ func openBank(t *testing.T, fs vfs.FS) *bank {
 	b.broker, err = workqueue.Open(db, "bank")
 	require.NoError(t, err)
 	require.NoError(t, b.broker.DeclareQueue(bg, "transfers", nil))
-	b.queue, err = visibility.OpenQueue(db, "transfers", nil)
+	b.queue, err = visibility.OpenQueueOptions(db, "transfers", nil, o)
 	require.NoError(t, err)
 	b.keys, err = idempotency.Open(db, "transfers", nil)
 	require.NoError(t, err)

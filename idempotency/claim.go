@@ -152,7 +152,7 @@ func (peekOp) Frees() {}
 func (n *namespace) index(t *store.Turn, c *claim) {
 	c.due = n.dueFor(t.Now().Add(n.config.Expiry).UnixNano() + n.grain())
 	r := record{state: claimed, token: c.token, due: c.due, fingerprint: c.fingerprint}
-	t.Set(recordKey(n.id, c.key), r.encode())
+	n.set(t, c.key, r.encode())
 	n.addEntry(t, c.due, c.key)
 }
 

@@ -25,6 +25,9 @@ func (k *Keys) Get(ctx context.Context, key []byte) (res Result, ok bool, err er
 
 // look reads a record, beside the baton, and then waits for what it saw.
 func (k *Keys) look(ctx context.Context, key []byte) (r record, ok bool, err error) {
+	if k.n.absent.sure(key) {
+		return record{}, false, k.answer(ctx, func() {})
+	}
 	v, err := k.s.Probe(recordKey(k.n.id, key))
 	if err == nil && v != nil {
 		r, err = decodeRecord(v)

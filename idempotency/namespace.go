@@ -95,6 +95,7 @@ type namespace struct {
 	dead    *claim // stands for all that the last process left, until their lease ends
 	newest  uint64 // operation that stored the newest outcome
 	reclaim reclaim
+	absent  *absent
 	s       *store.Store
 }
 
@@ -132,7 +133,7 @@ func Open(db *pebblemq.DB, name string, c *Config) (*Keys, error) {
 func (k *Keys) Config() Config { return k.n.config }
 
 func load(t *store.Turn, s *store.Store, name string, config Config) (*namespace, error) {
-	n := &namespace{s: s, name: name, config: config, claims: make(map[string]*claim)}
+	n := &namespace{s: s, name: name, config: config, claims: make(map[string]*claim), absent: newAbsent(s)}
 	n.reclaim.init(n)
 	o, known := t.Lookup(store.ClassNamespace, name)
 	if !known {
@@ -144,6 +145,7 @@ func load(t *store.Turn, s *store.Store, name string, config Config) (*namespace
 			return nil, err
 		}
 		n.id = o.ID
+		n.learn(t)
 		return n, nil
 	}
 	var stored Config
@@ -155,12 +157,17 @@ func load(t *store.Turn, s *store.Store, name string, config Config) (*namespace
 	}
 	n.id = o.ID
 	v, err := t.Get(store.Key(store.KindIdemMeta, n.id, 0))
-	if err != nil || v == nil {
-		return n, err
+	if err != nil {
+		return nil, err
+	}
+	if v == nil {
+		n.learn(t)
+		return n, nil
 	}
 	if n.meta, err = decodeMeta(v); err != nil {
 		return nil, err
 	}
+	n.learn(t)
 	n.arm(t)
 	n.hold(t)
 	return n, nil
@@ -174,6 +181,9 @@ func (n *namespace) Seal(t *store.Turn) {
 // read returns the record of a key as of this turn; found is false if there is
 // none on disk, whatever its state.
 func (n *namespace) read(t *store.Turn, key []byte) (r record, found bool, err error) {
+	if n.absent.sure(key) {
+		return record{}, false, nil
+	}
 	v, err := t.Probe(recordKey(n.id, key))
 	if err != nil || v == nil {
 		return record{}, false, err
@@ -191,7 +201,7 @@ func (n *namespace) put(t *store.Turn, key, value []byte, expiry, entry int64) {
 		n.addEntry(t, due, key)
 	}
 	stamp(value, due, expiry)
-	t.Set(recordKey(n.id, key), value)
+	n.set(t, key, value)
 	n.note(key)
 	n.meta.records++
 	n.newest = t.Seq()

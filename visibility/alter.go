@@ -12,7 +12,8 @@ import (
 
 // AlterQueue gives a queue another configuration, in place and with what it holds:
 // nil and zero stand for the defaults, as in OpenQueue. FIFO and what has to do with
-// deduplication stay as they are, or it is pebblemq.ErrConfigMismatch. Retention and
+// deduplication stay as they are, MaxPriority may be higher, but not appear in a FIFO
+// queue that had none; or it is pebblemq.ErrConfigMismatch. Retention and
 // the dead-letter queue count at once for the messages that are there, the limits, the
 // visibility timeout and the delay for what is sent and received from now on. It is
 // durable when AlterQueue returns, and all handles on the queue have it.
@@ -53,6 +54,11 @@ func (q *Queue) alter(t *store.Turn, config QueueConfig, dead *Queue) error {
 	allowed := config
 	allowed.FIFO, allowed.DedupeWindow = kept.FIFO, kept.DedupeWindow
 	allowed.DedupeByBody, allowed.DedupePerGroup = kept.DedupeByBody, kept.DedupePerGroup
+	allowed.DelayBlocksGroup = kept.DelayBlocksGroup
+	allowed.MaxPriority = max(kept.MaxPriority, config.MaxPriority)
+	if kept.FIFO && kept.MaxPriority == 0 {
+		allowed.MaxPriority = 0 // what is there is not pinned
+	}
 	if err := allowed.differ(q.name, config); err != nil {
 		return err
 	}
@@ -73,6 +79,7 @@ func (q *Queue) alter(t *store.Turn, config QueueConfig, dead *Queue) error {
 	t.Alter(o, encoded)
 	q.current.Store(&config)
 	q.dead = dead
+	q.spool.Widen(config.MaxPriority)
 	q.retain(t)
 	q.serve(t)
 	return nil

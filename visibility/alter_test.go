@@ -146,16 +146,17 @@ func TestDeadLetterKeepsTheLastErrorOfTheHandlerOverARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDisk(t)
 		c := &visibility.QueueConfig{DeadLetterQueue: "dead", MaxReceives: 2}
-		dead, q := d.queue("dead", nil, nil), d.queue("q", c, nil)
+		d.queue("dead", nil, nil)
+		q := d.queue("q", c, nil)
 		send(t, q, "poison")
 		fail(t, q, errors.New("first"))
 		fail(t, q, errors.New(strings.Repeat("ä", 600)+"\xff"))
 		d.reopen()
-		dead, q = d.queue("dead", nil, nil), d.queue("q", c, nil)
+		dead, q := d.queue("dead", nil, nil), d.queue("q", c, nil)
 		none(t, q)
 		m := one(t, dead)
 		require.Equal(t, &visibility.DeadLetterInfo{
-			Queue: "q", Reason: visibility.ReasonMaxReceives, ReceiveCount: 2, At: time.Now(), LastError: strings.Repeat("ä", 512),
+			Queue: "q", Reason: visibility.ReasonMaxReceives, ReceiveCount: 2, Deaths: 1, At: time.Now(), LastError: strings.Repeat("ä", 512),
 		}, m.DeadLetter)
 	})
 }

@@ -22,8 +22,8 @@ const benchBody = 100
 // does the same to bare Pebble for comparison: set, read the head, delete.
 func BenchmarkCycle(b *testing.B) {
 	for _, sync := range []bool{false, true} {
-		for _, workers := range []int{1, 4} {
-			for _, batch := range []int{1, 10} {
+		for _, workers := range []int{1, 4, 16} {
+			for _, batch := range []int{1, 10, 100} {
 				name := fmt.Sprintf("sync=%v/workers=%d/batch=%d", sync, workers, batch)
 				b.Run(name+"/queue", func(b *testing.B) { benchQueue(b, sync, workers, batch) })
 				b.Run(name+"/pebble", func(b *testing.B) { benchPebble(b, sync, workers, batch) })
@@ -44,6 +44,7 @@ func benchDir(b *testing.B) string {
 func share(b *testing.B, workers, batch int, cycle func(worker, n int) error) {
 	var left atomic.Int64
 	left.Store(int64(b.N))
+	defer watchHeap(b)()
 	var wg sync.WaitGroup
 	b.ResetTimer()
 	for w := range workers {

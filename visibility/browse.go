@@ -22,7 +22,7 @@ const (
 
 // Position is where a message stands in its queue, as a short text that can be stored
 // and compared for equality. A message has another one when it becomes due; none is
-// ever given twice.
+// given twice, but for what a crash takes back.
 type Position string
 
 func (p Position) parse() (spool.Position, error) { return spool.ParsePosition(string(p)) }
@@ -152,8 +152,9 @@ func (q *Queue) browsed(s *spool.Seen) (*Browsed, error) {
 	if r == nil {
 		return nil, nil
 	}
+	r.Priority = s.Lane
 	m := &Browsed{
-		Message: r.Message, Position: Position(s.Position.String()), State: Visible, ReceiveCount: int(s.Count), Sequence: s.Seq,
+		Message: r.Message, Position: Position(s.Position.String()), State: Visible, ReceiveCount: int(s.Count), Sequence: s.Sequence(),
 		SentAt: r.SentAt, FirstReceivedAt: s.First, DeadLetter: r.DeadLetter,
 	}
 	switch {

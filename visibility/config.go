@@ -46,6 +46,11 @@ type QueueConfig struct {
 	// Delay is that of messages which have none of their own. Default: 0.
 	Delay time.Duration
 
+	// DelayBlocksGroup has a delayed message of a FIFO queue hold up those of its
+	// group that are sent after it: they are delayed as well, until it is visible. It
+	// cannot be changed. Default: false, they overtake it.
+	DelayBlocksGroup bool
+
 	// Retention is how long a message is kept, up to MaxRetention. What is older
 	// is gone, also if it is in flight: its receipt is refused then. It counts from
 	// when the message was sent or, if it was delayed, was due: else a delay of any
@@ -74,6 +79,11 @@ type QueueConfig struct {
 	// Default: any queue.
 	DeadLetterSources []string
 	DeadLettersDenied bool
+
+	// MaxPriority is the highest Message.Priority, which costs some memory for each one
+	// that is used. It cannot be lowered. In a FIFO queue it costs each message two more
+	// writes, and there are no delays then. Default: 0, no priorities.
+	MaxPriority uint8
 
 	// MaxInFlight is how many messages may be in flight at a time. When they are,
 	// a receive returns ErrInFlightLimit, or waits if it may. Default: any number.
@@ -148,6 +158,10 @@ func (c *QueueConfig) check(name string) error {
 		return err
 	}
 	switch {
+	case c.DelayBlocksGroup && (!c.FIFO || c.MaxPriority > 0):
+		return store.Invalid("DelayBlocksGroup of queue %q is for FIFO queues without priorities", name)
+	case c.FIFO && c.MaxPriority > 0 && c.Delay > 0:
+		return store.Invalid("queue %q is FIFO with priorities and cannot have a Delay", name)
 	case c.Retention < 0 || c.Retention > MaxRetention:
 		return store.Invalid("Retention %v is not between 0 and %v", c.Retention, MaxRetention)
 	case c.DedupeWindow < 0 || c.DedupeWindow > MaxDelay:
@@ -185,6 +199,7 @@ type storedFields struct {
 	VisibilityTimeout    time.Duration `json:"visibilityTimeout"`
 	MaxVisibilityTimeout time.Duration `json:"maxVisibilityTimeout"`
 	Delay                time.Duration `json:"delay,omitempty"`
+	DelayBlocksGroup     bool          `json:"delayBlocksGroup,omitempty"`
 	Retention            time.Duration `json:"retention"`
 	RetentionRestarts    bool          `json:"retentionRestarts,omitempty"`
 	DeadLetterQueue      string        `json:"deadLetterQueue,omitempty"`
@@ -192,6 +207,7 @@ type storedFields struct {
 	DeadLetterExpired    bool          `json:"deadLetterExpired,omitempty"`
 	DeadLetterSources    []string      `json:"deadLetterSources,omitempty"`
 	DeadLettersDenied    bool          `json:"deadLettersDenied,omitempty"`
+	MaxPriority          uint8         `json:"maxPriority,omitempty"`
 	MaxInFlight          int           `json:"maxInFlight,omitempty"`
 	MaxBodyBytes         int           `json:"maxBodyBytes"`
 	MaxAttributes        int           `json:"maxAttributes"`

@@ -110,8 +110,8 @@ func checkUnused(t *store.Turn, name string) error {
 }
 
 // move is a message that goes to the dead-letter queue, as part of the receive
-// that would have been one too many, or of the end of its retention. Without a
-// destination it is gone.
+// that would have been one too many, or of the end of its retention, or back by a
+// redrive. Without a destination it is gone.
 type move struct {
 	q, dead  *Queue
 	from, to *spool.Message
@@ -125,18 +125,23 @@ func (q *Queue) exhausted(m *spool.Message) bool {
 
 // bury moves a message.
 func (q *Queue) bury(t *store.Turn, m *spool.Message, d DeadLetterInfo) move {
-	d.Queue, d.At, d.LastError = q.name, t.Now(), m.Note
+	d.Queue, d.At, d.LastError, d.Deaths = q.name, t.Now(), m.Note, 1
 	data, err := encodeDead(m.Data, &d)
 	if err != nil {
 		q.s.Log().Error("dead letter is damaged, moved as it is", "queue", q.name, "sequence", m.Seq, "error", err)
 		data = m.Data
 	}
+	return q.moveTo(t, q.dead, m, data)
+}
+
+// moveTo moves a message as it is to be from now on.
+func (q *Queue) moveTo(t *store.Turn, to *Queue, m *spool.Message, data []byte) move {
 	c := spool.Content{Data: data, Payload: m.Payload, Born: m.BornAt()}
-	if q.dead.config().RetentionRestarts {
-		c.Born = d.At.UnixNano()
+	if to.config().RetentionRestarts {
+		c.Born = t.Now().UnixNano()
 	}
 	q.settle(t, m)
-	return move{q: q, dead: q.dead, from: m, to: q.dead.spool.Put(t, c)}
+	return move{q: q, dead: to, from: m, to: to.spool.Put(t, to.laneFor(t, m, data), c)}
 }
 
 // settle removes a message for good, wherever it is.

@@ -94,7 +94,7 @@ func (o *sendOp) remember(t *store.Turn) {
 	}
 	first := original{body: o.identity.body, id: o.id}
 	if o.put != nil {
-		first.seq = o.put.Seq
+		first.seq = o.put.Sequence()
 	}
 	o.q.window.Put(t, o.identity.id, first.encode())
 }
@@ -105,7 +105,7 @@ func (o *sendOp) result() SendResult {
 	case o.first != nil:
 		return SendResult{ID: o.first.id, Sequence: o.first.seq, Duplicate: true, Differs: o.first.body != o.identity.body}
 	case o.put != nil:
-		return SendResult{ID: o.id, Sequence: o.put.Seq}
+		return SendResult{ID: o.id, Sequence: o.put.Sequence()}
 	}
 	return SendResult{ID: o.id}
 }

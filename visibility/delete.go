@@ -34,7 +34,7 @@ func (q *Queue) find(t *store.Turn, d delivery) (*spool.Message, error) {
 	if q.outlives(t, d.born) {
 		return nil, ErrExpired
 	}
-	m, err := q.spool.Lookup(t, d.seq)
+	m, err := q.spool.Lookup(t, d.lane, d.seq)
 	if m == nil || err != nil {
 		return nil, err
 	}

@@ -35,7 +35,11 @@
 //     another one, each in one change, and goes on after a restart.
 //   - Browse, Peek and Get show messages and receive none. A delayed one can be
 //     called back with Cancel.
-//   - Timeouts and delays go on while the store is closed.
+//   - A message is kept for the Retention of its queue, to the moment, and not longer,
+//     also if it is in flight: its receipt is refused then, and a handler of Run is
+//     told.
+//   - With priorities, a higher one comes first; in a FIFO queue between groups.
+//   - Timeouts, delays and retention go on while the store is closed.
 //   - With In, sending, cancelling, deleting and extending are part of a transaction.
 //
 // # States of a message
@@ -51,12 +55,17 @@
 //	                           └──received MaxReceives times: dead-letter queue,
 //	                              from which Redrive brings it back
 //
+// From visible and in flight, the end of the retention leads to gone, or to the
+// dead-letter queue.
+//
 // # Where it departs from SQS
 //
 // Stale receipts are refused, also by Delete. A receive finds what there is: it
-// does not return nothing while there is something. Bodies may be empty and up
-// to 64 MiB, delays of any length, batches are limited by bytes. Nothing is
-// clamped: what is out of range is an error.
+// does not return nothing while there is something. Bodies may be up to 64 MiB, and
+// empty if the queue says so; delays and retention of any length, and the retention of
+// a delayed message counts from when it is due. Batches are limited by bytes. There are
+// priorities, and groups of a FIFO queue keep one each. Nothing is clamped: what is out
+// of range is an error.
 //
 // # Keys
 //

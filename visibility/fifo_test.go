@@ -140,6 +140,65 @@ func TestFIFOADelayedMessageDoesNotBlockItsGroup(t *testing.T) {
 	})
 }
 
+func TestFIFOADelayedMessageBlocksItsGroupIfAskedTo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDisk(t)
+		c := &visibility.QueueConfig{FIFO: true, DelayBlocksGroup: true}
+		q := d.queue("q", c, nil)
+		later := func(body string, delay time.Duration) {
+			_, err := q.Send(ctx, visibility.Message{ID: body, Body: []byte(body), Group: body[:1], Delay: &delay})
+			require.NoError(t, err)
+		}
+		later("a1", time.Minute)
+		sendTo(t, q, "a2", "b1")
+		later("a3", 2*time.Minute)
+		later("a4", time.Second)
+		counts(t, q, 1, 0, 4)
+		got := receive(t, q, 9)
+		require.Equal(t, []string{"b1"}, bodies(got))
+		remove(t, q, got...)
+		d.reopen()
+		q = d.queue("q", c, nil)
+		<-time.After(time.Minute)
+		sendTo(t, q, "a5") // before the kernel has looked at the clock, perhaps
+		synctest.Wait()
+		got = receive(t, q, 9)
+		require.Equal(t, []string{"a1", "a2"}, bodies(got))
+		remove(t, q, got...)
+		none(t, q)
+		pass(time.Minute)
+		got = receive(t, q, 9)
+		require.Equal(t, []string{"a3", "a4", "a5"}, bodies(got[len(got)-3:]))
+		remove(t, q, got...)
+		sendTo(t, q, "a6")
+		require.Equal(t, []string{"a6"}, bodies(receive(t, q, 9)), "nothing holds the group up any more")
+
+		later("c1", time.Minute)
+		require.NoError(t, q.Cancel(ctx, "c1"))
+		sendTo(t, q, "c2")
+		pass(time.Minute)
+		require.Contains(t, bodies(receive(t, q, 9)), "c2")
+		sendTo(t, q, "c3")
+		_, err := q.Purge(ctx)
+		require.NoError(t, err)
+		later("d1", time.Minute)
+		_, err = q.Purge(ctx)
+		require.NoError(t, err)
+		sendTo(t, q, "d2")
+		require.Contains(t, bodies(receive(t, q, 9)), "d2")
+	})
+}
+
+func TestFIFODelayBlocksGroupIsForFIFOQueuesAndStays(t *testing.T) {
+	bubble(t, func(t *testing.T, db *pebblemq.DB) {
+		_, err := visibility.OpenQueue(db, "q", &visibility.QueueConfig{DelayBlocksGroup: true})
+		require.ErrorIs(t, err, pebblemq.ErrInvalid)
+		open(t, db, "q", fifo)
+		err = visibility.AlterQueue(ctx, db, "q", bodiless(&visibility.QueueConfig{FIFO: true, DelayBlocksGroup: true}))
+		require.ErrorIs(t, err, pebblemq.ErrConfigMismatch)
+	})
+}
+
 func TestFIFOAReceiptWhoseTimeIsOverIsRefused(t *testing.T) {
 	bubble(t, func(t *testing.T, db *pebblemq.DB) {
 		q := open(t, db, "q", fifo)

@@ -19,7 +19,7 @@ import (
 //	│ 1 B     │ 1 B   │ 8 B  │ if flag 2 │ if flag 1   │ str │            │ rest │
 //	└─────────┴───────┴──────┴───────────┴─────────────┴─────┴────────────┴──────┘
 //
-//	dead letter   moved 8 B | receives 4 B | reason 1 B | source queue str | last error str
+//	dead letter   moved 8 B | receives 4 B | deaths 4 B | reason 1 B | source queue str | last error str
 //	reason        1 max receives | 2 expired
 //	attributes    number uvarint, then each: name str | type 1 B | value str
 //	str           length uvarint | bytes
@@ -36,6 +36,7 @@ var layout = spool.Layout{
 	Meta:    store.KindVisMeta,
 	Parked:  store.KindVisParked,
 	Stray:   store.KindVisExpiry,
+	Pin:     store.KindVisPin,
 
 	DelayedID: store.KindVisDelayID,
 }
@@ -76,13 +77,17 @@ func appendHead[S ~string | ~[]byte](b []byte, flags byte, sent uint64, group S)
 }
 
 // encodeDead returns an encoded message with what is to be known of its move
-// to a dead-letter queue, instead of what it may say of an earlier one.
+// to a dead-letter queue, instead of what it may say of an earlier one; to whose
+// number of deaths it adds.
 func encodeDead(data []byte, d *DeadLetterInfo) ([]byte, error) {
 	f := fields{rest: data}
 	flags, sent := f.head()
 	group := f.group(flags)
+	deaths := d.Deaths
 	if flags&flagDead != 0 {
-		f.dead()
+		if earlier := f.dead(); earlier != nil {
+			deaths += earlier.Deaths
+		}
 	}
 	if f.failed {
 		return nil, damaged(data)
@@ -91,6 +96,7 @@ func encodeDead(data []byte, d *DeadLetterInfo) ([]byte, error) {
 	b = appendHead(b, flags|flagDead, sent, group)
 	b = binary.BigEndian.AppendUint64(b, uint64(d.At.UnixNano()))
 	b = binary.BigEndian.AppendUint32(b, uint32(d.ReceiveCount))
+	b = binary.BigEndian.AppendUint32(b, uint32(deaths))
 	b = append(b, byte(1+slices.Index(reasons[:], d.Reason)))
 	b = appendString(b, d.Queue)
 	b = appendString(b, d.LastError)
@@ -214,6 +220,7 @@ func (f *fields) dead() *DeadLetterInfo {
 	d := &DeadLetterInfo{}
 	d.At = time.Unix(0, int64(binary.BigEndian.Uint64(f.bytes(8))))
 	d.ReceiveCount = int(binary.BigEndian.Uint32(f.bytes(4)))
+	d.Deaths = int(binary.BigEndian.Uint32(f.bytes(4)))
 	reason := f.bytes(1)[0]
 	d.Queue, d.LastError = string(f.string()), string(f.string())
 	if reason < 1 || int(reason) > len(reasons) {

@@ -23,24 +23,25 @@ func goldenMessage() []byte {
 func TestGoldenBytes(t *testing.T) {
 	m := goldenMessage()
 	require.Equal(t, "0100"+"0000000000000005"+"026964"+"02"+"0161"+"01"+"0178"+"0162"+"03"+"01ff"+"626f6479", hex.EncodeToString(m))
-	for range 2 { // the second move replaces what is known of the first
+	for _, deaths := range []string{"00000001", "00000002"} { // the second move replaces what is known of the first
 		var err error
-		m, err = encodeDead(m, &DeadLetterInfo{Queue: "q", ReceiveCount: 3, At: time.Unix(0, 9), Reason: ReasonExpired, LastError: "e"})
+		m, err = encodeDead(m, &DeadLetterInfo{Queue: "q", ReceiveCount: 3, Deaths: 1, At: time.Unix(0, 9), Reason: ReasonExpired, LastError: "e"})
 		require.NoError(t, err)
-		require.Equal(t, "0101"+"0000000000000005"+"0000000000000009"+"00000003"+"02"+"0171"+"0165"+"026964"+"02"+"0161"+"01"+"0178"+"0162"+"03"+"01ff"+"626f6479", hex.EncodeToString(m))
+		require.Equal(t, "0101"+"0000000000000005"+"0000000000000009"+"00000003"+deaths+"02"+"0171"+"0165"+"026964"+"02"+"0161"+"01"+"0178"+"0162"+"03"+"01ff"+"626f6479", hex.EncodeToString(m))
 	}
 	m = encodeMessage("id", &Message{Group: "g", Body: []byte("body")}, time.Unix(0, 5))
 	require.Equal(t, "0102"+"0000000000000005"+"0167"+"026964"+"00"+"626f6479", hex.EncodeToString(m))
 	require.Equal(t, "g", string(groupOf(m)))
-	m, err := encodeDead(m, &DeadLetterInfo{Queue: "q", ReceiveCount: 3, At: time.Unix(0, 9), Reason: ReasonExpired, LastError: "e"})
+	m, err := encodeDead(m, &DeadLetterInfo{Queue: "q", ReceiveCount: 3, Deaths: 1, At: time.Unix(0, 9), Reason: ReasonExpired, LastError: "e"})
 	require.NoError(t, err)
-	require.Equal(t, "0103"+"0000000000000005"+"0167"+"0000000000000009"+"00000003"+"02"+"0171"+"0165"+"026964"+"00"+"626f6479", hex.EncodeToString(m))
+	require.Equal(t, "0103"+"0000000000000005"+"0167"+"0000000000000009"+"00000003"+"00000001"+"02"+"0171"+"0165"+"026964"+"00"+"626f6479", hex.EncodeToString(m))
 	require.Equal(t, "g", string(groupOf(m)))
 	first := original{seq: 1, body: 2, id: "id"}
 	require.Equal(t, "0000000000000001"+"0000000000000002"+"6964", hex.EncodeToString(first.encode()))
+	require.Equal(t, "01"+"0000000000000005"+"0000000000000006", hex.EncodeToString(hold{5, 6}.encode()))
 	s := newSealer(7, make([]byte, secretLen))
 	r := s.seal(delivery{seq: 1, count: 2, since: 3, born: 5, print: 4})
-	require.Equal(t, Receipt("AQAAAAcAAAAAAAAAAQAAAAIAAAAAAAAAAwAAAAAAAAAFAAAABJ8-drcl-Ij9hjDZAmSoC_8"), r)
+	require.Equal(t, Receipt("AQAAAAcAAAAAAAAAAAEAAAACAAAAAAAAAAMAAAAAAAAABQAAAAS2aFv9GiEHWXnD6rRg_S0o"), r)
 	c := QueueConfig{FIFO: true, VisibilityTimeout: 1, Delay: 2, DeadLetterQueue: "d", MaxReceives: 3, MaxBodyBytes: 4, DeadLetterSources: []string{"s"}}
 	encoded, err := (&storedConfig{Secret: []byte("s"), Created: 5}).encode(c)
 	require.NoError(t, err)
@@ -126,6 +127,20 @@ func FuzzDecodeOriginal(f *testing.F) {
 	})
 }
 
+func FuzzDecodeHold(f *testing.F) {
+	f.Add(hold{1, 2}.encode())
+	f.Add([]byte{2})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if h, err := decodeHold(b); err == nil {
+			require.Equal(t, b, h.encode())
+		} else if len(b) > 0 && b[0] != holdVersion {
+			require.ErrorIs(t, err, store.ErrFormat)
+		} else {
+			require.ErrorIs(t, err, store.ErrCorrupt)
+		}
+	})
+}
+
 func FuzzReceipt(f *testing.F) {
 	s := newSealer(7, []byte("secret"))
 	f.Add("", uint64(1), uint32(2), int64(3), uint32(4))
@@ -134,7 +149,7 @@ func FuzzReceipt(f *testing.F) {
 		if d, err := s.open(Receipt(r)); err == nil {
 			require.Equal(t, Receipt(r), s.seal(d), "one text for each receipt")
 		}
-		d := delivery{seq, count, since, -since, print}
+		d := delivery{byte(seq), seq, count, since, -since, print}
 		got, err := s.open(s.seal(d))
 		require.NoError(t, err)
 		require.Equal(t, d, got)

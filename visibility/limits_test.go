@@ -2,7 +2,9 @@ package visibility_test
 
 import (
 	"bytes"
+	"fmt"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -29,4 +31,62 @@ func TestLargestMessage(t *testing.T) {
 		require.True(t, bytes.Equal(body[:limit], m.Body))
 		require.NoError(t, q.Delete(ctx, m.Receipt))
 	}
+}
+
+func TestAttributesAreLimitedToTenUnlessTheQueueSaysOtherwise(t *testing.T) {
+	bubble(t, func(t *testing.T, db *pebblemq.DB) {
+		for limit, c := range map[int]*visibility.QueueConfig{10: nil, visibility.MaxAttributes: {MaxAttributes: visibility.MaxAttributes}} {
+			q := open(t, db, fmt.Sprint("q", limit), c)
+			m := visibility.Message{Attributes: map[string]visibility.Attribute{}}
+			for i := range limit {
+				m.Attributes[fmt.Sprint(i)] = visibility.NumberAttribute("1")
+			}
+			_, err := q.Send(ctx, m)
+			require.NoError(t, err)
+			require.Equal(t, m.Attributes, one(t, q).Attributes)
+			m.Attributes["more"] = visibility.StringAttribute("x")
+			_, err = q.Send(ctx, m)
+			require.ErrorIs(t, err, pebblemq.ErrTooLarge)
+		}
+		_, err := visibility.OpenQueue(db, "q", &visibility.QueueConfig{MaxAttributes: visibility.MaxAttributes + 1})
+		require.ErrorIs(t, err, pebblemq.ErrTooLarge)
+		_, err = visibility.OpenQueue(db, "q", &visibility.QueueConfig{MaxAttributes: -1})
+		require.ErrorIs(t, err, pebblemq.ErrInvalid)
+	})
+}
+
+func TestAnEmptyBodyIsRefusedUnlessTheQueueAllowsIt(t *testing.T) {
+	bubble(t, func(t *testing.T, db *pebblemq.DB) {
+		q, err := visibility.OpenQueue(db, "q", nil)
+		require.NoError(t, err)
+		_, err = q.Send(ctx, visibility.Message{})
+		require.ErrorIs(t, err, pebblemq.ErrInvalid)
+		require.NoError(t, visibility.AlterQueue(ctx, db, "q", &visibility.QueueConfig{AllowEmptyBody: true}))
+		_, err = q.Send(ctx, visibility.Message{})
+		require.NoError(t, err)
+		require.Empty(t, one(t, q).Body)
+	})
+}
+
+func TestTheVisibilityTimeoutIsTwelveHoursAtMostUnlessTheQueueSaysOtherwise(t *testing.T) {
+	bubble(t, func(t *testing.T, db *pebblemq.DB) {
+		for limit, c := range map[time.Duration]*visibility.QueueConfig{
+			12 * time.Hour: nil, time.Minute: {MaxVisibilityTimeout: time.Minute}, visibility.MaxVisibility: {MaxVisibilityTimeout: visibility.MaxVisibility},
+		} {
+			q := open(t, db, limit.String(), c)
+			send(t, q, "a")
+			_, err := q.Receive(ctx, &visibility.ReceiveOptions{VisibilityTimeout: ptr(limit + 1)})
+			require.ErrorIs(t, err, pebblemq.ErrInvalid)
+			m := receiveFor(t, q, 1, limit)[0]
+			require.NoError(t, q.ChangeVisibility(ctx, m.Receipt, limit))
+			<-time.After(1)
+			require.ErrorIs(t, q.ChangeVisibility(ctx, m.Receipt, limit), pebblemq.ErrInvalid, "it would end too late")
+		}
+		for _, limit := range []time.Duration{-1, visibility.MaxVisibility + 1} {
+			_, err := visibility.OpenQueue(db, "q", &visibility.QueueConfig{MaxVisibilityTimeout: limit})
+			require.ErrorIs(t, err, pebblemq.ErrInvalid)
+		}
+		_, err := visibility.OpenQueue(db, "q", &visibility.QueueConfig{MaxVisibilityTimeout: time.Second})
+		require.ErrorIs(t, err, pebblemq.ErrInvalid, "the timeout of 30 s is longer")
+	})
 }

@@ -40,6 +40,14 @@ type Message struct {
 	// 255 bytes. Default: none, and the message gives way to nobody.
 	Group string
 
+	// Priority, up to the MaxPriority of the queue, has the message be received
+	// before those with a lower one. In a FIFO queue order comes first: while
+	// messages of its group are in the queue, a message takes the priority of those;
+	// between groups the priorities count. Received has the one that it took. A
+	// dead-letter queue keeps it as far as its own MaxPriority goes.
+	// Default: 0, the lowest.
+	Priority uint8
+
 	// DedupeID, up to MaxDedupeID bytes, makes the message recognizable: for the
 	// queue's DedupeWindow from its Send, another with the same ID is not sent,
 	// whatever its body; even if this one was received and deleted by then, or
@@ -107,7 +115,8 @@ type Received struct {
 	VisibleAt       time.Time // when the visibility timeout ends
 	ExpiresAt       time.Time // when the message is gone, with the QueueConfig.Retention of the moment
 
-	// DeadLetter is set in a dead-letter queue.
+	// DeadLetter is set in a dead-letter queue, and tells of the latest death of a
+	// message that was redriven.
 	DeadLetter *DeadLetterInfo
 }
 
@@ -115,6 +124,7 @@ type Received struct {
 type DeadLetterInfo struct {
 	Queue        string // where it was
 	ReceiveCount int    // how often it was received there
+	Deaths       int    // how often it was moved to a dead-letter queue, this time included
 	At           time.Time
 	Reason       string // ReasonMaxReceives or ReasonExpired
 	LastError    string // of the handler of Run that had it last and failed, its first 1 KiB
@@ -136,6 +146,12 @@ func (m *Message) check(c *QueueConfig) error {
 	}
 	if len(m.Body) == 0 && !c.AllowEmptyBody {
 		return store.Invalid("message has no body, which the queue's AllowEmptyBody would allow")
+	}
+	if m.Priority > c.MaxPriority {
+		return store.TooLarge("priority", int64(m.Priority), int64(c.MaxPriority))
+	}
+	if c.FIFO && c.MaxPriority > 0 && m.Delay != nil && *m.Delay > 0 {
+		return store.Invalid("message has a delay, which a FIFO queue with priorities does not keep in order")
 	}
 	if len(m.ID) > 0 {
 		if err := store.CheckName("message", m.ID); err != nil {

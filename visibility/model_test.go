@@ -25,14 +25,16 @@ const (
 // two, with random operations, refused transactions, restarts and crashes.
 func TestModel(t *testing.T) {
 	for _, fifo := range []bool{false, true} {
-		t.Run(fmt.Sprintf("FIFO=%v", fifo), func(t *testing.T) { testModel(t, fifo) })
+		for _, highest := range []uint8{0, 2} {
+			t.Run(fmt.Sprintf("FIFO=%v/MaxPriority=%d", fifo, highest), func(t *testing.T) { testModel(t, fifo, highest) })
+		}
 	}
 }
 
-func testModel(t *testing.T, fifo bool) {
+func testModel(t *testing.T, fifo bool, highest uint8) {
 	synctest.Test(t, func(t *testing.T) {
 		rapid.Check(struct{ testing.TB }{t}, func(t *rapid.T) { // hides Deadline, which a bubble forbids
-			w := &world{t: t, fifo: fifo, buried: rapid.Bool().Draw(t, "expired are dead letters"), disk: newDisk(t), keep: modelRetention}
+			w := &world{t: t, fifo: fifo, highest: highest, buried: rapid.Bool().Draw(t, "expired are dead letters"), disk: newDisk(t), keep: modelRetention}
 			w.open()
 			t.Repeat(map[string]func(*rapid.T){
 				"send":    w.send,
@@ -57,6 +59,7 @@ func testModel(t *testing.T, fifo bool) {
 type entry struct {
 	body     string
 	group    string
+	lane     uint8
 	place    int
 	count    int
 	inFlight bool
@@ -77,25 +80,27 @@ type given struct {
 type world struct {
 	t        *rapid.T
 	fifo     bool
+	highest  uint8         // priority
 	buried   bool          // what expires
 	keep     time.Duration // retention
 	disk     *disk
 	q, dead  *visibility.Queue
 	entries  []*entry
 	places   int
-	buried   []*entry // in dead, in order
+	letters  []*entry // in dead
 	receipts []given
+	cold     bool // since the restart
 	vague    bool // leases may have ended that are on disk only
 }
 
 func (w *world) open() {
-	w.dead = w.disk.queue("dead", &visibility.QueueConfig{FIFO: w.fifo}, nil)
+	w.dead = w.disk.queue("dead", &visibility.QueueConfig{FIFO: w.fifo, MaxPriority: w.highest}, nil)
 	w.q = w.disk.queue("q", w.config(), nil)
 }
 
 func (w *world) config() *visibility.QueueConfig {
 	return &visibility.QueueConfig{
-		FIFO: w.fifo, DeadLetterQueue: "dead", MaxReceives: modelReceives, Retention: w.keep, DeadLetterExpired: w.buried,
+		FIFO: w.fifo, MaxPriority: w.highest, DeadLetterQueue: "dead", MaxReceives: modelReceives, Retention: w.keep, DeadLetterExpired: w.buried,
 	}
 }
 
@@ -116,7 +121,7 @@ func (w *world) expire() {
 		if !e.gone && e.due.IsZero() && !e.born.Add(w.keep).After(time.Now()) {
 			e.gone, e.inFlight = true, false
 			if w.buried {
-				w.moved++
+				w.letters = append(w.letters, e)
 			}
 		}
 	}
@@ -130,7 +135,11 @@ func (w *world) send(t *rapid.T) {
 			e.group = rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "group")
 		}
 		m := visibility.Message{ID: e.body, Body: []byte(e.body), Group: e.group}
-		if d := time.Duration(rapid.IntRange(-100, 100).Draw(t, "delay")) * time.Second; d > 0 {
+		if w.highest > 0 {
+			m.Priority = uint8(rapid.IntRange(0, int(w.highest)).Draw(t, "priority"))
+			e.lane = w.lane(e.group, m.Priority)
+		}
+		if d := time.Duration(rapid.IntRange(-100, 100).Draw(t, "delay")) * time.Second; d > 0 && !(w.fifo && w.highest > 0) {
 			m.Delay, e.due = &d, time.Now().Add(d)
 		} else {
 			w.places++
@@ -145,12 +154,26 @@ func (w *world) send(t *rapid.T) {
 	}
 }
 
+// lane is the priority that a message of a group takes.
+func (w *world) lane(group string, wanted uint8) uint8 {
+	for _, e := range w.entries {
+		if group != "" && e.group == group && !e.gone {
+			return e.lane
+		}
+	}
+	return wanted
+}
+
 func (w *world) receive(t *rapid.T) {
 	max := rapid.IntRange(1, 5).Draw(t, "max")
+	if w.cold && w.highest > 0 {
+		max = 1 // fewer may come while a lower priority is being read from disk
+	}
 	vt := time.Duration(rapid.IntRange(0, 60).Draw(t, "timeout")) * time.Second
 	got, err := w.q.Receive(ctx, &visibility.ReceiveOptions{Max: max, VisibilityTimeout: &vt})
 	require.NoError(t, err)
 	w.vague = false
+	w.cold = w.cold && len(got) > 0
 	now := time.Now()
 	n := 0
 	blocked := w.blocked()
@@ -163,7 +186,7 @@ func (w *world) receive(t *rapid.T) {
 		}
 		if e.count == modelReceives {
 			e.gone = true
-			w.buried = append(w.buried, e)
+			w.letters = append(w.letters, e)
 			continue
 		}
 		require.Less(t, n, len(got), "%+v is visible", e)
@@ -172,6 +195,7 @@ func (w *world) receive(t *rapid.T) {
 		e.count++
 		require.Equal(t, e.body, string(m.Body))
 		require.Equal(t, e.count, m.ReceiveCount)
+		require.Equal(t, e.lane, m.Priority)
 		e.inFlight, e.until = vt > 0, now.Add(vt)
 		w.receipts = append(w.receipts, given{m.Receipt, e, e.count, now})
 	}
@@ -197,7 +221,7 @@ func (w *world) visible() []*entry {
 			found = append(found, e)
 		}
 	}
-	slices.SortFunc(found, func(a, b *entry) int { return a.place - b.place })
+	slices.SortFunc(found, func(a, b *entry) int { return cmp.Or(int(b.lane)-int(a.lane), a.place-b.place) })
 	return found
 }
 
@@ -268,22 +292,29 @@ func (w *world) cancel(t *rapid.T) {
 func (w *world) redrive(t *rapid.T) {
 	digit := rapid.StringMatching("[0-9]").Draw(t, "last digit")
 	wanted := func(body string) bool { return !strings.HasSuffix(body, digit) }
-	r, err := w.dead.Redrive(ctx, &visibility.RedriveOptions{Filter: func(m *visibility.Browsed) bool { return wanted(string(m.Body)) }})
-	require.NoError(t, err)
-	info, err := r.Wait(ctx)
-	require.NoError(t, err)
+	letters, _ := browse(t, w.dead, nil)
+	require.Len(t, letters, len(w.letters))
 	var left []*entry
-	for _, e := range w.buried {
+	for _, m := range letters {
+		i := slices.IndexFunc(w.letters, func(e *entry) bool { return e.body == string(m.Body) })
+		require.GreaterOrEqual(t, i, 0)
+		e := w.letters[i]
 		if !wanted(e.body) {
 			left = append(left, e)
 			continue
 		}
 		w.places++
-		w.entries = append(w.entries, &entry{body: e.body, group: e.group, place: w.places})
+		w.entries = append(w.entries, &entry{body: e.body, group: e.group, lane: w.lane(e.group, m.Priority), born: e.born, place: w.places})
 	}
-	require.EqualValues(t, len(w.buried)-len(left), info.Moved)
+	r, err := w.dead.Redrive(ctx, &visibility.RedriveOptions{Filter: func(m *visibility.Browsed) bool { return wanted(string(m.Body)) }})
+	require.NoError(t, err)
+	info, err := r.Wait(ctx)
+	require.NoError(t, err)
+	require.EqualValues(t, len(w.letters)-len(left), info.Moved)
 	require.EqualValues(t, len(left), info.Skipped)
-	w.buried = left
+	w.letters = left
+	synctest.Wait()
+	w.expire() // what is too old by now
 }
 
 // browse looks at all that is there.
@@ -295,7 +326,10 @@ func (w *world) browse(t *rapid.T) {
 		}
 	}
 	slices.SortStableFunc(here, func(a, b *entry) int {
-		return cmp.Or(a.due.Compare(b.due), a.place-b.place) // a zero due comes first
+		if a.due.IsZero() != b.due.IsZero() {
+			return a.due.Compare(b.due) // a zero due comes first
+		}
+		return cmp.Or(int(b.lane)-int(a.lane), a.due.Compare(b.due), a.place-b.place)
 	})
 	all, _ := browse(t, w.q, nil)
 	require.Len(t, all, len(here))
@@ -323,8 +357,10 @@ func (w *world) refused(t *rapid.T) {
 		v := w.q.In(tx)
 		_, err := v.Send(visibility.Message{Group: "a"})
 		require.NoError(t, err)
-		_, err = v.Send(visibility.Message{Group: "b", Delay: ptr(time.Second)})
-		require.NoError(t, err)
+		if !w.fifo || w.highest == 0 {
+			_, err = v.Send(visibility.Message{Group: "b", Delay: ptr(time.Second)})
+			require.NoError(t, err)
+		}
 		require.NoError(t, v.ChangeVisibility(r.receipt, time.Second))
 		require.NoError(t, v.Delete(r.receipt))
 		return v.ChangeVisibility(r.receipt, 0) // of a deleted one
@@ -395,7 +431,7 @@ func (w *world) restart(t *rapid.T) {
 		w.disk.crash(rapid.SampledFrom([]int{0, 50, 100}).Draw(t, "kept"))
 	}
 	w.open()
-	w.vague = true
+	w.vague, w.cold = true, true
 }
 
 func (w *world) check(t *rapid.T) {
@@ -421,5 +457,5 @@ func (w *world) check(t *rapid.T) {
 	}
 	st, err = w.dead.Stats(ctx)
 	require.NoError(t, err)
-	require.EqualValues(t, len(w.buried), st.Visible)
+	require.EqualValues(t, len(w.letters), st.Visible)
 }

@@ -31,7 +31,7 @@ type Queue struct {
 	//
 	// Invariant: a message of this queue is in leases if and only if it is
 	// taken; there are no two of the same sequence number.
-	spool    *spool.Spool
+	spool    *spool.Lanes
 	leases   leaseHeap
 	attempts attempts
 	window   *window.Window // nil if it has none
@@ -135,6 +135,9 @@ func (q *Queue) purge(t *store.Turn) int {
 	if q.window != nil {
 		q.window.Clear(t)
 	}
+	if q.config().DelayBlocksGroup {
+		t.DeleteRange(store.Span(store.KindVisHold, q.id))
+	}
 	return q.spool.Purge(t, true)
 }
 
@@ -191,7 +194,7 @@ func (q *Queue) Stats(ctx context.Context) (Stats, error) {
 		return Stats{}, err
 	}
 	counted := Stats{Visible: st.Ready, InFlight: st.Taken, Delayed: st.Delayed, Bytes: st.Bytes}
-	if oldest, err := q.spool.Oldest(ctx, q.alive); err != nil {
+	if oldest, err := q.spool.Eldest(ctx, q.alive); err != nil {
 		return Stats{}, err
 	} else if oldest != 0 {
 		counted.OldestAge = max(now.Sub(time.Unix(0, oldest)), 0)

@@ -15,7 +15,7 @@ import (
 // and can be stored or sent elsewhere; it survives a restart and cannot be
 // guessed.
 //
-//	base64url of: version 1 B | queue id 4 B | sequence 8 B | count 4 B | received 8 B | born 8 B | message 4 B | MAC 16 B
+//	base64url of: version 1 B | queue id 4 B | priority 1 B | sequence 8 B | count 4 B | received 8 B | born 8 B | message 4 B | MAC 16 B
 //
 // The MAC is HMAC-SHA256, cut to 16 bytes, of all that comes before it, with a
 // secret of the queue. So nothing needs to be stored for a receipt: that it is
@@ -28,7 +28,7 @@ type Receipt string
 
 const (
 	receiptVersion = 1
-	receiptBody    = 1 + 4 + 8 + 4 + 8 + 8 + 4
+	receiptBody    = 1 + 4 + 1 + 8 + 4 + 8 + 8 + 4
 	receiptMAC     = 16
 	receiptLen     = receiptBody + receiptMAC
 	secretLen      = 32
@@ -38,6 +38,7 @@ var receiptText = base64.RawURLEncoding.Strict()
 
 // delivery is what a receipt says.
 type delivery struct {
+	lane  byte
 	seq   uint64
 	count uint32
 	since int64 // when it was received
@@ -71,6 +72,7 @@ func (s *sealer) seal(d delivery) Receipt {
 	var buf [receiptLen + sha256.Size - receiptMAC]byte
 	b := append(buf[:0], receiptVersion)
 	b = binary.BigEndian.AppendUint32(b, s.queue)
+	b = append(b, d.lane)
 	b = binary.BigEndian.AppendUint64(b, d.seq)
 	b = binary.BigEndian.AppendUint32(b, d.count)
 	b = binary.BigEndian.AppendUint64(b, uint64(d.since))
@@ -103,10 +105,11 @@ func (s *sealer) open(r Receipt) (delivery, error) {
 		return delivery{}, ErrInvalidReceipt
 	}
 	return delivery{
-		seq:   binary.BigEndian.Uint64(body[5:]),
-		count: binary.BigEndian.Uint32(body[13:]),
-		since: int64(binary.BigEndian.Uint64(body[17:])),
-		born:  int64(binary.BigEndian.Uint64(body[25:])),
-		print: binary.BigEndian.Uint32(body[33:]),
+		lane:  body[5],
+		seq:   binary.BigEndian.Uint64(body[6:]),
+		count: binary.BigEndian.Uint32(body[14:]),
+		since: int64(binary.BigEndian.Uint64(body[18:])),
+		born:  int64(binary.BigEndian.Uint64(body[26:])),
+		print: binary.BigEndian.Uint32(body[34:]),
 	}, nil
 }

@@ -117,7 +117,7 @@ func (q *Queue) unpack(got []handout) ([]*Received, error) {
 		}
 		h.print = fingerprint(h.data)
 		r.Receipt = q.seal(h.delivery)
-		r.ReceiveCount, r.Sequence = int(h.count), h.seq
+		r.ReceiveCount, r.Sequence, r.Priority = int(h.count), h.sequence, h.lane
 		r.FirstReceivedAt, r.VisibleAt = h.first, h.until
 		r.ExpiresAt = time.Unix(0, h.born).Add(q.config().Retention)
 		messages = append(messages, r)

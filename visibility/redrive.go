@@ -95,9 +95,9 @@ type Redrive struct {
 // again. One redrive of a queue runs at a time: a second is ErrRedriveRunning.
 //
 // Each message is moved in one commit: it is in the one queue or in the other. It keeps
-// its ID, body, attributes, group, time of sending and DeadLetterInfo; it gets a
-// sequence number of the other queue, stands at its end, and its receives are counted
-// from zero. It is no duplicate of anything, whatever the queue's DedupeWindow.
+// its ID, body, attributes, group, time of sending and DeadLetterInfo, and its retention
+// goes on unless the other queue has RetentionRestarts; it gets a sequence number of
+// the other queue, stands at its end, and its receives are counted from zero. It is no duplicate of anything, whatever the queue's DedupeWindow.
 // Messages of a group keep their order. What is in flight is left out; what cannot be
 // moved, because its queue does not exist any more for instance, stays and is counted
 // as Failed. While the disk is full the redrive waits.
@@ -299,7 +299,7 @@ func (r *Redrive) choose(s *spool.Seen) (move spool.Move, err error) {
 	case err != nil:
 		return nil, err
 	}
-	return r.q.moveTo(to), nil
+	return r.q.redriven(to), nil
 }
 
 // wants asks the filter, which gets a copy and may panic.
@@ -327,27 +327,18 @@ func (q *Queue) destination(name string) (*Queue, error) {
 		return nil, err
 	case to == q:
 		return nil, store.Invalid("redrive of queue %q to itself", name)
-	case to.config.FIFO != q.config.FIFO:
+	case to.config().FIFO != q.config().FIFO:
 		return nil, store.Invalid("redrive of queue %q to %q: both are FIFO, or none is", q.name, name)
 	}
 	return to, nil
 }
 
-// moveTo moves one message.
-func (q *Queue) moveTo(to *Queue) spool.Move {
+// redriven moves one message.
+func (q *Queue) redriven(to *Queue) spool.Move {
 	return func(t *store.Turn, m *spool.Message) (func(*store.Turn), error) {
 		if err := to.alive(); err != nil {
 			return nil, err
 		}
-		q.spool.Settle(t, m)
-		put := to.spool.Put(t, spool.Content{Data: m.Data, Payload: m.Payload})
-		return func(t *store.Turn) {
-			if !q.dropped {
-				q.spool.Settled(t, m)
-			}
-			if !to.dropped {
-				to.spool.Show(t, put)
-			}
-		}, nil
+		return q.moveTo(t, to, m, m.Data).show, nil
 	}
 }

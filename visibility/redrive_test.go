@@ -93,6 +93,9 @@ func TestARedriveMovesEachMessageBackToWhereItDied(t *testing.T) {
 		require.NoError(t, a.ChangeVisibility(ctx, m.Receipt, 0))
 		none(t, a)
 		require.Equal(t, []string{"visible never died", "visible a0"}, texts(t, dead), "it may die again")
+		again, err := dead.Get(ctx, "a0")
+		require.NoError(t, err)
+		require.Equal(t, 2, again.DeadLetter.Deaths)
 	})
 }
 
@@ -325,7 +328,7 @@ func TestARedriveOfMoreThanIsInMemory(t *testing.T) {
 		for i := range batch {
 			batch[i].Body = fmt.Append(nil, i)
 		}
-		_, err := dead.SendBatch(ctx, batch)
+		_, err := dead.SendBatch(ctx, batch, nil)
 		require.NoError(t, err)
 		seen := map[string]int{}
 		r, err := dead.Redrive(ctx, &visibility.RedriveOptions{To: "to", Rate: 10_000})

@@ -95,13 +95,13 @@ func (r *registry) read(name string, o *Options) (*Queue, error) {
 	q := &Queue{s: r.s, name: name, id: object.ID, sealer: newSealer(object.ID, stored.Secret)}
 	q.current.Store(stored.config())
 	q.leases.timer = store.NewTimer(q.expire)
-	so := spool.Options{Ready: q.serve, Leased: q.resume, ID: idOf, Born: sentAt, Outlived: q.outlived}
+	so := spool.Options{Ready: q.serve, Leased: q.resume, ID: idOf, Numbered: true, Born: sentAt, Outlived: q.outlived, Promoted: q.promoted}
 	if o != nil && o.ReleaseOnOpen {
 		so.Leased, q.released = nil, true
 	}
 	q.config().grouped(&so)
 	q.openWindow(r.s)
-	if q.spool, err = spool.Open(r.s, layout, object.ID, so); err != nil {
+	if q.spool, err = spool.OpenLanes(r.s, layout, object.ID, q.config().MaxPriority, so); err != nil {
 		return nil, err
 	}
 	return q, q.readRedrives()
@@ -123,7 +123,7 @@ func (r *registry) drop(ctx context.Context, name string) error {
 		if err := checkUnused(t, name); err != nil {
 			return err
 		}
-		t.Drop(o, append(layout.Kinds(), store.KindVisWindow, store.KindVisRedrive)...)
+		t.Drop(o, append(layout.Kinds(), store.KindVisWindow, store.KindVisRedrive, store.KindVisHold)...)
 		if q != nil {
 			q.drop(t)
 		}

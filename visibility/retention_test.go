@@ -137,7 +137,7 @@ func TestRetentionWhatExpiresCanGoToTheDeadLetterQueue(t *testing.T) {
 		require.Equal(t, []string{"in flight", "waits"}, bodies(got))
 		for i, receives := range []int{1, 2} { // by now
 			require.Equal(t, &visibility.DeadLetterInfo{
-				Queue: "q", Reason: visibility.ReasonExpired, At: time.Now(), ReceiveCount: receives,
+				Queue: "q", Reason: visibility.ReasonExpired, At: time.Now(), ReceiveCount: receives, Deaths: 1,
 			}, got[1-i].DeadLetter)
 		}
 		pass(30 * time.Second)

@@ -37,7 +37,7 @@ func (q *Queue) newSend(m *Message) (*sendOp, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &sendOp{q: q, id: m.ID, delay: q.config().Delay, identity: identity}
+	o := &sendOp{q: q, id: m.ID, delay: q.config().Delay, lane: m.Priority, identity: identity}
 	if o.id == "" {
 		o.id = newID()
 	}
@@ -55,8 +55,10 @@ type sendOp struct {
 	data    []byte
 	payload store.Payload // that follows data, if it is shared
 	delay   time.Duration
+	lane    byte
 	put     *spool.Message
 	delayed spool.Delayed
+	later   bool // it is delayed
 
 	identity *identity // nil if it is not deduplicated
 	first    *original // that this one repeats
@@ -72,11 +74,19 @@ func (o *sendOp) Run(t *store.Turn) error {
 	if o.first, err = o.before(t); o.first != nil || err != nil {
 		return err
 	}
+	if o.lane, err = o.q.spool.Pin(t, o.lane, o.data); err != nil {
+		return err
+	}
 	stamp(o.data, t.Now())
-	if o.delay > 0 {
-		o.delayed = o.q.spool.PutDelayed(t, spool.Content{Data: o.data, Payload: o.payload}, t.Now().Add(o.delay))
+	var due time.Time
+	if due, o.later, err = o.due(t); err != nil {
+		return err
+	}
+	if o.later {
+		o.delayed = o.q.spool.PutDelayed(t, o.lane, spool.Content{Data: o.data, Payload: o.payload}, due)
+		o.q.holdUp(t, o.data, o.delayed)
 	} else {
-		o.put = o.q.spool.Put(t, spool.Content{Data: o.data, Payload: o.payload})
+		o.put = o.q.spool.Put(t, o.lane, spool.Content{Data: o.data, Payload: o.payload})
 	}
 	o.remember(t)
 	return nil
@@ -85,7 +95,7 @@ func (o *sendOp) Run(t *store.Turn) error {
 func (o *sendOp) Undo() {
 	switch {
 	case o.first != nil:
-	case o.delay > 0:
+	case o.later:
 		o.q.spool.UndoDelayed(o.delayed)
 	default:
 		o.q.spool.UndoPut(o.put)
@@ -95,8 +105,8 @@ func (o *sendOp) Undo() {
 func (o *sendOp) Visible(t *store.Turn) {
 	switch {
 	case o.first != nil:
-	case o.delay > 0:
-		o.q.spool.ShowDelayed(t)
+	case o.later:
+		o.q.spool.ShowDelayed(t, o.delayed)
 	default:
 		o.q.spool.Show(t, o.put)
 	}

@@ -30,6 +30,7 @@ type waiter struct {
 // handout is what a receive got, to be decoded outside the baton.
 type handout struct {
 	delivery
+	sequence     uint64
 	data         []byte
 	payload      store.Payload // that follows data, if it is shared
 	first, until time.Time
@@ -207,7 +208,8 @@ func (y *yield) fill(t *store.Turn, w *waiter) bool {
 			continue
 		}
 		w.got = append(w.got, handout{
-			delivery: delivery{seq: m.Seq, count: m.Count, since: now.UnixNano(), born: m.BornAt()},
+			sequence: m.Sequence(),
+			delivery: delivery{lane: m.Lane, seq: m.Seq, count: m.Count, since: now.UnixNano(), born: m.BornAt()},
 			data:     m.Data, payload: m.Payload, first: m.First, until: until,
 		})
 		if w.attempt != "" {

@@ -22,7 +22,7 @@ const (
 
 // Position is where a message stands in its queue, as a short text that can be stored
 // and compared for equality. A message has another one when it becomes due or is put
-// elsewhere; none is ever given twice.
+// elsewhere; none is given twice, but for what a crash takes back.
 type Position string
 
 func (p Position) parse() (spool.Position, error) { return spool.ParsePosition(string(p)) }

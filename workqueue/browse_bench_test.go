@@ -90,3 +90,25 @@ func BenchmarkBrowse(b *testing.B) {
 	}
 	b.ReportMetric(float64(n*b.N)/b.Elapsed().Seconds(), "msg/s")
 }
+
+// BenchmarkRedrive moves 100,000 dead letters to another queue.
+func BenchmarkRedrive(b *testing.B) {
+	const n = 100_000
+	for range b.N {
+		b.StopTimer()
+		ctx, broker := benchBroker(b)
+		declare(b, broker, "to")
+		batch := make([]workqueue.Publishing, 1000)
+		for i := range batch {
+			batch[i] = workqueue.Publishing{Key: "q", Message: workqueue.Message{Body: make([]byte, 100)}}
+		}
+		for range n / len(batch) {
+			require.NoError(b, broker.PublishBatch(ctx, "", batch))
+		}
+		b.StartTimer()
+		p, err := broker.Redrive(ctx, "q", &workqueue.RedriveOptions{To: &workqueue.RedriveTo{Key: "to"}})
+		require.NoError(b, err)
+		require.EqualValues(b, n, p.Moved)
+	}
+	b.ReportMetric(float64(n*b.N)/b.Elapsed().Seconds(), "msg/s")
+}

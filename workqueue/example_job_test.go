@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/pebblemq/pebblemq"
@@ -56,4 +58,39 @@ func must(err error) {
 	if err != nil {
 		panic(err)
 	}
+}
+
+// Eight handlers at once, but one at a time for each customer, and those in order.
+func ExampleBroker_Run_key() {
+	db, err := pebblemq.OpenMemory(nil)
+	must(err)
+	defer db.Close()
+	broker, err := workqueue.Open(db, "main")
+	must(err)
+	must(broker.DeclareQueue(bg, "bookings", nil))
+	for _, b := range []string{"ann: +10", "bob: +5", "ann: -3", "ann: x2"} {
+		customer, _, _ := strings.Cut(b, ":")
+		must(broker.Publish(bg, "", "bookings", workqueue.Message{
+			Body: []byte(b), Headers: map[string]string{"customer": customer},
+		}))
+	}
+
+	ctx, stop := context.WithCancel(bg)
+	var mu sync.Mutex
+	booked := map[string][]string{}
+	must(broker.Run(ctx, "bookings", func(_ context.Context, d *workqueue.Delivery) error {
+		mu.Lock()
+		defer mu.Unlock()
+		customer := d.Headers["customer"]
+		booked[customer] = append(booked[customer], string(d.Body))
+		if len(booked["ann"]) == 3 && len(booked["bob"]) == 1 {
+			stop()
+		}
+		return nil
+	}, &workqueue.RunOptions{
+		Concurrency: 8, Key: func(d *workqueue.Delivery) string { return d.Headers["customer"] },
+	}))
+	fmt.Println(booked)
+	// Output:
+	// map[ann:[ann: +10 ann: -3 ann: x2] bob:[bob: +5]]
 }

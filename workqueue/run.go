@@ -58,7 +58,8 @@ type RunOptions struct {
 const (
 	MaxConcurrency = 10_000
 	MaxAttempts    = 1000
-	MaxBurst       = 1_000_000
+	MaxInterval    = 24 * time.Hour
+	MaxBurst       = 100_000
 )
 
 // ErrReject is to be returned, or wrapped, by a handler of Run that knows that trying
@@ -78,9 +79,8 @@ type Handler = func(context.Context, *Delivery) error
 //
 // When ctx ends no new handler is started; those that run may finish (their
 // context goes on, up to DrainTimeout), the rest goes back to the queue without being
-// counted, and Run returns nil. Other
-// errors end it as well: that of the store when it is closed or fails, and
-// ErrQueueDeleted.
+// counted, and Run returns nil. Other errors end it as well: that of the store when it
+// is closed or fails, and ErrQueueDeleted.
 func (b *Broker) Run(ctx context.Context, queue string, handler func(context.Context, *Delivery) error, o *RunOptions) error {
 	full, err := o.normalize()
 	if err != nil {
@@ -121,8 +121,8 @@ func (o *RunOptions) normalize() (full RunOptions, err error) {
 		return full, store.Invalid("Attempts %d is not between 1 and %d", o.Attempts, MaxAttempts)
 	case full.Timeout < 0:
 		return full, store.Invalid("Timeout %v is negative", full.Timeout)
-	case full.Interval < 0:
-		return full, store.Invalid("Interval %v is negative", full.Interval)
+	case full.Interval < 0 || full.Interval > MaxInterval:
+		return full, store.Invalid("Interval %v is not between 0 and %v", full.Interval, MaxInterval)
 	case full.Burst < 0 || full.Burst > MaxBurst:
 		return full, store.Invalid("Burst %d is not between 1 and %d", full.Burst, MaxBurst)
 	case full.Burst > 0 && full.Interval == 0:

@@ -327,7 +327,7 @@ func TestBadRunOptionsAreRefused(t *testing.T) {
 	declare(t, b, "q")
 	for name, o := range map[string]workqueue.RunOptions{
 		"attempts": {Attempts: -1}, "many attempts": {Attempts: workqueue.MaxAttempts + 1}, "timeout": {Timeout: -1},
-		"interval": {Interval: -1}, "backoff": {Backoff: pebblemq.Backoff{Min: -1}}, "prefetch": {Prefetch: -2},
+		"interval": {Interval: -1}, "long interval": {Interval: workqueue.MaxInterval + 1}, "backoff": {Backoff: pebblemq.Backoff{Min: -1}}, "prefetch": {Prefetch: -2},
 		"concurrency": {Concurrency: workqueue.MaxConcurrency + 1}, "drain": {DrainTimeout: -1},
 		"burst": {Burst: -1, Interval: 1}, "large burst": {Burst: workqueue.MaxBurst + 1, Interval: 1}, "burst of no rate": {Burst: 2},
 		"limit of no key": {KeyConcurrency: 1}, "key concurrency": {KeyConcurrency: -1, Key: byType},

@@ -15,12 +15,13 @@ import (
 // routed to have it. To its publisher that is a success; Confirm.Duplicates tells.
 //
 // A message holds its key in a queue from the commit that publishes it to the commit
-// that takes it out: by an acknowledgement or a rejection, by its TTL, the delivery
-// limit or a limit of length, by Purge, DeleteQueue, or the end of a transaction that
-// settles it. Requeued and redelivered it holds it all the time, over restarts and
-// crashes. A dead letter holds no key, so that it always gets where it is to go, and
-// another message may come in its place; whoever publishes it again asks for the key
-// again. Topics and visibility queues do not know keys.
+// that takes it out: by an acknowledgement or a rejection, alone or in a transaction,
+// by its TTL, the delivery limit or a limit of length, by Purge, Cancel or DeleteQueue.
+// Requeued and redelivered it holds it all the time, over restarts and crashes. A dead
+// letter holds no key, nor does it once it is redriven, so that it always gets where it is
+// to go, and another message may come in its place; whoever publishes it again asks for
+// the key again. Topics and visibility queues do not know keys. A key costs a look-up and
+// a record on disk, no memory, so that millions may wait.
 //
 // For a message that is to come once in a stretch of time, whether or not the first
 // is done, use its MessageID and a DedupeWindow. RabbitMQ has neither; this is as in

@@ -329,3 +329,21 @@ func TestACancelledMessageFreesItsKey(t *testing.T) {
 		require.Empty(t, publishUnique(t, b, "q", unique("k", "3")))
 	})
 }
+
+// TestWhatIsRedrivenHoldsNoUniqueKey: it gets in whether or not the key is held, and
+// leaves it to who holds it.
+func TestWhatIsRedrivenHoldsNoUniqueKey(t *testing.T) {
+	db, b := open(t)
+	declare(t, b, "dead")
+	declareWith(t, b, workqueue.QueueConfig{DeadLetter: toDead})
+	require.Empty(t, publishUnique(t, b, "q", unique("k", "1")))
+	require.NoError(t, get(t, b, "q", "1").Reject(bg))
+	require.Empty(t, publishUnique(t, b, "q", unique("k", "2")))
+	_, err := b.Redrive(bg, "dead", nil)
+	require.NoError(t, err)
+	require.Equal(t, 2, ready(t, b, "q"))
+	require.Equal(t, 1, uniqueRecords(t, db))
+	require.NoError(t, get(t, b, "q", "2").Ack(bg))
+	require.NoError(t, get(t, b, "q", "1").Ack(bg))
+	require.Empty(t, publishUnique(t, b, "q", unique("k", "3")))
+}

@@ -64,6 +64,14 @@ type Seen struct {
 	marked bool
 }
 
+// Sequence is Message.Sequence.
+func (s *Seen) Sequence() uint64 {
+	if s.number != 0 {
+		return s.number
+	}
+	return s.Seq
+}
+
 // Span is a part of what waits in a lane, half open.
 type Span struct {
 	Lane     byte

@@ -25,7 +25,7 @@ func (q *Spool) PutDelayed(t *store.Turn, c Content, due time.Time) Delayed {
 	t.Hold(q.holder(slotDelayed), c.Payload, 1)
 	q.meta.delaySeq++
 	if q.meta.delayed == 0 || d.Due < q.meta.nextDue {
-		q.meta.nextDue = d.Due
+		q.meta.nextDue, q.nextLate = d.Due, 0
 	}
 	if q.plan.putDue == 0 || d.Due < q.plan.putDue {
 		q.plan.putDue = d.Due
@@ -42,7 +42,7 @@ func (q *Spool) UndoDelayed(d Delayed) {
 	q.meta.delaySeq--
 	q.meta.delayed--
 	q.meta.delayedBytes -= d.size
-	q.meta.nextDue = d.nextDue
+	q.meta.nextDue, q.nextLate = d.nextDue, 0
 }
 
 // ShowDelayed lets the clock run for what was put.

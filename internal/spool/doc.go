@@ -28,8 +28,9 @@
 // Invariant: low <= every message that is not gone; no read starts below low.
 //
 // Lanes are several spools, a queue with priorities: what one of them reads from
-// disk is waited for before a lower one has its turn. What has an end of life is in
-// an index by that end as well (see expiry).
+// disk is waited for before a lower one has its turn. What has an end of life of its own
+// is in an index by that end as well (see expiry); one that is the same for all needs
+// none (see retention).
 //
 // What holds a unique key is in an index by that (see unique.go).
 //

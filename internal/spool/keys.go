@@ -18,6 +18,7 @@ import (
 //	stray   kind id lane 1 B born 8 B seq 8 B -> nothing; see retention.go
 //	delayed id kind id lane 1 B hash 8 B due 8 B seq 8 B -> nothing; the hash begins the SHA-256 of the layer's id
 //	unique  kind id slot 1 B key 16 B         ->  version 1 B | lane 1 B | due 8 B (of slot 1) | seq 8 B
+//	pin     kind id group                     ->  version 1 B | lane 1 B | messages 8 B; see pin.go
 //	meta    kind id lane 1 B                  ->  version 1 B | the numbers of meta, 8 B each, in order
 //
 // Flag 1 says that there is a payload: generation 4 B | number 4 B | size 4 B. It
@@ -25,7 +26,8 @@ import (
 // that there is an end of the time to live, 8 B, and flag 4 that there is a unique
 // key, 16 B, which the unique record of slot 0 leads back from, or of slot 1 while
 // the message is delayed. Flag 8 says that there is a time of birth, 8 B, and flag 16
-// that the message is in the index of strays.
+// that the message is in the index of strays. Flag 32 says that there is a number of
+// the whole queue, 8 B.
 //
 // Numbers are big-endian, times are nanoseconds since 1970, 0 for none. A mark
 // exists once a message has been delivered. Out is 1 while it is out, and 2 from
@@ -37,6 +39,7 @@ type Layout struct {
 	Stray                      store.Kind // of spools with a retention
 	DelayedID                  store.Kind // of spools with Options.ID
 	Unique                     store.Kind // of spools whose messages may have unique keys
+	Pin                        store.Kind // of lanes that keep groups in order
 }
 
 // Kinds lists the kinds, to drop a spool with.
@@ -57,6 +60,9 @@ func (l Layout) Kinds() []store.Kind {
 	if l.Unique != 0 {
 		kinds = append(kinds, l.Unique)
 	}
+	if l.Pin != 0 {
+		kinds = append(kinds, l.Pin)
+	}
 	return kinds
 }
 
@@ -69,7 +75,8 @@ const (
 	flagUnique  = 4
 	flagBorn    = 8
 	flagStray   = 16
-	flagsKnown  = 2*flagStray - 1
+	flagNumber  = 32
+	flagsKnown  = 2*flagNumber - 1
 )
 
 // slots of the payloads that a spool holds.
@@ -164,6 +171,7 @@ type Content struct {
 	Unique  UniqueKey     // that it holds as long as it is there, if any
 	Born    int64         // when its retention began, if that is not what Options.Born says
 	stray   bool          // is in the index of strays
+	number  uint64        // in the order of all lanes; 0 if there is one lane
 }
 
 // size is what counts as the message's: a shared payload counts in each queue.
@@ -182,6 +190,9 @@ func (c *Content) headLen() int {
 		n += len(c.Unique)
 	}
 	if c.Born != 0 {
+		n += 8
+	}
+	if c.number != 0 {
 		n += 8
 	}
 	return n
@@ -204,6 +215,9 @@ func (c *Content) appendHead(b []byte, fields ...byte) []byte {
 	if c.stray {
 		*flags |= flagStray
 	}
+	if c.number != 0 {
+		*flags |= flagNumber
+	}
 	if c.Payload.Shared() {
 		*flags |= flagShared
 		b = binary.BigEndian.AppendUint32(b, c.Payload.Generation)
@@ -218,6 +232,9 @@ func (c *Content) appendHead(b []byte, fields ...byte) []byte {
 	}
 	if c.Born != 0 {
 		b = binary.BigEndian.AppendUint64(b, uint64(c.Born))
+	}
+	if c.number != 0 {
+		b = binary.BigEndian.AppendUint64(b, c.number)
 	}
 	return b
 }
@@ -261,11 +278,18 @@ func cutHead(what string, v []byte, n int) (c Content, fields []byte, err error)
 			return c, nil, err
 		}
 	}
+	if flags&flagNumber != 0 {
+		number, left, err := cutTime(what, v, rest)
+		if err != nil {
+			return c, nil, err
+		}
+		c.number, rest = uint64(number), left
+	}
 	c.Data = rest
 	return c, fields, nil
 }
 
-// cutTime reads a time that is not zero off the rest of a value.
+// cutTime reads a time, or a number, that is not zero off the rest of a value.
 func cutTime(what string, v, rest []byte) (int64, []byte, error) {
 	if len(rest) < 8 {
 		return 0, nil, damaged(what, v)

@@ -18,6 +18,7 @@ func TestGoldenBytes(t *testing.T) {
 	at := place{id: 7, lane: 5}
 	keyed := full
 	keyed.Unique = UniqueKey{15: 0xff}
+	old := Content{Data: []byte("hi"), Born: 5, stray: true, number: 6}
 	for want, got := range map[string][]byte{
 		"200000000705":                                                      laneKey(store.KindWorkMessage, at, 0),
 		"2000000007050000000000000009":                                      seqKey(store.KindWorkMessage, at, 9),
@@ -25,14 +26,16 @@ func TestGoldenBytes(t *testing.T) {
 		"36000000070500000000000000080000000000000009":                      parkedKey(store.KindVisParked, at, 8, 9),
 		"2c00000007050000000000000006" + "00000000000000080000000000000009": idKey(store.KindWorkDelayID, at, 6, Position{Due: 8, Seq: 9}),
 		"01006869": stored(plain),
+		"0138" + "0000000000000005" + "0000000000000006" + "6869":                                              stored(old),
+		"0105" + "0000000000000007":                                                                            pin{lane: 5, messages: 7}.encode(),
 		"0103" + "000000010000000200000003" + "0000000000000004" + "6869":                                      stored(full),
 		"0107" + "000000010000000200000003" + "0000000000000004" + "000000000000000000000000000000ff" + "6869": stored(keyed),
 		"2d0000000701000000000000000000000000000000ff":                                                         uniqueKey(store.KindWorkUnique, 7, slotDelayed, keyed.Unique),
-		"01050000000000000009":                 Position{5, 8, 9}.encode(slotEntries),
-		"010500000000000000080000000000000009": Position{5, 8, 9}.encode(slotDelayed),
-		"0100000000026869":                     plain.encodeDelayed(),
-		"010300000002" + "000000010000000200000003" + "0000000000000004" + "6869": full.encodeDelayed(),
-		"0101000000030000000000000005" + "0000000000000004" + "0000000000000006":  mk,
+		"01050000000000000009":                                                                                 Position{5, 8, 9}.encode(slotEntries),
+		"010500000000000000080000000000000009":                                                                 Position{5, 8, 9}.encode(slotDelayed),
+		"0100000000026869":                                                                                     plain.encodeDelayed(),
+		"010300000002" + "000000010000000200000003" + "0000000000000004" + "6869":                              full.encodeDelayed(),
+		"0101000000030000000000000005" + "0000000000000004" + "0000000000000006":                               mk,
 		"01" + "000000000000000a" + "0000000000000002" + "0000000000000003" + "0000000000000004" + "0000000000000005" +
 			"0000000000000006" + "0000000000000007" + "0000000000000008" + "0000000000000009" + "0000000000000001" + "000000000000000b" +
 			"000000000000000c" + "000000000000000d": meta{
@@ -61,6 +64,8 @@ func TestOtherVersionsAreRefusedAsSuch(t *testing.T) {
 	require.ErrorIs(t, err, store.ErrFormat)
 	_, err = decodeMeta(v)
 	require.ErrorIs(t, err, store.ErrFormat)
+	_, err = decodePin(v[:pinLen])
+	require.ErrorIs(t, err, store.ErrFormat)
 	_, err = decodePosition(slotEntries, v)
 	require.ErrorIs(t, err, store.ErrFormat)
 }
@@ -70,10 +75,14 @@ func FuzzDecode(f *testing.F) {
 	f.Add(meta{next: 10, low: 2, entries: 4}.encode())
 	full := Content{Data: []byte("x"), Count: 1, Payload: store.Payload{Generation: 1, Number: 2, Size: 3}, Expires: 4}
 	f.Add(full.encodeDelayed())
+	f.Add(stored(Content{Data: []byte("x"), Born: 1, stray: true, number: 2}))
+	f.Add(pin{lane: 1, messages: 2}.encode())
 	f.Add(stored(full))
 	full.Unique = UniqueKey{1}
 	f.Add(stored(full))
 	f.Add(full.encodeDelayed())
+	f.Add(stored(Content{Data: []byte("x"), Born: 1, stray: true, number: 2}))
+	f.Add(pin{lane: 1, messages: 2}.encode())
 	f.Add(Position{5, 8, 9}.encode(slotEntries))
 	f.Add(Position{5, 8, 9}.encode(slotDelayed))
 	f.Add(make([]byte, markLen))
@@ -89,6 +98,9 @@ func FuzzDecode(f *testing.F) {
 		}
 		if c, err := decodeDelayed(b); err == nil {
 			require.Equal(t, b, c.encodeDelayed())
+		}
+		if p, err := decodePin(b); err == nil {
+			require.Equal(t, b, p.encode())
 		}
 		if c, err := decodeEntry(b); err == nil {
 			require.Equal(t, b, stored(c))

@@ -27,6 +27,9 @@ type Lanes struct {
 	open   []*Spool // highest lane first
 	closed bool
 	keep   bool // see KeepUnshown
+
+	lasts time.Duration // see Retain
+	each  bool
 }
 
 // shared is what the lanes of one object have in common.
@@ -36,6 +39,10 @@ type shared struct {
 	survived *store.Timer
 	ready    func(*store.Turn)
 	keyed    bool // some messages may have unique keys
+
+	numbered bool   // there are several lanes, so messages have numbers of the whole queue
+	number   uint64 // of the next one: how many were ever put
+	pinned   bool   // see pin.go
 }
 
 func newShared(ready func(*store.Turn)) *shared {
@@ -97,8 +104,9 @@ func (q *Lanes) readLanes() (err error) {
 // NewLanes makes the queue of an object that was just created. It reads nothing,
 // so it may be called under the baton.
 func NewLanes(s *store.Store, l Layout, id uint32, highest byte, o Options) *Lanes {
-	q := &Lanes{s: s, layout: l, id: id, o: o, shared: newShared(o.Ready), byLane: make([]*Spool, int(highest)+1)}
+	q := &Lanes{s: s, layout: l, id: id, o: o, shared: newShared(o.Ready), byLane: make([]*Spool, 1)}
 	q.lane(0)
+	q.Widen(highest)
 	return q
 }
 
@@ -106,6 +114,12 @@ func NewLanes(s *store.Store, l Layout, id uint32, highest byte, o Options) *Lan
 func (q *Lanes) Widen(highest byte) {
 	if n := int(highest) + 1 - len(q.byLane); n > 0 {
 		q.byLane = append(q.byLane, make([]*Spool, n)...)
+	}
+	several := len(q.byLane) > 1
+	q.shared.numbered = several && q.o.Numbered
+	if several && q.layout.Pin != 0 && q.o.Group != nil && !q.o.Fair {
+		q.shared.pinned = true
+		q.KeepUnshown()
 	}
 }
 
@@ -118,6 +132,7 @@ func (q *Lanes) lane(n byte) *Spool {
 	o.Lane = n
 	lane := newLane(q.s, q.layout, q.id, o, q.shared)
 	lane.closed, lane.unshown.kept = q.closed, q.keep
+	lane.keep.lasts, lane.keep.each = q.lasts, q.each
 	q.byLane[n] = lane
 	q.shared.lanes++
 	at, _ := slices.BinarySearchFunc(q.open, lane, func(a, b *Spool) int { return int(b.lane) - int(a.lane) })
@@ -206,11 +221,77 @@ func (q *Lanes) UndoReturn(m *Message, until time.Time) { q.of(m).UndoReturn(m, 
 // Returned makes a message that was given back deliverable at its old place.
 func (q *Lanes) Returned(t *store.Turn, m *Message) { q.of(m).Returned(t, m) }
 
+// Extend gives a taken message another lease end.
+func (q *Lanes) Extend(t *store.Turn, m *Message, until time.Time) { q.of(m).Extend(t, m, until) }
+
+// UndoExtend takes Extend back.
+func (q *Lanes) UndoExtend(m *Message, until time.Time) { q.of(m).UndoExtend(m, until) }
+
+// Lookup is Spool.Lookup.
+func (q *Lanes) Lookup(t *store.Turn, lane byte, seq uint64) (*Message, error) {
+	if int(lane) >= len(q.byLane) || q.byLane[lane] == nil {
+		return nil, nil
+	}
+	return q.byLane[lane].Lookup(t, seq)
+}
+
+// NextRound is that of all lanes.
+func (q *Lanes) NextRound(t *store.Turn) {
+	for _, lane := range q.open {
+		lane.NextRound(t)
+	}
+}
+
+// Recalled is that of all lanes.
+func (q *Lanes) Recalled() bool {
+	return !slices.ContainsFunc(q.open, func(lane *Spool) bool { return !lane.Recalled() })
+}
+
+// Retain is that of all lanes, present and future.
+func (q *Lanes) Retain(t *store.Turn, lasts time.Duration, each bool) {
+	q.lasts, q.each = lasts, each
+	for _, lane := range q.open {
+		lane.Retain(t, lasts, each)
+	}
+}
+
+// Outlived is Spool.Outlived.
+func (q *Lanes) Outlived(t *store.Turn, m *Message) bool { return q.of(m).Outlived(t, m) }
+
+// Swept is that of all lanes.
+func (q *Lanes) Swept(t *store.Turn, asOf time.Time) bool {
+	swept := true
+	for _, lane := range q.open {
+		swept = lane.Swept(t, asOf) && swept
+	}
+	return swept
+}
+
+// Eldest returns when the oldest message was born that waits or is out, 0 if there is
+// none. It is exact as of the call, and must not be called under the baton.
+func (q *Lanes) Eldest(ctx context.Context, alive func() error) (born int64, err error) {
+	var lanes []*Spool
+	err = q.s.Do(ctx, store.QuietFunc(func(*store.Turn) error {
+		lanes = slices.Clone(q.open)
+		return alive()
+	}), store.NoSync)
+	for _, lane := range lanes {
+		if err != nil {
+			return 0, err
+		}
+		var first int64
+		first, err = lane.eldest(ctx, alive)
+		born = sooner(born, first)
+	}
+	return born, err
+}
+
 // Purge is Spool.Purge of all lanes.
 func (q *Lanes) Purge(t *store.Turn, delayedToo bool) (n int) {
 	q.freeKeys(t, delayedToo)
 	for _, lane := range q.open {
 		n += lane.Purge(t, delayedToo)
 	}
+	q.repin(t)
 	return n
 }

@@ -18,8 +18,10 @@ type plan struct {
 	recall, recallEnd uint64 // the taken ones among these, ahead of the rest
 	now               time.Time
 	due               bool
-	putDue            int64 // the earliest due time put since the load began, 0 if none
-	void              bool  // the spool was purged since
+	nextDue           int64  // where that begins
+	nextLate          uint64 // the same
+	putDue            int64  // the earliest due time put since the load began, 0 if none
+	void              bool   // the spool was purged since
 	cancelled         map[Position]bool
 }
 
@@ -31,6 +33,7 @@ type chunk struct {
 	recalled uint64 // everything below that was taken is in it
 	delayed  []delayedMessage
 	nextDue  int64 // of the first one left, 0 if none
+	nextLate uint64
 }
 
 type loadedMessage struct {
@@ -53,6 +56,7 @@ type delayedMessage struct {
 func (q *Spool) startLoading(t *store.Turn) {
 	due := q.meta.delayed > 0 && q.meta.nextDue <= t.Now().UnixNano()
 	p := plan{from: q.loaded, to: q.loaded, now: t.Now(), due: due}
+	p.nextDue, p.nextLate = q.meta.nextDue, q.nextLate
 	p.messages, p.bytes = q.chunk()
 	if q.low() {
 		p.to = q.shown
@@ -183,8 +187,8 @@ func (q *Spool) readEntry(entries, marks *store.Iter) (m loadedMessage, err erro
 }
 
 func (q *Spool) readDue(ctx context.Context, p plan, c *chunk) (err error) {
-	lo, hi := q.span(q.layout.Delayed)
-	it, err := q.s.Iter(ctx, lo, hi)
+	_, hi := q.span(q.layout.Delayed)
+	it, err := q.s.Iter(ctx, dueKey(q.layout.Delayed, q.place, p.nextDue, p.nextLate), hi) // before that are tombstones
 	if err != nil {
 		return err
 	}
@@ -196,7 +200,7 @@ func (q *Spool) readDue(ctx context.Context, p plan, c *chunk) (err error) {
 			return err
 		}
 		if size += len(d.Data); d.due > p.now.UnixNano() || len(c.delayed) == p.messages || size > p.bytes && len(c.delayed) > 0 {
-			c.nextDue = d.due
+			c.nextDue, c.nextLate = d.due, d.seq
 			return nil
 		}
 		c.delayed = append(c.delayed, d)
@@ -308,13 +312,16 @@ func (i *install) promote(t *store.Turn) {
 		for _, w := range q.watches {
 			w.becameDue(was, m.Seq)
 		}
+		if q.promoted != nil {
+			q.promoted(t, was, m)
+		}
 		if q.added != nil {
 			i.after = append(i.after, q.added(t, m))
 		}
 	}
-	q.meta.nextDue = i.c.nextDue
+	q.meta.nextDue, q.nextLate = i.c.nextDue, i.c.nextLate
 	if p := q.plan.putDue; p != 0 && (q.meta.nextDue == 0 || p < q.meta.nextDue) {
-		q.meta.nextDue = p
+		q.meta.nextDue, q.nextLate = p, 0
 	}
 	t.Touch(q)
 }

@@ -35,6 +35,15 @@ type Message struct {
 	group    *group // if it is or was out, or is parked
 }
 
+// Sequence is the number of the message in the order in which the queue's messages
+// were put, whatever their lanes.
+func (m *Message) Sequence() uint64 {
+	if m.number != 0 {
+		return m.number
+	}
+	return m.Seq
+}
+
 // Taken reports whether the message is out with someone.
 func (m *Message) Taken() bool { return m.state == taken }
 

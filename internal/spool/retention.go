@@ -144,7 +144,7 @@ func (q *Spool) startRetire(t *store.Turn) {
 	if k.sweeping || q.closed || k.lasts == 0 || q.meta.oldest == 0 {
 		return
 	}
-	r := retire{q: q, from: q.lowest(), loaded: q.loaded, shown: q.shown, horizon: q.horizon(t), each: k.each}
+	r := retire{q: q, from: q.lowest(), loaded: q.loaded, shown: q.shown, horizon: q.horizon(t), each: k.each || q.pinned}
 	if q.meta.oldest > r.horizon {
 		q.armRetention(t)
 		return
@@ -380,9 +380,8 @@ func (r *retire) Visible(t *store.Turn) {
 	q.ready(t)
 }
 
-// Oldest returns when the oldest message was born that waits or is out, 0 if there is
-// none. It is exact as of the call, and must not be called under the baton.
-func (q *Spool) Oldest(ctx context.Context, alive func() error) (born int64, err error) {
+// eldest is that of one lane.
+func (q *Spool) eldest(ctx context.Context, alive func() error) (born int64, err error) {
 	var from, next uint64
 	var bound int64
 	err = q.s.Do(ctx, store.QuietFunc(func(t *store.Turn) error {

@@ -7,12 +7,6 @@ import (
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// Settled ranges are dropped in bulk once they reach one of these.
-const (
-	dropMessages = 16384
-	dropBytes    = 4 << 20
-)
-
 // Spool is one queue's messages. Its methods are called under the baton unless
 // they say otherwise.
 type Spool struct {
@@ -24,6 +18,8 @@ type Spool struct {
 	ready  func(*store.Turn)
 	leased func(*store.Turn, *Message)
 	added  func(*store.Turn, *Message) func(*store.Turn)
+
+	promoted func(*store.Turn, Position, *Message)
 
 	meta   meta
 	shown  uint64 // messages below are visible
@@ -71,6 +67,7 @@ type Spool struct {
 	dropped   uint64
 	deadSize  int // bytes settled since the last drop
 	due       *store.Timer
+	nextLate  uint64 // of those due at meta.nextDue, none has a lower number
 }
 
 // Options are the layer's side of a spool.
@@ -87,11 +84,14 @@ type Options struct {
 	// Added, if set, is called under the baton when a delayed message has been
 	// put into the queue; what it returns is called when that can be shown.
 	Added func(*store.Turn, *Message) func(*store.Turn)
+	// Promoted, if set, is called under the baton with each delayed message that is
+	// put into the queue, and where it was.
+	Promoted func(t *store.Turn, was Position, m *Message)
 	// Expired, if set, is called under the baton with each message that waits
 	// and whose time is over, and settles it; what it returns, if anything, is
 	// called when that can be shown. A message that it does not settle counts
-	// as taken and is the layer's to settle later; at the next start it expires again. Take may come before it, so
-	// see Message.Expired.
+	// as taken and is the layer's to settle later; at the next start it expires
+	// again. Take may come before it, so see Message.Expired.
 	Expired func(*store.Turn, *Message) func(*store.Turn)
 	// Born, if set, returns when a message was born, in nanoseconds since 1970: the
 	// spool has a retention. It is called under the baton and must be quick.
@@ -101,6 +101,9 @@ type Options struct {
 	// returns is called when that can be shown. Take may come before it, so see
 	// Spool.Outlived.
 	Outlived func(*store.Turn, *Message) func(*store.Turn)
+	// Numbered has messages bear a number of the whole queue, if it has several
+	// lanes: see Message.Sequence.
+	Numbered bool
 	// Group, if set, returns the group of a message, or nothing if it is in
 	// none: see groups. It is called under the baton and must be quick.
 	Group func(data []byte) []byte
@@ -136,6 +139,7 @@ func (q *Spool) restoreMeta(v []byte) (err error) {
 	if q.s.Unclean() {
 		q.suspectBelow = min(q.meta.frontier, q.meta.next) // not what is put from now on
 	}
+	q.number += q.meta.next
 	q.keyed = q.keyed || q.layout.Unique != 0 && q.meta.entries+q.meta.delayed > 0
 	if q.leased != nil {
 		q.unloaded, q.recallEnd = q.meta.taken, q.meta.next
@@ -154,7 +158,7 @@ func New(s *store.Store, l Layout, id uint32, o Options) *Spool {
 
 func newLane(s *store.Store, l Layout, id uint32, o Options, h *shared) *Spool {
 	q := &Spool{
-		s: s, layout: l, place: place{id, o.Lane}, shared: h, identify: o.ID, ready: o.Ready, leased: o.Leased, added: o.Added, free: freeOf(s), step: frontierStep,
+		s: s, layout: l, place: place{id, o.Lane}, shared: h, identify: o.ID, ready: o.Ready, leased: o.Leased, added: o.Added, promoted: o.Promoted, free: freeOf(s), step: frontierStep,
 		unseenHeld: make(map[uint32]uint64),
 		out:        make(map[uint64]*Message), early: make(map[uint64]*Message), back: make(map[uint64]*Message),
 	}
@@ -189,32 +193,6 @@ func (q *Spool) Close(t *store.Turn) {
 	t.Disarm(q.survived)
 }
 
-// Stats counts what is in a spool.
-type Stats struct {
-	Ready, Taken, Delayed uint64
-	Bytes                 uint64 // of data and payloads, of all three
-	ReadyBytes            uint64 // of these, of what is ready; in a spool with leases, once it is Recalled
-}
-
-func (s *Stats) add(o Stats) {
-	s.Ready, s.Taken, s.Delayed, s.Bytes = s.Ready+o.Ready, s.Taken+o.Taken, s.Delayed+o.Delayed, s.Bytes+o.Bytes
-	s.ReadyBytes += o.ReadyBytes
-}
-
-// Stats returns the counters, exact as of the last accepted operation. Until
-// Recalled, a lease that ended while the store was closed counts as taken.
-func (q *Spool) Stats() Stats {
-	taken := uint64(len(q.out)) + q.unloaded
-	return Stats{
-		Ready:   q.meta.entries - taken,
-		Taken:   taken,
-		Delayed: q.meta.delayed,
-		Bytes:   q.meta.bytes + q.meta.delayedBytes,
-
-		ReadyBytes: q.meta.bytes - q.outBytes,
-	}
-}
-
 // holder is whom the spool holds payloads as.
 func (q *Spool) holder(slot uint16) store.Holder {
 	return store.Holder{ID: q.id, Slot: 2*uint16(q.lane) + slot}
@@ -230,6 +208,10 @@ func (q *Spool) span(k store.Kind) (lo, hi []byte) {
 func (q *Spool) Put(t *store.Turn, c Content) *Message {
 	m := &Message{Content: c, Seq: q.meta.next, Lane: q.lane}
 	q.retain(t, m)
+	if m.number = 0; q.numbered {
+		m.number = q.number
+	}
+	q.number++
 	c = m.Content
 	k, v := t.SetDeferred(seqKeyLen, c.entryLen())
 	copy(k, seqKey(q.layout.Entry, q.place, m.Seq))
@@ -269,6 +251,7 @@ func (q *Spool) unseen(m *Message, n int) {
 // UndoPut takes the last Put back.
 func (q *Spool) UndoPut(m *Message) {
 	q.s.UndoHold(q.holder(slotEntries), m.Payload, 1)
+	q.number--
 	q.meta.next--
 	q.meta.entries--
 	q.meta.bytes -= m.size()
@@ -446,6 +429,7 @@ func (q *Spool) Settle(t *store.Turn, m *Message) {
 	}
 	q.unindexExpiry(t, m)
 	q.unindexStray(t, m)
+	q.unpin(t, m)
 	q.release(t, &m.Content, slotEntries)
 	if m.state == taken {
 		q.takeIn(m)
@@ -579,69 +563,4 @@ func (q *Spool) writeMark(t *store.Turn, m *Message) {
 		until: nanos(m.Until), first: nanos(m.First), since: nanos(m.Since), note: m.Note,
 	}.encode(v)
 	m.marked, m.dirty = true, false
-}
-
-// Seal writes the meta record.
-func (q *Spool) Seal(t *store.Turn) {
-	if q.closed {
-		return
-	}
-	q.meta.low = q.lowest()
-	q.meta.taken = uint64(len(q.out)) + q.unloaded
-	q.meta.expires = sooner(q.expiry.next, q.expiry.retained)
-	q.drop(t)
-	m := q.meta
-	m.frontier, m.oldest = max(m.frontier, q.raisedTo), sooner(m.oldest, q.keep.unshown)
-	t.Set(laneKey(q.layout.Meta, q.place, 0), m.encode())
-}
-
-// lowest returns the sequence number below which nothing is left.
-func (q *Spool) lowest() uint64 {
-	q.trimOrder()
-	low := min(q.loaded, q.groups.lowest())
-	for len(q.strays) > 0 && !q.strays[0].here() {
-		heap.Pop(&q.strays)
-	}
-	if len(q.strays) > 0 {
-		low = min(low, q.strays[0].Seq)
-	}
-	if len(q.order) > 0 {
-		low = min(low, q.order[0].Seq)
-	}
-	if q.window.len() > 0 {
-		low = min(low, q.window.front().Seq)
-	}
-	return low
-}
-
-// trimOrder forgets the messages that are gone: at the front always, and
-// everywhere once the rest may be the smaller part.
-func (q *Spool) trimOrder() {
-	n := 0
-	for n < len(q.order) && !q.order[n].here() {
-		n++
-	}
-	clear(q.order[:n])
-	q.order = q.order[n:]
-	n = len(q.out) + len(q.returned) + len(q.ahead) + q.groups.waiting()
-	if len(q.order) < 2*n+chunkMessages {
-		return
-	}
-	kept := make([]*Message, 0, n)
-	for _, m := range q.order {
-		if m.here() {
-			kept = append(kept, m)
-		}
-	}
-	q.order = kept
-}
-
-// drop removes a settled range in bulk, which lets the engine delete whole
-// tables instead of compacting tombstones.
-func (q *Spool) drop(t *store.Turn) {
-	if q.meta.low-q.dropped < dropMessages && q.deadSize < dropBytes || q.meta.low == q.dropped {
-		return
-	}
-	q.deleteEntries(t, q.dropped, q.meta.low)
-	q.dropped, q.deadSize = q.meta.low, 0
 }

@@ -51,6 +51,8 @@ const (
 	KindVisWindow  Kind = 0x34 // visibility: answers to deduplication ids
 	KindVisExpiry  Kind = 0x35 // visibility: messages by the end of their retention
 	KindVisParked  Kind = 0x36 // visibility: messages that wait for their group
+	KindVisPin     Kind = 0x38 // visibility: groups and the priority that they have
+	KindVisHold    Kind = 0x39 // visibility: groups that wait for a delayed message
 	KindVisDelayID Kind = 0x3c // visibility: delayed messages by id
 	KindVisRedrive Kind = 0x3d // visibility: redrives of a queue
 

@@ -127,6 +127,9 @@ func (s *Store) Unclean() bool { return s.unclean }
 // Log returns the logger of the store.
 func (s *Store) Log() *slog.Logger { return s.log }
 
+// MemoryBytes is the memory that the store was given; layers may take a share of it.
+func (s *Store) MemoryBytes() int64 { return s.opts.MemoryBytes }
+
 // Now reads the store's clock. Within an Op use Turn.Now.
 func (s *Store) Now() time.Time { return s.opts.Clock() }
 

@@ -1,0 +1,78 @@
+package spool
+
+import (
+	"container/heap"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// Settled ranges are dropped in bulk once they reach one of these.
+const (
+	dropMessages = 16384
+	dropBytes    = 4 << 20
+)
+
+// Seal writes the meta record.
+func (q *Spool) Seal(t *store.Turn) {
+	if q.closed {
+		return
+	}
+	q.meta.low = q.lowest()
+	q.meta.taken = uint64(len(q.out)) + q.unloaded
+	q.meta.expires = sooner(q.expiry.next, q.expiry.retained)
+	q.drop(t)
+	m := q.meta
+	m.frontier, m.oldest = max(m.frontier, q.raisedTo), sooner(m.oldest, q.keep.unshown)
+	t.Set(laneKey(q.layout.Meta, q.place, 0), m.encode())
+}
+
+// lowest returns the sequence number below which nothing is left.
+func (q *Spool) lowest() uint64 {
+	q.trimOrder()
+	low := min(q.loaded, q.groups.lowest())
+	for len(q.strays) > 0 && !q.strays[0].here() {
+		heap.Pop(&q.strays)
+	}
+	if len(q.strays) > 0 {
+		low = min(low, q.strays[0].Seq)
+	}
+	if len(q.order) > 0 {
+		low = min(low, q.order[0].Seq)
+	}
+	if q.window.len() > 0 {
+		low = min(low, q.window.front().Seq)
+	}
+	return low
+}
+
+// trimOrder forgets the messages that are gone: at the front always, and
+// everywhere once the rest may be the smaller part.
+func (q *Spool) trimOrder() {
+	n := 0
+	for n < len(q.order) && !q.order[n].here() {
+		n++
+	}
+	clear(q.order[:n])
+	q.order = q.order[n:]
+	n = len(q.out) + len(q.returned) + len(q.ahead) + q.groups.waiting()
+	if len(q.order) < 2*n+chunkMessages {
+		return
+	}
+	kept := make([]*Message, 0, n)
+	for _, m := range q.order {
+		if m.here() {
+			kept = append(kept, m)
+		}
+	}
+	q.order = kept
+}
+
+// drop removes a settled range in bulk, which lets the engine delete whole
+// tables instead of compacting tombstones.
+func (q *Spool) drop(t *store.Turn) {
+	if q.meta.low-q.dropped < dropMessages && q.deadSize < dropBytes || q.meta.low == q.dropped {
+		return
+	}
+	q.deleteEntries(t, q.dropped, q.meta.low)
+	q.dropped, q.deadSize = q.meta.low, 0
+}
