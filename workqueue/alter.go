@@ -7,7 +7,7 @@ import (
 )
 
 // AlterQueue gives a queue another configuration, in place and with what it
-// holds. DeliveryLimit, DeadLetter, AckTimeout, SingleActive, AutoDelete, Expires,
+// holds. DeliveryLimit, DeadLetter, Retry, AckTimeout, SingleActive, AutoDelete, Expires,
 // MessageTTL and the limits may be others, and count from now on; MaxPriority may be
 // higher. Messages that are in the queue keep their priority and their end of life.
 // Another difference is pebblemq.ErrConfigMismatch. It is durable when AlterQueue
@@ -26,7 +26,7 @@ func (b *Broker) AlterQueue(ctx context.Context, name string, c *QueueConfig) er
 			return err
 		}
 		allowed := q.config
-		allowed.DeliveryLimit, allowed.DeadLetter = plan.config.DeliveryLimit, plan.config.DeadLetter
+		allowed.DeliveryLimit, allowed.DeadLetter, allowed.Retry = plan.config.DeliveryLimit, plan.config.DeadLetter, plan.config.Retry
 		allowed.AckTimeout, allowed.SingleActive = plan.config.AckTimeout, plan.config.SingleActive
 		allowed.AutoDelete, allowed.Expires = plan.config.AutoDelete, plan.config.Expires
 		allowed.MaxLength, allowed.MaxBytes, allowed.Overflow = plan.config.MaxLength, plan.config.MaxBytes, plan.config.Overflow
@@ -49,6 +49,7 @@ func (b *Broker) AlterQueue(ctx context.Context, name string, c *QueueConfig) er
 		if q.config.AckTimeout != NoAckTimeout {
 			q.watch(t, t.Now()) // which finds out when
 		}
+		b.t.unstick(t)
 		q.active = nil
 		q.ready(t)
 		return nil

@@ -180,6 +180,7 @@ func (b *Broker) createBinding(t *store.Turn, p bindingPlan) {
 	number := b.t.numbered + 1
 	t.Set(bindingKey(b.t.id, p.binding), encodeRecord(record{id, number}))
 	b.t.bind(p.binding, number, p.sink)
+	b.t.unstick(t)
 }
 
 // Unbind removes a binding. That it does not exist is no error. It is durable

@@ -33,9 +33,10 @@ type topology struct {
 	numbered  uint64 // newest binding
 	walk      walk
 	jobs      map[string]*job
-	unrouted  uint64 // messages that were accepted and led nowhere
-	consumers uint64 // ever, for tags
-	evictions int    // under way, one because of the other
+	unrouted  uint64          // messages that were accepted and led nowhere
+	consumers uint64          // ever, for tags
+	evictions int             // under way, one because of the other
+	stuck     map[*queue]bool // that have dead letters without a place
 }
 
 // scoped is the name of a part of the broker in the catalog.
@@ -80,7 +81,7 @@ func Open(db *pebblemq.DB, name string) (*Broker, error) {
 func load(s *store.Store, name string) (*topology, error) {
 	t := &topology{
 		s: s, name: name,
-		exchanges: make(map[string]*exchange), queues: make(map[string]*queue), ends: make(map[destination]*end),
+		exchanges: make(map[string]*exchange), queues: make(map[string]*queue), stuck: make(map[*queue]bool), ends: make(map[destination]*end),
 		jobs: make(map[string]*job),
 	}
 	var exchanges, queues []*store.Object

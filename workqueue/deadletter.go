@@ -29,14 +29,10 @@ func (q *queue) bury(t *store.Turn, d *Delivery, reason string) (*burial, error)
 		if dead.exchange = dl.Exchange; dl.Key != "" {
 			dead.key, dead.CC = dl.Key, nil
 		}
-		targets, err := q.topology.route(dead.address())
+		targets, err := q.deadTargets(&dead)
 		if err != nil {
-			return nil, fmt.Errorf("dead letter of queue %q: %w", q.name, err)
+			return nil, err
 		}
-		if len(targets) == 0 {
-			return nil, fmt.Errorf("dead letter of queue %q: %w: exchange %q, key %q", q.name, ErrUnroutable, dead.exchange, dead.key)
-		}
-		targets = q.cutRings(targets, &dead)
 		p := newParcel(&dead)
 		p.payload = d.m.Payload
 		err = t.Try(func() (err error) {

@@ -48,3 +48,76 @@ func TestARejectionMayCycle(t *testing.T) {
 		}, got)
 	})
 }
+
+func TestADeadLetterWhosePlaceIsMissingIsTriedAgain(t *testing.T) {
+	for name, make := range map[string]func(*testing.T, *workqueue.Broker){
+		"when it appears": func(t *testing.T, b *workqueue.Broker) { declare(t, b, "dead") },
+		"when the queue has another": func(t *testing.T, b *workqueue.Broker) {
+			declare(t, b, "other")
+			require.NoError(t, b.AlterQueue(bg, "q", &workqueue.QueueConfig{DeliveryLimit: 1, DeadLetter: &workqueue.DeadLetter{Key: "other"}}))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				_, b := open(t)
+				declareWith(t, b, workqueue.QueueConfig{DeliveryLimit: 1, DeadLetter: toDead})
+				publishTTL(t, b, "expired", time.Second)
+				publishTTL(t, b, "tired", 0)
+				pass(time.Second)
+				require.NoError(t, get(t, b, "q", "tired").Nack(bg, true))
+				require.Empty(t, drain(t, b))
+				pass(time.Hour)
+				st, err := b.QueueStats(bg, "q")
+				require.NoError(t, err)
+				require.EqualValues(t, 2, st.Stuck)
+
+				make(t, b)
+				pass(0)
+				st, err = b.QueueStats(bg, "q")
+				require.NoError(t, err)
+				require.Zero(t, st.Stuck+st.Unacked+st.Ready)
+				got := 0
+				for _, queue := range []string{"dead", "other"} {
+					if st, err := b.QueueStats(bg, queue); err == nil {
+						got += int(st.Ready)
+					}
+				}
+				require.Equal(t, 2, got)
+			})
+		})
+	}
+}
+
+func TestADeadLetterThatIsRefusedIsTriedAgainUntilThereIsRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, b := open(t)
+		require.NoError(t, b.DeclareQueue(bg, "dead", &workqueue.QueueConfig{MaxLength: 1, Overflow: workqueue.RejectPublish}))
+		declareWith(t, b, workqueue.QueueConfig{DeadLetter: toDead})
+		publishTTL(t, b, "1", time.Second)
+		publishTTL(t, b, "2", 2*time.Second)
+		pass(time.Minute)
+		st, err := b.QueueStats(bg, "q")
+		require.NoError(t, err)
+		require.EqualValues(t, 1, st.Stuck)
+		require.NoError(t, get(t, b, "dead", "1").Ack(bg))
+		pass(time.Minute)
+		require.NoError(t, get(t, b, "dead", "2").Ack(bg))
+	})
+}
+
+func TestDropIfMissingDropsADeadLetterWithoutAPlace(t *testing.T) {
+	for name, d := range map[string]workqueue.DeadLetter{
+		"no queue":    {Key: "missing", DropIfMissing: true},
+		"no exchange": {Exchange: "missing", DropIfMissing: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, b := open(t)
+			declareWith(t, b, workqueue.QueueConfig{DeadLetter: &d})
+			publish(t, b, "q", "m")
+			require.NoError(t, get(t, b, "q", "m").Reject(bg))
+			st, err := b.QueueStats(bg, "q")
+			require.NoError(t, err)
+			require.Zero(t, st)
+		})
+	}
+}

@@ -140,10 +140,10 @@ func (d *Delivery) Ack(ctx context.Context) error {
 	return d.b.s.Do(ctx, &ackOp{d: d}, store.NoSync)
 }
 
-// Nack gives the message back: to its old place in the queue, or, without
-// requeue, to the queue's dead letter place. If there is none set, the message
-// is dropped; if it cannot be reached, the error is ErrUnroutable or
-// ErrUnknownExchange, and the delivery stays unacknowledged.
+// Nack gives the message back: to its old place in the queue, or to the tail after
+// a pause if the queue has a Retry; or, without requeue, to the queue's dead letter
+// place. If there is none set, the message is dropped; if it cannot be reached, the error
+// is ErrUnroutable or ErrUnknownExchange, and the delivery stays unacknowledged.
 func (d *Delivery) Nack(ctx context.Context, requeue bool) error {
 	if err := d.real(); err != nil {
 		return err
@@ -166,7 +166,7 @@ func (d *Delivery) Reject(ctx context.Context) error { return d.Nack(ctx, false)
 
 func (d *Delivery) nack(requeue bool) store.Op {
 	if requeue {
-		return &requeueOp{d: d}
+		return &nackOp{d: d}
 	}
 	return &rejectOp{d: d}
 }
@@ -315,10 +315,11 @@ func (o *ackOp) Visible(t *store.Turn) {
 	}
 }
 
-// requeueOp gives a delivery back to its old place.
+// requeueOp gives a delivery back to its old place, or to the head.
 type requeueOp struct {
 	d       *Delivery
 	forgive bool // it does not count
+	ahead   bool // to the head instead
 }
 
 func (o *requeueOp) String() string { return fmt.Sprintf("requeue a delivery of queue %q", o.d.Queue) }
@@ -331,6 +332,7 @@ func (o *requeueOp) Run(t *store.Turn) error {
 		return err
 	}
 	o.d.q.spool.Return(t, o.d.m, o.forgive)
+	o.d.m.Ahead = o.ahead
 	o.d.release(t)
 	return nil
 }

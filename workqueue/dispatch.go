@@ -124,8 +124,7 @@ func (q *queue) take(t *store.Turn, c *Consumer) (*Delivery, *burial) {
 			if err == nil {
 				return nil, b
 			}
-			q.topology.s.Log().Error("dead letter has no place to go and stays unacknowledged",
-				"queue", q.name, "seq", m.Seq, "reason", reason, "error", err)
+			q.keepStuck(t, m, reason, err)
 			continue
 		}
 		q.hold(t, d)

@@ -68,13 +68,15 @@
 //
 // # Departures from RabbitMQ
 //
-// There are no channels and no non-durable queues. An exclusive queue belongs to
-// a *Broker instead of a connection, and outlives no restart; an auto-delete queue
-// does, and waits for its consumers to return. CC and BCC are fields, not headers.
+// There are no channels, no non-durable queues and no transient messages: what
+// need not survive a crash is published NoSync, and is stored and counted like the
+// rest. An exclusive queue belongs to a *Broker instead of a connection, and outlives
+// no restart; an auto-delete queue does, and waits for its consumers to return. CC and BCC are fields, not headers.
 // Arguments of bindings are texts or nil, as headers are. Errors are return values and
-// close nothing. A confirm covers all queues. A requeued message always returns
-// to its old place. A message that cannot be dead-lettered stays where it is,
-// with an error or in the log, instead of being dropped. A TTL is exact behind other
+// close nothing. A confirm covers all queues. A requeued message returns to its old
+// place however long that is (Nack), or goes to the head, the tail or there after a
+// delay (Requeue). A message that cannot be dead-lettered stays where it is,
+// with an error, or is tried again, instead of being dropped (unless DropIfMissing). A TTL is exact behind other
 // messages too, there is no TTL of 0, and a delayed message's begins when it is
 // due. RejectDeadLetter is a success to the publisher.
 //

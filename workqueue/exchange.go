@@ -205,6 +205,7 @@ func (t *topology) createExchange(turn *store.Turn, p exchangePlan) error {
 	e, err := newExchange(t.s, o)
 	if err == nil {
 		t.exchanges[p.name] = e
+		t.unstick(turn)
 	}
 	return err
 }

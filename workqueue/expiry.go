@@ -39,7 +39,6 @@ func (q *queue) buryExpired(t *store.Turn, m *spool.Message) func(*store.Turn) {
 			return b.show
 		}
 	}
-	q.topology.s.Log().Error("expired message has no place to go and stays unacknowledged",
-		"queue", q.name, "seq", m.Seq, "error", err)
+	q.keepStuck(t, m, ReasonExpired, err)
 	return nil
 }

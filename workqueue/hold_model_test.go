@@ -57,6 +57,7 @@ type held struct {
 	due      time.Time // if it is delayed
 	expires  time.Time // zero is never
 	place    int       // in its priority, once it is due
+	ahead    int       // of all places, if it was requeued there; the highest first
 	prime    bool      // was out when the process ended, and not since: may be tried alone
 	d        *workqueue.Delivery
 }
@@ -71,6 +72,7 @@ type holding struct {
 	delayed, ready, out []*held
 	dead                []string
 	number, place       int
+	ahead               int
 }
 
 func (h *holding) open() {
@@ -177,8 +179,12 @@ func (h *holding) arrive(e *held) {
 // wait puts a message among the ready ones, at its place.
 func (h *holding) wait(e *held) {
 	h.ready = append(h.ready, e)
+	h.sort()
+}
+
+func (h *holding) sort() {
 	slices.SortFunc(h.ready, func(a, b *held) int {
-		return cmp.Or(int(b.priority)-int(a.priority), a.place-b.place)
+		return cmp.Or(int(b.priority)-int(a.priority), b.ahead-a.ahead, a.place-b.place)
 	})
 }
 
@@ -229,7 +235,7 @@ func (h *holding) get(t *rapid.T) {
 	} else if !e.prime {
 		require.Equal(t, h.ready[i].body, e.body)
 	}
-	e.d, e.prime = d, false
+	e.d, e.prime, e.ahead = d, false, 0
 	h.out = append(h.out, e)
 	h.ready = slices.Delete(h.ready, at, at+1)
 }
@@ -242,12 +248,27 @@ func (h *holding) settle(t *rapid.T) {
 	e := h.out[i]
 	h.out = slices.Delete(h.out, i, i+1)
 	ctx := pebblemq.WithDurability(bg, pebblemq.Sync)
-	switch rapid.SampledFrom([]string{"ack", "reject", "requeue"}).Draw(t, "how") {
+	switch rapid.SampledFrom([]string{"ack", "reject", "requeue", "tail", "head", "later"}).Draw(t, "how") {
 	case "ack":
 		require.NoError(t, e.d.Ack(ctx))
 	case "reject":
 		require.NoError(t, e.d.Reject(ctx))
 		h.dead = append(h.dead, e.body)
+	case "tail":
+		require.NoError(t, e.d.Requeue(ctx, workqueue.Requeue{}))
+		h.arrive(e)
+	case "head":
+		require.NoError(t, e.d.Requeue(ctx, workqueue.Requeue{Head: true}))
+		h.ahead++
+		e.ahead = h.ahead
+		h.wait(e)
+	case "later":
+		require.NoError(t, e.d.Requeue(ctx, workqueue.Requeue{Delay: 2 * time.Second}))
+		e.due = time.Now().Add(2 * time.Second)
+		if !e.expires.IsZero() && e.expires.Before(e.due) {
+			e.due = e.expires
+		}
+		h.delayed = append(h.delayed, e)
 	default:
 		require.NoError(t, e.d.Nack(ctx, true))
 		h.wait(e)
@@ -283,11 +304,15 @@ func (h *holding) crash(t *rapid.T) {
 }
 
 func (h *holding) comeBack() {
+	for _, e := range h.ready {
+		e.ahead = 0
+	}
 	for _, e := range h.out {
 		e.prime, e.d = true, nil
 		h.wait(e)
 	}
 	h.out = nil
+	h.sort()
 	h.open()
 }
 

@@ -174,6 +174,10 @@ func (t *topology) dropQueue(turn *store.Turn, q *queue) {
 	if q.overdue != nil {
 		turn.Disarm(q.overdue)
 	}
+	if q.stuckTimer != nil {
+		turn.Disarm(q.stuckTimer)
+		delete(t.stuck, q)
+	}
 	q.held(func(d *Delivery) {
 		if d.consumer != nil {
 			d.consumer.interrupt(d)

@@ -145,9 +145,13 @@ func (q *queue) evict(t *store.Turn, m *spool.Message) (*burial, error) {
 }
 
 // admit sees to the limits when a delayed message has come in. It cannot be
-// refused any more: a queue that refuses holds one more then.
+// refused any more: a queue that refuses holds one more then. What was delivered
+// before comes back, and pushes nothing out.
 func (q *queue) admit(t *store.Turn, m *spool.Message) func(*store.Turn) {
 	var gone eviction
+	if m.Count > 0 {
+		return gone.show
+	}
 	err := t.Try(func() (err error) {
 		gone, err = q.makeRoom(t, m)
 		return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/pebblemq/pebblemq"
 	"github.com/pebblemq/pebblemq/internal/spool"
 	"github.com/pebblemq/pebblemq/internal/store"
 	"github.com/pebblemq/pebblemq/internal/window"
@@ -37,6 +38,14 @@ type QueueConfig struct {
 	// they are dropped, as in RabbitMQ; over the limit, with a warning in the
 	// store's log.
 	DeadLetter *DeadLetter `json:",omitempty"`
+
+	// Retry is how long a message waits that is given back with Nack or NackUpTo, or
+	// whose handler in Run has failed, by the number of its deliveries; then it goes
+	// to the tail, as with a Requeue of that Delay. After the last delivery that
+	// the DeliveryLimit allows it waits no longer. Default nil: it has its old place
+	// at once. What comes back for another reason always does. Zero fields are those
+	// of a Backoff.
+	Retry *pebblemq.Backoff `json:",omitempty"`
 
 	// DedupeWindow is how long the queue knows a MessageID again. Within that
 	// time of the first, another message with the same one does not get into
@@ -100,11 +109,16 @@ type QueueConfig struct {
 // DeadLetter is a place for messages that could not be processed.
 type DeadLetter struct {
 	// Exchange they are published to; empty is the default exchange. If it
-	// does not exist, or routes them nowhere, they stay in their queue, and
-	// that is logged: nothing is lost silently.
+	// does not exist, or routes them nowhere, or a queue that it leads to is full,
+	// they stay in their queue and are tried again, which is logged and counted
+	// (QueueStats.Stuck): nothing is lost silently.
 	Exchange string
 	// Key to publish with; empty is the message's own, and its CC.
 	Key string
+	// DropIfMissing has them dropped instead of kept if the exchange does not exist or
+	// routes them nowhere, as RabbitMQ does; that is logged. One that a queue has no
+	// room for is kept all the same.
+	DropIfMissing bool `json:",omitempty"`
 }
 
 func (c *QueueConfig) normalize() (QueueConfig, error) {
@@ -126,6 +140,9 @@ func (c *QueueConfig) normalize() (QueueConfig, error) {
 	}
 	if full.AckTimeout != NoAckTimeout && (full.AckTimeout < MinAckTimeout || full.AckTimeout > MaxAckTimeout) {
 		return full, store.Invalid("AckTimeout %v is not between %v and %v, or NoAckTimeout", full.AckTimeout, MinAckTimeout, MaxAckTimeout)
+	}
+	if err := full.checkRetry(); err != nil {
+		return full, err
 	}
 	if err := full.checkLimits(); err != nil {
 		return full, err
@@ -150,6 +167,9 @@ func (c QueueConfig) match(name string, stored QueueConfig) error {
 	object := fmt.Sprintf("queue %q", name)
 	if c.DeliveryLimit != stored.DeliveryLimit {
 		return store.Mismatch(object, "DeliveryLimit", stored.DeliveryLimit, c.DeliveryLimit)
+	}
+	if a, b := c.Retry, stored.Retry; (a == nil) != (b == nil) || a != nil && *a != *b {
+		return store.Mismatch(object, "Retry", describeRetry(b), describeRetry(a))
 	}
 	if err := c.matchLimits(object, &stored); err != nil {
 		return err
@@ -178,12 +198,19 @@ func (c QueueConfig) clone() QueueConfig {
 		copied := *c.DeadLetter
 		c.DeadLetter = &copied
 	}
+	if c.Retry != nil {
+		copied := *c.Retry
+		c.Retry = &copied
+	}
 	return c
 }
 
 func describe(d *DeadLetter) string {
 	if d == nil {
 		return "none"
+	}
+	if d.DropIfMissing {
+		return fmt.Sprintf("exchange %q key %q, dropped if missing", d.Exchange, d.Key)
 	}
 	return fmt.Sprintf("exchange %q key %q", d.Exchange, d.Key)
 }
@@ -207,6 +234,9 @@ type queue struct {
 	changed   store.Signal // fires when there may be something to hand out
 	deleted   bool
 	paused    bool // hands out nothing
+
+	stuck      []stuck // taken, and to be buried
+	stuckTimer *store.Timer
 
 	window *window.Window // nil without DedupeWindow
 	owner  *Broker        // if it is exclusive
@@ -299,6 +329,7 @@ func (b *Broker) createQueue(t *store.Turn, p queuePlan) error {
 	q.limit()
 	b.t.queues[p.name] = q
 	q.live(t)
+	b.t.unstick(t)
 	return nil
 }
 
@@ -333,6 +364,7 @@ func (t *topology) queue(name string) (*queue, error) {
 type QueueStats struct {
 	Ready     uint64 // waiting for a consumer
 	Unacked   uint64 // delivered and not settled
+	Stuck     uint64 // of Unacked: expired or over the delivery limit, and there is no place for them; see DeadLetter
 	Delayed   uint64 // waiting for their time
 	Bytes     uint64 // of all three as encoded, a body that queues share in each of them
 	Consumers int
@@ -347,7 +379,7 @@ func (b *Broker) QueueStats(ctx context.Context, name string) (st QueueStats, er
 			return err
 		}
 		n := q.spool.Stats()
-		st = QueueStats{Ready: n.Ready, Unacked: n.Taken, Delayed: n.Delayed, Bytes: n.Bytes, Consumers: len(q.consumers), Paused: q.paused}
+		st = QueueStats{Ready: n.Ready, Unacked: n.Taken, Stuck: uint64(len(q.stuck)), Delayed: n.Delayed, Bytes: n.Bytes, Consumers: len(q.consumers), Paused: q.paused}
 		return nil
 	}), store.Sync)
 	return st, err

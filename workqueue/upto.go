@@ -20,7 +20,8 @@ func (d *Delivery) AckUpTo(ctx context.Context) error {
 }
 
 // NackUpTo is Nack of the same deliveries as AckUpTo, in one commit: all of them or,
-// if a dead letter place cannot be reached, none. What is requeued keeps its order.
+// if a dead letter place cannot be reached, none. What is requeued keeps its order, unless
+// the queue has a Retry.
 func (d *Delivery) NackUpTo(ctx context.Context, requeue bool) error {
 	if err := d.real(); err != nil {
 		return err

@@ -46,7 +46,7 @@ func (q *Spool) oldest(t *store.Turn) (*Message, error) {
 		q.startLoading(t)
 	}
 	first := q.oldestInMemory()
-	if q.window.len() == 0 && (first == nil || first.Seq >= q.loaded) {
+	if len(q.ahead) == 0 && q.window.len() == 0 && (first == nil || first.Seq >= q.loaded) {
 		to := q.shown
 		if first != nil {
 			to = min(to, first.Seq)
@@ -62,6 +62,9 @@ func (q *Spool) oldest(t *store.Turn) (*Message, error) {
 }
 
 func (q *Spool) oldestInMemory() (first *Message) {
+	if n := len(q.ahead); n > 0 {
+		return q.ahead[n-1]
+	}
 	if q.window.len() > 0 {
 		first = q.window.front()
 	}

@@ -15,6 +15,7 @@ type Message struct {
 	Since   time.Time // for the layer: of the last delivery; kept on disk
 	Note    string    // for the layer; kept on disk with the next Return
 	Lane    byte
+	Ahead   bool // goes before all others when it is Returned; not of a spool with groups
 	Suspect bool // may have killed the process before this one
 	Holder  any  // for the layer: who has it
 	Slot    int  // for the layer: its place in a heap

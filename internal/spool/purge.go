@@ -30,7 +30,7 @@ func (q *Spool) Purge(t *store.Turn, delayedToo bool) int {
 	q.meta.entries = unseen + uint64(len(kept))
 	q.groups.purge(t)
 	q.emptyWindow()
-	q.returned, q.primes, q.unloaded = nil, nil, 0
+	q.returned, q.ahead, q.primes, q.unloaded = nil, nil, nil, 0
 	q.loaded, q.plan.void, q.expiry.void, q.keep.void = q.shown, true, true, true
 	clear(q.early)
 	clear(q.back)

@@ -54,7 +54,7 @@ func (q *Spool) trimOrder() {
 	}
 	clear(q.order[:n])
 	q.order = q.order[n:]
-	n = len(q.out) + len(q.returned) + q.groups.waiting()
+	n = len(q.out) + len(q.returned) + len(q.ahead) + q.groups.waiting()
 	if len(q.order) < 2*n+chunkMessages {
 		return
 	}

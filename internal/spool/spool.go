@@ -33,6 +33,7 @@ type Spool struct {
 	winBytes int
 	free     *free
 	returned seqHeap             // ready again, at their old places
+	ahead    []*Message          // ready again, before all others, the last one first; see Message.Ahead
 	order    []*Message          // everything that left the window, in order; the gone are skipped
 	strays   seqHeap             // everything that came to be out in another way
 	out      map[uint64]*Message // taken
@@ -88,9 +89,9 @@ type Options struct {
 	Promoted func(t *store.Turn, was Position, m *Message)
 	// Expired, if set, is called under the baton with each message that waits
 	// and whose time is over, and settles it; what it returns, if anything, is
-	// called when that can be shown. A message that it does not settle stays
-	// out of everyone's reach until the next start. Take may come before it, so
-	// see Message.Expired.
+	// called when that can be shown. A message that it does not settle counts
+	// as taken and is the layer's to settle later; at the next start it expires
+	// again. Take may come before it, so see Message.Expired.
 	Expired func(*store.Turn, *Message) func(*store.Turn)
 	// Born, if set, returns when a message was born, in nanoseconds since 1970: the
 	// spool has a retention. It is called under the baton and must be quick.
@@ -303,7 +304,7 @@ func (q *Spool) Take(t *store.Turn, until time.Time) *Message {
 	if m == nil {
 		return nil
 	}
-	m.state, m.Until = taken, until
+	m.state, m.Until, m.Ahead = taken, until, false
 	m.Count++
 	q.handOut(m)
 	delete(q.back, m.Seq)
@@ -348,6 +349,11 @@ func (q *Spool) nextInPlace(t *store.Turn) *Message {
 	if q.low() {
 		q.startLoading(t)
 	}
+	if n := len(q.ahead); n > 0 {
+		m := q.ahead[n-1]
+		q.popAhead()
+		return m
+	}
 	if q.window.len() == 0 && len(q.returned) > 0 && q.returned[0].Seq >= q.loaded {
 		return nil // it was fetched ahead of older ones, which come in now
 	}
@@ -362,8 +368,18 @@ func (q *Spool) nextInPlace(t *store.Turn) *Message {
 	return m
 }
 
+func (q *Spool) popAhead() {
+	n := len(q.ahead) - 1
+	q.ahead[n] = nil
+	q.ahead = q.ahead[:n]
+}
+
 // skipGone drops what was settled, or held, while it waited.
 func (q *Spool) skipGone() {
+	for n := len(q.ahead); n > 0 && q.ahead[n-1].state != ready; n-- {
+		q.ahead[n-1].popped = q.ahead[n-1].state == gone
+		q.popAhead()
+	}
 	for len(q.returned) > 0 && (q.returned[0].state != ready || q.returned[0].aside) {
 		m := heap.Pop(&q.returned).(*Message)
 		m.aside, m.popped = false, m.state == gone && !m.aside
@@ -447,7 +463,7 @@ func (q *Spool) UndoSettle(m *Message) {
 	if m.popped {
 		m.popped = false
 		heap.Push(&q.strays, m)
-		heap.Push(&q.returned, m)
+		q.line(m)
 	}
 	q.s.UndoHold(q.holder(slotEntries), m.Payload, -1)
 	q.meta.entries++
@@ -491,7 +507,7 @@ func (q *Spool) UndoReturn(m *Message, until time.Time) {
 	if m.forgiven {
 		m.Count++
 	}
-	m.state, m.Until = taken, until
+	m.state, m.Until, m.Ahead = taken, until, false
 	q.handOut(m)
 	delete(q.back, m.Seq)
 	q.unmarked.add(m)
@@ -525,8 +541,17 @@ func (q *Spool) wait(m *Message) {
 	if m.prime && !q.groups.ordered() { // in a group, order comes first
 		heap.Push(&q.primes, m)
 	} else {
-		heap.Push(&q.returned, m)
+		q.line(m)
 	}
+}
+
+// line puts a message before all others, or at its old place.
+func (q *Spool) line(m *Message) {
+	if m.Ahead {
+		q.ahead = append(q.ahead, m)
+		return
+	}
+	heap.Push(&q.returned, m)
 }
 
 // writeMark writes what is known of m's deliveries.

@@ -1,0 +1,68 @@
+package workqueue
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/pebblemq/pebblemq"
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// checkRetry fills the Retry in. NoJitter stays as it is: it is the caller's
+// way to say 0, which would be the default if the configuration came back.
+func (c *QueueConfig) checkRetry() error {
+	if c.Retry == nil {
+		return nil
+	}
+	full, err := c.Retry.WithDefaults()
+	if err != nil {
+		return fmt.Errorf("field Retry: %w", err)
+	}
+	if full.Jitter == 0 {
+		full.Jitter = pebblemq.NoJitter
+	}
+	c.Retry = &full
+	return nil
+}
+
+func describeRetry(b *pebblemq.Backoff) string {
+	if b == nil {
+		return "none"
+	}
+	return fmt.Sprintf("%v to %v, factor %v, jitter %v", b.Min, b.Max, b.Factor, b.Jitter)
+}
+
+// pause returns how long a message waits after its latest delivery has failed.
+func (q *queue) pause(deliveries int) time.Duration {
+	b := q.config.Retry
+	if limit := q.config.DeliveryLimit; b == nil || limit != NoDeliveryLimit && deliveries >= limit {
+		return 0
+	}
+	full, err := b.WithDefaults()
+	if err != nil {
+		return 0 // it was checked
+	}
+	return full.Delay(deliveries)
+}
+
+// nackOp gives a delivery back, to its old place or as the queue's Retry says.
+type nackOp struct {
+	d  *Delivery
+	op store.Op
+}
+
+func (o *nackOp) String() string { return fmt.Sprintf("requeue a delivery of queue %q", o.d.Queue) }
+
+// Frees lets it in on a disk that is nearly full.
+func (o *nackOp) Frees() {}
+
+func (o *nackOp) Run(t *store.Turn) error {
+	o.op = &requeueOp{d: o.d}
+	if pause := o.d.q.pause(int(o.d.m.Count)); pause > 0 {
+		o.op = &tailOp{d: o.d, delay: pause}
+	}
+	return o.op.Run(t)
+}
+
+func (o *nackOp) Undo()                 { o.op.Undo() }
+func (o *nackOp) Visible(t *store.Turn) { o.op.Visible(t) }

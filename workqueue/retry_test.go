@@ -1,0 +1,94 @@
+package workqueue_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pebblemq/pebblemq"
+	"github.com/pebblemq/pebblemq/internal/storetest"
+	"github.com/pebblemq/pebblemq/workqueue"
+)
+
+var steps = &pebblemq.Backoff{Min: time.Second, Max: 3 * time.Second, Factor: 2, Jitter: pebblemq.NoJitter}
+
+func TestAFailedMessageIsDeliveredAgainAfterTheBackoffOfItsQueue(t *testing.T) {
+	for name, nack := range map[string]func(*pebblemq.DB, *workqueue.Broker, *workqueue.Delivery) error{
+		"nack":       func(_ *pebblemq.DB, _ *workqueue.Broker, d *workqueue.Delivery) error { return d.Nack(bg, true) },
+		"nack up to": func(_ *pebblemq.DB, _ *workqueue.Broker, d *workqueue.Delivery) error { return d.NackUpTo(bg, true) },
+		"in a transaction": func(db *pebblemq.DB, b *workqueue.Broker, d *workqueue.Delivery) error {
+			return db.Update(bg, func(tx *pebblemq.Tx) error { return b.In(tx).Nack(d, true) })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				db := storetest.Open(t, nil)
+				b := openBroker(t, db)
+				declare(t, b, "dead")
+				declareWith(t, b, workqueue.QueueConfig{Retry: steps, DeliveryLimit: 4, DeadLetter: toDead})
+				publish(t, b, "q", "m")
+				for _, wait := range []time.Duration{time.Second, 2 * time.Second, 3 * time.Second} {
+					require.NoError(t, nack(db, b, get(t, b, "q", "m")))
+					pass(wait - time.Millisecond)
+					_, ok, err := b.Get(bg, "q")
+					require.NoError(t, err)
+					require.False(t, ok, "it waits %v", wait)
+					pass(time.Millisecond)
+				}
+				require.NoError(t, nack(db, b, get(t, b, "q", "m")))
+				require.Empty(t, drain(t, b), "it is over the limit at once")
+				get(t, b, "dead", "m")
+			})
+		})
+	}
+}
+
+func TestAFailedHandlerOfRunWaitsForTheBackoffOfItsQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := openBroker(t, storetest.Open(t, nil))
+		declareWith(t, b, workqueue.QueueConfig{Retry: steps})
+		publish(t, b, "q", "m")
+		ctx, stop := context.WithCancel(bg)
+		start, at := time.Now(), []time.Duration(nil)
+		require.NoError(t, b.Run(ctx, "q", func(_ context.Context, d *workqueue.Delivery) error {
+			if at = append(at, time.Since(start)); d.DeliveryCount == 4 {
+				stop()
+				return nil
+			}
+			return errors.New("not yet")
+		}, nil))
+		require.Equal(t, []time.Duration{0, time.Second, 3 * time.Second, 6 * time.Second}, at)
+	})
+}
+
+func TestWhatDidNotFailComesBackAtOnce(t *testing.T) {
+	_, b := open(t)
+	declareWith(t, b, workqueue.QueueConfig{Retry: steps})
+	publish(t, b, "q", "1", "2")
+	require.NoError(t, get(t, b, "q", "1").Return(bg))
+	c := consume(t, b, "q", 1)
+	next(t, c, "1")
+	require.NoError(t, c.Close())
+	require.Equal(t, []string{"1", "2"}, drain(t, b))
+}
+
+func TestRetryIsStoredWithTheQueueAndMayBeAltered(t *testing.T) {
+	_, b := open(t)
+	declareWith(t, b, workqueue.QueueConfig{Retry: steps})
+	stored, err := b.Queue(bg, "q")
+	require.NoError(t, err)
+	require.Equal(t, steps, stored.Retry)
+	require.NoError(t, b.DeclareQueue(bg, "q", &stored), "what it returns is the same again")
+	err = b.DeclareQueue(bg, "q", nil)
+	require.ErrorIs(t, err, pebblemq.ErrConfigMismatch)
+	require.ErrorContains(t, err, "Retry")
+	require.NoError(t, b.AlterQueue(bg, "q", nil))
+	publish(t, b, "q", "m")
+	require.NoError(t, get(t, b, "q", "m").Nack(bg, true))
+	get(t, b, "q", "m")
+	require.ErrorIs(t, b.AlterQueue(bg, "q", &workqueue.QueueConfig{Retry: &pebblemq.Backoff{Factor: 0.5}}), pebblemq.ErrInvalid)
+}
