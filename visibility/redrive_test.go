@@ -366,13 +366,13 @@ func TestARedriveWaitsWhileTheDiskIsFull(t *testing.T) {
 		require.NoError(t, err)
 		dead, to, filler := open(t, db, "dead", nil), open(t, db, "to", nil), open(t, db, "filler", nil)
 		send(t, dead, "a", "b", "c")
-		r, err := dead.Redrive(ctx, &visibility.RedriveOptions{To: "to", Rate: 0.1})
+		r, err := dead.Redrive(ctx, &visibility.RedriveOptions{To: "to", Rate: 0.001})
 		require.NoError(t, err)
 		for err == nil {
 			_, err = filler.Send(pebblemq.WithDurability(ctx, pebblemq.NoSync), visibility.Message{Body: noise()})
 		}
 		require.ErrorIs(t, err, pebblemq.ErrDiskFull)
-		<-time.After(time.Minute)
+		<-time.After(time.Hour) // filling may take some minutes of back-off
 		info := r.Info()
 		require.True(t, info.Waiting, "%+v", info)
 		require.Contains(t, info.Reason, "disk")
