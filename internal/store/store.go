@@ -110,15 +110,19 @@ func (s *Store) Down() <-chan struct{} { return s.down }
 // Cause says why Down is closed: ErrFailed with the first error of the disk,
 // else ErrClosed; nil while the store is up.
 func (s *Store) Cause() error {
+	down := false // looked at first: a failure that comes in between is not a Close
+	select {
+	case <-s.down:
+		down = true
+	default:
+	}
 	if p := s.failure.Load(); p != nil {
 		return *p
 	}
-	select {
-	case <-s.down:
+	if down {
 		return ErrClosed
-	default:
-		return nil
 	}
+	return nil
 }
 
 // Unclean reports that the previous life of the store ended without Close.
