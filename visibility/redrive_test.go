@@ -373,7 +373,7 @@ func TestARedriveWaitsWhileTheDiskIsFull(t *testing.T) {
 		}
 		require.ErrorIs(t, err, pebblemq.ErrDiskFull)
 		quota.Resize(quota.Used() + 12<<20) // below the reserve, also if the engine gives some back
-		<-time.After(time.Hour) // filling may take some minutes of back-off
+		<-time.After(time.Hour)             // filling may take some minutes of back-off
 		info := r.Info()
 		require.True(t, info.Waiting, "%+v", info)
 		require.Contains(t, info.Reason, "disk")
