@@ -34,6 +34,8 @@ type partition struct {
 	tail         tail
 	cleared      uint64 // batches below have been dropped
 	clearedBytes uint64 // of these, or fewer
+	reach        uint64 // where the next range begins; at 0 after a start
+	reachBytes   uint64 // of the batches below, or fewer
 	floor        uint64 // bytes before the start, or fewer
 	tidy         uint64 // batches below have been merged and compacted
 	untidy       untidy // what has come since

@@ -8,7 +8,7 @@ import (
 )
 
 // TrimTo makes offset the start of a partition: the records below are gone at
-// once. Their space returns in the background, in pieces of some hundred KiB. An offset beyond the end is an
+// once. Their space returns in the background, in pieces of 256 KiB to 4 MiB. An offset beyond the end is an
 // OffsetError and changes nothing; one at or below the start is fine and changes
 // nothing either. Groups whose committed offset falls below the start get an
 // OffsetError when they read on: move them with Group.Seek.
@@ -30,10 +30,30 @@ func (t *Topic) TrimTo(ctx context.Context, partition int, offset int64) error {
 	return t.s.Do(ctx, &trimOp{p: p, to: uint64(offset), floor: floor}, store.Default)
 }
 
-// trimChunk is how much is trimmed before the engine is told. It pays for each
-// range that is deleted at every read nearby until it has compacted it, so a reader
-// that trims behind each record must not make a range of each.
-const trimChunk = 256 << 10
+// Trimmed batches are deleted by ranges, whose cost is paid at every read nearby
+// until the engine has compacted them: a reader that trims behind each record must
+// not make a range of each. And the engine drops at once only tables that one range
+// covers from their start on, so a range reaches back over those before it, as far
+// as tables are likely to.
+const (
+	trimChunk = 256 << 10 // the least that is trimmed before the engine is told
+	trimReach = 64 << 20  // the most that a range covers
+	trimShare = 16        // of the range that is the least that a longer one adds
+)
+
+// deleteTrimmed has the engine drop the batches below an offset, which have so many
+// bytes, if it is time to.
+func (p *partition) deleteTrimmed(t *store.Turn, to, floor uint64) {
+	least := max(trimChunk, (p.clearedBytes-p.reachBytes)/trimShare)
+	if to <= p.cleared || floor < p.clearedBytes+least {
+		return
+	}
+	t.DeleteRange(batchKey(p.topic.id, p.index, p.reach), batchKey(p.topic.id, p.index, to))
+	p.cleared, p.clearedBytes = to, floor
+	if floor-p.reachBytes >= trimReach {
+		p.reach, p.reachBytes = to, floor
+	}
+}
 
 // trimOp is never part of a transaction.
 type trimOp struct {
@@ -63,10 +83,7 @@ func (o *trimOp) Run(t *store.Turn) error {
 	p.Seal(t) // so that what is pending lies in the range, too
 	// The last batch stays even if all is trimmed: it has the next offset and
 	// the running fields.
-	if clear := min(o.to, p.tail.next-1); clear > p.cleared && o.floor >= p.clearedBytes+trimChunk {
-		t.DeleteRange(batchKey(p.topic.id, p.index, p.cleared), batchKey(p.topic.id, p.index, clear))
-		p.cleared, p.clearedBytes = clear, o.floor
-	}
+	p.deleteTrimmed(t, min(o.to, p.tail.next-1), o.floor)
 	trimmed := o.to - p.start.Load()
 	p.start.Store(o.to)
 	p.topic.sweepLater(t, trimmed)
