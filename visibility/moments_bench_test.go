@@ -103,28 +103,35 @@ func (m *moment) pass(q *visibility.Queue, n int, over func(visibility.Stats) bo
 
 // BenchmarkDue is delayed messages that become due at once.
 func BenchmarkDue(b *testing.B) {
-	for range b.N {
-		m, n := newMoment(b), benchMessages(b)
-		q := open(b, m.db, "q", nil)
-		m.fill(q, n, time.Hour)
-		m.pass(q, n, func(s visibility.Stats) bool { return s.Delayed == 0 })
-	}
+	b.Run("queue", func(b *testing.B) {
+		for range b.N {
+			m, n := newMoment(b), benchMessages(b)
+			q := open(b, m.db, "q", nil)
+			m.fill(q, n, time.Hour)
+			m.pass(q, n, func(s visibility.Stats) bool { return s.Delayed == 0 })
+		}
+	})
+	b.Run("pebble", func(b *testing.B) { rawMoment(b, benchMessages(b), benchBody, true) })
 }
 
 // BenchmarkLeasesEnd is messages in flight whose leases end at once, a tenth of what
 // the others are about.
 func BenchmarkLeasesEnd(b *testing.B) {
-	for range b.N {
-		m, n := newMoment(b), max(benchMessages(b)/10, 1000)
-		q := open(b, m.db, "q", nil)
-		m.fill(q, n, 0)
-		for taken := 0; taken < n; {
-			got, err := q.Receive(ctx, &visibility.ReceiveOptions{Max: 1000, VisibilityTimeout: ptr(time.Hour), Wait: time.Minute})
-			require.NoError(b, err)
-			taken += len(got)
+	n := max(benchMessages(b)/10, 1000)
+	b.Run("queue", func(b *testing.B) {
+		for range b.N {
+			m := newMoment(b)
+			q := open(b, m.db, "q", nil)
+			m.fill(q, n, 0)
+			for taken := 0; taken < n; {
+				got, err := q.Receive(ctx, &visibility.ReceiveOptions{Max: 1000, VisibilityTimeout: ptr(time.Hour), Wait: time.Minute})
+				require.NoError(b, err)
+				taken += len(got)
+			}
+			m.pass(q, n, func(s visibility.Stats) bool { return s.InFlight == 0 })
 		}
-		m.pass(q, n, func(s visibility.Stats) bool { return s.InFlight == 0 })
-	}
+	})
+	b.Run("pebble", func(b *testing.B) { rawMoment(b, n, 0, false) })
 }
 
 // BenchmarkExpire is messages whose retention is over at once: those that wait, and
@@ -143,4 +150,5 @@ func BenchmarkExpire(b *testing.B) {
 			}
 		})
 	}
+	b.Run("pebble", func(b *testing.B) { rawMoment(b, benchMessages(b), 0, false) })
 }
