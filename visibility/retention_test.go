@@ -204,18 +204,18 @@ func TestRetentionOutOfRange(t *testing.T) {
 // By default both are kept for the same time.
 func TestRetentionOfWhatWouldBeOverInTheDeadLetterQueueBeginsAnew(t *testing.T) {
 	bubble(t, func(t *testing.T, db *pebblemq.DB) {
-		dead := open(t, db, "dead", nil)
-		q := open(t, db, "q", &visibility.QueueConfig{DeadLetterQueue: "dead", DeadLetterExpired: true})
+		dead := open(t, db, "dead", &visibility.QueueConfig{Retention: time.Hour})
+		q := open(t, db, "q", &visibility.QueueConfig{Retention: time.Hour, DeadLetterQueue: "dead", DeadLetterExpired: true})
 		send(t, q, "m")
-		pass(visibility.DefaultRetention)
+		pass(time.Hour)
 		counts(t, q, 0, 0, 0)
 		require.Zero(t, stats(t, q).Expired)
 		none := time.Duration(0)
 		got, err := dead.Receive(ctx, &visibility.ReceiveOptions{VisibilityTimeout: &none})
 		require.NoError(t, err)
 		require.Equal(t, []string{"m"}, bodies(got))
-		require.Equal(t, time.Now().Add(visibility.DefaultRetention), got[0].ExpiresAt)
-		pass(visibility.DefaultRetention - 1)
+		require.Equal(t, time.Now().Add(time.Hour), got[0].ExpiresAt)
+		pass(time.Hour - 1)
 		counts(t, dead, 1, 0, 0)
 		pass(1)
 		counts(t, dead, 0, 0, 0)
