@@ -12,13 +12,14 @@ import (
 // and into others, or nowhere, in one operation.
 type burial struct {
 	d      *Delivery
+	reason string
 	copies copies
 }
 
 // bury moves a taken message. It either changes nothing and says why it
 // cannot, or does all of it.
 func (q *queue) bury(t *store.Turn, d *Delivery, reason string) (*burial, error) {
-	b := &burial{d: d}
+	b := &burial{d: d, reason: reason}
 	if dl := q.config.DeadLetter; dl != nil {
 		// Not what the receiver has, who may have changed it.
 		dead, err := decodeMessage(d.m.Data)
@@ -81,6 +82,7 @@ func (b *burial) undo() {
 
 func (b *burial) show(t *store.Turn) {
 	b.copies.show(t)
+	b.d.q.totals.Dead.count(b.reason)
 	if !b.d.q.deleted {
 		b.d.q.spool.Settled(t, b.d.m)
 	}

@@ -310,6 +310,7 @@ func (o *ackOp) Undo() {
 }
 
 func (o *ackOp) Visible(t *store.Turn) {
+	o.d.q.totals.Acked++
 	if !o.d.q.deleted {
 		o.d.q.spool.Settled(t, o.d.m)
 	}

@@ -128,6 +128,7 @@ func (q *queue) take(t *store.Turn, c *Consumer) (*Delivery, *burial) {
 			continue
 		}
 		q.hold(t, d)
+		q.countDelivery(d)
 		return d, nil
 	}
 }

@@ -235,6 +235,8 @@ type queue struct {
 	deleted   bool
 	paused    bool // hands out nothing
 
+	totals QueueTotals
+
 	stuck      []stuck // taken, and to be buried
 	stuckTimer *store.Timer
 

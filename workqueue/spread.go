@@ -150,6 +150,9 @@ func (c copies) undo() {
 
 func (c copies) show(t *store.Turn) {
 	for i := range c {
+		if q := c[i].q; q != nil {
+			q.totals.Published++
+		}
 		c[i].show(t)
 	}
 	for i := range c {
