@@ -82,7 +82,7 @@ func (b *burial) undo() {
 
 func (b *burial) show(t *store.Turn) {
 	b.copies.show(t)
-	b.d.q.totals.Dead.count(b.reason)
+	b.d.q.totals.Dead.count(b.reason, 1)
 	if !b.d.q.deleted {
 		b.d.q.spool.Settled(t, b.d.m)
 	}

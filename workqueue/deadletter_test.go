@@ -69,13 +69,13 @@ func TestADeadLetterWhosePlaceIsMissingIsTriedAgain(t *testing.T) {
 				pass(time.Hour)
 				st, err := b.QueueStats(bg, "q")
 				require.NoError(t, err)
-				require.EqualValues(t, 2, st.Stuck)
+				require.Equal(t, workqueue.Dead{Expired: 1, DeliveryLimit: 1}, st.Stuck)
 
 				make(t, b)
 				pass(0)
 				st, err = b.QueueStats(bg, "q")
 				require.NoError(t, err)
-				require.Zero(t, st.Stuck+st.Unacked+st.Ready)
+				require.Zero(t, st.Stuck.Total()+st.Unacked+st.Ready)
 				got := 0
 				for _, queue := range []string{"dead", "other"} {
 					if st, err := b.QueueStats(bg, queue); err == nil {
@@ -98,7 +98,7 @@ func TestADeadLetterThatIsRefusedIsTriedAgainUntilThereIsRoom(t *testing.T) {
 		pass(time.Minute)
 		st, err := b.QueueStats(bg, "q")
 		require.NoError(t, err)
-		require.EqualValues(t, 1, st.Stuck)
+		require.Equal(t, workqueue.Dead{Expired: 1}, st.Stuck)
 		require.NoError(t, get(t, b, "dead", "1").Ack(bg))
 		pass(time.Minute)
 		require.NoError(t, get(t, b, "dead", "2").Ack(bg))

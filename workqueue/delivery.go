@@ -266,7 +266,7 @@ func (o *getOp) Run(t *store.Turn) error {
 	if err != nil {
 		return err
 	}
-	for !q.paused {
+	for !q.halted() {
 		d, b := q.take(t, nil)
 		if b == nil {
 			if o.d = d; d == nil && q.spool.Busy() {

@@ -71,7 +71,7 @@ func (o *dispatchOp) Visible(t *store.Turn) {
 // nextConsumer returns who is to get the next message: of those with room, one of the
 // highest priority, in turn.
 func (q *queue) nextConsumer() *Consumer {
-	if q.paused {
+	if q.halted() {
 		return nil
 	}
 	if q.config.SingleActive {

@@ -174,8 +174,8 @@ func (t *topology) dropQueue(turn *store.Turn, q *queue) {
 	if q.overdue != nil {
 		turn.Disarm(q.overdue)
 	}
-	if q.stuckTimer != nil {
-		turn.Disarm(q.stuckTimer)
+	if q.stuck.timer != nil {
+		turn.Disarm(q.stuck.timer)
 		delete(t.stuck, q)
 	}
 	q.held(func(d *Delivery) {

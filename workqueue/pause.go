@@ -45,6 +45,9 @@ func (b *Broker) ResumeQueue(ctx context.Context, name string) error {
 	return b.pause(ctx, name, false)
 }
 
+// halted reports whether the queue hands out nothing.
+func (q *queue) halted() bool { return q.paused || q.stuck.jammed() }
+
 func (b *Broker) pause(ctx context.Context, name string, paused bool) error {
 	if err := store.CheckName("queue", name); err != nil {
 		return err

@@ -111,7 +111,8 @@ type DeadLetter struct {
 	// Exchange they are published to; empty is the default exchange. If it
 	// does not exist, or routes them nowhere, or a queue that it leads to is full,
 	// they stay in their queue and are tried again, which is logged and counted
-	// (QueueStats.Stuck): nothing is lost silently.
+	// (QueueStats.Stuck): nothing is lost silently. A queue with 16,384 of them, or 16
+	// MiB, hands out nothing more until there is a place.
 	Exchange string
 	// Key to publish with; empty is the message's own, and its CC.
 	Key string
@@ -237,8 +238,7 @@ type queue struct {
 
 	totals QueueTotals
 
-	stuck      []stuck // taken, and to be buried
-	stuckTimer *store.Timer
+	stuck stuckLetters
 
 	window *window.Window // nil without DedupeWindow
 	owner  *Broker        // if it is exclusive
@@ -366,7 +366,7 @@ func (t *topology) queue(name string) (*queue, error) {
 type QueueStats struct {
 	Ready     uint64 // waiting for a consumer
 	Unacked   uint64 // delivered and not settled
-	Stuck     uint64 // of Unacked: expired or over the delivery limit, and there is no place for them; see DeadLetter
+	Stuck     Dead   // of Unacked, by reason: dead letters that have no place to go; see DeadLetter
 	Delayed   uint64 // waiting for their time
 	Bytes     uint64 // of all three as encoded, a body that queues share in each of them
 	Consumers int
@@ -381,7 +381,7 @@ func (b *Broker) QueueStats(ctx context.Context, name string) (st QueueStats, er
 			return err
 		}
 		n := q.spool.Stats()
-		st = QueueStats{Ready: n.Ready, Unacked: n.Taken, Stuck: uint64(len(q.stuck)), Delayed: n.Delayed, Bytes: n.Bytes, Consumers: len(q.consumers), Paused: q.paused}
+		st = QueueStats{Ready: n.Ready, Unacked: n.Taken, Stuck: q.stuck.dead, Delayed: n.Delayed, Bytes: n.Bytes, Consumers: len(q.consumers), Paused: q.paused}
 		return nil
 	}), store.Sync)
 	return st, err

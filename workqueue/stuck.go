@@ -13,39 +13,80 @@ import (
 // reach and tried again: soon after a queue, an exchange or a binding was made, and
 // in any case every stuckPause. When the store is opened again it is an ordinary
 // message that has expired or is over its limit, and is found so.
+//
+// They are in memory, so a queue that has too many of them is jammed: no more expire,
+// and nothing is handed out, until there is a place.
 const (
-	stuckPause = 30 * time.Second
-	stuckBatch = 256 // tried at a time
+	stuckPause   = 30 * time.Second
+	stuckBatch   = 256 // tried at a time
+	stuckMost    = 16 << 10
+	stuckMostLen = 16 << 20 // bytes
 )
 
-// stuck is a message of a queue that is to be buried.
+// stuckLetters are the messages of a queue that are to be buried.
+type stuckLetters struct {
+	letters []stuck
+	bytes   int
+	dead    Dead // by reason
+	timer   *store.Timer
+}
+
 type stuck struct {
 	m      *spool.Message
 	reason string
 }
 
+func (s *stuckLetters) push(l stuck) {
+	s.letters = append(s.letters, l)
+	s.bytes += len(l.m.Data)
+	s.dead.count(l.reason, 1)
+}
+
+func (s *stuckLetters) pop() (l stuck) {
+	l, s.letters = s.letters[0], s.letters[1:]
+	s.bytes -= len(l.m.Data)
+	s.dead.count(l.reason, -1)
+	return l
+}
+
+// jammed reports whether there are too many.
+func (s *stuckLetters) jammed() bool { return len(s.letters) >= stuckMost || s.bytes >= stuckMostLen }
+
 // keepStuck notes a dead letter that could not be buried.
 func (q *queue) keepStuck(t *store.Turn, m *spool.Message, reason string, why error) {
-	q.topology.s.Log().Error("dead letter has no place to go, stays in its queue and is tried again",
-		"queue", q.name, "seq", m.Seq, "reason", reason, "error", why)
-	if q.stuck = append(q.stuck, stuck{m, reason}); q.topology.stuck[q] {
+	was := q.stuck.jammed()
+	q.stuck.push(stuck{m, reason})
+	if q.stuck.jammed() && !was {
+		q.topology.s.Log().Error("queue is jammed with dead letters that have no place to go, and hands out nothing",
+			"queue", q.name, "messages", len(q.stuck.letters), "reason", reason, "error", why)
+		q.spool.HoldExpiry(t, true)
+	}
+	if q.topology.stuck[q] {
 		return
 	}
+	q.topology.s.Log().Error("dead letters have no place to go, stay in their queue and are tried again",
+		"queue", q.name, "seq", m.Seq, "reason", reason, "error", why)
 	q.topology.stuck[q] = true
-	q.stuckTimer = store.NewTimer(q.retryStuck)
-	t.Arm(q.stuckTimer, t.Now().Add(stuckPause))
+	q.stuck.timer = store.NewTimer(q.retryStuck)
+	t.Arm(q.stuck.timer, t.Now().Add(stuckPause))
+}
+
+// unjam has a queue go on that was jammed.
+func (q *queue) unjam(t *store.Turn) {
+	q.spool.HoldExpiry(t, false)
+	q.ready(t)
 }
 
 // unstick has all queues try again, because there may be a place now.
 func (t *topology) unstick(turn *store.Turn) {
 	for q := range t.stuck {
-		turn.Arm(q.stuckTimer, turn.Now())
+		turn.Arm(q.stuck.timer, turn.Now())
 	}
 }
 
 // retryStuck is what the timer calls.
 func (q *queue) retryStuck(t *store.Turn) {
-	if !q.deleted && len(q.stuck) > 0 {
+	if !q.deleted && len(q.stuck.letters) > 0 {
 		t.Post(&unstickOp{q: q}, store.NoSync)
 	}
 }
@@ -63,29 +104,34 @@ func (o *unstickOp) Frees() {}
 
 func (o *unstickOp) Run(t *store.Turn) error {
 	q := o.q
-	if q.deleted || len(q.stuck) == 0 {
+	if q.deleted || len(q.stuck.letters) == 0 {
 		return nil
 	}
-	n := min(len(q.stuck), stuckBatch)
-	tried := q.stuck[:n:n]
-	q.stuck = q.stuck[n:]
-	for _, s := range tried {
+	jammed := q.stuck.jammed()
+	var failed error
+	for range min(len(q.stuck.letters), stuckBatch) {
+		s := q.stuck.pop()
 		b, err := q.buryStuck(t, s)
 		if err != nil {
-			q.stuck = append(q.stuck, s)
+			failed = err
+			q.stuck.push(s)
 			continue
 		}
 		o.buried = append(o.buried, b)
 	}
 	switch {
-	case len(q.stuck) == 0:
-		q.stuck = nil
+	case len(q.stuck.letters) == 0:
+		q.stuck = stuckLetters{}
 		delete(q.topology.stuck, q)
 	case len(o.buried) > 0:
-		t.Arm(q.stuckTimer, t.Now())
+		t.Arm(q.stuck.timer, t.Now())
 	default:
-		q.topology.s.Log().Warn("dead letters still have no place to go", "queue", q.name, "messages", len(q.stuck))
-		t.Arm(q.stuckTimer, t.Now().Add(stuckPause))
+		q.topology.s.Log().Warn("dead letters still have no place to go",
+			"queue", q.name, "expired", q.stuck.dead.Expired, "over the delivery limit", q.stuck.dead.DeliveryLimit, "error", failed)
+		t.Arm(q.stuck.timer, t.Now().Add(stuckPause))
+	}
+	if jammed && !q.stuck.jammed() {
+		q.unjam(t)
 	}
 	return nil
 }

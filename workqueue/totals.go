@@ -21,20 +21,24 @@ type QueueTotals struct {
 	Dead        Dead
 }
 
-// Dead counts messages by the reason for which they left a queue, to its dead letter
-// place or, without one, for good.
+// Dead counts dead letters by their reason. A queue without a dead letter place drops
+// them; they count the same.
 type Dead struct{ Rejected, Expired, MaxLen, DeliveryLimit uint64 }
 
-func (d *Dead) count(reason string) {
+// Total is how many they are together.
+func (d Dead) Total() uint64 { return d.Rejected + d.Expired + d.MaxLen + d.DeliveryLimit }
+
+// count adds n, which may be negative.
+func (d *Dead) count(reason string, n int) {
 	switch reason {
 	case ReasonRejected:
-		d.Rejected++
+		d.Rejected += uint64(n)
 	case ReasonExpired:
-		d.Expired++
+		d.Expired += uint64(n)
 	case ReasonMaxLen:
-		d.MaxLen++
+		d.MaxLen += uint64(n)
 	case ReasonDeliveryLimit:
-		d.DeliveryLimit++
+		d.DeliveryLimit += uint64(n)
 	}
 }
 

@@ -31,6 +31,7 @@ type expiry struct {
 	retained int64 // the end of the earliest that was passed by; 0 for none
 
 	sweeping bool
+	held     bool  // no sweep begins; see HoldExpiry
 	void     bool  // the spool was purged since the sweep began
 	missed   int64 // the earliest that was put, or came back, since; 0 for none
 }
@@ -87,17 +88,24 @@ func (q *Spool) mayExpire(t *store.Turn, m *Message) {
 }
 
 func (q *Spool) armExpiry(t *store.Turn) {
-	if q.expiry.next == 0 || q.closed {
+	if q.expiry.next == 0 || q.expiry.held || q.closed {
 		t.Disarm(q.expiry.timer)
 		return
 	}
 	t.Arm(q.expiry.timer, time.Unix(0, q.expiry.next))
 }
 
+// HoldExpiry has no message expire until it is let go on, because the layer cannot
+// take more.
+func (q *Spool) HoldExpiry(t *store.Turn, held bool) {
+	q.expiry.held = held
+	q.armExpiry(t)
+}
+
 // startSweep is what the timer calls.
 func (q *Spool) startSweep(t *store.Turn) {
 	e := &q.expiry
-	if e.sweeping || q.closed || e.next == 0 {
+	if e.sweeping || e.held || q.closed || e.next == 0 {
 		return
 	}
 	s := sweep{q: q, from: e.from, fromSeq: e.fromSeq, loaded: q.loaded, now: t.Now()}
@@ -207,9 +215,21 @@ func (s *sweep) Run(t *store.Turn) error {
 		e.from, e.fromSeq = now+1, 0
 	}
 	for _, d := range s.due {
+		if e.held {
+			e.goOnAt(d)
+			break
+		}
 		s.end(t, d)
 	}
 	return nil
+}
+
+// goOnAt has the next sweep begin at an entry, or before it.
+func (e *expiry) goOnAt(d ending) {
+	e.next = sooner(e.next, d.at)
+	if e.missed == 0 || d.at < e.missed {
+		e.from, e.fromSeq = d.at, d.seq
+	}
 }
 
 // end ends one message, if it still waits.

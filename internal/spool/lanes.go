@@ -27,6 +27,7 @@ type Lanes struct {
 	open   []*Spool // highest lane first
 	closed bool
 	keep   bool // see KeepUnshown
+	held   bool // see HoldExpiry
 
 	lasts time.Duration // see Retain
 	each  bool
@@ -133,6 +134,7 @@ func (q *Lanes) lane(n byte) *Spool {
 	lane := newLane(q.s, q.layout, q.id, o, q.shared)
 	lane.closed, lane.unshown.kept = q.closed, q.keep
 	lane.keep.lasts, lane.keep.each = q.lasts, q.each
+	lane.expiry.held = q.held
 	q.byLane[n] = lane
 	q.shared.lanes++
 	at, _ := slices.BinarySearchFunc(q.open, lane, func(a, b *Spool) int { return int(b.lane) - int(a.lane) })
@@ -142,6 +144,14 @@ func (q *Lanes) lane(n byte) *Spool {
 
 // of returns the lane of a message.
 func (q *Lanes) of(m *Message) *Spool { return q.byLane[m.Lane] }
+
+// HoldExpiry is that of all lanes, also of those that come later.
+func (q *Lanes) HoldExpiry(t *store.Turn, held bool) {
+	q.held = held
+	for _, lane := range q.open {
+		lane.HoldExpiry(t, held)
+	}
+}
 
 // Start arms the timers for what is delayed or expires, and brings leases back.
 func (q *Lanes) Start(t *store.Turn) {
