@@ -14,11 +14,43 @@ type burial struct {
 	d      *Delivery
 	reason string
 	copies copies
+
+	early *spool.Cancelled // if it was delayed, and not taken
 }
 
 // bury moves a taken message. It either changes nothing and says why it
 // cannot, or does all of it.
 func (q *queue) bury(t *store.Turn, d *Delivery, reason string) (*burial, error) {
+	b, err := q.copyDead(t, d, reason)
+	if err == nil {
+		q.spool.Settle(t, d.m)
+	}
+	return b, err
+}
+
+// buryDelayed moves a message that is delayed.
+func (q *queue) buryDelayed(t *store.Turn, at spool.Position, reason string) (b *burial, err error) {
+	err = t.Try(func() error {
+		c, err := q.spool.Cancel(t, at, nil)
+		if c == nil || err != nil {
+			return err
+		}
+		d, err := newDelivery(q, nil, &spool.Message{Content: c.Content, Lane: at.Lane})
+		if err == nil {
+			b, err = q.copyDead(t, d, reason)
+		}
+		if err != nil {
+			c.Undo()
+			return err
+		}
+		b.early = c
+		return nil
+	})
+	return b, err
+}
+
+// copyDead puts a dead message where it goes.
+func (q *queue) copyDead(t *store.Turn, d *Delivery, reason string) (*burial, error) {
 	b := &burial{d: d, reason: reason}
 	if dl := q.config.DeadLetter; dl != nil {
 		// Not what the receiver has, who may have changed it.
@@ -48,7 +80,6 @@ func (q *queue) bury(t *store.Turn, d *Delivery, reason string) (*burial, error)
 		q.topology.s.Log().Warn("message over the delivery limit was dropped: its queue has no dead letter place",
 			"queue", q.name, "message id", d.MessageID, "deliveries", d.DeliveryCount-1)
 	}
-	q.spool.Settle(t, d.m)
 	return b, nil
 }
 
@@ -76,6 +107,11 @@ func (q *queue) cutRings(targets []*end, dead *envelope) []*end {
 }
 
 func (b *burial) undo() {
+	if b.early != nil {
+		b.copies.undo()
+		b.early.Undo()
+		return
+	}
 	b.d.q.spool.UndoSettle(b.d.m)
 	b.copies.undo()
 }
@@ -83,7 +119,7 @@ func (b *burial) undo() {
 func (b *burial) show(t *store.Turn) {
 	b.copies.show(t)
 	b.d.q.totals.Dead.count(b.reason, 1)
-	if !b.d.q.deleted {
+	if b.early == nil && !b.d.q.deleted {
 		b.d.q.spool.Settled(t, b.d.m)
 	}
 }

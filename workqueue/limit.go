@@ -15,7 +15,8 @@ type Overflow string
 const (
 	// DropHead makes room: what would be delivered next goes, to the dead letter
 	// place if there is one. With priorities that is the highest one, and may be
-	// the new message itself; RabbitMQ does the same. It is the default.
+	// the new message itself; RabbitMQ does the same. A new message that is delayed
+	// goes itself if nothing is ready. It is the default.
 	DropHead Overflow = "drop-head"
 	// DropLowest makes room as well: the oldest message of the lowest priority
 	// goes. RabbitMQ does not have it.
@@ -39,6 +40,9 @@ func (c *QueueConfig) checkLimits() error {
 	if c.MaxBytes < 0 {
 		return store.Invalid("MaxBytes %d is negative", c.MaxBytes)
 	}
+	if c.LimitTotal && !c.limited() {
+		return store.Invalid("LimitTotal without MaxLength or MaxBytes")
+	}
 	known := []Overflow{"", DropHead, DropLowest, RejectPublish, RejectDeadLetter}
 	if !slices.Contains(known, c.Overflow) {
 		return store.Invalid("Overflow %q is none of %q", c.Overflow, known[1:])
@@ -55,6 +59,8 @@ func (c *QueueConfig) matchLimits(object string, stored *QueueConfig) error {
 		return store.Mismatch(object, "MaxLength", stored.MaxLength, c.MaxLength)
 	case c.MaxBytes != stored.MaxBytes:
 		return store.Mismatch(object, "MaxBytes", stored.MaxBytes, c.MaxBytes)
+	case c.LimitTotal != stored.LimitTotal:
+		return store.Mismatch(object, "LimitTotal", stored.LimitTotal, c.LimitTotal)
 	case c.Overflow != stored.Overflow:
 		return store.Mismatch(object, "Overflow", stored.Overflow, c.Overflow)
 	}
@@ -67,7 +73,16 @@ func (c *QueueConfig) limited() bool { return c.MaxLength > 0 || c.MaxBytes > 0 
 func (q *queue) over() bool {
 	st := q.spool.Stats()
 	c := &q.config
-	return c.MaxLength > 0 && st.Ready > uint64(c.MaxLength) || c.MaxBytes > 0 && st.ReadyBytes > uint64(c.MaxBytes)
+	messages, bytes := st.Ready, st.ReadyBytes
+	if c.LimitTotal {
+		messages, bytes = st.Ready+st.Taken+st.Delayed, st.Bytes
+	}
+	return c.MaxLength > 0 && messages > uint64(c.MaxLength) || c.MaxBytes > 0 && bytes > uint64(c.MaxBytes)
+}
+
+// counts reports whether the limits are about what was put.
+func (p *placed) counts() bool {
+	return p.q != nil && p.q.config.limited() && (p.m != nil || p.q.config.LimitTotal)
 }
 
 // eviction is what has to go because a message was put.
@@ -88,9 +103,9 @@ func (e eviction) show(t *store.Turn) {
 // maxEvictions is how far one message may push others from queue to queue.
 const maxEvictions = 8
 
-// makeRoom sees to the limits of a queue that m was just put into. With an error
+// makeRoom sees to the limits of a queue that p was just put into. With an error
 // nothing has gone.
-func (q *queue) makeRoom(t *store.Turn, m *spool.Message) (gone eviction, err error) {
+func (q *queue) makeRoom(t *store.Turn, p *placed) (gone eviction, err error) {
 	if !q.config.limited() || !q.over() {
 		return nil, nil
 	}
@@ -100,7 +115,7 @@ func (q *queue) makeRoom(t *store.Turn, m *spool.Message) (gone eviction, err er
 	defer func() { q.topology.evictions-- }()
 	for err == nil && q.over() {
 		var b *burial
-		if b, err = q.evict(t, m); b != nil {
+		if b, err = q.evict(t, p); b != nil {
 			gone = append(gone, b)
 		}
 		if q.config.Overflow == RejectDeadLetter {
@@ -114,9 +129,10 @@ func (q *queue) makeRoom(t *store.Turn, m *spool.Message) (gone eviction, err er
 	return gone, nil
 }
 
-// evict buries one message, because m was put.
-func (q *queue) evict(t *store.Turn, m *spool.Message) (*burial, error) {
+// evict buries one message, because p was put.
+func (q *queue) evict(t *store.Turn, p *placed) (b *burial, err error) {
 	full := fmt.Errorf("%w: %q", ErrQueueFull, q.name)
+	var m *spool.Message
 	switch q.config.Overflow {
 	case RejectPublish:
 		return nil, full
@@ -124,24 +140,33 @@ func (q *queue) evict(t *store.Turn, m *spool.Message) (*burial, error) {
 		if q.config.DeadLetter == nil {
 			return nil, full
 		}
+		m = p.m
 	default:
-		var err error
 		if m, err = q.spool.Oldest(t, q.config.Overflow == DropLowest); err != nil {
 			return nil, err
 		}
 	}
-	if m == nil {
-		return nil, full // what is over the limit cannot be read
+	switch {
+	case m != nil:
+		b, err = q.buryWaiting(t, m)
+	case p.delayed != nil:
+		b, err = q.buryDelayed(t, p.delayed.Position, ReasonMaxLen)
 	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", full, err)
+	}
+	if b == nil {
+		return nil, full // what is over the limit cannot be read, or is not to be touched
+	}
+	return b, nil
+}
+
+func (q *queue) buryWaiting(t *store.Turn, m *spool.Message) (*burial, error) {
 	d, err := newDelivery(q, nil, m)
 	if err != nil {
 		return nil, err
 	}
-	b, err := q.bury(t, d, ReasonMaxLen)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", full, err)
-	}
-	return b, nil
+	return q.bury(t, d, ReasonMaxLen)
 }
 
 // admit sees to the limits when a delayed message has come in. It cannot be
@@ -153,7 +178,7 @@ func (q *queue) admit(t *store.Turn, m *spool.Message) func(*store.Turn) {
 		return gone.show
 	}
 	err := t.Try(func() (err error) {
-		gone, err = q.makeRoom(t, m)
+		gone, err = q.makeRoom(t, &placed{q: q, m: m})
 		return err
 	})
 	if err != nil && q.config.Overflow != RejectPublish {

@@ -92,11 +92,13 @@ type QueueConfig struct {
 
 	// MaxLength is how many messages may be ready, and MaxBytes how large they may
 	// be together as encoded; zero is any. What is unacknowledged or delayed does
-	// not count. The limits are exact, but no message is refused that comes back
-	// to the queue. Overflow says what becomes of one too many; default DropHead.
-	MaxLength int      `json:",omitempty"`
-	MaxBytes  int64    `json:",omitempty"`
-	Overflow  Overflow `json:",omitempty"`
+	// not count, as in RabbitMQ, unless LimitTotal says so. The limits are exact, but
+	// no message is refused that comes back to the queue, nor one whose delay is
+	// over. Overflow says what becomes of one too many; default DropHead.
+	MaxLength  int      `json:",omitempty"`
+	MaxBytes   int64    `json:",omitempty"`
+	LimitTotal bool     `json:",omitempty"`
+	Overflow   Overflow `json:",omitempty"`
 
 	// MaxPriority is the highest Message.Priority that the queue tells apart; a
 	// higher one counts as this, as in RabbitMQ. A message goes before all that

@@ -74,7 +74,7 @@ type placed struct {
 	m       *spool.Message // nil if delayed
 	delayed *spool.Delayed
 	sunk    store.Op // instead of all these
-	gone    eviction // to make room for m
+	gone    eviction // to make room for it
 }
 
 // copies are those of one message, in the order in which they were made.
@@ -101,11 +101,11 @@ func (t *topology) spread(turn *store.Turn, into copies, to []*end, p *parcel) (
 	}
 	for i := range into {
 		p := &into[i]
-		if p.m == nil || !p.q.config.limited() {
+		if !p.counts() {
 			continue
 		}
 		var err error
-		if p.gone, err = p.q.makeRoom(turn, p.m); err != nil {
+		if p.gone, err = p.q.makeRoom(turn, p); err != nil {
 			into.undo()
 			return nil, err
 		}

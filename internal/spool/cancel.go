@@ -10,10 +10,9 @@ import (
 
 // Cancelled is a delayed message that was removed.
 type Cancelled struct {
-	q       *Spool
-	at      Position
-	size    uint64
-	payload store.Payload
+	Content
+	q  *Spool
+	at Position
 }
 
 // Cancel removes a delayed message, if there is one at that position and, unless id is
@@ -41,7 +40,7 @@ func (q *Spool) Cancel(t *store.Turn, at Position, id []byte) (*Cancelled, error
 		q.plan.cancel(at)
 	}
 	t.Touch(q)
-	return &Cancelled{q, at, c.size(), c.Payload}, nil
+	return &Cancelled{c, q, at}, nil
 }
 
 // Cancel is that of the lane.
@@ -55,9 +54,9 @@ func (q *Lanes) Cancel(t *store.Turn, at Position, id []byte) (*Cancelled, error
 // Undo takes Cancel back.
 func (c *Cancelled) Undo() {
 	q := c.q
-	q.s.UndoHold(q.holder(slotDelayed), c.payload, -1)
+	q.s.UndoHold(q.holder(slotDelayed), c.Payload, -1)
 	q.meta.delayed++
-	q.meta.delayedBytes += c.size
+	q.meta.delayedBytes += c.size()
 	delete(q.plan.cancelled, c.at)
 }
 
