@@ -86,7 +86,7 @@ func (q *queue) copyDead(t *store.Turn, d *Delivery, reason string) (*burial, er
 // doom returns why a message that was just taken must not be delivered, if so.
 func (q *queue) doom(t *store.Turn, m *spool.Message) string {
 	switch limit := q.config.DeliveryLimit; {
-	case m.Expired(t.Now()):
+	case m.Expired(t.Now()) && !q.offered[m]:
 		return ReasonExpired
 	case limit != NoDeliveryLimit && int(m.Count) > limit:
 		return ReasonDeliveryLimit

@@ -31,6 +31,7 @@ func (o *dispatchOp) Frees() {}
 func (o *dispatchOp) Run(t *store.Turn) error {
 	q := o.q
 	q.posted = false
+	defer clear(q.offered)
 	for !q.deleted && o.late == nil {
 		c := q.nextConsumer()
 		if c == nil {

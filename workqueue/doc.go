@@ -77,7 +77,7 @@
 // place however long that is (Nack), or goes to the head, the tail or there after a
 // delay (Requeue). A message that cannot be dead-lettered stays where it is,
 // with an error, or is tried again, instead of being dropped (unless DropIfMissing). A TTL is exact behind other
-// messages too, there is no TTL of 0, and a delayed message's begins when it is
+// messages too, one of 0 is called NowOrNever, and a delayed message's begins when it is
 // due. RejectDeadLetter is a success to the publisher.
 //
 // # Memory and keys

@@ -248,11 +248,11 @@ func TestAnExpiredMessageWhoseDeadLetterPlaceIsMissingIsNeitherLostNorDelivered(
 func TestABadTTLIsRefused(t *testing.T) {
 	_, b := open(t)
 	declareWith(t, b, workqueue.QueueConfig{})
-	for _, ttl := range []time.Duration{-1, workqueue.MaxTTL + time.Microsecond, 1} {
+	for _, ttl := range []time.Duration{-2, workqueue.MaxTTL + time.Microsecond, 1} {
 		require.ErrorIs(t, b.Publish(bg, "", "q", workqueue.Message{TTL: ttl}), pebblemq.ErrInvalid, ttl)
 	}
 	require.NoError(t, b.Publish(bg, "", "q", workqueue.Message{TTL: workqueue.MaxTTL}))
-	for _, ttl := range []time.Duration{-1, workqueue.MaxTTL + 1} {
+	for _, ttl := range []time.Duration{-2, workqueue.MaxTTL + 1} {
 		require.ErrorIs(t, b.DeclareQueue(bg, "r", &workqueue.QueueConfig{MessageTTL: ttl}), pebblemq.ErrInvalid, ttl)
 	}
 }

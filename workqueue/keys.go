@@ -16,7 +16,7 @@ import (
 //	            name, form 1 B (0 nil, 1 text), text of each argument in the order of names
 //	        ->  version 1 B | id of the destination 4 B | number, which grows as bindings are made 8 B
 //
-//	data    version 1 B | priority 1 B | timestamp in µs 8 B | TTL in µs (varint) | exchange | routing key |
+//	data    version 1 B | priority 1 B | timestamp in µs 8 B | TTL in µs (varint; MaxTTL + 1 is NowOrNever) | exchange | routing key |
 //	        number of CC keys (varint) | each of them | 8 properties |
 //	        number of headers (varint) | name, value of each |
 //	        number of deaths (varint) | each of them | body
@@ -92,7 +92,7 @@ func encodeMessage(e *envelope) []byte {
 	b := make([]byte, 0, size)
 	b = append(b, version, e.Priority)
 	b = binary.BigEndian.AppendUint64(b, uint64(e.Timestamp.UnixMicro()))
-	b = binary.AppendUvarint(b, uint64(e.TTL.Microseconds()))
+	b = appendTTL(b, e.TTL)
 	b = appendText(appendText(b, e.exchange), e.key)
 	b = appendTexts(b, e.CC)
 	for _, p := range props {
@@ -128,7 +128,7 @@ func appendDeath(b []byte, d *Death) []byte {
 	b = appendText(appendText(b, d.Queue), d.Reason)
 	b = binary.AppendUvarint(b, uint64(d.Count))
 	b = binary.BigEndian.AppendUint64(b, uint64(d.Time.UnixMicro()))
-	b = binary.AppendUvarint(b, uint64(d.TTL.Microseconds()))
+	b = appendTTL(b, d.TTL)
 	b = appendText(b, d.Exchange)
 	return appendTexts(b, d.RoutingKeys)
 }
@@ -188,9 +188,22 @@ func (d *decoder) uvarint() uint64 {
 	return n
 }
 
+// ttlNow is NowOrNever as it is stored.
+const ttlNow = uint64(MaxTTL/time.Microsecond) + 1
+
+func appendTTL(b []byte, ttl time.Duration) []byte {
+	if ttl == NowOrNever {
+		return binary.AppendUvarint(b, ttlNow)
+	}
+	return binary.AppendUvarint(b, uint64(ttl.Microseconds()))
+}
+
 func (d *decoder) ttl() time.Duration {
 	n := d.uvarint()
-	if n > uint64(MaxTTL.Microseconds()) {
+	switch {
+	case n == ttlNow:
+		return NowOrNever
+	case n > ttlNow:
 		d.bad = true
 		return 0
 	}

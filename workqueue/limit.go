@@ -169,13 +169,23 @@ func (q *queue) buryWaiting(t *store.Turn, m *spool.Message) (*burial, error) {
 	return q.bury(t, d, ReasonMaxLen)
 }
 
-// admit sees to the limits when a delayed message has come in. It cannot be
-// refused any more: a queue that refuses holds one more then. What was delivered
-// before comes back, and pushes nothing out.
+// admit is called when a delayed message has come in.
 func (q *queue) admit(t *store.Turn, m *spool.Message) func(*store.Turn) {
-	var gone eviction
+	gone := q.fit(t, m)
+	return func(t *store.Turn) {
+		if m.Expires != 0 {
+			q.offerStored(m)
+		}
+		gone.show(t)
+	}
+}
+
+// fit sees to the limits for a message that cannot be refused any more: a queue that
+// refuses holds one more then. What was delivered before comes back, and pushes
+// nothing out.
+func (q *queue) fit(t *store.Turn, m *spool.Message) (gone eviction) {
 	if m.Count > 0 {
-		return gone.show
+		return nil
 	}
 	err := t.Try(func() (err error) {
 		gone, err = q.makeRoom(t, &placed{q: q, m: m})
@@ -184,5 +194,5 @@ func (q *queue) admit(t *store.Turn, m *spool.Message) func(*store.Turn) {
 	if err != nil && q.config.Overflow != RejectPublish {
 		q.topology.s.Log().Error("queue is over its limit: what should go has no place to go", "queue", q.name, "error", err)
 	}
-	return gone.show
+	return gone
 }

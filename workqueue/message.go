@@ -57,9 +57,8 @@ type Message struct {
 	// ReasonExpired, wherever in the queue it stands and whether or not anybody
 	// consumes, and never delivered late. A consumer that has it may keep it, but
 	// giving it back does not give it more time. A queue's MessageTTL counts if
-	// it is shorter. Zero is for ever; at most MaxTTL, in microseconds. A dead
-	// letter has none any more. (A TTL of 0 in RabbitMQ, which means now or
-	// never, does not exist.)
+	// it is shorter. Zero is for ever; at most MaxTTL, in microseconds, or NowOrNever,
+	// which is RabbitMQ's TTL of 0. A dead letter has none any more.
 	TTL time.Duration
 
 	// Delay keeps the message from consumers for a time after it was
@@ -128,7 +127,7 @@ func (m *Message) check() error {
 	if err := checkTTL("message TTL", m.TTL); err != nil {
 		return err
 	}
-	if m.TTL%time.Microsecond != 0 {
+	if m.TTL != NowOrNever && m.TTL%time.Microsecond != 0 {
 		return store.Invalid("message TTL %v is not in microseconds", m.TTL)
 	}
 	for i, p := range m.properties() {

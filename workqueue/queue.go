@@ -87,7 +87,7 @@ type QueueConfig struct {
 	Exclusive bool `json:",omitempty"`
 
 	// MessageTTL is how long a message may wait in the queue; see Message.TTL, of
-	// which the shorter one counts. Zero is for ever; at most MaxTTL.
+	// which the shorter one counts. Zero is for ever; at most MaxTTL, or NowOrNever.
 	MessageTTL time.Duration `json:",omitempty"`
 
 	// MaxLength is how many messages may be ready, and MaxBytes how large they may
@@ -239,6 +239,8 @@ type queue struct {
 	paused    bool // hands out nothing
 
 	totals QueueTotals
+
+	offered map[*spool.Message]bool // to consumers, until the next dispatch; see offer
 
 	stuck stuckLetters
 

@@ -1,0 +1,138 @@
+package workqueue_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+	"github.com/pebblemq/pebblemq/internal/storetest"
+	"github.com/pebblemq/pebblemq/workqueue"
+)
+
+func TestNowOrNeverIsDeliveredIfAConsumerHasRoomAndDeadElse(t *testing.T) {
+	for name, c := range map[string]struct {
+		queue   time.Duration // the TTL of the queue
+		own     time.Duration // and of the messages
+		delay   time.Duration
+		batch   bool
+		consume bool
+		want    int // of three are delivered, the consumer has room for two
+	}{
+		"a consumer has room for two":              {own: workqueue.NowOrNever, consume: true, want: 2},
+		"the same, in one commit":                  {own: workqueue.NowOrNever, consume: true, batch: true, want: 2},
+		"the same, when their delay is over":       {own: workqueue.NowOrNever, consume: true, delay: time.Minute, want: 2},
+		"the same, by the queue":                   {queue: workqueue.NowOrNever, consume: true, want: 2},
+		"by the queue, which counts as the lower":  {queue: workqueue.NowOrNever, own: time.Hour, consume: true, want: 2},
+		"by the message, the same":                 {queue: time.Hour, own: workqueue.NowOrNever, consume: true, delay: time.Minute, want: 2},
+		"nobody consumes":                          {own: workqueue.NowOrNever},
+		"nobody consumes when their delay is over": {queue: workqueue.NowOrNever, delay: time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				_, b := open(t)
+				declareWith(t, b, workqueue.QueueConfig{MessageTTL: c.queue, DeadLetter: toDead})
+				declare(t, b, "dead")
+				var consumer *workqueue.Consumer
+				if c.consume {
+					consumer = consume(t, b, "q", 2)
+				}
+				messages := make([]workqueue.Publishing, 3)
+				for i := range messages {
+					messages[i] = workqueue.Publishing{Key: "q", Message: workqueue.Message{Body: []byte("m"), TTL: c.own, Delay: c.delay}}
+				}
+				if c.batch {
+					require.NoError(t, b.PublishBatch(bg, "", messages))
+				} else {
+					for _, m := range messages {
+						require.NoError(t, b.Publish(bg, "", m.Key, m.Message))
+					}
+				}
+				pass(c.delay)
+				for range c.want {
+					require.Equal(t, c.own, next(t, consumer, "m").TTL)
+				}
+				st, err := b.QueueStats(bg, "q")
+				require.NoError(t, err)
+				require.Equal(t, [3]uint64{0, uint64(c.want), 0}, [3]uint64{st.Ready, st.Unacked, st.Delayed})
+				require.Equal(t, 3-c.want, ready(t, b, "dead"))
+				for range 3 - c.want {
+					death := get(t, b, "dead", "m").Deaths[0]
+					require.Equal(t, workqueue.ReasonExpired, death.Reason)
+					require.Equal(t, c.own, death.TTL)
+				}
+			})
+		})
+	}
+}
+
+func TestNowOrNeverIsDeadWhenItIsGivenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, b := open(t)
+		declareWith(t, b, workqueue.QueueConfig{DeadLetter: toDead})
+		declare(t, b, "dead")
+		c := consume(t, b, "q", 1)
+		publishTTL(t, b, "m", workqueue.NowOrNever)
+		require.NoError(t, next(t, c, "m").Nack(bg, true))
+		synctest.Wait()
+		get(t, b, "dead", "m")
+	})
+}
+
+func TestNowOrNeverIsNotForGetNorForAPausedQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, b := open(t)
+		declareWith(t, b, workqueue.QueueConfig{DeadLetter: toDead})
+		declare(t, b, "dead")
+		publishTTL(t, b, "m", workqueue.NowOrNever)
+		_, ok, err := b.Get(bg, "q")
+		require.NoError(t, err)
+		require.False(t, ok)
+		consume(t, b, "q", 1)
+		require.NoError(t, b.PauseQueue(bg, "q"))
+		publishTTL(t, b, "m", workqueue.NowOrNever)
+		require.NoError(t, b.ResumeQueue(bg, "q"))
+		synctest.Wait()
+		require.Equal(t, 2, ready(t, b, "dead"))
+	})
+}
+
+// A consumer that comes a moment later is late, though the message lies there yet.
+func TestNowOrNeverIsNotForAConsumerThatComesLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, b := open(t)
+		declareWith(t, b, workqueue.QueueConfig{})
+		publishTTL(t, b, "m", workqueue.NowOrNever)
+		consume(t, b, "q", 1)
+		synctest.Wait()
+		st, err := b.QueueStats(bg, "q")
+		require.NoError(t, err)
+		require.Equal(t, workqueue.QueueStats{Consumers: 1}, st)
+	})
+}
+
+func TestNowOrNeverIsDeadAfterARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := vfs.NewMem()
+		db, err := storetest.OpenFS(fs, store.Options{})
+		require.NoError(t, err)
+		b := openBroker(t, db)
+		declareWith(t, b, workqueue.QueueConfig{MessageTTL: workqueue.NowOrNever, DeadLetter: toDead})
+		declare(t, b, "dead")
+		c := consume(t, b, "q", 1)
+		publish(t, b, "q", "m")
+		next(t, c, "m")
+		require.NoError(t, db.Close())
+		db, err = storetest.OpenFS(fs, store.Options{})
+		require.NoError(t, err)
+		defer storetest.Close(t, db)
+		b = openBroker(t, db)
+		require.NoError(t, b.DeclareQueue(bg, "q", &workqueue.QueueConfig{MessageTTL: workqueue.NowOrNever, DeadLetter: toDead}))
+		consume(t, b, "q", 1)
+		synctest.Wait()
+		get(t, b, "dead", "m")
+	})
+}
