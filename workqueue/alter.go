@@ -30,7 +30,7 @@ func (b *Broker) AlterQueue(ctx context.Context, name string, c *QueueConfig) er
 		allowed.AckTimeout, allowed.SingleActive = plan.config.AckTimeout, plan.config.SingleActive
 		allowed.AutoDelete, allowed.Expires = plan.config.AutoDelete, plan.config.Expires
 		allowed.MaxLength, allowed.MaxBytes, allowed.Overflow = plan.config.MaxLength, plan.config.MaxBytes, plan.config.Overflow
-		allowed.LimitTotal = plan.config.LimitTotal
+		allowed.LimitTotal, allowed.MaxOvertakes = plan.config.LimitTotal, plan.config.MaxOvertakes
 		allowed.MessageTTL, allowed.MaxPriority = plan.config.MessageTTL, max(allowed.MaxPriority, plan.config.MaxPriority)
 		if err := plan.config.match(name, allowed); err != nil {
 			return err

@@ -106,6 +106,13 @@ type QueueConfig struct {
 	// queue does not look at priorities, and pays nothing for them. As each
 	// priority that is used takes some memory, few are better than many.
 	MaxPriority uint8 `json:",omitempty"`
+
+	// MaxOvertakes is how many messages of higher priorities in a row are delivered
+	// while one of a lower priority is ready; then the oldest of that priority is next,
+	// and if that is so of several, the highest of them. So nothing starves. It is
+	// counted from the opening of the store. Default 0 is any number, which is
+	// RabbitMQ's strict order.
+	MaxOvertakes int `json:",omitempty"`
 }
 
 // DeadLetter is a place for messages that could not be processed.
@@ -150,6 +157,9 @@ func (c *QueueConfig) normalize() (QueueConfig, error) {
 	if err := full.checkLimits(); err != nil {
 		return full, err
 	}
+	if full.MaxOvertakes < 0 || full.MaxOvertakes > 0 && full.MaxPriority == 0 {
+		return full, store.Invalid("MaxOvertakes %d with MaxPriority %d", full.MaxOvertakes, full.MaxPriority)
+	}
 	if err := full.checkLifetime(); err != nil {
 		return full, err
 	}
@@ -188,6 +198,9 @@ func (c QueueConfig) match(name string, stored QueueConfig) error {
 	}
 	if c.MaxPriority != stored.MaxPriority {
 		return store.Mismatch(object, "MaxPriority", stored.MaxPriority, c.MaxPriority)
+	}
+	if c.MaxOvertakes != stored.MaxOvertakes {
+		return store.Mismatch(object, "MaxOvertakes", stored.MaxOvertakes, c.MaxOvertakes)
 	}
 	if a, b := c.DeadLetter, stored.DeadLetter; (a == nil) != (b == nil) || a != nil && *a != *b {
 		return store.Mismatch(object, "DeadLetter", describe(b), describe(a))
@@ -262,8 +275,9 @@ func newQueue(t *topology, o *store.Object) (*queue, error) {
 	return q, err
 }
 
-// limit prepares the queue for its limits, if it has some.
+// limit prepares the queue for its limits, and for the order of its priorities.
 func (q *queue) limit() {
+	q.spool.Patience(q.config.MaxOvertakes)
 	if q.config.limited() {
 		q.spool.KeepUnshown()
 	}

@@ -18,16 +18,17 @@ import (
 // What is shared is the memory of the windows (see shared), and the trial of what
 // may have killed the process.
 type Lanes struct {
-	s      *store.Store
-	layout Layout
-	id     uint32
-	o      Options
-	shared *shared
-	byLane []*Spool
-	open   []*Spool // highest lane first
-	closed bool
-	keep   bool // see KeepUnshown
-	held   bool // see HoldExpiry
+	s        *store.Store
+	layout   Layout
+	id       uint32
+	o        Options
+	shared   *shared
+	byLane   []*Spool
+	open     []*Spool // highest lane first
+	closed   bool
+	keep     bool // see KeepUnshown
+	held     bool // see HoldExpiry
+	patience int  // see Patience
 
 	lasts time.Duration // see Retain
 	each  bool
@@ -202,11 +203,16 @@ func (q *Lanes) UndoDelayed(d Delayed) { q.byLane[d.Lane].UndoDelayed(d) }
 // ShowDelayed lets the clock run for what was put.
 func (q *Lanes) ShowDelayed(t *store.Turn, d Delayed) { q.byLane[d.Lane].ShowDelayed(t) }
 
-// Take is Spool.Take of the highest lane that has something. While the messages
-// of a lane are being read from disk, none of a lower one goes ahead.
+// Take is Spool.Take of the highest lane that has something, or of one that has been
+// overtaken too often. While the messages of a lane are being read from disk, none of
+// a lower one goes ahead.
 func (q *Lanes) Take(t *store.Turn, until time.Time) *Message {
-	for _, lane := range q.open {
+	if m := q.takeOvertaken(t, until); m != nil {
+		return m
+	}
+	for i, lane := range q.open {
 		if m := lane.Take(t, until); m != nil || lane.coming() {
+			q.overtake(m, q.open[i+1:])
 			return m
 		}
 	}

@@ -26,6 +26,8 @@ type Spool struct {
 	loaded uint64 // messages below are in memory or gone
 	closed bool
 
+	overtaken int // by messages of higher lanes, in a row
+
 	unseenBytes uint64            // of what was put and is not shown
 	unseenHeld  map[uint32]uint64 // shared payloads among that, by generation
 

@@ -1,0 +1,43 @@
+package spool
+
+import (
+	"time"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// Patience has a lane go next that waits while n messages in a row were taken of
+// higher ones; of several such lanes the highest. Zero is never. It is counted in
+// memory.
+func (q *Lanes) Patience(n int) { q.patience = n }
+
+// takeOvertaken is Take of a lane whose patience is at its end.
+func (q *Lanes) takeOvertaken(t *store.Turn, until time.Time) *Message {
+	if q.patience == 0 {
+		return nil
+	}
+	for i, lane := range q.open {
+		if lane.overtaken < q.patience {
+			continue
+		}
+		if m := lane.Take(t, until); m != nil {
+			lane.overtaken = 0
+			q.overtake(m, q.open[i+1:])
+			return m
+		}
+	}
+	return nil
+}
+
+// overtake counts for the lower lanes that a message was taken, if it was.
+func (q *Lanes) overtake(m *Message, lower []*Spool) {
+	if q.patience == 0 || m == nil {
+		return
+	}
+	q.of(m).overtaken = 0
+	for _, lane := range lower {
+		if lane.overtaken++; lane.Stats().Ready == 0 {
+			lane.overtaken = 0
+		}
+	}
+}
