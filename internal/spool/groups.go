@@ -41,6 +41,7 @@ type groups struct {
 	byID map[string]*group
 
 	room room
+	pace pace
 	fair bool // they are tenants, see fair.go
 	fairness
 
@@ -62,6 +63,7 @@ type groups struct {
 type room struct {
 	ofGroup, messages, bytes int
 	readBack                 int // see wantedMessages
+	spill                    int // see paceMessages
 }
 
 // spareGroups is how many are kept for reuse.
@@ -72,10 +74,12 @@ func newGroups(q *Spool, of func([]byte) []byte, fair bool) *groups {
 	if fair {
 		ofGroup = parkedOfTenant
 	}
-	return &groups{
+	g := &groups{
 		q: q, of: of, fair: fair, byID: make(map[string]*group), round: 1, // no group has been in it
-		room: room{ofGroup, parkedMessages, parkedBytes, wantedMessages},
+		room: room{ofGroup, parkedMessages, parkedBytes, wantedMessages, paceMessages},
 	}
+	g.pace = pace{timer: store.NewTimer(g.goOn), left: g.room.spill, step: g.room.spill}
+	return g
 }
 
 // NextRound begins a receive. What is taken of a group in one round, one message
@@ -200,6 +204,7 @@ func (g *groups) skipGone(k *group) {
 
 // took notes that m is in flight, and offers what may be taken along with it.
 func (g *groups) took(t *store.Turn, m *Message) {
+	g.pace.took = true
 	k := g.join(m)
 	if g.fair {
 		g.out(m)
@@ -344,13 +349,18 @@ func (g *groups) withdraw(k *group) {
 
 // park has m step aside, in memory if there is room.
 func (g *groups) park(t *store.Turn, k *group, m *Message) {
-	full := (len(k.parked) >= g.room.ofGroup || g.full()) && g.q.free.bytes <= 0
-	behind := k.spilled() && m.Seq >= k.from // or it would be found in the index again
-	if m.group == nil && !m.dirty && (full || behind) {
+	if g.crowded(k, m) {
 		g.spill(t, k, m)
 		return
 	}
 	g.keep(k, m)
+}
+
+// crowded reports that m is to be spilled if it steps aside.
+func (g *groups) crowded(k *group, m *Message) bool {
+	full := (len(k.parked) >= g.room.ofGroup || g.full()) && g.q.free.bytes <= 0
+	behind := k.spilled() && m.Seq >= k.from // or it would be found in the index again
+	return m.group == nil && !m.dirty && (full || behind)
 }
 
 // account notes that more messages are in memory, beside the window and out of
@@ -364,8 +374,9 @@ func (g *groups) account(n, bytes int) {
 }
 
 // close gives it back.
-func (g *groups) close() {
+func (g *groups) close(t *store.Turn) {
 	if g != nil {
+		t.Disarm(g.pace.timer)
 		g.q.free.bytes += g.bytes + g.parked*messageBytes
 	}
 }

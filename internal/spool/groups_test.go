@@ -36,7 +36,10 @@ func putMany(t *testing.T, s *store.Store, q *Spool, group string, from, n int) 
 func takeRound(t *testing.T, s *store.Store, q *Spool, n int) (got []*Message) {
 	t.Helper()
 	busy, first := true, true
-	for tries := 0; busy && len(got) < n && tries < 20; tries++ { // a test may be what it is busy with
+	for tries := 0; busy && len(got) < n && tries < 200; tries++ { // a test may be what it is busy with
+		if tries > 0 {
+			<-time.After(pacePause)
+		}
 		synctest.Wait()
 		under(t, s, store.NoSync, func(turn *store.Turn) {
 			if first {
@@ -158,7 +161,7 @@ func TestSpilledMessagesSurviveARestart(t *testing.T) {
 func TestReadingBackSpilledMessagesIsNotStale(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, q := groupedSpool(t, vfs.NewMem())
-		q.groups.room = room{2, 8, 1 << 20, 4}
+		q.groups.room = room{2, 8, 1 << 20, 4, paceMessages}
 		putMany(t, s, q, "g", 0, 10)
 		head := takeRound(t, s, q, 1)
 		require.Empty(t, takeRound(t, s, q, 1), "parks two and spills seven")
@@ -198,7 +201,7 @@ func TestReadingBackSpilledMessagesIsNotStale(t *testing.T) {
 func TestSpillingGoesOnWhileMessagesAreReadBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, q := groupedSpool(t, vfs.NewMem())
-		q.groups.room = room{2, 8, 1 << 20, 100}
+		q.groups.room = room{2, 8, 1 << 20, 100, paceMessages}
 		putMany(t, s, q, "g", 0, 10)
 		head := takeRound(t, s, q, 1)
 		require.Empty(t, takeRound(t, s, q, 1))

@@ -121,7 +121,7 @@ func (w *world) open() {
 	w.q, err = Open(crowded(w.s), layout, 1, o)
 	require.NoError(w.t, err)
 	if w.groups {
-		w.q.groups.room = room{3, 8, 1 << 10, 5}
+		w.q.groups.room = room{3, 8, 1 << 10, 5, paceMessages}
 	}
 	under(w.t, w.s, store.NoSync, w.q.Start)
 	synctest.Wait()

@@ -186,7 +186,7 @@ func (q *Spool) Start(t *store.Turn) {
 // Close ends the spool in memory: nothing is handed out any more. The layer
 // drops the keys.
 func (q *Spool) Close(t *store.Turn) {
-	q.groups.close()
+	q.groups.close(t)
 	q.closed = true
 	q.emptyWindow()
 	t.Disarm(q.due)
@@ -363,6 +363,9 @@ func (q *Spool) nextInPlace(t *store.Turn) *Message {
 		return heap.Pop(&q.returned).(*Message)
 	}
 	if q.window.len() == 0 || !q.groups.blocks(q.window.front()) && !q.withinFrontier(t, q.window.front().Seq) {
+		return nil
+	}
+	if q.groups.holdsBack(t, q.window.front()) {
 		return nil
 	}
 	m := q.dequeue()
