@@ -44,12 +44,12 @@ var benchValue = make([]byte, 100)
 
 func runs(context.Context, idempotency.Claim) ([]byte, error) { return benchValue, nil }
 
-func benchKeys(b *testing.B) *idempotency.Keys {
+func benchKeys(b *testing.B, c *idempotency.Config) *idempotency.Keys {
 	b.Helper()
 	db, err := pebblemq.Open(b.TempDir(), &pebblemq.Options{MemoryBytes: benchMemory})
 	require.NoError(b, err)
 	b.Cleanup(func() { _ = db.Close() })
-	k, err := idempotency.Open(db, "bench", nil)
+	k, err := idempotency.Open(db, "bench", c)
 	require.NoError(b, err)
 	for i, n := 0, stored(b); i < n; {
 		err := db.Update(nosync, func(tx *pebblemq.Tx) error {
@@ -102,7 +102,7 @@ func benchRaw(b *testing.B) *pebble.DB {
 // beside a Get of the engine with its own defaults.
 func BenchmarkSeen(b *testing.B) {
 	n := stored(b)
-	k, raw := benchKeys(b), benchRaw(b)
+	k, raw := benchKeys(b, nil), benchRaw(b)
 	for name, from := range map[string]int{"hit": 0, "miss": n} {
 		b.Run("pebblemq/"+name, func(b *testing.B) {
 			b.ReportAllocs()
@@ -131,7 +131,7 @@ func BenchmarkSeen(b *testing.B) {
 // Set of the result with its expiry entry. A claim is always synced.
 func BenchmarkDo(b *testing.B) {
 	n := stored(b)
-	k, raw := benchKeys(b), benchRaw(b)
+	k, raw := benchKeys(b, nil), benchRaw(b)
 	var next atomic.Int64
 	next.Store(int64(n))
 	fresh := func() []byte { return spread(int(next.Add(1))) }
@@ -155,6 +155,23 @@ func BenchmarkDo(b *testing.B) {
 		b.Run("pebblemq/hit/"+strconv.Itoa(goroutines), func(b *testing.B) {
 			b.ReportAllocs()
 			parallel(b, goroutines, func(i int) error { _, err := k.Do(bg, spread(i*7919%n), runs, nil); return err })
+		})
+	}
+}
+
+// BenchmarkCache measures the lookup of a few keys that come again and again, with the
+// cache and without.
+func BenchmarkCache(b *testing.B) {
+	const hot = 1000
+	for name, bytes := range map[string]int{"on": 0, "off": -1} {
+		k := benchKeys(b, &idempotency.Config{CacheBytes: bytes})
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if ok, err := k.Seen(bg, spread(i%hot)); err != nil || !ok {
+					b.Fatal(ok, err)
+				}
+			}
 		})
 	}
 }

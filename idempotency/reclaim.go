@@ -240,7 +240,7 @@ func (o *reclaimOp) remove(t *store.Turn, e entry) {
 	case e.r.state != claimed:
 		n.meta.records--
 	}
-	t.Delete(recordKey(n.id, e.key))
+	n.unset(t, e.key)
 }
 
 func (o *reclaimOp) Undo()               {}
