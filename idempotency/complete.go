@@ -74,6 +74,7 @@ func (o *completeOp) Run(t *store.Turn) error {
 	n, c := o.n, o.claim
 	if c.stored != nil && !o.inTx {
 		o.before = c.stored
+		n.follow(t)
 		return nil
 	}
 	if n.claims[string(c.key)] != c {

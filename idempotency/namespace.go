@@ -234,10 +234,19 @@ func (n *namespace) put(t *store.Turn, key, value []byte, expiry, entry int64) {
 // settled makes the running operation, which answers from what is stored, wait
 // until that is on disk: whoever stored it may have chosen NoSync.
 func (n *namespace) settled(t *store.Turn) {
-	if n.newest > t.Durable() {
-		t.Touch(n)
+	if n.follow(t) {
 		t.ForceSync()
 	}
+}
+
+// follow makes the running operation, if it is Sync, wait as settled does. It reports
+// whether there is something to wait for.
+func (n *namespace) follow(t *store.Turn) bool {
+	if n.newest <= t.Durable() {
+		return false
+	}
+	t.Touch(n)
+	return true
 }
 
 func checkKey(key []byte) error {
