@@ -191,6 +191,9 @@ const graceAfterCancel = 5 * time.Second
 
 // outlive returns a context that ends some time after ctx.
 func outlive(ctx context.Context) (context.Context, context.CancelFunc) {
+	if ctx.Done() == nil {
+		return ctx, func() {}
+	}
 	late, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
 		grace := time.NewTimer(graceAfterCancel)
