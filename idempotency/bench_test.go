@@ -51,7 +51,15 @@ func benchKeys(b *testing.B, c *idempotency.Config) *idempotency.Keys {
 	b.Cleanup(func() { _ = db.Close() })
 	k, err := idempotency.Open(db, "bench", c)
 	require.NoError(b, err)
-	for i, n := 0, stored(b); i < n; {
+	completeMany(b, db, k, stored(b))
+	atRest(b, func() int64 { return int64(db.Stats().DiskBytes) })
+	return k
+}
+
+// completeMany completes the first n keys.
+func completeMany(b *testing.B, db *pebblemq.DB, k *idempotency.Keys, n int) {
+	b.Helper()
+	for i := 0; i < n; {
 		err := db.Update(nosync, func(tx *pebblemq.Tx) error {
 			for end := min(i+1000, n); i < end; i++ {
 				if err := k.In(tx).Complete(spread(i), benchValue); err != nil {
@@ -62,8 +70,6 @@ func benchKeys(b *testing.B, c *idempotency.Config) *idempotency.Keys {
 		})
 		require.NoError(b, err)
 	}
-	atRest(b, func() int64 { return int64(db.Stats().DiskBytes) })
-	return k
 }
 
 // atRest waits until the engine has nothing left to tidy up.
@@ -173,6 +179,54 @@ func BenchmarkCache(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// BenchmarkExpiry has all stored keys expire at once, between two openings: the time
+// to give their space back, for each, and what a lookup and a walk over the namespace
+// cost right after.
+func BenchmarkExpiry(b *testing.B) {
+	n, dir := stored(b), b.TempDir()
+	var offset time.Duration
+	open := func() (*pebblemq.DB, *idempotency.Keys) {
+		later := offset
+		db, err := pebblemq.Open(dir, &pebblemq.Options{
+			MemoryBytes: benchMemory, Clock: func() time.Time { return time.Now().Add(later) },
+		})
+		require.NoError(b, err)
+		k, err := idempotency.Open(db, "bench", nil)
+		require.NoError(b, err)
+		return db, k
+	}
+	for b.Loop() {
+		b.StopTimer()
+		db, k := open()
+		completeMany(b, db, k, n)
+		require.NoError(b, db.Close())
+		offset += 2 * idempotency.DefaultExpiry
+		b.StartTimer()
+		begin := time.Now()
+		db, k = open()
+		for left := uint64(n); left > 0; {
+			var err error
+			left, err = k.Count(bg)
+			require.NoError(b, err)
+		}
+		b.ReportMetric(float64(time.Since(begin).Nanoseconds())/float64(n), "ns/key")
+		begin = time.Now()
+		const lookups = 1000
+		for i := range lookups {
+			seen, err := k.Seen(bg, spread(i))
+			require.NoError(b, err)
+			require.False(b, seen)
+		}
+		b.ReportMetric(float64(time.Since(begin).Nanoseconds())/lookups, "ns/lookup")
+		begin = time.Now()
+		for _, err := range k.List(bg, nil) {
+			require.NoError(b, err)
+		}
+		b.ReportMetric(float64(time.Since(begin).Nanoseconds()), "ns/walk")
+		require.NoError(b, db.Close())
 	}
 }
 
