@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -40,15 +41,34 @@ func TestTheBankSurvivesKills(t *testing.T) {
 		if life == bankCrashes {
 			limit = 0
 		}
-		bankChild(t, dir, limit)
+		confirmed := bankChild(t, dir, limit)
 		b = openBankDir(t, dir)
 		b.audit(t, life == bankCrashes)
+		b.applies(t, confirmed)
 		require.NoError(t, b.db.Close())
 	}
 }
 
-// bankChild runs one life of the bank in a process of its own.
-func bankChild(t *testing.T, dir string, limit int) {
+// applies checks that what was confirmed is in the books.
+func (b *bank) applies(t *testing.T, confirmed []string) {
+	t.Helper()
+	require.NoError(t, b.db.View(bg, func(tx *pebblemq.Tx) error {
+		for _, id := range confirmed {
+			n, err := number(tx, "applied/"+id)
+			require.NoError(t, err)
+			require.Equal(t, 1, n, "transfer %s was confirmed", id)
+		}
+		return nil
+	}))
+}
+
+// confirmation is how a child reports a transfer: a line of its own, which one
+// write puts whole into the pipe to the parent.
+var confirmation = regexp.MustCompile(`(?m)^confirmed ([0-9]+)$`)
+
+// bankChild runs one life of the bank in a process of its own, and returns the
+// transfers that were confirmed in it.
+func bankChild(t *testing.T, dir string, limit int) (confirmed []string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(bg, time.Minute)
 	defer cancel()
@@ -60,6 +80,11 @@ func bankChild(t *testing.T, dir string, limit int) {
 		require.NotZero(t, limit, "%s", out)
 		require.Contains(t, err.Error(), "killed", "%s", out)
 	}
+	for _, m := range confirmation.FindAllSubmatch(out, -1) {
+		confirmed = append(confirmed, string(m[1]))
+	}
+	require.False(t, err != nil && len(confirmed) == 0, "it kills itself after one: %s", out)
+	return confirmed
 }
 
 func TestBankChild(t *testing.T) {
@@ -73,7 +98,8 @@ func TestBankChild(t *testing.T) {
 	ctx, stop := context.WithCancel(bg)
 	defer stop()
 	if !b.drained(t) {
-		b.work(ctx, func() {
+		b.work(ctx, func(id int) {
+			fmt.Printf("confirmed %d\n", id)
 			if limit > 0 && b.handled.Load() >= limit {
 				self, _ := os.FindProcess(os.Getpid())
 				_ = self.Kill()

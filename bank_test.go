@@ -113,15 +113,20 @@ func (b *bank) apply(tx *pebblemq.Tx, body []byte) (total int, err error) {
 	return total, errors.Join(e1, e2, e3, e4)
 }
 
-// handler makes the transactional handler of one queue.
-func handler[M any](b *bank, body func(M) []byte, settle func(*pebblemq.Tx, M) error, after func()) func(context.Context, M) error {
+// handler makes the transactional handler of one queue. After is told of each
+// transfer that is confirmed.
+func handler[M any](b *bank, body func(M) []byte, settle func(*pebblemq.Tx, M) error, after func(id int)) func(context.Context, M) error {
 	w := idempotency.Wrapper[M]{Keys: b.keys, Key: func(m M) ([]byte, error) {
 		x, err := parseTransfer(body(m))
 		return strconv.AppendInt(nil, int64(x.id), 10), err
 	}}
 	return func(ctx context.Context, m M) error {
+		x, err := parseTransfer(body(m))
+		if err != nil {
+			return err
+		}
 		var total int
-		err := w.Transactional(b.db, func(tx *pebblemq.Tx, m M) (err error) {
+		err = w.Transactional(b.db, func(tx *pebblemq.Tx, m M) (err error) {
 			total, err = b.apply(tx, body(m))
 			return err
 		}, settle)(ctx, m)
@@ -129,7 +134,7 @@ func handler[M any](b *bank, body func(M) []byte, settle func(*pebblemq.Tx, M) e
 			b.handled.Add(1)
 			for n := b.applied.Load(); int64(total) > n && !b.applied.CompareAndSwap(n, int64(total)); n = b.applied.Load() {
 			}
-			after()
+			after(x.id)
 		}
 		return err
 	}
@@ -169,7 +174,7 @@ func (b *bank) send(tx *pebblemq.Tx, where int, x transfer) (err error) {
 }
 
 // work runs all workers until ctx ends.
-func (b *bank) work(ctx context.Context, after func()) {
+func (b *bank) work(ctx context.Context, after func(id int)) {
 	var wg sync.WaitGroup
 	run := func(f func() error) {
 		wg.Go(func() {
@@ -197,7 +202,7 @@ func (b *bank) work(ctx context.Context, after func()) {
 
 // member is a worker of the log. A record whose partition it has lost is
 // another's.
-func (b *bank) member(ctx context.Context, after func()) error {
+func (b *bank) member(ctx context.Context, after func(id int)) error {
 	m, err := b.group.Join(ctx)
 	if err != nil {
 		return err
@@ -273,7 +278,7 @@ func TestTheBankNeverLosesMoney(t *testing.T) {
 			after := int64(random.IntN(bankTransfers / bankCrashes))
 			var crashed *vfs.MemFS
 			var once sync.Once
-			b.work(ctx, func() {
+			b.work(ctx, func(int) {
 				if b.handled.Load() > after {
 					once.Do(func() { crashed = fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 50, RNG: random}); stop() })
 				}
@@ -294,7 +299,7 @@ func TestTheBankNeverLosesMoney(t *testing.T) {
 				}
 			}
 		}()
-		b.work(ctx, func() {})
+		b.work(ctx, func(int) {})
 		require.True(t, b.drained(t))
 		b.audit(t, true)
 		require.NoError(t, b.db.Close())

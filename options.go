@@ -52,7 +52,8 @@ type Options struct {
 	// MemoryBytes is the budget for the engine's write buffers and block
 	// cache together. They grow into it as needed. The layers' windows of
 	// waiting messages come on top, bounded by each queue's settings, and so do
-	// the filters of idempotency keys, up to a quarter of it.
+	// the filters of idempotency keys, up to a quarter of it, and each namespace's
+	// cache of outcomes.
 	// Default 16 MiB, 4 MiB for OpenMemory; at least 1 MiB.
 	MemoryBytes int64
 

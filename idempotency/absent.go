@@ -185,6 +185,7 @@ func (a *absent) addKey(key []byte, records uint64) (full bool) {
 // set writes the record of a key.
 func (n *namespace) set(t *store.Turn, key, value []byte) {
 	t.Set(recordKey(n.id, key), value)
+	n.cache.drop(key)
 	if n.absent.addKey(key, n.meta.records) {
 		n.learn(t)
 		n.absent.addKey(key, n.meta.records) // learn may have found nothing to read

@@ -44,14 +44,22 @@ var benchValue = make([]byte, 100)
 
 func runs(context.Context, idempotency.Claim) ([]byte, error) { return benchValue, nil }
 
-func benchKeys(b *testing.B) *idempotency.Keys {
+func benchKeys(b *testing.B, c *idempotency.Config) *idempotency.Keys {
 	b.Helper()
 	db, err := pebblemq.Open(b.TempDir(), &pebblemq.Options{MemoryBytes: benchMemory})
 	require.NoError(b, err)
 	b.Cleanup(func() { _ = db.Close() })
-	k, err := idempotency.Open(db, "bench", nil)
+	k, err := idempotency.Open(db, "bench", c)
 	require.NoError(b, err)
-	for i, n := 0, stored(b); i < n; {
+	completeMany(b, db, k, stored(b))
+	atRest(b, func() int64 { return int64(db.Stats().DiskBytes) })
+	return k
+}
+
+// completeMany completes the first n keys.
+func completeMany(b *testing.B, db *pebblemq.DB, k *idempotency.Keys, n int) {
+	b.Helper()
+	for i := 0; i < n; {
 		err := db.Update(nosync, func(tx *pebblemq.Tx) error {
 			for end := min(i+1000, n); i < end; i++ {
 				if err := k.In(tx).Complete(spread(i), benchValue); err != nil {
@@ -62,8 +70,6 @@ func benchKeys(b *testing.B) *idempotency.Keys {
 		})
 		require.NoError(b, err)
 	}
-	atRest(b, func() int64 { return int64(db.Stats().DiskBytes) })
-	return k
 }
 
 // atRest waits until the engine has nothing left to tidy up.
@@ -102,7 +108,7 @@ func benchRaw(b *testing.B) *pebble.DB {
 // beside a Get of the engine with its own defaults.
 func BenchmarkSeen(b *testing.B) {
 	n := stored(b)
-	k, raw := benchKeys(b), benchRaw(b)
+	k, raw := benchKeys(b, nil), benchRaw(b)
 	for name, from := range map[string]int{"hit": 0, "miss": n} {
 		b.Run("pebblemq/"+name, func(b *testing.B) {
 			b.ReportAllocs()
@@ -131,7 +137,7 @@ func BenchmarkSeen(b *testing.B) {
 // Set of the result with its expiry entry. A claim is always synced.
 func BenchmarkDo(b *testing.B) {
 	n := stored(b)
-	k, raw := benchKeys(b), benchRaw(b)
+	k, raw := benchKeys(b, nil), benchRaw(b)
 	var next atomic.Int64
 	next.Store(int64(n))
 	fresh := func() []byte { return spread(int(next.Add(1))) }
@@ -156,6 +162,71 @@ func BenchmarkDo(b *testing.B) {
 			b.ReportAllocs()
 			parallel(b, goroutines, func(i int) error { _, err := k.Do(bg, spread(i*7919%n), runs, nil); return err })
 		})
+	}
+}
+
+// BenchmarkCache measures the lookup of a few keys that come again and again, with the
+// cache and without.
+func BenchmarkCache(b *testing.B) {
+	const hot = 1000
+	for name, bytes := range map[string]int{"on": 0, "off": -1} {
+		k := benchKeys(b, &idempotency.Config{CacheBytes: bytes})
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if ok, err := k.Seen(bg, spread(i%hot)); err != nil || !ok {
+					b.Fatal(ok, err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkExpiry has all stored keys expire at once, between two openings: the time
+// to give their space back, for each, and what a lookup and a walk over the namespace
+// cost right after.
+func BenchmarkExpiry(b *testing.B) {
+	n, dir := stored(b), b.TempDir()
+	var offset time.Duration
+	open := func() (*pebblemq.DB, *idempotency.Keys) {
+		later := offset
+		db, err := pebblemq.Open(dir, &pebblemq.Options{
+			MemoryBytes: benchMemory, Clock: func() time.Time { return time.Now().Add(later) },
+		})
+		require.NoError(b, err)
+		k, err := idempotency.Open(db, "bench", nil)
+		require.NoError(b, err)
+		return db, k
+	}
+	for b.Loop() {
+		b.StopTimer()
+		db, k := open()
+		completeMany(b, db, k, n)
+		require.NoError(b, db.Close())
+		offset += 2 * idempotency.DefaultExpiry
+		b.StartTimer()
+		begin := time.Now()
+		db, k = open()
+		for left := uint64(n); left > 0; {
+			var err error
+			left, err = k.Count(bg)
+			require.NoError(b, err)
+		}
+		b.ReportMetric(float64(time.Since(begin).Nanoseconds())/float64(n), "ns/key")
+		begin = time.Now()
+		const lookups = 1000
+		for i := range lookups {
+			seen, err := k.Seen(bg, spread(i))
+			require.NoError(b, err)
+			require.False(b, seen)
+		}
+		b.ReportMetric(float64(time.Since(begin).Nanoseconds())/lookups, "ns/lookup")
+		begin = time.Now()
+		for _, err := range k.List(bg, nil) {
+			require.NoError(b, err)
+		}
+		b.ReportMetric(float64(time.Since(begin).Nanoseconds()), "ns/walk")
+		require.NoError(b, db.Close())
 	}
 }
 

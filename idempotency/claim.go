@@ -97,6 +97,7 @@ func (o *claimOp) Run(t *store.Turn) error {
 		return err
 	case found && r.live(t.Now()):
 		n.settled(t)
+		n.cache.add(o.key, n.cache.moment(o.key), r)
 		o.found = r
 		return differ(r.fingerprint, o.fingerprint)
 	case r.state == claimed && n.leased(r):
@@ -202,7 +203,7 @@ func (o *releaseOp) Run(t *store.Turn) error {
 	if key := o.claim.key; o.n.claims[string(key)] == o.claim {
 		delete(o.n.claims, string(key))
 		if !o.keep {
-			t.Delete(recordKey(o.n.id, key))
+			o.n.unset(t, key)
 			o.n.note(key)
 		}
 	}

@@ -53,6 +53,7 @@ type completeOp struct {
 	before *record // what a transaction of the handler has stored already
 	meta   meta    // before Run
 	mine   bool
+	moment uint64 // after it, for the cache
 }
 
 func (o *completeOp) String() string { return "complete a claim of " + o.n.name }
@@ -73,6 +74,7 @@ func (o *completeOp) Run(t *store.Turn) error {
 	n, c := o.n, o.claim
 	if c.stored != nil && !o.inTx {
 		o.before = c.stored
+		n.follow(t)
 		return nil
 	}
 	if n.claims[string(c.key)] != c {
@@ -81,6 +83,7 @@ func (o *completeOp) Run(t *store.Turn) error {
 	o.meta, o.mine = n.meta, true
 	expiry := t.Now().Add(n.config.Expiry).UnixNano()
 	n.put(t, c.key, o.value, expiry, c.due)
+	o.moment = n.cache.moment(c.key)
 	delete(n.claims, string(c.key))
 	c.stored = &record{state: o.state, result: o.result}
 	return nil
@@ -94,6 +97,7 @@ func (o *completeOp) Undo() {
 
 func (o *completeOp) Visible(*store.Turn) {
 	if o.mine {
+		o.n.remember(o.claim.key, o.moment, o.value)
 		o.claim.settle()
 	}
 }
@@ -132,6 +136,7 @@ type txComplete struct {
 	value  []byte  // the record, encoded but for its times
 	late   *answer // gives the result instead, or nil
 	before meta
+	moment uint64 // after Run, for the cache
 }
 
 func (o *txComplete) String() string { return "complete a key of " + o.n.name }
@@ -161,8 +166,19 @@ func (o *txComplete) Run(t *store.Turn) error {
 		n.meta.records--
 	}
 	n.put(t, o.key, o.value, t.Now().Add(n.config.Expiry).UnixNano(), 0)
+	o.moment = n.cache.moment(o.key)
 	return nil
 }
 
 func (o *txComplete) Undo()               { o.n.meta = o.before }
-func (o *txComplete) Visible(*store.Turn) {}
+func (o *txComplete) Visible(*store.Turn) { o.n.remember(o.key, o.moment, o.value) }
+
+// remember has an outcome cached that is visible now.
+func (n *namespace) remember(key []byte, moment uint64, value []byte) {
+	if n.cache == nil {
+		return
+	}
+	if r, err := decodeRecord(value); err == nil {
+		n.cache.add(key, moment, r)
+	}
+}

@@ -66,8 +66,9 @@ type DoOptions struct {
 // The handler's context is that of the call; it ends with the cause ErrLeaseLost
 // if the key is forgotten. An error of the handler frees the key and is
 // returned as it is, and so does a panic, which goes on up; an error marked with
-// Final is an outcome. If the result cannot be stored, the error is
-// ErrNotStored: the effect may have happened.
+// Final is an outcome. If the result cannot be stored, one over
+// Config.MaxResultBytes included, the error is ErrNotStored: the effect may have
+// happened.
 func (k *Keys) Do(ctx context.Context, key []byte, h Handler, o *DoOptions) (Result, error) {
 	if o == nil {
 		o = &DoOptions{}
@@ -190,6 +191,9 @@ const graceAfterCancel = 5 * time.Second
 
 // outlive returns a context that ends some time after ctx.
 func outlive(ctx context.Context) (context.Context, context.CancelFunc) {
+	if ctx.Done() == nil {
+		return ctx, func() {}
+	}
 	late, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
 		grace := time.NewTimer(graceAfterCancel)

@@ -42,13 +42,13 @@
 //
 // # Memory and keys
 //
-// Keys in progress are in memory, and of all others no more than a filter that
-// tells most new keys without a look at the disk: 12 to 24 bits a key, within a quarter
+// Keys in progress are in memory, and of all others a filter that tells most new
+// keys without a look at the disk: 12 to 24 bits a key, within a quarter
 // of Options.MemoryBytes, which comes on top of them. After opening it is read back
 // beside the work. Until then, and in a namespace with more keys than fit, the engine's
 // own filters answer, for some microseconds: 10 bits a key, which should fit into half
-// of Options.MemoryBytes. Any other lookup is one point read. keys.go shows what is on
-// disk.
+// of Options.MemoryBytes. The outcomes that were stored or asked for last are in a cache
+// (Config.CacheBytes). Any other lookup is one point read. keys.go shows what is on disk.
 //
 // An answer of this package, a replayed result included, rests only on what is
 // on disk: lookups wait for the fsync of what they saw, even if it was stored

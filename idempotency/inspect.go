@@ -28,15 +28,27 @@ func (k *Keys) look(ctx context.Context, key []byte) (r record, ok bool, err err
 	if k.n.absent.sure(key) {
 		return record{}, false, k.answer(ctx, func() {})
 	}
-	v, err := k.s.Probe(recordKey(k.n.id, key))
-	if err == nil && v != nil {
-		r, err = decodeRecord(v)
-		ok = r.live(k.s.Now())
+	if r, ok = k.n.cache.get(key); !ok {
+		if r, err = k.fetch(key); err != nil {
+			return record{}, false, err
+		}
 	}
-	if err != nil {
-		return record{}, false, err
-	}
+	ok = r.live(k.s.Now())
 	return r, ok, k.answer(ctx, func() {})
+}
+
+// fetch reads a record from the engine, and has it cached if it is an outcome.
+func (k *Keys) fetch(key []byte) (record, error) {
+	moment := k.n.cache.moment(key)
+	v, err := k.s.Probe(recordKey(k.n.id, key))
+	if err != nil || v == nil {
+		return record{}, err
+	}
+	r, err := decodeRecord(v)
+	if err == nil && r.live(k.s.Now()) {
+		k.n.cache.add(key, moment, r)
+	}
+	return r, err
 }
 
 // answer runs f under the baton and returns when all that it could see is on
@@ -87,7 +99,7 @@ func (o *forgetOp) Run(t *store.Turn) error {
 		delete(o.n.claims, string(o.key))
 	}
 	// Also if there is none: it may have been removed by what a crash takes back.
-	t.Delete(recordKey(o.n.id, o.key))
+	o.n.unset(t, o.key)
 	o.n.note(o.key)
 	if found && r.state != claimed {
 		o.n.meta.records--

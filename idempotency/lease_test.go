@@ -273,3 +273,60 @@ func TestResultsAreCopies(t *testing.T) {
 	_, err := k.Do(bg, key, returns(&runs, "value", nil), &idempotency.DoOptions{Fingerprint: []byte("f")})
 	require.NoError(t, err)
 }
+
+// A lease counts from the opening, so it may outlast the time after which the
+// record of an interrupted run is removed.
+func TestALeaseHoldsUntilItsEndAlsoIfItsRecordIsOld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs, c := vfs.NewCrashableMem(), &idempotency.Config{Expiry: time.Hour, Lease: time.Hour}
+		db, err := storetest.OpenFS(fs, store.Options{})
+		require.NoError(t, err)
+		o := &idempotency.DoOptions{Fingerprint: []byte("f"), NoWait: true}
+		var crashed *vfs.MemFS
+		_, err = openKeys(t, db, c).Do(bg, []byte("k"), func(context.Context, idempotency.Claim) ([]byte, error) {
+			crashed = fs.CrashClone(vfs.CrashCloneCfg{})
+			return nil, nil
+		}, o)
+		require.NoError(t, err)
+		require.NoError(t, db.Close())
+		<-time.After(50 * time.Minute)
+		db, err = storetest.OpenFS(crashed, store.Options{})
+		require.NoError(t, err)
+		defer storetest.Close(t, db)
+		k := openKeys(t, db, c)
+		<-time.After(59 * time.Minute)
+		synctest.Wait()
+		var runs atomic.Int32
+		_, err = k.Do(bg, []byte("k"), returns(&runs, "", nil), o)
+		require.ErrorIs(t, err, idempotency.ErrInProgress)
+		_, err = k.Do(bg, []byte("k"), returns(&runs, "", nil), nil)
+		require.ErrorIs(t, err, idempotency.ErrMismatch, "its fingerprint is kept")
+		<-time.After(time.Minute)
+		synctest.Wait()
+		_, err = k.Do(bg, []byte("k"), func(_ context.Context, c idempotency.Claim) ([]byte, error) {
+			require.True(t, c.Interrupted)
+			return nil, nil
+		}, o)
+		require.NoError(t, err)
+	})
+}
+
+// A handler may complete its claim with NoSync; a Do that is Sync returns when that
+// is on disk all the same.
+func TestDoWaitsForTheDiskAlsoIfItsHandlerDidNot(t *testing.T) {
+	fs := vfs.NewCrashableMem()
+	db, err := storetest.OpenFS(fs, store.Options{SyncInterval: time.Minute})
+	require.NoError(t, err)
+	_, err = openKeys(t, db, nil).Do(bg, []byte("k"), func(_ context.Context, c idempotency.Claim) ([]byte, error) {
+		return nil, db.Update(nosync, func(tx *pebblemq.Tx) error { return c.In(tx).Complete([]byte("v")) })
+	}, nil)
+	require.NoError(t, err)
+	crashed := fs.CrashClone(vfs.CrashCloneCfg{})
+	require.NoError(t, db.Close())
+	db, err = storetest.OpenFS(crashed, store.Options{})
+	require.NoError(t, err)
+	defer storetest.Close(t, db)
+	seen, err := openKeys(t, db, nil).Seen(bg, []byte("k"))
+	require.NoError(t, err)
+	require.True(t, seen)
+}

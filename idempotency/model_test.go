@@ -37,6 +37,7 @@ type model struct {
 	stale   map[string]time.Time // when a run was interrupted
 	freed   map[string]bool      // by an error, with NoSync: a crash may take that back
 	token   uint64
+	cache   int // bytes
 	content int
 }
 
@@ -46,11 +47,13 @@ func TestAgainstAModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := &model{t: t, fs: vfs.NewCrashableMem(), now: new(atomic.Int64), keys: map[string]outcome{}, stale: map[string]time.Time{}, freed: map[string]bool{}}
 		m.now.Store(int64(1e18))
+		m.cache = rapid.SampledFrom([]int{-1, 0, 1200}).Draw(t, "cache") // none, all, and up to four keys
 		m.open()
 		defer func() { require.NoError(t, m.db.Close()) }()
 		t.Repeat(map[string]func(*rapid.T){
 			"do":        m.do,
 			"once":      m.once,
+			"get":       m.get,
 			"forget":    m.forget,
 			"pass":      func(t *rapid.T) { m.now.Add(int64(rapid.IntRange(1, 90).Draw(t, "minutes")) * int64(time.Minute)) },
 			"reopen":    func(*rapid.T) { require.NoError(m.t, m.db.Close()); m.open() },
@@ -67,7 +70,7 @@ func (m *model) open() {
 	db, err := storetest.OpenFS(m.fs, store.Options{Clock: m.clock})
 	require.NoError(m.t, err)
 	m.db = db
-	m.k, err = idempotency.Open(db, "model", &idempotency.Config{Expiry: modelExpiry})
+	m.k, err = idempotency.Open(db, "model", &idempotency.Config{Expiry: modelExpiry, CacheBytes: m.cache})
 	require.NoError(m.t, err)
 }
 
@@ -208,6 +211,16 @@ func (m *model) once(t *rapid.T) {
 			require.Equal(m.t, value, string(res.Value))
 		}
 		m.store(key, outcome{value: value, failed: how == "final", fingerprint: print})
+	}
+}
+
+func (m *model) get(t *rapid.T) {
+	key := drawKey(t)
+	res, found, err := m.k.Get(bg, []byte(key))
+	known, ok := m.live(key)
+	require.Equal(m.t, ok, found)
+	if ok {
+		m.replayed(known, res, err)
 	}
 }
 

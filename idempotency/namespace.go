@@ -19,6 +19,7 @@ const (
 	MaxExpiry             = 100 * 365 * 24 * time.Hour
 	DefaultMaxResultBytes = 1 << 20
 	MaxMaxResultBytes     = 32 << 20
+	DefaultCacheBytes     = 1 << 20
 )
 
 // Config is stored with a namespace; opening it with another is
@@ -35,6 +36,12 @@ type Config struct {
 	// MaxResultBytes is the largest result that is stored. Default 1 MiB, at
 	// most 32 MiB.
 	MaxResultBytes int
+	// CacheBytes bounds the memory that the outcomes stored or asked for last are
+	// kept in, so that a key that comes again soon needs no look at the disk. It
+	// fills as needed; an outcome of more than a quarter of it is left out. It is
+	// not stored: the first Open in a process counts. Default 1 MiB, negative for
+	// no cache.
+	CacheBytes int `json:"-"`
 }
 
 func (c *Config) normalize() (Config, error) {
@@ -47,6 +54,9 @@ func (c *Config) normalize() (Config, error) {
 	}
 	if full.MaxResultBytes == 0 {
 		full.MaxResultBytes = DefaultMaxResultBytes
+	}
+	if full.CacheBytes == 0 {
+		full.CacheBytes = DefaultCacheBytes
 	}
 	switch {
 	case full.Expiry < MinExpiry || full.Expiry > MaxExpiry:
@@ -96,6 +106,7 @@ type namespace struct {
 	newest  uint64 // operation that stored the newest outcome
 	reclaim reclaim
 	absent  *absent
+	cache   *cache
 	s       *store.Store
 }
 
@@ -133,7 +144,10 @@ func Open(db *pebblemq.DB, name string, c *Config) (*Keys, error) {
 func (k *Keys) Config() Config { return k.n.config }
 
 func load(t *store.Turn, s *store.Store, name string, config Config) (*namespace, error) {
-	n := &namespace{s: s, name: name, config: config, claims: make(map[string]*claim), absent: newAbsent(s)}
+	n := &namespace{
+		s: s, name: name, config: config, claims: make(map[string]*claim),
+		absent: newAbsent(s), cache: newCache(config.CacheBytes),
+	}
 	n.reclaim.init(n)
 	o, known := t.Lookup(store.ClassNamespace, name)
 	if !known {
@@ -184,12 +198,21 @@ func (n *namespace) read(t *store.Turn, key []byte) (r record, found bool, err e
 	if n.absent.sure(key) {
 		return record{}, false, nil
 	}
+	if r, found = n.cache.get(key); found {
+		return r, true, nil
+	}
 	v, err := t.Probe(recordKey(n.id, key))
 	if err != nil || v == nil {
 		return record{}, false, err
 	}
 	r, err = decodeRecord(v)
 	return r, err == nil, err
+}
+
+// unset removes the record of a key.
+func (n *namespace) unset(t *store.Turn, key []byte) {
+	t.Delete(recordKey(n.id, key))
+	n.cache.drop(key)
 }
 
 // put stores the outcome of a key, which is encoded but for its times. Entry is
@@ -211,10 +234,19 @@ func (n *namespace) put(t *store.Turn, key, value []byte, expiry, entry int64) {
 // settled makes the running operation, which answers from what is stored, wait
 // until that is on disk: whoever stored it may have chosen NoSync.
 func (n *namespace) settled(t *store.Turn) {
-	if n.newest > t.Durable() {
-		t.Touch(n)
+	if n.follow(t) {
 		t.ForceSync()
 	}
+}
+
+// follow makes the running operation, if it is Sync, wait as settled does. It reports
+// whether there is something to wait for.
+func (n *namespace) follow(t *store.Turn) bool {
+	if n.newest <= t.Durable() {
+		return false
+	}
+	t.Touch(n)
+	return true
 }
 
 func checkKey(key []byte) error {

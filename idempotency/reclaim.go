@@ -167,14 +167,16 @@ func (n *namespace) collect(ctx context.Context, now int64) (op *reclaimOp, err 
 	return op, nil
 }
 
-// peek reads a record beside the baton, without its result.
+// peek reads a record beside the baton, of an outcome only what reclaiming needs.
 func (n *namespace) peek(key []byte) (record, error) {
 	v, err := n.s.Get(recordKey(n.id, key))
 	if err != nil || v == nil {
 		return record{}, err
 	}
 	r, err := decodeRecord(v)
-	r.fingerprint, r.result = nil, nil
+	if r.state != claimed {
+		r.fingerprint, r.result = nil, nil
+	}
 	return r, err
 }
 
@@ -228,7 +230,7 @@ func (o *reclaimOp) reread(t *store.Turn) error {
 }
 
 // remove drops the record of an entry that is not stale. A claim that is still
-// held is indexed anew.
+// held, or that a dead process has left under a lease, is indexed anew.
 func (o *reclaimOp) remove(t *store.Turn, e entry) {
 	n := o.n
 	switch c := n.current(e.key); {
@@ -237,10 +239,13 @@ func (o *reclaimOp) remove(t *store.Turn, e entry) {
 	case c != nil:
 		n.index(t, c)
 		return
+	case e.r.state == claimed && n.leased(e.r):
+		n.index(t, &claim{key: e.key, token: e.r.token, fingerprint: e.r.fingerprint})
+		return
 	case e.r.state != claimed:
 		n.meta.records--
 	}
-	t.Delete(recordKey(n.id, e.key))
+	n.unset(t, e.key)
 }
 
 func (o *reclaimOp) Undo()               {}

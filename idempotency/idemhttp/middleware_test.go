@@ -149,6 +149,7 @@ func TestASecondRequestWhileTheFirstIsHandled(t *testing.T) {
 				require.Equal(t, "done", (<-second).Body.String())
 			} else {
 				requireProblem(t, 409, "is being handled", send(h, "POST", "/", "k", ""))
+				requireProblem(t, 422, "used with another request", send(h, "POST", "/", "k", "other"))
 				close(finish)
 			}
 			require.Equal(t, "done", (<-first).Body.String())

@@ -137,7 +137,8 @@ func (s *Store) submit(ctx context.Context, op Op, d Durability, w *waiter) erro
 }
 
 // enter takes the baton, waiting for room in the open group, and leaves it
-// taken unless it returns an error.
+// taken unless it returns an error. There is no room to come while the engine is
+// stuck on a full disk: it looks again whether op is let in.
 func (s *Store) enter(ctx context.Context, op Op) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -151,10 +152,11 @@ func (s *Store) enter(ctx context.Context, op Op) error {
 		if !s.full() {
 			return nil
 		}
-		room := s.room.C()
+		room, stuck := s.room.C(), s.stuck.C()
 		s.mu.Unlock()
 		select {
 		case <-room:
+		case <-stuck:
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-s.down:
