@@ -120,6 +120,38 @@ func TestUnforeseenFullDiskHeals(t *testing.T) {
 	}
 }
 
+// Those who wait for room behind others are told as well: no room comes while the
+// engine is stuck.
+func TestWritersWhoWaitForRoomAreToldOfAFullDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs, q := quotaFS(1<<20, true)
+		s := openStore(t, small(fs))
+		begin := time.Now()
+		var writers sync.WaitGroup
+		for w := range 200 {
+			writers.Go(func() {
+				for i := 0; ; i++ {
+					limited, cancel := context.WithTimeout(ctx, time.Hour)
+					err := s.Do(limited, set(fmt.Sprint(w, i), string(make([]byte, 16<<10))), store.NoSync)
+					cancel()
+					if err != nil {
+						if !errors.Is(err, store.ErrDiskFull) {
+							t.Errorf("writer %d: %v", w, err)
+						}
+						return
+					}
+				}
+			})
+		}
+		writers.Wait()
+		require.Less(t, time.Since(begin), 5*time.Second)
+		q.Resize(plenty)
+		<-time.After(5 * time.Second)
+		require.NoError(t, s.Do(ctx, set("k", "v"), store.Sync))
+		require.NoError(t, s.Close())
+	})
+}
+
 // requireAnswers checks that whoever has to wait for the engine is told that it is
 // stuck.
 func requireAnswers(t *testing.T, s *store.Store) {
