@@ -25,12 +25,13 @@
 //	   └─────────────────────┘ │ └── Nack, Return, ──┘  │ Reject, or over
 //	                           │     AckTimeout,        │ the DeliveryLimit
 //	            TTL, MaxLength,│     Close, crash,      │
-//	            MaxBytes       │     Requeue
+//	            MaxBytes       │     Requeue            │
 //	                           │                        ▼
 //	                           └──────────────▶ dead letter place, or gone
 //
 // Requeue puts it at the head or the tail of what is ready, after a Delay at the
-// tail; all others give it back at its old place.
+// tail, and so does a Nack in a queue that has a Retry; all others give it back at
+// its old place.
 //
 // # What a queue holds
 //
