@@ -18,13 +18,20 @@
 //
 // # States of a message in a queue
 //
-//	                Delay
+//	               ┌───── Requeue with a Delay ─────┐
+//	         Delay ▼                                │
 //	Publish ──▶ delayed ──▶ ready ───dispatch───▶ unacknowledged ──Ack──▶ gone
 //	   │                     ▲ │ ▲                   │  │
 //	   └─────────────────────┘ │ └── Nack, Return, ──┘  │ Reject, or over
 //	                           │     AckTimeout,        │ the DeliveryLimit
-//	            TTL, MaxLength,│     Close, crash       ▼
-//	            MaxBytes       └──────────────▶ dead letter place, or gone
+//	            TTL, MaxLength,│     Close, crash,      │
+//	            MaxBytes       │     Requeue            │
+//	                           │                        ▼
+//	                           └──────────────▶ dead letter place, or gone
+//
+// Requeue puts it at the head or the tail of what is ready, after a Delay at the
+// tail, and so does a Nack in a queue that has a Retry; all others give it back at
+// its old place.
 //
 // # What a queue holds
 //
