@@ -63,7 +63,7 @@ func (a *attempt) whole(now time.Time) bool {
 	}
 	for i, h := range a.got {
 		m := a.messages[i]
-		if m.Holder != a || !m.Taken() || m.Count != h.count || !m.Until.Equal(h.until) || !h.until.After(now) {
+		if m.Holder != a || !m.Taken() || m.Count != h.count || m.Until != spool.At(h.until) || !h.until.After(now) {
 			return false
 		}
 	}

@@ -155,13 +155,13 @@ func (q *Queue) browsed(s *spool.Seen) (*Browsed, error) {
 	r.Priority = s.Lane
 	m := &Browsed{
 		Message: r.Message, Position: Position(s.Position.String()), State: Visible, ReceiveCount: int(s.Count), Sequence: s.Sequence(),
-		SentAt: r.SentAt, FirstReceivedAt: s.First, DeadLetter: r.DeadLetter,
+		SentAt: r.SentAt, FirstReceivedAt: s.First.Time(), DeadLetter: r.DeadLetter,
 	}
 	switch {
 	case s.Delayed():
 		m.State, m.Sequence, m.VisibleAt = Delayed, 0, time.Unix(0, s.Due)
 	case s.Taken:
-		m.State, m.VisibleAt = InFlight, s.Until
+		m.State, m.VisibleAt = InFlight, s.Until.Time()
 	}
 	return m, nil
 }

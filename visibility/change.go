@@ -45,7 +45,7 @@ type changeOp struct {
 	m       *spool.Message
 	failure string // why it is given back, if anybody said
 
-	until  time.Time // before
+	until  spool.Moment // before
 	holder any
 	note   string
 }

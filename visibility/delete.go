@@ -42,16 +42,13 @@ func (q *Queue) find(t *store.Turn, d delivery) (*spool.Message, error) {
 		q.leases.add(m)
 		q.leases.arm(t)
 	}
-	if d.print != fingerprint(m.Data) {
+	if d.print != printOf(m) {
 		return nil, nil // a crash lost the message, and another has its number
 	}
 	// A crash may have lost the latest receives, so a receipt may be ahead of what
 	// is known, in count and in time; one that is ahead in count only is of a
 	// receive that was lost and has been followed by another since.
-	since := int64(0)
-	if !m.Since.IsZero() {
-		since = m.Since.UnixNano()
-	}
+	since := int64(m.Since)
 	if d.count == m.Count && d.since == since || d.count > m.Count && d.since > since {
 		return m, nil
 	}

@@ -26,18 +26,18 @@ type leaseHeap struct {
 }
 
 func (h *leaseHeap) Len() int           { return len(h.messages) }
-func (h *leaseHeap) Less(i, j int) bool { return h.messages[i].Until.Before(h.messages[j].Until) }
+func (h *leaseHeap) Less(i, j int) bool { return h.messages[i].Until < h.messages[j].Until }
 
 func (h *leaseHeap) Swap(i, j int) {
 	m := h.messages
 	m[i], m[j] = m[j], m[i]
-	m[i].Slot, m[j].Slot = i+1, j+1
+	m[i].Slot, m[j].Slot = int32(i)+1, int32(j)+1
 }
 
 func (h *leaseHeap) Push(x any) {
 	m := x.(*spool.Message)
 	h.messages = append(h.messages, m)
-	m.Slot = len(h.messages)
+	m.Slot = int32(len(h.messages))
 }
 
 func (h *leaseHeap) Pop() any {
@@ -57,14 +57,14 @@ func (h *leaseHeap) add(m *spool.Message) {
 
 func (h *leaseHeap) remove(m *spool.Message) {
 	if m.Slot > 0 {
-		heap.Remove(h, m.Slot-1)
+		heap.Remove(h, int(m.Slot)-1)
 	}
 }
 
 // moved restores the order after m got another end.
 func (h *leaseHeap) moved(m *spool.Message) {
 	if m.Slot > 0 {
-		heap.Fix(h, m.Slot-1)
+		heap.Fix(h, int(m.Slot)-1)
 	}
 }
 
@@ -73,7 +73,7 @@ func (h *leaseHeap) arm(t *store.Turn) {
 	if len(h.messages) == 0 {
 		return
 	}
-	if first := h.messages[0].Until; h.armed.IsZero() || first.Before(h.armed) {
+	if first := h.messages[0].Until.Time(); h.armed.IsZero() || first.Before(h.armed) {
 		h.armed = first
 		t.Arm(h.timer, first)
 	}

@@ -9,6 +9,8 @@ import (
 	"hash/crc32"
 	"sync"
 	"time"
+
+	"github.com/pebblemq/pebblemq/internal/spool"
 )
 
 // Receipt stands for one delivery of one message of one queue. It is printable
@@ -53,6 +55,22 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // fingerprint tells messages apart by the part that holds the time and the ID.
 func fingerprint(data []byte) uint32 {
 	return crc32.Checksum(data[:min(len(data), 64)], castagnoli)
+}
+
+// printOf is that of a message, whose data may not be in memory.
+func printOf(m *spool.Message) uint32 {
+	if m.Data == nil {
+		return m.Print
+	}
+	return fingerprint(m.Data)
+}
+
+// lean lets go of the data of a message that is handed out, if many are.
+func (q *Queue) lean(m *spool.Message) {
+	print := fingerprint(m.Data)
+	if q.spool.Lean(m); m.Data == nil {
+		m.Print = print
+	}
 }
 
 // sealer makes and checks the receipts of a queue. It is safe for concurrent

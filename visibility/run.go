@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pebblemq/pebblemq/internal/spool"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
@@ -238,7 +239,7 @@ func (o *beatOp) Run(t *store.Turn) error {
 	}
 	if m.Taken() {
 		left := o.at().Add(o.q.config().MaxVisibilityTimeout).Sub(t.Now())
-		if o.d = max(min(o.d, left), 1); !m.Until.Before(t.Now().Add(o.d)) && m.Until.After(t.Now()) {
+		if o.d = max(min(o.d, left), 1); m.Until >= spool.At(t.Now().Add(o.d)) {
 			return nil
 		}
 	}

@@ -195,9 +195,9 @@ func (y *yield) fill(t *store.Turn, w *waiter) bool {
 		if m == nil {
 			break
 		}
-		m.Since, m.Holder = now, nil
-		if m.First.IsZero() {
-			m.First = now
+		m.Since, m.Holder = spool.At(now), nil
+		if m.First == 0 {
+			m.First = m.Since
 		}
 		if q.spool.Outlived(t, m) {
 			y.moved = append(y.moved, q.retire(t, m, int(m.Count)-1))
@@ -210,13 +210,16 @@ func (y *yield) fill(t *store.Turn, w *waiter) bool {
 		w.got = append(w.got, handout{
 			sequence: m.Sequence(),
 			delivery: delivery{lane: m.Lane, seq: m.Seq, count: m.Count, since: now.UnixNano(), born: m.BornAt()},
-			data:     m.Data, payload: m.Payload, first: m.First, until: until,
+			data:     m.Data, payload: m.Payload, first: m.First.Time(), until: until,
 		})
 		if w.attempt != "" {
 			kept = append(kept, m)
 		}
 		if w.timeout > 0 {
 			q.leases.add(m)
+			if w.attempt == "" {
+				q.lean(m)
+			}
 			continue
 		}
 		q.spool.Return(t, m, false)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"iter"
 	"slices"
-	"time"
 
 	"github.com/pebblemq/pebblemq/internal/store"
 )
@@ -56,9 +55,9 @@ const (
 type Seen struct {
 	Content
 	Position
-	Taken               bool      // out with someone
-	Until, First, Since time.Time // see Message
-	Err                 error     // it is damaged, and there is nothing but its position
+	Taken               bool   // out with someone
+	Until, First, Since Moment // see Message
+	Err                 error  // it is damaged, and there is nothing but its position
 
 	mark   mark // as it was read
 	marked bool
@@ -305,7 +304,7 @@ func (b *Browse) readDelayed(ctx context.Context, p *part) (found []Seen, end bo
 // here.
 func (q *Spool) inspect(t *store.Turn, l loadedMessage) (s Seen, here bool) {
 	s = Seen{Content: l.Content, Position: Position{Lane: q.lane, Seq: l.seq}, mark: l.mark, marked: l.marked}
-	s.Until, s.First, s.Since = moment(l.mark.until), moment(l.mark.first), moment(l.mark.since)
+	s.Until, s.First, s.Since = Moment(l.mark.until), Moment(l.mark.first), Moment(l.mark.since)
 	s.Count = l.mark.count
 	m := q.known(l.seq)
 	switch {
@@ -316,7 +315,7 @@ func (q *Spool) inspect(t *store.Turn, l loadedMessage) (s Seen, here bool) {
 		s.Until, s.First, s.Since = m.Until, m.First, m.Since
 		return s, m.state != gone
 	case l.seq < q.loaded:
-		s.Until = time.Time{}
+		s.Until = 0
 		return s, q.groups.hasSpilled(l.seq, l.Data)
 	}
 	s.Taken = q.leased != nil && l.mark.out && s.Until.After(t.Now())

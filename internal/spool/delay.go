@@ -17,7 +17,7 @@ type Delayed struct {
 // PutDelayed adds a message that becomes ready at due, at the end of the queue
 // as it is then.
 func (q *Spool) PutDelayed(t *store.Turn, c Content, due time.Time) Delayed {
-	at := Position{Lane: q.lane, Due: nanos(due), Seq: q.meta.delaySeq}
+	at := Position{Lane: q.lane, Due: int64(At(due)), Seq: q.meta.delaySeq}
 	d := Delayed{Position: at, size: c.size(), payload: c.Payload, nextDue: q.meta.nextDue}
 	t.Set(dueKey(q.layout.Delayed, q.place, at.Due, at.Seq), c.encodeDelayed())
 	q.indexID(t, &c, at)

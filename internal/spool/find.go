@@ -2,7 +2,6 @@ package spool
 
 import (
 	"container/heap"
-	"time"
 
 	"github.com/pebblemq/pebblemq/internal/store"
 )
@@ -95,7 +94,7 @@ func (q *Spool) comeEarly(t *store.Turn, m *Message, mk mark, out bool) *Message
 
 // comeBack ends the delivery that m was out in when the process ended, if any.
 func (q *Spool) comeBack(t *store.Turn, m *Message, mk mark) {
-	m.Until = time.Time{}
+	m.Until = 0
 	if !mk.out {
 		return
 	}
@@ -123,7 +122,7 @@ func (q *Spool) restore(seq uint64, c Content, mk mark, marked bool) *Message {
 	c.Count = mk.count
 	return &Message{
 		Seq: seq, Lane: q.lane, Content: c, marked: marked, born: q.bornOf(&c),
-		Note: mk.note, Until: moment(mk.until), First: moment(mk.first), Since: moment(mk.since),
+		Note: mk.note, Until: Moment(mk.until), First: Moment(mk.first), Since: Moment(mk.since),
 	}
 }
 

@@ -328,7 +328,7 @@ func TestWhatWasGivenBackIsFoundInTheNextRound(t *testing.T) {
 				undone, _ = q.Find(turn, head.Seq)
 				q.Return(turn, head, false)
 				q.NextRound(turn)
-				again = q.Take(turn, until)
+				again = q.Take(turn, until.Time())
 				q.Returned(turn, head)
 			})
 			require.True(t, undone == head, "it is out still")

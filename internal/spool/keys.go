@@ -3,7 +3,6 @@ package spool
 import (
 	"encoding/binary"
 	"fmt"
-	"time"
 
 	"github.com/pebblemq/pebblemq/internal/store"
 )
@@ -165,6 +164,7 @@ const payloadLen = 12
 // Content is what a message consists of.
 type Content struct {
 	Data    []byte        // the layer's encoding, which belongs to the spool from Put on
+	lean    uint32        // how long Data was, if it was let go of; see Lean
 	Payload store.Payload // that follows Data, if it is shared
 	Count   uint32        // deliveries so far
 	Expires int64         // end of its time to live in nanoseconds since 1970, 0 for none
@@ -175,7 +175,9 @@ type Content struct {
 }
 
 // size is what counts as the message's: a shared payload counts in each queue.
-func (c *Content) size() uint64 { return uint64(len(c.Data)) + uint64(c.Payload.Size) }
+func (c *Content) size() uint64 { return uint64(c.dataLen()) + uint64(c.Payload.Size) }
+
+func (c *Content) dataLen() int { return len(c.Data) + int(c.lean) }
 
 // headLen is the length of what a value has between its fields and its data.
 func (c *Content) headLen() int {
@@ -416,20 +418,4 @@ func decodeMeta(v []byte) (meta, error) {
 		return meta{}, damaged("meta record", v)
 	}
 	return m, nil
-}
-
-// moment is the inverse of nanos.
-func moment(n int64) time.Time {
-	if n == 0 {
-		return time.Time{}
-	}
-	return time.Unix(0, n)
-}
-
-// nanos is a time as it is stored.
-func nanos(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.UnixNano()
 }

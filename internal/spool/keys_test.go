@@ -126,8 +126,10 @@ func FuzzDecode(f *testing.F) {
 }
 
 func TestZeroTimeIsNone(t *testing.T) {
-	require.Zero(t, nanos(time.Time{}))
-	require.True(t, moment(0).IsZero())
+	require.Zero(t, At(time.Time{}))
+	require.True(t, Moment(0).Time().IsZero())
 	now := time.Unix(1, 2)
-	require.True(t, now.Equal(moment(nanos(now))))
+	require.True(t, now.Equal(At(now).Time()))
+	require.False(t, At(now).After(now))
+	require.True(t, At(now.Add(1)).After(now))
 }

@@ -235,7 +235,7 @@ func (q *Lanes) Settled(t *store.Turn, m *Message) { q.of(m).Settled(t, m) }
 func (q *Lanes) Return(t *store.Turn, m *Message, forgive bool) { q.of(m).Return(t, m, forgive) }
 
 // UndoReturn takes Return back.
-func (q *Lanes) UndoReturn(m *Message, until time.Time) { q.of(m).UndoReturn(m, until) }
+func (q *Lanes) UndoReturn(m *Message, until Moment) { q.of(m).UndoReturn(m, until) }
 
 // Returned makes a message that was given back deliverable at its old place.
 func (q *Lanes) Returned(t *store.Turn, m *Message) { q.of(m).Returned(t, m) }
@@ -244,7 +244,7 @@ func (q *Lanes) Returned(t *store.Turn, m *Message) { q.of(m).Returned(t, m) }
 func (q *Lanes) Extend(t *store.Turn, m *Message, until time.Time) { q.of(m).Extend(t, m, until) }
 
 // UndoExtend takes Extend back.
-func (q *Lanes) UndoExtend(m *Message, until time.Time) { q.of(m).UndoExtend(m, until) }
+func (q *Lanes) UndoExtend(m *Message, until Moment) { q.of(m).UndoExtend(m, until) }
 
 // Lookup is Spool.Lookup.
 func (q *Lanes) Lookup(t *store.Turn, lane byte, seq uint64) (*Message, error) {

@@ -96,7 +96,7 @@ type returnOp struct {
 	q       *Spool
 	m       *Message
 	forgive bool
-	until   time.Time
+	until   Moment
 }
 
 func (o *returnOp) Run(t *store.Turn) error {
@@ -111,7 +111,7 @@ type extendOp struct {
 	q      *Spool
 	m      *Message
 	to     time.Time
-	before time.Time
+	before Moment
 }
 
 func (o *extendOp) Run(t *store.Turn) error {

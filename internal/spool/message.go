@@ -1,38 +1,37 @@
 package spool
 
-import (
-	"sort"
-	"time"
-)
+import "sort"
 
-// Message is a message in memory.
+// Message is a message in memory. There may be millions, so it has no room to spare.
 type Message struct {
 	Content // the deliveries include the present one; Data is not to be changed
 
-	Seq     uint64    // its place in the queue
-	Until   time.Time // end of the lease, if it has one
-	First   time.Time // for the layer: of the first delivery; kept on disk
-	Since   time.Time // for the layer: of the last delivery; kept on disk
-	Note    string    // for the layer; kept on disk with the next Return
-	Lane    byte
-	Ahead   bool // goes before all others when it is Returned; not of a spool with groups
-	Suspect bool // may have killed the process before this one
-	Holder  any  // for the layer: who has it
-	Slot    int  // for the layer: its place in a heap
+	Seq    uint64 // its place in the queue
+	Until  Moment // end of the lease, if it has one
+	First  Moment // for the layer: of the first delivery; kept on disk
+	Since  Moment // for the layer: of the last delivery; kept on disk
+	Note   string // for the layer; kept on disk with the next Return
+	Holder any    // for the layer: who has it
+	Slot   int32  // for the layer: its place in a heap
+	Print  uint32 // for the layer: what it wants to know of the data of a Lean one
 
-	born     int64 // if the spool has a retention
+	born  int64  // if the spool has a retention
+	group *group // if it is or was out, or is parked
+
+	Lane     byte
+	Ahead    bool // goes before all others when it is Returned; not of a spool with groups
+	Suspect  bool // may have killed the process before this one
 	state    state
-	prime    bool   // was out when the process died
-	before   state  // the Settle under way
-	marked   bool   // has a mark on disk or in the open group
-	dirty    bool   // the mark is out of date until Seal
-	forgiven bool   // by the Return under way
-	counted  bool   // as in flight, of its group
-	over     bool   // settled for all to see
-	popped   bool   // left where it waited because it was gone
-	aside    bool   // stands among the returned, to be passed over there
-	indexed  bool   // is in memory although the index of what is spilled has it
-	group    *group // if it is or was out, or is parked
+	prime    bool  // was out when the process died
+	before   state // the Settle under way
+	marked   bool  // has a mark on disk or in the open group
+	dirty    bool  // the mark is out of date until Seal
+	forgiven bool  // by the Return under way
+	counted  bool  // as in flight, of its group
+	over     bool  // settled for all to see
+	popped   bool  // left where it waited because it was gone
+	aside    bool  // stands among the returned, to be passed over there
+	indexed  bool  // is in memory although the index of what is spilled has it
 }
 
 // Sequence is the number of the message in the order in which the queue's messages

@@ -110,7 +110,7 @@ func (w *world) open() {
 	o := Options{Ready: func(*store.Turn) {}, ID: lastWord}
 	if w.leases {
 		o.Leased = func(_ *store.Turn, m *Message) {
-			if e := w.model[m.Seq]; e == nil || !e.taken || !e.until.Equal(m.Until) {
+			if e := w.model[m.Seq]; e == nil || !e.taken || At(e.until) != m.Until {
 				w.wrong = fmt.Sprintf("leased %d: %+v", m.Seq, e)
 			}
 		}
@@ -300,7 +300,7 @@ func (w *world) taken(t *rapid.T) (*entry, *Message) {
 	require.True(t, m.Taken())
 	require.Equal(t, e.data, string(m.Data))
 	require.Equal(t, e.count, m.Count)
-	require.True(t, e.until.Equal(m.Until))
+	require.Equal(t, At(e.until), m.Until)
 	return e, m
 }
 
@@ -388,7 +388,7 @@ func (w *world) same(t *rapid.T, s *Seen) {
 	require.Equal(t, e.count, s.Count)
 	require.Equal(t, e.taken, s.Taken, "%+v", e)
 	if e.taken {
-		require.True(t, e.until.Equal(s.Until))
+		require.Equal(t, At(e.until), s.Until)
 	}
 }
 
@@ -621,7 +621,7 @@ func (w *world) settleDoubt(s *store.Store, e *entry, unclean bool, now time.Tim
 	require.Equal(w.t, e.count, mk.count, "%+v", e)
 	if wasTaken {
 		require.True(w.t, mk.out, "%+v", e)
-		require.Equal(w.t, nanos(e.until), mk.until)
+		require.Equal(w.t, int64(At(e.until)), mk.until)
 	}
 	e.unsynced = false
 	e.prime = unclean && (mk.out || mk.accused)

@@ -296,7 +296,7 @@ func (q *Spool) pick(t *store.Turn, s *Seen) (m *Message, new bool, err error) {
 		if m.state != ready {
 			return nil, false, nil
 		}
-		return m, false, nil
+		return q.whole(t, m), false, nil
 	}
 	if s.Seq < q.loaded {
 		m, err := q.groups.fetch(t, s.Seq)

@@ -60,6 +60,7 @@ type Spool struct {
 	fresh    ring   // with unique keys, put and not shown; see unique.go
 	probed   uint64 // see probe
 	outBytes uint64 // of what is taken
+	leanFrom int    // see Lean
 
 	loading   bool
 	plan      plan
@@ -167,6 +168,7 @@ func newLane(s *store.Store, l Layout, id uint32, o Options, h *shared) *Spool {
 	if o.Group != nil {
 		q.groups = newGroups(q, o.Group, o.Fair)
 	}
+	q.leanFrom = leanFrom
 	q.unmarked.q, q.meta.frontier = q, frontierStep // and so on disk before any message
 	q.due = store.NewTimer(q.startLoading)
 	q.expiry = expiry{expired: o.Expired, timer: store.NewTimer(q.startSweep)}
@@ -306,7 +308,7 @@ func (q *Spool) Take(t *store.Turn, until time.Time) *Message {
 	if m == nil {
 		return nil
 	}
-	m.state, m.Until, m.Ahead = taken, until, false
+	m.state, m.Until, m.Ahead = taken, At(until), false
 	m.Count++
 	q.handOut(m)
 	delete(q.back, m.Seq)
@@ -360,7 +362,7 @@ func (q *Spool) nextInPlace(t *store.Turn) *Message {
 		return nil // it was fetched ahead of older ones, which come in now
 	}
 	if len(q.returned) > 0 && (q.window.len() == 0 || q.returned[0].Seq < q.window.front().Seq) {
-		return heap.Pop(&q.returned).(*Message)
+		return q.whole(t, heap.Pop(&q.returned).(*Message))
 	}
 	if q.window.len() == 0 || !q.groups.blocks(q.window.front()) && !q.withinFrontier(t, q.window.front().Seq) {
 		return nil
@@ -413,14 +415,14 @@ func (q *Spool) coming() bool {
 
 // Extend gives a taken message another lease end.
 func (q *Spool) Extend(t *store.Turn, m *Message, until time.Time) {
-	m.Until = until
+	m.Until = At(until)
 	q.writeMark(t, m)
 	t.Touch(q)
 	t.TouchLate(&q.unmarked) // for UndoExtend
 }
 
 // UndoExtend takes Extend back.
-func (q *Spool) UndoExtend(m *Message, until time.Time) {
+func (q *Spool) UndoExtend(m *Message, until Moment) {
 	m.Until = until
 	q.unmarked.add(m) // the mark that Extend wrote is not in the group any more
 }
@@ -449,7 +451,7 @@ func (q *Spool) Settle(t *store.Turn, m *Message) {
 	t.Hold(q.holder(slotEntries), m.Payload, -1)
 	q.meta.entries--
 	q.meta.bytes -= m.size()
-	q.deadSize += len(m.Data)
+	q.deadSize += m.dataLen()
 	t.Touch(q)
 }
 
@@ -473,7 +475,7 @@ func (q *Spool) UndoSettle(m *Message) {
 	q.s.UndoHold(q.holder(slotEntries), m.Payload, -1)
 	q.meta.entries++
 	q.meta.bytes += m.size()
-	q.deadSize -= len(m.Data)
+	q.deadSize -= m.dataLen()
 }
 
 // Settled frees the memory of a message that was settled.
@@ -498,7 +500,7 @@ func (q *Spool) Return(t *store.Turn, m *Message, forgive bool) {
 	}
 	q.takeIn(m)
 	q.back[m.Seq] = m
-	m.Until = time.Time{}
+	m.Until = 0
 	q.writeMark(t, m)
 	t.Touch(q)
 	t.TouchLate(&q.unmarked) // for UndoReturn
@@ -508,7 +510,7 @@ func (q *Spool) Return(t *store.Turn, m *Message, forgive bool) {
 }
 
 // UndoReturn takes Return back.
-func (q *Spool) UndoReturn(m *Message, until time.Time) {
+func (q *Spool) UndoReturn(m *Message, until Moment) {
 	if m.forgiven {
 		m.Count++
 	}
@@ -565,7 +567,7 @@ func (q *Spool) writeMark(t *store.Turn, m *Message) {
 	copy(k, seqKey(q.layout.Mark, q.place, m.Seq))
 	mark{
 		out: m.state == taken, accused: m.prime, count: m.Count,
-		until: nanos(m.Until), first: nanos(m.First), since: nanos(m.Since), note: m.Note,
+		until: int64(m.Until), first: int64(m.First), since: int64(m.Since), note: m.Note,
 	}.encode(v)
 	m.marked, m.dirty = true, false
 }
