@@ -34,7 +34,8 @@ func (a *attempts) keep(w *waiter, messages []*spool.Message, now time.Time) {
 	kept := &attempt{id: w.attempt, at: now, messages: messages, got: make([]handout, len(w.got))}
 	for i, h := range w.got {
 		h.data = nil
-		kept.got[i], messages[i].Holder = h, kept
+		kept.got[i] = h
+		messages[i].Hold(kept)
 	}
 	(*a)[w.attempt] = kept
 }
@@ -63,7 +64,7 @@ func (a *attempt) whole(now time.Time) bool {
 	}
 	for i, h := range a.got {
 		m := a.messages[i]
-		if m.Holder != a || !m.Taken() || m.Count != h.count || m.Until != spool.At(h.until) || !h.until.After(now) {
+		if m.Holder() != a || !m.Taken() || m.Count != h.count || m.Until != spool.At(h.until) || !h.until.After(now) {
 			return false
 		}
 	}

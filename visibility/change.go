@@ -68,14 +68,14 @@ func (o *changeOp) Run(t *store.Turn) error {
 	if latest := o.at().Add(limit); o.d > 0 && until.After(latest) {
 		return store.Invalid("visibility timeout of %v would end %v after the receive, limit %v", o.d, until.Sub(o.at()), limit)
 	}
-	o.m, o.until, o.holder, o.note = m, m.Until, m.Holder, m.Note
+	o.m, o.until, o.holder, o.note = m, m.Until, m.Holder(), m.Note()
 	if o.failure != "" {
-		m.Note = o.failure
+		m.SetNote(o.failure)
 	}
 	if o.d == 0 {
 		o.q.leases.remove(m)
 		o.q.spool.Return(t, m, false)
-		m.Holder = released
+		m.Hold(released)
 		return nil
 	}
 	o.q.spool.Extend(t, m, until)
@@ -85,10 +85,10 @@ func (o *changeOp) Run(t *store.Turn) error {
 }
 
 func (o *changeOp) Undo() {
-	o.m.Note = o.note
+	o.m.SetNote(o.note)
 	if o.d == 0 {
 		o.q.spool.UndoReturn(o.m, o.until)
-		o.m.Holder = o.holder
+		o.m.Hold(o.holder)
 		o.q.leases.add(o.m)
 		return
 	}

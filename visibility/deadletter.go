@@ -125,7 +125,7 @@ func (q *Queue) exhausted(m *spool.Message) bool {
 
 // bury moves a message.
 func (q *Queue) bury(t *store.Turn, m *spool.Message, d DeadLetterInfo) move {
-	d.Queue, d.At, d.LastError, d.Deaths = q.name, t.Now(), m.Note, 1
+	d.Queue, d.At, d.LastError, d.Deaths = q.name, t.Now(), m.Note(), 1
 	data, err := encodeDead(m.Data, &d)
 	if err != nil {
 		q.s.Log().Error("dead letter is damaged, moved as it is", "queue", q.name, "sequence", m.Seq, "error", err)
@@ -148,7 +148,7 @@ func (q *Queue) settle(t *store.Turn, m *spool.Message) {
 }
 
 func (m move) show(t *store.Turn) {
-	m.q.attempts.changed(m.from.Holder)
+	m.q.attempts.changed(m.from.Holder())
 	if !m.q.dropped {
 		m.q.spool.Settled(t, m.from)
 		m.q.left(t)

@@ -76,7 +76,7 @@ func (o *deleteOp) Run(t *store.Turn) error {
 	if o.q.over(t, m) {
 		return ErrNotInFlight
 	}
-	if o.sparing && m.Holder == released {
+	if o.sparing && m.Holder() == released {
 		return nil
 	}
 	o.q.leases.remove(m)
@@ -97,7 +97,7 @@ func (o *deleteOp) Undo() {
 
 func (o *deleteOp) Visible(t *store.Turn) {
 	if o.m != nil {
-		o.q.attempts.changed(o.m.Holder)
+		o.q.attempts.changed(o.m.Holder())
 		o.q.spool.Settled(t, o.m)
 		o.q.left(t)
 	}

@@ -130,7 +130,7 @@ func (e *expiry) Undo() {}
 
 func (e *expiry) Visible(t *store.Turn) {
 	for _, m := range e.ended {
-		e.q.attempts.changed(m.Holder)
+		e.q.attempts.changed(m.Holder())
 		e.q.spool.Returned(t, m)
 	}
 }

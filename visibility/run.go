@@ -234,7 +234,7 @@ func (o *beatOp) Run(t *store.Turn) error {
 	if err != nil {
 		return err
 	}
-	if m == nil || m.Holder == released {
+	if m == nil || m.Holder() == released {
 		return errSettled
 	}
 	if m.Taken() {

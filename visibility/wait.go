@@ -195,7 +195,8 @@ func (y *yield) fill(t *store.Turn, w *waiter) bool {
 		if m == nil {
 			break
 		}
-		m.Since, m.Holder = spool.At(now), nil
+		m.Since = spool.At(now)
+		m.Hold(nil)
 		if m.First == 0 {
 			m.First = m.Since
 		}

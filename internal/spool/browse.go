@@ -324,7 +324,7 @@ func (q *Spool) inspect(t *store.Turn, l loadedMessage) (s Seen, here bool) {
 
 // known returns what is in memory of a message, which may be gone.
 func (q *Spool) known(seq uint64) *Message {
-	for _, m := range []*Message{q.out[seq], q.back[seq], q.early[seq], q.window.find(seq), q.unshown.messages.find(seq)} {
+	for _, m := range []*Message{q.held[seq], q.early[seq], q.window.find(seq), q.unshown.messages.find(seq)} {
 		if m != nil {
 			return m
 		}

@@ -202,7 +202,7 @@ func (s *sweep) Run(t *store.Turn) error {
 	if e.void {
 		return nil // and begin again
 	}
-	if len(q.out)+len(q.back) == 0 && q.unloaded == 0 && q.shown == q.meta.next {
+	if len(q.held) == 0 && q.unloaded == 0 && q.shown == q.meta.next {
 		e.retained = 0 // all that is left is at the end of the index
 	}
 	e.next = sooner(s.next, e.missed)
@@ -266,7 +266,7 @@ func (s *sweep) end(t *store.Turn, d ending) {
 // waiting returns a message, also one that is not in memory; that is new then. It
 // returns nil if there is none.
 func (q *Spool) waiting(t *store.Turn, l loadedMessage) (m *Message, new bool) {
-	for _, known := range []*Message{q.out[l.seq], q.back[l.seq], q.early[l.seq], q.window.find(l.seq)} {
+	for _, known := range []*Message{q.held[l.seq], q.early[l.seq], q.window.find(l.seq)} {
 		if known != nil && known.state != gone {
 			return known, false
 		}
@@ -295,7 +295,6 @@ func (q *Spool) hold(m *Message, new bool) {
 	}
 	m.state = taken
 	q.handOut(m)
-	delete(q.back, m.Seq)
 }
 
 func (s *sweep) Undo() {}

@@ -11,7 +11,7 @@ import (
 // into memory if it was out. It returns nil if there is no such message or it
 // is not taken.
 func (q *Spool) Find(t *store.Turn, seq uint64) (*Message, error) {
-	if m := q.out[seq]; m != nil {
+	if m := q.held[seq]; m != nil && m.state == taken {
 		return m, nil
 	}
 	if seq < q.loaded || seq >= q.shown || q.early[seq] != nil || q.leased == nil {
@@ -36,10 +36,7 @@ func (q *Spool) findOnDisk(t *store.Turn, seq uint64) (*Message, error) {
 // know to have been delivered. It returns nil if the message is gone. It is
 // for those who have evidence that it was delivered once.
 func (q *Spool) Lookup(t *store.Turn, seq uint64) (*Message, error) {
-	if m := q.out[seq]; m != nil {
-		return m, nil
-	}
-	if m := q.back[seq]; m != nil {
+	if m := q.held[seq]; m != nil {
 		return m, nil
 	}
 	if seq < q.loaded {
@@ -119,11 +116,13 @@ func (q *Spool) adopt(m *Message) {
 
 // restore makes a message of what is on disk.
 func (q *Spool) restore(seq uint64, c Content, mk mark, marked bool) *Message {
-	c.Count = mk.count
-	return &Message{
-		Seq: seq, Lane: q.lane, Content: c, marked: marked, born: q.bornOf(&c),
-		Note: mk.note, Until: Moment(mk.until), First: Moment(mk.first), Since: Moment(mk.since),
+	c.Count, c.Born = mk.count, q.bornOf(&c)
+	m := &Message{
+		Seq: seq, Lane: q.lane, Content: c, marked: marked,
+		Until: Moment(mk.until), First: Moment(mk.first), Since: Moment(mk.since),
 	}
+	m.SetNote(mk.note)
+	return m
 }
 
 // getEntry reads a message and its mark under the baton.

@@ -165,7 +165,7 @@ func (g *groups) setAside(m *Message) {
 		k.ceiling = min(k.ceiling, m.Seq)
 	}
 	m.state = ready
-	g.q.back[m.Seq] = m
+	g.q.held[m.Seq] = m
 	heap.Push(&g.q.primes, m)
 }
 
@@ -387,7 +387,7 @@ func (g *groups) full() bool { return g.parked >= g.room.messages || g.bytes >= 
 // keep parks m in memory.
 func (g *groups) keep(k *group, m *Message) {
 	m.group, m.state = k, ready
-	g.q.back[m.Seq] = m // for Lookup
+	g.q.held[m.Seq] = m // for Lookup
 	if k.offered != nil && m.Seq < k.offered.Seq {
 		g.withdraw(k)
 	}

@@ -105,7 +105,7 @@ func TestABlockedGroupIsPassedByTheOthers(t *testing.T) {
 		}
 		synctest.Wait()
 		under(t, s, store.NoSync, func(*store.Turn) {
-			if len(q.groups.byID)+q.groups.parked+q.groups.bytes+len(q.groups.spilled)+len(q.back) > 0 {
+			if len(q.groups.byID)+q.groups.parked+q.groups.bytes+len(q.groups.spilled)+len(q.held) > 0 {
 				t.Errorf("left: %+v", q.groups)
 			}
 		})

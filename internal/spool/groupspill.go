@@ -31,7 +31,7 @@ func (g *groups) spill(t *store.Turn, k *group, m *Message) {
 		heap.Fix(&g.spilled, k.slot-1)
 	}
 	m.state, m.Data = spilled, nil
-	delete(g.q.back, m.Seq)
+	delete(g.q.held, m.Seq)
 }
 
 // wantMore has spilled messages of a group read back if it may go on and is
@@ -170,7 +170,7 @@ func (r *readBack) install(t *store.Turn, i int) {
 	g, q, k := r.g, r.g.q, r.groups[i]
 	for _, l := range r.found[i] {
 		t.DeleteSingle(parkedKey(q.layout.Parked, q.place, k.number, l.seq))
-		if l.gone || q.out[l.seq] != nil || q.back[l.seq] != nil {
+		if l.gone || q.held[l.seq] != nil {
 			continue // settled, or fetched ahead of this
 		}
 		g.takeBack(k, l)

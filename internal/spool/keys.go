@@ -164,13 +164,13 @@ const payloadLen = 12
 // Content is what a message consists of.
 type Content struct {
 	Data    []byte        // the layer's encoding, which belongs to the spool from Put on
-	lean    uint32        // how long Data was, if it was let go of; see Lean
 	Payload store.Payload // that follows Data, if it is shared
 	Count   uint32        // deliveries so far
+	lean    uint32        // how long Data was, if it was let go of; see Lean
+	stray   bool          // is in the index of strays
 	Expires int64         // end of its time to live in nanoseconds since 1970, 0 for none
 	Unique  UniqueKey     // that it holds as long as it is there, if any
-	Born    int64         // when its retention began, if that is not what Options.Born says
-	stray   bool          // is in the index of strays
+	Born    int64         // when its retention began, if that is not what Options.Born says; of a Message, in any case
 	number  uint64        // in the order of all lanes; 0 if there is one lane
 }
 

@@ -4,13 +4,13 @@ import "github.com/pebblemq/pebblemq/internal/store"
 
 // leanFrom is how many messages of a spool are out before the data of further ones
 // is not kept in memory.
-const leanFrom = 64 << 10
+const leanFrom = 16 << 10
 
 // Lean lets go of the data of a message that was just taken, if many are out. When it
 // is handed out again, or settled by the spool's own doing, its data is read again;
 // until then it is empty. It is for messages that are in no group.
 func (q *Spool) Lean(m *Message) {
-	if m.group == nil && !m.prime && len(q.out) > q.leanFrom {
+	if m.group == nil && !m.prime && q.taken > q.leanFrom {
 		m.lean, m.Data = uint32(len(m.Data)), nil
 	}
 }

@@ -6,16 +6,14 @@ import "sort"
 type Message struct {
 	Content // the deliveries include the present one; Data is not to be changed
 
-	Seq    uint64 // its place in the queue
-	Until  Moment // end of the lease, if it has one
-	First  Moment // for the layer: of the first delivery; kept on disk
-	Since  Moment // for the layer: of the last delivery; kept on disk
-	Note   string // for the layer; kept on disk with the next Return
-	Holder any    // for the layer: who has it
-	Slot   int32  // for the layer: its place in a heap
-	Print  uint32 // for the layer: what it wants to know of the data of a Lean one
+	Seq   uint64 // its place in the queue
+	Until Moment // end of the lease, if it has one
+	First Moment // for the layer: of the first delivery; kept on disk
+	Since Moment // for the layer: of the last delivery; kept on disk
+	side  *side  // of few
+	Slot  int32  // for the layer: its place in a heap
+	Print uint32 // for the layer: what it wants to know of the data of a Lean one
 
-	born  int64  // if the spool has a retention
 	group *group // if it is or was out, or is parked
 
 	Lane     byte
@@ -32,6 +30,50 @@ type Message struct {
 	popped   bool  // left where it waited because it was gone
 	aside    bool  // stands among the returned, to be passed over there
 	indexed  bool  // is in memory although the index of what is spilled has it
+}
+
+// side is what few messages have.
+type side struct {
+	holder any
+	note   string
+}
+
+// Holder is for the layer: who has the message.
+func (m *Message) Holder() any {
+	if m.side == nil {
+		return nil
+	}
+	return m.side.holder
+}
+
+// Hold sets the Holder.
+func (m *Message) Hold(by any) {
+	if m.side == nil {
+		if by == nil {
+			return
+		}
+		m.side = &side{}
+	}
+	m.side.holder = by
+}
+
+// Note is for the layer; it is kept on disk with the next Return.
+func (m *Message) Note() string {
+	if m.side == nil {
+		return ""
+	}
+	return m.side.note
+}
+
+// SetNote sets the Note.
+func (m *Message) SetNote(note string) {
+	if m.side == nil {
+		if note == "" {
+			return
+		}
+		m.side = &side{}
+	}
+	m.side.note = note
 }
 
 // Sequence is the number of the message in the order in which the queue's messages

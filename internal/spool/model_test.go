@@ -529,7 +529,7 @@ func (w *world) purge(t *rapid.T) {
 	require.NoError(t, w.s.Do(ctx, store.OpFunc(func(turn *store.Turn) error {
 		n = w.q.Purge(turn, delayedToo)
 		maps.DeleteFunc(w.model, func(seq uint64, e *entry) bool {
-			if w.q.out[seq] != nil {
+			if m := w.q.held[seq]; m != nil && m.state == taken {
 				return false
 			}
 			n--
@@ -564,7 +564,7 @@ func (w *world) expire() {
 			continue
 		}
 		var m *Message
-		under(w.t, w.s, store.NoSync, func(*store.Turn) { m = w.q.out[e.seq] })
+		under(w.t, w.s, store.NoSync, func(*store.Turn) { m = w.q.held[e.seq] })
 		if m != nil {
 			require.NoError(w.t, w.s.Do(ctx, &returnOp{q: w.q, m: m}, store.Sync))
 			w.isBack(e, m)

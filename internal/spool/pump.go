@@ -268,7 +268,7 @@ func (o *moveOp) move(t *store.Turn, l load) (moved bool, err error) {
 	switch {
 	case !new:
 	case err != nil:
-		delete(q.back, m.Seq)
+		delete(q.held, m.Seq)
 	default:
 		q.early[m.Seq] = m
 		if l.mark.out && q.unloaded > 0 {

@@ -33,10 +33,9 @@ func (q *Spool) Purge(t *store.Turn, delayedToo bool) int {
 	q.returned, q.ahead, q.primes, q.unloaded = nil, nil, nil, 0
 	q.loaded, q.plan.void, q.expiry.void, q.keep.void = q.shown, true, true, true
 	clear(q.early)
-	clear(q.back)
-	for _, m := range kept {
-		if m.state == returning {
-			q.back[m.Seq] = m
+	for seq, m := range q.held {
+		if m.state != taken && m.state != returning {
+			delete(q.held, seq)
 		}
 	}
 	q.reclaim(t, kept)

@@ -60,7 +60,7 @@ func (q *Spool) Retain(t *store.Turn, lasts time.Duration, each bool) {
 // Outlived reports whether the retention of a message is over. Take may hand it out
 // nevertheless, for the caller to settle it.
 func (q *Spool) Outlived(t *store.Turn, m *Message) bool {
-	return q.keep.lasts != 0 && m.born <= q.horizon(t)
+	return q.keep.lasts != 0 && m.Born <= q.horizon(t)
 }
 
 // Swept reports that nothing is there any more whose retention was over at a moment in
@@ -77,7 +77,7 @@ func (q *Spool) Swept(t *store.Turn, asOf time.Time) bool {
 func (q *Spool) horizon(t *store.Turn) int64 { return t.Now().Add(-q.keep.lasts).UnixNano() }
 
 // BornAt returns when the retention of the message began, in nanoseconds since 1970.
-func (m *Message) BornAt() int64 { return m.born }
+func (m *Message) BornAt() int64 { return m.Born }
 
 func (q *Spool) bornOf(c *Content) int64 {
 	switch {
@@ -98,21 +98,21 @@ func (q *Spool) retain(t *store.Turn, m *Message) {
 	if m.Born == k.born(m.Data) {
 		m.Born = 0
 	}
-	m.born = q.bornOf(&m.Content)
-	if m.stray = m.born < q.meta.youngest; m.stray {
-		t.Set(dueKey(q.layout.Stray, q.place, m.born, m.Seq), nil)
+	born := q.bornOf(&m.Content)
+	if m.stray = born < q.meta.youngest; m.stray {
+		t.Set(dueKey(q.layout.Stray, q.place, born, m.Seq), nil)
 	} else {
-		q.meta.youngest = m.born
+		q.meta.youngest = born
 	}
-	q.meta.oldest = sooner(q.meta.oldest, m.born)
+	q.meta.oldest = sooner(q.meta.oldest, born)
 	if k.sweeping {
-		k.missed = sooner(k.missed, m.born)
+		k.missed = sooner(k.missed, born)
 	}
 }
 
 func (q *Spool) unindexStray(t *store.Turn, m *Message) {
 	if m.stray {
-		t.DeleteSingle(dueKey(q.layout.Stray, q.place, m.born, m.Seq))
+		t.DeleteSingle(dueKey(q.layout.Stray, q.place, m.Born, m.Seq))
 	}
 }
 
@@ -123,9 +123,9 @@ func (q *Spool) mayAge(t *store.Turn, m *Message) {
 		return
 	}
 	if k.sweeping {
-		k.missed = sooner(k.missed, m.born)
+		k.missed = sooner(k.missed, m.Born)
 	}
-	if q.meta.oldest = sooner(q.meta.oldest, m.born); !k.timer.Armed() || q.meta.oldest == m.born {
+	if q.meta.oldest = sooner(q.meta.oldest, m.Born); !k.timer.Armed() || q.meta.oldest == m.Born {
 		q.armRetention(t)
 	}
 }
@@ -398,7 +398,7 @@ func (q *Spool) eldest(ctx context.Context, alive func() error) (born int64, err
 		q.skipGone()
 		from, next, bound = q.lowest(), q.meta.next, q.meta.oldest
 		if m := q.known(from); m != nil && m.here() {
-			born = m.born
+			born = m.Born
 		}
 		return nil
 	}), store.NoSync)

@@ -18,7 +18,7 @@ func (q *Spool) Seal(t *store.Turn) {
 		return
 	}
 	q.meta.low = q.lowest()
-	q.meta.taken = uint64(len(q.out)) + q.unloaded
+	q.meta.taken = uint64(q.taken) + q.unloaded
 	q.meta.expires = sooner(q.expiry.next, q.expiry.retained)
 	q.drop(t)
 	m := q.meta
@@ -54,7 +54,7 @@ func (q *Spool) trimOrder() {
 	}
 	clear(q.order[:n])
 	q.order = q.order[n:]
-	n = len(q.out) + len(q.returned) + len(q.ahead) + q.groups.waiting()
+	n = q.taken + len(q.returned) + len(q.ahead) + q.groups.waiting()
 	if len(q.order) < 2*n+chunkMessages {
 		return
 	}

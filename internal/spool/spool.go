@@ -38,9 +38,9 @@ type Spool struct {
 	ahead    []*Message          // ready again, before all others, the last one first; see Message.Ahead
 	order    []*Message          // everything that left the window, in order; the gone are skipped
 	strays   seqHeap             // everything that came to be out in another way
-	out      map[uint64]*Message // taken
+	held     map[uint64]*Message // taken, or given back and not taken again
+	taken    int                 // of these
 	early    map[uint64]*Message // touched before they were loaded
-	back     map[uint64]*Message // given back and not taken again
 	unmarked unmarked
 
 	suspectBelow uint64 // after an unclean end: these were possibly delivered
@@ -163,7 +163,7 @@ func newLane(s *store.Store, l Layout, id uint32, o Options, h *shared) *Spool {
 	q := &Spool{
 		s: s, layout: l, place: place{id, o.Lane}, shared: h, identify: o.ID, ready: o.Ready, leased: o.Leased, added: o.Added, promoted: o.Promoted, free: freeOf(s), step: frontierStep,
 		unseenHeld: make(map[uint32]uint64),
-		out:        make(map[uint64]*Message), early: make(map[uint64]*Message), back: make(map[uint64]*Message),
+		held:       make(map[uint64]*Message), early: make(map[uint64]*Message),
 	}
 	if o.Group != nil {
 		q.groups = newGroups(q, o.Group, o.Fair)
@@ -220,6 +220,7 @@ func (q *Spool) Put(t *store.Turn, c Content) *Message {
 	k, v := t.SetDeferred(seqKeyLen, c.entryLen())
 	copy(k, seqKey(q.layout.Entry, q.place, m.Seq))
 	c.encodeEntry(v)
+	m.Born = q.bornOf(&c)
 	q.indexExpiry(t, m)
 	q.claim(t, &m.Content, slotEntries, m.position())
 	t.Hold(q.holder(slotEntries), c.Payload, 1)
@@ -260,7 +261,7 @@ func (q *Spool) UndoPut(m *Message) {
 	q.meta.entries--
 	q.meta.bytes -= m.size()
 	q.unseen(m, -1)
-	delete(q.back, m.Seq)
+	delete(q.held, m.Seq)
 	if n := q.unshown.messages.len(); n > 0 && q.unshown.messages.at(n-1) == m {
 		q.unshown.messages.shrink()
 	}
@@ -311,7 +312,6 @@ func (q *Spool) Take(t *store.Turn, until time.Time) *Message {
 	m.state, m.Until, m.Ahead = taken, At(until), false
 	m.Count++
 	q.handOut(m)
-	delete(q.back, m.Seq)
 	if q.groups != nil {
 		q.groups.took(t, m)
 	}
@@ -326,13 +326,14 @@ func (q *Spool) Take(t *store.Turn, until time.Time) *Message {
 
 // handOut counts a message as taken.
 func (q *Spool) handOut(m *Message) {
-	q.out[m.Seq] = m
+	q.held[m.Seq] = m
+	q.taken++
 	q.outBytes += m.size()
 }
 
-// takeIn counts it as taken no longer.
+// takeIn counts it as taken no longer. It is held still.
 func (q *Spool) takeIn(m *Message) {
-	delete(q.out, m.Seq)
+	q.taken--
 	q.outBytes -= m.size()
 }
 
@@ -447,7 +448,7 @@ func (q *Spool) Settle(t *store.Turn, m *Message) {
 	}
 	m.before, m.state = m.state, gone
 	q.groups.settled(m)
-	delete(q.back, m.Seq)
+	delete(q.held, m.Seq)
 	t.Hold(q.holder(slotEntries), m.Payload, -1)
 	q.meta.entries--
 	q.meta.bytes -= m.size()
@@ -461,7 +462,7 @@ func (q *Spool) UndoSettle(m *Message) {
 	if m.state == taken {
 		q.handOut(m)
 	} else {
-		q.back[m.Seq] = m
+		q.held[m.Seq] = m
 	}
 	if m.Seq >= q.shown {
 		q.unseen(m, 1)
@@ -499,7 +500,7 @@ func (q *Spool) Return(t *store.Turn, m *Message, forgive bool) {
 		m.Count--
 	}
 	q.takeIn(m)
-	q.back[m.Seq] = m
+	q.held[m.Seq] = m
 	m.Until = 0
 	q.writeMark(t, m)
 	t.Touch(q)
@@ -516,7 +517,6 @@ func (q *Spool) UndoReturn(m *Message, until Moment) {
 	}
 	m.state, m.Until, m.Ahead = taken, until, false
 	q.handOut(m)
-	delete(q.back, m.Seq)
 	q.unmarked.add(m)
 }
 
@@ -544,7 +544,7 @@ func (q *Spool) waitAgain(t *store.Turn, m *Message) {
 // wait puts a message among those that were delivered before.
 func (q *Spool) wait(m *Message) {
 	m.state = ready
-	q.back[m.Seq] = m
+	q.held[m.Seq] = m
 	if m.prime && !q.groups.ordered() { // in a group, order comes first
 		heap.Push(&q.primes, m)
 	} else {
@@ -563,11 +563,11 @@ func (q *Spool) line(m *Message) {
 
 // writeMark writes what is known of m's deliveries.
 func (q *Spool) writeMark(t *store.Turn, m *Message) {
-	k, v := t.SetDeferred(seqKeyLen, markLen+len(m.Note))
+	k, v := t.SetDeferred(seqKeyLen, markLen+len(m.Note()))
 	copy(k, seqKey(q.layout.Mark, q.place, m.Seq))
 	mark{
 		out: m.state == taken, accused: m.prime, count: m.Count,
-		until: int64(m.Until), first: int64(m.First), since: int64(m.Since), note: m.Note,
+		until: int64(m.Until), first: int64(m.First), since: int64(m.Since), note: m.Note(),
 	}.encode(v)
 	m.marked, m.dirty = true, false
 }

@@ -17,7 +17,7 @@ func (s *Stats) add(o Stats) {
 // Stats returns the counters, exact as of the last accepted operation. Until
 // Recalled, a lease that ended while the store was closed counts as taken.
 func (q *Spool) Stats() Stats {
-	taken := uint64(len(q.out)) + q.unloaded
+	taken := uint64(q.taken) + q.unloaded
 	return Stats{
 		Ready:   q.meta.entries - taken,
 		Taken:   taken,
