@@ -1,0 +1,57 @@
+package spool
+
+import (
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+func TestTheDataOfManyMessagesThatAreOutIsOnDiskOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, q := openOne(t) // with "x" in it
+		q.leanFrom = 1
+		for _, data := range []string{"aa", "bbb"} {
+			require.NoError(t, s.Do(ctx, &putOp{q: q, data: []byte(data)}, store.Sync))
+		}
+		bytes := func() (n uint64) {
+			under(t, s, store.NoSync, func(*store.Turn) { n = q.Stats().Bytes })
+			return n
+		}
+		var out []*Message
+		for range 3 {
+			m := takeSynced(t, s, q)
+			under(t, s, store.NoSync, func(*store.Turn) { q.Lean(m) })
+			out = append(out, m)
+		}
+		require.Equal(t, "x", string(out[0].Data), "few keep it")
+		require.Empty(t, string(out[1].Data)+string(out[2].Data))
+		require.EqualValues(t, 6, bytes())
+		require.NoError(t, s.Do(ctx, &settleOp{q, out[1]}, store.Sync))
+		require.EqualValues(t, 4, bytes())
+		require.NoError(t, s.Do(ctx, &returnOp{q: q, m: out[2]}, store.Sync))
+		m := takeSynced(t, s, q)
+		require.True(t, m == out[2])
+		require.Equal(t, "bbb", string(m.Data), "it is there again")
+		require.EqualValues(t, 4, bytes())
+		require.NoError(t, s.Close())
+	})
+}
+
+// It cannot be read, so its receiver hears that it is damaged.
+func TestDataThatCannotBeReadAgainStaysEmpty(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, q := openOne(t)
+		q.leanFrom = 0
+		m := takeSynced(t, s, q)
+		under(t, s, store.Sync, func(turn *store.Turn) {
+			q.Lean(m)
+			turn.Delete(seqKey(q.layout.Entry, q.place, m.Seq))
+		})
+		under(t, s, store.NoSync, func(turn *store.Turn) { q.whole(turn, m) })
+		require.Empty(t, m.Data)
+		require.NoError(t, s.Close())
+	})
+}
