@@ -110,8 +110,8 @@ type QueueConfig struct {
 	// MaxOvertakes is how many messages of higher priorities in a row are delivered
 	// while one of a lower priority is ready; then the oldest of that priority is next,
 	// and if that is so of several, the highest of them. So nothing starves. It is
-	// counted from the opening of the store. Default 0 is any number, which is
-	// RabbitMQ's strict order.
+	// counted from the opening of the store, and DropHead does not look at it. Default
+	// 0 is any number, which is RabbitMQ's strict order.
 	MaxOvertakes int `json:",omitempty"`
 }
 

@@ -207,7 +207,7 @@ func (q *Lanes) ShowDelayed(t *store.Turn, d Delayed) { q.byLane[d.Lane].ShowDel
 // overtaken too often. While the messages of a lane are being read from disk, none of
 // a lower one goes ahead.
 func (q *Lanes) Take(t *store.Turn, until time.Time) *Message {
-	if m := q.takeOvertaken(t, until); m != nil {
+	if m, is := q.takeOvertaken(t, until); is {
 		return m
 	}
 	for i, lane := range q.open {

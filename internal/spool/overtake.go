@@ -11,22 +11,21 @@ import (
 // memory.
 func (q *Lanes) Patience(n int) { q.patience = n }
 
-// takeOvertaken is Take of a lane whose patience is at its end.
-func (q *Lanes) takeOvertaken(t *store.Turn, until time.Time) *Message {
+// takeOvertaken is Take of a lane whose patience is at its end, if there is one.
+func (q *Lanes) takeOvertaken(t *store.Turn, until time.Time) (m *Message, is bool) {
 	if q.patience == 0 {
-		return nil
+		return nil, false
 	}
 	for i, lane := range q.open {
 		if lane.overtaken < q.patience {
 			continue
 		}
-		if m := lane.Take(t, until); m != nil {
-			lane.overtaken = 0
+		if m := lane.Take(t, until); m != nil || lane.coming() {
 			q.overtake(m, q.open[i+1:])
-			return m
+			return m, true
 		}
 	}
-	return nil
+	return nil, false
 }
 
 // overtake counts for the lower lanes that a message was taken, if it was.
