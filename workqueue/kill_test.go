@@ -3,6 +3,7 @@ package workqueue_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -53,62 +54,121 @@ func childDir(t *testing.T) string {
 }
 
 func TestAKilledProcessLosesNothingConfirmed(t *testing.T) {
-	dir := t.TempDir()
-	w := newWitness()
-	for range 20 {
-		lines, _ := child(t, "TestChildWorks", dir, 1+rand.N(30*time.Millisecond))
-		for _, line := range lines {
-			word, number, _ := strings.Cut(line, " ")
-			n, err := strconv.Atoi(number)
-			if err != nil {
-				continue // of the test binary, or cut off
+	for _, c := range []struct {
+		child  string
+		rounds int
+	}{{"TestChildGets", 20}, {"TestChildConsumes", 12}, {"TestChildRuns", 12}} {
+		t.Run(c.child, func(t *testing.T) {
+			dir, w := t.TempDir(), newWitness()
+			for range c.rounds {
+				lines, _ := child(t, c.child, dir, 1+rand.N(30*time.Millisecond))
+				w.listen(lines)
+				checkCopy(t, dir, w)
 			}
-			switch word {
-			case "published":
-				w.note(w.published, n)
-			case "acking":
-				w.note(w.gone, n)
-			case "acked":
-				w.note(w.acked, n)
-			}
-		}
-		copied := t.TempDir() + "/copy"
-		db, err := pebblemq.Open(dir, nil)
-		require.NoError(t, err)
-		require.NoError(t, db.Checkpoint(bg, copied))
-		require.NoError(t, db.Close())
-		db, err = pebblemq.Open(copied, nil)
-		require.NoError(t, err)
-		b := openBroker(t, db)
-		topology(t, b)
-		w.check(t, b, "after a kill")
-		require.NoError(t, db.Close())
+			require.Greater(t, len(w.published), 20)
+			require.Greater(t, len(w.gone), 10)
+		})
 	}
-	require.Greater(t, len(w.published), 20)
 }
 
-func TestChildWorks(t *testing.T) {
+// listen notes what a process printed.
+func (w *witness) listen(lines []string) {
+	sets := map[string]map[int]bool{"published": w.published, "acking": w.gone, "acked": w.acked}
+	for _, line := range lines {
+		word, number, _ := strings.Cut(line, " ")
+		n, err := strconv.Atoi(number)
+		if set := sets[word]; set != nil && err == nil { // or it is of the test binary, or cut off
+			w.note(set, n)
+		}
+	}
+}
+
+// checkCopy leaves the directory as it is, but for having been open.
+func checkCopy(t *testing.T, dir string, w *witness) {
+	copied := t.TempDir() + "/copy"
+	db, err := pebblemq.Open(dir, nil)
+	require.NoError(t, err)
+	require.NoError(t, db.Checkpoint(bg, copied))
+	require.NoError(t, db.Close())
+	db, err = pebblemq.Open(copied, nil)
+	require.NoError(t, err)
+	b := openBroker(t, db)
+	topology(t, b)
+	w.check(t, b, "after a kill")
+	require.NoError(t, db.Close())
+}
+
+// openChild is a broker in a process that will be killed.
+func openChild(t *testing.T) *workqueue.Broker {
 	db, err := pebblemq.Open(childDir(t), nil)
 	require.NoError(t, err)
 	b := openBroker(t, db)
 	topology(t, b)
-	id := rand.IntN(1 << 40)
-	for {
-		id++
+	return b
+}
+
+// publishForEver prints each message that was confirmed.
+func publishForEver(t *testing.T, b *workqueue.Broker, each func()) {
+	for id := rand.IntN(1 << 40); ; id++ {
 		require.NoError(t, b.Publish(bg, "", "q", body(fmt.Sprint(id))))
 		fmt.Println("published", id)
-		if id%2 == 0 {
-			continue
+		each()
+	}
+}
+
+// ackAloud prints what it does before, and after.
+func ackAloud(t *testing.T, d *workqueue.Delivery) {
+	fmt.Println("acking", string(d.Body))
+	require.NoError(t, d.Ack(pebblemq.WithDurability(bg, pebblemq.Sync)))
+	fmt.Println("acked", string(d.Body))
+}
+
+func TestChildGets(t *testing.T) {
+	b := openChild(t)
+	turn := 0
+	publishForEver(t, b, func() {
+		if turn++; turn%2 == 0 {
+			return
 		}
 		d, ok, err := b.Get(bg, "q")
 		require.NoError(t, err)
-		if !ok {
-			continue
+		if ok {
+			ackAloud(t, d)
+		}
+	})
+}
+
+// TestChildConsumes has always some messages out, and gives back or rejects others.
+func TestChildConsumes(t *testing.T) {
+	b := openChild(t)
+	c, err := b.Consume(bg, "q", &workqueue.ConsumeOptions{Prefetch: 8})
+	require.NoError(t, err)
+	go publishForEver(t, b, func() {})
+	for {
+		d, err := c.Next(bg)
+		require.NoError(t, err)
+		switch rand.IntN(4) {
+		case 0:
+			require.NoError(t, d.Nack(bg, true))
+		case 1:
+			require.NoError(t, d.Reject(bg))
+		default:
+			ackAloud(t, d)
+		}
+	}
+}
+
+func TestChildRuns(t *testing.T) {
+	b := openChild(t)
+	go publishForEver(t, b, func() {})
+	handle := func(_ context.Context, d *workqueue.Delivery) error {
+		if rand.IntN(4) == 0 {
+			return errors.New("try again")
 		}
 		fmt.Println("acking", string(d.Body))
-		require.NoError(t, d.Ack(pebblemq.WithDurability(bg, pebblemq.Sync)))
-		fmt.Println("acked", string(d.Body))
+		return nil
 	}
+	require.NoError(t, b.Run(bg, "q", handle, &workqueue.RunOptions{Concurrency: 4}))
 }
 
 // TestAPoisonMessageEndsInTheDeadLetterPlace has a handler that kills its
