@@ -26,7 +26,7 @@ var (
 	ErrSettled = errors.New("workqueue: delivery is settled already")
 
 	// ErrDeliveryLost refuses to acknowledge a delivery that went back to its
-	// queue, because its consumer was closed.
+	// queue, because its consumer was closed or its AckTimeout was over.
 	ErrDeliveryLost = errors.New("workqueue: delivery was lost")
 
 	// ErrConsumerClosed is returned by a consumer after Close.

@@ -19,7 +19,8 @@ const (
 	// goes itself if nothing is ready. It is the default.
 	DropHead Overflow = "drop-head"
 	// DropLowest makes room as well: the oldest message of the lowest priority
-	// goes. RabbitMQ does not have it.
+	// goes, and before it what was requeued to the head of that. RabbitMQ does not
+	// have it.
 	DropLowest Overflow = "drop-lowest"
 	// RejectPublish refuses the message with ErrQueueFull. No other queue that it
 	// was routed to gets it.

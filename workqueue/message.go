@@ -22,12 +22,19 @@ const (
 
 // Message is what is published. Its bytes are copied before Publish returns.
 type Message struct {
-	Body    []byte
+	// Body is any bytes, up to MaxBodyBytes; it may be empty.
+	Body []byte
+	// Headers go with the message, and a Headers exchange routes by them. In AMQP
+	// their values have types; here they are texts.
 	Headers map[string]string
 
-	MessageID       string
-	CorrelationID   string
-	ReplyTo         string
+	// MessageID is by what Cancel finds the message and a DedupeWindow knows it again.
+	// It need not be unique else.
+	MessageID string
+	// CorrelationID and ReplyTo are those of requests and replies; see Caller.
+	CorrelationID string
+	ReplyTo       string
+	// The rest is for the application alone. All of these are up to MaxPropertyBytes.
 	Type            string
 	ContentType     string
 	ContentEncoding string
@@ -62,7 +69,7 @@ type Message struct {
 	TTL time.Duration
 
 	// Delay keeps the message from consumers for a time after it was
-	// published; it then goes to the end of its queues. At most 10 years.
+	// published; it then goes to the end of its queues. At most MaxDelay.
 	Delay time.Duration
 
 	// Mandatory makes Publish return ErrUnroutable when no queue would get the
@@ -196,6 +203,6 @@ func (m *Message) headerNames() []string {
 
 // Publishing is one message of a batch.
 type Publishing struct {
-	Key     string
+	Key     string // to route it by
 	Message Message
 }
