@@ -1,6 +1,10 @@
 package spool
 
-import "github.com/pebblemq/pebblemq/internal/store"
+import (
+	"container/heap"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
 
 // leanFrom is how many messages of a spool are out before the data of further ones
 // is not kept in memory.
@@ -8,7 +12,7 @@ const leanFrom = 16 << 10
 
 // Lean lets go of the data of a message that was just taken, if many are out. When it
 // is handed out again, or settled by the spool's own doing, its data is read again;
-// until then it is empty. It is for messages that are in no group.
+// until then it is empty. It is for messages that are in no group and have leases.
 func (q *Spool) Lean(m *Message) {
 	if m.group == nil && !m.prime && q.taken > q.leanFrom {
 		m.lean, m.Data = uint32(len(m.Data)), nil
@@ -18,17 +22,29 @@ func (q *Spool) Lean(m *Message) {
 // Lean is Spool.Lean.
 func (q *Lanes) Lean(m *Message) { q.of(m).Lean(m) }
 
-// whole reads the data of a lean message again. It stays empty if it cannot be read,
-// and is found damaged then.
-func (q *Spool) whole(t *store.Turn, m *Message) *Message {
+// whole reads the data of a lean message again, and reports false if it cannot be
+// read.
+func (q *Spool) whole(t *store.Turn, m *Message) bool {
 	if m.lean == 0 {
-		return m
+		return true
 	}
 	l, err := q.getEntry(t, m.Seq)
 	if err != nil || l.gone || l.damaged {
-		q.s.Log().Error("read a message that was in flight", "queue id", q.id, "seq", m.Seq, "error", err)
-		return m
+		q.s.Log().Error("message was in flight and cannot be read again", "queue id", q.id, "seq", m.Seq, "error", err)
+		return false
 	}
 	m.Data, m.lean = l.Data, 0
-	return m
+	return true
+}
+
+// nextReturned takes the first of those that were returned. One that cannot be read is
+// out with nobody, as when the store is opened.
+func (q *Spool) nextReturned(t *store.Turn) *Message {
+	m := heap.Pop(&q.returned).(*Message)
+	if q.whole(t, m) {
+		return m
+	}
+	m.state = taken
+	q.handOut(m)
+	return q.nextInPlace(t)
 }

@@ -3,6 +3,7 @@ package spool
 import (
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -40,18 +41,26 @@ func TestTheDataOfManyMessagesThatAreOutIsOnDiskOnly(t *testing.T) {
 	})
 }
 
-// It cannot be read, so its receiver hears that it is damaged.
-func TestDataThatCannotBeReadAgainStaysEmpty(t *testing.T) {
+// As one that is damaged, it is out with nobody and passed by.
+func TestAMessageThatCannotBeReadAgainIsPassed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, q := openOne(t)
+		s, q := openOne(t) // with "x" in it
+		require.NoError(t, s.Do(ctx, &putOp{q: q, data: []byte("y")}, store.Sync))
 		q.leanFrom = 0
-		m := takeSynced(t, s, q)
+		lost, other := takeSynced(t, s, q), takeSynced(t, s, q)
 		under(t, s, store.Sync, func(turn *store.Turn) {
-			q.Lean(m)
-			turn.Delete(seqKey(q.layout.Entry, q.place, m.Seq))
+			q.Lean(lost)
+			turn.Set(seqKey(q.layout.Entry, q.place, lost.Seq), []byte("damaged"))
 		})
-		under(t, s, store.NoSync, func(turn *store.Turn) { q.whole(turn, m) })
-		require.Empty(t, m.Data)
+		for _, m := range []*Message{lost, other} {
+			require.NoError(t, s.Do(ctx, &returnOp{q: q, m: m}, store.Sync))
+		}
+		require.True(t, takeSynced(t, s, q) == other)
+		under(t, s, store.NoSync, func(turn *store.Turn) {
+			if m := q.Take(turn, time.Time{}); m != nil || q.Stats().Taken != 2 {
+				t.Errorf("%+v, %+v", m, q.Stats())
+			}
+		})
 		require.NoError(t, s.Close())
 	})
 }

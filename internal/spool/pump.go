@@ -293,10 +293,10 @@ func (o *moveOp) Visible(t *store.Turn) {
 // then nobody else knows of it.
 func (q *Spool) pick(t *store.Turn, s *Seen) (m *Message, new bool, err error) {
 	if m := q.known(s.Seq); m != nil {
-		if m.state != ready {
+		if m.state != ready || !q.whole(t, m) {
 			return nil, false, nil
 		}
-		return q.whole(t, m), false, nil
+		return m, false, nil
 	}
 	if s.Seq < q.loaded {
 		m, err := q.groups.fetch(t, s.Seq)

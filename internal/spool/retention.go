@@ -359,8 +359,8 @@ func (r *retire) end(t *store.Turn, d retiree) bool {
 
 // outlive settles a message and returns what shows that.
 func (q *Spool) outlive(t *store.Turn, m *Message) func(*store.Turn) {
-	if q.keep.each || m.state == taken {
-		return q.keep.outlived(t, q.whole(t, m))
+	if (q.keep.each || m.state == taken) && q.whole(t, m) {
+		return q.keep.outlived(t, m)
 	}
 	q.Drop(t, m)
 	return func(t *store.Turn) { q.Settled(t, m) }

@@ -363,7 +363,7 @@ func (q *Spool) nextInPlace(t *store.Turn) *Message {
 		return nil // it was fetched ahead of older ones, which come in now
 	}
 	if len(q.returned) > 0 && (q.window.len() == 0 || q.returned[0].Seq < q.window.front().Seq) {
-		return q.whole(t, heap.Pop(&q.returned).(*Message))
+		return q.nextReturned(t)
 	}
 	if q.window.len() == 0 || !q.groups.blocks(q.window.front()) && !q.withinFrontier(t, q.window.front().Seq) {
 		return nil
