@@ -61,10 +61,9 @@ func (c *claim) vacate() {
 	}
 }
 
-// assign begins a new tenure.
+// assign begins a new tenure, of which the member hears by publish.
 func (c *claim) assign(m *Member) {
 	c.vacate()
 	c.epoch++
 	c.tenure = &tenure{claim: c, member: m, epoch: c.epoch, from: c.done, over: make(chan struct{})}
-	m.wake.Fire()
 }

@@ -146,7 +146,8 @@ func (g *Group) rebalance() {
 	g.publish()
 }
 
-// publish tells the members what they own now.
+// publish tells the members what they own now. They are woken when they can see it:
+// one that had looked before would wait for ever.
 func (g *Group) publish() {
 	owned := make(map[*Member][]*tenure, len(g.members))
 	for _, c := range g.claims() {
@@ -158,6 +159,7 @@ func (g *Group) publish() {
 		list := owned[m]
 		if !slices.Equal(list, *m.owned.Load()) {
 			m.owned.Store(&list)
+			m.wake.Fire()
 		}
 	}
 }
