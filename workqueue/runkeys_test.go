@@ -197,7 +197,7 @@ func TestWhatWaitsForItsKeyIsBounded(t *testing.T) {
 		synctest.Wait()
 		require.Equal(t, 10_000+3, unacked(t, b, "q"))
 		<-time.After(90 * time.Second)
-		require.Equal(t, 10_000+3, unacked(t, b, "q"), "one came in for one")
+		require.Contains(t, []int{10_000 + 3, 10_000 + 4}, unacked(t, b, "q"), "one came in for one, or for the one that was parked and runs, too")
 		stop()
 		require.NoError(t, <-done)
 		require.Len(t, w.begun, 2)
