@@ -23,29 +23,24 @@ func checkTTL(what string, ttl time.Duration) error {
 	return nil
 }
 
-// life returns the time to live of a message with one of its own: the lower of this
-// and the queue's, 0 if there is none.
-func (q *queue) life(ttl time.Duration) time.Duration {
-	if own := q.config.MessageTTL; ttl == 0 || own != 0 && own < ttl {
-		return own
-	}
-	return ttl
-}
-
 // expires returns when the time to live of a message is over that comes into the
-// queue at a given time, in nanoseconds since 1970; 0 is never.
+// queue at a given time, in nanoseconds since 1970; 0 is never. The lower of the
+// two times counts.
 func (q *queue) expires(ttl time.Duration, at time.Time) int64 {
-	if ttl = q.life(ttl); ttl == 0 {
+	if own := q.config.MessageTTL; ttl == 0 || own != 0 && own < ttl {
+		ttl = own
+	}
+	if ttl == 0 {
 		return 0
 	}
 	return at.Add(max(ttl, 0)).UnixNano()
 }
 
-// offer notes that a message has come in which is to be had now or never. It has
+// offer notes that a message comes in which is to be had now or never, if it is. It has
 // expired already, so the next sweep buries it; what ready has posted comes before
 // any sweep, and may hand it out.
-func (q *queue) offer(m *spool.Message, ttl time.Duration) {
-	if len(q.consumers) == 0 || q.life(ttl) != NowOrNever {
+func (q *queue) offer(t *store.Turn, m *spool.Message) {
+	if len(q.consumers) == 0 || m.Count > 0 || !m.Expired(t.Now()) || !q.nowOrNever(m) {
 		return
 	}
 	if q.offered == nil {
@@ -54,11 +49,12 @@ func (q *queue) offer(m *spool.Message, ttl time.Duration) {
 	q.offered[m] = true
 }
 
-// offerStored offers a message that was delayed.
-func (q *queue) offerStored(m *spool.Message) {
-	if e, err := decodeMessage(m.Data); err == nil && m.Count == 0 {
-		q.offer(m, e.TTL)
+func (q *queue) nowOrNever(m *spool.Message) bool {
+	if q.config.MessageTTL == NowOrNever {
+		return true
 	}
+	e, err := decodeMessage(m.Data)
+	return err == nil && e.TTL == NowOrNever
 }
 
 // buryExpired buries a message whose time is over while it waits.

@@ -174,9 +174,7 @@ func (q *queue) buryWaiting(t *store.Turn, m *spool.Message) (*burial, error) {
 func (q *queue) admit(t *store.Turn, m *spool.Message) func(*store.Turn) {
 	gone := q.fit(t, m)
 	return func(t *store.Turn) {
-		if m.Expires != 0 {
-			q.offerStored(m)
-		}
+		q.offer(t, m)
 		gone.show(t)
 	}
 }

@@ -70,16 +70,30 @@ func TestNowOrNeverIsDeliveredIfAConsumerHasRoomAndDeadElse(t *testing.T) {
 }
 
 func TestNowOrNeverIsDeadWhenItIsGivenBack(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		_, b := open(t)
-		declareWith(t, b, workqueue.QueueConfig{DeadLetter: toDead})
-		declare(t, b, "dead")
-		c := consume(t, b, "q", 1)
-		publishTTL(t, b, "m", workqueue.NowOrNever)
-		require.NoError(t, next(t, c, "m").Nack(bg, true))
-		synctest.Wait()
-		get(t, b, "dead", "m")
-	})
+	for name, c := range map[string]struct {
+		queue, own time.Duration
+		giveBack   func(*workqueue.Delivery) error
+	}{
+		"by a nack":                       {0, workqueue.NowOrNever, func(d *workqueue.Delivery) error { return d.Nack(bg, true) }},
+		"to the head":                     {0, workqueue.NowOrNever, func(d *workqueue.Delivery) error { return d.Requeue(bg, workqueue.Requeue{Head: true}) }},
+		"to the tail":                     {0, workqueue.NowOrNever, func(d *workqueue.Delivery) error { return d.Requeue(bg, workqueue.Requeue{}) }},
+		"to the tail of a queue that is":  {workqueue.NowOrNever, 0, func(d *workqueue.Delivery) error { return d.Requeue(bg, workqueue.Requeue{}) }},
+		"there after a delay":             {workqueue.NowOrNever, 0, func(d *workqueue.Delivery) error { return d.Requeue(bg, workqueue.Requeue{Delay: time.Hour}) }},
+		"as if it had not been delivered": {workqueue.NowOrNever, 0, func(d *workqueue.Delivery) error { return d.Return(bg) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				_, b := open(t)
+				declareWith(t, b, workqueue.QueueConfig{MessageTTL: c.queue, DeadLetter: toDead})
+				declare(t, b, "dead")
+				consumer := consume(t, b, "q", 1)
+				publishTTL(t, b, "m", c.own)
+				require.NoError(t, c.giveBack(next(t, consumer, "m")))
+				synctest.Wait()
+				get(t, b, "dead", "m")
+			})
+		})
+	}
 }
 
 func TestNowOrNeverIsNotForGetNorForAPausedQueue(t *testing.T) {

@@ -73,9 +73,8 @@ type placed struct {
 	q       *queue
 	m       *spool.Message // nil if delayed
 	delayed *spool.Delayed
-	sunk    store.Op      // instead of all these
-	ttl     time.Duration // that the message has of its own
-	gone    eviction      // to make room for it
+	sunk    store.Op // instead of all these
+	gone    eviction // to make room for it
 }
 
 // copies are those of one message, in the order in which they were made.
@@ -137,7 +136,7 @@ func (q *queue) put(t *store.Turn, data []byte, p *parcel) placed {
 		d := q.spool.PutDelayed(t, lane, c, due)
 		return placed{q: q, delayed: &d}
 	}
-	return placed{q: q, m: q.spool.Put(t, lane, c), ttl: p.ttl}
+	return placed{q: q, m: q.spool.Put(t, lane, c)}
 }
 
 func (c copies) undo() {
@@ -180,9 +179,7 @@ func (p *placed) show(t *store.Turn) {
 	case p.m == nil:
 		p.q.spool.ShowDelayed(t, *p.delayed)
 	default:
-		if p.m.Expires != 0 {
-			p.q.offer(p.m, p.ttl)
-		}
+		p.q.offer(t, p.m)
 		p.q.spool.Show(t, p.m)
 	}
 }
