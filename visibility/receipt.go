@@ -65,14 +65,6 @@ func printOf(m *spool.Message) uint32 {
 	return fingerprint(m.Data)
 }
 
-// lean lets go of the data of a message that is handed out, if many are.
-func (q *Queue) lean(m *spool.Message) {
-	print := fingerprint(m.Data)
-	if q.spool.Lean(m); m.Data == nil {
-		m.Print = print
-	}
-}
-
 // sealer makes and checks the receipts of a queue. It is safe for concurrent
 // use.
 type sealer struct {

@@ -219,7 +219,7 @@ func (y *yield) fill(t *store.Turn, w *waiter) bool {
 		if w.timeout > 0 {
 			q.leases.add(m)
 			if w.attempt == "" {
-				q.lean(m)
+				q.spool.Lean(m, fingerprint)
 			}
 			continue
 		}

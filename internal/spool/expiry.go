@@ -31,7 +31,7 @@ type expiry struct {
 	retained int64 // the end of the earliest that was passed by; 0 for none
 
 	sweeping bool
-	held     bool  // no sweep begins; see HoldExpiry
+	stopped  bool  // no sweep begins; see HoldExpiry
 	void     bool  // the spool was purged since the sweep began
 	missed   int64 // the earliest that was put, or came back, since; 0 for none
 }
@@ -88,7 +88,7 @@ func (q *Spool) mayExpire(t *store.Turn, m *Message) {
 }
 
 func (q *Spool) armExpiry(t *store.Turn) {
-	if q.expiry.next == 0 || q.expiry.held || q.closed {
+	if q.expiry.next == 0 || q.expiry.stopped || q.closed {
 		t.Disarm(q.expiry.timer)
 		return
 	}
@@ -97,15 +97,15 @@ func (q *Spool) armExpiry(t *store.Turn) {
 
 // HoldExpiry has no message expire until it is let go on, because the layer cannot
 // take more.
-func (q *Spool) HoldExpiry(t *store.Turn, held bool) {
-	q.expiry.held = held
+func (q *Spool) HoldExpiry(t *store.Turn, stop bool) {
+	q.expiry.stopped = stop
 	q.armExpiry(t)
 }
 
 // startSweep is what the timer calls.
 func (q *Spool) startSweep(t *store.Turn) {
 	e := &q.expiry
-	if e.sweeping || e.held || q.closed || e.next == 0 {
+	if e.sweeping || e.stopped || q.closed || e.next == 0 {
 		return
 	}
 	s := sweep{q: q, from: e.from, fromSeq: e.fromSeq, loaded: q.loaded, now: t.Now()}
@@ -215,7 +215,7 @@ func (s *sweep) Run(t *store.Turn) error {
 		e.from, e.fromSeq = now+1, 0
 	}
 	for _, d := range s.due {
-		if e.held {
+		if e.stopped {
 			e.goOnAt(d)
 			break
 		}

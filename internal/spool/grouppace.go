@@ -24,9 +24,10 @@ type pace struct {
 	took  bool
 }
 
-// holdsBack reports that m, at the front of the window, is not to be spilled yet.
+// holdsBack reports that m, at the front of the window and blocked, is not to be spilled
+// yet.
 func (g *groups) holdsBack(t *store.Turn, m *Message) bool {
-	if g == nil || g.fair || !g.blocks(m) || !g.crowded(g.find(m), m) {
+	if g.fair || !g.crowded(g.find(m), m) {
 		return false
 	}
 	p := &g.pace

@@ -27,7 +27,7 @@ type Lanes struct {
 	open     []*Spool // highest lane first
 	closed   bool
 	keep     bool // see KeepUnshown
-	held     bool // see HoldExpiry
+	stopped  bool // see HoldExpiry
 	patience int  // see Patience
 
 	lasts time.Duration // see Retain
@@ -135,7 +135,7 @@ func (q *Lanes) lane(n byte) *Spool {
 	lane := newLane(q.s, q.layout, q.id, o, q.shared)
 	lane.closed, lane.unshown.kept = q.closed, q.keep
 	lane.keep.lasts, lane.keep.each = q.lasts, q.each
-	lane.expiry.held = q.held
+	lane.expiry.stopped = q.stopped
 	q.byLane[n] = lane
 	q.shared.lanes++
 	at, _ := slices.BinarySearchFunc(q.open, lane, func(a, b *Spool) int { return int(b.lane) - int(a.lane) })
@@ -147,10 +147,10 @@ func (q *Lanes) lane(n byte) *Spool {
 func (q *Lanes) of(m *Message) *Spool { return q.byLane[m.Lane] }
 
 // HoldExpiry is that of all lanes, also of those that come later.
-func (q *Lanes) HoldExpiry(t *store.Turn, held bool) {
-	q.held = held
+func (q *Lanes) HoldExpiry(t *store.Turn, stop bool) {
+	q.stopped = stop
 	for _, lane := range q.open {
-		lane.HoldExpiry(t, held)
+		lane.HoldExpiry(t, stop)
 	}
 }
 

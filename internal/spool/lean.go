@@ -10,17 +10,22 @@ import (
 // is not kept in memory.
 const leanFrom = 16 << 10
 
-// Lean lets go of the data of a message that was just taken, if many are out. When it
-// is handed out again, or settled by the spool's own doing, its data is read again;
-// until then it is empty. It is for messages that are in no group and have leases.
-func (q *Spool) Lean(m *Message) {
+// Lean lets go of the data of a message that was just taken, if many are out; print, of
+// the data, stays as Message.Print. When it is handed out again, or settled by the
+// spool's own doing, its data is read again; until then it is empty. It is for
+// messages that are in no group and have leases.
+func (q *Spool) Lean(m *Message, print func(data []byte) uint32) {
 	if m.group == nil && !m.prime && q.taken > q.leanFrom {
+		m.Print = print(m.Data)
 		m.lean, m.Data = uint32(len(m.Data)), nil
 	}
 }
 
 // Lean is Spool.Lean.
-func (q *Lanes) Lean(m *Message) { q.of(m).Lean(m) }
+func (q *Lanes) Lean(m *Message, print func([]byte) uint32) { q.of(m).Lean(m, print) }
+
+// fill gives a lean message its data again.
+func (m *Message) fill(data []byte) { m.Data, m.lean = data, 0 }
 
 // whole reads the data of a lean message again, and reports false if it cannot be
 // read.
@@ -33,7 +38,7 @@ func (q *Spool) whole(t *store.Turn, m *Message) bool {
 		q.s.Log().Error("message was in flight and cannot be read again", "queue id", q.id, "seq", m.Seq, "error", err)
 		return false
 	}
-	m.Data, m.lean = l.Data, 0
+	m.fill(l.Data)
 	return true
 }
 

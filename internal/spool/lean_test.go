@@ -24,7 +24,7 @@ func TestTheDataOfManyMessagesThatAreOutIsOnDiskOnly(t *testing.T) {
 		var out []*Message
 		for range 3 {
 			m := takeSynced(t, s, q)
-			under(t, s, store.NoSync, func(*store.Turn) { q.Lean(m) })
+			under(t, s, store.NoSync, func(*store.Turn) { q.Lean(m, noPrint) })
 			out = append(out, m)
 		}
 		require.Equal(t, "x", string(out[0].Data), "few keep it")
@@ -49,7 +49,7 @@ func TestAMessageThatCannotBeReadAgainIsPassed(t *testing.T) {
 		q.leanFrom = 0
 		lost, other := takeSynced(t, s, q), takeSynced(t, s, q)
 		under(t, s, store.Sync, func(turn *store.Turn) {
-			q.Lean(lost)
+			q.Lean(lost, noPrint)
 			turn.Set(seqKey(q.layout.Entry, q.place, lost.Seq), []byte("damaged"))
 		})
 		for _, m := range []*Message{lost, other} {
@@ -64,3 +64,42 @@ func TestAMessageThatCannotBeReadAgainIsPassed(t *testing.T) {
 		require.NoError(t, s.Close())
 	})
 }
+
+// The pass that finds it has read its data, outside the baton.
+func TestAMessageWhoseRetentionIsOverHasItsData(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, err := store.OpenMemory(store.Options{})
+		require.NoError(t, err)
+		var moved []string
+		var q *Spool
+		begin := time.Now().UnixNano()
+		q, err = Open(crowded(s), layout, 1, Options{
+			Ready: func(*store.Turn) {}, Leased: func(*store.Turn, *Message) {}, Born: func([]byte) int64 { return begin },
+			Outlived: func(turn *store.Turn, m *Message) func(*store.Turn) {
+				moved = append(moved, string(m.Data))
+				q.Settle(turn, m)
+				return func(turn *store.Turn) { q.Settled(turn, m) }
+			},
+		})
+		require.NoError(t, err)
+		q.leanFrom = 0
+		under(t, s, store.NoSync, func(turn *store.Turn) { q.Retain(turn, time.Hour, true) })
+		for _, data := range []string{"x", "y"} {
+			require.NoError(t, s.Do(ctx, &putOp{q: q, data: []byte(data)}, store.Sync))
+		}
+		m := takeSynced(t, s, q)
+		under(t, s, store.NoSync, func(*store.Turn) { q.Lean(m, noPrint) })
+		require.Empty(t, m.Data)
+		<-time.After(2 * time.Hour)
+		synctest.Wait()
+		under(t, s, store.NoSync, func(*store.Turn) {
+			if st := q.Stats(); st.Taken+st.Ready+st.Bytes != 0 {
+				t.Errorf("%+v", st)
+			}
+		})
+		require.Equal(t, []string{"x", "y"}, moved)
+		require.NoError(t, s.Close())
+	})
+}
+
+func noPrint([]byte) uint32 { return 0 }

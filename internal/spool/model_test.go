@@ -261,7 +261,7 @@ func (w *world) takeOne(t *rapid.T) {
 	require.False(t, e.prime && solo, "two prime suspects at a time")
 	require.Equal(t, e.data, string(m.Data))
 	require.Equal(t, e.count+1, m.Count)
-	under(w.t, w.s, store.NoSync, func(*store.Turn) { w.q.Lean(m) })
+	under(w.t, w.s, store.NoSync, func(*store.Turn) { w.q.Lean(m, noPrint) })
 	e.taken, e.count, e.until, e.prime, e.unsynced = true, m.Count, until, false, true
 	if m.Suspect {
 		w.synced()

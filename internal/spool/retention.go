@@ -250,7 +250,7 @@ func (r *retire) readHead(entries, marks *store.Iter) error {
 func (r *retire) retiree(l loadedMessage) retiree {
 	d := retiree{loadedMessage: l, born: r.q.bornOf(&l.Content), size: l.size()}
 	r.bytes += len(l.Data)
-	if !r.each || l.seq < r.loaded {
+	if !r.each {
 		d.Data = nil
 	}
 	return d
@@ -344,6 +344,9 @@ func (r *retire) end(t *store.Turn, d retiree) bool {
 	if m == nil {
 		return false
 	}
+	if m.lean > 0 && d.Data != nil {
+		m.fill(d.Data)
+	}
 	if new {
 		m.state = ready // also if its lease runs
 		q.early[m.Seq] = m
@@ -359,7 +362,7 @@ func (r *retire) end(t *store.Turn, d retiree) bool {
 
 // outlive settles a message and returns what shows that.
 func (q *Spool) outlive(t *store.Turn, m *Message) func(*store.Turn) {
-	if (q.keep.each || m.state == taken) && q.whole(t, m) {
+	if q.keep.each || m.state == taken {
 		return q.keep.outlived(t, m)
 	}
 	q.Drop(t, m)

@@ -365,15 +365,21 @@ func (q *Spool) nextInPlace(t *store.Turn) *Message {
 	if len(q.returned) > 0 && (q.window.len() == 0 || q.returned[0].Seq < q.window.front().Seq) {
 		return q.nextReturned(t)
 	}
-	if q.window.len() == 0 || !q.groups.blocks(q.window.front()) && !q.withinFrontier(t, q.window.front().Seq) {
-		return nil
-	}
-	if q.groups.holdsBack(t, q.window.front()) {
+	if q.window.len() == 0 || !q.mayLeave(t, q.window.front()) {
 		return nil
 	}
 	m := q.dequeue()
 	q.order = append(q.order, m)
 	return m
+}
+
+// mayLeave reports whether the first of the window may leave it: to be taken, or to
+// step aside.
+func (q *Spool) mayLeave(t *store.Turn, m *Message) bool {
+	if q.groups.blocks(m) {
+		return !q.groups.holdsBack(t, m)
+	}
+	return q.withinFrontier(t, m.Seq)
 }
 
 func (q *Spool) popAhead() {
