@@ -210,8 +210,8 @@ func (t BrokerTx) Return(d *Delivery) error {
 }
 
 // Get takes one message without a consumer; ok is false if none is ready, or the
-// queue is paused. It
-// waits only while messages that are ready are being read from disk, or those
+// queue is paused, or jammed by dead letters (see DeadLetter.Exchange). It waits only
+// while messages that are ready are being read from disk, or those
 // that were published before become ready: who publishes NoSync and then gets
 // finds the message. The delivery is held until it is settled or the store is closed.
 func (b *Broker) Get(ctx context.Context, queue string) (d *Delivery, ok bool, err error) {

@@ -43,7 +43,8 @@ func (s *stuckLetters) push(l stuck) {
 }
 
 func (s *stuckLetters) pop() (l stuck) {
-	l, s.letters = s.letters[0], s.letters[1:]
+	l, s.letters[0] = s.letters[0], stuck{}
+	s.letters = s.letters[1:]
 	s.bytes -= len(l.m.Data)
 	s.dead.count(l.reason, -1)
 	return l
@@ -69,12 +70,6 @@ func (q *queue) keepStuck(t *store.Turn, m *spool.Message, reason string, why er
 	q.topology.stuck[q] = true
 	q.stuck.timer = store.NewTimer(q.retryStuck)
 	t.Arm(q.stuck.timer, t.Now().Add(stuckPause))
-}
-
-// unjam has a queue go on that was jammed.
-func (q *queue) unjam(t *store.Turn) {
-	q.spool.HoldExpiry(t, false)
-	q.ready(t)
 }
 
 // unstick has all queues try again, because there may be a place now.
@@ -131,7 +126,8 @@ func (o *unstickOp) Run(t *store.Turn) error {
 		t.Arm(q.stuck.timer, t.Now().Add(stuckPause))
 	}
 	if jammed && !q.stuck.jammed() {
-		q.unjam(t)
+		q.spool.HoldExpiry(t, false)
+		q.ready(t)
 	}
 	return nil
 }
