@@ -34,6 +34,17 @@ func openKeys(t testing.TB, db *pebblemq.DB, c *idempotency.Config) *idempotency
 	return k
 }
 
+// afterCrash returns the store as a crash at this moment leaves it.
+func afterCrash(t *testing.T, fs *vfs.MemFS, db *pebblemq.DB) *pebblemq.DB {
+	t.Helper()
+	clone := fs.CrashClone(vfs.CrashCloneCfg{})
+	require.NoError(t, db.Close())
+	db, err := storetest.OpenFS(clone, store.Options{})
+	require.NoError(t, err)
+	t.Cleanup(func() { storetest.Close(t, db) })
+	return db
+}
+
 // returns makes a handler that counts its runs.
 func returns(runs *atomic.Int32, value string, err error) idempotency.Handler {
 	return func(context.Context, idempotency.Claim) ([]byte, error) {
@@ -199,13 +210,7 @@ func TestAStoredResultSurvivesACrash(t *testing.T) {
 	var runs atomic.Int32
 	_, err = openKeys(t, db, nil).Do(bg, []byte("k"), returns(&runs, "v", nil), nil)
 	require.NoError(t, err)
-	crashed := fs.CrashClone(vfs.CrashCloneCfg{})
-	require.NoError(t, db.Close())
-
-	db, err = storetest.OpenFS(crashed, store.Options{})
-	require.NoError(t, err)
-	defer storetest.Close(t, db)
-	k := openKeys(t, db, nil)
+	k := openKeys(t, afterCrash(t, fs, db), nil)
 	res, err := k.Do(bg, []byte("k"), returns(&runs, "other", nil), nil)
 	require.NoError(t, err)
 	require.True(t, res.Replayed)

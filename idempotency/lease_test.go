@@ -321,12 +321,7 @@ func TestDoWaitsForTheDiskAlsoIfItsHandlerDidNot(t *testing.T) {
 		return nil, db.Update(nosync, func(tx *pebblemq.Tx) error { return c.In(tx).Complete([]byte("v")) })
 	}, nil)
 	require.NoError(t, err)
-	crashed := fs.CrashClone(vfs.CrashCloneCfg{})
-	require.NoError(t, db.Close())
-	db, err = storetest.OpenFS(crashed, store.Options{})
-	require.NoError(t, err)
-	defer storetest.Close(t, db)
-	seen, err := openKeys(t, db, nil).Seen(bg, []byte("k"))
+	seen, err := openKeys(t, afterCrash(t, fs, db), nil).Seen(bg, []byte("k"))
 	require.NoError(t, err)
 	require.True(t, seen)
 }
