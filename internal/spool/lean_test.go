@@ -88,8 +88,11 @@ func TestAMessageWhoseRetentionIsOverHasItsData(t *testing.T) {
 			require.NoError(t, s.Do(ctx, &putOp{q: q, data: []byte(data)}, store.Sync))
 		}
 		m := takeSynced(t, s, q)
-		under(t, s, store.NoSync, func(*store.Turn) { q.Lean(m, noPrint) })
-		require.Empty(t, m.Data)
+		under(t, s, store.NoSync, func(*store.Turn) {
+			if q.Lean(m, noPrint); len(m.Data) > 0 {
+				t.Errorf("it has %q still", m.Data)
+			}
+		})
 		<-time.After(2 * time.Hour)
 		synctest.Wait()
 		under(t, s, store.NoSync, func(*store.Turn) {
