@@ -58,7 +58,8 @@ func (db *DB) Close() error { return db.s.Close() }
 // exist, while the store goes on. The copy opens as a store; like one after a
 // crash, it hands out again what was delivered and not settled. Tables are
 // shared by hard links where the file system allows it. It is not supported
-// for a store in memory.
+// for a store in memory. While the disk is full it returns ErrDiskFull, and what
+// was begun of the copy is removed.
 func (db *DB) Checkpoint(ctx context.Context, dir string) error { return db.s.Checkpoint(ctx, dir) }
 
 // Stats are what a store has done since it was opened and what it uses now.
@@ -78,7 +79,9 @@ type Stats struct {
 	DiskFull     bool          // ErrDiskFull is being returned
 }
 
-// Stats returns the counters of the moment. It is cheap, but not free.
+// Stats returns the counters of the moment. It is cheap, but not free. On a full
+// disk and after a failure the engine may not be able to tell what it uses:
+// DiskBytes, WALBytes, Tables and MemoryBytes are then what it told last.
 func (db *DB) Stats() Stats {
 	st := db.s.Stats()
 	return Stats{

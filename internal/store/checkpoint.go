@@ -41,7 +41,7 @@ func (s *Store) Checkpoint(ctx context.Context, dir string) error {
 	if err := s.readers.enter(); err != nil {
 		return err
 	}
-	done := make(chan error, 1)
+	done, stuck := make(chan error, 1), s.stuck.C()
 	go func() { done <- s.copyTo(dir) }()
 	select {
 	case err := <-done:
@@ -50,6 +50,9 @@ func (s *Store) Checkpoint(ctx context.Context, dir string) error {
 	case <-s.failed: // the copy may be parked
 		s.readers.exit()
 		return s.Cause()
+	case <-stuck:
+		go s.discard(dir, done)
+		return ErrDiskFull
 	case <-ctx.Done():
 		go s.discard(dir, done)
 		return ctx.Err()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -150,6 +151,73 @@ func TestWritersWhoWaitForRoomAreToldOfAFullDisk(t *testing.T) {
 		require.NoError(t, s.Do(ctx, set("k", "v"), store.Sync))
 		require.NoError(t, s.Close())
 	})
+}
+
+// fullManifest has no room for the manifest while it is switched on.
+type fullManifest struct {
+	on    atomic.Bool
+	fault atomic.Pointer[error] // instead
+	stuck chan struct{}         // closed when the engine met it
+	once  sync.Once
+}
+
+func (f *fullManifest) hook(c storetest.Call) error {
+	if c.Class != storetest.ClassManifest || c.Op != storetest.OpWrite || !f.on.Load() {
+		return nil
+	}
+	f.once.Do(func() { close(f.stuck) })
+	if err := f.fault.Load(); err != nil {
+		return *err
+	}
+	return syscall.ENOSPC
+}
+
+// openWithFullManifest returns a store whose engine holds the lock of its
+// manifest, under which it also counts, until there is room.
+func openWithFullManifest(t *testing.T) (*store.Store, *fullManifest) {
+	full := &fullManifest{stuck: make(chan struct{})}
+	fs := storetest.NewFS(vfs.NewCrashableMem())
+	fs.SetHook(full.hook)
+	s := openStore(t, small(fs))
+	require.Positive(t, s.Stats().DiskBytes)
+	full.on.Store(true)
+	go func() { _ = fillUp(&ledger{s: s, size: entrySize}) }()
+	<-full.stuck
+	return s, full
+}
+
+func TestStatsAnswerWhileTheManifestHasNoRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, full := openWithFullManifest(t)
+		begin := time.Now()
+		st := s.Stats()
+		require.True(t, st.DiskFull)
+		require.Positive(t, st.DiskBytes, "the last that the engine told")
+		require.Equal(t, st.Usage, s.Stats().Usage)
+		require.ErrorIs(t, s.Checkpoint(ctx, "copy"), store.ErrDiskFull)
+		require.Less(t, time.Since(begin), 5*time.Second)
+
+		full.on.Store(false)
+		<-time.After(time.Minute)
+		require.Greater(t, s.Stats().DiskBytes, st.DiskBytes)
+		require.NoError(t, s.Close())
+	})
+}
+
+func TestStatsAnswerWhenTheManifestFails(t *testing.T) {
+	child(t, "TestStatsAnswerWhenTheManifestFailsChild", "run")
+}
+
+func TestStatsAnswerWhenTheManifestFailsChild(t *testing.T) {
+	childArgs(t)
+	s, full := openWithFullManifest(t)
+	require.True(t, s.Stats().DiskFull)
+	full.fault.Store(&storetest.ErrInjected)
+	<-s.Down()
+	require.True(t, s.Stats().Failed)
+	require.Positive(t, s.Stats().DiskBytes)
+	require.ErrorIs(t, s.Close(), store.ErrFailed)
+	fmt.Println(childDone)
 }
 
 // requireAnswers checks that whoever has to wait for the engine is told that it is

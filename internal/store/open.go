@@ -124,6 +124,7 @@ func newStore(o Options, lock io.Closer) *Store {
 	s.waiters.New = newWaiter
 	s.state <- struct{}{}
 	s.readers.closed = make(chan struct{})
+	s.figures.asking = make(chan struct{}, 1)
 	s.spawnCtx, s.cancel = context.WithCancel(context.Background())
 	s.guard.poison, s.guard.noRoom = s.poison, s.outOfSpace
 	s.space.fs, s.space.dir = o.FS, o.Dir

@@ -80,27 +80,11 @@ type Store struct {
 	spawnCtx context.Context
 	cancel   context.CancelFunc
 	readers  readers
+	figures  figures
 	space    spaceCheck
 
 	locals  sync.Map
 	waiters sync.Pool
-}
-
-// Stats are counters since the store was opened, and what it uses now.
-type Stats struct {
-	Operations   uint64 // accepted
-	Refused      uint64
-	Groups       uint64 // batches given to the engine
-	Syncs        uint64
-	SyncTime     time.Duration // total, over Syncs
-	DiskBytes    uint64        // tables, WAL and the rest
-	MemoryBytes  uint64        // memtables and block cache
-	WALBytes     uint64
-	Tables       int64
-	Unclean      bool // the previous process did not close the store
-	Failed       bool
-	DiskFull     bool
-	PendingBytes int // accepted, not yet in the WAL
 }
 
 // Down is closed when the store stops taking writes, by Close or by failure.
@@ -193,27 +177,6 @@ func (s *Store) failWaiters(err error) {
 	for _, w := range waiting {
 		w.fail(err)
 	}
-}
-
-// Stats returns a snapshot of the counters.
-func (s *Store) Stats() Stats {
-	s.mu.Lock()
-	st := s.stats
-	st.PendingBytes = s.open.batch.Len()
-	s.mu.Unlock()
-	st.DiskFull = s.space.full.Load()
-	st.Unclean = s.unclean
-	st.Failed = s.failure.Load() != nil
-	if st.Failed || s.readers.enter() != nil {
-		return st // the engine's metrics may hang once it is parked
-	}
-	defer s.readers.exit()
-	m := s.db.Metrics()
-	st.WALBytes = max(m.WAL.PhysicalSize, m.WAL.Size) // the former leaves out the file being written
-	st.DiskBytes = m.DiskSpaceUsage() - m.WAL.PhysicalSize + st.WALBytes
-	st.MemoryBytes = m.MemTable.Size + uint64(m.BlockCache.Size)
-	st.Tables = m.Total().TablesCount
-	return st
 }
 
 // Close waits for what was accepted to be durable, ends every goroutine of

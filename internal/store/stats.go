@@ -1,0 +1,97 @@
+package store
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// Stats are counters since the store was opened, and what it uses now.
+type Stats struct {
+	Operations   uint64 // accepted
+	Refused      uint64
+	Groups       uint64 // batches given to the engine
+	Syncs        uint64
+	SyncTime     time.Duration // total, over Syncs
+	Usage                      // of the last time that the engine could tell
+	Unclean      bool          // the previous process did not close the store
+	Failed       bool
+	DiskFull     bool
+	PendingBytes int // accepted, not yet in the WAL
+}
+
+// Usage is what only the engine knows.
+type Usage struct {
+	DiskBytes   uint64 // tables, WAL and the rest
+	MemoryBytes uint64 // memtables and block cache
+	WALBytes    uint64
+	Tables      int64
+}
+
+// figures hold the last Usage. The engine counts under the lock of its manifest,
+// and holds that for as long as the manifest waits for room, or for ever once it
+// is parked. So it is asked aside, and not again before it has answered.
+type figures struct {
+	asking chan struct{} // holds a token while the engine is asked
+	last   atomic.Pointer[Usage]
+}
+
+// Stats returns a snapshot of the counters.
+func (s *Store) Stats() Stats {
+	s.askEngine()
+	s.mu.Lock()
+	st := s.stats
+	st.PendingBytes = s.open.batch.Len()
+	s.mu.Unlock()
+	if last := s.figures.last.Load(); last != nil {
+		st.Usage = *last
+	}
+	st.DiskFull = s.space.full.Load()
+	st.Unclean = s.unclean
+	st.Failed = s.failure.Load() != nil
+	return st
+}
+
+// askEngine brings the figures up to date, unless the engine cannot tell now.
+func (s *Store) askEngine() {
+	stuck := s.stuck.C()
+	select {
+	case s.figures.asking <- struct{}{}:
+	case <-stuck:
+		return
+	case <-s.failed:
+		return
+	}
+	if s.failure.Load() != nil || s.readers.enter() != nil {
+		<-s.figures.asking
+		return
+	}
+	answered, left := make(chan struct{}), make(chan struct{})
+	go func() {
+		s.figures.last.Store(s.usage())
+		close(answered)
+	}()
+	go func() {
+		select {
+		case <-answered:
+		case <-s.failed: // the engine may be parked
+		}
+		<-s.figures.asking
+		s.readers.exit()
+		close(left)
+	}()
+	select {
+	case <-left:
+	case <-stuck:
+	}
+}
+
+func (s *Store) usage() *Usage {
+	m := s.db.Metrics()
+	wal := max(m.WAL.PhysicalSize, m.WAL.Size) // the former leaves out the file being written
+	return &Usage{
+		DiskBytes:   m.DiskSpaceUsage() - m.WAL.PhysicalSize + wal,
+		MemoryBytes: m.MemTable.Size + uint64(m.BlockCache.Size),
+		WALBytes:    wal,
+		Tables:      m.Total().TablesCount,
+	}
+}
