@@ -104,7 +104,7 @@ func (k *Keys) newWalk(ctx context.Context, prefix []byte) (*walk, error) {
 	}
 	lo := recordKey(k.n.id, prefix)
 	if w.it, err = w.view.Iter(lo, store.PrefixEnd(lo)); err != nil {
-		_ = w.view.Close() // the first error counts
+		w.view.Close()
 		return nil, err
 	}
 	return w, nil
@@ -115,9 +115,7 @@ func (w *walk) close() error {
 	if !w.closed {
 		w.closed = true
 		w.closing = w.it.Close()
-		if err := w.view.Close(); w.closing == nil {
-			w.closing = err
-		}
+		w.view.Close()
 	}
 	return w.closing
 }

@@ -173,7 +173,8 @@ func (s *Store) Snapshot(ctx context.Context) (*Snapshot, error) {
 	}
 	sn := &Snapshot{s: s, sn: s.db.NewSnapshot()}
 	if err := s.Fence(ctx); err != nil {
-		return nil, errors.Join(err, sn.Close())
+		sn.Close()
+		return nil, err
 	}
 	return sn, nil
 }
@@ -199,8 +200,6 @@ func (v *Snapshot) Iter(lo, hi []byte) (*Iter, error) {
 }
 
 // Close releases the view. Iterators of it are closed first.
-func (v *Snapshot) Close() error {
-	err := v.sn.Close()
-	v.s.readers.exit()
-	return err
+func (v *Snapshot) Close() {
+	v.s.aside(func() { _ = v.sn.Close() }) // always nil
 }

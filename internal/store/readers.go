@@ -1,8 +1,6 @@
 package store
 
-import (
-	"sync"
-)
+import "sync"
 
 // readers keeps the engine open while someone reads from it. The engine
 // panics on use after Close, so every read enters first.
@@ -48,3 +46,29 @@ func (r *readers) shut() {
 }
 
 func (r *readers) engineClosed() { close(r.closed) }
+
+// aside runs f, a call of the engine that takes the lock of its manifest. The
+// engine holds that for as long as the manifest waits for room, and for ever
+// once it is parked, so the caller, who has entered, is not kept longer than
+// until that is known. Whoever is the last to wait for f exits.
+func (s *Store) aside(f func()) {
+	stuck, done := s.stuck.C(), make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	select {
+	case <-done:
+	case <-s.failed:
+	case <-stuck:
+		go func() {
+			defer s.readers.exit()
+			select {
+			case <-done:
+			case <-s.failed:
+			}
+		}()
+		return
+	}
+	s.readers.exit()
+}

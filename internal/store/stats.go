@@ -27,11 +27,9 @@ type Usage struct {
 	Tables      int64
 }
 
-// figures hold the last Usage. The engine counts under the lock of its manifest,
-// and holds that for as long as the manifest waits for room, or for ever once it
-// is parked. So it is asked aside, and not again before it has answered.
+// figures hold the last Usage.
 type figures struct {
-	asking chan struct{} // holds a token while the engine is asked
+	asking chan struct{} // holds a token until the engine, asked before, answers
 	last   atomic.Pointer[Usage]
 }
 
@@ -65,24 +63,10 @@ func (s *Store) askEngine() {
 		<-s.figures.asking
 		return
 	}
-	answered, left := make(chan struct{}), make(chan struct{})
-	go func() {
+	s.aside(func() {
 		s.figures.last.Store(s.usage())
-		close(answered)
-	}()
-	go func() {
-		select {
-		case <-answered:
-		case <-s.failed: // the engine may be parked
-		}
 		<-s.figures.asking
-		s.readers.exit()
-		close(left)
-	}()
-	select {
-	case <-left:
-	case <-stuck:
-	}
+	})
 }
 
 func (s *Store) usage() *Usage {

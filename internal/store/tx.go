@@ -350,7 +350,7 @@ func (x *Tx) release() {
 	x.giveBack()
 	x.dropState()
 	if x.view != nil {
-		_ = x.view.Close() // fails only for iterators left open, which End cannot mend
+		x.view.Close()
 	}
 	x.mu.ops = nil
 }
