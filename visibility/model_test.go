@@ -34,7 +34,8 @@ func TestModel(t *testing.T) {
 func testModel(t *testing.T, fifo bool, highest uint8) {
 	synctest.Test(t, func(t *testing.T) {
 		rapid.Check(struct{ testing.TB }{t}, func(t *rapid.T) { // hides Deadline, which a bubble forbids
-			w := &world{t: t, fifo: fifo, highest: highest, buried: rapid.Bool().Draw(t, "expired are dead letters"), disk: newDisk(t), keep: modelRetention}
+			w := &world{t: t, fifo: fifo, highest: highest, buried: rapid.Bool().Draw(t, "expired are dead letters"), disk: newDisk(t), keep: modelRetention, holds: map[string]*entry{}}
+			w.held = fifo && highest == 0 && rapid.Bool().Draw(t, "delays block groups")
 			w.open()
 			t.Repeat(map[string]func(*rapid.T){
 				"send":    w.send,
@@ -82,6 +83,8 @@ type world struct {
 	fifo     bool
 	highest  uint8         // priority
 	buried   bool          // what expires
+	held     bool          // groups, by their delayed messages
+	holds    map[string]*entry
 	keep     time.Duration // retention
 	disk     *disk
 	q, dead  *visibility.Queue
@@ -100,7 +103,7 @@ func (w *world) open() {
 
 func (w *world) config() *visibility.QueueConfig {
 	return &visibility.QueueConfig{
-		FIFO: w.fifo, MaxPriority: w.highest, DeadLetterQueue: "dead", MaxReceives: modelReceives, Retention: w.keep, DeadLetterExpired: w.buried,
+		FIFO: w.fifo, DelayBlocksGroup: w.held, MaxPriority: w.highest, DeadLetterQueue: "dead", MaxReceives: modelReceives, Retention: w.keep, DeadLetterExpired: w.buried,
 	}
 }
 
@@ -141,9 +144,16 @@ func (w *world) send(t *rapid.T) {
 		}
 		if d := time.Duration(rapid.IntRange(-100, 100).Draw(t, "delay")) * time.Second; d > 0 && !(w.fifo && w.highest > 0) {
 			m.Delay, e.due = &d, time.Now().Add(d)
-		} else {
+		}
+		switch last := w.holds[e.group]; {
+		case last != nil: // it holds the group up even if it was cancelled
+			e.due = slices.MaxFunc([]time.Time{e.due, last.due, time.Now()}, time.Time.Compare)
+			w.holds[e.group] = e
+		case e.due.IsZero():
 			w.places++
 			e.place, e.born = w.places, time.Now()
+		case w.held:
+			w.holds[e.group] = e
 		}
 		batch, w.entries = append(batch, m), append(w.entries, e)
 	}
@@ -152,6 +162,7 @@ func (w *world) send(t *rapid.T) {
 	for _, r := range results {
 		require.NoError(t, r.Err)
 	}
+	w.sleep(0) // some may be due at once
 }
 
 // lane is the priority that a message of a group takes.
@@ -391,7 +402,7 @@ func (w *world) sleep(d time.Duration) {
 		if e.inFlight && !e.until.After(time.Now()) {
 			e.inFlight = false
 		}
-		if !e.due.IsZero() && !e.due.After(time.Now()) {
+		if !e.gone && !e.due.IsZero() && !e.due.After(time.Now()) {
 			due = append(due, e)
 		}
 	}
@@ -399,6 +410,9 @@ func (w *world) sleep(d time.Duration) {
 	for _, e := range due {
 		w.places++
 		e.place, e.born, e.due = w.places, e.due, time.Time{}
+		if w.holds[e.group] == e {
+			delete(w.holds, e.group)
+		}
 	}
 	w.expire()
 }
@@ -414,6 +428,7 @@ func (w *world) purge(t *rapid.T) {
 			purged++
 		}
 	}
+	clear(w.holds)
 	n, err := w.q.Purge(ctx)
 	require.NoError(t, err)
 	require.Equal(t, purged, n)
