@@ -23,7 +23,7 @@ import (
 // unique keys and limits at once, through restarts and crashes, beside a plain list.
 func TestModelOfWhatAQueueHolds(t *testing.T) {
 	configs := []workqueue.QueueConfig{
-		{}, {MessageTTL: 3 * time.Second}, {MaxLength: 5}, {MaxLength: 5, Overflow: workqueue.DropLowest},
+		{}, {Retry: &pebblemq.Backoff{Min: time.Second, Max: 3 * time.Second, Jitter: pebblemq.NoJitter}}, {MessageTTL: 3 * time.Second}, {MaxLength: 5}, {MaxLength: 5, Overflow: workqueue.DropLowest},
 		{MaxLength: 5, Overflow: workqueue.RejectPublish}, {MaxLength: 5, Overflow: workqueue.RejectDeadLetter},
 	}
 	synctest.Test(t, func(t *testing.T) {
@@ -57,6 +57,7 @@ type held struct {
 	due      time.Time // if it is delayed
 	expires  time.Time // zero is never
 	place    int       // in its priority, once it is due
+	counted  int       // deliveries
 	ahead    int       // of all places, if it was requeued there; the highest first
 	prime    bool      // was out when the process ended, and not since: may be tried alone
 	d        *workqueue.Delivery
@@ -72,6 +73,7 @@ type holding struct {
 	delayed, ready, out []*held
 	dead                []string
 	number, place       int
+	crashed             bool // counts of deliveries may be lost
 	ahead               int
 }
 
@@ -235,6 +237,9 @@ func (h *holding) get(t *rapid.T) {
 	} else if !e.prime {
 		require.Equal(t, h.ready[i].body, e.body)
 	}
+	if e.counted++; !h.crashed {
+		require.Equal(t, e.counted, d.DeliveryCount)
+	}
 	e.d, e.prime, e.ahead = d, false, 0
 	h.out = append(h.out, e)
 	h.ready = slices.Delete(h.ready, at, at+1)
@@ -264,15 +269,24 @@ func (h *holding) settle(t *rapid.T) {
 		h.wait(e)
 	case "later":
 		require.NoError(t, e.d.Requeue(ctx, workqueue.Requeue{Delay: 2 * time.Second}))
-		e.due = time.Now().Add(2 * time.Second)
-		if !e.expires.IsZero() && e.expires.Before(e.due) {
-			e.due = e.expires
-		}
-		h.delayed = append(h.delayed, e)
+		h.delay(e, 2*time.Second)
 	default:
 		require.NoError(t, e.d.Nack(ctx, true))
+		if h.config.Retry != nil {
+			h.delay(e, min(time.Second<<(e.d.DeliveryCount-1), 3*time.Second))
+			return
+		}
 		h.wait(e)
 	}
+}
+
+// delay has a message wait, but not beyond its time to live.
+func (h *holding) delay(e *held, d time.Duration) {
+	e.due = time.Now().Add(d)
+	if !e.expires.IsZero() && e.expires.Before(e.due) {
+		e.due = e.expires
+	}
+	h.delayed = append(h.delayed, e)
 }
 
 func (h *holding) advance(t *rapid.T) {
@@ -299,7 +313,7 @@ func (h *holding) crash(t *rapid.T) {
 	h.dead = append(h.dead, "synced")
 	clone := h.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: rapid.SampledFrom([]int{0, 50, 100}).Draw(t, "kept"), RNG: rand.New(rand.NewPCG(1, 2))})
 	require.NoError(t, h.db.Close())
-	h.fs = storetest.NewFS(clone)
+	h.fs, h.crashed = storetest.NewFS(clone), true
 	h.comeBack()
 }
 
