@@ -47,8 +47,9 @@ type QueueConfig struct {
 	Delay time.Duration
 
 	// DelayBlocksGroup has a delayed message of a FIFO queue hold up those of its
-	// group that are sent after it: they are delayed as well, until it is visible. It
-	// cannot be changed. Default: false, they overtake it.
+	// group that are sent after it: they are delayed as well, until it is visible, or
+	// would have been if it is cancelled. It cannot be changed. Default: false, they
+	// overtake it.
 	DelayBlocksGroup bool
 
 	// Retention is how long a message is kept, up to MaxRetention. What is older
