@@ -81,9 +81,9 @@ type given struct {
 type world struct {
 	t        *rapid.T
 	fifo     bool
-	highest  uint8         // priority
-	buried   bool          // what expires
-	held     bool          // groups, by their delayed messages
+	highest  uint8 // priority
+	buried   bool  // what expires
+	held     bool  // groups, by their delayed messages
 	holds    map[string]*entry
 	keep     time.Duration // retention
 	disk     *disk
