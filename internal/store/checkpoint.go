@@ -41,34 +41,17 @@ func (s *Store) Checkpoint(ctx context.Context, dir string) error {
 	if err := s.readers.enter(); err != nil {
 		return err
 	}
-	done, stuck := make(chan error, 1), s.stuck.C()
-	go func() { done <- s.copyTo(dir) }()
-	select {
-	case err := <-done:
-		s.readers.exit()
+	var failed error
+	if err := s.aside(ctx, func() { failed = s.copyTo(dir) }, func() { s.discard(dir) }); err != nil {
 		return err
-	case <-s.failed: // the copy may be parked
-		s.readers.exit()
-		return s.Cause()
-	case <-stuck:
-		go s.discard(dir, done)
-		return ErrDiskFull
-	case <-ctx.Done():
-		go s.discard(dir, done)
-		return ctx.Err()
 	}
+	return failed
 }
 
-// discard removes a copy that nobody waits for any more, once it is made. Close
-// waits for that.
-func (s *Store) discard(dir string, done <-chan error) {
-	defer s.readers.exit()
-	select {
-	case <-done:
-		if err := s.opts.FS.RemoveAll(dir); err != nil {
-			s.log.Warn("remove an abandoned checkpoint", "dir", dir, "error", err)
-		}
-	case <-s.failed:
+// discard removes a copy that nobody waited for.
+func (s *Store) discard(dir string) {
+	if err := s.opts.FS.RemoveAll(dir); err != nil {
+		s.log.Warn("remove an abandoned checkpoint", "dir", dir, "error", err)
 	}
 }
 

@@ -1,6 +1,9 @@
 package store
 
-import "sync"
+import (
+	"context"
+	"sync"
+)
 
 // readers keeps the engine open while someone reads from it. The engine
 // panics on use after Close, so every read enters first.
@@ -50,25 +53,34 @@ func (r *readers) engineClosed() { close(r.closed) }
 // aside runs f, a call of the engine that takes the lock of its manifest. The
 // engine holds that for as long as the manifest waits for room, and for ever
 // once it is parked, so the caller, who has entered, is not kept longer than
-// until that is known. Whoever is the last to wait for f exits.
-func (s *Store) aside(f func()) {
+// until that is known or its context ends. It exits when f is done; if the caller
+// has left by then, late runs before.
+func (s *Store) aside(ctx context.Context, f, late func()) error {
 	stuck, done := s.stuck.C(), make(chan struct{})
 	go func() {
 		defer close(done)
 		f()
 	}()
+	var why error
 	select {
 	case <-done:
+		s.readers.exit()
+		return nil
 	case <-s.failed:
+		s.readers.exit()
+		return s.Cause()
 	case <-stuck:
-		go func() {
-			defer s.readers.exit()
-			select {
-			case <-done:
-			case <-s.failed:
-			}
-		}()
-		return
+		why = ErrDiskFull
+	case <-ctx.Done():
+		why = ctx.Err()
 	}
-	s.readers.exit()
+	go func() {
+		defer s.readers.exit()
+		select {
+		case <-done:
+			late()
+		case <-s.failed:
+		}
+	}()
+	return why
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"sync/atomic"
 	"time"
 )
@@ -63,10 +64,10 @@ func (s *Store) askEngine() {
 		<-s.figures.asking
 		return
 	}
-	s.aside(func() {
+	_ = s.aside(context.Background(), func() {
 		s.figures.last.Store(s.usage())
 		<-s.figures.asking
-	})
+	}, func() {}) // what it told last will do
 }
 
 func (s *Store) usage() *Usage {
