@@ -23,7 +23,8 @@ import (
 // unique keys and limits at once, through restarts and crashes, beside a plain list.
 func TestModelOfWhatAQueueHolds(t *testing.T) {
 	configs := []workqueue.QueueConfig{
-		{}, {Retry: &pebblemq.Backoff{Min: time.Second, Max: 3 * time.Second, Jitter: pebblemq.NoJitter}}, {MessageTTL: 3 * time.Second}, {MaxLength: 5}, {MaxLength: 5, Overflow: workqueue.DropLowest},
+		{}, {Retry: &pebblemq.Backoff{Min: time.Second, Max: 3 * time.Second, Jitter: pebblemq.NoJitter}},
+		{MessageTTL: 3 * time.Second}, {MaxLength: 5}, {MaxLength: 5, Overflow: workqueue.DropLowest},
 		{MaxLength: 5, Overflow: workqueue.RejectPublish}, {MaxLength: 5, Overflow: workqueue.RejectDeadLetter},
 	}
 	synctest.Test(t, func(t *testing.T) {
