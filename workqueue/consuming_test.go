@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -202,14 +201,9 @@ func TestRunRunsAsManyHandlersAsItIsTold(t *testing.T) {
 		_, b := open(t)
 		declare(t, b, "q")
 		publish(t, b, "q", "1", "2", "3", "4", "5")
-		var now, most atomic.Int32
-		runFor(t, b, time.Minute, &workqueue.RunOptions{Concurrency: 3}, func(context.Context, *workqueue.Delivery) error {
-			most.Store(max(most.Load(), now.Add(1)))
-			<-time.After(time.Second)
-			now.Add(-1)
-			return nil
-		})
-		require.EqualValues(t, 3, most.Load())
+		w := newWatcher(time.Second)
+		runFor(t, b, time.Minute, &workqueue.RunOptions{Concurrency: 3}, w.handle)
+		require.Equal(t, 3, w.most[""])
 		require.Zero(t, ready(t, b, "q"))
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -151,7 +152,7 @@ func TestRunLimitsItsRateAndAllowsABurst(t *testing.T) {
 		_, b := open(t)
 		declare(t, b, "q")
 		begin := time.Now()
-		perSecond := map[int]int{}
+		var perSecond [20]atomic.Int32
 		ctx, stop := context.WithTimeout(bg, 20*time.Second-1)
 		defer stop()
 		go func() {
@@ -161,12 +162,12 @@ func TestRunLimitsItsRateAndAllowsABurst(t *testing.T) {
 			}
 		}()
 		require.NoError(t, b.Run(ctx, "q", func(context.Context, *workqueue.Delivery) error {
-			perSecond[int(time.Since(begin).Seconds())]++
+			perSecond[int(time.Since(begin).Seconds())].Add(1)
 			return nil
 		}, &workqueue.RunOptions{Concurrency: 10, Interval: time.Second / 4, Burst: 10}))
-		require.Equal(t, 10+3, perSecond[10], "what was not used in ten quiet seconds, and what came by since")
+		require.EqualValues(t, 10+3, perSecond[10].Load(), "what was not used in ten quiet seconds, and what came by since")
 		for second := 11; second < 20; second++ {
-			require.Equal(t, 4, perSecond[second], "second %d", second)
+			require.EqualValues(t, 4, perSecond[second].Load(), "second %d", second)
 		}
 	})
 }
