@@ -21,7 +21,7 @@ func closes(t *testing.T, db *pebblemq.DB) {
 	select {
 	case err := <-closed:
 		require.NoError(t, err)
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("Close waits for a walk that is over")
 	}
 }

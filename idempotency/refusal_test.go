@@ -23,7 +23,7 @@ var nosync = pebblemq.WithDurability(bg, pebblemq.NoSync)
 
 func TestADoInsideItsOwnHandlerIsRefused(t *testing.T) {
 	_, k := open(t, nil)
-	ctx, cancel := context.WithTimeout(bg, 5*time.Second)
+	ctx, cancel := context.WithTimeout(bg, time.Minute)
 	defer cancel()
 	var runs atomic.Int32
 	_, err := k.Do(ctx, []byte("outer"), func(ctx context.Context, _ idempotency.Claim) ([]byte, error) {

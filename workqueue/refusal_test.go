@@ -105,7 +105,7 @@ func TestADeliveryThatNoQueueMadeIsRefused(t *testing.T) {
 		case err := <-alive:
 			require.NoError(t, err)
 			require.NoError(t, db.Close())
-		case <-time.After(3 * time.Second):
+		case <-time.After(time.Minute):
 			t.Error("the store hangs: the baton was never let go")
 		}
 	}
@@ -133,9 +133,9 @@ func TestADeliveryOfAnotherStoreDeletesNothingHere(t *testing.T) {
 	defer db.Close()
 	b, err = workqueue.Open(db, "main")
 	require.NoError(t, err)
-	short, cancel := context.WithTimeout(bg, 3*time.Second)
+	limited, cancel := context.WithTimeout(bg, time.Minute)
 	defer cancel()
-	_, ok, err := b.Get(short, "q")
+	_, ok, err := b.Get(limited, "q")
 	require.NoError(t, err)
 	require.True(t, ok, "our message was deleted by the ack of theirs")
 }
