@@ -12,8 +12,8 @@ test: ## the tests, as the README has them
 	$(GO) test ./...
 
 .PHONY: race
-race: ## the tests under the race detector
-	$(GO) test -race ./...
+race: ## the tests under the race detector, with fewer rounds of the models
+	$(GO) test -race -short ./...
 
 .PHONY: lint
 lint: ## vet, staticcheck, gofmt

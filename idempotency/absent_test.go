@@ -93,7 +93,11 @@ func TestAnswersAreTheSameWithAndWithoutTheFilter(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ctx, fs := pebblemq.WithDurability(context.Background(), pebblemq.NoSync), vfs.NewMem()
-				const keys, lives = 3000, 3
+				const keys = 3000
+				lives := 3
+				if testing.Short() {
+					lives = 2
+				}
 				for life := range lives {
 					db, err := storetest.OpenFS(fs, store.Options{MemoryBytes: memory})
 					require.NoError(t, err)
