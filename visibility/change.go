@@ -84,6 +84,11 @@ func (o *changeOp) Run(t *store.Turn) error {
 	return nil
 }
 
+// left returns how much longer the message may be in flight.
+func (o *changeOp) left(t *store.Turn) time.Duration {
+	return o.at().Add(o.q.config().MaxVisibilityTimeout).Sub(t.Now())
+}
+
 func (o *changeOp) Undo() {
 	o.m.SetNote(o.note)
 	if o.d == 0 {

@@ -8,7 +8,8 @@
 //	messages, err := mail.Receive(ctx, &visibility.ReceiveOptions{Wait: time.Minute})
 //	err = mail.Delete(ctx, messages[0].Receipt)
 //
-// Run does the receiving, deleting and extending around a handler.
+// Run does the receiving, deleting and extending around a handler, and hides what
+// failed for a while, longer each time.
 //
 // # What it guarantees
 //

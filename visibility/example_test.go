@@ -61,23 +61,23 @@ func ExampleQueue_Run() {
 		_, _ = mail.Send(ctx, visibility.Message{Body: []byte(to)})
 	}
 	err = mail.Run(ctx, func(_ context.Context, m *visibility.Received) error {
-		if string(m.Body) == "nobody" {
-			fmt.Println("attempt", m.ReceiveCount)
-			return errors.New("no such person")
+		if string(m.Body) != "nobody" {
+			fmt.Println("mail to", string(m.Body))
+			return nil
 		}
-		fmt.Println("mail to", string(m.Body))
-		if string(m.Body) == "bob" {
+		fmt.Println("attempt", m.ReceiveCount)
+		if m.ReceiveCount == 3 {
 			stop()
 		}
-		return nil
-	}, nil)
+		return errors.New("no such person")
+	}, &visibility.RunOptions{Backoff: pebblemq.Backoff{Min: 10 * time.Millisecond}})
 	fmt.Println(err)
 	// Output:
 	// mail to ada
 	// attempt 1
+	// mail to bob
 	// attempt 2
 	// attempt 3
-	// mail to bob
 	// <nil>
 }
 

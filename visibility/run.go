@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pebblemq/pebblemq"
 	"github.com/pebblemq/pebblemq/internal/spool"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
@@ -29,6 +30,11 @@ type RunOptions struct {
 	// need not be longer than the handler takes. At least
 	// MinRunVisibility. Default: that of the queue.
 	VisibilityTimeout time.Duration
+
+	// Backoff is how long a message stays hidden whose handler has failed, by the
+	// number of its receives, but not beyond the MaxVisibilityTimeout of the queue
+	// after its receive. In a FIFO queue its group waits.
+	Backoff pebblemq.Backoff
 }
 
 // Limits of RunOptions.
@@ -44,9 +50,9 @@ const (
 // A message whose handler returns nil is deleted, unless the handler has
 // released it itself; that it has deleted it itself, best in an Update along
 // with its effects, is fine. If the handler returns an error or panics the
-// message is visible again at once and will be received again, up to the
-// MaxReceives of the queue. A handler that wants a pause before that changes
-// the visibility and returns ErrKeep.
+// message is visible again after the Backoff and will be received again, up to the
+// MaxReceives of the queue; after the last of them it is a dead letter at once. A
+// handler that wants another pause changes the visibility and returns ErrKeep.
 func (q *Queue) Run(ctx context.Context, h Handler, o *RunOptions) error {
 	r, err := q.newRunner(h, o)
 	if err != nil {
@@ -84,6 +90,7 @@ type runner struct {
 	handler     Handler
 	concurrency int
 	timeout     time.Duration
+	backoff     pebblemq.Backoff
 }
 
 func (q *Queue) newRunner(h Handler, o *RunOptions) (*runner, error) {
@@ -102,7 +109,15 @@ func (q *Queue) newRunner(h Handler, o *RunOptions) (*runner, error) {
 	case r.timeout < MinRunVisibility:
 		return nil, store.Invalid("visibility timeout %v for Run is below %v", r.timeout, MinRunVisibility)
 	}
-	return r, q.config().checkVisibility(r.timeout)
+	if err := q.config().checkVisibility(r.timeout); err != nil {
+		return nil, err
+	}
+	if o != nil {
+		r.backoff = o.Backoff
+	}
+	var err error
+	r.backoff, err = r.backoff.WithDefaults()
+	return r, err
 }
 
 // work handles one message after the other until ctx ends.
@@ -166,12 +181,21 @@ func (r *runner) finish(m *Received, failure error) error {
 		err = r.q.s.Do(ctx, &deleteOp{q: r.q, delivery: d, sparing: true}, store.NoSync)
 	default:
 		r.q.s.Log().Warn("handler failed", "queue", r.q.name, "id", m.ID, "receives", m.ReceiveCount, "error", failure)
-		err = r.q.s.Do(ctx, &changeOp{q: r.q, delivery: d, failure: note(failure)}, store.NoSync)
+		op := &failOp{changeOp{q: r.q, delivery: d, d: r.pause(m), failure: note(failure)}}
+		err = r.q.s.Do(ctx, op, store.NoSync)
 	}
 	if errors.Is(err, ErrStaleReceipt) || errors.Is(err, ErrNotInFlight) || errors.Is(err, ErrExpired) {
 		return nil // someone else has it by now, or nobody, or the handler saw to it
 	}
 	return err
+}
+
+// pause returns how long a message stays hidden whose handler has failed.
+func (r *runner) pause(m *Received) time.Duration {
+	if most := r.q.config().MaxReceives; most > 0 && m.ReceiveCount >= most {
+		return 0
+	}
+	return r.backoff.Delay(m.ReceiveCount)
 }
 
 // maxNote is how much of an error is kept, in bytes.
@@ -221,6 +245,14 @@ func (r *runner) beat(ctx context.Context, m *Received, cancel context.CancelCau
 	}
 }
 
+// failOp is a changeOp that ends in time, even if the handler took all of it.
+type failOp struct{ changeOp }
+
+func (o *failOp) Run(t *store.Turn) error {
+	o.d = max(min(o.d, o.left(t)), 0)
+	return o.changeOp.Run(t)
+}
+
 // beatOp is a changeOp that never shortens the timeout, which the handler may
 // have set itself.
 type beatOp struct{ changeOp }
@@ -238,8 +270,7 @@ func (o *beatOp) Run(t *store.Turn) error {
 		return errSettled
 	}
 	if m.Taken() {
-		left := o.at().Add(o.q.config().MaxVisibilityTimeout).Sub(t.Now())
-		if o.d = max(min(o.d, left), 1); m.Until >= spool.At(t.Now().Add(o.d)) {
+		if o.d = max(min(o.d, o.left(t)), 1); m.Until >= spool.At(t.Now().Add(o.d)) {
 			return nil
 		}
 	}

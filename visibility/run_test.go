@@ -65,32 +65,54 @@ func TestRunKeepsALongHandlersMessage(t *testing.T) {
 	})
 }
 
-func TestRunReturnsFailedMessagesAtOnce(t *testing.T) {
+func TestAMessageWhoseHandlerFailsIsHiddenForTheBackoff(t *testing.T) {
 	bubble(t, func(t *testing.T, db *pebblemq.DB) {
 		dead := open(t, db, "dead", nil)
-		q := open(t, db, "q", &visibility.QueueConfig{DeadLetterQueue: "dead", MaxReceives: 3})
+		q := open(t, db, "q", &visibility.QueueConfig{DeadLetterQueue: "dead", MaxReceives: 3, VisibilityTimeout: time.Millisecond * 50})
 		send(t, q, "error", "panic", "fine")
-		calls := map[string]int{}
+		calls := map[string][]time.Duration{}
 		start := time.Now()
 		stop := running(q, func(_ context.Context, m *visibility.Received) error {
-			calls[string(m.Body)]++
-			switch string(m.Body) {
+			body := string(m.Body)
+			calls[body] = append(calls[body], time.Since(start))
+			switch body {
 			case "error":
 				return errors.New("no")
 			case "panic":
 				panic("no")
 			}
 			return nil
-		}, nil)
+		}, &visibility.RunOptions{Backoff: pebblemq.Backoff{Jitter: pebblemq.NoJitter}})
 		got, err := dead.Receive(ctx, &visibility.ReceiveOptions{Wait: time.Hour})
 		require.NoError(t, err)
 		require.Equal(t, []string{"error"}, bodies(got))
 		synctest.Wait()
 		require.Equal(t, []string{"panic"}, bodies(receive(t, dead, 10)))
-		require.Zero(t, time.Since(start))
 		require.NoError(t, stop())
-		require.Equal(t, map[string]int{"error": 3, "panic": 3, "fine": 1}, calls)
+		third := 300 * time.Millisecond
+		require.Equal(t, third, time.Since(start), "what was received for the last time waits no longer")
+		failing := []time.Duration{0, 100 * time.Millisecond, third}
+		require.Equal(t, map[string][]time.Duration{"error": failing, "panic": failing, "fine": {0}}, calls)
 		require.Zero(t, stats(t, q))
+	})
+}
+
+func TestTheBackoffEndsWithTheLongestVisibilityTimeout(t *testing.T) {
+	bubble(t, func(t *testing.T, db *pebblemq.DB) {
+		q := open(t, db, "q", &visibility.QueueConfig{MaxVisibilityTimeout: time.Minute, VisibilityTimeout: time.Minute})
+		send(t, q, "slow", "quick")
+		var at []time.Duration
+		start := time.Now()
+		stop := running(q, func(_ context.Context, m *visibility.Received) error {
+			at = append(at, time.Since(start))
+			if m.ReceiveCount == 1 && string(m.Body) == "slow" {
+				<-time.After(50 * time.Second)
+			}
+			return errors.New("no")
+		}, &visibility.RunOptions{Backoff: pebblemq.Backoff{Min: time.Hour, Max: time.Hour}})
+		pass(90 * time.Second)
+		require.NoError(t, stop())
+		require.Equal(t, []time.Duration{0, 50 * time.Second, time.Minute}, at)
 	})
 }
 

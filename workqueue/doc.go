@@ -30,8 +30,8 @@
 //	                           └──────────────▶ dead letter place, or gone
 //
 // Requeue puts it at the head or the tail of what is ready, after a Delay at the
-// tail, and so does a Nack in a queue that has a Retry; all others give it back at
-// its old place.
+// tail, and so do a Nack in a queue that has a Retry and a handler of Run that fails;
+// all others give it back at its old place.
 //
 // # What a queue holds
 //

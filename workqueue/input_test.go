@@ -34,7 +34,6 @@ func TestBadInput(t *testing.T) {
 		return err
 	}
 	openErr := func(name string) error { _, err := workqueue.Open(db, name); return err }
-	handler := func(context.Context, *workqueue.Delivery) error { return nil }
 
 	for name, c := range map[string]struct {
 		err  error
@@ -76,7 +75,8 @@ func TestBadInput(t *testing.T) {
 		"consumer of no queue":      {consume("none", nil), workqueue.ErrUnknownQueue, `"none"`},
 		"negative prefetch":         {consume("q", &workqueue.ConsumeOptions{Prefetch: -2}), pebblemq.ErrInvalid, "Prefetch -2"},
 		"absurd prefetch":           {consume("q", &workqueue.ConsumeOptions{Prefetch: workqueue.MaxPrefetch + 1}), pebblemq.ErrInvalid, "Prefetch"},
-		"negative concurrency":      {b.Run(bg, "q", handler, &workqueue.RunOptions{Concurrency: -1}), pebblemq.ErrInvalid, "Concurrency -1"},
+		"nil handler":               {b.Run(bg, "q", nil, nil), pebblemq.ErrInvalid, "handler of queue"},
+		"negative concurrency":      {b.Run(bg, "q", nop, &workqueue.RunOptions{Concurrency: -1}), pebblemq.ErrInvalid, "Concurrency -1"},
 		"get from no queue":         {func() error { _, _, err := b.Get(bg, "none"); return err }(), workqueue.ErrUnknownQueue, `"none"`},
 		"purge of no queue":         {func() error { _, err := b.Purge(bg, "none"); return err }(), workqueue.ErrUnknownQueue, `"none"`},
 	} {
@@ -123,7 +123,7 @@ func TestUseAfterClose(t *testing.T) {
 		"async":   b.PublishAsync(bg, "", "q", body("m")).Err(),
 		"ack":     d.Ack(bg),
 		"next":    func() error { _, err := c.Next(bg); return err }(),
-		"run":     b.Run(bg, "q", nil, nil),
+		"run":     b.Run(bg, "q", nop, nil),
 	} {
 		require.ErrorIs(t, err, pebblemq.ErrClosed, name)
 	}
@@ -139,6 +139,6 @@ func TestCancellation(t *testing.T) {
 	_, err := c.Next(ctx)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.ErrorIs(t, b.Publish(ctx, "", "q", body("m")), context.DeadlineExceeded)
-	require.NoError(t, b.Run(ctx, "q", nil, nil), "the end of its context is how Run ends")
+	require.NoError(t, b.Run(ctx, "q", nop, nil), "the end of its context is how Run ends")
 	require.Zero(t, ready(t, b, "q"))
 }

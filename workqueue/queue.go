@@ -42,9 +42,9 @@ type QueueConfig struct {
 	// Retry is how long a message waits that is given back with Nack or NackUpTo, or
 	// whose handler in Run has failed, by the number of its deliveries; then it goes
 	// to the tail, as with a Requeue of that Delay. After the last delivery that
-	// the DeliveryLimit allows it waits no longer. Default nil: it has its old place
-	// at once. What comes back for another reason always does. Zero fields are those
-	// of a Backoff.
+	// the DeliveryLimit allows it waits no longer. Default nil: after a Nack it has
+	// its old place at once, and Run has a Backoff of its own. What comes back for
+	// another reason has its old place at once. Zero fields are those of a Backoff.
 	Retry *pebblemq.Backoff `json:",omitempty"`
 
 	// DedupeWindow is how long the queue knows a MessageID again. Within that

@@ -32,23 +32,27 @@ func describeRetry(b *pebblemq.Backoff) string {
 	return fmt.Sprintf("%v to %v, factor %v, jitter %v", b.Min, b.Max, b.Factor, b.Jitter)
 }
 
-// pause returns how long a message waits after its latest delivery has failed.
-func (q *queue) pause(deliveries int) time.Duration {
-	b := q.config.Retry
-	if limit := q.config.DeliveryLimit; b == nil || limit != NoDeliveryLimit && deliveries >= limit {
+// pause returns how long a message waits after its latest delivery has failed: as
+// the queue's Retry says, or the backoff of who gives it back, which may be nil.
+func (q *queue) pause(deliveries int, backoff *pebblemq.Backoff) time.Duration {
+	if limit := q.config.DeliveryLimit; limit != NoDeliveryLimit && deliveries >= limit {
 		return 0
 	}
-	full, err := b.WithDefaults()
-	if err != nil {
-		return 0 // it was checked
+	if q.config.Retry != nil {
+		full, _ := q.config.Retry.WithDefaults() // it was checked
+		return full.Delay(deliveries)
 	}
-	return full.Delay(deliveries)
+	if backoff != nil {
+		return backoff.Delay(deliveries)
+	}
+	return 0
 }
 
-// nackOp gives a delivery back, to its old place or as the queue's Retry says.
+// nackOp gives a delivery back: to its old place, or, after a pause, to the tail.
 type nackOp struct {
-	d  *Delivery
-	op store.Op
+	d       *Delivery
+	backoff *pebblemq.Backoff // for a queue without a Retry; nil is no pause
+	op      store.Op
 }
 
 func (o *nackOp) String() string { return fmt.Sprintf("requeue a delivery of queue %q", o.d.Queue) }
@@ -58,7 +62,7 @@ func (o *nackOp) Frees() {}
 
 func (o *nackOp) Run(t *store.Turn) error {
 	o.op = &requeueOp{d: o.d}
-	if pause := o.d.q.pause(int(o.d.m.Count)); pause > 0 {
+	if pause := o.d.q.pause(int(o.d.m.Count), o.backoff); pause > 0 {
 		o.op = &tailOp{d: o.d, delay: pause}
 	}
 	return o.op.Run(t)

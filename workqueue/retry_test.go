@@ -65,6 +65,30 @@ func TestAFailedHandlerOfRunWaitsForTheBackoffOfItsQueue(t *testing.T) {
 	})
 }
 
+// A dependency that is down for a minute must not use up the deliveries of a message.
+func TestAFailedHandlerOfRunWaitsWithoutARetryToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, b := open(t)
+		declare(t, b, "dead")
+		declareWith(t, b, workqueue.QueueConfig{DeadLetter: toDead})
+		publish(t, b, "q", "fails", "does not")
+		var calls []string
+		var last time.Duration
+		begin, exact := time.Now(), &workqueue.RunOptions{Backoff: pebblemq.Backoff{Jitter: pebblemq.NoJitter}}
+		runFor(t, b, time.Hour, exact, func(_ context.Context, d *workqueue.Delivery) error {
+			calls, last = append(calls, string(d.Body)), time.Since(begin)
+			if string(d.Body) == "fails" {
+				return errors.New("down")
+			}
+			return nil
+		})
+		require.Equal(t, []string{"fails", "does not", "fails"}, calls[:3], "it holds up no others")
+		require.Len(t, calls, 1+workqueue.DefaultDeliveryLimit)
+		require.Equal(t, 5*time.Minute+51100*time.Millisecond, last)
+		get(t, b, "dead", "fails")
+	})
+}
+
 func TestWhatDidNotFailComesBackAtOnce(t *testing.T) {
 	_, b := open(t)
 	declareWith(t, b, workqueue.QueueConfig{Retry: steps})

@@ -29,7 +29,11 @@ type RunOptions struct {
 	// Attempts is how often a delivery is handled in place before it is given back
 	// or rejected. Default 1.
 	Attempts int
-	// Backoff is the pause between them.
+	// Backoff is the pause between them. In a queue without a Retry it is also how
+	// long a message waits whose delivery has failed, by the number of its deliveries,
+	// before it goes to the tail: the defaults make about five minutes of the default
+	// DeliveryLimit. A handler that wants its message back at once, and at its old
+	// place, gives it back itself, with Nack.
 	Backoff pebblemq.Backoff
 
 	// Interval limits the rate: one handler may start each Interval, for all of this
@@ -72,9 +76,10 @@ type Handler = func(context.Context, *Delivery) error
 // Run calls handler for each delivery of a queue until ctx ends. When the
 // handler returns nil the delivery is acknowledged, unless the handler has
 // settled it itself, for instance in its transaction. When it returns an error
-// or panics it is called again, Attempts times in all, and then the delivery is
-// requeued, up to the queue's delivery limit and then to its dead letter place;
-// with ErrReject that is at once. The context of a handler ends when its delivery is
+// or panics it is called again, Attempts times in all. Then the message is requeued
+// after a pause, which the Retry of the queue or else the Backoff says; over the
+// queue's DeliveryLimit, or at once with ErrReject, it goes to the dead letter place,
+// and is dropped if there is none. The context of a handler ends when its delivery is
 // lost: its queue was deleted, or it took longer than the queue's AckTimeout.
 //
 // When ctx ends no new handler is started; those that run may finish (their
@@ -82,6 +87,9 @@ type Handler = func(context.Context, *Delivery) error
 // counted, and Run returns nil. Other errors end it as well: that of the store when it
 // is closed or fails, and ErrQueueDeleted.
 func (b *Broker) Run(ctx context.Context, queue string, handler func(context.Context, *Delivery) error, o *RunOptions) error {
+	if handler == nil {
+		return store.Invalid("handler of queue %q is nil", queue)
+	}
 	full, err := o.normalize()
 	if err != nil {
 		return err
@@ -289,7 +297,10 @@ func (r *runner) settle(ctx context.Context, d *Delivery, failure error) error {
 		return d.Ack(ctx)
 	}
 	r.c.b.s.Log().Warn("handler failed", "queue", d.Queue, "deliveries", d.DeliveryCount, "error", failure)
-	return d.Nack(ctx, !errors.Is(failure, ErrReject))
+	if errors.Is(failure, ErrReject) {
+		return d.Reject(ctx)
+	}
+	return r.c.b.s.Do(ctx, &nackOp{d: d, backoff: &r.o.Backoff}, store.NoSync)
 }
 
 // attempt runs the handler and turns a panic into an error.

@@ -15,6 +15,8 @@ import (
 	"github.com/pebblemq/pebblemq/workqueue"
 )
 
+func nop(context.Context, *workqueue.Delivery) error { return nil }
+
 // runFor runs a handler on queue "q" for a time.
 func runFor(t testing.TB, b *workqueue.Broker, d time.Duration, o *workqueue.RunOptions, h workqueue.Handler) {
 	t.Helper()
@@ -54,6 +56,7 @@ func TestRunGivesUpItsBackoffWhenItEnds(t *testing.T) {
 		runFor(t, b, time.Minute, &workqueue.RunOptions{Attempts: 2, Backoff: pebblemq.Backoff{Min: time.Hour, Max: time.Hour}},
 			func(context.Context, *workqueue.Delivery) error { calls++; return errors.New("no") })
 		require.Equal(t, 1, calls)
+		pass(time.Hour)
 		require.Equal(t, 2, get(t, b, "q", "m").DeliveryCount)
 	})
 }
@@ -334,6 +337,6 @@ func TestBadRunOptionsAreRefused(t *testing.T) {
 		"limit of no key": {KeyConcurrency: 1}, "key concurrency": {KeyConcurrency: -1, Key: byType},
 		"large key concurrency": {KeyConcurrency: workqueue.MaxConcurrency + 1, Key: byType},
 	} {
-		require.ErrorIs(t, b.Run(bg, "q", nil, &o), pebblemq.ErrInvalid, name)
+		require.ErrorIs(t, b.Run(bg, "q", nop, &o), pebblemq.ErrInvalid, name)
 	}
 }
