@@ -143,46 +143,69 @@ func (t *Topic) Group(name string, c *GroupConfig) (*Group, error) {
 // one that was found.
 func (t *Topic) openGroup(ctx context.Context, name string, from From) (*Group, error) {
 	for {
-		g, o, err := t.findGroup(ctx, name)
-		if g != nil || err != nil {
-			return g, err
+		found, err := t.findGroup(ctx, name)
+		if found.g != nil || err != nil {
+			return found.g, err
 		}
-		done, err := t.placeOf(ctx, o, name, from)
+		done, err := t.placeOf(ctx, found, from)
 		if err != nil {
 			return nil, err
 		}
-		if g, err = t.installFound(ctx, o, name, from, done); g != nil || err != nil {
+		if g, err := t.installFound(ctx, found, from, done); g != nil || err != nil {
 			return g, err
 		}
 	}
 }
 
-// placeOf returns where a group stands that was found as o, or is new if o is nil.
-func (t *Topic) placeOf(ctx context.Context, o *store.Object, name string, from From) ([]progress, error) {
-	if o == nil {
-		return t.beginnings(ctx, from)
+// foundGroup is what the memory and the catalog had of a group under the baton.
+type foundGroup struct {
+	name    string
+	g       *Group        // nil if it is not in memory
+	o       *store.Object // nil if there is none
+	expired bool
+}
+
+func (t *Topic) findGroup(ctx context.Context, name string) (found foundGroup, err error) {
+	err = t.s.Do(ctx, store.QuietFunc(func(turn *store.Turn) (err error) {
+		if found, err = t.lookupGroup(turn, name); err != nil {
+			return err
+		}
+		return t.alive()
+	}), store.Sync)
+	return found, err
+}
+
+func (t *Topic) lookupGroup(turn *store.Turn, name string) (foundGroup, error) {
+	found := foundGroup{name: name, g: t.groups[name]}
+	o, known := turn.Lookup(store.ClassGroup, groupName(t.id, name))
+	if !known {
+		return found, nil
 	}
 	c, err := decodeGroup(o)
+	found.o, found.expired = o, c.Expired
+	return found, err
+}
+
+// placeOf returns where a group stands, or is to begin.
+func (t *Topic) placeOf(ctx context.Context, found foundGroup, from From) ([]progress, error) {
 	switch {
-	case err != nil:
-		return nil, err
-	case !c.Expired:
-		return t.readCommits(ctx, o.ID)
+	case found.o == nil:
+		return t.beginnings(ctx, from)
+	case !found.expired:
+		return t.readCommits(ctx, found.o.ID)
 	case from.reset == None:
-		return nil, expired(t, name)
+		return nil, expired(t, found.name)
 	}
 	return t.beginnings(ctx, from.beginAnew())
 }
 
-// installFound takes a group into memory that was found as o, or is new if o is nil.
-// It returns none if that has changed; if another caller is faster, its group.
-func (t *Topic) installFound(ctx context.Context, o *store.Object, name string, from From, done []progress) (g *Group, err error) {
-	err = t.s.Do(ctx, store.QuietFunc(func(turn *store.Turn) (err error) {
-		if g = t.groups[name]; g != nil {
-			return nil
-		}
-		if now, _ := turn.Lookup(store.ClassGroup, groupName(t.id, name)); now == o {
-			g, err = t.installGroup(turn, o, name, from, done)
+// installFound takes a group into memory that is still as it was found. It returns
+// none if it is not; if another caller is faster, its group.
+func (t *Topic) installFound(ctx context.Context, found foundGroup, from From, done []progress) (g *Group, err error) {
+	err = t.s.Do(ctx, store.QuietFunc(func(turn *store.Turn) error {
+		now, err := t.lookupGroup(turn, found.name)
+		if g = now.g; now == found && err == nil {
+			g, err = t.installGroup(turn, found.o, found.name, from, done)
 		}
 		return err
 	}), store.Sync)
@@ -190,15 +213,6 @@ func (t *Topic) installFound(ctx context.Context, o *store.Object, name string, 
 		return nil, err
 	}
 	return g, nil
-}
-
-func (t *Topic) findGroup(ctx context.Context, name string) (g *Group, o *store.Object, err error) {
-	err = t.s.Do(ctx, store.QuietFunc(func(turn *store.Turn) error {
-		g = t.groups[name]
-		o, _ = turn.Lookup(store.ClassGroup, groupName(t.id, name))
-		return t.alive()
-	}), store.Sync)
-	return g, o, err
 }
 
 // readCommits returns the committed offset of each partition.

@@ -3,6 +3,8 @@ package log
 import (
 	"context"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
@@ -34,13 +36,13 @@ func TestAGroupThatIsDeletedWhileItOpensLeavesNothing(t *testing.T) {
 
 	db, topic = reopen()
 	require.NoError(t, topic.ready(ctx))
-	_, o, err := topic.findGroup(ctx, "g")
+	found, err := topic.findGroup(ctx, "g")
 	require.NoError(t, err)
-	done, err := topic.readCommits(ctx, o.ID)
+	done, err := topic.placeOf(ctx, found, Start())
 	require.NoError(t, err)
 	require.EqualValues(t, 2, done[0].next)
 	require.NoError(t, topic.DeleteGroup(ctx, "g"))
-	g, err = topic.installFound(ctx, o, "g", Start(), done)
+	g, err = topic.installFound(ctx, found, Start(), done)
 	require.NoError(t, err)
 	require.Nil(t, g)
 
@@ -50,4 +52,38 @@ func TestAGroupThatIsDeletedWhileItOpensLeavesNothing(t *testing.T) {
 	require.NoError(t, err)
 	require.Zero(t, at[0].Next)
 	require.NoError(t, db.Close())
+}
+
+// Nor must a group that expires meanwhile have its place still, or begin anew unasked.
+func TestAGroupThatExpiresWhileItOpensIsLookedAtAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx := context.Background()
+		fs := vfs.NewMem()
+		config := &TopicConfig{OffsetRetention: time.Hour}
+		db, err := storetest.OpenFS(fs, store.Options{})
+		require.NoError(t, err)
+		topic, err := OpenTopic(db, "orders", config)
+		require.NoError(t, err)
+		_, err = topic.Group("g", nil)
+		require.NoError(t, err)
+		require.NoError(t, db.Close())
+
+		db, err = storetest.OpenFS(fs, store.Options{})
+		require.NoError(t, err)
+		topic, err = OpenTopic(db, "orders", config)
+		require.NoError(t, err)
+		require.NoError(t, topic.ready(ctx))
+		found, err := topic.findGroup(ctx, "g")
+		require.NoError(t, err)
+		done, err := topic.placeOf(ctx, found, Start())
+		require.NoError(t, err)
+		<-time.After(2 * time.Hour)
+		synctest.Wait()
+		g, err := topic.installFound(ctx, found, Start(), done)
+		require.NoError(t, err)
+		require.Nil(t, g)
+		_, err = topic.Group("g", nil)
+		require.ErrorIs(t, err, ErrOffsetsExpired)
+		require.NoError(t, db.Close())
+	})
 }

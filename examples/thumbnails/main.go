@@ -25,7 +25,9 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/pebblemq/pebblemq"
 	"github.com/pebblemq/pebblemq/workqueue"
@@ -167,6 +169,7 @@ func (s *service) work(ctx context.Context, done, dead int) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	failures := 0
+	soon := &workqueue.RunOptions{Backoff: pebblemq.Backoff{Min: 10 * time.Millisecond}}
 	return s.broker.Run(ctx, "jobs", func(ctx context.Context, d *workqueue.Delivery) error {
 		err := s.handle(ctx, d)
 		if err == nil {
@@ -178,7 +181,7 @@ func (s *service) work(ctx context.Context, done, dead int) error {
 			stop()
 		}
 		return err
-	}, nil)
+	}, soon)
 }
 
 // handle stores a thumbnail and acknowledges its job in one commit.
@@ -218,17 +221,20 @@ func (s *service) previewsFirst() bool {
 // back whose image is whole now.
 func (s *service) redrive(ctx context.Context, out io.Writer) (repaired int, err error) {
 	whole := make(map[string]bool)
+	var report []string
 	for m, err := range s.broker.Browse(ctx, "dead", nil) {
 		if err != nil {
 			return 0, err
 		}
 		death := m.Deaths[0]
-		fmt.Fprintf(out, "%s: %s in %s\n", m.MessageID, death.Reason, death.Queue)
+		report = append(report, fmt.Sprintf("%s: %s in %s", m.MessageID, death.Reason, death.Queue))
 		if err := s.repair(ctx, m.MessageID); err != nil {
 			return 0, err
 		}
 		whole[m.MessageID] = true
 	}
+	slices.Sort(report) // they died in no order
+	fmt.Fprintln(out, strings.Join(report, "\n"))
 	p, err := s.broker.Redrive(ctx, "dead", &workqueue.RedriveOptions{
 		Rate:   1000, // the others are not to wait long
 		Filter: func(m *workqueue.Browsed) bool { return whole[m.MessageID] },
