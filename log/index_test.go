@@ -195,7 +195,7 @@ func TestBadAppendsAfterAreRefused(t *testing.T) {
 func TestIndexModel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rng := rand.New(rand.NewPCG(3, 4))
-		fs := vfs.NewCrashableMem()
+		fs := storetest.NewFS(vfs.NewCrashableMem())
 		config := &log.TopicConfig{Partitions: 2, IndexKeys: true, Compact: true, TombstoneRetention: time.Hour}
 		newest := map[string]log.Record{}
 		errNo := errors.New("no")
@@ -237,7 +237,7 @@ func TestIndexModel(t *testing.T) {
 			}
 			clone := fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 50, RNG: rng})
 			require.NoError(t, db.Close())
-			fs = clone
+			fs = storetest.NewFS(clone)
 		}
 	})
 }

@@ -41,6 +41,7 @@ func (c *crashes) hook(call storetest.Call) error {
 		cfg.RNG = rand.New(rand.NewPCG(c.seed, uint64(len(c.left))))
 	}
 	r.fs = c.fs.CrashClone(cfg)
+	r.open = r.open && c.l.Load() != nil // else the life may have ended before the clone
 	c.left <- r
 	return nil
 }

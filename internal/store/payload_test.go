@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pebblemq/pebblemq/internal/store"
+	"github.com/pebblemq/pebblemq/internal/storetest"
 )
 
 // sharing is an op that puts payloads and holds each with several holders.
@@ -174,7 +175,7 @@ func TestPayloadsAndCountsCrashTogether(t *testing.T) {
 		step = 8
 	}
 	for round := 0; round < 30; round += step {
-		fs := vfs.NewCrashableMem()
+		fs := storetest.NewFS(vfs.NewCrashableMem())
 		s := openStore(t, store.Options{FS: fs, Dir: "data"})
 		h := store.Holder{ID: 1}
 		var held []store.Payload
