@@ -39,7 +39,8 @@ var (
 	// ErrSequence is what a SequenceError is.
 	ErrSequence = errors.New("log: records of a producer are out of sequence")
 
-	// ErrLeft is returned by a Member that has left its group.
+	// ErrLeft is returned by Poll and Records of a Member that has left its group.
+	// What it still commits or acknowledges is ErrFenced.
 	ErrLeft = errors.New("log: member has left the group")
 
 	// ErrPending is returned by Result.Positions while the append has not
@@ -83,6 +84,9 @@ type FencedError struct {
 }
 
 func (e *FencedError) Error() string {
+	if e.Epoch == e.Current {
+		return fmt.Sprintf("%v: group %q of topic %q, partition %d: the member has left", ErrFenced, e.Group, e.Topic, e.Partition)
+	}
 	return fmt.Sprintf("%v: group %q of topic %q, partition %d: epoch %d, now %d",
 		ErrFenced, e.Group, e.Topic, e.Partition, e.Epoch, e.Current)
 }

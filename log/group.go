@@ -78,7 +78,8 @@ func (t *Topic) Groups(ctx context.Context) (names []string, err error) {
 
 // DeleteGroup removes a group with its offsets, durably. Its members end with
 // ErrUnknownGroup, and what they still commit is refused. A group that is created
-// under the name later has nothing of it.
+// under the name later has nothing of it. The group of that name in a Retry topic is
+// another one.
 func (t *Topic) DeleteGroup(ctx context.Context, name string) error {
 	if err := store.CheckName("group", name); err != nil {
 		return err

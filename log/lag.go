@@ -23,7 +23,9 @@ type Lag struct {
 }
 
 // Lag returns where the group stands in each partition. The numbers of records are
-// exact as of one moment for all of them; the ages are looked up after it.
+// exact as of one moment for all of them; the ages are looked up after it. What Run has
+// moved to a Retry topic is finished here: it is in the Lag of that topic's group of the
+// same name.
 func (g *Group) Lag(ctx context.Context) ([]Lag, error) {
 	var claims []*claim
 	var lags []Lag

@@ -179,7 +179,8 @@ func (g *Group) disband() {
 // Poll returns the next records of the member's partitions, at most limit, waiting
 // until there is one. Each partition's come in order. They are not committed: see
 // Commit. A partition whose committed offset was trimmed away is an OffsetError
-// that names it, until Group.Seek has moved the group.
+// that names it, until Group.Seek has moved the group. When ctx ends first its error is
+// returned, where Kafka's poll returns nothing. Limit is at least 1.
 func (m *Member) Poll(ctx context.Context, limit int) ([]Record, error) {
 	if limit < 1 {
 		return nil, store.Invalid("Poll of %d records", limit)

@@ -104,11 +104,11 @@ func (r *Reader) Records(ctx context.Context) iter.Seq2[Record, error] {
 
 // Fetch returns the next records without waiting: at most maxRecords of them,
 // and no more than fit into maxBytes of keys, values and headers, but always the
-// first. At the end it returns none. If an error ends the walk after some
-// records, these are returned and the next call returns the error.
+// first. Both are at least 1. At the end it returns none. If an error ends the walk
+// after some records, these are returned and the next call returns the error.
 func (r *Reader) Fetch(ctx context.Context, maxRecords, maxBytes int) ([]Record, error) {
 	if maxRecords < 1 || maxBytes < 1 {
-		return nil, store.Invalid("Fetch of %d records and %d bytes", maxRecords, maxBytes)
+		return nil, store.Invalid("Fetch of at most %d records and %d bytes, both at least 1", maxRecords, maxBytes)
 	}
 	if err := r.r.p.topic.readable(); err != nil {
 		return nil, err

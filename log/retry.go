@@ -2,6 +2,7 @@ package log
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strconv"
 	"time"
@@ -12,8 +13,10 @@ import (
 // Retry has records that were given up wait in a topic, and be handled again.
 type Retry struct {
 	// Topic is where they wait, of the same store. Run reads it, as the group of
-	// the same name, along with its own. It is for the groups of one topic, which
-	// may share it: each handles what it gave up itself.
+	// the same name, along with its own: what waits is in the Lag of that group, and
+	// DeleteGroup has to be called for both. It is for the groups of one topic, which
+	// may share it: each handles what it gave up itself. A record without a key goes to
+	// any of its partitions, so it may have any number of them.
 	Topic *Topic
 	// Delay is how long they wait. Default 1 minute.
 	Delay time.Duration
@@ -75,7 +78,8 @@ func (r *runner) giveUp(j job, failure error) error {
 		to, retries = r.o.Retry.Topic, retries+1
 	}
 	if to == nil {
-		return failure
+		return fmt.Errorf("log: group %q of topic %q, partition %d, offset %d: %w",
+			r.g.name, j.feed.m.g.topic.name, j.r.Partition, j.r.Offset, failure)
 	}
 	moved := j.r.Clone()
 	moved.Headers = append(ownHeaders(moved.Headers),

@@ -58,8 +58,9 @@ const (
 //
 // A handler that returns an error or panics is called again, up to Attempts. Then
 // the record moves to the Retry topic, or to DeadLetter, in one commit with its
-// acknowledgement; without these, Run ends with the error, and the record is
-// delivered again to whoever has the partition next.
+// acknowledgement; without these, Run ends with the error and the place of the record,
+// which is delivered again to whoever has the partition next. What waits in the Retry
+// topic is only handled by a Run with that Retry.
 //
 // A record may be handled twice: by the former owner of a partition, who is told by
 // its context, and by the new one. To commit in one transaction with the handler's
@@ -330,7 +331,7 @@ func (r *runner) try(ctx context.Context, rec Record) (err error, ended bool) {
 func call(ctx context.Context, handler Handler, r Record) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("log: handler panicked at partition %d, offset %d: %v\n%s", r.Partition, r.Offset, p, debug.Stack())
+			err = fmt.Errorf("handler panicked: %v\n%s", p, debug.Stack())
 		}
 	}()
 	return handler(ctx, r)

@@ -18,7 +18,7 @@ func TestBatchHasAResultForEachEntry(t *testing.T) {
 		require.NotEmpty(t, results[0].ID)
 		require.ErrorIs(t, results[1].Err, pebblemq.ErrTooLarge)
 		require.Empty(t, results[1].ID)
-		require.Equal(t, visibility.SendResult{ID: "id", Sequence: 1}, results[2])
+		require.Equal(t, visibility.SendResult{ID: "id", Sequence: 2}, results[2])
 		got := receive(t, q, 10)
 		require.Equal(t, []string{"a", "c"}, bodies(got))
 

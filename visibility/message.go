@@ -107,7 +107,7 @@ type Received struct {
 	// ReceiveCount is how often the message was received, this time included.
 	ReceiveCount int
 
-	// Sequence rises with each message of the queue and gives their order.
+	// Sequence rises with each message of the queue, from 1 on, and gives their order.
 	Sequence uint64
 
 	SentAt          time.Time

@@ -22,12 +22,12 @@ func TestPriorityHigherComesFirstAndSequenceNumbersAreThoseOfTheQueue(t *testing
 	bubble(t, func(t *testing.T, db *pebblemq.DB) {
 		q := open(t, db, "q", &visibility.QueueConfig{MaxPriority: 9, DedupeWindow: time.Hour, DedupeByBody: true})
 		for i, p := range []uint8{0, 9, 3, 9} {
-			require.EqualValues(t, i, sendAt(t, q, p, "", string(rune('a'+i))).Sequence)
+			require.EqualValues(t, i+1, sendAt(t, q, p, "", string(rune('a'+i))).Sequence)
 		}
-		require.EqualValues(t, 2, sendAt(t, q, 3, "", "c").Sequence, "of the original")
+		require.EqualValues(t, 3, sendAt(t, q, 3, "", "c").Sequence, "of the original")
 		got := receive(t, q, 10)
 		require.Equal(t, []string{"b", "d", "c", "a"}, bodies(got))
-		require.EqualValues(t, 3, got[1].Sequence)
+		require.EqualValues(t, 4, got[1].Sequence)
 		require.EqualValues(t, 9, got[1].Priority)
 		counts(t, q, 0, 4, 0)
 		require.NoError(t, q.ChangeVisibility(ctx, got[3].Receipt, 0))
@@ -79,7 +79,7 @@ func TestPriorityMayBeRaisedAndIsBounded(t *testing.T) {
 		_, err := q.Send(ctx, visibility.Message{Body: []byte("x"), Priority: 1})
 		require.ErrorIs(t, err, pebblemq.ErrTooLarge)
 		alter(t, db, "q", visibility.QueueConfig{MaxPriority: 2})
-		require.EqualValues(t, 2, sendAt(t, q, 2, "", "c").Sequence)
+		require.EqualValues(t, 3, sendAt(t, q, 2, "", "c").Sequence)
 		require.Equal(t, []string{"c", "a", "b"}, bodies(receive(t, q, 3)))
 		err = visibility.AlterQueue(ctx, db, "q", bodiless(&visibility.QueueConfig{MaxPriority: 1}))
 		require.ErrorIs(t, err, pebblemq.ErrConfigMismatch)

@@ -66,9 +66,9 @@ type Seen struct {
 // Sequence is Message.Sequence.
 func (s *Seen) Sequence() uint64 {
 	if s.number != 0 {
-		return s.number
+		return s.number + 1
 	}
-	return s.Seq
+	return s.Seq + 1
 }
 
 // Span is a part of what waits in a lane, half open.

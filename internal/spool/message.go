@@ -77,12 +77,12 @@ func (m *Message) SetNote(note string) {
 }
 
 // Sequence is the number of the message in the order in which the queue's messages
-// were put, whatever their lanes.
+// were put, whatever their lanes, from 1 on.
 func (m *Message) Sequence() uint64 {
 	if m.number != 0 {
-		return m.number
+		return m.number + 1
 	}
-	return m.Seq
+	return m.Seq + 1
 }
 
 // Taken reports whether the message is out with someone.
