@@ -19,8 +19,8 @@ func init() {
 	bridge.DB = func(s *store.Store) any { return &DB{s} }
 }
 
-// Open opens the store in dir, which is created if it does not exist; nil
-// options are the defaults. A directory belongs to one open store at a time:
+// Open opens the store in dir, which is created if it does not exist, with its
+// parents; nil options are the defaults. A directory belongs to one open store at a time:
 // a second Open, from this or another process, returns ErrLocked. A path that
 // holds something else gives ErrNotStore, a store of a newer release
 // ErrFormat, a damaged one ErrCorrupt.

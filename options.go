@@ -35,6 +35,8 @@ func (d Durability) String() string { return store.Durability(d).String() }
 // that it is passed to, in all packages of this module:
 //
 //	topic.Append(pebblemq.WithDurability(ctx, pebblemq.NoSync), record)
+//
+// A call with one that there is not is ErrInvalid.
 func WithDurability(ctx context.Context, d Durability) context.Context {
 	return store.WithDurability(ctx, store.Durability(d))
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// MaxTxBytes is the largest transaction: the keys, values and payloads that
+// MaxTxBytes is the largest transaction, 64 MiB: the keys, values and payloads that
 // it writes, together.
 const MaxTxBytes = store.MaxTx
 
@@ -21,7 +21,9 @@ const MaxTxBytes = store.MaxTx
 //	broker.In(tx).Publish("events", "order.paid", message)
 //
 // They are collected and carried out together when the function has returned
-// nil; a refusal of any one (a stale receipt, a full queue) refuses all.
+// nil; a refusal of any one (a stale receipt, a full queue) refuses all. A verb that
+// is called without In has no part in it: it is a change of its own, and stays if the
+// transaction does not.
 type Tx struct {
 	x *store.Tx
 }

@@ -264,6 +264,15 @@ func TestSizeLimits(t *testing.T) {
 	}), pebblemq.ErrTooLarge)
 }
 
+func TestADurabilityThatThereIsNotChangesNothing(t *testing.T) {
+	db := storetest.Open(t, nil)
+	ctx := pebblemq.WithDurability(bg, 77)
+	err := db.Update(ctx, func(tx *pebblemq.Tx) error { return tx.Set([]byte("k"), nil) })
+	require.ErrorIs(t, err, pebblemq.ErrInvalid)
+	require.ErrorContains(t, err, "Durability 77")
+	require.Empty(t, all(t, db))
+}
+
 func TestACancelledContextChangesNothing(t *testing.T) {
 	db := storetest.Open(t, nil)
 	ctx, cancel := context.WithCancel(bg)

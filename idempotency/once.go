@@ -27,7 +27,8 @@ type OnceOptions struct {
 // then returns the other's result. An error of f rolls everything back and is
 // returned as it is; one that is marked with Final is then stored as the
 // outcome, and replayed. Once fails with ErrInProgress while a Do holds the
-// key. It is an Update, so the same holds for its use inside of one.
+// key. It is an Update of its own: inside of another one it is pebblemq.ErrNested if it
+// would wait for that, and else stays even if the other is rolled back.
 func (k *Keys) Once(ctx context.Context, key []byte, f func(*pebblemq.Tx) ([]byte, error), o *OnceOptions) (Result, error) {
 	if f == nil {
 		return Result{}, store.Invalid("Once without a function")

@@ -64,14 +64,19 @@ func (w Wrapper[M]) Leased(h func(context.Context, M, Claim) error) func(context
 // message in it, which is to acknowledge, delete or commit it, are one commit.
 // A message that was handled already is settled by itself. What is committed
 // happened exactly once for each key; a delivery that was lost meanwhile takes
-// the whole transaction with it.
+// the whole transaction with it. Settle may be nil, for Run to settle what h is
+// through with, as that of a log.Group always does: a crash in between has the message
+// delivered again, and the key makes that harmless.
 //
 // A final error rolls back what h has done, and is returned for each delivery,
 // so that the queue's limit takes the message to the dead letters. NoWait has no
 // meaning: of two at once both run, and one is committed.
 func (w Wrapper[M]) Transactional(db *pebblemq.DB, h, settle func(*pebblemq.Tx, M) error) func(context.Context, M) error {
+	if settle == nil {
+		settle = func(*pebblemq.Tx, M) error { return nil }
+	}
 	return func(ctx context.Context, m M) error {
-		key, err := w.key(m, h != nil && settle != nil)
+		key, err := w.key(m, h != nil)
 		if err != nil {
 			return err
 		}

@@ -160,6 +160,22 @@ func TestTheHandlersOfAllQueues(t *testing.T) {
 			require.NoError(t, err)
 			require.Zero(t, lag[0].Records)
 		},
+		"log, with Run": func(ctx context.Context, t *testing.T, db *pebblemq.DB, k *idempotency.Keys) {
+			topic, err := log.OpenTopic(db, "again", nil)
+			require.NoError(t, err)
+			for i := range 2 * messages {
+				_, err := topic.Append(nosync, log.Record{Key: []byte(id(i % messages)), Value: []byte("1")})
+				require.NoError(t, err)
+			}
+			g, err := topic.Group("g", nil)
+			require.NoError(t, err)
+			w := idempotency.Wrapper[log.Record]{Keys: k, Key: func(r log.Record) ([]byte, error) { return r.Key, nil }}
+			h := w.Transactional(db, func(tx *pebblemq.Tx, r log.Record) error { return amount(tx, r.Value) }, nil)
+			require.NoError(t, g.Run(ctx, h, &log.RunOptions{Concurrency: 4}))
+			lag, err := g.Lag(bg)
+			require.NoError(t, err)
+			require.Zero(t, lag[0].Records)
+		},
 		"workqueue, by message id": func(ctx context.Context, t *testing.T, db *pebblemq.DB, k *idempotency.Keys) {
 			b, err := workqueue.Open(db, "main")
 			require.NoError(t, err)

@@ -18,7 +18,8 @@ type GroupConfig struct {
 	// From is where the group begins in each partition, settled when it is
 	// created. Default: Start, so that nothing is missed. With From.Or, a group
 	// whose place was lost to the topic's OffsetRetention begins anew where that
-	// says; otherwise it is ErrOffsetsExpired.
+	// says; otherwise it is ErrOffsetsExpired. It has to be the same whenever the
+	// group is opened, so an At counts from a fixed moment, not from now.
 	From From
 }
 
@@ -117,7 +118,8 @@ func groupName(topic uint32, name string) string {
 
 // Group returns the group of that name, creating it if it does not exist: then it
 // begins where the config says. Nil is the default config; another than the
-// stored one is ErrConfigMismatch. A creation is durable when Group returns.
+// stored one is ErrConfigMismatch; LookupGroup opens it whatever its config. A
+// creation is durable when Group returns.
 func (t *Topic) Group(name string, c *GroupConfig) (*Group, error) {
 	if c == nil {
 		c = &GroupConfig{}
@@ -125,11 +127,7 @@ func (t *Topic) Group(name string, c *GroupConfig) (*Group, error) {
 	if err := errors.Join(store.CheckName("group", name), c.From.check()); err != nil {
 		return nil, err
 	}
-	ctx := context.Background()
-	if err := t.ready(ctx); err != nil {
-		return nil, err
-	}
-	g, err := t.openGroup(ctx, name, c.From)
+	g, err := t.openGroup(name, c.From, true)
 	if err != nil {
 		return nil, err
 	}
@@ -139,14 +137,31 @@ func (t *Topic) Group(name string, c *GroupConfig) (*Group, error) {
 	return g, nil
 }
 
+// LookupGroup returns an existing group with the config it has. If there is none the
+// error is ErrUnknownGroup; if its offsets have expired, ErrOffsetsExpired, whatever
+// its From says.
+func (t *Topic) LookupGroup(name string) (*Group, error) {
+	if err := store.CheckName("group", name); err != nil {
+		return nil, err
+	}
+	return t.openGroup(name, From{}, false)
+}
+
 // openGroup finds the group in memory or on disk, or creates it. What has to be
 // read for that is read outside the baton, and holds only if the group is still the
 // one that was found.
-func (t *Topic) openGroup(ctx context.Context, name string, from From) (*Group, error) {
+func (t *Topic) openGroup(name string, from From, create bool) (*Group, error) {
+	ctx := context.Background()
+	if err := t.ready(ctx); err != nil {
+		return nil, err
+	}
 	for {
 		found, err := t.findGroup(ctx, name)
 		if found.g != nil || err != nil {
 			return found.g, err
+		}
+		if found.o == nil && !create {
+			return nil, unknownGroup(t, name)
 		}
 		done, err := t.placeOf(ctx, found, from)
 		if err != nil {

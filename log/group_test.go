@@ -101,6 +101,36 @@ func TestUncommittedRecordsGoToTheNextOwner(t *testing.T) {
 	require.Equal(t, []string{"v2", "v3"}, valuesOf(poll(t, b, 2)))
 }
 
+func TestLookupOpensAGroupWhateverItsConfig(t *testing.T) {
+	_, topic := openTopic(t, 1)
+	_, err := topic.LookupGroup("g")
+	require.ErrorIs(t, err, log.ErrUnknownGroup)
+	names, err := topic.Groups(ctx)
+	require.NoError(t, err)
+	require.Empty(t, names, "a lookup creates nothing")
+	appendAll(t, topic, numbered(3)...)
+	made, err := topic.Group("g", &log.GroupConfig{From: log.End()})
+	require.NoError(t, err)
+	g, err := topic.LookupGroup("g")
+	require.NoError(t, err)
+	require.Same(t, made, g)
+	_, err = topic.LookupGroup("")
+	require.ErrorIs(t, err, pebblemq.ErrInvalid)
+}
+
+func TestACommitAfterLeaveSaysSo(t *testing.T) {
+	_, topic := openTopic(t, 1)
+	appendAll(t, topic, numbered(1)...)
+	m := join(t, openGroup(t, topic, "g"))
+	got := poll(t, m, 1)
+	require.NoError(t, m.Leave(ctx))
+	err := m.Commit(ctx, got[0])
+	require.ErrorIs(t, err, log.ErrFenced)
+	require.ErrorContains(t, err, "the member has left")
+	_, err = m.Poll(ctx, 1)
+	require.ErrorIs(t, err, log.ErrLeft)
+}
+
 func TestACommitByAFormerOwnerIsRefused(t *testing.T) {
 	db, topic := openTopic(t, 1)
 	appendAll(t, topic, numbered(10)...)

@@ -183,7 +183,7 @@ func (g *Group) disband() {
 // returned, where Kafka's poll returns nothing. Limit is at least 1.
 func (m *Member) Poll(ctx context.Context, limit int) ([]Record, error) {
 	if limit < 1 {
-		return nil, store.Invalid("Poll of %d records", limit)
+		return nil, store.Invalid("Poll of at most %d records, at least 1", limit)
 	}
 	for {
 		wake := m.wake.C()

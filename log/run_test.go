@@ -44,9 +44,11 @@ func TestRunAcknowledgesWhatItsHandlerFinished(t *testing.T) {
 			return nil
 		}
 	}
-	require.ErrorIs(t, g.Run(ctx, handler("v3", func() error { return oops }), nil), oops)
+	err := g.Run(ctx, handler("v3", func() error { return oops }), nil)
+	require.ErrorIs(t, err, oops)
+	require.ErrorContains(t, err, `group "g" of topic "orders", partition 0, offset 3`)
 	require.Equal(t, []int64{3}, committed(t, g))
-	err := g.Run(ctx, handler("v5", func() error { panic("bang") }), nil)
+	err = g.Run(ctx, handler("v5", func() error { panic("bang") }), nil)
 	require.ErrorContains(t, err, "bang")
 	require.ErrorContains(t, err, "offset 5")
 	running, cancel := context.WithCancel(ctx)

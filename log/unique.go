@@ -8,7 +8,7 @@ import (
 	"github.com/pebblemq/pebblemq/internal/window"
 )
 
-// MaxMessageID is the longest message id of AppendUnique, in bytes.
+// MaxMessageID is the longest message id of AppendUnique, 256 bytes.
 const MaxMessageID = window.MaxID
 
 // AppendUnique is Append for producers that give each call an id of its own, and

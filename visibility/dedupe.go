@@ -13,7 +13,7 @@ import (
 // DefaultDedupeWindow is that of FIFO queues.
 const DefaultDedupeWindow = 5 * time.Minute
 
-// MaxDedupeID is the longest Message.DedupeID, in bytes.
+// MaxDedupeID is the longest Message.DedupeID, 256 bytes.
 const MaxDedupeID = window.MaxID
 
 // openWindow brings back which messages were sent of late.

@@ -65,12 +65,11 @@
 // does not return nothing while there is something. Bodies may be up to 64 MiB, and
 // empty if the queue says so; delays and retention of any length, and the retention of
 // a delayed message counts from when it is due. Batches are limited by bytes. There are
-// priorities, and groups of a FIFO queue keep one each. Nothing is clamped: what is out
-// of range is an error.
+// priorities, and groups of a FIFO queue keep one each. A FIFO queue takes a message
+// that has no DedupeID, without DedupeByBody, and does not know it again. Nothing is
+// clamped: what is out of range is an error.
 //
 // # Keys
 //
-// See keys.go; internal/spool stores the messages.
-//
-// The example of Queue.Run is the place to start.
+// docs/FORMAT.md lists them; internal/spool stores the messages.
 package visibility

@@ -45,7 +45,7 @@ type Queue struct {
 
 // OpenQueue opens the queue of that name, and creates it if there is none.
 // The configuration must be the stored one, nil being the defaults; else it
-// returns pebblemq.ErrConfigMismatch. Creating is durable when it returns. A
+// returns pebblemq.ErrConfigMismatch; LookupQueue opens it whatever it is. Creating is durable when it returns. A
 // dead-letter queue that does not exist gives ErrNoQueue.
 func OpenQueue(db *pebblemq.DB, name string, c *QueueConfig) (*Queue, error) {
 	return OpenQueueOptions(db, name, c, nil)
@@ -69,6 +69,15 @@ func OpenQueueOptions(db *pebblemq.DB, name string, c *QueueConfig, o *Options) 
 		return nil, err
 	}
 	return registryOf(s).open(name, o)
+}
+
+// LookupQueue opens an existing queue with the configuration it has. If there is none
+// it returns ErrNoQueue.
+func LookupQueue(db *pebblemq.DB, name string) (*Queue, error) {
+	if err := store.CheckName("queue", name); err != nil {
+		return nil, err
+	}
+	return registryOf(bridge.Store(db)).open(name, nil)
 }
 
 // declare creates a queue, or checks that it is as it is to be.

@@ -13,6 +13,19 @@ import (
 	"github.com/pebblemq/pebblemq/visibility"
 )
 
+func TestLookupOpensAQueueWhateverItsConfiguration(t *testing.T) {
+	bubble(t, func(t *testing.T, db *pebblemq.DB) {
+		_, err := visibility.LookupQueue(db, "q")
+		require.ErrorIs(t, err, visibility.ErrNoQueue)
+		made := open(t, db, "q", &visibility.QueueConfig{FIFO: true})
+		q, err := visibility.LookupQueue(db, "q")
+		require.NoError(t, err)
+		require.Same(t, made, q)
+		_, err = visibility.LookupQueue(db, "")
+		require.ErrorIs(t, err, pebblemq.ErrInvalid)
+	})
+}
+
 func TestOpenIsIdempotentAndNamesTheFieldThatDiffers(t *testing.T) {
 	bubble(t, func(t *testing.T, db *pebblemq.DB) {
 		open(t, db, "dead", nil)

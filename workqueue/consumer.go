@@ -20,8 +20,10 @@ const (
 // ConsumeOptions are choices of one consumer. Nil is the default.
 type ConsumeOptions struct {
 	// Prefetch is how many deliveries the consumer may hold unsettled; when
-	// it has them all, the others of the queue get the next. Default 32;
-	// UnlimitedPrefetch takes the whole queue into memory if it can.
+	// it has them all, the others of the queue get the next. Those that wait for Next
+	// count, and have left the queue: what comes later with a higher priority does not
+	// overtake them, and their TTL is over. With 1, each is chosen when it is needed.
+	// Default 32; UnlimitedPrefetch takes the whole queue into memory if it can.
 	Prefetch int
 	// Tag names the consumer within its queue. Default: a new name.
 	Tag string

@@ -62,8 +62,9 @@ type Message struct {
 	// TTL is how long the message may wait in a queue for a consumer, from its
 	// publishing, or from the end of its Delay; then it is a dead letter with
 	// ReasonExpired, wherever in the queue it stands and whether or not anybody
-	// consumes, and never delivered late. A consumer that has it may keep it, but
-	// giving it back does not give it more time. A queue's MessageTTL counts if
+	// consumes, and never delivered late. A consumer that has it may keep it, also if
+	// Next has yet to return it (see ConsumeOptions.Prefetch), but giving it back does
+	// not give it more time. A queue's MessageTTL counts if
 	// it is shorter. Zero is for ever; at most MaxTTL, in microseconds, or NowOrNever,
 	// which is RabbitMQ's TTL of 0. A dead letter has none any more.
 	TTL time.Duration

@@ -10,7 +10,7 @@ import (
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// Limits of a redrive.
+// Limits of a redrive: a million messages a second, and a hundred thousand at once.
 const (
 	MaxRedriveRate  = spool.MaxRate
 	MaxRedriveBurst = spool.MaxBurst

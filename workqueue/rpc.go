@@ -62,7 +62,9 @@ type CallOptions struct {
 // and Mandatory: a request that leads nowhere is ErrUnroutable at once. When ctx ends
 // first, Call returns its error; the request may be carried out all the same, and a
 // reply that comes later is dropped. It returns ErrConsumerClosed once the caller is
-// closed. Give ctx a time limit: a worker may never answer.
+// closed. Give ctx a time limit: a worker may never answer. One whose handler fails is
+// not heard of either; a worker reports a failure as a reply, and what it means is for
+// the two of them to agree on.
 func (c *Caller) Call(ctx context.Context, exchange, key string, request Message, o *CallOptions) (*Delivery, error) {
 	if request.ReplyTo != "" || request.CorrelationID != "" {
 		return nil, store.Invalid("ReplyTo and CorrelationID of a request are the caller's to set")

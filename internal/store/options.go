@@ -20,6 +20,13 @@ const (
 	NoSync
 )
 
+func (d Durability) check() error {
+	if d > NoSync {
+		return Invalid("Durability %d is neither Sync nor NoSync", uint8(d))
+	}
+	return nil
+}
+
 func (d Durability) String() string {
 	switch d {
 	case Sync:
@@ -53,12 +60,13 @@ const (
 
 func (o *Options) normalize() error {
 	switch {
-	case o.Durability > NoSync:
-		return Invalid("Durability %d", o.Durability)
 	case o.SyncInterval < 0 || o.SyncInterval > MaxSyncInterval:
 		return Invalid("SyncInterval %v is not between 0 and %v", o.SyncInterval, MaxSyncInterval)
 	case o.MemoryBytes != 0 && o.MemoryBytes < MinMemoryBytes:
 		return Invalid("MemoryBytes %d is below the minimum of %d", o.MemoryBytes, MinMemoryBytes)
+	}
+	if err := o.Durability.check(); err != nil {
+		return err
 	}
 	if o.Durability == Default {
 		o.Durability = Sync

@@ -117,7 +117,11 @@ func (s *Store) Go(ctx context.Context, op Op, verb Durability, done func(error)
 // submit takes the baton and runs op. If w is left with passed unset, its
 // outcome arrives later.
 func (s *Store) submit(ctx context.Context, op Op, d Durability, w *waiter) error {
-	if err := s.enter(ctx, op); err != nil {
+	err := d.check()
+	if err == nil {
+		err = s.enter(ctx, op)
+	}
+	if err != nil {
 		if w != nil {
 			w.passed = true
 		}
@@ -131,7 +135,7 @@ func (s *Store) submit(ctx context.Context, op Op, d Durability, w *waiter) erro
 		s.mu.Unlock()
 		s.kick()
 	}()
-	err := s.run(op, d, w)
+	err = s.run(op, d, w)
 	done = true
 	return err
 }

@@ -417,7 +417,6 @@ func TestWhichDurabilityCounts(t *testing.T) {
 			{verb: store.NoSync, call: store.Sync, sync: true},
 			{verb: store.Sync, call: store.NoSync, sync: false},
 			{verb: store.NoSync, call: store.Default, sync: false},
-			{call: 77, sync: true},
 		} {
 			mem := vfs.NewCrashableMem()
 			o := small(mem)
