@@ -26,13 +26,17 @@
 // # One verb for one idea
 //
 // Open opens or creates, with a Config that is stored and must match the next
-// time; Options are for this process only. Append adds to a log, Publish sends
-// through an exchange, Send puts into a queue. Ack, Delete and Commit settle
-// what was received, each in its broker's own word; Nack and ChangeVisibility
-// give it back. Browse looks at what is in a queue and changes nothing, Cancel
+// time; Lookup opens what exists with the Config it has; Options are for this
+// process only. Append adds to a log, Publish sends through an exchange, Send puts
+// into a queue. Poll has the next records of a group's member, Fetch those of a
+// reader on its own; Next and Get have a delivery of a work queue, Receive has
+// messages of a visibility queue; Records and All are the same as iterators. Ack,
+// Delete and Commit settle what was received, each in its broker's own word; Nack and
+// ChangeVisibility give it back. Browse looks at what is in a queue and changes nothing, Cancel
 // removes what is delayed, Redrive moves dead letters to where they died. In
 // binds a handle to a transaction: the same verbs, without a context and without
-// waiting. Run calls a handler for each message until its context ends. Every
+// waiting. Run calls a handler for each message until its context ends, and then
+// waits for the handlers under way, whose own context goes on. Every
 // blocking call takes a context and returns when it ends, when the store is
 // closed and when it fails.
 //
