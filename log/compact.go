@@ -85,20 +85,26 @@ func (t *Topic) tidy(ctx context.Context) error {
 	}
 	defer t.tidying.end()
 	for _, p := range t.partitions() {
-		if err := p.tidyUp(ctx); err != nil && !errors.Is(err, errMoved) {
+		c := t.config.Load()
+		err := p.tidyUp(ctx, c)
+		for errors.Is(err, errMoved) && t.config.Load() != c {
+			c = t.config.Load()
+			err = p.tidyUp(ctx, c)
+		}
+		if err != nil && !errors.Is(err, errMoved) {
 			return err
 		}
 	}
 	return nil
 }
 
-// tidyUp brings a partition in order, up to its last batch.
-func (p *partition) tidyUp(ctx context.Context) error {
+// tidyUp brings a partition in order, up to its last batch, as the config says, which
+// has to stay the topic's.
+func (p *partition) tidyUp(ctx context.Context, c *TopicConfig) error {
 	if err := p.ready(ctx); err != nil {
 		return err
 	}
-	c := p.topic.Config()
-	stop, err := p.tidyEnd(ctx, &c)
+	stop, err := p.tidyEnd(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -109,7 +115,7 @@ func (p *partition) tidyUp(ctx context.Context) error {
 		}
 		to := stop
 		if c.Compact {
-			to, err = p.compact(ctx, &c, from, stop)
+			to, err = p.compact(ctx, c, from, stop)
 		} else {
 			w := rewriter{p: p}
 			err = w.run(ctx, from, stop)
@@ -117,7 +123,7 @@ func (p *partition) tidyUp(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := p.endTidy(ctx, &c, to); err != nil {
+		if err := p.endTidy(ctx, c, to); err != nil {
 			return err
 		}
 	}
@@ -164,7 +170,7 @@ func (p *partition) endTidy(ctx context.Context, c *TopicConfig, to uint64) erro
 		if err := p.topic.alive(); err != nil {
 			return err
 		}
-		if p.topic.config.Load().Compact != c.Compact {
+		if p.topic.config.Load() != c {
 			return errMoved
 		}
 		p.tidy = max(p.tidy, to)
@@ -201,7 +207,7 @@ func (p *partition) compact(ctx context.Context, c *TopicConfig, from, stop uint
 	}
 	now := p.topic.s.Now()
 	kept := 0
-	w := rewriter{p: p, horizon: now.Add(c.TombstoneRetention).UnixNano()}
+	w := rewriter{p: p, config: c, horizon: now.Add(c.TombstoneRetention).UnixNano()}
 	w.keep = func(h header, offset uint64, body []byte) (keep, tombstone bool) {
 		key, tombstone := keyOf(body)
 		if key == nil {

@@ -19,14 +19,14 @@ func TestACompactionThatIsTrimmedEndsQuietly(t *testing.T) {
 		_, err := topic.Append(ctx, Record{Key: []byte("k")})
 		require.NoError(t, err)
 	}
-	p, c := topic.partitions()[0], topic.Config()
-	stop, err := p.tidyEnd(ctx, &c)
+	p, c := topic.partitions()[0], topic.config.Load()
+	stop, err := p.tidyEnd(ctx, c)
 	require.NoError(t, err)
 	from, done, err := p.beginTidy(ctx, stop)
 	require.NoError(t, err)
 	require.False(t, done)
 	require.NoError(t, topic.TrimTo(ctx, 0, 3))
-	_, err = p.compact(ctx, &c, from, stop)
+	_, err = p.compact(ctx, c, from, stop)
 	require.ErrorIs(t, err, errMoved)
 	require.NoError(t, topic.Compact(ctx))
 }
@@ -39,9 +39,9 @@ func TestAPassThatIsOutdatedDoesNotCount(t *testing.T) {
 	require.NoError(t, err)
 	_, err = topic.Append(ctx, Record{}, Record{})
 	require.NoError(t, err)
-	p, c := topic.partitions()[0], topic.Config()
+	p, c := topic.partitions()[0], topic.config.Load()
 	require.NoError(t, AlterTopic(ctx, db, "orders", TopicConfig{Compact: true}))
-	require.ErrorIs(t, p.endTidy(ctx, &c, 1), errMoved)
+	require.ErrorIs(t, p.endTidy(ctx, c, 1), errMoved)
 	require.Zero(t, p.tidy)
 }
 

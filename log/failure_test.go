@@ -1,6 +1,7 @@
 package log_test
 
 import (
+	"sync"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -62,4 +63,37 @@ func TestAFailedStoreIsReadToItsEndAndThenTells(t *testing.T) {
 	db, topic = crashFS{storetest.NewFS(mem.CrashClone(vfs.CrashCloneCfg{}))}.open(t)
 	require.Len(t, fetchAll(t, topic, 0, log.Start()), 10)
 	require.NoError(t, db.Close())
+}
+
+// What nobody had synced has gone with the store, and readers that come to it say why.
+func TestAFailedStoreDoesNotSayThatItIsDamaged(t *testing.T) {
+	if !inChild(t) {
+		return
+	}
+	fs := crashFS{storetest.NewFS(vfs.NewCrashableMem())}
+	db, topic := fs.open(t)
+	appendAll(t, topic, numbered(10)...)
+	fault := &storetest.Fault{Class: storetest.ClassWAL, Op: storetest.OpSync, N: 3, Forever: true}
+	fs.SetHook(fault.Hook)
+	var w sync.WaitGroup
+	for range 8 {
+		w.Go(func() {
+			for {
+				if _, err := topic.Append(noSync, values("x")...); err != nil {
+					return
+				}
+			}
+		})
+	}
+	w.Wait()
+	r, err := topic.NewReader(0, log.Start())
+	require.NoError(t, err)
+	for _, err = range r.Records(ctx) {
+		if err != nil {
+			break
+		}
+	}
+	require.NotErrorIs(t, err, pebblemq.ErrCorrupt)
+	require.ErrorIs(t, err, pebblemq.ErrFailed)
+	require.ErrorIs(t, db.Close(), pebblemq.ErrFailed)
 }

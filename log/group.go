@@ -132,9 +132,13 @@ func (t *Topic) Group(name string, c *GroupConfig) (*Group, error) {
 		return nil, err
 	}
 	if g.from != c.From.String() {
-		return nil, store.Mismatch(fmt.Sprintf("group %q of topic %q", name, t.name), "From", g.from, c.From)
+		return nil, t.mismatch(name, g.from, c.From)
 	}
 	return g, nil
+}
+
+func (t *Topic) mismatch(group, stored string, from From) error {
+	return store.Mismatch(fmt.Sprintf("group %q of topic %q", group, t.name), "From", stored, from)
 }
 
 // LookupGroup returns an existing group with the config it has. If there is none the
@@ -160,8 +164,11 @@ func (t *Topic) openGroup(name string, from From, create bool) (*Group, error) {
 		if found.g != nil || err != nil {
 			return found.g, err
 		}
-		if found.o == nil && !create {
+		switch {
+		case found.o == nil && !create:
 			return nil, unknownGroup(t, name)
+		case found.o != nil && create && found.from != from.String(): // or it would begin anew by that
+			return nil, t.mismatch(name, found.from, from)
 		}
 		done, err := t.placeOf(ctx, found, from)
 		if err != nil {
@@ -178,6 +185,7 @@ type foundGroup struct {
 	name    string
 	g       *Group        // nil if it is not in memory
 	o       *store.Object // nil if there is none
+	from    string        // of its config
 	expired bool
 }
 
@@ -198,7 +206,7 @@ func (t *Topic) lookupGroup(turn *store.Turn, name string) (foundGroup, error) {
 		return found, nil
 	}
 	c, err := decodeGroup(o)
-	found.o, found.expired = o, c.Expired
+	found.o, found.from, found.expired = o, c.From, c.Expired
 	return found, err
 }
 
@@ -304,7 +312,7 @@ func (t *Topic) installGroup(turn *store.Turn, o *store.Object, name string, fro
 	}
 	if config.Expired {
 		known, config.Expired = false, false
-		if err := errors.Join(turn.Grow(), config.alter(turn, o)); err != nil {
+		if err := config.grow(turn, o); err != nil {
 			return nil, err
 		}
 	}

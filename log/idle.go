@@ -40,6 +40,15 @@ func (c storedGroup) alter(t *store.Turn, o *store.Object) error {
 	return err
 }
 
+// grow is alter where nothing is to change on a disk that is nearly full, memory
+// included.
+func (c storedGroup) grow(t *store.Turn, o *store.Object) error {
+	if err := t.Grow(); err != nil {
+		return err
+	}
+	return c.alter(t, o)
+}
+
 func expired(t *Topic, name string) error {
 	return fmt.Errorf("%w: group %q of topic %q; begin anew with From.Or, or DeleteGroup first", ErrOffsetsExpired, name, t.name)
 }
@@ -55,17 +64,22 @@ func (f From) beginAnew() From {
 // busy notes that the group has members again, before it is forgotten in a crash
 // that it ever had. The baton is held.
 func (g *Group) busy(t *store.Turn) error {
-	g.idle = time.Time{}
 	o, known := t.Lookup(store.ClassGroup, groupName(g.topic.id, g.name))
 	if !known {
 		return unknownGroup(g.topic, g.name)
 	}
 	c, err := decodeGroup(o)
-	if err != nil || c.Idle == 0 {
+	if err != nil {
 		return err
 	}
-	c.Idle = 0
-	return errors.Join(t.Grow(), c.alter(t, o))
+	if c.Idle != 0 {
+		c.Idle = 0
+		if err := c.grow(t, o); err != nil {
+			return err
+		}
+	}
+	g.idle = time.Time{}
+	return nil
 }
 
 // armIdle has the idle groups looked at from a moment on.

@@ -329,6 +329,9 @@ func (r *reader) fill(ctx context.Context, end uint64) (ok bool, err error) {
 		return false, r.damaged(r.next, err)
 	}
 	if r.ahead.empty() {
+		if err := r.p.topic.s.Cause(); err != nil { // what nobody had synced has gone with the store
+			return false, err
+		}
 		return false, r.missing()
 	}
 	return true, nil

@@ -18,7 +18,7 @@ type retention struct {
 	timer   *store.Timer
 	armed   bool
 	running bool
-	again   bool // something was written during the pass under way
+	again   bool // something was written, or altered, during the pass under way
 }
 
 // retentionSlack is the part of a limit by which records may outstay it, so that
@@ -63,7 +63,11 @@ func (c *TopicConfig) outdated(retainTime int64) time.Time {
 // startRetention is what the timer calls.
 func (t *Topic) startRetention(turn *store.Turn) {
 	t.retention.armed = false
-	if t.retention.running || t.gone.Load() {
+	if t.gone.Load() {
+		return
+	}
+	if t.retention.running { // by a config that may be another now
+		t.retention.again = true
 		return
 	}
 	t.retention.running = turn.Spawn(func(ctx context.Context) {
@@ -105,9 +109,13 @@ func (t *Topic) retain(ctx context.Context) (next time.Time, err error) {
 	if err := t.s.Fence(ctx); err != nil { // what set the timer is not passed over
 		return next, err
 	}
-	c, now := t.Config(), t.s.Now()
+	c, now := t.config.Load(), t.s.Now()
 	for _, p := range t.partitions() {
-		due, err := p.retain(ctx, &c, now)
+		due, err := p.retain(ctx, c, now)
+		for errors.Is(err, errMoved) {
+			c = t.config.Load()
+			due, err = p.retain(ctx, c, now)
+		}
 		if err != nil {
 			return next, err
 		}
@@ -139,7 +147,7 @@ func (p *partition) retain(ctx context.Context, c *TopicConfig, now time.Time) (
 	if err != nil {
 		return due, err
 	}
-	o := &trimOp{p: p, to: end, floor: total}
+	o := &trimOp{p: p, to: end, floor: total, config: c}
 	if found {
 		o.to = max(start, min(first.base, end))
 		if o.floor, err = p.bytesBelow(ctx, first.base); err != nil {

@@ -12,7 +12,8 @@ import (
 // ones. Each of these replaces the batches that it was made of in one Op, so that
 // whoever reads meanwhile, or after a crash, finds either, and every offset in one.
 type rewriter struct {
-	p *partition
+	p      *partition
+	config *TopicConfig // that has keep drop records
 	// keep says what is kept. If it is nil everything is, and only small batches
 	// are merged.
 	keep func(h header, offset uint64, body []byte) (keep, tombstone bool)
@@ -127,12 +128,12 @@ func (w *rewriter) flush(ctx context.Context) error {
 		if err := w.p.topic.unindex(ctx, w.buried); err != nil {
 			return err
 		}
-		o := &replaceOp{p: w.p, firstLast: w.firstLast, last: w.last, value: w.encode()}
+		o := &replaceOp{p: w.p, firstLast: w.firstLast, last: w.last, value: w.encode(), config: w.config}
 		if err := w.p.topic.s.Do(store.WithDurability(ctx, store.NoSync), o, store.NoSync); err != nil {
 			return err
 		}
 	}
-	*w = rewriter{p: w.p, keep: w.keep, horizon: w.horizon, kept: w.kept[:0]}
+	*w = rewriter{p: w.p, config: w.config, keep: w.keep, horizon: w.horizon, kept: w.kept[:0]}
 	return nil
 }
 
@@ -162,6 +163,7 @@ type replaceOp struct {
 	firstLast uint64 // key of the first of them
 	last      uint64 // key of the last, and of the new one
 	value     []byte
+	config    *TopicConfig // that has records dropped; nil if none are
 }
 
 // Frees lets it in when the disk is nearly full: it makes room, soon.
@@ -172,7 +174,7 @@ func (o *replaceOp) Run(t *store.Turn) error {
 	if err := p.topic.alive(); err != nil {
 		return err
 	}
-	if o.firstLast < p.cleared {
+	if o.firstLast < p.cleared || o.config != nil && o.config != p.topic.config.Load() {
 		return errMoved
 	}
 	if o.firstLast < o.last {

@@ -60,6 +60,8 @@ type trimOp struct {
 	p     *partition
 	to    uint64
 	floor uint64 // bytes of the batches that lie wholly below to
+
+	config *TopicConfig // that asks for it, if one does
 }
 
 func (o *trimOp) Frees() {}
@@ -72,6 +74,9 @@ func (o *trimOp) Run(t *store.Turn) error {
 	p := o.p
 	if err := p.topic.alive(); err != nil {
 		return err
+	}
+	if o.config != nil && o.config != p.topic.config.Load() {
+		return errMoved
 	}
 	if o.to > p.end.Load() {
 		return p.outOfRange(int64(o.to))

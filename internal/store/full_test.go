@@ -332,3 +332,43 @@ func TestNoSpaceForOneMomentIsNoFailure(t *testing.T) {
 		}
 	}
 }
+
+// The open group may be full when the disk is: there will be no room in it for long.
+func TestWhatOnlyLooksDoesNotWaitForRoomOnAStuckDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := storetest.NewFS(vfs.NewCrashableMem())
+		var full atomic.Bool
+		slow := make(chan struct{})
+		fs.SetHook(func(c storetest.Call) error {
+			if c.Class != storetest.ClassWAL || c.Op != storetest.OpWrite || !full.Load() {
+				return nil
+			}
+			<-slow // a slow disk
+			if full.Load() {
+				return syscall.ENOSPC
+			}
+			return nil
+		})
+		s := openStore(t, small(fs))
+		full.Store(true)
+		var writers sync.WaitGroup
+		for w := range 200 {
+			writers.Go(func() {
+				for i := 0; ; i++ {
+					if err := s.Do(ctx, set(fmt.Sprint(w, i), string(make([]byte, 16<<10))), store.NoSync); err != nil {
+						return
+					}
+				}
+			})
+		}
+		synctest.Wait()
+		close(slow)
+		writers.Wait()
+		limited, cancel := context.WithTimeout(ctx, time.Hour)
+		require.NoError(t, s.Do(limited, store.QuietFunc(func(*store.Turn) error { return nil }), store.NoSync))
+		cancel()
+		full.Store(false)
+		<-time.After(5 * time.Second)
+		require.NoError(t, s.Close())
+	})
+}

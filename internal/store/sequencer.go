@@ -156,6 +156,14 @@ func (s *Store) enter(ctx context.Context, op Op) error {
 		if !s.full() {
 			return nil
 		}
+		if s.guard.stuck.Load() > 0 && s.space.full.Load() { // no room will come
+			if _, quiet := op.(QuietFunc); quiet {
+				return nil
+			}
+			s.mu.Unlock()
+			free, _ := s.space.free()
+			return s.space.refusal(free)
+		}
 		room, stuck := s.room.C(), s.stuck.C()
 		s.mu.Unlock()
 		select {

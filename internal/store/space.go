@@ -124,6 +124,7 @@ func (s *Store) watchSpace() {
 		}
 		free, ok := s.space.free()
 		if stuck := s.guard.stuck.Load(); stuck > 0 || ok && free < s.space.reserve {
+			s.space.full.Store(true) // another watcher may have ended after this one began
 			if stuck > 0 {
 				s.leaveWaiting()
 			}

@@ -1,0 +1,116 @@
+package log_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pebblemq/pebblemq"
+	"github.com/pebblemq/pebblemq/internal/store"
+	"github.com/pebblemq/pebblemq/internal/storetest"
+	"github.com/pebblemq/pebblemq/log"
+)
+
+// forgetfulDisk is a disk whose store has a topic with an OffsetRetention of a minute.
+type forgetfulDisk struct {
+	*storetest.FS
+	quota *storetest.Quota
+}
+
+func newForgetfulDisk() forgetfulDisk {
+	d := forgetfulDisk{storetest.NewFS(vfs.NewCrashableMem()), storetest.NewQuota(1<<30, false)}
+	d.SetHook(d.quota.Hook)
+	d.Usage = d.quota.Usage
+	return d
+}
+
+func (d forgetfulDisk) open(t *testing.T) (*pebblemq.DB, *log.Topic) {
+	db, err := storetest.OpenFS(d, store.Options{MemoryBytes: store.MinMemoryBytes})
+	require.NoError(t, err)
+	topic, err := log.OpenTopic(db, "orders", forgetful)
+	require.NoError(t, err)
+	return db, topic
+}
+
+// openFull opens the store while its disk is nearly full.
+func (d forgetfulDisk) openFull(t *testing.T) (*pebblemq.DB, *log.Topic) {
+	d.quota.Resize(d.quota.Used() + 1<<20)
+	db, topic := d.open(t)
+	require.True(t, db.Stats().DiskFull)
+	return db, topic
+}
+
+func (d forgetfulDisk) makeRoom(t *testing.T, db *pebblemq.DB) {
+	d.quota.Resize(1 << 30)
+	<-time.After(time.Second)
+	require.False(t, db.Stats().DiskFull)
+}
+
+func TestAGroupThatAFullDiskRefusesToBeginAnewHasNotBegun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := newForgetfulDisk()
+		db, topic := disk.open(t)
+		appendAll(t, topic, numbered(10)...)
+		c := &log.GroupConfig{From: log.End().Or(log.Latest)}
+		_, err := topic.Group("g", c)
+		require.NoError(t, err)
+		<-time.After(2 * time.Minute)
+		require.NoError(t, db.Close())
+
+		db, topic = disk.openFull(t)
+		_, err = topic.Group("g", c)
+		require.ErrorIs(t, err, pebblemq.ErrDiskFull)
+		disk.makeRoom(t, db)
+		_, err = topic.LookupGroup("g")
+		require.ErrorIs(t, err, log.ErrOffsetsExpired)
+		g, err := topic.Group("g", c)
+		require.NoError(t, err)
+		require.Equal(t, []int64{10}, committed(t, g))
+		require.NoError(t, db.Close())
+	})
+}
+
+func TestAJoinThatAFullDiskRefusesForgetsNoOffsets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := newForgetfulDisk()
+		db, topic := disk.open(t)
+		appendAll(t, topic, numbered(10)...)
+		committedBy(t, topic, "g", 4, log.Start())
+		<-time.After(time.Second)
+		require.NoError(t, db.Close())
+
+		db, topic = disk.openFull(t)
+		g := openGroup(t, topic, "g")
+		_, err := g.Join(ctx)
+		require.ErrorIs(t, err, pebblemq.ErrDiskFull)
+		disk.makeRoom(t, db)
+		m := join(t, g)
+		<-time.After(5 * time.Minute) // at work for longer than the retention
+		require.NoError(t, m.Commit(ctx, poll(t, m, 1)...))
+		require.NoError(t, db.Close())
+
+		db, topic = disk.open(t)
+		synctest.Wait()
+		require.Equal(t, []int64{5}, committed(t, openGroup(t, topic, "g")))
+		require.NoError(t, db.Close())
+	})
+}
+
+func TestAGroupThatIsOpenedUnderAnotherConfigDoesNotBeginAnewByIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, topic := retained(t, forgetful)
+		appendAll(t, topic, numbered(10)...)
+		right := &log.GroupConfig{From: log.Start().Or(log.Earliest)}
+		_, err := topic.Group("g", right)
+		require.NoError(t, err)
+		<-time.After(2 * time.Minute)
+		_, err = topic.Group("g", &log.GroupConfig{From: log.End().Or(log.Latest)})
+		require.ErrorIs(t, err, pebblemq.ErrConfigMismatch)
+		g, err := topic.Group("g", right)
+		require.NoError(t, err)
+		require.Equal(t, []int64{0}, committed(t, g))
+	})
+}
