@@ -36,12 +36,13 @@ type claim struct {
 // settle lets those go on who wait for the claim to end.
 func (c *claim) settle() { c.end.Do(func() { close(c.done) }) }
 
-// lose is settle for a claim that is taken from its runner.
+// lose is settle for a claim that is taken from its runner. Who watches looks at done
+// after setting lost, so that one of the two sees the other.
 func (c *claim) lose() {
+	c.settle()
 	if cancel := c.lost.Load(); cancel != nil {
 		(*cancel)(ErrLeaseLost)
 	}
-	c.settle()
 }
 
 // claimContext is the key under which a handler's context has its claim.

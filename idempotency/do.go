@@ -166,6 +166,11 @@ func (k *Keys) run(ctx context.Context, c *claim, h Handler) (Result, error) {
 func (n *namespace) watch(ctx context.Context, c *claim) (context.Context, context.CancelCauseFunc) {
 	ctx, cancel := context.WithCancelCause(context.WithValue(ctx, claimContext{}, c))
 	c.lost.Store(&cancel)
+	select {
+	case <-c.done: // forgotten before its fsync was through
+		cancel(ErrLeaseLost)
+	default:
+	}
 	return ctx, cancel
 }
 

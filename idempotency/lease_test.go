@@ -325,3 +325,29 @@ func TestDoWaitsForTheDiskAlsoIfItsHandlerDidNot(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, seen)
 }
+
+// A claim may be forgotten while its handler waits for the fsync of it.
+func TestAHandlerIsToldOfAClaimThatWasForgottenBeforeItBegan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := &storetest.Gate{Class: storetest.ClassWAL, Op: storetest.OpSync}
+		fs := storetest.NewFS(vfs.NewMem())
+		db, err := storetest.OpenFS(fs, store.Options{})
+		require.NoError(t, err)
+		k := openKeys(t, db, nil)
+		fs.SetHook(gate.Hook)
+		gate.Shut()
+		got := make(chan error, 1)
+		go func() {
+			_, err := k.Do(bg, []byte("k"), func(ctx context.Context, _ idempotency.Claim) ([]byte, error) {
+				<-ctx.Done()
+				return nil, context.Cause(ctx)
+			}, nil)
+			got <- err
+		}()
+		synctest.Wait()
+		require.NoError(t, k.Forget(nosync, []byte("k")))
+		gate.Open()
+		require.ErrorIs(t, <-got, idempotency.ErrLeaseLost)
+		require.NoError(t, db.Close())
+	})
+}

@@ -76,7 +76,8 @@ func (q *Queue) newWaiter(o *ReceiveOptions) (w *waiter, wait time.Duration, err
 	if o == nil {
 		o = &ReceiveOptions{}
 	}
-	w = &waiter{max: o.Max, timeout: q.config().VisibilityTimeout, brief: o.Wait == 0, attempt: o.AttemptID}
+	config := q.config()
+	w = &waiter{max: o.Max, timeout: config.VisibilityTimeout, brief: o.Wait == 0, attempt: o.AttemptID}
 	if w.max == 0 {
 		w.max = 1
 	}
@@ -96,7 +97,7 @@ func (q *Queue) newWaiter(o *ReceiveOptions) (w *waiter, wait time.Duration, err
 			return nil, 0, err
 		}
 	}
-	return w, o.Wait, q.config().checkVisibility(w.timeout)
+	return w, o.Wait, config.checkVisibility(w.timeout)
 }
 
 // unpack makes messages of what was taken.

@@ -89,27 +89,29 @@ type runner struct {
 	q           *Queue
 	handler     Handler
 	concurrency int
-	timeout     time.Duration
+	timeout     time.Duration // 0 is that of the queue
 	backoff     pebblemq.Backoff
 }
 
 func (q *Queue) newRunner(h Handler, o *RunOptions) (*runner, error) {
-	r := &runner{q: q, handler: h, concurrency: 1, timeout: q.config().VisibilityTimeout}
+	r := &runner{q: q, handler: h, concurrency: 1}
 	if o != nil && o.Concurrency != 0 {
 		r.concurrency = o.Concurrency
 	}
+	config := q.config()
+	timeout := config.VisibilityTimeout
 	if o != nil && o.VisibilityTimeout != 0 {
-		r.timeout = o.VisibilityTimeout
+		timeout, r.timeout = o.VisibilityTimeout, o.VisibilityTimeout
 	}
 	switch {
 	case h == nil:
 		return nil, store.Invalid("handler is nil")
 	case r.concurrency < 0 || r.concurrency > MaxRunConcurrency:
 		return nil, store.Invalid("Concurrency %d is not between 0 and %d", r.concurrency, MaxRunConcurrency)
-	case r.timeout < MinRunVisibility:
-		return nil, store.Invalid("visibility timeout %v for Run is below %v", r.timeout, MinRunVisibility)
+	case timeout < MinRunVisibility:
+		return nil, store.Invalid("visibility timeout %v for Run is below %v", timeout, MinRunVisibility)
 	}
-	if err := q.config().checkVisibility(r.timeout); err != nil {
+	if err := config.checkVisibility(timeout); err != nil {
 		return nil, err
 	}
 	if o != nil {
@@ -122,11 +124,11 @@ func (q *Queue) newRunner(h Handler, o *RunOptions) (*runner, error) {
 
 // work handles one message after the other until ctx ends.
 func (r *runner) work(ctx context.Context) error {
-	o := &ReceiveOptions{VisibilityTimeout: &r.timeout, Wait: math.MaxInt64}
 	for {
-		messages, err := r.q.Receive(ctx, o)
+		timeout := r.lease()
+		messages, err := r.q.Receive(ctx, &ReceiveOptions{VisibilityTimeout: &timeout, Wait: math.MaxInt64})
 		for _, m := range messages {
-			if err := r.handle(m); err != nil {
+			if err := r.handle(m, timeout); err != nil {
 				return err
 			}
 		}
@@ -142,14 +144,24 @@ func (r *runner) work(ctx context.Context) error {
 	}
 }
 
+// lease returns for how long to receive a message, as the queue may have been altered.
+func (r *runner) lease() time.Duration {
+	c := r.q.config()
+	timeout := r.timeout
+	if timeout == 0 {
+		timeout = max(c.VisibilityTimeout, MinRunVisibility)
+	}
+	return min(timeout, c.MaxVisibilityTimeout)
+}
+
 // handle takes care of one message, the end of it included. It returns an error
 // only if there is no going on.
-func (r *runner) handle(m *Received) error {
+func (r *runner) handle(m *Received, timeout time.Duration) error {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	beating := make(chan struct{})
 	go func() {
 		defer close(beating)
-		r.beat(ctx, m, cancel)
+		r.beat(ctx, m, timeout, cancel)
 	}()
 	err := r.call(ctx, m)
 	cancel(nil)
@@ -212,13 +224,13 @@ func note(err error) string {
 
 // beat keeps the lease on a message while its handler runs, and ends the
 // handler's context if that does not work out.
-func (r *runner) beat(ctx context.Context, m *Received, cancel context.CancelCauseFunc) {
+func (r *runner) beat(ctx context.Context, m *Received, timeout time.Duration, cancel context.CancelCauseFunc) {
 	d, err := r.q.open(m.Receipt)
 	if err != nil {
 		cancel(err)
 		return
 	}
-	every := time.NewTicker(r.timeout / 3)
+	every := time.NewTicker(max(timeout/3, 1))
 	defer every.Stop()
 	end := time.NewTimer(time.Until(m.ExpiresAt)) // at which it is gone
 	defer end.Stop()
@@ -233,7 +245,7 @@ func (r *runner) beat(ctx context.Context, m *Received, cancel context.CancelCau
 		case <-end.C:
 			end.Reset(time.Until(time.Unix(0, d.born).Add(r.q.config().Retention)))
 		}
-		err := r.q.s.Do(ctx, &beatOp{changeOp{q: r.q, delivery: d, d: r.timeout}}, store.NoSync)
+		err := r.q.s.Do(ctx, &beatOp{changeOp{q: r.q, delivery: d, d: timeout}}, store.NoSync)
 		switch {
 		case err == nil || errors.Is(err, store.ErrDiskFull):
 		case errors.Is(err, errSettled):

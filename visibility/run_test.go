@@ -192,3 +192,24 @@ func fail(t *testing.T, q *visibility.Queue, failure error) {
 		return failure
 	}, nil))
 }
+
+func TestRunGoesOnWithTheTimeoutOfAQueueThatWasAltered(t *testing.T) {
+	bubble(t, func(t *testing.T, db *pebblemq.DB) {
+		q := open(t, db, "q", nil)
+		var leases []time.Duration
+		stop := running(q, func(_ context.Context, m *visibility.Received) error {
+			leases = append(leases, time.Until(m.VisibleAt))
+			<-time.After(time.Minute)
+			return nil
+		}, nil)
+		send(t, q, "a")
+		synctest.Wait()
+		alter(t, db, "q", visibility.QueueConfig{VisibilityTimeout: time.Second, MaxVisibilityTimeout: 2 * time.Minute})
+		pass(time.Minute)
+		send(t, q, "b", "c")
+		pass(2 * time.Minute)
+		require.NoError(t, stop())
+		require.Equal(t, []time.Duration{30 * time.Second, time.Second, time.Second}, leases)
+		require.Zero(t, stats(t, q))
+	})
+}

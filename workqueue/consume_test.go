@@ -234,6 +234,20 @@ func TestADropWithoutADeadLetterPlaceIsNotSilent(t *testing.T) {
 	require.Contains(t, text.String(), "queue=q")
 }
 
+// The fields of a delivery are its receiver's: the queue looks at its own.
+func TestAnOverdueDeliveryIsLoggedAsItWasStored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var text bytes.Buffer
+		db := storetest.Open(t, &pebblemq.Options{Logger: slog.New(slog.NewTextHandler(&text, nil))})
+		b := openBroker(t, db)
+		declareWith(t, b, workqueue.QueueConfig{AckTimeout: time.Minute})
+		require.NoError(t, b.Publish(bg, "", "q", workqueue.Message{MessageID: "theirs", Body: []byte("m")}))
+		get(t, b, "q", "m").MessageID = "mine"
+		pass(2 * time.Minute)
+		require.Contains(t, text.String(), `"message id"=theirs`)
+	})
+}
+
 func TestADeadLetterPlaceThatCannotBeReachedLosesNothing(t *testing.T) {
 	_, b := open(t)
 	require.NoError(t, b.DeclareQueue(bg, "q", &workqueue.QueueConfig{DeadLetter: &workqueue.DeadLetter{Key: "missing"}}))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -138,4 +139,30 @@ func TestAGetFindsWhatWasPublishedBefore(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, ok)
 	require.Equal(t, "m", string(d.Body))
+}
+
+// Nor must it wait for ever for a queue that is deleted meanwhile.
+func TestAGetEndsWithItsQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := storetest.NewFS(vfs.NewMem())
+		gate := &storetest.Gate{Class: storetest.ClassWAL, Op: storetest.OpSync}
+		db, err := storetest.OpenFS(fs, store.Options{})
+		require.NoError(t, err)
+		b := openBroker(t, db)
+		declare(t, b, "q")
+		fs.SetHook(gate.Hook)
+		gate.Shut()
+		confirm := b.PublishAsync(bg, "", "q", body("m"))
+		got := make(chan error, 1)
+		go func() {
+			_, _, err := b.Get(bg, "q")
+			got <- err
+		}()
+		synctest.Wait()
+		require.NoError(t, b.DeleteQueue(pebblemq.WithDurability(bg, pebblemq.NoSync), "q"))
+		gate.Open()
+		require.NoError(t, confirm.Err())
+		require.ErrorIs(t, <-got, workqueue.ErrUnknownQueue)
+		require.NoError(t, db.Close())
+	})
 }

@@ -167,6 +167,7 @@ func (q *queue) left(t *store.Turn) {
 func (t *topology) dropQueue(turn *store.Turn, q *queue) {
 	t.unbindAll(turn, destination{store.ClassQueue, q.name})
 	q.deleted = true
+	q.changed.Fire() // for a Get that waits for what was about to become ready
 	q.spool.Close(turn)
 	if q.expiry != nil {
 		turn.Disarm(q.expiry)

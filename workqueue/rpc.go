@@ -31,6 +31,23 @@ type call struct {
 	progress func(*Delivery)
 	reply    chan *Delivery // of one
 	ended    chan struct{}  // closed with the caller
+
+	mu   sync.Mutex // held while progress runs
+	over bool       // Call returns
+}
+
+func (w *call) report(d *Delivery) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.progress != nil && !w.over {
+		w.progress(d)
+	}
+}
+
+func (w *call) finish() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.over = true
 }
 
 // NewCaller returns a caller that sends through b. Close it when done.
@@ -53,7 +70,8 @@ func (b *Broker) NewCaller(ctx context.Context) (*Caller, error) {
 // CallOptions are choices of one Call. Nil is the default.
 type CallOptions struct {
 	// Progress is called for each message of Delivery.Report, in order, before Call
-	// returns. Calls of one caller take turns: it should be quick. Nil drops them.
+	// returns, which waits for it. Calls of one caller take turns: it should be quick.
+	// Nil drops them.
 	Progress func(*Delivery)
 }
 
@@ -77,6 +95,7 @@ func (c *Caller) Call(ctx context.Context, exchange, key string, request Message
 	if err := c.expect(request.CorrelationID, w); err != nil {
 		return nil, err
 	}
+	defer w.finish()
 	defer c.forget(request.CorrelationID)
 	if err := c.b.Publish(ctx, exchange, key, request); err != nil {
 		return nil, err
@@ -133,8 +152,8 @@ func (c *Caller) receive(ctx context.Context) {
 			case w.reply <- d:
 			default: // a second reply
 			}
-		case w.progress != nil:
-			w.progress(d)
+		default:
+			w.report(d)
 		}
 	}
 }

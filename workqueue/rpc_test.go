@@ -193,3 +193,26 @@ func TestBadRepliesAreRefused(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, 1, n)
 }
+
+func TestACallDoesNotReturnBeforeItsProgress(t *testing.T) {
+	_, b := open(t)
+	declare(t, b, "work")
+	c := newCaller(t, b)
+	defer c.Close()
+	begun := make(chan struct{})
+	ctx, cancel := context.WithCancel(bg)
+	go func() {
+		d := next(t, consume(t, b, "work", 1), "m")
+		assert.NoError(t, d.Report(bg, workqueue.Message{}))
+		<-begun
+		cancel()
+	}()
+	heard := 0
+	_, err := c.Call(ctx, "", "work", body("m"), &workqueue.CallOptions{Progress: func(*workqueue.Delivery) {
+		close(begun)
+		<-ctx.Done()
+		heard++
+	}})
+	require.ErrorIs(t, err, context.Canceled)
+	require.Equal(t, 1, heard)
+}

@@ -79,7 +79,7 @@ type Handler = func(context.Context, *Delivery) error
 // or panics it is called again, Attempts times in all. Then the message is requeued
 // after a pause, which the Retry of the queue or else the Backoff says; over the
 // queue's DeliveryLimit, or at once with ErrReject, it goes to the dead letter place,
-// and is dropped if there is none. The context of a handler ends when its delivery is
+// and is dropped if there is none; one that cannot be reached has it requeued. The context of a handler ends when its delivery is
 // lost: its queue was deleted, or it took longer than the queue's AckTimeout.
 //
 // When ctx ends no new handler is started; those that run may finish (their
@@ -98,19 +98,25 @@ func (b *Broker) Run(ctx context.Context, queue string, handler func(context.Con
 	if err != nil {
 		return ended(ctx, err)
 	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	r := newRunner(ctx, c, full, handler)
 	errs := make([]error, full.Concurrency)
 	var workers, drain sync.WaitGroup
 	through := make(chan struct{})
 	drain.Go(func() { r.limitDrain(ctx, through) })
 	for i := range errs {
-		workers.Go(func() { errs[i] = r.work(ctx) })
+		workers.Go(func() {
+			if errs[i] = ended(ctx, r.work(ctx)); errs[i] != nil {
+				stop() // the others, too: none of them is to go on alone
+			}
+		})
 	}
 	workers.Wait()
 	close(through)
 	drain.Wait()
 	for _, err := range errs {
-		if err := ended(ctx, err); err != nil {
+		if err != nil {
 			return errors.Join(err, c.Close())
 		}
 	}
@@ -298,7 +304,11 @@ func (r *runner) settle(ctx context.Context, d *Delivery, failure error) error {
 	}
 	r.c.b.s.Log().Warn("handler failed", "queue", d.Queue, "deliveries", d.DeliveryCount, "error", failure)
 	if errors.Is(failure, ErrReject) {
-		return d.Reject(ctx)
+		err := d.Reject(ctx)
+		if err == nil || passing(err) || r.c.b.s.Cause() != nil {
+			return err
+		}
+		r.c.b.s.Log().Warn("rejected message has no dead letter place now and comes back", "queue", d.Queue, "error", err)
 	}
 	return r.c.b.s.Do(ctx, &nackOp{d: d, backoff: &r.o.Backoff}, store.NoSync)
 }

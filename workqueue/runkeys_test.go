@@ -204,3 +204,37 @@ func TestWhatWaitsForItsKeyIsBounded(t *testing.T) {
 		require.Equal(t, 10_000+6-2, ready(t, b, "q"))
 	})
 }
+
+// A rejected message that its dead letter place refuses is no end of its worker, nor of
+// its key.
+func TestARejectedMessageThatHasNoPlaceYetComesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, b := open(t)
+		require.NoError(t, b.DeclareQueue(bg, "dead", &workqueue.QueueConfig{MaxLength: 1, Overflow: workqueue.RejectPublish}))
+		publish(t, b, "dead", "full")
+		declareWith(t, b, workqueue.QueueConfig{DeadLetter: toDead})
+		publishTyped(t, b, "k", "bad", "1", "2")
+		var mu sync.Mutex
+		var handled []string
+		ctx, stop := context.WithCancel(bg)
+		done := make(chan error, 1)
+		go func() {
+			done <- b.Run(ctx, "q", func(_ context.Context, d *workqueue.Delivery) error {
+				if string(d.Body) == "k/bad" {
+					return workqueue.ErrReject
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				handled = append(handled, string(d.Body))
+				return nil
+			}, &workqueue.RunOptions{Concurrency: 2, Key: byType})
+		}()
+		pass(time.Minute)
+		require.Equal(t, []string{"k/1", "k/2"}, handled)
+		require.NoError(t, get(t, b, "dead", "full").Ack(bg))
+		pass(time.Minute)
+		get(t, b, "dead", "k/bad")
+		stop()
+		require.NoError(t, <-done)
+	})
+}

@@ -170,7 +170,7 @@ func (p *Pump) batch(ctx context.Context, chunk []Seen) (rest []Seen, err error)
 	p.limit.spend(moves)
 	rest = chunk[len(loads):]
 	err = p.insist(ctx, func() error {
-		o := &moveOp{p: p, loads: loads, progress: p.progress}
+		o := &moveOp{p: p, q: p.Browse.last.q, loads: loads, progress: p.progress}
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -203,6 +203,7 @@ func (p *Pump) choose(ctx context.Context, s *Seen) (load, error) {
 // moveOp moves messages, each one whole or not at all.
 type moveOp struct {
 	p        *Pump
+	q        *Spool // the lane of the loads
 	loads    []load
 	done     int // of these
 	progress Progress
@@ -253,7 +254,7 @@ func (o *moveOp) see(t *store.Turn, l load) error {
 
 // move moves a message, if it is still there and waits.
 func (o *moveOp) move(t *store.Turn, l load) (moved bool, err error) {
-	q := o.p.Browse.last.q
+	q := o.q
 	m, new, err := q.pick(t, l.Seen)
 	if m == nil || err != nil {
 		return false, err
@@ -284,8 +285,8 @@ func (o *moveOp) Visible(t *store.Turn) {
 	for _, shown := range o.shown {
 		shown(t)
 	}
-	if q := o.p.Browse.last.q; !q.closed {
-		q.forgetEarly()
+	if !o.q.closed {
+		o.q.forgetEarly()
 	}
 }
 
