@@ -32,8 +32,9 @@
 // reader on its own; Next and Get have a delivery of a work queue, Receive has
 // messages of a visibility queue; Records and All are the same as iterators. Ack,
 // Delete and Commit settle what was received, each in its broker's own word; Nack and
-// ChangeVisibility give it back. Browse looks at what is in a queue and changes nothing, Cancel
-// removes what is delayed, Redrive moves dead letters to where they died. In
+// ChangeVisibility give it back. Browse looks at what is in a queue and changes
+// nothing, Cancel removes what is delayed, Redrive moves dead letters to where they
+// died. In
 // binds a handle to a transaction: the same verbs, without a context and without
 // waiting. Run calls a handler for each message until its context ends, and then
 // waits for the handlers under way, whose own context goes on. Every

@@ -133,16 +133,20 @@ func TestTheHandlersOfAllQueues(t *testing.T) {
 		return err
 	}
 	id := func(i int) string { return "m" + strconv.Itoa(i) }
+	logged := func(t *testing.T, db *pebblemq.DB) *log.Group {
+		topic, err := log.OpenTopic(db, "t", nil)
+		require.NoError(t, err)
+		for i := range 2 * messages {
+			_, err := topic.Append(nosync, log.Record{Key: []byte(id(i % messages)), Value: []byte("1")})
+			require.NoError(t, err)
+		}
+		g, err := topic.Group("g", nil)
+		require.NoError(t, err)
+		return g
+	}
 	for name, run := range map[string]func(ctx context.Context, t *testing.T, db *pebblemq.DB, k *idempotency.Keys){
 		"log, by its key": func(ctx context.Context, t *testing.T, db *pebblemq.DB, k *idempotency.Keys) {
-			topic, err := log.OpenTopic(db, "t", nil)
-			require.NoError(t, err)
-			for i := range 2 * messages {
-				_, err := topic.Append(nosync, log.Record{Key: []byte(id(i % messages)), Value: []byte("1")})
-				require.NoError(t, err)
-			}
-			g, err := topic.Group("g", nil)
-			require.NoError(t, err)
+			g := logged(t, db)
 			m, err := g.Join(ctx)
 			require.NoError(t, err)
 			w := idempotency.Wrapper[log.Record]{Keys: k, Key: func(r log.Record) ([]byte, error) { return r.Key, nil }}
@@ -161,14 +165,7 @@ func TestTheHandlersOfAllQueues(t *testing.T) {
 			require.Zero(t, lag[0].Records)
 		},
 		"log, with Run": func(ctx context.Context, t *testing.T, db *pebblemq.DB, k *idempotency.Keys) {
-			topic, err := log.OpenTopic(db, "again", nil)
-			require.NoError(t, err)
-			for i := range 2 * messages {
-				_, err := topic.Append(nosync, log.Record{Key: []byte(id(i % messages)), Value: []byte("1")})
-				require.NoError(t, err)
-			}
-			g, err := topic.Group("g", nil)
-			require.NoError(t, err)
+			g := logged(t, db)
 			w := idempotency.Wrapper[log.Record]{Keys: k, Key: func(r log.Record) ([]byte, error) { return r.Key, nil }}
 			h := w.Transactional(db, func(tx *pebblemq.Tx, r log.Record) error { return amount(tx, r.Value) }, nil)
 			require.NoError(t, g.Run(ctx, h, &log.RunOptions{Concurrency: 4}))

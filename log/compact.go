@@ -87,7 +87,7 @@ func (t *Topic) tidy(ctx context.Context) error {
 	for _, p := range t.partitions() {
 		c := t.config.Load()
 		err := p.tidyUp(ctx, c)
-		for errors.Is(err, errMoved) && t.config.Load() != c {
+		for errors.Is(err, errMoved) && t.replaced(c) {
 			c = t.config.Load()
 			err = p.tidyUp(ctx, c)
 		}
@@ -170,7 +170,7 @@ func (p *partition) endTidy(ctx context.Context, c *TopicConfig, to uint64) erro
 		if err := p.topic.alive(); err != nil {
 			return err
 		}
-		if p.topic.config.Load() != c {
+		if p.topic.replaced(c) {
 			return errMoved
 		}
 		p.tidy = max(p.tidy, to)

@@ -41,6 +41,9 @@ type keptRecord struct {
 // errMoved says that the partition was trimmed, or the config changed, under a pass.
 var errMoved = errors.New("trimmed meanwhile")
 
+// replaced reports that a pass goes by a config that is the topic's no more; nil is none.
+func (t *Topic) replaced(c *TopicConfig) bool { return c != nil && c != t.config.Load() }
+
 // run rewrites the batches that lie in [from, to).
 func (w *rewriter) run(ctx context.Context, from, to uint64) error {
 	for at := from; at < to; {
@@ -174,7 +177,7 @@ func (o *replaceOp) Run(t *store.Turn) error {
 	if err := p.topic.alive(); err != nil {
 		return err
 	}
-	if o.firstLast < p.cleared || o.config != nil && o.config != p.topic.config.Load() {
+	if o.firstLast < p.cleared || p.topic.replaced(o.config) {
 		return errMoved
 	}
 	if o.firstLast < o.last {

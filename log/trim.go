@@ -75,7 +75,7 @@ func (o *trimOp) Run(t *store.Turn) error {
 	if err := p.topic.alive(); err != nil {
 		return err
 	}
-	if o.config != nil && o.config != p.topic.config.Load() {
+	if p.topic.replaced(o.config) {
 		return errMoved
 	}
 	if o.to > p.end.Load() {

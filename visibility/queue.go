@@ -45,8 +45,8 @@ type Queue struct {
 
 // OpenQueue opens the queue of that name, and creates it if there is none.
 // The configuration must be the stored one, nil being the defaults; else it
-// returns pebblemq.ErrConfigMismatch; LookupQueue opens it whatever it is. Creating is durable when it returns. A
-// dead-letter queue that does not exist gives ErrNoQueue.
+// returns pebblemq.ErrConfigMismatch; LookupQueue opens it whatever it is. Creating
+// is durable when it returns. A dead-letter queue that does not exist gives ErrNoQueue.
 func OpenQueue(db *pebblemq.DB, name string, c *QueueConfig) (*Queue, error) {
 	return OpenQueueOptions(db, name, c, nil)
 }
