@@ -32,6 +32,12 @@ fuzz: ## every fuzz target, FUZZTIME inputs each
 		done; \
 	done
 
+TEAR ?= 5s
+
+.PHONY: torn
+torn: ## readers beside large batches for TEAR, on an engine that is slow to publish them
+	@internal/store/testdata/torn.sh $(TEAR)
+
 .PHONY: bench
 bench: ## the benchmarks beside the code
 	$(GO) test -run '^$$' -bench . ./...

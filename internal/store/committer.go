@@ -17,6 +17,8 @@ func (s *Store) commitLoop() {
 	interval := time.NewTimer(time.Hour)
 	interval.Stop()
 	defer interval.Stop()
+	trim := newTrim()
+	defer trim.timer.Stop()
 	unsynced := false // NoSync groups in the WAL's buffer, timer running
 	for {
 		due, last := false, false
@@ -24,6 +26,11 @@ func (s *Store) commitLoop() {
 		case <-s.work:
 		case <-interval.C:
 			due = true
+		case <-trim.timer.C:
+			if err := s.flushTrim(&trim); err != nil {
+				s.poison(err)
+				return
+			}
 		case <-s.stop:
 			last = true
 		}
@@ -38,6 +45,9 @@ func (s *Store) commitLoop() {
 				return
 			}
 			s.markApplied(g)
+			if g.trims {
+				trim.arm(s.gap.rotations())
+			}
 			switch {
 			case g.sync:
 				unsynced = false
@@ -133,10 +143,16 @@ func (s *Store) apply(g *group) (err error) {
 		}
 	}()
 	s.space.wrote(s, g.batch.Len())
+	s.gap.applying()
 	if g.sync {
-		return s.db.ApplyNoSyncWait(g.batch, pebble.Sync)
+		err = s.db.ApplyNoSyncWait(g.batch, pebble.Sync)
+	} else {
+		err = s.db.Apply(g.batch, pebble.NoSync)
 	}
-	return s.db.Apply(g.batch, pebble.NoSync)
+	if err == nil {
+		s.gap.published()
+	}
+	return err
 }
 
 // markApplied lets the engine answer for the group from here on.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -39,7 +38,6 @@ func (s *Store) engineOptions() *pebble.Options {
 		L0CompactionThreshold:       4,
 		L0StopWritesThreshold:       24,
 		MaxOpenFiles:                200,
-		FlushDelayDeleteRange:       time.Second,
 	}
 	// A flushed memtable is one table for each kind, not several: every table costs
 	// an fsync or two that those of the WAL wait behind. Lower levels keep theirs.
@@ -53,11 +51,13 @@ func (s *Store) engineOptions() *pebble.Options {
 	opts.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionFastest })
 	opts.EventListener = &pebble.EventListener{
 		BackgroundError: func(err error) { s.log.Warn("engine background error", "error", err) },
+		FlushBegin:      func(pebble.FlushInfo) { s.gap.flushBegins() },
 		FlushEnd:        func(i pebble.FlushInfo) { s.guard.tablesWritten(i.Err) },
 		CompactionEnd:   func(i pebble.CompactionInfo) { s.guard.tablesWritten(i.Err) },
 		DataCorruption: func(i pebble.DataCorruptionInfo) {
 			s.log.Error("damaged file", "path", i.Path, "error", i.Details)
 		},
+		WALCreated: func(pebble.WALCreateInfo) { s.gap.walRotated() },
 	}
 	return opts
 }

@@ -26,7 +26,13 @@ func (s *Store) engineGet(key []byte) ([]byte, error) {
 		return nil, err
 	}
 	defer s.readers.exit()
-	return copyValue(s.db.Get(key))
+	for {
+		epoch := s.awaitWhole()
+		v, err := copyValue(s.db.Get(key))
+		if s.whole(epoch) {
+			return v, err
+		}
+	}
 }
 
 // closer is what the engine returns beside a value that it still owns.
@@ -73,7 +79,7 @@ func (s *Store) engineProbe(key []byte) (value []byte, err error) {
 		return nil, err
 	}
 	defer s.readers.exit()
-	it, err := s.db.NewIter(&pebble.IterOptions{UseL6Filters: true})
+	it, err := s.engineIter(s.db, &pebble.IterOptions{UseL6Filters: true})
 	if err != nil {
 		return nil, damage(err)
 	}
@@ -103,7 +109,22 @@ func (s *Store) Iter(ctx context.Context, lo, hi []byte) (*Iter, error) {
 	if err := s.readers.enter(); err != nil {
 		return nil, err
 	}
-	return s.iter(s.db.NewIter(&pebble.IterOptions{LowerBound: lo, UpperBound: hi}))
+	return s.iter(s.engineIter(s.db, &pebble.IterOptions{LowerBound: lo, UpperBound: hi}))
+}
+
+// engineIter returns an iterator of the engine, or of a batch over it, that shows
+// each batch wholly or not at all.
+func (s *Store) engineIter(from pebble.Reader, o *pebble.IterOptions) (*pebble.Iterator, error) {
+	for {
+		epoch := s.awaitWhole()
+		it, err := from.NewIter(o)
+		if err != nil || s.whole(epoch) {
+			return it, err
+		}
+		if err := it.Close(); err != nil {
+			return nil, err
+		}
+	}
 }
 
 // iter wraps an iterator of the engine, for whom readers was entered.
@@ -168,15 +189,30 @@ func (s *Store) Snapshot(ctx context.Context) (*Snapshot, error) {
 	if err := s.settle(ctx); err != nil && !errors.Is(err, ErrDiskFull) {
 		return nil, err
 	}
-	if err := s.readers.enter(); err != nil {
+	sn, err := s.snapshot()
+	if err != nil {
 		return nil, err
 	}
-	sn := &Snapshot{s: s, sn: s.db.NewSnapshot()}
 	if err := s.Fence(ctx); err != nil {
 		sn.Close()
 		return nil, err
 	}
 	return sn, nil
+}
+
+// snapshot returns a view that shows each batch wholly or not at all.
+func (s *Store) snapshot() (*Snapshot, error) {
+	for {
+		if err := s.readers.enter(); err != nil {
+			return nil, err
+		}
+		epoch := s.awaitWhole()
+		sn := &Snapshot{s: s, sn: s.db.NewSnapshot()}
+		if s.whole(epoch) {
+			return sn, nil
+		}
+		sn.Close()
+	}
 }
 
 // Fence waits until everything accepted so far is visible.

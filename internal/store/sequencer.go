@@ -17,6 +17,7 @@ type group struct {
 	repr  []byte // the batch's encoding; set when sealed, when the batch is the engine's
 	last  uint64 // newest Op in it; set when sealed
 	sync  bool   // someone waits for its fsync
+	trims bool   // it deletes a range
 }
 
 // entry is an accepted Op on its way to being visible.

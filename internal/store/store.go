@@ -39,6 +39,7 @@ type Store struct {
 		took  atomic.Int64 // its duration
 	}
 	settling atomic.Int32 // readers that wait for the open group to be applied
+	gap      gap
 
 	mu       sync.Mutex // the baton; guards everything down to the blank line
 	turn     Turn

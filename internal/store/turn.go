@@ -78,7 +78,10 @@ func (t *Turn) DeleteSingle(key []byte) { t.note(t.s.open.batch.SingleDelete(key
 
 // DeleteRange removes all keys in [lo, hi). Ranges should be coarse and abut
 // one another: the engine pays for each one at the next read.
-func (t *Turn) DeleteRange(lo, hi []byte) { t.note(t.s.open.batch.DeleteRange(lo, hi, nil)) }
+func (t *Turn) DeleteRange(lo, hi []byte) {
+	t.s.open.trims = true
+	t.note(t.s.open.batch.DeleteRange(lo, hi, nil))
+}
 
 // Get returns a copy of the value of key as of this turn, the writes of
 // earlier Ops and of this one included; nil if there is none.

@@ -264,13 +264,13 @@ func (x *Tx) Scan(lo, hi []byte) (*Iter, error) {
 	}
 	opts := &pebble.IterOptions{LowerBound: from, UpperBound: to}
 	if x.mu.state == nil {
-		return x.s.iter(x.s.db.NewIter(opts))
+		return x.s.iter(x.s.engineIter(x.s.db, opts))
 	}
 	if err := x.index(); err != nil {
 		x.s.readers.exit()
 		return nil, err
 	}
-	it, err := x.s.iter(x.mu.state.NewIter(opts))
+	it, err := x.s.iter(x.s.engineIter(x.mu.state, opts))
 	if err == nil {
 		x.mu.walks++
 		it.closed = x.walked
