@@ -1,0 +1,176 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// DamagedFile is a file in which a read met damage. What the file does not hold is
+// served as before.
+type DamagedFile struct {
+	Path  string
+	Err   error // the first one
+	Holds string
+	// SetAside reports that the file is not compacted any more. The space of what is
+	// deleted in it, and in the files that were to be merged with it, does not come back.
+	SetAside bool
+}
+
+// damages are the damaged files that reads or compactions have met.
+//
+// A damaged file blocks compactions, and each flush adds to the first level meanwhile.
+// The engine merges tables within that level as long as it can. When too many layers
+// of them are left, all writes would hang in the engine, so the store refuses them before.
+type damages struct {
+	refusing atomic.Bool // the first level is nearly full
+	changed  atomic.Bool // and is to be looked at again
+
+	mu    sync.Mutex
+	files []*damage
+}
+
+type damage struct {
+	DamagedFile
+	lo, hi []byte // its keys; hi is nil if they are unknown
+}
+
+// maxLayers is how many layers of tables the first level may have while compactions
+// are set aside. The engine stops at l0Stop; the memtables that are full by then
+// add some more.
+const (
+	l0Stop    = 24
+	maxLayers = l0Stop - 2*memTables
+)
+
+// corrupted is called by the engine, on the goroutine that met the damage. The
+// baton and other locks may be held.
+func (s *Store) corrupted(i pebble.DataCorruptionInfo) {
+	d := &damage{DamagedFile: DamagedFile{Path: i.Path, Err: i.Details}}
+	if hi := i.Bounds.End.Key; hi != nil {
+		d.lo, d.hi = slices.Clone(i.Bounds.Start), append(slices.Clone(hi), 0)
+	}
+	s.met(d)
+}
+
+// met notes damage. It parks the calling goroutine if that is a compaction.
+func (s *Store) met(d *damage) {
+	d.SetAside = inCompaction()
+	if s.damages.note(d) {
+		s.report(d)
+	}
+	if !d.SetAside {
+		return
+	}
+	s.damages.changed.Store(true)
+	s.kick()
+	s.compactions.park()
+}
+
+// note reports whether the damage says something new of its file.
+func (m *damages) note(d *damage) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, known := range m.files {
+		if known.Path == d.Path {
+			grave := d.SetAside && !known.SetAside
+			known.SetAside = known.SetAside || d.SetAside
+			return grave
+		}
+	}
+	m.files = append(m.files, d)
+	return true
+}
+
+// report logs damage. It does so from a goroutine of its own, because what the file
+// holds is known under the baton.
+func (s *Store) report(d *damage) {
+	if s.readers.enter() != nil {
+		return
+	}
+	go func() {
+		defer s.readers.exit()
+		attrs := []any{"path", d.Path, "holds", s.holds(d), "error", d.Err}
+		if d.SetAside {
+			s.log.Error("damaged file, not compacted any more", attrs...)
+			return
+		}
+		s.log.Error("damaged file", attrs...)
+	}()
+}
+
+// holds names the objects whose keys can be in the file.
+func (s *Store) holds(d *damage) string {
+	if d.hi == nil {
+		return "unknown"
+	}
+	return s.Contents(d.lo, d.hi).String()
+}
+
+// Damaged lists the damaged files that were met since the store was opened.
+func (s *Store) Damaged() []DamagedFile {
+	s.damages.mu.Lock()
+	met := slices.Clone(s.damages.files)
+	list := make([]DamagedFile, len(met))
+	for i, d := range met {
+		list[i] = d.DamagedFile
+	}
+	s.damages.mu.Unlock()
+	for i, d := range met {
+		list[i].Holds = s.holds(d)
+	}
+	return list
+}
+
+// checkLayers looks whether the engine can take more, after a flush or a compaction
+// of a store with compactions set aside. Only the committer calls it.
+func (s *Store) checkLayers() {
+	if !s.damages.changed.Swap(false) {
+		return
+	}
+	s.damages.refusing.Store(int(s.db.Metrics().Levels[0].Sublevels) >= maxLayers)
+}
+
+// layersChanged is called by the engine after each flush and compaction, while it
+// holds its lock.
+func (s *Store) layersChanged() {
+	if s.compactions.setAside() > 0 {
+		s.damages.changed.Store(true)
+		s.kick()
+	}
+}
+
+// refusal is the error of a write while compactions are blocked and the first level is
+// nearly full; nil otherwise.
+func (m *damages) refusal() error {
+	if !m.refusing.Load() {
+		return nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var aside []string
+	for _, d := range m.files {
+		if d.SetAside {
+			aside = append(aside, d.Path)
+		}
+	}
+	return fmt.Errorf("%w: no more writes until the store is salvaged or restored: "+
+		"%s cannot be compacted", ErrCorrupt, strings.Join(aside, ", "))
+}
+
+// damaged names the file in an error of the engine that reports damage, and makes it an
+// ErrCorrupt. Other errors stay as they are.
+func damaged(err error) error {
+	if err == nil || errors.Is(err, ErrCorrupt) || !pebble.IsCorruptionError(err) {
+		return err
+	}
+	if info := pebble.ExtractDataCorruptionInfo(err); info != nil {
+		return fmt.Errorf("%w: %s: %w", ErrCorrupt, info.Path, err)
+	}
+	return fmt.Errorf("%w: %w", ErrCorrupt, err)
+}
