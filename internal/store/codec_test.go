@@ -71,9 +71,9 @@ func TestGoldenPayload(t *testing.T) {
 
 func TestGoldenSyncRecord(t *testing.T) {
 	var one, two [slotSize]byte
-	encodeSlot(&one, 1)
-	encodeSlot(&two, 0x0102030405060708)
-	require.Equal(t, "0000000100000000000000011ba9e2ba", hex.EncodeToString(one[:]))
+	encodeSlot(&one, progress{seq: 1})
+	encodeSlot(&two, progress{0x0102030405060708, 11, 12, 13})
+	require.Equal(t, "000000010000000000000001000000000000000000000000000000000000000000000000f9cfb228", hex.EncodeToString(one[:]))
 	require.Equal(t, goldenSlot, hex.EncodeToString(two[:]))
 
 	both := append(one[:], two[:]...)
@@ -87,16 +87,16 @@ func TestGoldenSyncRecord(t *testing.T) {
 		"both":               {both, 0x0102030405060708},
 		"the other way":      {swapped, 0x0102030405060708},
 		"torn second":        {both[:2*slotSize-1], 1},
-		"damaged second":     {flipped(both, 20), 1},
+		"damaged second":     {flipped(both, slotSize+5), 1},
 		"damaged first":      {flipped(both, 5), 0x0102030405060708},
 		"never written":      {make([]byte, 2*slotSize), 0},
 		"first never was":    {append(make([]byte, slotSize), one[:]...), 1},
 		"damaged version":    {flipped(one[:], 3), 0},
 		"longer than it was": {append(bytes.Clone(both), 1, 2, 3), 0x0102030405060708},
 	} {
-		seq, err := decodeRecord(c.bytes)
+		p, err := decodeRecord(c.bytes)
 		require.NoError(t, err, name)
-		require.Equal(t, c.seq, seq, name)
+		require.Equal(t, c.seq, p.seq, name)
 	}
 
 	newer, err := hex.DecodeString(goldenNewerSlot)
@@ -106,8 +106,8 @@ func TestGoldenSyncRecord(t *testing.T) {
 }
 
 const (
-	goldenSlot      = "00000001010203040506070836468580"
-	goldenNewerSlot = "0000000200000000000000012224de7f"
+	goldenSlot      = "000000010102030405060708000000000000000b000000000000000c000000000000000dc162966b"
+	goldenNewerSlot = "000000020000000000000001000000000000000000000000000000000000000000000000a2d8033d"
 )
 
 func flipped(b []byte, at int) []byte {
@@ -160,7 +160,7 @@ func FuzzDecodeHolding(f *testing.F) {
 
 func FuzzDecodeRecord(f *testing.F) {
 	var slot [slotSize]byte
-	encodeSlot(&slot, 77)
+	encodeSlot(&slot, progress{seq: 77, wal: 4, manifest: 1, bytes: 99})
 	f.Add(slot[:])
 	f.Add(append(slot[:], slot[:]...))
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -34,6 +34,7 @@ func (s *Store) commitLoop() {
 		case <-s.stop:
 			last = true
 		}
+		s.checkLayers()
 		for {
 			s.gather()
 			g := s.seal(due && unsynced, last)
@@ -186,7 +187,7 @@ func (s *Store) syncLoop() {
 			return
 		}
 		s.release(g)
-		s.record.put(g.last)
+		s.record.put(s.guard.onDisk.progress(g.last))
 		s.syncing.Add(-1)
 		s.publish(g.last, time.Since(start))
 	}

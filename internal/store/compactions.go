@@ -32,14 +32,15 @@ type compactions struct {
 		sync.Mutex
 		running  int // those set aside do not count
 		aside    int
-		failures int // in a row
-		paused   bool
+		failures int         // in a row
+		paused   bool        // as it is until start
 		resume   *time.Timer // ends the pause; nil before the first
 		granting int         // calls of the engine under way
 		refused  bool        // the engine was told to wait
 		closed   bool
 	}
-	idle sync.Cond // granting is 0
+	idle   sync.Cond // granting is 0
+	parked Signal    // fires when a compaction is set aside
 }
 
 // Bounds of the pause after a failed compaction.
@@ -50,6 +51,7 @@ const (
 
 func newCompactions() *compactions {
 	c := &compactions{}
+	c.mu.paused = true
 	c.idle.L = &c.mu
 	return c
 }
@@ -179,6 +181,10 @@ func (c *compactions) pauseLocked() {
 	c.mu.resume.Reset(pause)
 }
 
+// start lets compactions run. The engine waits for those under way before its Open
+// returns, so none may begin earlier: it could be set aside.
+func (c *compactions) start() { c.endPause() }
+
 func (c *compactions) endPause() {
 	c.mu.Lock()
 	c.mu.paused = false
@@ -192,6 +198,7 @@ func (c *compactions) park() {
 	c.mu.running--
 	c.mu.aside++
 	c.mu.Unlock()
+	c.parked.Fire()
 	go c.grant()
 	select {}
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -48,29 +49,33 @@ const (
 	maxLayers = l0Stop - 2*memTables
 )
 
-// corrupted is called by the engine, on the goroutine that met the damage. The
-// baton and other locks may be held.
+// corrupted is called by the engine, on the goroutine that met the damage and before it
+// acts on it. The baton and other locks may be held.
 func (s *Store) corrupted(i pebble.DataCorruptionInfo) {
-	d := &damage{DamagedFile: DamagedFile{Path: i.Path, Err: i.Details}}
+	if inStatistics() {
+		s.guard.pause(statisticsPause)
+	}
+	compacting := inCompaction()
+	if errors.Is(i.Details, ErrUnreadable) && !(compacting && inElision()) {
+		return // the disk may be able to read it later
+	}
+	d := &damage{DamagedFile: DamagedFile{Path: i.Path, Err: i.Details, SetAside: compacting}}
 	if hi := i.Bounds.End.Key; hi != nil {
 		d.lo, d.hi = slices.Clone(i.Bounds.Start), append(slices.Clone(hi), 0)
 	}
-	s.met(d)
-}
-
-// met notes damage. It parks the calling goroutine if that is a compaction.
-func (s *Store) met(d *damage) {
-	d.SetAside = inCompaction()
 	if s.damages.note(d) {
 		s.report(d)
 	}
-	if !d.SetAside {
-		return
+	if compacting {
+		s.damages.changed.Store(true)
+		s.kick()
+		s.compactions.park()
 	}
-	s.damages.changed.Store(true)
-	s.kick()
-	s.compactions.park()
 }
+
+// statisticsPause is how long the engine waits before it looks again at a table that
+// its statistics miss. Left alone it does so at once.
+const statisticsPause = time.Minute
 
 // note reports whether the damage says something new of its file.
 func (m *damages) note(d *damage) bool {
@@ -166,7 +171,7 @@ func (m *damages) refusal() error {
 // damaged names the file in an error of the engine that reports damage, and makes it an
 // ErrCorrupt. Other errors stay as they are.
 func damaged(err error) error {
-	if err == nil || errors.Is(err, ErrCorrupt) || !pebble.IsCorruptionError(err) {
+	if err == nil || errors.Is(err, ErrCorrupt) || errors.Is(err, ErrUnreadable) || !pebble.IsCorruptionError(err) {
 		return err
 	}
 	if info := pebble.ExtractDataCorruptionInfo(err); info != nil {

@@ -23,6 +23,9 @@ const filterBits = 10
 // further level doubles it.
 const lowerTableSize = 4 << 20
 
+// memTables is how many memtables there are before writes wait for a flush.
+const memTables = 4
+
 func memTableSize(o Options) int64 { return o.MemoryBytes / 4 }
 
 // engineOptions turns the memory budget into what the engine understands.
@@ -34,15 +37,17 @@ func (s *Store) engineOptions() *pebble.Options {
 		FormatMajorVersion:          formatMajor,
 		Logger:                      engineLogger{s},
 		MemTableSize:                uint64(memTableSize(s.opts)),
-		MemTableStopWritesThreshold: 4,
+		MemTableStopWritesThreshold: memTables,
+		CompactionConcurrencyRange:  s.compactions.concurrency,
 		L0CompactionThreshold:       4,
-		L0StopWritesThreshold:       24,
+		L0StopWritesThreshold:       l0Stop,
 		MaxOpenFiles:                200,
 	}
 	// A flushed memtable is one table for each kind, not several: every table costs
 	// an fsync or two that those of the WAL wait behind. Lower levels keep theirs.
 	opts.TargetFileSizes[0], opts.TargetFileSizes[1] = memTableSize(s.opts), lowerTableSize
 	opts.Experimental.FileCacheShards = 1
+	opts.Experimental.CompactionScheduler = s.compactions
 	opts.Experimental.EnableDeleteOnlyCompactionExcises = func() bool { return true }
 	opts.Experimental.SpanPolicyFunc = splitByKind
 	for i := range opts.Levels {
@@ -52,12 +57,17 @@ func (s *Store) engineOptions() *pebble.Options {
 	opts.EventListener = &pebble.EventListener{
 		BackgroundError: func(err error) { s.log.Warn("engine background error", "error", err) },
 		FlushBegin:      func(pebble.FlushInfo) { s.gap.flushBegins() },
-		FlushEnd:        func(i pebble.FlushInfo) { s.guard.tablesWritten(i.Err) },
-		CompactionEnd:   func(i pebble.CompactionInfo) { s.guard.tablesWritten(i.Err) },
-		DataCorruption: func(i pebble.DataCorruptionInfo) {
-			s.log.Error("damaged file", "path", i.Path, "error", i.Details)
+		FlushEnd: func(i pebble.FlushInfo) {
+			s.guard.tablesWritten(i.Err)
+			s.layersChanged()
 		},
-		WALCreated: func(pebble.WALCreateInfo) { s.gap.walRotated() },
+		CompactionEnd: func(i pebble.CompactionInfo) {
+			s.guard.tablesWritten(i.Err)
+			s.compactions.ended(i.Err)
+			s.layersChanged()
+		},
+		DataCorruption: s.corrupted,
+		WALCreated:     func(pebble.WALCreateInfo) { s.gap.walRotated() },
 	}
 	return opts
 }

@@ -12,6 +12,7 @@ var (
 	ErrUnknownOutcome = errors.New("pebblemq: outcome unknown")
 	ErrDiskFull       = errors.New("pebblemq: disk is full")
 	ErrCorrupt        = errors.New("pebblemq: store is damaged")
+	ErrUnreadable     = errors.New("pebblemq: file cannot be read")
 	ErrFormat         = errors.New("pebblemq: unsupported store format")
 	ErrLocked         = errors.New("pebblemq: store is in use")
 	ErrNotStore       = errors.New("pebblemq: not a store directory")

@@ -31,6 +31,14 @@ func onStack(function string) (n int) {
 // nested Update would wait for its own caller for ever.
 func inUpdate() bool { return onStack("pebblemq.(*DB).Update") > 1 }
 
-// inCompaction reports whether the calling goroutine merges tables for the engine. It
-// is asked only when a read has failed.
+// inCompaction reports whether the calling goroutine merges tables for the engine. This
+// and the next two are asked only when a read has failed.
 func inCompaction() bool { return onStack("pebble/v2.(*DB).compactAndWrite") > 0 }
+
+// inElision reports whether the engine would panic if the read of the calling goroutine
+// failed: it drops a single deletion together with what that deletes.
+func inElision() bool { return onStack(".skipDueToSingleDeleteElision") > 0 }
+
+// inStatistics reports whether the calling goroutine looks at tables to help the engine
+// choose its compactions.
+func inStatistics() bool { return onStack("pebble/v2.(*DB).collectTableStats") > 0 }

@@ -24,6 +24,8 @@ import (
 //	WAL, MANIFEST, dirs  poison, park      wait for space, go on
 //	tables, blobs        back off, return  wait for space, go on
 //
+// What it does with errors of reads is in readguard.go.
+//
 // To park is to block the engine's goroutine for ever: neither returning the
 // error nor unwinding is safe. The kernel gives the engine up at that moment.
 //
@@ -31,9 +33,10 @@ import (
 // of the operating system may have dropped the pages.
 type guard struct {
 	vfs.FS
-	dir    string
-	poison func(error)
-	noRoom func() // the disk is full, right now, under the engine
+	dir     string
+	poison  func(error)
+	noRoom  func()                 // the disk is full, right now, under the engine
+	reading atomic.Pointer[string] // the file that was opened last, for reading
 
 	patient   atomic.Bool   // set when open: an Open on a full disk fails
 	hurry     chan struct{} // closed by Close: no more waiting for space
@@ -47,6 +50,7 @@ type guard struct {
 		verified bool
 		kept     []string
 	}
+	onDisk onDisk
 }
 
 // Bounds of the back-off.
@@ -180,6 +184,7 @@ func (g *guard) create(op, name string, f func() (vfs.File, error)) (file vfs.Fi
 	if !g.ours(name) {
 		return file, nil
 	}
+	g.onDisk.created(g.FS.PathBase(name))
 	return &guardedFile{File: file, g: g, name: name}, nil
 }
 
@@ -268,8 +273,9 @@ func (g *guard) Unwrap() vfs.FS { return g.FS }
 // guardedFile is a file that the engine writes, or a directory it syncs.
 type guardedFile struct {
 	vfs.File
-	g    *guard
-	name string
+	g       *guard
+	name    string
+	written uint64
 }
 
 func (f *guardedFile) Write(p []byte) (n int, err error) {
@@ -278,6 +284,7 @@ func (f *guardedFile) Write(p []byte) (n int, err error) {
 		n += m
 		return err
 	})
+	f.written += uint64(n)
 	return n, err
 }
 
@@ -290,7 +297,15 @@ func (f *guardedFile) WriteAt(p []byte, at int64) (n int, err error) {
 }
 
 func (f *guardedFile) Sync() error {
-	return f.g.try("sync", f.name, false, f.File.Sync)
+	err := f.g.try("sync", f.name, false, f.File.Sync)
+	switch {
+	case err != nil:
+	case f.name == f.g.dir:
+		f.g.onDisk.dirSynced()
+	default:
+		f.g.onDisk.fileSynced(f.g.FS.PathBase(f.name), f.written)
+	}
+	return err
 }
 
 func (f *guardedFile) SyncData() error {

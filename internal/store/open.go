@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -85,12 +86,15 @@ func open(o Options, lock io.Closer) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pebblemq: open %s: %w", o.Dir, err)
 	}
-	s := newStore(o, lock)
-	wal := newestWAL(o.FS, o.Dir)
-	if err := s.openEngine(synced > 0); err != nil {
+	if err := synced.checkManifest(o.FS, o.Dir); err != nil {
 		return nil, err
 	}
-	if err := s.load(synced, wal); err != nil {
+	s := newStore(o, lock)
+	wals := listWALs(o.FS, o.Dir)
+	if err := s.openEngine(synced.seq > 0); err != nil {
+		return nil, err
+	}
+	if err := s.load(synced, wals); err != nil {
 		s.abandon()
 		return nil, err
 	}
@@ -120,10 +124,10 @@ func newStore(o Options, lock io.Closer) *Store {
 		closed:  make(chan struct{}),
 		groups:  1,
 	}
+	s.compactions = newCompactions()
 	s.turn.s, s.marks.most = s, dropMarks
 	s.waiters.New = newWaiter
 	s.state <- struct{}{}
-	s.readers.closed = make(chan struct{})
 	s.figures.asking = make(chan struct{}, 1)
 	s.spawnCtx, s.cancel = context.WithCancel(context.Background())
 	s.guard.poison, s.guard.noRoom = s.poison, s.outOfSpace
@@ -159,9 +163,10 @@ func (s *Store) openEngine(mustExist bool) error {
 	case r := <-opened:
 		if r.err != nil {
 			s.guard.fence()
-			return openError(s.opts.Dir, r.err)
+			return s.openError(r.err)
 		}
 		s.db = r.db
+		s.compactions.start()
 		s.open = &group{batch: r.db.NewBatch()}
 		return nil
 	case <-s.failed:
@@ -170,24 +175,32 @@ func (s *Store) openEngine(mustExist bool) error {
 	}
 }
 
-func openError(dir string, err error) error {
+// openError tells damage from what the operating system refuses. The engine does not
+// always name the file, but it reads one after the other.
+func (s *Store) openError(err error) error {
+	var refused syscall.Errno
 	missing := errors.Is(err, pebble.ErrDBDoesNotExist) || errors.Is(err, os.ErrNotExist)
-	if missing || pebble.IsCorruptionError(err) {
-		return fmt.Errorf("%w: %s: %w", ErrCorrupt, dir, err)
+	if errors.As(err, &refused) && !missing || errors.Is(err, ErrUnreadable) || errors.Is(err, ErrDiskFull) {
+		return fmt.Errorf("pebblemq: open %s: %w", s.opts.Dir, err)
 	}
-	return fmt.Errorf("pebblemq: open %s: %w", dir, err)
+	reading := ""
+	if name := s.guard.reading.Load(); name != nil && !errors.Is(err, pebble.ErrDBDoesNotExist) {
+		reading = fmt.Sprintf(" (the file read last is %s)", *name)
+	}
+	return fmt.Errorf("%w: %s: %w%s", ErrCorrupt, s.opts.Dir, err, reading)
 }
 
 // load reads what the kernel keeps in memory and checks it against the sync
 // record.
-func (s *Store) load(synced uint64, wal string) error {
-	seq, err := s.loadSeq()
-	if err != nil {
-		return err
+func (s *Store) load(synced progress, wals []string) error {
+	if err := s.loadSeq(); err != nil {
+		return fmt.Errorf("%w (%s: the WALs are %s)", err, s.opts.Dir, strings.Join(wals, ", "))
 	}
-	if seq < synced {
-		return fmt.Errorf("%w: %s: operations %d to %d were acknowledged and are gone with the end of the WAL (newest file: %s); "+
-			"restore a backup, or remove %s to go on without them", ErrCorrupt, s.opts.Dir, seq+1, synced, wal, recordName)
+	seq := s.marks.newest
+	if seq < synced.seq {
+		return fmt.Errorf("%w: %s: operations %d to %d were acknowledged and are gone: %s; "+
+			"restore a backup, or remove %s to go on without them",
+			ErrCorrupt, s.opts.Dir, seq+1, synced.seq, synced.lostWAL(wals), recordName)
 	}
 	s.accepted.Store(seq)
 	s.applied.Store(seq)
@@ -215,21 +228,27 @@ func (s *Store) load(synced uint64, wal string) error {
 	return err
 }
 
-// newestWAL names the file that the engine is about to recover from, and then
-// remove.
-func newestWAL(fs vfs.FS, dir string) string {
-	newest := "the newest WAL"
+// listWALs names the files that the engine is about to recover from, oldest first.
+func listWALs(fs vfs.FS, dir string) []string {
 	names, err := fs.List(dir)
 	if err != nil {
-		return newest
+		return nil
 	}
+	names = slices.DeleteFunc(names, func(name string) bool { return !strings.HasSuffix(name, ".log") })
 	slices.Sort(names)
-	for _, name := range names {
-		if strings.HasSuffix(name, ".log") {
-			newest = name
-		}
+	return names
+}
+
+// lostWAL says which WAL has lost operations that were on disk.
+func (p progress) lostWAL(wals []string) string {
+	last := fmt.Sprintf("%06d.log", p.wal)
+	switch {
+	case p.wal != 0 && !slices.Contains(wals, last):
+		return last + " is missing"
+	case len(wals) == 0:
+		return "there is no WAL"
 	}
-	return newest
+	return "the end of " + wals[len(wals)-1] + " is missing or damaged"
 }
 
 // dropCleanMark makes sure that whatever this life does, a crash will show. It
@@ -287,16 +306,6 @@ func (s *Store) start() {
 // abandon gives up a store that was never started.
 func (s *Store) abandon() {
 	s.readers.shut()
-	closed := make(chan struct{})
-	go func() {
-		defer close(closed)
-		if err := s.db.Close(); err != nil {
-			s.log.Warn("engine close", "error", err)
-		}
-	}()
-	select {
-	case <-closed:
-	case <-s.failed:
-	}
+	s.closeEngine()
 	s.guard.fence()
 }

@@ -212,13 +212,13 @@ func (s *Store) loadPayloads() (err error) {
 	p := &s.payloads
 	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{byte(KindPayload)}, UpperBound: []byte{byte(KindHolding) + 1}})
 	if err != nil {
-		return damage(err)
+		return damaged(err)
 	}
-	defer func() { err = errors.Join(err, damage(it.Close())) }()
+	defer func() { err = errors.Join(err, damaged(it.Close())) }()
 	for ok := it.SeekGE([]byte{byte(KindHolding)}); ok; ok = it.Next() {
 		v, err := it.ValueAndErr()
 		if err != nil {
-			return damage(err)
+			return damaged(err)
 		}
 		h, n, err := decodeHolding(it.Key(), v)
 		if err != nil {

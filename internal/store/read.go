@@ -43,7 +43,7 @@ func copyValue[C closer](v []byte, c C, err error) ([]byte, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, damage(err)
+		return nil, damaged(err)
 	}
 	v = append([]byte{}, v...)
 	return v, c.Close()
@@ -81,9 +81,9 @@ func (s *Store) engineProbe(key []byte) (value []byte, err error) {
 	defer s.readers.exit()
 	it, err := s.engineIter(s.db, &pebble.IterOptions{UseL6Filters: true})
 	if err != nil {
-		return nil, damage(err)
+		return nil, damaged(err)
 	}
-	defer func() { err = damage(errors.Join(err, it.Close())) }()
+	defer func() { err = damaged(errors.Join(err, it.Close())) }()
 	if !it.SeekPrefixGE(key) {
 		return nil, nil // or an error, which Close returns
 	}
@@ -131,7 +131,7 @@ func (s *Store) engineIter(from pebble.Reader, o *pebble.IterOptions) (*pebble.I
 func (s *Store) iter(it *pebble.Iterator, err error) (*Iter, error) {
 	if err != nil {
 		s.readers.exit()
-		return nil, damage(err)
+		return nil, damaged(err)
 	}
 	return &Iter{it: it, s: s}, nil
 }
@@ -163,12 +163,12 @@ func (i *Iter) Key() []byte { return i.it.Key() }
 // Value is valid until the next move.
 func (i *Iter) Value() ([]byte, error) {
 	v, err := i.it.ValueAndErr()
-	return v, damage(err)
+	return v, damaged(err)
 }
 
 // Close releases the iterator and returns the first error it met.
 func (i *Iter) Close() error {
-	err := damage(i.it.Close())
+	err := damaged(i.it.Close())
 	if i.closed != nil {
 		i.closed()
 	}

@@ -14,7 +14,6 @@ type readers struct {
 		closing bool
 		idle    chan struct{}
 	}
-	closed chan struct{} // the engine is closed
 }
 
 func (r *readers) enter() error {
@@ -47,8 +46,6 @@ func (r *readers) shut() {
 	r.mu.Unlock()
 	<-idle
 }
-
-func (r *readers) engineClosed() { close(r.closed) }
 
 // aside runs f, a call of the engine that takes the lock of its manifest. The
 // engine holds that for as long as the manifest waits for room, and for ever

@@ -13,18 +13,18 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// syncRecord is a small file with the sequence number of the newest group
-// known to be on disk. The engine takes damage at the end of its newest WAL
-// for a torn write and drops what follows; a store that then comes back older
-// than this record has lost what it acknowledged, and Open says so.
+// syncRecord is a small file that says how far the disk is known to have come. The
+// engine takes damage at the end of its newest WAL for a torn write and drops what follows,
+// and it does not notice a MANIFEST that is older than it should be. A store that
+// comes back older than this record has lost what it acknowledged, and Open says so.
 //
 // The file is written after each fsync and never synced: on disk it may be
 // behind, which only weakens the check, but never ahead.
 //
 //	two slots, written in turn, so that a torn write leaves the other
-//	┌─────────────┬────────────┬───────────┐
-//	│ version 4 B │ seq 8 B BE │ CRC32 4 B │   16 B a slot
-//	└─────────────┴────────────┴───────────┘
+//	┌─────────────┬─────────┬─────────┬──────────────┬────────────────────┬───────────┐
+//	│ version 4 B │ seq 8 B │ WAL 8 B │ MANIFEST 8 B │ MANIFEST bytes 8 B │ CRC32 4 B │
+//	└─────────────┴─────────┴─────────┴──────────────┴────────────────────┴───────────┘
 type syncRecord struct {
 	log *slog.Logger
 
@@ -34,49 +34,65 @@ type syncRecord struct {
 	buf  [slotSize]byte
 }
 
+// progress is what a slot of the record holds.
+type progress struct {
+	seq      uint64 // newest group on disk
+	wal      uint64 // number of the newest WAL
+	manifest uint64 // number of the MANIFEST
+	bytes    uint64 // of the MANIFEST, on disk
+}
+
 const (
 	recordName    = "SYNCED"
 	recordVersion = 1
-	slotSize      = 16
+	slotSize      = 40
 )
 
-// readRecord returns the sequence number on record, 0 if there is none.
-func readRecord(fs vfs.FS, dir string) (uint64, error) {
+// readRecord returns what is on record, nothing if there is no record.
+func readRecord(fs vfs.FS, dir string) (p progress, err error) {
 	f, err := fs.Open(fs.PathJoin(dir, recordName))
 	if errors.Is(err, os.ErrNotExist) {
-		return 0, nil
+		return p, nil
 	}
 	if err != nil {
-		return 0, err
+		return p, err
 	}
 	defer f.Close()
 	buf := make([]byte, 2*slotSize)
 	n, err := f.ReadAt(buf, 0)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return 0, fmt.Errorf("read %s: %w", recordName, err)
+		return p, fmt.Errorf("read %s: %w", recordName, err)
 	}
 	return decodeRecord(buf[:n])
 }
 
-// decodeRecord returns the higher of the slots that are whole.
-func decodeRecord(buf []byte) (uint64, error) {
-	var newest uint64
+// decodeRecord returns the newer of the slots that are whole.
+func decodeRecord(buf []byte) (newest progress, err error) {
 	for ; len(buf) >= slotSize; buf = buf[slotSize:] {
-		if crc32.ChecksumIEEE(buf[:12]) != binary.BigEndian.Uint32(buf[12:]) {
+		if crc32.ChecksumIEEE(buf[:slotSize-4]) != binary.BigEndian.Uint32(buf[slotSize-4:]) {
 			continue
 		}
 		if v := binary.BigEndian.Uint32(buf); v != recordVersion {
-			return 0, fmt.Errorf("%w: %s has version %d", ErrFormat, recordName, v)
+			return progress{}, fmt.Errorf("%w: %s has version %d", ErrFormat, recordName, v)
 		}
-		newest = max(newest, binary.BigEndian.Uint64(buf[4:]))
+		if p := decodeSlot(buf[4:]); p.seq >= newest.seq {
+			newest = p
+		}
 	}
 	return newest, nil
 }
 
-func encodeSlot(buf *[slotSize]byte, seq uint64) {
-	binary.BigEndian.PutUint32(buf[:], recordVersion)
-	binary.BigEndian.PutUint64(buf[4:], seq)
-	binary.BigEndian.PutUint32(buf[12:], crc32.ChecksumIEEE(buf[:12]))
+func decodeSlot(b []byte) progress {
+	u := binary.BigEndian.Uint64
+	return progress{seq: u(b), wal: u(b[8:]), manifest: u(b[16:]), bytes: u(b[24:])}
+}
+
+func encodeSlot(buf *[slotSize]byte, p progress) {
+	b := binary.BigEndian.AppendUint32(buf[:0], recordVersion)
+	for _, v := range [...]uint64{p.seq, p.wal, p.manifest, p.bytes} {
+		b = binary.BigEndian.AppendUint64(b, v)
+	}
+	binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(b))
 }
 
 func openRecord(fs vfs.FS, dir string, log *slog.Logger) (*syncRecord, error) {
@@ -87,9 +103,9 @@ func openRecord(fs vfs.FS, dir string, log *slog.Logger) (*syncRecord, error) {
 	return &syncRecord{f: f, log: log}, nil
 }
 
-// put notes that everything up to seq is on disk. Only the syncer calls it. A
-// failure ends the record, not the store: it is a second witness.
-func (r *syncRecord) put(seq uint64) {
+// put notes what is on disk. Only the syncer calls it. A failure ends the record, not
+// the store: it is a second witness.
+func (r *syncRecord) put(p progress) {
 	if r == nil {
 		return
 	}
@@ -98,7 +114,7 @@ func (r *syncRecord) put(seq uint64) {
 	if r.f == nil {
 		return
 	}
-	encodeSlot(&r.buf, seq)
+	encodeSlot(&r.buf, p)
 	r.slot = slotSize - r.slot
 	if _, err := r.f.WriteAt(r.buf[:], r.slot); err != nil {
 		r.log.Warn("sync record not written any more", "error", err)

@@ -187,6 +187,11 @@ func (s *Store) admit(op Op) error {
 	if s.closing {
 		return ErrClosed
 	}
+	if _, quiet := op.(QuietFunc); !quiet {
+		if err := s.damages.refusal(); err != nil {
+			return err
+		}
+	}
 	return s.space.admit(op)
 }
 

@@ -41,6 +41,9 @@ type Store struct {
 	settling atomic.Int32 // readers that wait for the open group to be applied
 	gap      gap
 
+	compactions *compactions
+	damages     damages
+
 	mu       sync.Mutex // the baton; guards everything down to the blank line
 	turn     Turn
 	open     *group
@@ -223,6 +226,27 @@ func (s *Store) unlock() error {
 	return nil
 }
 
+// closeEngine closes the engine, unless a part of it is parked: its Close would wait
+// for that part for ever. Nothing is lost then, because the WAL is on disk.
+func (s *Store) closeEngine() {
+	aside := s.compactions.parked.C()
+	if s.failure.Load() == nil && s.compactions.setAside() == 0 {
+		closed := make(chan struct{})
+		go func() {
+			defer close(closed)
+			if err := s.db.Close(); err != nil {
+				s.log.Warn("engine close", "error", err)
+			}
+		}()
+		select {
+		case <-closed:
+		case <-aside:
+		case <-s.failed:
+		}
+	}
+	s.compactions.close()
+}
+
 // shut closes the engine, or, after a failure, leaves it parked behind a
 // fence: the engine's own Close could hang, and must not touch the directory
 // that the next Open is about to recover.
@@ -240,18 +264,7 @@ func (s *Store) shut() error {
 	case <-s.failed:
 	}
 	s.readers.shut()
-	if s.failure.Load() == nil {
-		go func() {
-			if err := s.db.Close(); err != nil {
-				s.log.Warn("engine close", "error", err)
-			}
-			s.readers.engineClosed()
-		}()
-		select {
-		case <-s.readers.closed:
-		case <-s.failed:
-		}
-	}
+	s.closeEngine()
 	if s.record != nil {
 		s.record.close()
 	}

@@ -433,11 +433,3 @@ func refused(op Op, i int, err error) error {
 	}
 	return fmt.Errorf("operation %d of the transaction: %w", i+1, err)
 }
-
-// damage marks the engine's reports of corruption as ours.
-func damage(err error) error {
-	if err != nil && pebble.IsCorruptionError(err) && !errors.Is(err, ErrCorrupt) {
-		return fmt.Errorf("%w: %w", ErrCorrupt, err)
-	}
-	return err
-}

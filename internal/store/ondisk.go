@@ -1,0 +1,110 @@
+package store
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/atomicfs"
+)
+
+// onDisk follows the engine's files, for the sync record. What it knows is never
+// ahead of the disk.
+type onDisk struct {
+	mu       sync.Mutex
+	wal      uint64
+	manifest uint64 // its marker is on disk
+	named    uint64 // by the newest marker, which may not be
+	written  struct{ manifest, bytes uint64 }
+}
+
+// created notes that a file of that base name was created.
+func (d *onDisk) created(name string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if n, ok := walNumber(name); ok {
+		d.wal = n
+	}
+	if _, value, ok := strings.Cut(name, manifestMarker); ok {
+		d.named, _ = manifestNumber(value[strings.IndexByte(value, '.')+1:])
+	}
+}
+
+// fileSynced notes that a file is on disk with that many bytes.
+func (d *onDisk) fileSynced(name string, bytes uint64) {
+	n, ok := manifestNumber(name)
+	if !ok {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.written.manifest, d.written.bytes = n, bytes
+}
+
+// dirSynced notes that the newest marker is on disk, because its directory is.
+func (d *onDisk) dirSynced() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.manifest = d.named
+}
+
+// progress is what the record says when operations up to seq are on disk.
+func (d *onDisk) progress(seq uint64) progress {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	p := progress{seq: seq, wal: d.wal, manifest: d.manifest}
+	if d.written.manifest == d.manifest {
+		p.bytes = d.written.bytes
+	}
+	return p
+}
+
+const (
+	manifestMarker = "marker.manifest."
+	manifestPrefix = "MANIFEST-"
+)
+
+func walNumber(name string) (uint64, bool) {
+	digits, ok := strings.CutSuffix(name, ".log")
+	return number(digits, ok)
+}
+
+func manifestNumber(name string) (uint64, bool) {
+	digits, ok := strings.CutPrefix(name, manifestPrefix)
+	return number(digits, ok)
+}
+
+func number(digits string, ok bool) (uint64, bool) {
+	n, err := strconv.ParseUint(digits, 10, 64)
+	return n, ok && err == nil
+}
+
+// checkManifest compares the MANIFEST that the engine is about to read with the record.
+func (p progress) checkManifest(fs vfs.FS, dir string) error {
+	if p.manifest == 0 {
+		return nil
+	}
+	current, err := atomicfs.ReadMarker(fs, dir, "manifest")
+	if err != nil || current == "" {
+		return fmt.Errorf("%w: %s: the file %s* that names the MANIFEST is missing or damaged; the last one was %s%06d",
+			ErrCorrupt, dir, manifestMarker, manifestPrefix, p.manifest)
+	}
+	n, ok := manifestNumber(current)
+	if !ok || n < p.manifest {
+		return fmt.Errorf("%w: %s: the file %s* names %s, but %s%06d was in use",
+			ErrCorrupt, dir, manifestMarker, current, manifestPrefix, p.manifest)
+	}
+	if n > p.manifest {
+		return nil
+	}
+	info, err := fs.Stat(fs.PathJoin(dir, current))
+	if err != nil {
+		return fmt.Errorf("%w: %s: %w", ErrCorrupt, dir, err)
+	}
+	if uint64(info.Size()) < p.bytes {
+		return fmt.Errorf("%w: %s: %s has %d bytes, %d were on disk", ErrCorrupt, dir, current, info.Size(), p.bytes)
+	}
+	return nil
+}
