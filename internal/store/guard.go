@@ -206,6 +206,7 @@ func (g *guard) OpenReadWrite(name string, c vfs.DiskWriteCategory, o ...vfs.Ope
 }
 
 func (g *guard) ReuseForWrite(old, name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	g.onDisk.removed(g.FS.PathBase(old))
 	return g.create("reuse", name, func() (vfs.File, error) { return g.FS.ReuseForWrite(old, name, c) })
 }
 
@@ -235,6 +236,7 @@ func (g *guard) Remove(name string) error {
 	if strings.HasSuffix(name, ".log") && g.keep(name) {
 		return nil
 	}
+	g.onDisk.removed(g.FS.PathBase(name))
 	return g.FS.Remove(name)
 }
 
@@ -255,6 +257,7 @@ func (g *guard) verified() {
 	defer g.wals.Unlock()
 	g.wals.verified = true
 	for _, name := range g.wals.kept {
+		g.onDisk.removed(g.FS.PathBase(name))
 		_ = g.FS.Remove(name) // garbage; the engine tries again at the next Open
 	}
 	g.wals.kept = nil

@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -14,9 +15,9 @@ import (
 // ahead of the disk.
 type onDisk struct {
 	mu       sync.Mutex
-	wal      uint64
-	manifest uint64 // its marker is on disk
-	named    uint64 // by the newest marker, which may not be
+	wals     []uint64 // in order
+	manifest uint64   // its marker is on disk
+	named    uint64   // by the newest marker, which may not be
 	written  struct{ manifest, bytes uint64 }
 }
 
@@ -25,11 +26,29 @@ func (d *onDisk) created(name string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if n, ok := walNumber(name); ok {
-		d.wal = n
+		d.wals = append(d.wals, n)
 	}
 	if _, value, ok := strings.Cut(name, manifestMarker); ok {
 		d.named, _ = manifestNumber(value[strings.IndexByte(value, '.')+1:])
 	}
+}
+
+// found notes the WALs that are there when the store is opened.
+func (d *onDisk) found(wals []string) {
+	for _, name := range wals {
+		d.created(name)
+	}
+}
+
+// removed notes that a file is gone, or has another name.
+func (d *onDisk) removed(name string) {
+	n, ok := walNumber(name)
+	if !ok {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.wals = slices.DeleteFunc(d.wals, func(wal uint64) bool { return wal == n })
 }
 
 // fileSynced notes that a file is on disk with that many bytes.
@@ -54,7 +73,10 @@ func (d *onDisk) dirSynced() {
 func (d *onDisk) progress(seq uint64) progress {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	p := progress{seq: seq, wal: d.wal, manifest: d.manifest}
+	p := progress{seq: seq, manifest: d.manifest}
+	if n := len(d.wals); n > 0 {
+		p.oldestWAL, p.newestWAL = d.wals[0], d.wals[n-1]
+	}
 	if d.written.manifest == d.manifest {
 		p.bytes = d.written.bytes
 	}
@@ -66,10 +88,14 @@ const (
 	manifestPrefix = "MANIFEST-"
 )
 
+func isWAL(name string) bool { _, ok := walNumber(name); return ok }
+
 func walNumber(name string) (uint64, bool) {
 	digits, ok := strings.CutSuffix(name, ".log")
 	return number(digits, ok)
 }
+
+func walName(n uint64) string { return fmt.Sprintf("%06d.log", n) }
 
 func manifestNumber(name string) (uint64, bool) {
 	digits, ok := strings.CutPrefix(name, manifestPrefix)
@@ -88,13 +114,13 @@ func (p progress) checkManifest(fs vfs.FS, dir string) error {
 	}
 	current, err := atomicfs.ReadMarker(fs, dir, "manifest")
 	if err != nil || current == "" {
-		return fmt.Errorf("%w: %s: the file %s* that names the MANIFEST is missing or damaged; the last one was %s%06d",
-			ErrCorrupt, dir, manifestMarker, manifestPrefix, p.manifest)
+		return fmt.Errorf("%w: %s: the file %s* that names the MANIFEST is missing or damaged; by %s the last one was %s%06d",
+			ErrCorrupt, dir, manifestMarker, recordName, manifestPrefix, p.manifest)
 	}
 	n, ok := manifestNumber(current)
 	if !ok || n < p.manifest {
-		return fmt.Errorf("%w: %s: the file %s* names %s, but %s%06d was in use",
-			ErrCorrupt, dir, manifestMarker, current, manifestPrefix, p.manifest)
+		return fmt.Errorf("%w: %s: the file %s* names %s, but by %s %s%06d was in use",
+			ErrCorrupt, dir, manifestMarker, current, recordName, manifestPrefix, p.manifest)
 	}
 	if n > p.manifest {
 		return nil
@@ -104,7 +130,25 @@ func (p progress) checkManifest(fs vfs.FS, dir string) error {
 		return fmt.Errorf("%w: %s: %w", ErrCorrupt, dir, err)
 	}
 	if uint64(info.Size()) < p.bytes {
-		return fmt.Errorf("%w: %s: %s has %d bytes, %d were on disk", ErrCorrupt, dir, current, info.Size(), p.bytes)
+		return fmt.Errorf("%w: %s: %s has %d bytes, but by %s %d were on disk",
+			ErrCorrupt, dir, current, info.Size(), recordName, p.bytes)
 	}
 	return nil
+}
+
+// lostWAL says which WAL has lost operations that were on disk. What a failed attempt to
+// open the store made of new WALs does not count.
+func (p progress) lostWAL(wals []string) string {
+	for _, n := range [...]uint64{p.newestWAL, p.oldestWAL} {
+		if name := walName(n); n != 0 && !slices.Contains(wals, name) {
+			return name + " is missing"
+		}
+	}
+	switch {
+	case p.newestWAL != 0:
+		return "the end of " + walName(p.newestWAL) + " is missing or damaged"
+	case len(wals) > 0:
+		return "one of the WALs is missing or damaged: " + strings.Join(wals, ", ")
+	}
+	return "there is no WAL"
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -90,7 +91,8 @@ func open(o Options, lock io.Closer) (*Store, error) {
 		return nil, err
 	}
 	s := newStore(o, lock)
-	wals := listWALs(o.FS, o.Dir)
+	wals := listFiles(o.FS, o.Dir, isWAL)
+	s.guard.onDisk.found(wals)
 	if err := s.openEngine(synced.seq > 0); err != nil {
 		return nil, err
 	}
@@ -183,18 +185,30 @@ func (s *Store) openError(err error) error {
 	if errors.As(err, &refused) && !missing || errors.Is(err, ErrUnreadable) || errors.Is(err, ErrDiskFull) {
 		return fmt.Errorf("pebblemq: open %s: %w", s.opts.Dir, err)
 	}
-	reading := ""
-	if name := s.guard.reading.Load(); name != nil && !errors.Is(err, pebble.ErrDBDoesNotExist) {
-		reading = fmt.Sprintf(" (the file read last is %s)", *name)
-	}
-	return fmt.Errorf("%w: %s: %w%s", ErrCorrupt, s.opts.Dir, err, reading)
+	return fmt.Errorf("%w: %s: %w (%s)", ErrCorrupt, s.opts.Dir, err, s.suspect(err))
 }
+
+// tableInError finds the number of a table in an error of the engine.
+var tableInError = regexp.MustCompile(`L\d: (\d{6,}):`)
+
+// suspect names the file that an error of the engine is about.
+func (s *Store) suspect(err error) string {
+	if table := tableInError.FindStringSubmatch(err.Error()); table != nil {
+		return "table " + table[1] + ".sst"
+	}
+	if name := s.guard.reading.Load(); name != nil && !errors.Is(err, pebble.ErrDBDoesNotExist) {
+		return "the file read last is " + *name
+	}
+	return "the markers are " + strings.Join(listFiles(s.opts.FS, s.opts.Dir, isMarker), ", ")
+}
+
+func isMarker(name string) bool { return strings.HasPrefix(name, "marker.") }
 
 // load reads what the kernel keeps in memory and checks it against the sync
 // record.
 func (s *Store) load(synced progress, wals []string) error {
 	if err := s.loadSeq(); err != nil {
-		return fmt.Errorf("%w (%s: the WALs are %s)", err, s.opts.Dir, strings.Join(wals, ", "))
+		return fmt.Errorf("%w: %s: %s", err, s.opts.Dir, synced.lostWAL(wals))
 	}
 	seq := s.marks.newest
 	if seq < synced.seq {
@@ -228,27 +242,15 @@ func (s *Store) load(synced progress, wals []string) error {
 	return err
 }
 
-// listWALs names the files that the engine is about to recover from, oldest first.
-func listWALs(fs vfs.FS, dir string) []string {
+// listFiles names the files of a directory that are of a kind, in order.
+func listFiles(fs vfs.FS, dir string, is func(name string) bool) []string {
 	names, err := fs.List(dir)
 	if err != nil {
 		return nil
 	}
-	names = slices.DeleteFunc(names, func(name string) bool { return !strings.HasSuffix(name, ".log") })
+	names = slices.DeleteFunc(names, func(name string) bool { return !is(name) })
 	slices.Sort(names)
 	return names
-}
-
-// lostWAL says which WAL has lost operations that were on disk.
-func (p progress) lostWAL(wals []string) string {
-	last := fmt.Sprintf("%06d.log", p.wal)
-	switch {
-	case p.wal != 0 && !slices.Contains(wals, last):
-		return last + " is missing"
-	case len(wals) == 0:
-		return "there is no WAL"
-	}
-	return "the end of " + wals[len(wals)-1] + " is missing or damaged"
 }
 
 // dropCleanMark makes sure that whatever this life does, a crash will show. It

@@ -22,9 +22,9 @@ import (
 // behind, which only weakens the check, but never ahead.
 //
 //	two slots, written in turn, so that a torn write leaves the other
-//	┌─────────────┬─────────┬─────────┬──────────────┬────────────────────┬───────────┐
-//	│ version 4 B │ seq 8 B │ WAL 8 B │ MANIFEST 8 B │ MANIFEST bytes 8 B │ CRC32 4 B │
-//	└─────────────┴─────────┴─────────┴──────────────┴────────────────────┴───────────┘
+//	┌─────────────┬─────────┬────────────────┬────────────────┬──────────────┬────────────────────┬───────────┐
+//	│ version 4 B │ seq 8 B │ oldest WAL 8 B │ newest WAL 8 B │ MANIFEST 8 B │ MANIFEST bytes 8 B │ CRC32 4 B │
+//	└─────────────┴─────────┴────────────────┴────────────────┴──────────────┴────────────────────┴───────────┘
 type syncRecord struct {
 	log *slog.Logger
 
@@ -36,16 +36,17 @@ type syncRecord struct {
 
 // progress is what a slot of the record holds.
 type progress struct {
-	seq      uint64 // newest group on disk
-	wal      uint64 // number of the newest WAL
-	manifest uint64 // number of the MANIFEST
-	bytes    uint64 // of the MANIFEST, on disk
+	seq       uint64 // newest group on disk
+	oldestWAL uint64 // number of the file
+	newestWAL uint64
+	manifest  uint64 // number of the MANIFEST
+	bytes     uint64 // of the MANIFEST, on disk
 }
 
 const (
 	recordName    = "SYNCED"
 	recordVersion = 1
-	slotSize      = 40
+	slotSize      = 48
 )
 
 // readRecord returns what is on record, nothing if there is no record.
@@ -84,12 +85,12 @@ func decodeRecord(buf []byte) (newest progress, err error) {
 
 func decodeSlot(b []byte) progress {
 	u := binary.BigEndian.Uint64
-	return progress{seq: u(b), wal: u(b[8:]), manifest: u(b[16:]), bytes: u(b[24:])}
+	return progress{u(b), u(b[8:]), u(b[16:]), u(b[24:]), u(b[32:])}
 }
 
 func encodeSlot(buf *[slotSize]byte, p progress) {
 	b := binary.BigEndian.AppendUint32(buf[:0], recordVersion)
-	for _, v := range [...]uint64{p.seq, p.wal, p.manifest, p.bytes} {
+	for _, v := range [...]uint64{p.seq, p.oldestWAL, p.newestWAL, p.manifest, p.bytes} {
 		b = binary.BigEndian.AppendUint64(b, v)
 	}
 	binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(b))

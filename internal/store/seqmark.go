@@ -69,7 +69,7 @@ func (s *Store) loadSeq() error {
 // load walks the marks from the newest on down. It returns what the oldest one says of
 // the mark before it.
 func (m *seqMarks) load(it *Iter) (before uint64, err error) {
-	for ok := it.Last(); ok; ok = it.Prev() {
+	for ok, newest := it.Last(), true; ok; ok, newest = it.Prev(), false {
 		v, err := it.Value()
 		if err != nil {
 			return 0, nil // Close returns it
@@ -78,7 +78,7 @@ func (m *seqMarks) load(it *Iter) (before uint64, err error) {
 			return 0, fmt.Errorf("%w: record %x of the kernel has the value %x", ErrCorrupt, it.Key(), v)
 		}
 		seq := binary.BigEndian.Uint64(it.Key()[len(keySeq):])
-		if m.newest == 0 {
+		if newest {
 			m.newest, m.before = seq, binary.BigEndian.Uint64(v)
 		} else if seq != before {
 			return 0, gone(seq, before)

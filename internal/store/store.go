@@ -229,6 +229,7 @@ func (s *Store) unlock() error {
 // closeEngine closes the engine, unless a part of it is parked: its Close would wait
 // for that part for ever. Nothing is lost then, because the WAL is on disk.
 func (s *Store) closeEngine() {
+	s.guard.giveUpWaiting()
 	aside := s.compactions.parked.C()
 	if s.failure.Load() == nil && s.compactions.setAside() == 0 {
 		closed := make(chan struct{})
@@ -251,7 +252,7 @@ func (s *Store) closeEngine() {
 // fence: the engine's own Close could hang, and must not touch the directory
 // that the next Open is about to recover.
 func (s *Store) shut() error {
-	s.guard.giveUpWaiting()
+	s.guard.giveUpWaiting() // a full disk must not hold up what is to be drained
 	s.drain()
 	close(s.stop)
 	ended := make(chan struct{})
