@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"syscall"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -34,6 +35,9 @@ func prepare(fs vfs.FS, dir string) error {
 		if name == formatName {
 			return checkFormat(fs, dir)
 		}
+	}
+	if slices.Contains(names, recordName) {
+		return fmt.Errorf("%w: %s has no file %s, which says that it is a store and of which format", ErrCorrupt, dir, formatName)
 	}
 	for _, name := range names {
 		if name != lockName && name != formatTemp {
