@@ -77,6 +77,21 @@ type Stats struct {
 	Unclean      bool          // the process before this one did not call Close
 	Failed       bool          // ErrFailed is being returned
 	DiskFull     bool          // ErrDiskFull is being returned
+	Damaged      []DamagedFile // files in which a read met damage since the store was opened
+}
+
+// DamagedFile is a file whose contents are not as they were written. Calls that need the
+// damaged part return ErrCorrupt, all others go on.
+type DamagedFile struct {
+	Path  string
+	Err   error  // what the first reader met
+	Holds string // the objects whose data may be in the file
+
+	// SetAside reports that the engine has stopped merging the file and those that were
+	// to be merged with it. The space of what is deleted in them does not come back
+	// before the store is opened again. If so many of them gather that
+	// the engine could take no more, writes return ErrCorrupt.
+	SetAside bool
 }
 
 // Stats returns the counters of the moment. It is cheap, but not free. On a full
@@ -90,5 +105,14 @@ func (db *DB) Stats() Stats {
 		DiskBytes: st.DiskBytes, WALBytes: st.WALBytes, Tables: st.Tables,
 		MemoryBytes: st.MemoryBytes, PendingBytes: st.PendingBytes,
 		Unclean: st.Unclean, Failed: st.Failed, DiskFull: st.DiskFull,
+		Damaged: damagedFiles(st.Damaged),
 	}
+}
+
+func damagedFiles(met []store.DamagedFile) []DamagedFile {
+	var files []DamagedFile
+	for _, d := range met {
+		files = append(files, DamagedFile(d))
+	}
+	return files
 }

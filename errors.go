@@ -27,8 +27,15 @@ var (
 	ErrDiskFull = store.ErrDiskFull
 
 	// ErrCorrupt reports damage found in a file, at Open or when it was read.
-	// The error names the file or the object.
+	// The error names the file or the object. Calls that do not need the file succeed.
+	// All writes return it once the damage has kept the engine from tidying its files for
+	// so long that it could take no more; see Stats.Damaged.
 	ErrCorrupt = store.ErrCorrupt
+
+	// ErrUnreadable is returned by a read that the disk or the operating system
+	// refused, because of an I/O error or a limit of open files for example. The error
+	// names the file and the cause. The call had no effect and may be repeated.
+	ErrUnreadable = store.ErrUnreadable
 
 	// ErrFormat is returned by Open for a store written by a newer release.
 	ErrFormat = store.ErrFormat

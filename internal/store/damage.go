@@ -15,12 +15,10 @@ import (
 // DamagedFile is a file in which a read met damage. What the file does not hold is
 // served as before.
 type DamagedFile struct {
-	Path  string
-	Err   error // the first one
-	Holds string
-	// SetAside reports that the file is not compacted any more. The space of what is
-	// deleted in it, and in the files that were to be merged with it, does not come back.
-	SetAside bool
+	Path     string
+	Err      error // the first one
+	Holds    string
+	SetAside bool // it is not compacted any more
 }
 
 // damages are the damaged files that reads or compactions have met.
@@ -117,8 +115,8 @@ func (s *Store) holds(d *damage) string {
 	return s.Contents(d.lo, d.hi).String()
 }
 
-// Damaged lists the damaged files that were met since the store was opened.
-func (s *Store) Damaged() []DamagedFile {
+// damagedFiles lists those that were met since the store was opened.
+func (s *Store) damagedFiles() []DamagedFile {
 	s.damages.mu.Lock()
 	met := slices.Clone(s.damages.files)
 	list := make([]DamagedFile, len(met))

@@ -18,6 +18,7 @@ type Stats struct {
 	Failed       bool
 	DiskFull     bool
 	PendingBytes int // accepted, not yet in the WAL
+	Damaged      []DamagedFile
 }
 
 // Usage is what only the engine knows.
@@ -45,6 +46,7 @@ func (s *Store) Stats() Stats {
 		st.Usage = *last
 	}
 	st.DiskFull = s.space.full.Load()
+	st.Damaged = s.damagedFiles()
 	st.Unclean = s.unclean
 	st.Failed = s.failure.Load() != nil
 	return st

@@ -102,7 +102,7 @@ func TestDamagedTableChild(t *testing.T) {
 	}
 	st := s.Stats()
 	fmt.Println("refused:", refused, "after", other)
-	for _, d := range s.Damaged() {
+	for _, d := range st.Damaged {
 		fmt.Println(filepath.Base(d.Path), d.SetAside, d.Holds, d.Err)
 	}
 	require.False(t, st.Failed)
