@@ -112,7 +112,7 @@ func TestCloseWakesWhoeverWaits(t *testing.T) {
 		require.True(t, s.Spawn(func(ctx context.Context) {
 			<-ctx.Done()
 			<-s.Down()
-			<-time.After(time.Hour)
+			<-time.After(10 * time.Second)
 			joined = true
 		}))
 		synctest.Wait()

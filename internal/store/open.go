@@ -307,7 +307,9 @@ func (s *Store) start() {
 
 // abandon gives up a store that was never started.
 func (s *Store) abandon() {
-	s.readers.shut()
-	s.closeEngine()
+	if s.readers.shut() {
+		s.closeEngine()
+	}
+	s.compactions.close()
 	s.guard.fence()
 }

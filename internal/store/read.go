@@ -237,6 +237,5 @@ func (v *Snapshot) Iter(lo, hi []byte) (*Iter, error) {
 
 // Close releases the view. Iterators of it are closed first.
 func (v *Snapshot) Close() {
-	// The engine's error is always nil, and who is not kept waiting need not know.
-	_ = v.s.aside(context.Background(), func() { _ = v.sn.Close() }, func() {})
+	v.s.asideBriefly(func() { _ = v.sn.Close() }, func() {}) // the engine's error is always nil
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"sync"
+	"time"
 )
 
 // readers keeps the engine open while someone reads from it. The engine
@@ -34,8 +35,9 @@ func (r *readers) exit() {
 	}
 }
 
-// shut turns new readers away and waits for those inside.
-func (r *readers) shut() {
+// shut turns new readers away and waits for those inside. It reports whether all left
+// within closePatience.
+func (r *readers) shut() bool {
 	r.mu.Lock()
 	r.mu.closing = true
 	r.mu.idle = make(chan struct{})
@@ -44,7 +46,25 @@ func (r *readers) shut() {
 	}
 	idle := r.mu.idle
 	r.mu.Unlock()
-	<-idle
+	patience := time.NewTimer(closePatience)
+	defer patience.Stop()
+	select {
+	case <-idle:
+		return true
+	case <-patience.C:
+		return false
+	}
+}
+
+// engineGrace is how long a call without a context waits for an engine that does not
+// answer, because the disk does not.
+const engineGrace = time.Second
+
+// asideBriefly is aside for such calls.
+func (s *Store) asideBriefly(f, late func()) {
+	ctx, cancel := context.WithTimeout(context.Background(), engineGrace)
+	defer cancel()
+	_ = s.aside(ctx, f, late) // what the caller wanted happens in the end
 }
 
 // aside runs f, a call of the engine that takes the lock of its manifest. The

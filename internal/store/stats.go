@@ -1,7 +1,6 @@
 package store
 
 import (
-	"context"
 	"sync/atomic"
 	"time"
 )
@@ -55,8 +54,12 @@ func (s *Store) Stats() Stats {
 // askEngine brings the figures up to date, unless the engine cannot tell now.
 func (s *Store) askEngine() {
 	stuck := s.stuck.C()
+	grace := time.NewTimer(engineGrace)
+	defer grace.Stop()
 	select {
 	case s.figures.asking <- struct{}{}:
+	case <-grace.C:
+		return
 	case <-stuck:
 		return
 	case <-s.failed:
@@ -66,7 +69,7 @@ func (s *Store) askEngine() {
 		<-s.figures.asking
 		return
 	}
-	_ = s.aside(context.Background(), func() {
+	s.asideBriefly(func() {
 		s.figures.last.Store(s.usage())
 		<-s.figures.asking
 	}, func() {}) // what it told last will do

@@ -195,12 +195,54 @@ func (s *Store) Close() error {
 	if first {
 		s.goDown()
 		s.cancel()
+		stop := s.watchProgress()
 		s.spawned.Wait()
 		s.closeErr = errors.Join(s.shut(), s.unlock())
+		stop()
 		close(s.closed)
 	}
 	<-s.closed
 	return s.closeErr
+}
+
+// closePatience is how long Close waits for the disk without any progress, and for
+// reads that are under way.
+const closePatience = 30 * time.Second
+
+// watchProgress fails the store if the disk stays silent until stop is called.
+// Whatever Close waits for ends with the failure.
+func (s *Store) watchProgress() (stop func()) {
+	done := make(chan struct{})
+	look := time.NewTicker(closePatience)
+	go func() {
+		defer look.Stop()
+		for last := s.reached(0); ; {
+			select {
+			case <-done:
+				return
+			case <-s.failed:
+				return
+			case <-look.C:
+			}
+			now := s.reached(last)
+			if now == last {
+				s.poison(fmt.Errorf("the disk did not answer for %v while the store was being closed", closePatience))
+				return
+			}
+			last = now
+		}
+	}()
+	return func() { close(done) }
+}
+
+// reached grows with whatever the engine accepts and the disk confirms. It returns last
+// while an operation holds the baton: one that waits for the disk makes no progress.
+func (s *Store) reached(last uint64) uint64 {
+	if !s.mu.TryLock() {
+		return last
+	}
+	defer s.mu.Unlock()
+	return 1 + s.applied.Load() + s.stats.Syncs
 }
 
 // drain waits until everything accepted is visible, and with it whatever that
@@ -226,8 +268,24 @@ func (s *Store) unlock() error {
 	return nil
 }
 
-// closeEngine closes the engine, unless a part of it is parked: its Close would wait
-// for that part for ever. Nothing is lost then, because the WAL is on disk.
+// closeRecord closes the sync record. A failed disk may never let it.
+func (s *Store) closeRecord() {
+	if s.record == nil {
+		return
+	}
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		s.record.close()
+	}()
+	select {
+	case <-closed:
+	case <-s.failed:
+	}
+}
+
+// closeEngine closes the engine, unless a part of it is parked or does not end: its Close
+// would wait for that part. Nothing is lost then, because the WAL is on disk.
 func (s *Store) closeEngine() {
 	s.guard.giveUpWaiting()
 	aside := s.compactions.parked.C()
@@ -239,13 +297,16 @@ func (s *Store) closeEngine() {
 				s.log.Warn("engine close", "error", err)
 			}
 		}()
+		patience := time.NewTimer(closePatience)
+		defer patience.Stop()
 		select {
 		case <-closed:
 		case <-aside:
 		case <-s.failed:
+		case <-patience.C:
+			s.log.Warn("the engine does not close: its files stay open", "waited", closePatience)
 		}
 	}
-	s.compactions.close()
 }
 
 // shut closes the engine, or, after a failure, leaves it parked behind a
@@ -264,11 +325,13 @@ func (s *Store) shut() error {
 	case <-ended:
 	case <-s.failed:
 	}
-	s.readers.shut()
-	s.closeEngine()
-	if s.record != nil {
-		s.record.close()
+	if s.readers.shut() {
+		s.closeEngine()
+	} else {
+		s.log.Warn("reads go on while the store is closed: its files stay open", "waited", closePatience)
 	}
+	s.compactions.close()
+	s.closeRecord()
 	s.guard.fence()
 	if p := s.failure.Load(); p != nil {
 		return *p
