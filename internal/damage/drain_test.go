@@ -9,7 +9,8 @@ import (
 )
 
 // drain receives everything that is left, as consumers do, and settles it: all
-// messages that are certainly in a queue must come, in their order.
+// messages that are certainly in a queue must come, in their order. After a crash
+// a work queue first hands out what may have been out.
 func (l *life) drain() {
 	for _, d := range l.held {
 		_ = l.do("return jobs", func() error { return d.Return(synced) })
@@ -49,7 +50,7 @@ func (l *life) empty(object, payload, queue string) {
 			return
 		}
 		if n, _ := strconv.Atoi(item); queue != "dead" {
-			if n < last {
+			if n < last && l.clean {
 				l.report(report{Kind: order, What: object + "/" + item, Text: "delivered after " + strconv.Itoa(last)})
 			}
 			last = n
@@ -73,7 +74,7 @@ func (l *life) emptyRanked() {
 		}
 		n, _ := strconv.Atoi(item)
 		p := n % priorities
-		if n < last[p] || p > lowest {
+		if l.clean && (n < last[p] || p > lowest) {
 			l.report(report{Kind: order, What: "ranked/" + item, Text: "delivered after " + strconv.Itoa(last[p]) + " or one of a lower priority"})
 		}
 		last[p], lowest = n, p

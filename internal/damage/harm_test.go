@@ -39,11 +39,12 @@ const (
 )
 
 // inapplicable are those that change nothing: an empty file has no bits, and
-// the format file is the same in all stores at all times.
+// the format file and the options are the same in all stores at all times.
 var inapplicable = map[kind][]damage{
-	kindMarker: {zero},
-	kindLock:   {flip, zero, cut, swap, oldCopy},
-	kindFormat: {swap, oldCopy},
+	kindMarker:  {zero},
+	kindLock:    {flip, zero, cut, swap, oldCopy},
+	kindFormat:  {swap, oldCopy},
+	kindOptions: {swap, oldCopy},
 }
 
 // harm is damage done to a file of a store.
@@ -52,9 +53,9 @@ type harm struct {
 	damage damage
 	random *rand.Rand
 
-	dir   string // of the store
-	older string // its files at an earlier moment
-	other string // another store, or another life of this one
+	dir   string   // of the store
+	older []string // its files at earlier moments, the latest first
+	other string   // another store
 
 	file     string   // the base name of what was damaged
 	spot     string   // where in it
@@ -118,6 +119,9 @@ func (h *harm) do() error {
 // counts; all tables do.
 func (h *harm) choose(names []string) string {
 	newest := names[len(names)-1]
+	if h.kind == kindMarker && (h.damage == swap || h.damage == oldCopy) {
+		return newest // that of the MANIFEST; the other one never changes
+	}
 	if h.kind != kindTable && h.kind != kindMarker && h.random.IntN(3) > 0 {
 		return newest
 	}
@@ -204,7 +208,7 @@ func (h *harm) cut(path string, b []byte) error {
 func (h *harm) swap(path string, b []byte) error {
 	others := slices.DeleteFunc(files(h.dir, h.kind), func(n string) bool { return n == h.file })
 	if len(others) == 0 {
-		return h.replace(path, b, h.other, h.file)
+		return h.replace(path, b, []string{h.other}, h.file)
 	}
 	name := others[h.random.IntN(len(others))]
 	c, err := os.ReadFile(filepath.Join(h.dir, name))
@@ -224,33 +228,35 @@ func (h *harm) outdate(path string, b []byte) error {
 	if h.kind != kindTable {
 		return h.replace(path, b, h.older, h.file)
 	}
-	gone := slices.DeleteFunc(files(h.older, kindTable), func(n string) bool { return n == h.file })
+	gone := slices.DeleteFunc(files(h.older[0], kindTable), func(n string) bool { return n == h.file })
 	if len(gone) == 0 {
 		return errNothing
 	}
 	return h.replace(path, b, h.older, gone[h.random.IntN(len(gone))])
 }
 
-// replace gives a file the content of one of another directory: of the same
-// name, or the newest of its kind.
-func (h *harm) replace(path string, b []byte, dir, name string) error {
-	c, err := os.ReadFile(filepath.Join(dir, name))
-	if os.IsNotExist(err) {
+// replace gives a file the content of another one, from the first directory that
+// has another content of that name or, if there is no such file, of that kind.
+func (h *harm) replace(path string, b []byte, dirs []string, name string) error {
+	for _, dir := range dirs {
 		names := files(dir, h.kind)
 		if len(names) == 0 {
-			return errNothing
+			continue
 		}
-		name = names[len(names)-1]
-		c, err = os.ReadFile(filepath.Join(dir, name))
+		from := name
+		if !slices.Contains(names, name) {
+			from = names[len(names)-1]
+		}
+		c, err := os.ReadFile(filepath.Join(dir, from))
+		if err != nil {
+			return err
+		}
+		if !bytes.Equal(b, c) {
+			h.spot = fmt.Sprintf("by %d bytes of %s for %d", len(c), from, len(b))
+			return overwrite(path, c)
+		}
 	}
-	if err != nil {
-		return err
-	}
-	if bytes.Equal(b, c) {
-		return errNothing
-	}
-	h.spot = fmt.Sprintf("by %d bytes of %s for %d", len(c), name, len(b))
-	return overwrite(path, c)
+	return errNothing
 }
 
 // rename damages a marker, whose content is its name.
@@ -268,22 +274,30 @@ func (h *harm) rename() error {
 	case cut:
 		name = name[:len(name)-1-h.random.IntN(4)]
 	default:
-		dir := h.older
+		dirs := h.older
 		if h.damage == swap {
-			dir = h.other
+			dirs = []string{h.other}
 		}
-		name = nil
-		for _, n := range files(dir, kindMarker) {
-			if markerOf(n) == markerOf(h.file) {
-				name = []byte(n)
-			}
-		}
+		name = h.otherMarker(dirs)
 	}
 	if name == nil || string(name) == h.file {
 		return errNothing
 	}
 	h.spot = "renamed " + string(name)
 	return os.Rename(filepath.Join(h.dir, h.file), filepath.Join(h.dir, string(name)))
+}
+
+// otherMarker returns the name that the marker has in the first directory where
+// it has another one.
+func (h *harm) otherMarker(dirs []string) []byte {
+	for _, dir := range dirs {
+		for _, n := range files(dir, kindMarker) {
+			if markerOf(n) == markerOf(h.file) && n != h.file {
+				return []byte(n)
+			}
+		}
+	}
+	return nil
 }
 
 // markerOf returns which marker it is: "marker.manifest" or another.

@@ -2,6 +2,7 @@ package damage
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -212,14 +213,22 @@ func (l *ledger) allows(object, item, state string) bool {
 	return slices.Contains(now, state) || state != "" && slices.Contains(now, anywhere)
 }
 
+// moves are states that an item takes by itself some time: mail that was received
+// too often becomes a dead letter.
+var moves = map[string]string{"mail": "mail-dead"}
+
 // settle makes the state that was read of each uncertain item its only one: a
 // store does not change its mind about it later.
 func (l *ledger) settle(object string, read map[string]string) error {
-	var changes []change
+	var now, later []change
 	for _, item := range l.items(object) {
-		if len(l.possible(object, item)) > 1 {
-			changes = append(changes, change{object, item, read[item]})
+		if len(l.possible(object, item)) == 1 {
+			continue
+		}
+		now = append(now, change{object, item, read[item]})
+		if move := moves[object]; move != "" && read[item] != "" && l.allows(object, item, move) {
+			later = append(later, change{object, item, move})
 		}
 	}
-	return l.did(true, changes...)
+	return errors.Join(l.did(true, now...), l.may(later...))
 }

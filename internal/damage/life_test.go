@@ -86,6 +86,7 @@ type life struct {
 	producer int64                  // number of the next record
 	names    int                    // of producers
 	told     map[string]bool        // objects whose readers returned an error
+	clean    bool                   // the life before it ended with Close
 	failures int                    // in a row
 }
 
@@ -188,6 +189,7 @@ func (l *life) open(open func() (*pebblemq.DB, error)) bool {
 			return err
 		})
 		if err == nil {
+			l.clean = !l.db.Stats().Unclean
 			return true
 		}
 	}

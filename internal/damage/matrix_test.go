@@ -150,7 +150,7 @@ func (c matrixCase) run(root string, stores bases) (*harm, verdict, error) {
 	}
 	h := &harm{
 		kind: c.cell.kind, damage: c.cell.damage, random: c.random, dir: store.dir(),
-		older: store.middle(), other: stores.all()[(c.variant+1)%3].dir(),
+		older: []string{store.middle(), store.first()}, other: stores.all()[(c.variant+1)%3].dir(),
 	}
 	if !c.running {
 		if err := h.do(); err != nil {
@@ -160,8 +160,8 @@ func (c matrixCase) run(root string, stores bases) (*harm, verdict, error) {
 	p := plan{Dir: store.dir(), Ledger: store.ledger(), Seed: uint64(c.number), Steps: moreSteps, Kill: c.kill, Pauses: c.running}
 	first, err := run(p, func(moment string) error {
 		if moment == "opened" {
-			h.older = filepath.Join(store.root, "opened")
-			return copyDir(h.dir, h.older)
+			h.older = []string{filepath.Join(store.root, "opened"), store.first()}
+			return copyDir(h.dir, h.older[0])
 		}
 		return h.do()
 	})

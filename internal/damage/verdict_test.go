@@ -83,7 +83,7 @@ func judge(h *harm, lives ...outcome) verdict {
 }
 
 func (v *verdict) hear(h *harm, life string, r report) {
-	text := fmt.Sprintf("%s%s: %s", life, r.What, r.Text)
+	text := fmt.Sprintf("%s%s: %s", life, r.What, firstLine(r.Text))
 	switch r.Kind {
 	case lost:
 		v.add(lostData, "%s", text)
@@ -138,6 +138,15 @@ func cause(stderr string) string {
 		at = f
 	}
 	return firstLines(stderr[max(at, 0):], 30)
+}
+
+// firstLine shortens an error's text: the engine's may list all of its files.
+func firstLine(s string) string {
+	line, _, more := strings.Cut(s, "\n")
+	if more || len(line) > 500 {
+		return line[:min(len(line), 500)] + "..."
+	}
+	return line
 }
 
 func firstLines(s string, n int) string {
