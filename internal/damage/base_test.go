@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
+	"sync"
 )
 
 // base is a store that was built, in the directory "data" of its root, beside
@@ -36,6 +38,37 @@ const (
 type bases struct{ closed, killed, backlog base }
 
 func (b bases) all() []base { return []base{b.closed, b.killed, b.backlog} }
+
+// stores are built once for all tests.
+var stores library
+
+// library holds the stores of each seed, below a directory of its own.
+type library struct {
+	mu    sync.Mutex
+	root  string
+	built map[int]bases
+}
+
+// of returns the stores of a seed.
+func (l *library) of(seed int) (bases, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if b, known := l.built[seed]; known {
+		return b, nil
+	}
+	if l.root == "" {
+		root, err := os.MkdirTemp("", "damage")
+		if err != nil {
+			return bases{}, err
+		}
+		l.root, l.built = root, make(map[int]bases)
+	}
+	b, err := build(filepath.Join(l.root, strconv.Itoa(seed)), uint64(seed))
+	if err == nil {
+		l.built[seed] = b
+	}
+	return b, err
+}
 
 // build makes the stores of a seed. The three share their first lives.
 func build(root string, seed uint64) (bases, error) {

@@ -16,10 +16,6 @@ import (
 // childEnv holds the plan of a re-executed test binary.
 const childEnv = "PEBBLEMQ_DAMAGE_CHILD"
 
-// hangs is how long a child may be silent. Then it gets SIGQUIT, to print the
-// stacks of its goroutines.
-const hangs = 30 * time.Second
-
 // child is a process that lives through a plan.
 type child struct {
 	cmd    *exec.Cmd
@@ -79,14 +75,15 @@ func (c *child) listen(out io.Reader) {
 }
 
 // run starts a child and returns what became of it. At each pause it calls
-// paused with the name of that.
+// paused with the name of that. A child that is silent for too long gets SIGQUIT,
+// to print the stacks of its goroutines.
 func run(p plan, paused func(string) error) (outcome, error) {
 	c, err := startChild(p)
 	if err != nil {
 		return outcome{}, err
 	}
 	var o outcome
-	silence := time.NewTimer(hangs)
+	silence := time.NewTimer(*silent)
 	defer silence.Stop()
 	for {
 		select {
@@ -95,7 +92,7 @@ func run(p plan, paused func(string) error) (outcome, error) {
 				c.gone(&o, p.Kill)
 				return o, err
 			}
-			silence.Reset(hangs)
+			silence.Reset(*silent)
 			if e := c.heard(&o, r, p.Kill || p.Stall, paused); e != nil {
 				err = e
 				_ = c.cmd.Process.Kill()
@@ -103,7 +100,7 @@ func run(p plan, paused func(string) error) (outcome, error) {
 		case <-silence.C:
 			o.Hung = true
 			_ = c.cmd.Process.Signal(syscall.SIGQUIT)
-			time.AfterFunc(hangs, func() { _ = c.cmd.Process.Kill() })
+			time.AfterFunc(10*time.Second, func() { _ = c.cmd.Process.Kill() })
 		}
 	}
 }

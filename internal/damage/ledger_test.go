@@ -4,8 +4,8 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 )
@@ -24,7 +24,7 @@ import (
 // A change that returns an error stays a may: its outcome is not known. The
 // changes come one after the other, so a later did settles the item again.
 type ledger struct {
-	file *os.File // nil: only in memory
+	out  io.Writer
 	now  map[string]states
 	next int // number of the next change
 }
@@ -38,26 +38,21 @@ type change struct{ object, item, state string }
 // anywhere is the state of a record whose position is not known.
 const anywhere = "?"
 
-// openLedger reads the ledger of a store whose process has ended: what was not
-// synced may be there or not. Further lines are appended.
-func openLedger(path string) (*ledger, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	l := &ledger{file: f, now: make(map[string]states)}
+// readLedger reads the ledger of a store whose process has ended: what was not
+// synced may be there or not. Further lines go to out.
+func readLedger(text io.Reader, out io.Writer) *ledger {
+	l := &ledger{out: out, now: make(map[string]states)}
 	var tail []string
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		switch line := lines.Text(); {
-		case line == "sync":
-			l.replay(tail, false)
-			tail = tail[:0]
-		default:
+	for lines := bufio.NewScanner(text); lines.Scan(); {
+		if line := lines.Text(); line != "sync" {
 			tail = append(tail, line)
+			continue
 		}
+		l.replay(tail, false)
+		tail = tail[:0]
 	}
 	l.replay(tail, true)
-	return l, nil
+	return l
 }
 
 // replay applies lines of the file; after a crash a did is only possible.
@@ -166,30 +161,11 @@ func lines(verb string, changes []change) string {
 }
 
 func (l *ledger) write(text string) error {
-	if l.file == nil || text == "" {
-		return nil
-	}
-	_, err := l.file.WriteString(text)
+	_, err := io.WriteString(l.out, text)
 	return err
 }
 
-func (l *ledger) close() error {
-	if l.file == nil {
-		return nil
-	}
-	return l.file.Close()
-}
-
-// detached returns a copy that is kept in memory only.
-func (l *ledger) detached() *ledger {
-	c := &ledger{now: make(map[string]states), next: l.next}
-	for object, items := range l.now {
-		c.now[object] = maps.Clone(items)
-	}
-	return c
-}
-
-// mismatch compares what was read of an object with what is possible.
+// mismatch is an item that was read in a state that is not possible.
 type mismatch struct{ item, read, want string }
 
 // compare returns the items that are missing and those that are wrong.

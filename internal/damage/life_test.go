@@ -36,6 +36,8 @@ type plan struct {
 	Drain  bool // at last receive everything that is left in the queues
 	Kill   bool // end by waiting to be killed, not by Close
 	Stall  bool // no table can be written, so WALs gather
+
+	Reads *indexes // make reads fail, in a copy of the store in memory
 }
 
 // report is one line from a child to its parent.
@@ -57,6 +59,7 @@ const (
 	pause  reportKind = "pause" // the child waits for a line from the parent
 	end    reportKind = "end"   // the child is through, or waits to be killed
 	fault  reportKind = "fault" // a read was made to fail; Text is the file
+	phase  reportKind = "phase" // of a sweep: the number of the read that fails, or secondLife
 )
 
 // life is one process's work with a store.
@@ -105,19 +108,22 @@ func childMain(text string) error {
 	if err := json.Unmarshal([]byte(text), &p); err != nil {
 		return err
 	}
-	l, err := openLedger(p.Ledger)
+	if p.Reads != nil {
+		return sweep(p, reporter(os.Stdout))
+	}
+	f, err := os.OpenFile(p.Ledger, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o644)
 	if err != nil {
 		return err
 	}
 	in := bufio.NewReader(os.Stdin)
 	resume := func() { _, _ = in.ReadString('\n') }
-	newLife(p, l, reporter(os.Stdout), resume).run(func() (*pebblemq.DB, error) {
+	newLife(p, readLedger(f, f), reporter(os.Stdout), resume).run(func() (*pebblemq.DB, error) {
 		if p.Stall {
-			return openStalled(p.Dir)
+			return openStalled()
 		}
 		return pebblemq.Open(p.Dir, &pebblemq.Options{MemoryBytes: store.MinMemoryBytes, Logger: warnings()})
 	})
-	return l.close()
+	return f.Close()
 }
 
 func warnings() *slog.Logger {
@@ -137,7 +143,7 @@ func reporter(w io.Writer) func(report) {
 
 // openStalled opens a store whose tables cannot be written. Its directory is
 // called "data", and is in the working directory.
-func openStalled(string) (*pebblemq.DB, error) {
+func openStalled() (*pebblemq.DB, error) {
 	fs := storetest.NewFS(vfs.Default)
 	db, err := storetest.OpenFS(fs, store.Options{MemoryBytes: store.MinMemoryBytes, Logger: warnings()})
 	gate := &storetest.Gate{Class: storetest.ClassTable, Op: storetest.OpCreate}
@@ -148,7 +154,9 @@ func openStalled(string) (*pebblemq.DB, error) {
 
 // run goes through the plan.
 func (l *life) run(open func() (*pebblemq.DB, error)) {
-	defer func() { l.report(report{Kind: end}) }()
+	if l.Reads == nil {
+		defer func() { l.report(report{Kind: end}) }()
+	}
 	if !l.open(open) {
 		return
 	}

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -24,6 +25,7 @@ import (
 var (
 	full    = flag.Bool("full", false, "run all cases, and print a table of what became of them")
 	oneCase = flag.Int("case", -1, "run only the case of this number")
+	silent  = flag.Duration("silent", 30*time.Second, "how long a call may take before it counts as a hang")
 	keep    = flag.String("keep", "", "keep the stores of failed cases, before and after, in this directory")
 )
 
@@ -35,15 +37,19 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		_ = os.RemoveAll(stores.root)
+		os.Exit(code)
+	}))
 }
 
 const (
 	allCases   = 1000
 	fewCases   = 100 // without -full
 	shortCases = 25  // under -short
-	moreSteps  = 350 // of the life that meets the damage: several flushes and compactions
-	seeds      = 4   // of stores with -full
+	fewSteps   = 250 // of the life that meets the damage, in the first cases
+	manySteps  = 900 // in the others: more flushes and compactions
+	manySeeds  = 4   // of stores, with -full
 )
 
 // cell is a kind of file and what happens to it.
@@ -76,6 +82,7 @@ type matrixCase struct {
 	cell    cell
 	variant int  // of the bases
 	running bool // the damage comes while the store is open
+	steps   int
 	kill    bool // the life that meets it ends in a kill
 	random  *rand.Rand
 }
@@ -83,8 +90,12 @@ type matrixCase struct {
 func caseOf(n int) matrixCase {
 	random := rand.New(rand.NewPCG(uint64(n), 2))
 	all := cells()
+	steps := fewSteps
+	if n >= fewCases {
+		steps = manySteps
+	}
 	return matrixCase{
-		number: n, cell: all[n%len(all)], random: random,
+		steps: steps, number: n, cell: all[n%len(all)], random: random,
 		variant: random.IntN(3), running: random.IntN(2) == 0, kill: random.IntN(2) == 0,
 	}
 }
@@ -102,20 +113,16 @@ func (c matrixCase) String() string {
 
 // TestMatrix runs 100 cases, all with -full, or one with -case.
 func TestMatrix(t *testing.T) {
-	count := fewCases
+	count, seeds := fewCases, 1
 	if testing.Short() {
 		count = shortCases
 	}
-	stores := 1
-	if *full {
-		count, stores = allCases, seeds
+	if *full || *oneCase >= fewCases {
+		count, seeds = allCases, manySeeds
 	}
-	root := t.TempDir()
-	var built []bases
-	for seed := range stores {
-		b, err := build(filepath.Join(root, fmt.Sprint(seed)), uint64(seed))
+	for seed := range seeds {
+		_, err := stores.of(seed)
 		require.NoError(t, err)
-		built = append(built, b)
 	}
 	table := newSummary()
 	t.Cleanup(func() {
@@ -130,11 +137,13 @@ func TestMatrix(t *testing.T) {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			t.Parallel()
 			c := caseOf(n)
-			h, v, err := c.run(t.TempDir(), built[n/len(cells())%stores])
+			from, err := stores.of(n / fewCases % manySeeds)
+			require.NoError(t, err)
+			h, v, err := c.run(t.TempDir(), from)
 			require.NoError(t, err)
 			table.add(c.cell, v.worst())
 			if !v.worst().right() {
-				t.Errorf("case %d: %s\n%s: %s\n%s\n%s", n, c, built[0].all()[c.variant].name, h, v, stacksOf(v.stacks))
+				t.Errorf("case %d: %s\n%s: %s\n%s\n%s", n, c, from.all()[c.variant].name, h, v, stacksOf(v.stacks))
 			}
 		})
 	}
@@ -142,22 +151,22 @@ func TestMatrix(t *testing.T) {
 
 // run damages a copy of a store and lets two processes use it: the first one
 // meets the damage, the second one sees what the first has made of it.
-func (c matrixCase) run(root string, stores bases) (*harm, verdict, error) {
-	from := stores.all()[c.variant]
+func (c matrixCase) run(root string, all bases) (*harm, verdict, error) {
+	from := all.all()[c.variant]
 	store := base{from.name, filepath.Join(root, "store")}
 	if err := copyDir(from.root, store.root); err != nil {
 		return nil, verdict{}, err
 	}
 	h := &harm{
 		kind: c.cell.kind, damage: c.cell.damage, random: c.random, dir: store.dir(),
-		older: []string{store.middle(), store.first()}, other: stores.all()[(c.variant+1)%3].dir(),
+		older: []string{store.middle(), store.first()}, other: all.all()[(c.variant+1)%3].dir(),
 	}
 	if !c.running {
 		if err := h.do(); err != nil {
 			return h, verdict{}, fmt.Errorf("case %d: %s: %w", c.number, c, err)
 		}
 	}
-	p := plan{Dir: store.dir(), Ledger: store.ledger(), Seed: uint64(c.number), Steps: moreSteps, Kill: c.kill, Pauses: c.running}
+	p := plan{Dir: store.dir(), Ledger: store.ledger(), Seed: uint64(c.number), Steps: c.steps, Kill: c.kill, Pauses: c.running}
 	first, err := run(p, func(moment string) error {
 		if moment == "opened" {
 			h.older = []string{filepath.Join(store.root, "opened"), store.first()}
@@ -168,7 +177,7 @@ func (c matrixCase) run(root string, stores bases) (*harm, verdict, error) {
 	if err != nil {
 		return h, verdict{}, fmt.Errorf("case %d: %s: %w", c.number, c, err)
 	}
-	p.Kill, p.Pauses, p.Drain, p.Steps = false, false, true, moreSteps/2
+	p.Kill, p.Pauses, p.Drain, p.Steps = false, false, true, c.steps/2
 	second, err := run(p, nil)
 	v := judge(h, first, second)
 	if err == nil && !v.worst().right() && *keep != "" {
@@ -191,15 +200,15 @@ func stacksOf(stderr string) string {
 // TestUndamagedStoresHoldEverything is the same without damage: the test itself
 // must find nothing.
 func TestUndamagedStoresHoldEverything(t *testing.T) {
-	stores, err := build(t.TempDir(), 7)
+	all, err := stores.of(0)
 	require.NoError(t, err)
-	for i, from := range stores.all() {
+	for i, from := range all.all() {
 		for _, kill := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, killed %t", from.name, kill), func(t *testing.T) {
 				t.Parallel()
 				store := base{from.name, filepath.Join(t.TempDir(), "store")}
 				require.NoError(t, copyDir(from.root, store.root))
-				p := plan{Dir: store.dir(), Ledger: store.ledger(), Seed: uint64(i), Steps: moreSteps, Kill: kill}
+				p := plan{Dir: store.dir(), Ledger: store.ledger(), Seed: uint64(i), Steps: fewSteps, Kill: kill}
 				first, err := run(p, nil)
 				require.NoError(t, err)
 				p.Kill, p.Drain = false, true
