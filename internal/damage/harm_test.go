@@ -36,6 +36,8 @@ const (
 	swap    damage = "swapped"
 	remove  damage = "deleted"
 	oldCopy damage = "old copy"
+
+	unreadable damage = "EIO" // of TestReadErrors
 )
 
 // inapplicable are those that change nothing: an empty file has no bits, and

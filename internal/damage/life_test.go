@@ -217,9 +217,9 @@ func (l *life) do(what string, call func() error) error {
 // sentinels names the errors of package pebblemq that an error is.
 func sentinels(err error) (names []string) {
 	for name, s := range map[string]error{
-		"ErrCorrupt": pebblemq.ErrCorrupt, "ErrFormat": pebblemq.ErrFormat, "ErrNotStore": pebblemq.ErrNotStore,
+		"ErrCorrupt": pebblemq.ErrCorrupt, "ErrFormat": pebblemq.ErrFormat, "ErrUnreadable": pebblemq.ErrUnreadable,
 		"ErrFailed": pebblemq.ErrFailed, "ErrUnknownOutcome": pebblemq.ErrUnknownOutcome,
-		"ErrDiskFull": pebblemq.ErrDiskFull, "ErrClosed": pebblemq.ErrClosed, "ErrLocked": pebblemq.ErrLocked,
+		"ErrDiskFull": pebblemq.ErrDiskFull, "ErrClosed": pebblemq.ErrClosed, "ErrLocked": pebblemq.ErrLocked, "ErrNotStore": pebblemq.ErrNotStore,
 	} {
 		if errors.Is(err, s) {
 			names = append(names, name)

@@ -124,7 +124,7 @@ func (s *readSweep) judge(o outcome) {
 			through(false)
 			index, h, lives = r.What, nil, []outcome{{Ended: true}}
 		case r.Kind == fault:
-			h = &harm{file: r.Text, spot: r.What, damage: "EIO", names: []string{r.Text}}
+			h = &harm{file: r.Text, spot: r.What, damage: unreadable, names: []string{r.Text}}
 		default:
 			life := &lives[len(lives)-1]
 			life.Reports = append(life.Reports, r)

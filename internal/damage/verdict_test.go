@@ -3,7 +3,6 @@ package damage
 import (
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 )
 
@@ -117,13 +116,15 @@ func (h *harm) accepts(r report) finding {
 
 // typed reports whether an error is of a sort that damage may cause.
 func (h *harm) typed(is []string) bool {
-	switch {
-	case slices.Contains(is, "ErrCorrupt"), slices.Contains(is, "ErrFailed"):
-		return true
-	case h.kind == kindFormat && h.damage == remove:
-		return slices.Contains(is, "ErrNotStore")
-	case h.kind == kindFormat, h.kind == kindSynced, h.kind == kindMarker:
-		return slices.Contains(is, "ErrFormat")
+	for _, name := range is {
+		switch name {
+		case "ErrCorrupt", "ErrFailed":
+			return true
+		case "ErrUnreadable":
+			return h.damage == unreadable
+		case "ErrFormat":
+			return h.kind == kindFormat || h.kind == kindMarker || h.kind == kindSynced
+		}
 	}
 	return false
 }
