@@ -35,6 +35,7 @@ func (s *Store) commitLoop() {
 			last = true
 		}
 		s.checkLayers()
+		s.buildBridges()
 		for {
 			s.gather()
 			g := s.seal(due && unsynced, last)
@@ -46,8 +47,8 @@ func (s *Store) commitLoop() {
 				return
 			}
 			s.markApplied(g)
-			if g.trims {
-				trim.arm(s.gap.rotations())
+			if len(g.trims) > 0 {
+				trim.add(g.trims, s.gap.rotations())
 			}
 			switch {
 			case g.sync:

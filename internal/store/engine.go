@@ -26,6 +26,10 @@ const lowerTableSize = 4 << 20
 // memTables is how many memtables there are before writes wait for a flush.
 const memTables = 4
 
+// manifestSize is the size at which the engine begins a new MANIFEST. It keeps the one
+// before, too.
+const manifestSize = 256 << 10
+
 func memTableSize(o Options) int64 { return o.MemoryBytes / 4 }
 
 // engineOptions turns the memory budget into what the engine understands.
@@ -42,6 +46,7 @@ func (s *Store) engineOptions() *pebble.Options {
 		L0CompactionThreshold:       4,
 		L0StopWritesThreshold:       l0Stop,
 		MaxOpenFiles:                200,
+		MaxManifestFileSize:         manifestSize,
 	}
 	// A flushed memtable is one table for each kind, not several: every table costs
 	// an fsync or two that those of the WAL wait behind. Lower levels keep theirs.
@@ -59,11 +64,13 @@ func (s *Store) engineOptions() *pebble.Options {
 		FlushBegin:      func(pebble.FlushInfo) { s.gap.flushBegins() },
 		FlushEnd: func(i pebble.FlushInfo) {
 			s.guard.tablesWritten(i.Err)
+			s.bridges.tables(len(i.Output), 0)
 			s.layersChanged()
 		},
 		CompactionEnd: func(i pebble.CompactionInfo) {
 			s.guard.tablesWritten(i.Err)
 			s.compactions.ended(i.Err)
+			s.bridges.compacted(i)
 			s.layersChanged()
 		},
 		DataCorruption: s.corrupted,

@@ -101,6 +101,7 @@ func open(o Options, lock io.Closer) (*Store, error) {
 		return nil, err
 	}
 	s.guard.verified()
+	s.bridges.tables(int(s.db.Metrics().Total().TablesCount), 0)
 	s.start()
 	if err := s.dropCleanMark(); err != nil {
 		return nil, fmt.Errorf("pebblemq: open %s: %w", o.Dir, errors.Join(err, s.shut()))

@@ -40,6 +40,7 @@ type Store struct {
 	}
 	settling atomic.Int32 // readers that wait for the open group to be applied
 	gap      gap
+	bridges  bridges
 
 	compactions *compactions
 	damages     damages

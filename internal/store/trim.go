@@ -5,9 +5,16 @@ import (
 	"time"
 )
 
-// trimDelay is how long a deleted range may wait in the memtable. Its space comes
-// back when it is flushed.
-const trimDelay = time.Second
+// A deleted range gives tables back once the memtable that holds it is flushed. The flush
+// is forced a second after the range was written, if it is worth it: if the ranges of
+// the memtable cover so many bytes of tables, or are so many that reads get slow. A
+// flush for every range would write a few tiny tables each time, one for each kind of
+// key.
+const (
+	trimDelay = time.Second
+	trimShare = 4   // of a memtable is worth a flush
+	trimMost  = 512 // ranges; the engine sorts them at the first read after each new one
+)
 
 // trim makes the engine flush a memtable that deletes ranges. The engine has an option
 // for that, but would rotate the WAL in a goroutine of its own; see the invariant
@@ -15,8 +22,14 @@ const trimDelay = time.Second
 type trim struct {
 	timer     *time.Timer
 	armed     bool
-	rotations uint64 // of the WAL when the last range was applied
+	rotations uint64     // of the WAL when the last range was applied
+	count     int        // ranges since then
+	unknown   []keyRange // of these, those that are not in dead yet
+	dead      uint64     // bytes of tables that the others cover
 }
+
+// keyRange holds the keys in [lo, hi).
+type keyRange struct{ lo, hi []byte }
 
 func newTrim() trim {
 	t := trim{timer: time.NewTimer(trimDelay)}
@@ -24,17 +37,26 @@ func newTrim() trim {
 	return t
 }
 
-// arm notes that a group with a deleted range was applied.
-func (t *trim) arm(rotations uint64) {
-	t.rotations = rotations
+// add notes the deleted ranges of a group that was applied.
+func (t *trim) add(ranges []keyRange, rotations uint64) {
+	if t.rotations != rotations {
+		t.reset()
+		t.rotations = rotations
+	}
+	if t.count += len(ranges); t.count < trimMost {
+		t.unknown = append(t.unknown, ranges...)
+	}
 	if !t.armed {
 		t.armed = true
 		t.timer.Reset(trimDelay)
 	}
 }
 
-// flushTrim starts the flush, unless the memtable with the last range went already.
-// Only the committer calls it.
+// reset forgets the ranges, which are no longer in the memtable.
+func (t *trim) reset() { t.count, t.unknown, t.dead = 0, nil, 0 }
+
+// flushTrim starts the flush if it is worth it, unless the memtable with the last range
+// went already. Only the committer calls it.
 func (s *Store) flushTrim(t *trim) (err error) {
 	t.armed = false
 	if s.failure.Load() != nil || s.gap.rotations() != t.rotations {
@@ -45,6 +67,25 @@ func (s *Store) flushTrim(t *trim) (err error) {
 			err = fmt.Errorf("engine panic: %v", r)
 		}
 	}()
+	if !s.worthFlush(t) {
+		return nil
+	}
+	t.reset()
 	_, err = s.db.AsyncFlush()
 	return err
+}
+
+func (s *Store) worthFlush(t *trim) bool {
+	if t.count >= trimMost {
+		return true
+	}
+	for _, r := range t.unknown {
+		n, err := s.db.EstimateDiskUsage(r.lo, r.hi)
+		if err != nil {
+			return true
+		}
+		t.dead += n
+	}
+	t.unknown = t.unknown[:0]
+	return t.dead >= uint64(memTableSize(s.opts)/trimShare)
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"time"
 )
@@ -79,7 +80,7 @@ func (t *Turn) DeleteSingle(key []byte) { t.note(t.s.open.batch.SingleDelete(key
 // DeleteRange removes all keys in [lo, hi). Ranges should be coarse and abut
 // one another: the engine pays for each one at the next read.
 func (t *Turn) DeleteRange(lo, hi []byte) {
-	t.s.open.trims = true
+	t.s.open.trims = append(t.s.open.trims, keyRange{bytes.Clone(lo), bytes.Clone(hi)})
 	t.note(t.s.open.batch.DeleteRange(lo, hi, nil))
 }
 
