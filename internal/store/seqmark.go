@@ -22,7 +22,7 @@ type seqMarks struct {
 	newest uint64
 	before uint64 // the mark before the newest
 	from   uint64 // none is left below
-	n      int    // written since
+	n      int    // there are at most
 	most   int    // dropMarks; fewer in tests
 }
 
@@ -69,6 +69,7 @@ func (s *Store) loadSeq() error {
 // load walks the marks from the newest on down. It returns what the oldest one says of
 // the mark before it.
 func (m *seqMarks) load(it *Iter) (before uint64, err error) {
+	m.n = 0
 	for ok, newest := it.Last(), true; ok; ok, newest = it.Prev(), false {
 		v, err := it.Value()
 		if err != nil {
@@ -84,6 +85,7 @@ func (m *seqMarks) load(it *Iter) (before uint64, err error) {
 			return 0, gone(seq, before)
 		}
 		before = binary.BigEndian.Uint64(v)
+		m.n++
 	}
 	return before, nil
 }

@@ -40,3 +40,21 @@ func TestOldSequenceMarksAreDropped(t *testing.T) {
 		require.NoError(t, s.Close())
 	}
 }
+
+func TestMarksOfShortLivesAreDropped(t *testing.T) {
+	const most, groups = 24, 10
+	fs := vfs.NewMem()
+	for range 10 {
+		s, err := Open(Options{FS: fs, Dir: "data"})
+		require.NoError(t, err)
+		s.marks.most = most
+		for range groups {
+			require.NoError(t, s.Do(context.Background(), OpFunc(func(turn *Turn) error {
+				turn.Set([]byte{byte(KindApp)}, nil)
+				return nil
+			}), Sync))
+		}
+		require.LessOrEqual(t, countMarks(t, s), most)
+		require.NoError(t, s.Close())
+	}
+}
