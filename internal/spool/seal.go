@@ -29,6 +29,7 @@ func (q *Spool) Seal(t *store.Turn) {
 // lowest returns the sequence number below which nothing is left.
 func (q *Spool) lowest() uint64 {
 	q.trimOrder()
+	q.trimWindow()
 	low := min(q.loaded, q.groups.lowest())
 	for len(q.strays) > 0 && !q.strays[0].here() {
 		heap.Pop(&q.strays)
@@ -65,6 +66,22 @@ func (q *Spool) trimOrder() {
 		}
 	}
 	q.order = kept
+}
+
+// trimWindow drops the messages that were settled while they waited, because Take
+// may never come by: at the front always, and everywhere once they may be the larger
+// part.
+func (q *Spool) trimWindow() {
+	q.skipGone()
+	n := q.window.len()
+	if waiting := int(q.meta.entries) - q.taken; n < 2*waiting+chunkMessages {
+		return
+	}
+	for range n {
+		if m := q.dequeue(); m.state != gone {
+			q.enqueue(m)
+		}
+	}
 }
 
 // drop removes a settled range in bulk, which lets the engine delete whole
