@@ -115,7 +115,7 @@ func newStore(o Options, lock io.Closer) *Store {
 		opts:    o,
 		log:     o.Logger,
 		lock:    lock,
-		guard:   newGuard(o.FS, o.Dir),
+		guard:   newGuard(checksums{o.FS}, o.Dir),
 		maxOpen: int(memTableSize(o)) / 8,
 		state:   make(chan struct{}, 1),
 		work:    make(chan struct{}, 1),

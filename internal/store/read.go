@@ -96,7 +96,9 @@ func (s *Store) engineProbe(key []byte) (value []byte, err error) {
 type Iter struct {
 	it     *pebble.Iterator
 	s      *Store
-	closed func() // may be nil
+	lo, hi []byte    // the bounds, of one that may PassOver
+	skip   *skipping // nil if it does not
+	closed func()    // may be nil
 }
 
 // Iter returns an iterator over [lo, hi) that sees every change accepted
@@ -109,7 +111,11 @@ func (s *Store) Iter(ctx context.Context, lo, hi []byte) (*Iter, error) {
 	if err := s.readers.enter(); err != nil {
 		return nil, err
 	}
-	return s.iter(s.engineIter(s.db, &pebble.IterOptions{LowerBound: lo, UpperBound: hi}))
+	i, err := s.iter(s.engineIter(s.db, &pebble.IterOptions{LowerBound: lo, UpperBound: hi}))
+	if err == nil {
+		i.lo, i.hi = lo, hi
+	}
+	return i, err
 }
 
 // engineIter returns an iterator of the engine, or of a batch over it, that shows
@@ -137,25 +143,25 @@ func (s *Store) iter(it *pebble.Iterator, err error) (*Iter, error) {
 }
 
 // First moves to the first key and reports whether there is one.
-func (i *Iter) First() bool { return i.it.First() }
+func (i *Iter) First() bool { return i.first() }
 
 // Last moves to the last key and reports whether there is one.
 func (i *Iter) Last() bool { return i.it.Last() }
 
 // Seek moves to the first key that is not below key.
-func (i *Iter) Seek(key []byte) bool { return i.it.SeekGE(key) }
+func (i *Iter) Seek(key []byte) bool { return i.seek(key) }
 
 // SeekBelow moves to the last key below key.
 func (i *Iter) SeekBelow(key []byte) bool { return i.it.SeekLT(key) }
 
 // Next moves on and reports whether there is another key.
-func (i *Iter) Next() bool { return i.it.Next() }
+func (i *Iter) Next() bool { return i.next() }
 
 // Prev moves back and reports whether there is another key.
 func (i *Iter) Prev() bool { return i.it.Prev() }
 
 // Valid reports whether the iterator stands on a key.
-func (i *Iter) Valid() bool { return i.it.Valid() }
+func (i *Iter) Valid() bool { return i.it.Valid() && !i.ended() }
 
 // Key is valid until the next move.
 func (i *Iter) Key() []byte { return i.it.Key() }
@@ -168,7 +174,7 @@ func (i *Iter) Value() ([]byte, error) {
 
 // Close releases the iterator and returns the first error it met.
 func (i *Iter) Close() error {
-	err := damaged(i.it.Close())
+	err := damaged(i.closeSkipping(i.it.Close()))
 	if i.closed != nil {
 		i.closed()
 	}

@@ -16,7 +16,7 @@ type Call struct {
 	Class string // one of the Class constants: what sort of file
 	Name  string // base name; the new one of two
 	Old   string // base name of the other, for Rename, Reuse and Link
-	Bytes int    // for Write
+	Bytes int    // for Write and Read
 }
 
 // The operations.
@@ -32,6 +32,7 @@ const (
 	OpRemove  = "remove"
 	OpMkdir   = "mkdir"
 	OpOpenDir = "open-dir"
+	OpRead    = "read" // see FS.SetReadHook
 )
 
 // The classes of file in a store's directory.
@@ -84,6 +85,7 @@ type FS struct {
 	Usage func() (vfs.DiskUsage, error) // replaces GetDiskUsage
 
 	hook   atomic.Pointer[Hook]
+	read   atomic.Pointer[Hook]
 	moving sync.RWMutex // held while a call is carried out
 }
 
@@ -97,6 +99,55 @@ func (f *FS) SetHook(h Hook) {
 		return
 	}
 	f.hook.Store(&h)
+}
+
+// SetReadHook replaces the hook that reads are asked of, also those of files that are
+// open; nil removes it. Calls of reads have the operation OpRead.
+func (f *FS) SetReadHook(h Hook) {
+	if h == nil {
+		f.read.Store(nil)
+		return
+	}
+	f.read.Store(&h)
+}
+
+// askToRead asks the hook of reads.
+func (f *FS) askToRead(name string, bytes int) error {
+	h := f.read.Load()
+	if h == nil {
+		return nil
+	}
+	return (*h)(Call{Op: OpRead, Class: classOf(name), Name: name, Bytes: bytes})
+}
+
+// Open opens a file for reading.
+func (f *FS) Open(name string, o ...vfs.OpenOption) (vfs.File, error) {
+	file, err := f.FS.Open(name, o...)
+	if err != nil {
+		return nil, err
+	}
+	return &readFile{File: file, fs: f, name: f.PathBase(name)}, nil
+}
+
+// readFile is a file that is read.
+type readFile struct {
+	vfs.File
+	fs   *FS
+	name string
+}
+
+func (r *readFile) Read(p []byte) (int, error) {
+	if err := r.fs.askToRead(r.name, len(p)); err != nil {
+		return 0, err
+	}
+	return r.File.Read(p)
+}
+
+func (r *readFile) ReadAt(p []byte, at int64) (int, error) {
+	if err := r.fs.askToRead(r.name, len(p)); err != nil {
+		return 0, err
+	}
+	return r.File.ReadAt(p, at)
 }
 
 // CrashClone returns what a crash at this moment would leave of a file system
