@@ -214,12 +214,19 @@ func (t BrokerTx) Return(d *Delivery) error {
 // while messages that are ready are being read from disk, or those
 // that were published before become ready: who publishes NoSync and then gets
 // finds the message. The delivery is held until it is settled or the store is closed.
+//
+// Messages that cannot be read stay in the queue, and Get returns the others. It
+// returns pebblemq.ErrCorrupt, or pebblemq.ErrUnreadable, once for each stretch of
+// messages that was found since the last Get; call it again. See QueueStats.Unreadable.
 func (b *Broker) Get(ctx context.Context, queue string) (d *Delivery, ok bool, err error) {
 	for {
 		op := &getOp{b: b, queue: queue}
 		if err := b.s.Do(ctx, op, store.NoSync); err != nil {
 			b.giveUp(ctx, op)
 			return nil, false, err
+		}
+		if op.unread != nil {
+			return nil, false, op.unread
 		}
 		if op.d != nil {
 			if d, err = op.d.handOver(); d != nil || err != nil {
@@ -255,6 +262,7 @@ type getOp struct {
 	queue  string
 	d      *Delivery
 	more   <-chan struct{} // closed when what is ready has been read from disk
+	unread error           // what was found that cannot be read
 	buried []*burial
 }
 
@@ -265,6 +273,9 @@ func (o *getOp) Run(t *store.Turn) error {
 	q, err := o.b.use(t, o.queue)
 	if err != nil {
 		return err
+	}
+	if o.unread = q.spool.Unread(); o.unread != nil {
+		return nil
 	}
 	for !q.halted() {
 		d, b := q.take(t, nil)

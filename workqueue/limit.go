@@ -143,9 +143,7 @@ func (q *queue) evict(t *store.Turn, p *placed) (b *burial, err error) {
 		}
 		m = p.m
 	default:
-		if m, err = q.spool.Oldest(t, q.config.Overflow == DropLowest); err != nil {
-			return nil, err
-		}
+		m = q.spool.Oldest(t, q.config.Overflow == DropLowest)
 	}
 	switch {
 	case m != nil:

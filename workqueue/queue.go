@@ -284,7 +284,7 @@ func (q *queue) limit() {
 }
 
 func (q *queue) options() spool.Options {
-	return spool.Options{Ready: q.ready, Expired: q.buryExpired, Added: q.admit, ID: messageIDOf}
+	return spool.Options{Name: q.name, Ready: q.ready, Expired: q.buryExpired, Added: q.admit, ID: messageIDOf}
 }
 
 // DeclareQueue makes sure that a queue exists. The same configuration again is
@@ -382,13 +382,16 @@ func (t *topology) queue(name string) (*queue, error) {
 
 // QueueStats counts what is in a queue.
 type QueueStats struct {
-	Ready     uint64 // waiting for a consumer
-	Unacked   uint64 // delivered and not settled
-	Stuck     Dead   // of Unacked, by reason: dead letters that have no place to go; see DeadLetter
-	Delayed   uint64 // waiting for their time
-	Bytes     uint64 // of all three as encoded, a body that queues share in each of them
-	Consumers int
-	Paused    bool // by PauseQueue
+	Ready   uint64 // waiting for a consumer
+	Unacked uint64 // delivered and not settled
+	Stuck   Dead   // of Unacked, by reason: dead letters that have no place to go; see DeadLetter
+	Delayed uint64 // waiting for their time
+	// Unreadable is how many messages the queue holds and cannot read, because the disk
+	// is damaged or fails. It counts some of them only when it comes to them.
+	Unreadable uint64
+	Bytes      uint64 // of all three as encoded, a body that queues share in each of them
+	Consumers  int
+	Paused     bool // by PauseQueue
 }
 
 // QueueStats returns the counters of a queue, exact at one moment.
@@ -399,7 +402,7 @@ func (b *Broker) QueueStats(ctx context.Context, name string) (st QueueStats, er
 			return err
 		}
 		n := q.spool.Stats()
-		st = QueueStats{Ready: n.Ready, Unacked: n.Taken, Stuck: q.stuck.dead, Delayed: n.Delayed, Bytes: n.Bytes, Consumers: len(q.consumers), Paused: q.paused}
+		st = QueueStats{Ready: n.Ready, Unacked: n.Taken, Stuck: q.stuck.dead, Delayed: n.Delayed, Unreadable: n.Unreadable, Bytes: n.Bytes, Consumers: len(q.consumers), Paused: q.paused}
 		return nil
 	}), store.Sync)
 	return st, err

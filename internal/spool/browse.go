@@ -2,6 +2,7 @@ package spool
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"iter"
 	"slices"
@@ -57,10 +58,11 @@ type Seen struct {
 	Position
 	Taken               bool   // out with someone
 	Until, First, Since Moment // see Message
-	Err                 error  // it is damaged, and there is nothing but its position
+	Err                 error  // why it, and perhaps others behind it, cannot be read; there is nothing but the position
 
-	mark   mark // as it was read
-	marked bool
+	mark     mark // as it was read
+	marked   bool
+	lostMark error
 }
 
 // Sequence is Message.Sequence.
@@ -254,18 +256,19 @@ func (b *Browse) wants(q *Spool, c *Content) bool {
 // readWaiting reads a chunk of what waits or is out.
 func (b *Browse) readWaiting(ctx context.Context, p *part) (found []Seen, end bool, err error) {
 	c := chunk{through: p.to}
-	if err := p.q.readEntries(ctx, plan{from: p.from, to: p.to, messages: b.most, bytes: browseBytes}, &c); err != nil {
-		return nil, false, err
+	if err := p.q.readEntries(ctx, plan{from: p.from, to: p.to, messages: b.most, bytes: browseBytes, pass: store.IsDamage}, &c); err != nil {
+		return nil, false, p.q.unread(err)
 	}
 	end = c.through == p.to
 	wanted := slices.DeleteFunc(c.messages, func(l loadedMessage) bool { return !b.wants(p.q, &l.Content) })
-	if len(wanted) > 0 || end {
+	if len(wanted) > 0 || end || len(c.missing) > 0 {
 		err = b.fence(ctx, func(t *store.Turn) {
 			for _, l := range wanted {
 				if s, here := p.q.inspect(t, l); here {
 					found = append(found, s)
 				}
 			}
+			found = p.q.inspectMissing(found, c.missing)
 		})
 	}
 	if err == nil {
@@ -303,23 +306,30 @@ func (b *Browse) readDelayed(ctx context.Context, p *part) (found []Seen, end bo
 // inspect says what has become of a message that was read, and whether it is still
 // here.
 func (q *Spool) inspect(t *store.Turn, l loadedMessage) (s Seen, here bool) {
-	s = Seen{Content: l.Content, Position: Position{Lane: q.lane, Seq: l.seq}, mark: l.mark, marked: l.marked}
+	s = Seen{Content: l.Content, Position: Position{Lane: q.lane, Seq: l.seq}, mark: l.mark, marked: l.marked, lostMark: l.lostMark}
 	s.Until, s.First, s.Since = Moment(l.mark.until), Moment(l.mark.first), Moment(l.mark.since)
 	s.Count = l.mark.count
 	m := q.known(l.seq)
 	switch {
-	case l.damaged:
-		return Seen{Position: s.Position, Err: damaged("message", nil)}, true
 	case m != nil:
 		s.Taken, s.Count = m.state == taken, m.Count
 		s.Until, s.First, s.Since = m.Until, m.First, m.Since
 		return s, m.state != gone
-	case l.seq < q.loaded:
+	case l.seq < q.loaded && !q.bad.has(l.seq):
 		s.Until = 0
 		return s, q.groups.hasSpilled(l.seq, l.Data)
 	}
 	s.Taken = q.leased != nil && l.mark.out && s.Until.After(t.Now())
 	return s, true
+}
+
+// inspectMissing adds what cannot be read, in order, one for each stretch.
+func (q *Spool) inspectMissing(found []Seen, list []missing) []Seen {
+	for _, m := range list {
+		found = append(found, Seen{Position: Position{Lane: q.lane, Seq: m.from}, Err: m.err})
+	}
+	slices.SortFunc(found, func(a, b Seen) int { return cmp.Compare(a.Seq, b.Seq) })
+	return found
 }
 
 // known returns what is in memory of a message, which may be gone.
@@ -338,18 +348,23 @@ func (q *Spool) Peek(ctx context.Context, alive func() error, at Position) (*See
 		return q.peekDelayed(ctx, alive, at)
 	}
 	var c chunk
-	if err := q.readEntries(ctx, plan{from: at.Seq, to: at.Seq + 1, messages: 1}, &c); err != nil {
-		return nil, err
+	c.through = at.Seq + 1
+	if err := q.readEntries(ctx, plan{from: at.Seq, to: at.Seq + 1, messages: 1, pass: store.IsDamage}, &c); err != nil {
+		return nil, q.unread(err)
 	}
-	var found *Seen
+	var found []Seen
 	err := fence(ctx, q.s, alive, func(t *store.Turn) {
 		for _, l := range c.messages {
 			if s, here := q.inspect(t, l); here {
-				found = &s
+				found = append(found, s)
 			}
 		}
+		found = q.inspectMissing(found, c.missing)
 	})
-	return found, err
+	if len(found) == 0 || err != nil {
+		return nil, err
+	}
+	return &found[0], nil
 }
 
 // Peek is that of the lane.

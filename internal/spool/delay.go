@@ -24,7 +24,7 @@ func (q *Spool) PutDelayed(t *store.Turn, c Content, due time.Time) Delayed {
 	q.claim(t, &c, slotDelayed, at)
 	t.Hold(q.holder(slotDelayed), c.Payload, 1)
 	q.meta.delaySeq++
-	if q.meta.delayed == 0 || d.Due < q.meta.nextDue {
+	if q.laterLeft() == 0 || d.Due < q.meta.nextDue {
 		q.meta.nextDue, q.nextLate = d.Due, 0
 	}
 	if q.plan.putDue == 0 || d.Due < q.plan.putDue {
@@ -49,7 +49,7 @@ func (q *Spool) UndoDelayed(d Delayed) {
 func (q *Spool) ShowDelayed(t *store.Turn) { q.armDue(t) }
 
 func (q *Spool) armDue(t *store.Turn) {
-	if q.meta.delayed == 0 || q.closed {
+	if q.laterLeft() == 0 || q.closed {
 		t.Disarm(q.due)
 		return
 	}

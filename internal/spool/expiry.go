@@ -34,6 +34,7 @@ type expiry struct {
 	stopped  bool  // no sweep begins; see HoldExpiry
 	void     bool  // the spool was purged since the sweep began
 	missed   int64 // the earliest that was put, or came back, since; 0 for none
+	again    int64 // where a read of the index failed that may succeed now; 0 for nowhere
 }
 
 // Limits of a sweep.
@@ -111,9 +112,9 @@ func (q *Spool) startSweep(t *store.Turn) {
 	s := sweep{q: q, from: e.from, fromSeq: e.fromSeq, loaded: q.loaded, now: t.Now()}
 	e.missed, e.void = 0, false
 	e.sweeping = t.Spawn(func(ctx context.Context) {
-		q.persist(ctx, func(ctx context.Context) (store.Op, error) {
+		q.persist(ctx, func(ctx context.Context, pass func(error) bool) (store.Op, error) {
 			found := s
-			return &found, found.read(ctx)
+			return &found, found.read(ctx, pass)
 		})
 	})
 }
@@ -126,7 +127,8 @@ type sweep struct {
 	loaded  uint64 // what is below was in memory
 	now     time.Time
 	due     []ending
-	next    int64 // of the first one left, 0 if none
+	gaps    []lateGap // of the index
+	next    int64     // of the first one left, 0 if none
 	nextSeq uint64
 	shown   []func(*store.Turn)
 }
@@ -138,21 +140,22 @@ type ending struct {
 }
 
 // read reads what is over.
-func (s *sweep) read(ctx context.Context) (err error) {
+func (s *sweep) read(ctx context.Context, pass func(error) bool) (err error) {
 	q := s.q
-	index, err := q.s.Iter(ctx, dueKey(q.layout.Expiry, q.place, s.from, s.fromSeq), store.PrefixEnd(laneKey(q.layout.Expiry, q.place, 0)))
+	_, hi := q.span(q.layout.Expiry)
+	index, err := q.iter(ctx, dueKey(q.layout.Expiry, q.place, s.from, s.fromSeq), hi, pass)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, index.Close()) }()
 	lo, hi := q.span(q.layout.Entry)
-	entries, err := q.s.Iter(ctx, lo, hi)
+	entries, err := q.iter(ctx, lo, hi, pass)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, entries.Close()) }()
 	lo, hi = q.span(q.layout.Mark)
-	marks, err := q.s.Iter(ctx, lo, hi)
+	marks, err := q.iter(ctx, lo, hi, pass)
 	if err != nil {
 		return err
 	}
@@ -165,7 +168,7 @@ func (s *sweep) read(ctx context.Context) (err error) {
 		}
 		if at > s.now.UnixNano() || len(s.due) == sweepMessages || size > sweepBytes {
 			s.next, s.nextSeq = at, seq
-			return nil
+			break
 		}
 		e := ending{at: at, loadedMessage: loadedMessage{seq: seq, gone: true}}
 		if seq >= s.loaded {
@@ -176,13 +179,18 @@ func (s *sweep) read(ctx context.Context) (err error) {
 		size += len(e.Data)
 		s.due = append(s.due, e)
 	}
-	return nil
+	s.gaps, err = lateGaps(index.Gaps())
+	return err
 }
 
 // readAt reads one message and its mark.
 func (q *Spool) readAt(entries, marks *store.Iter, seq uint64) (loadedMessage, error) {
 	key := seqKey(q.layout.Entry, q.place, seq)
-	if !entries.Seek(key) || !bytes.Equal(entries.Key(), key) {
+	found := entries.Seek(key) && bytes.Equal(entries.Key(), key)
+	if err := entries.Missed(key); err != nil {
+		return loadedMessage{seq: seq, err: err}, nil
+	}
+	if !found {
 		return loadedMessage{seq: seq, gone: true}, nil
 	}
 	marks.Seek(seqKey(q.layout.Mark, q.place, seq))
@@ -202,7 +210,7 @@ func (s *sweep) Run(t *store.Turn) error {
 	if e.void {
 		return nil // and begin again
 	}
-	if len(q.held) == 0 && q.unloaded == 0 && q.shown == q.meta.next {
+	if len(q.held) == 0 && q.unloaded == 0 && q.shown == q.meta.next && !q.bad.some() {
 		e.retained = 0 // all that is left is at the end of the index
 	}
 	e.next = sooner(s.next, e.missed)
@@ -214,6 +222,7 @@ func (s *sweep) Run(t *store.Turn) error {
 	default:
 		e.from, e.fromSeq = now+1, 0
 	}
+	s.noteGaps(t)
 	for _, d := range s.due {
 		if e.stopped {
 			e.goOnAt(d)
@@ -222,6 +231,22 @@ func (s *sweep) Run(t *store.Turn) error {
 		s.end(t, d)
 	}
 	return nil
+}
+
+// noteGaps keeps the places of the index that could not be read. Messages there expire
+// when they are taken.
+func (s *sweep) noteGaps(t *store.Turn) {
+	q := s.q
+	for _, g := range s.gaps {
+		q.retained(g.from.Due)
+		if q.bad.first(g.err.Error()) {
+			q.s.Log().Error("ends of the time to live cannot be read", "queue", q.name, "from", time.Unix(0, g.from.Due), "error", g.err)
+		}
+		if !store.IsDamage(g.err) {
+			q.expiry.again = sooner(q.expiry.again, g.from.Due)
+			q.tryAgain(t)
+		}
+	}
 }
 
 // goOnAt has the next sweep begin at an entry, or before it.
@@ -235,12 +260,15 @@ func (e *expiry) goOnAt(d ending) {
 // end ends one message, if it still waits.
 func (s *sweep) end(t *store.Turn, d ending) {
 	q := s.q
-	if d.seq >= q.shown {
-		q.retained(d.at) // until Show
+	if d.seq >= q.shown || q.bad.has(d.seq) {
+		q.retained(d.at) // until Show, or until it can be read
 		return
 	}
-	m, new := q.waiting(t, d.loadedMessage)
+	m, new, err := q.waiting(t, d.loadedMessage)
 	switch {
+	case err != nil:
+		q.retained(d.at)
+		return
 	case m == nil:
 		t.Delete(dueKey(q.layout.Expiry, q.place, d.at, d.seq)) // of what was purged
 		return
@@ -249,6 +277,7 @@ func (s *sweep) end(t *store.Turn, d ending) {
 		return
 	}
 	if new {
+		q.cameIn(m)
 		q.early[m.Seq] = m
 		if d.mark.out && q.unloaded > 0 {
 			q.unloaded--
@@ -264,28 +293,27 @@ func (s *sweep) end(t *store.Turn, d ending) {
 }
 
 // waiting returns a message, also one that is not in memory; that is new then. It
-// returns nil if there is none.
-func (q *Spool) waiting(t *store.Turn, l loadedMessage) (m *Message, new bool) {
+// returns nil if there is none, and an error if it cannot be read.
+func (q *Spool) waiting(t *store.Turn, l loadedMessage) (m *Message, new bool, err error) {
 	for _, known := range []*Message{q.held[l.seq], q.early[l.seq], q.window.find(l.seq)} {
 		if known != nil && known.state != gone {
-			return known, false
+			return known, false, nil
 		}
 	}
-	if l.seq < q.loaded {
-		m, err := q.groups.fetch(t, l.seq)
-		if err != nil {
-			q.s.Log().Error("read an expired message", "queue id", q.id, "seq", l.seq, "error", err)
-		}
-		return m, false
+	switch {
+	case l.err != nil:
+		return nil, false, l.err
+	case l.seq < q.loaded:
+		m, err = q.groups.fetch(t, l.seq)
+		return m, false, err
+	case l.gone || q.early[l.seq] != nil:
+		return nil, false, nil
 	}
-	if l.gone || l.damaged || q.early[l.seq] != nil {
-		return nil, false
-	}
-	m = q.restore(l.seq, l.Content, l.mark, l.marked)
+	m = q.restore(l)
 	if q.leased != nil && l.mark.out && m.Until.After(t.Now()) {
 		m.state = taken // and will be found so
 	}
-	return m, true
+	return m, true, nil
 }
 
 // hold keeps from everyone what expired and could not be settled.

@@ -2,6 +2,8 @@ package spool
 
 import (
 	"container/heap"
+	"errors"
+	"fmt"
 
 	"github.com/pebblemq/pebblemq/internal/store"
 )
@@ -14,76 +16,68 @@ func (q *Spool) Find(t *store.Turn, seq uint64) (*Message, error) {
 	if m := q.held[seq]; m != nil && m.state == taken {
 		return m, nil
 	}
-	if seq < q.loaded || seq >= q.shown || q.early[seq] != nil || q.leased == nil {
+	if q.leased == nil || !q.onDiskOnly(seq) {
 		return nil, nil
 	}
-	return q.findOnDisk(t, seq)
+	l := q.getEntry(t.Get, seq)
+	if err := errors.Join(l.err, l.lostMark); err != nil {
+		return nil, q.unreadable(seq, err)
+	}
+	if l.gone || !l.mark.out {
+		return nil, nil
+	}
+	return q.comeEarly(t, l, true), nil
 }
 
-func (q *Spool) findOnDisk(t *store.Turn, seq uint64) (*Message, error) {
-	mv, err := t.Get(seqKey(q.layout.Mark, q.place, seq))
-	if err != nil || mv == nil {
-		return nil, err
-	}
-	mk, err := decodeMark(mv)
-	if err != nil || !mk.out {
-		return nil, err
-	}
-	return q.fetch(t, seq, mk, true)
+// onDiskOnly reports that a message may be there and is not in memory.
+func (q *Spool) onDiskOnly(seq uint64) bool {
+	return (seq >= q.loaded || q.bad.has(seq)) && seq < q.shown && q.early[seq] == nil
+}
+
+// unreadable is the error for a message.
+func (q *Spool) unreadable(seq uint64, err error) error {
+	return fmt.Errorf("message %d of queue %q cannot be read: %w", seq, q.name, err)
 }
 
 // Lookup is Find for a message that may wait again, or that the disk does not
-// know to have been delivered. It returns nil if the message is gone. It is
-// for those who have evidence that it was delivered once.
+// know to have been delivered. It returns nil if the message is gone, and ErrCorrupt
+// if the message cannot be read. It is for those who have evidence that it was
+// delivered once.
 func (q *Spool) Lookup(t *store.Turn, seq uint64) (*Message, error) {
 	if m := q.held[seq]; m != nil {
 		return m, nil
 	}
-	if seq < q.loaded {
+	if !q.onDiskOnly(seq) {
+		if seq >= q.loaded {
+			return nil, nil
+		}
 		if m := q.window.find(seq); m != nil && m.state != gone {
 			return m, nil
 		}
 		return q.groups.fetch(t, seq)
 	}
-	if seq >= q.shown || q.early[seq] != nil {
+	l := q.getEntry(t.Get, seq)
+	switch {
+	case l.err != nil:
+		return nil, q.unreadable(seq, l.err)
+	case l.gone:
 		return nil, nil
 	}
-	mv, err := t.Get(seqKey(q.layout.Mark, q.place, seq))
-	if err != nil {
-		return nil, err
-	}
-	var mk mark
-	if mv != nil {
-		if mk, err = decodeMark(mv); err != nil {
-			return nil, err
-		}
-	}
-	return q.fetch(t, seq, mk, mv != nil)
-}
-
-// fetch brings a message into memory ahead of the load that will skip it.
-func (q *Spool) fetch(t *store.Turn, seq uint64, mk mark, marked bool) (*Message, error) {
-	v, err := t.Get(seqKey(q.layout.Entry, q.place, seq))
-	if err != nil || v == nil {
-		return nil, err
-	}
-	c, err := decodeEntry(v)
-	if err != nil {
-		return nil, err
-	}
-	return q.comeEarly(t, q.restore(seq, c, mk, marked), mk, mk.out && q.leased != nil), nil
+	return q.comeEarly(t, l, l.mark.out && q.leased != nil), nil
 }
 
 // comeEarly takes a message into memory ahead of the load that will skip it, as
 // one that is out still, or again waits.
-func (q *Spool) comeEarly(t *store.Turn, m *Message, mk mark, out bool) *Message {
-	q.accuse(m, mk)
+func (q *Spool) comeEarly(t *store.Turn, l loadedMessage, out bool) *Message {
+	m := q.restore(l)
+	q.cameIn(m)
+	q.accuse(m, l)
 	q.early[m.Seq] = m
 	if out {
 		q.adopt(m)
 		return m
 	}
-	q.comeBack(t, m, mk)
+	q.comeBack(t, m, l.mark)
 	heap.Push(&q.strays, m)
 	q.wait(m)
 	return m
@@ -115,30 +109,28 @@ func (q *Spool) adopt(m *Message) {
 }
 
 // restore makes a message of what is on disk.
-func (q *Spool) restore(seq uint64, c Content, mk mark, marked bool) *Message {
-	c.Count, c.Born = mk.count, q.bornOf(&c)
+func (q *Spool) restore(l loadedMessage) *Message {
+	l.Count, l.Born = l.mark.count, q.bornOf(&l.Content)
 	m := &Message{
-		Seq: seq, Lane: q.lane, Content: c, marked: marked,
-		Until: Moment(mk.until), First: Moment(mk.first), Since: Moment(mk.since),
+		Seq: l.seq, Lane: q.lane, Content: l.Content, marked: l.marked,
+		Until: Moment(l.mark.until), First: Moment(l.mark.first), Since: Moment(l.mark.since),
 	}
-	m.SetNote(mk.note)
+	m.SetNote(l.mark.note)
+	if l.lostMark != nil && q.bad.first(l.lostMark.Error()) {
+		q.s.Log().Error("deliveries of messages cannot be read and are counted anew", "queue", q.name, "seq", l.seq, "error", l.lostMark)
+	}
 	return m
 }
 
-// getEntry reads a message and its mark under the baton.
-func (q *Spool) getEntry(t *store.Turn, seq uint64) (l loadedMessage, err error) {
-	v, err := t.Get(seqKey(q.layout.Entry, q.place, seq))
-	if v == nil || err != nil {
-		return loadedMessage{seq: seq, gone: true}, err
-	}
+// getEntry reads a message and its mark by their keys.
+func (q *Spool) getEntry(get func(key []byte) ([]byte, error), seq uint64) (l loadedMessage) {
 	l.seq = seq
-	var bad error
-	l.Content, bad = decodeEntry(v)
-	mv, err := t.Get(seqKey(q.layout.Mark, q.place, seq))
-	if mv != nil && bad == nil {
-		l.marked = true
-		l.mark, bad = decodeMark(mv)
+	v, err := get(seqKey(q.layout.Entry, q.place, seq))
+	if v == nil || err != nil {
+		l.gone, l.err = err == nil, err
+		return l
 	}
-	l.damaged = bad != nil
-	return l, err
+	l.Content, l.err = decodeEntry(v)
+	l.setMark(get(seqKey(q.layout.Mark, q.place, seq)))
+	return l
 }

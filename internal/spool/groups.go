@@ -295,10 +295,10 @@ func (g *groups) left(t *store.Turn, m *Message) {
 	if k.offered == m {
 		k.offered = nil
 	}
-	if m.state == gone {
-		m.group = nil
-	} else {
+	if m.here() {
 		g.keep(k, m)
+	} else {
+		m.group = nil
 	}
 	g.offer(t, k)
 	g.forget(k)

@@ -172,7 +172,7 @@ func TestReadingBackSpilledMessagesIsNotStale(t *testing.T) {
 			k.wanted, q.groups.loading, q.groups.wanted = true, true, []*group{k}
 			late = q.groups.plan()
 		})
-		require.NoError(t, late.read(ctx))
+		require.NoError(t, late.read(ctx, store.IsDamage))
 		putMany(t, s, q, "g", 10, 5)
 		require.Empty(t, takeRound(t, s, q, 1), "spills five more")
 		var third *Message
@@ -212,7 +212,7 @@ func TestSpillingGoesOnWhileMessagesAreReadBack(t *testing.T) {
 			late = q.groups.plan()
 			late.most = 100
 		})
-		require.NoError(t, late.read(ctx))
+		require.NoError(t, late.read(ctx, store.IsDamage))
 		putMany(t, s, q, "g", 10, 5)
 		require.Empty(t, takeRound(t, s, q, 1))
 		require.NoError(t, s.Do(ctx, late, store.NoSync))

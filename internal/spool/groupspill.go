@@ -53,7 +53,7 @@ func (g *groups) readBack(t *store.Turn) {
 	}
 	p := g.plan()
 	g.loading = t.Spawn(func(ctx context.Context) {
-		g.q.persist(ctx, func(ctx context.Context) (store.Op, error) { return p, p.read(ctx) })
+		g.q.persist(ctx, func(ctx context.Context, pass func(error) bool) (store.Op, error) { return p, p.read(ctx, pass) })
 	})
 }
 
@@ -64,10 +64,7 @@ func (g *groups) plan() *readBack {
 		p.most = min(max(g.room.readBack/n, 1), g.room.ofGroup)
 	}
 	for _, k := range g.wanted[:n] {
-		p.groups = append(p.groups, k)
-		p.from = append(p.from, parkedKey(g.q.layout.Parked, g.q.place, k.number, k.from))
-		p.to = append(p.to, parkedKey(g.q.layout.Parked, g.q.place, k.number, k.to))
-		p.next = append(p.next, k.to)
+		p.groups = append(p.groups, wantedGroup{group: k, id: k.id, number: k.number, span: span{k.from, k.to}})
 	}
 	clear(g.wanted[:n])
 	g.wanted = g.wanted[n:]
@@ -77,38 +74,45 @@ func (g *groups) plan() *readBack {
 
 // readBack is the Op that takes spilled messages into memory again.
 type readBack struct {
-	g        *groups
-	groups   []*group
-	most     int // of each
-	from, to [][]byte
-	found    [][]loadedMessage // by group
-	next     []uint64          // where what is left of each group begins
+	g      *groups
+	groups []wantedGroup
+	most   int // of each
+}
+
+// wantedGroup is a group as it was when the read began, and what was found of it.
+type wantedGroup struct {
+	group  *group
+	id     string
+	number uint64
+	span   // of what is spilled
+	found  []loadedMessage
+	next   uint64 // where what is left begins
+	gap    error  // why the index cannot be read
 }
 
 // read collects, group by group, what is next of each.
-func (r *readBack) read(ctx context.Context) (err error) {
+func (r *readBack) read(ctx context.Context, pass func(error) bool) (err error) {
 	q := r.g.q
 	lo, hi := q.span(q.layout.Parked)
-	index, err := q.s.Iter(ctx, lo, hi)
+	index, err := q.iter(ctx, lo, hi, pass)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, index.Close()) }()
 	lo, hi = q.span(q.layout.Entry)
-	entries, err := q.s.Iter(ctx, lo, hi)
+	entries, err := q.iter(ctx, lo, hi, pass)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, entries.Close()) }()
 	lo, hi = q.span(q.layout.Mark)
-	marks, err := q.s.Iter(ctx, lo, hi)
+	marks, err := q.iter(ctx, lo, hi, pass)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, marks.Close()) }()
-	r.found = make([][]loadedMessage, len(r.groups))
 	for i := range r.groups {
-		if err := r.readGroup(i, index, entries, marks); err != nil {
+		if err := r.readGroup(&r.groups[i], index, entries, marks); err != nil {
 			return err
 		}
 	}
@@ -116,30 +120,71 @@ func (r *readBack) read(ctx context.Context) (err error) {
 }
 
 // readGroup reads at least one message, if there is one.
-func (r *readBack) readGroup(i int, index, entries, marks *store.Iter) error {
+func (r *readBack) readGroup(k *wantedGroup, index, entries, marks *store.Iter) error {
 	q := r.g.q
+	k.found, k.next, k.gap = nil, k.to, nil
+	end := parkedKey(q.layout.Parked, q.place, k.number, k.to)
 	size := 0
-	for ok := index.Seek(r.from[i]); ok && bytes.Compare(index.Key(), r.to[i]) < 0; ok = index.Next() {
+	for ok := index.Seek(parkedKey(q.layout.Parked, q.place, k.number, k.from)); ok && bytes.Compare(index.Key(), end) < 0; ok = index.Next() {
 		seq, err := decodeParkedKey(index.Key())
 		if err != nil {
 			return err
 		}
-		if len(r.found[i]) == r.most || size > windowBytes/len(r.groups) {
-			r.next[i] = seq
-			return nil
+		if r.enough(k, size) {
+			k.next = seq
+			break
 		}
-		key := seqKey(q.layout.Entry, q.place, seq)
-		if !entries.Seek(key) || !bytes.Equal(entries.Key(), key) {
-			r.found[i] = append(r.found[i], loadedMessage{seq: seq, gone: true})
-			continue
-		}
-		marks.Seek(seqKey(q.layout.Mark, q.place, seq))
-		m, err := q.readEntry(entries, marks)
+		m, err := q.readAt(entries, marks, seq)
 		if err != nil {
 			return err
 		}
 		size += len(m.Data)
-		r.found[i] = append(r.found[i], m)
+		k.found = append(k.found, m)
+	}
+	if k.gap = r.missed(k, index); k.gap != nil {
+		return r.readWhole(k, entries, marks)
+	}
+	return nil
+}
+
+func (r *readBack) enough(k *wantedGroup, size int) bool {
+	return len(k.found) == r.most || size > windowBytes/len(r.groups)
+}
+
+// missed returns why a part of the index cannot be read that may have messages of the
+// group before the next one.
+func (r *readBack) missed(k *wantedGroup, index *store.Iter) error {
+	q := r.g.q
+	from, to := parkedKey(q.layout.Parked, q.place, k.number, k.from), parkedKey(q.layout.Parked, q.place, k.number, k.next)
+	for _, g := range index.Gaps() {
+		if bytes.Compare(g.From, to) < 0 && bytes.Compare(from, g.To) < 0 {
+			return g.Err
+		}
+	}
+	return nil
+}
+
+// readWhole is readGroup without the index: it reads all messages in the span.
+func (r *readBack) readWhole(k *wantedGroup, entries, marks *store.Iter) error {
+	q := r.g.q
+	k.found, k.next = nil, k.to
+	marks.Seek(seqKey(q.layout.Mark, q.place, k.from))
+	end := seqKey(q.layout.Entry, q.place, k.to)
+	size := 0
+	for ok := entries.Seek(seqKey(q.layout.Entry, q.place, k.from)); ok && bytes.Compare(entries.Key(), end) < 0; ok = entries.Next() {
+		m, err := q.readEntry(entries, marks)
+		if err != nil {
+			return err
+		}
+		if m.err != nil || string(r.g.of(m.Data)) != k.id {
+			continue
+		}
+		if r.enough(k, size) {
+			k.next = m.seq
+			return nil
+		}
+		size += len(m.Data)
+		k.found = append(k.found, m)
 	}
 	return nil
 }
@@ -153,46 +198,50 @@ func (r *readBack) Run(t *store.Turn) error {
 	if r.g.q.closed {
 		return nil
 	}
-	for i, k := range r.groups {
+	for i := range r.groups {
+		k := &r.groups[i]
 		switch {
 		case !r.g.void:
-			k.wanted = false
-			r.install(t, i)
-		case k.wanted: // it is as it was, but for something that was fetched
-			r.g.wanted = append(r.g.wanted, k)
+			k.group.wanted = false
+			r.install(t, k)
+		case k.group.wanted: // it is as it was, but for something that was fetched
+			r.g.wanted = append(r.g.wanted, k.group)
 		}
 	}
 	return nil
 }
 
 // install parks what was found of a group.
-func (r *readBack) install(t *store.Turn, i int) {
-	g, q, k := r.g, r.g.q, r.groups[i]
-	for _, l := range r.found[i] {
+func (r *readBack) install(t *store.Turn, w *wantedGroup) {
+	g, q, k := r.g, r.g.q, w.group
+	if w.gap != nil && q.bad.first(w.gap.Error()) {
+		q.s.Log().Error("index of messages that wait for their group cannot be read; the queue is read instead",
+			"queue", q.name, "group", w.id, "error", w.gap)
+	}
+	for _, l := range w.found {
 		t.DeleteSingle(parkedKey(q.layout.Parked, q.place, k.number, l.seq))
 		if l.gone || q.held[l.seq] != nil {
 			continue // settled, or fetched ahead of this
 		}
-		g.takeBack(k, l)
+		g.takeBack(t, k, l)
 	}
-	k.from = min(r.next[i], k.to) // more may have been spilled since
+	k.from = min(w.next, k.to) // more may have been spilled since
 	if heap.Fix(&g.spilled, k.slot-1); !k.spilled() {
 		heap.Remove(&g.spilled, k.slot-1)
 		k.from, k.to = 0, 0
 	}
 }
 
-// takeBack parks a message that was spilled.
-func (g *groups) takeBack(k *group, l loadedMessage) *Message {
+// takeBack parks a message that was spilled. One that cannot be read is set aside.
+func (g *groups) takeBack(t *store.Turn, k *group, l loadedMessage) *Message {
 	q := g.q
-	m := q.restore(l.seq, l.Content, l.mark, l.marked)
-	heap.Push(&q.strays, m)
-	if l.damaged { // out with nobody
-		m.state = taken
-		q.handOut(m)
+	if l.err != nil {
+		q.lose(t, l.seq, tally{messages: 1}, l.err)
 		return nil
 	}
-	q.accuse(m, l.mark)
+	m := q.restore(l)
+	heap.Push(&q.strays, m)
+	q.accuse(m, l)
 	g.keep(k, m)
 	return m
 }
@@ -201,8 +250,8 @@ func (r *readBack) Visible(t *store.Turn) {
 	if r.g.q.closed {
 		return
 	}
-	for _, k := range r.groups {
-		if r.g.byID[k.id] == k {
+	for _, w := range r.groups {
+		if k := w.group; r.g.byID[k.id] == k {
 			r.g.offer(t, k)
 			r.g.forget(k)
 		}
@@ -217,15 +266,18 @@ func (g *groups) fetch(t *store.Turn, seq uint64) (*Message, error) {
 	if g == nil || len(g.spilled) == 0 {
 		return nil, nil
 	}
-	l, err := g.q.getEntry(t, seq)
-	if err != nil || l.gone || l.damaged {
-		return nil, err
+	l := g.q.getEntry(t.Get, seq)
+	switch {
+	case l.err != nil:
+		return nil, g.q.unreadable(seq, l.err)
+	case l.gone:
+		return nil, nil
 	}
 	k := g.byID[string(g.of(l.Data))]
 	if k == nil || seq < k.from || seq >= k.to {
 		return nil, nil
 	}
-	m := g.takeBack(k, l)
+	m := g.takeBack(t, k, l)
 	m.indexed = true
 	return m, nil
 }
@@ -256,11 +308,12 @@ func (g *groups) settled(m *Message) {
 // lookForIndex sees whether the last process left one.
 func (g *groups) lookForIndex() (err error) {
 	lo, hi := g.q.span(g.q.layout.Parked)
-	it, err := g.q.s.Iter(context.Background(), lo, hi)
+	ctx := context.Background()
+	it, err := g.q.iter(ctx, lo, hi, func(error) bool { return true })
 	if err != nil {
 		return err
 	}
-	g.stale = it.First()
+	g.stale = it.First() || len(it.Gaps()) > 0
 	return it.Close()
 }
 

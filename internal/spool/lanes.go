@@ -3,6 +3,7 @@ package spool
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -71,13 +72,19 @@ func (h *shared) bytes() int { return max(laneBytes, windowBytes/max(h.lanes, 1)
 func OpenLanes(s *store.Store, l Layout, id uint32, highest byte, o Options) (*Lanes, error) {
 	q := NewLanes(s, l, id, highest, o)
 	if highest > 0 {
-		return q, q.readLanes()
+		if err := q.readLanes(); err != nil {
+			return nil, fmt.Errorf("open queue %q: %w", o.Name, err)
+		}
+		return q, nil
 	}
 	v, err := s.Get(laneKey(l.Meta, place{id, 0}, 0))
-	if err != nil || v == nil {
-		return q, err
+	if err == nil && v != nil {
+		err = q.open[0].restoreMeta(v)
 	}
-	return q, q.open[0].restoreMeta(v)
+	if err != nil {
+		return nil, fmt.Errorf("open queue %q: %w", o.Name, err)
+	}
+	return q, nil
 }
 
 // readLanes finds the lanes that were used.

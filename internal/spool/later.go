@@ -52,11 +52,11 @@ func (q *Spool) readLater(ctx context.Context, from Position, id []byte, most in
 		return q.readByID(ctx, from, id, most)
 	}
 	_, hi := q.span(q.layout.Delayed)
-	it, err := q.s.Iter(ctx, dueKey(q.layout.Delayed, q.place, from.Due, from.Seq), hi)
+	it, err := q.iter(ctx, dueKey(q.layout.Delayed, q.place, from.Due, from.Seq), hi, store.IsDamage)
 	if err != nil {
 		return nil, next, err
 	}
-	defer func() { err = errors.Join(err, it.Close()) }()
+	defer func() { err = q.unread(errors.Join(err, it.Close())) }()
 	size := 0
 	for ok := it.First(); ok; ok = it.Next() {
 		d, err := q.seeDelayed(it)
@@ -64,11 +64,17 @@ func (q *Spool) readLater(ctx context.Context, from Position, id []byte, most in
 			return nil, next, err
 		}
 		if size += len(d.Data); len(read) == most || size > browseBytes && len(read) > 0 {
-			return read, d.Position, nil
+			next = d.Position
+			break
 		}
 		read = append(read, d)
 	}
-	return read, next, nil
+	gaps, err := lateGaps(it.Gaps())
+	for _, g := range gaps {
+		read = append(read, Seen{Position: Position{Lane: q.lane, Due: g.from.Due, Seq: g.from.Seq}, Err: g.err})
+	}
+	slices.SortFunc(read, func(a, b Seen) int { return a.Position.compare(b.Position) })
+	return read, next, err
 }
 
 // readByID is readLater of those with an id.
@@ -85,7 +91,7 @@ func (q *Spool) readByID(ctx context.Context, from Position, id []byte, most int
 	if err != nil {
 		return nil, next, err
 	}
-	defer func() { err = errors.Join(err, it.Close()) }()
+	defer func() { err = q.unread(errors.Join(err, it.Close())) }()
 	for ok := index.First(); ok; ok = index.Next() {
 		_, at, err := decodeIDKey(index.Key())
 		if err != nil {
@@ -96,7 +102,7 @@ func (q *Spool) readByID(ctx context.Context, from Position, id []byte, most int
 		}
 		key := dueKey(q.layout.Delayed, q.place, at.Due, at.Seq)
 		if !it.Seek(key) || !bytes.Equal(it.Key(), key) {
-			continue // became due between the two
+			continue // became due between the two, or an error, which Close returns
 		}
 		d, err := q.seeDelayed(it)
 		if err != nil {
@@ -127,7 +133,7 @@ func (q *Spool) seeDelayed(it *store.Iter) (s Seen, err error) {
 func (q *Spool) peekDelayed(ctx context.Context, alive func() error, at Position) (*Seen, error) {
 	v, err := q.s.Get(dueKey(q.layout.Delayed, q.place, at.Due, at.Seq))
 	if err != nil {
-		return nil, err
+		return nil, q.unread(err)
 	}
 	s := Seen{Position: at}
 	s.Content, s.Err = decodeDelayed(v)

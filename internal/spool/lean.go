@@ -33,23 +33,24 @@ func (q *Spool) whole(t *store.Turn, m *Message) bool {
 	if m.lean == 0 {
 		return true
 	}
-	l, err := q.getEntry(t, m.Seq)
-	if err != nil || l.gone || l.damaged {
-		q.s.Log().Error("message was in flight and cannot be read again", "queue id", q.id, "seq", m.Seq, "error", err)
+	l := q.getEntry(t.Get, m.Seq)
+	if l.gone {
+		l.err = damaged("missing message", nil)
+	}
+	if l.err != nil {
+		q.SetAside(t, m, l.err)
 		return false
 	}
 	m.fill(l.Data)
 	return true
 }
 
-// nextReturned takes the first of those that were returned. One that cannot be read is
-// out with nobody, as when the store is opened.
+// nextReturned takes the first of those that were returned. One that cannot be read
+// is set aside.
 func (q *Spool) nextReturned(t *store.Turn) *Message {
 	m := heap.Pop(&q.returned).(*Message)
 	if q.whole(t, m) {
 		return m
 	}
-	m.state = taken
-	q.handOut(m)
 	return q.nextInPlace(t)
 }

@@ -24,23 +24,23 @@ func (q *Lanes) KeepUnshown() {
 }
 
 // Oldest returns the message that waits and is the next to be delivered, or else
-// the oldest one of the lowest lane. It returns nil if none waits. It is there to
-// be settled.
-func (q *Lanes) Oldest(t *store.Turn, lowest bool) (*Message, error) {
+// the oldest one of the lowest lane. It returns nil if none waits that can be read. It
+// is there to be settled.
+func (q *Lanes) Oldest(t *store.Turn, lowest bool) *Message {
 	for i := range q.open {
 		if lowest {
 			i = len(q.open) - 1 - i
 		}
-		if m, err := q.open[i].oldest(t); m != nil || err != nil {
-			return m, err
+		if m := q.open[i].oldest(t); m != nil {
+			return m
 		}
 	}
-	return nil, nil
+	return nil
 }
 
 // oldest returns the first message that waits. It looks on disk for one that was
 // not loaded, while the next load is on its way.
-func (q *Spool) oldest(t *store.Turn) (*Message, error) {
+func (q *Spool) oldest(t *store.Turn) *Message {
 	q.skipGone()
 	if q.low() {
 		q.startLoading(t)
@@ -51,14 +51,14 @@ func (q *Spool) oldest(t *store.Turn) (*Message, error) {
 		if first != nil {
 			to = min(to, first.Seq)
 		}
-		if m, err := q.probe(t, to); m != nil || err != nil {
-			return m, err
+		if m := q.probe(t, to); m != nil {
+			return m
 		}
 	}
 	if first == nil {
 		first = q.oldestUnshown()
 	}
-	return first, nil
+	return first
 }
 
 func (q *Spool) oldestInMemory() (first *Message) {
@@ -81,20 +81,16 @@ func (q *Spool) oldestInMemory() (first *Message) {
 }
 
 // probe brings in the first message that is on disk only.
-func (q *Spool) probe(t *store.Turn, to uint64) (*Message, error) {
+func (q *Spool) probe(t *store.Turn, to uint64) *Message {
 	for q.probed = max(q.probed, q.loaded); q.probed < to; q.probed++ {
 		if q.early[q.probed] != nil {
 			continue
 		}
-		l, err := q.getEntry(t, q.probed)
-		if err != nil {
-			return nil, err
-		}
-		if !l.gone && !l.damaged {
-			return q.comeEarly(t, q.restore(l.seq, l.Content, l.mark, l.marked), l.mark, false), nil
+		if l := q.getEntry(t.Get, q.probed); !l.gone && l.err == nil { // else the load tells
+			return q.comeEarly(t, l, false)
 		}
 	}
-	return nil, nil
+	return nil
 }
 
 func (q *Spool) oldestUnshown() *Message {

@@ -23,26 +23,30 @@ type plan struct {
 	putDue            int64  // the earliest due time put since the load began, 0 if none
 	void              bool   // the spool was purged since
 	cancelled         map[Position]bool
+	pass              func(error) bool // see store.Iter.PassOver
 }
 
 // chunk is what a load found.
 type chunk struct {
 	messages []loadedMessage
-	through  uint64 // everything below is in it
+	through  uint64 // everything below is in it, or missing
+	missing  []missing
 	taken    []loadedMessage
 	recalled uint64 // everything below that was taken is in it
 	delayed  []delayedMessage
 	nextDue  int64 // of the first one left, 0 if none
 	nextLate uint64
+	late     []lateGap
 }
 
 type loadedMessage struct {
 	Content
-	seq     uint64
-	mark    mark
-	marked  bool
-	damaged bool
-	gone    bool // was settled
+	seq      uint64
+	mark     mark
+	marked   bool
+	lostMark error // why the mark cannot be read
+	err      error // why the message cannot be read
+	gone     bool  // was settled
 }
 
 type delayedMessage struct {
@@ -54,7 +58,7 @@ type delayedMessage struct {
 // startLoading has a chunk read in the background, if there is anything to
 // read and nobody is at it. The engine is never read under the baton.
 func (q *Spool) startLoading(t *store.Turn) {
-	due := q.meta.delayed > 0 && q.meta.nextDue <= t.Now().UnixNano()
+	due := q.laterLeft() > 0 && q.meta.nextDue <= t.Now().UnixNano()
 	p := plan{from: q.loaded, to: q.loaded, now: t.Now(), due: due}
 	p.nextDue, p.nextLate = q.meta.nextDue, q.nextLate
 	p.messages, p.bytes = q.chunk()
@@ -79,8 +83,13 @@ const (
 	loadRetryMax = 10 * time.Second
 )
 
+// patience is how often a read that fails is tried again before it passes over what it
+// cannot read. It takes six seconds. What is damaged is passed over at once.
+const patience = 6
+
 func (q *Spool) load(ctx context.Context, p plan) {
-	q.persist(ctx, func(ctx context.Context) (store.Op, error) {
+	q.persist(ctx, func(ctx context.Context, pass func(error) bool) (store.Op, error) {
+		p.pass = pass
 		c, err := q.read(ctx, p)
 		return &install{q: q, c: c}, err
 	})
@@ -88,18 +97,20 @@ func (q *Spool) load(ctx context.Context, p plan) {
 
 // persist reads something and takes it into memory with an Op, and tries again
 // until that works.
-func (q *Spool) persist(ctx context.Context, read func(context.Context) (store.Op, error)) {
-	for pause := loadRetry; ; pause = min(2*pause, loadRetryMax) {
-		op, err := read(ctx)
+func (q *Spool) persist(ctx context.Context, read func(context.Context, func(error) bool) (store.Op, error)) {
+	for try := 0; ; try++ {
+		op, err := read(ctx, func(err error) bool { return store.IsDamage(err) || try >= patience })
 		if err == nil {
 			err = q.s.Do(store.WithDurability(ctx, store.NoSync), op, store.NoSync)
 		}
 		if err == nil || q.s.Cause() != nil {
 			return
 		}
-		q.s.Log().Error("load waiting messages", "error", err)
+		if try == 0 {
+			q.s.Log().Error("cannot read waiting messages, will try again", "queue", q.name, "error", err)
+		}
 		select {
-		case <-time.After(pause):
+		case <-time.After(min(loadRetry<<min(try, patience), loadRetryMax)):
 		case <-ctx.Done():
 			return
 		}
@@ -127,12 +138,12 @@ func (q *Spool) read(ctx context.Context, p plan) (*chunk, error) {
 }
 
 func (q *Spool) readEntries(ctx context.Context, p plan, c *chunk) (err error) {
-	entries, err := q.s.Iter(ctx, seqKey(q.layout.Entry, q.place, p.from), seqKey(q.layout.Entry, q.place, p.to))
+	entries, err := q.iter(ctx, seqKey(q.layout.Entry, q.place, p.from), seqKey(q.layout.Entry, q.place, p.to), p.pass)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, entries.Close()) }()
-	marks, err := q.s.Iter(ctx, seqKey(q.layout.Mark, q.place, p.from), seqKey(q.layout.Mark, q.place, p.to))
+	marks, err := q.iter(ctx, seqKey(q.layout.Mark, q.place, p.from), seqKey(q.layout.Mark, q.place, p.to), p.pass)
 	if err != nil {
 		return err
 	}
@@ -146,15 +157,33 @@ func (q *Spool) readEntries(ctx context.Context, p plan, c *chunk) (err error) {
 		}
 		if size += len(m.Data); len(c.messages) == p.messages || size > p.bytes && len(c.messages) > 0 {
 			c.through = m.seq
-			return nil
+			break
 		}
-		c.messages = append(c.messages, m)
+		c.add(m)
 	}
+	q.search(entries.Gaps(), c)
 	return nil
 }
 
-// readEntry reads a message and, walking along beside it, its mark. One that
-// cannot be decoded must not hold up the others.
+// add takes a message in, or notes that it cannot be read.
+func (c *chunk) add(m loadedMessage) {
+	if m.err != nil {
+		c.missing = append(c.missing, missing{span{m.seq, m.seq + 1}, 1, m.err})
+		return
+	}
+	c.messages = append(c.messages, m)
+}
+
+// iter is an iterator that passes over what cannot be read, if pass agrees.
+func (q *Spool) iter(ctx context.Context, lo, hi []byte, pass func(error) bool) (*store.Iter, error) {
+	it, err := q.s.Iter(ctx, lo, hi)
+	if err == nil {
+		it.PassOver(ctx, pass)
+	}
+	return it, err
+}
+
+// readEntry reads a message and, walking along beside it, its mark.
 func (q *Spool) readEntry(entries, marks *store.Iter) (m loadedMessage, err error) {
 	if m.seq, err = decodeSeqKey(entries.Key()); err != nil {
 		return m, err
@@ -163,32 +192,38 @@ func (q *Spool) readEntry(entries, marks *store.Iter) (m loadedMessage, err erro
 	if err != nil {
 		return m, err
 	}
-	var damage error
-	m.Content, damage = decodeEntry(v)
+	m.Content, m.err = decodeEntry(v)
 	m.Data = bytes.Clone(m.Data)
-	fields := entries.Key()[laneKeyLen:]
-	for marks.Valid() && bytes.Compare(marks.Key()[laneKeyLen:], fields) < 0 {
+	key := seqKey(q.layout.Mark, q.place, m.seq)
+	for marks.Valid() && bytes.Compare(marks.Key(), key) < 0 {
 		marks.Next()
 	}
-	if marks.Valid() && bytes.Equal(marks.Key()[laneKeyLen:], fields) {
-		if v, err = marks.Value(); err != nil {
-			return m, err
-		}
-		var bad error
-		m.marked = true
-		m.mark, bad = decodeMark(v)
-		damage = errors.Join(damage, bad)
+	if err := marks.Missed(key); err != nil {
+		m.setMark(nil, err)
+		return m, nil
 	}
-	if damage != nil {
-		m.damaged = true
-		q.s.Log().Error("message is damaged and stays out of reach until its queue is deleted", "queue id", q.id, "seq", m.seq, "error", damage)
+	if marks.Valid() && bytes.Equal(marks.Key(), key) {
+		m.setMark(marks.Value())
 	}
 	return m, nil
 }
 
+// setMark takes over the mark of a message, if it has one. A message whose mark cannot
+// be read is handed out all the same; its deliveries are counted anew.
+func (m *loadedMessage) setMark(v []byte, err error) {
+	if v == nil && err == nil {
+		return
+	}
+	m.marked = true
+	if err == nil {
+		m.mark, err = decodeMark(v)
+	}
+	m.lostMark = err
+}
+
 func (q *Spool) readDue(ctx context.Context, p plan, c *chunk) (err error) {
 	_, hi := q.span(q.layout.Delayed)
-	it, err := q.s.Iter(ctx, dueKey(q.layout.Delayed, q.place, p.nextDue, p.nextLate), hi) // before that are tombstones
+	it, err := q.iter(ctx, dueKey(q.layout.Delayed, q.place, p.nextDue, p.nextLate), hi, p.pass) // before that are tombstones
 	if err != nil {
 		return err
 	}
@@ -201,11 +236,12 @@ func (q *Spool) readDue(ctx context.Context, p plan, c *chunk) (err error) {
 		}
 		if size += len(d.Data); d.due > p.now.UnixNano() || len(c.delayed) == p.messages || size > p.bytes && len(c.delayed) > 0 {
 			c.nextDue, c.nextLate = d.due, d.seq
-			return nil
+			break
 		}
 		c.delayed = append(c.delayed, d)
 	}
-	return nil
+	c.late, err = lateGaps(it.Gaps())
+	return err
 }
 
 // readDelayed takes one that cannot be decoded as it is: the layer will say so.
@@ -218,7 +254,7 @@ func (q *Spool) readDelayed(it *store.Iter) (d delayedMessage, err error) {
 		return d, err
 	}
 	if d.Content, err = decodeDelayed(v); err != nil {
-		q.s.Log().Error("delayed message is damaged", "queue id", q.id, "number", d.seq, "error", err)
+		q.s.Log().Error("delayed message is damaged", "queue", q.name, "number", d.seq, "error", err)
 		d.Data = v
 	}
 	d.Data = bytes.Clone(d.Data)
@@ -250,6 +286,7 @@ func (i *install) Run(t *store.Turn) error {
 		q.take(t, m)
 	}
 	q.loaded = max(q.loaded, i.c.through)
+	q.miss(t, i.c.missing)
 	q.takeBack(t, i.c)
 	for seq := range q.early {
 		if seq < q.loaded {
@@ -268,14 +305,9 @@ func (q *Spool) take(t *store.Turn, l loadedMessage) {
 	if q.early[l.seq] != nil {
 		return
 	}
-	m := q.restore(l.seq, l.Content, l.mark, l.marked)
-	if l.damaged { // out with nobody
-		m.state = taken
-		q.handOut(m)
-		heap.Push(&q.strays, m)
-		return
-	}
-	q.accuse(m, l.mark)
+	m := q.restore(l)
+	q.cameIn(m)
+	q.accuse(m, l)
 	if q.leased != nil && l.mark.out && m.Until.After(t.Now()) {
 		q.adopt(m)
 		q.leased(t, m)
@@ -320,6 +352,7 @@ func (i *install) promote(t *store.Turn) {
 		}
 	}
 	q.meta.nextDue, q.nextLate = i.c.nextDue, i.c.nextLate
+	q.missLate(t, i.c.late, i.c.nextDue == 0 && q.plan.putDue == 0)
 	if p := q.plan.putDue; p != 0 && (q.meta.nextDue == 0 || p < q.meta.nextDue) {
 		q.meta.nextDue, q.nextLate = p, 0
 	}

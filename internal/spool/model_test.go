@@ -648,10 +648,19 @@ func (w *world) check(t *rapid.T) {
 	synctest.Wait()
 	var st Stats
 	var unloaded, low uint64
+	var onDisk tally
 	window := 0
 	under(t, w.s, store.NoSync, func(*store.Turn) {
 		st, unloaded, low, window = w.q.Stats(), w.q.unloaded, w.q.meta.low, w.q.window.len()
+		onDisk = w.q.bad.onDisk
+		for seq, e := range w.model {
+			if seq >= w.q.loaded && w.q.early[seq] == nil {
+				onDisk.less(tally{1, uint64(len(e.data) + len(e.share))})
+			}
+		}
 	})
+	require.Zero(t, onDisk)
+	require.Zero(t, st.Unreadable)
 	require.Empty(t, w.wrong)
 	require.EqualValues(t, len(w.delayed), st.Delayed)
 	require.EqualValues(t, len(w.model), st.Ready+st.Taken)

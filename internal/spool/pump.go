@@ -58,7 +58,7 @@ func JudgeStore(err error) Verdict {
 			return GiveUp
 		}
 	}
-	if errors.Is(err, store.ErrDiskFull) {
+	if errors.Is(err, store.ErrDiskFull) || errors.Is(err, store.ErrUnreadable) {
 		return TryAgain
 	}
 	return LeaveIt
@@ -271,6 +271,7 @@ func (o *moveOp) move(t *store.Turn, l load) (moved bool, err error) {
 	case err != nil:
 		delete(q.held, m.Seq)
 	default:
+		q.cameIn(m)
 		q.early[m.Seq] = m
 		if l.mark.out && q.unloaded > 0 {
 			q.unloaded--
@@ -299,17 +300,17 @@ func (q *Spool) pick(t *store.Turn, s *Seen) (m *Message, new bool, err error) {
 		}
 		return m, false, nil
 	}
-	if s.Seq < q.loaded {
+	if !q.onDiskOnly(s.Seq) {
 		m, err := q.groups.fetch(t, s.Seq)
 		return m, false, err
 	}
 	v, err := t.Get(seqKey(q.layout.Entry, q.place, s.Seq))
 	if v == nil || err != nil {
-		return nil, false, err
+		return nil, false, q.unread(err)
 	}
-	m = q.restore(s.Seq, s.Content, s.mark, s.marked)
-	if q.leased != nil && s.mark.out && m.Until.After(t.Now()) {
+	if q.leased != nil && s.mark.out && Moment(s.mark.until).After(t.Now()) {
 		return nil, false, nil
 	}
-	return m, true, nil
+	l := loadedMessage{Content: s.Content, seq: s.Seq, mark: s.mark, marked: s.marked, lostMark: s.lostMark}
+	return q.restore(l), true, nil
 }

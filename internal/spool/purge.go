@@ -8,8 +8,8 @@ import (
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// Purge removes what is ready, and what is delayed if asked, and returns how
-// many messages that were. What is taken, and what is not visible yet, stays; of
+// Purge removes what is ready or cannot be read, and what is delayed if asked, and
+// returns how many messages that were. What is taken, and what is not visible yet, stays; of
 // a spool with leases that is known once it is Recalled.
 // It has no Undo: it belongs in an Op of its own.
 func (q *Spool) Purge(t *store.Turn, delayedToo bool) int {
@@ -32,6 +32,7 @@ func (q *Spool) Purge(t *store.Turn, delayedToo bool) int {
 	q.emptyWindow()
 	q.returned, q.ahead, q.primes, q.unloaded = nil, nil, nil, 0
 	q.loaded, q.plan.void, q.expiry.void, q.keep.void = q.shown, true, true, true
+	q.bad.purge()
 	clear(q.early)
 	for seq, m := range q.held {
 		if m.state != taken && m.state != returning {
@@ -55,6 +56,7 @@ func (q *Spool) purgeDelayed(t *store.Turn) int {
 	}
 	t.HoldOnly(q.holder(slotDelayed), nil)
 	q.meta.delayed, q.meta.delayedBytes, q.meta.nextDue = 0, 0, 0
+	q.bad.late, q.bad.lateMessages = nil, 0
 	q.armDue(t)
 	return n
 }
@@ -73,6 +75,17 @@ func (q *Spool) kept() []*Message {
 	kept = slices.Compact(kept) // one may have come to be out in several ways
 	q.order, q.strays = slices.Clone(kept), nil
 	return kept
+}
+
+// deleteRead deletes a range and leaves in it what cannot be read.
+func (q *Spool) deleteRead(t *store.Turn, from, to uint64) {
+	for _, s := range q.bad.stretches {
+		if s.to > from && s.from < to {
+			q.deleteEntries(t, from, s.from)
+			from = s.to
+		}
+	}
+	q.deleteEntries(t, from, to)
 }
 
 func (q *Spool) deleteEntries(t *store.Turn, from, to uint64) {

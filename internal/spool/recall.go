@@ -33,12 +33,12 @@ func (q *Spool) recall(t *store.Turn) {
 
 // readTaken reads, of the messages from p.recall on, those that were out.
 func (q *Spool) readTaken(ctx context.Context, p plan, c *chunk) (err error) {
-	marks, err := q.s.Iter(ctx, seqKey(q.layout.Mark, q.place, p.recall), seqKey(q.layout.Mark, q.place, p.recallEnd))
+	marks, err := q.iter(ctx, seqKey(q.layout.Mark, q.place, p.recall), seqKey(q.layout.Mark, q.place, p.recallEnd), p.pass)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, marks.Close()) }()
-	entries, err := q.s.Iter(ctx, seqKey(q.layout.Entry, q.place, p.recall), seqKey(q.layout.Entry, q.place, p.recallEnd))
+	entries, err := q.iter(ctx, seqKey(q.layout.Entry, q.place, p.recall), seqKey(q.layout.Entry, q.place, p.recallEnd), p.pass)
 	if err != nil {
 		return err
 	}
@@ -72,7 +72,7 @@ func (q *Spool) readIfOut(marks, entries *store.Iter) (m loadedMessage, out bool
 		return m, false, nil // of one that is damaged, the load tells
 	}
 	if !entries.Seek(append([]byte{byte(q.layout.Entry)}, marks.Key()[1:]...)) || !bytes.Equal(entries.Key()[1:], marks.Key()[1:]) {
-		return m, false, nil // it was settled
+		return m, false, nil // it was settled, or the load tells that it cannot be read
 	}
 	m, err = q.readEntry(entries, marks)
 	return m, true, err
@@ -82,13 +82,19 @@ func (q *Spool) readIfOut(marks, entries *store.Iter) (m loadedMessage, out bool
 func (q *Spool) takeBack(t *store.Turn, c *chunk) {
 	q.recalled = max(q.recalled, c.recalled)
 	for _, l := range c.taken {
-		if l.seq < q.loaded || q.early[l.seq] != nil || l.damaged {
-			continue
-		}
-		m := q.restore(l.seq, l.Content, l.mark, l.marked)
-		out := m.Until.After(t.Now())
-		if q.comeEarly(t, m, l.mark, out); out {
-			q.leased(t, m)
+		if l.seq >= q.loaded && q.early[l.seq] == nil && l.err == nil {
+			q.bringBack(t, l)
 		}
 	}
+}
+
+// bringBack takes a message in that was left on disk, as the process that ended left
+// it.
+func (q *Spool) bringBack(t *store.Turn, l loadedMessage) *Message {
+	out := q.leased != nil && l.mark.out && Moment(l.mark.until).After(t.Now())
+	m := q.comeEarly(t, l, out)
+	if out {
+		q.leased(t, m)
+	}
+	return m
 }

@@ -109,33 +109,47 @@ func TestAllLeasesAreRecalled(t *testing.T) {
 // What cannot be decoded holds nobody up, and is not deleted along with what
 // surrounds it.
 func TestADamagedMessageIsKeptAndPassed(t *testing.T) {
-	for _, kind := range []store.Kind{layout.Entry, layout.Mark} {
-		t.Run(fmt.Sprintf("kind %#x", byte(kind)), func(t *testing.T) {
-			fs := vfs.NewMem()
-			f := newFeed(t, fs)
-			const n, bad = dropMessages + 100, 50
-			for range n {
-				f.put(store.NoSync, []byte("message"))
-			}
-			f.do(func(t *store.Turn) { t.Set(seqKey(kind, place{id: 1}, bad), []byte{9, 9}) })
-			require.NoError(t, f.s.Close())
-
-			f = newFeed(t, fs)
-			for seq := range uint64(n) {
-				if seq == bad {
-					continue
-				}
-				m := f.take()
-				require.Equal(t, seq, m.Seq)
-				f.settle(m)
-			}
-			require.Equal(t, Stats{Taken: 1, Bytes: f.stats().Bytes, ReadyBytes: f.stats().ReadyBytes}, f.stats())
-			v, err := f.s.Get(seqKey(kind, place{id: 1}, bad))
-			require.NoError(t, err)
-			require.Equal(t, []byte{9, 9}, v)
-			require.NoError(t, f.s.Close())
-		})
+	fs := vfs.NewMem()
+	f := newFeed(t, fs)
+	const n, bad = dropMessages + 100, 50
+	for range n {
+		f.put(store.NoSync, []byte("message"))
 	}
+	f.do(func(t *store.Turn) { t.Set(seqKey(layout.Entry, place{id: 1}, bad), []byte{9, 9}) })
+	require.NoError(t, f.s.Close())
+
+	f = newFeed(t, fs)
+	for seq := range uint64(n) {
+		if seq == bad {
+			continue
+		}
+		m := f.take()
+		require.Equal(t, seq, m.Seq)
+		f.settle(m)
+	}
+	require.Equal(t, Stats{Unreadable: 1, Bytes: f.stats().Bytes}, f.stats())
+	v, err := f.s.Get(seqKey(layout.Entry, place{id: 1}, bad))
+	require.NoError(t, err)
+	require.Equal(t, []byte{9, 9}, v)
+	require.NoError(t, f.s.Close())
+}
+
+func TestAMessageWithADamagedMarkIsDelivered(t *testing.T) {
+	fs := vfs.NewMem()
+	f := newFeed(t, fs)
+	f.put(store.NoSync, []byte("message"))
+	f.do(func(t *store.Turn) { t.Set(seqKey(layout.Mark, place{id: 1}, 0), []byte{9, 9}) })
+	require.NoError(t, f.s.Close())
+
+	f = newFeed(t, fs)
+	m := f.take()
+	require.True(t, m.Suspect, "it may have been delivered before")
+	require.EqualValues(t, 1, m.Count)
+	f.settle(m)
+	v, err := f.s.Get(seqKey(layout.Mark, place{id: 1}, 0))
+	require.NoError(t, err)
+	require.Nil(t, v, "the mark goes with its message")
+	require.NoError(t, f.s.Close())
 }
 
 func TestADamagedDelayedMessageHoldsNobodyUp(t *testing.T) {

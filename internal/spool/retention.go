@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/pebblemq/pebblemq/internal/store"
@@ -144,16 +145,16 @@ func (q *Spool) startRetire(t *store.Turn) {
 	if k.sweeping || q.closed || k.lasts == 0 || q.meta.oldest == 0 {
 		return
 	}
-	r := retire{q: q, from: q.lowest(), loaded: q.loaded, shown: q.shown, horizon: q.horizon(t), each: k.each || q.pinned}
+	r := retire{q: q, from: q.head(), loaded: q.loaded, shown: q.shown, horizon: q.horizon(t), each: k.each || q.pinned}
 	if q.meta.oldest > r.horizon {
 		q.armRetention(t)
 		return
 	}
 	k.missed, k.void = 0, false
 	k.sweeping = t.Spawn(func(ctx context.Context) {
-		q.persist(ctx, func(ctx context.Context) (store.Op, error) {
+		q.persist(ctx, func(ctx context.Context, pass func(error) bool) (store.Op, error) {
 			found := r
-			return &found, found.read(ctx)
+			return &found, found.read(ctx, pass)
 		})
 	})
 }
@@ -168,7 +169,8 @@ type retire struct {
 	each    bool
 
 	head    []retiree
-	through uint64 // everything below is in head, or gone
+	missing []missing
+	through uint64 // everything below is in head, or missing, or gone
 	strays  []retiree
 	bytes   int
 	next    int64 // birth of the oldest that is left
@@ -186,21 +188,22 @@ type retiree struct {
 	size uint64
 }
 
-func (r *retire) read(ctx context.Context) (err error) {
+func (r *retire) read(ctx context.Context, pass func(error) bool) (err error) {
 	q := r.q
-	entries, err := q.s.Iter(ctx, seqKey(q.layout.Entry, q.place, r.from), store.PrefixEnd(laneKey(q.layout.Entry, q.place, 0)))
+	_, hi := q.span(q.layout.Entry)
+	entries, err := q.iter(ctx, seqKey(q.layout.Entry, q.place, r.from), hi, pass)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, entries.Close()) }()
 	lo, hi := q.span(q.layout.Mark)
-	marks, err := q.s.Iter(ctx, lo, hi)
+	marks, err := q.iter(ctx, lo, hi, pass)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, marks.Close()) }()
 	lo, hi = q.span(q.layout.Stray)
-	index, err := q.s.Iter(ctx, lo, hi)
+	index, err := q.iter(ctx, lo, hi, pass)
 	if err != nil {
 		return err
 	}
@@ -220,19 +223,19 @@ func (r *retire) full() bool {
 	return n >= most || r.bytes >= retireBytes
 }
 
-// readHead reads what is over at the head.
+// readHead reads the messages at the head whose retention is over. The age of a message
+// that cannot be read is not known. It stays, and does not hold up those behind it.
 func (r *retire) readHead(entries, marks *store.Iter) error {
 	r.through = r.from
-	damaged := 0 // at the end: nobody knows how old these are
 	marks.Seek(seqKey(r.q.layout.Mark, r.q.place, r.from))
+	c := chunk{}
 	for ok := entries.First(); ok; ok = entries.Next() {
 		l, err := r.q.readEntry(entries, marks)
 		if err != nil {
 			return err
 		}
-		if l.damaged && l.seq < r.shown {
-			r.head = append(r.head, r.retiree(l))
-			damaged++
+		if l.err != nil && l.seq < r.shown {
+			c.add(l)
 			continue
 		}
 		d := r.retiree(l)
@@ -241,9 +244,14 @@ func (r *retire) readHead(entries, marks *store.Iter) error {
 			r.more = d.born <= r.horizon && l.seq < r.shown
 			break
 		}
-		r.head, r.through, damaged = append(r.head, d), l.seq+1, 0
+		r.head, r.through = append(r.head, d), l.seq+1
 	}
-	r.head = r.head[:len(r.head)-damaged]
+	c.through = r.through
+	r.q.search(entries.Gaps(), &c)
+	for _, l := range c.messages {
+		r.head = append(r.head, r.retiree(l))
+	}
+	r.missing = slices.DeleteFunc(c.missing, func(m missing) bool { return m.from >= r.through })
 	return nil
 }
 
@@ -302,6 +310,7 @@ func (r *retire) Run(t *store.Turn) error {
 	}
 	q.meta.oldest, k.unshown, k.behind = sooner(r.next, k.missed), r.unshown, r.more
 	loaded := q.loaded
+	q.miss(t, slices.DeleteFunc(r.missing, func(m missing) bool { return m.to <= loaded })) // else it is in memory, or noted
 	for _, d := range r.head {
 		if d.seq < loaded || q.early[d.seq] != nil || r.each {
 			r.end(t, d)
@@ -311,7 +320,7 @@ func (r *retire) Run(t *store.Turn) error {
 	}
 	if q.loaded = max(loaded, r.through); q.loaded > loaded {
 		q.plan.void = true
-		q.deleteEntries(t, loaded, q.loaded)
+		q.deleteRead(t, loaded, q.loaded)
 	}
 	for _, d := range r.strays {
 		if !r.end(t, d) {
@@ -332,16 +341,20 @@ func (r *retire) count(t *store.Turn, d retiree) {
 	q.meta.entries--
 	q.meta.outlived++
 	q.meta.bytes -= d.size
+	q.bad.onDisk.less(tally{1, d.size})
 	if d.mark.out && q.unloaded > 0 {
 		q.unloaded--
 	}
 }
 
-// end settles a message, unless it is gone.
+// end settles a message, unless it is gone. One that cannot be read stays.
 func (r *retire) end(t *store.Turn, d retiree) bool {
 	q := r.q
-	m, new := q.waiting(t, d.loadedMessage)
-	if m == nil {
+	m, new, err := q.waiting(t, d.loadedMessage)
+	switch {
+	case err != nil || m == nil && q.bad.has(d.seq):
+		return true
+	case m == nil:
 		return false
 	}
 	if m.lean > 0 && d.Data != nil {
@@ -349,6 +362,7 @@ func (r *retire) end(t *store.Turn, d retiree) bool {
 	}
 	if new {
 		m.state = ready // also if its lease runs
+		q.cameIn(m)
 		q.early[m.Seq] = m
 		if d.mark.out && q.unloaded > 0 {
 			q.unloaded--
@@ -399,7 +413,7 @@ func (q *Spool) eldest(ctx context.Context, alive func() error) (born int64, err
 			return err
 		}
 		q.skipGone()
-		from, next, bound = q.lowest(), q.meta.next, q.meta.oldest
+		from, next, bound = q.head(), q.meta.next, q.meta.oldest
 		if m := q.known(from); m != nil && m.here() {
 			born = m.Born
 		}
@@ -420,9 +434,10 @@ func (q *Spool) eldest(ctx context.Context, alive func() error) (born int64, err
 	return sooner(born, stray), err
 }
 
-// firstBirth reads the birth of the first message in a range, 0 if there is none.
+// firstBirth reads the birth of the first message in a range that can be read, 0 if
+// there is none.
 func (q *Spool) firstBirth(ctx context.Context, from, to uint64) (born int64, err error) {
-	entries, err := q.s.Iter(ctx, seqKey(q.layout.Entry, q.place, from), seqKey(q.layout.Entry, q.place, to))
+	entries, err := q.iter(ctx, seqKey(q.layout.Entry, q.place, from), seqKey(q.layout.Entry, q.place, to), store.IsDamage)
 	if err != nil {
 		return 0, err
 	}
@@ -439,16 +454,17 @@ func (q *Spool) firstBirth(ctx context.Context, from, to uint64) (born int64, er
 	return 0, nil
 }
 
-// firstStray returns the birth of the oldest in the index, 0 if there is none.
+// firstStray returns the birth of the oldest in the index that can be read, 0 if there
+// is none.
 func (q *Spool) firstStray(ctx context.Context) (born int64, err error) {
 	lo, hi := q.span(q.layout.Stray)
-	index, err := q.s.Iter(ctx, lo, hi)
+	index, err := q.iter(ctx, lo, hi, store.IsDamage)
 	if err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, index.Close()) }()
 	lo, hi = q.span(q.layout.Entry)
-	entries, err := q.s.Iter(ctx, lo, hi)
+	entries, err := q.iter(ctx, lo, hi, store.IsDamage)
 	if err != nil {
 		return 0, err
 	}

@@ -22,12 +22,21 @@ func (q *Spool) Seal(t *store.Turn) {
 	q.meta.expires = sooner(q.expiry.next, q.expiry.retained)
 	q.drop(t)
 	m := q.meta
+	m.nextDue = q.bad.earliest(m.nextDue)
 	m.frontier, m.oldest = max(m.frontier, q.raisedTo), sooner(m.oldest, q.keep.unshown)
 	t.Set(laneKey(q.layout.Meta, q.place, 0), m.encode())
 }
 
 // lowest returns the sequence number below which nothing is left.
 func (q *Spool) lowest() uint64 {
+	if low := q.head(); len(q.bad.stretches) == 0 || low < q.bad.stretches[0].from {
+		return low
+	}
+	return q.bad.stretches[0].from
+}
+
+// head returns the sequence number below which nothing is left that can be read.
+func (q *Spool) head() uint64 {
 	q.trimOrder()
 	q.trimWindow()
 	low := min(q.loaded, q.groups.lowest())
@@ -87,9 +96,10 @@ func (q *Spool) trimWindow() {
 // drop removes a settled range in bulk, which lets the engine delete whole
 // tables instead of compacting tombstones.
 func (q *Spool) drop(t *store.Turn) {
-	if q.meta.low-q.dropped < dropMessages && q.deadSize < dropBytes || q.meta.low == q.dropped {
+	head := q.head()
+	if head <= q.dropped || head-q.dropped < dropMessages && q.deadSize < dropBytes {
 		return
 	}
-	q.deleteEntries(t, q.dropped, q.meta.low)
-	q.dropped, q.deadSize = q.meta.low, 0
+	q.deleteRead(t, q.dropped, head)
+	q.dropped, q.deadSize = head, 0
 }

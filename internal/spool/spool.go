@@ -2,6 +2,7 @@ package spool
 
 import (
 	"container/heap"
+	"fmt"
 	"time"
 
 	"github.com/pebblemq/pebblemq/internal/store"
@@ -14,6 +15,7 @@ type Spool struct {
 	s      *store.Store
 	layout Layout
 	place
+	name string
 	*shared
 	ready  func(*store.Turn)
 	leased func(*store.Turn, *Message)
@@ -55,6 +57,7 @@ type Spool struct {
 	watches  []*watch                 // of those who browse
 	expiry   expiry
 	keep     retention
+	bad      unreadable
 
 	unshown  unshown
 	fresh    ring   // with unique keys, put and not shown; see unique.go
@@ -75,6 +78,8 @@ type Spool struct {
 
 // Options are the layer's side of a spool.
 type Options struct {
+	// Name is that of the queue, for errors and the log.
+	Name string
 	// Lane tells the spools of one object apart.
 	Lane byte
 	// Ready is called under the baton when Take may have something that it
@@ -123,11 +128,11 @@ type Options struct {
 func Open(s *store.Store, l Layout, id uint32, o Options) (*Spool, error) {
 	q := New(s, l, id, o)
 	v, err := s.Get(laneKey(l.Meta, q.place, 0))
-	if err != nil {
-		return nil, err
+	if err == nil && v != nil {
+		err = q.restoreMeta(v)
 	}
-	if v != nil {
-		return q, q.restoreMeta(v)
+	if err != nil {
+		return nil, fmt.Errorf("open queue %q: %w", o.Name, err)
 	}
 	return q, nil
 }
@@ -143,6 +148,7 @@ func (q *Spool) restoreMeta(v []byte) (err error) {
 		q.suspectBelow = min(q.meta.frontier, q.meta.next) // not what is put from now on
 	}
 	q.number += q.meta.next
+	q.bad.onDisk = tally{q.meta.entries, q.meta.bytes}
 	q.keyed = q.keyed || q.layout.Unique != 0 && q.meta.entries+q.meta.delayed > 0
 	if q.leased != nil {
 		q.unloaded, q.recallEnd = q.meta.taken, q.meta.next
@@ -161,7 +167,7 @@ func New(s *store.Store, l Layout, id uint32, o Options) *Spool {
 
 func newLane(s *store.Store, l Layout, id uint32, o Options, h *shared) *Spool {
 	q := &Spool{
-		s: s, layout: l, place: place{id, o.Lane}, shared: h, identify: o.ID, ready: o.Ready, leased: o.Leased, added: o.Added, promoted: o.Promoted, free: freeOf(s), step: frontierStep,
+		s: s, layout: l, place: place{id, o.Lane}, name: o.Name, shared: h, identify: o.ID, ready: o.Ready, leased: o.Leased, added: o.Added, promoted: o.Promoted, free: freeOf(s), step: frontierStep,
 		unseenHeld: make(map[uint32]uint64),
 		held:       make(map[uint64]*Message), early: make(map[uint64]*Message),
 	}
@@ -172,6 +178,7 @@ func newLane(s *store.Store, l Layout, id uint32, o Options, h *shared) *Spool {
 	q.unmarked.q, q.meta.frontier = q, frontierStep // and so on disk before any message
 	q.due = store.NewTimer(q.startLoading)
 	q.expiry = expiry{expired: o.Expired, timer: store.NewTimer(q.startSweep)}
+	q.bad.timer = store.NewTimer(q.readAgain)
 	q.keep = retention{born: o.Born, outlived: o.Outlived, timer: store.NewTimer(q.startRetire)}
 	return q
 }
@@ -194,6 +201,7 @@ func (q *Spool) Close(t *store.Turn) {
 	t.Disarm(q.due)
 	t.Disarm(q.expiry.timer)
 	t.Disarm(q.keep.timer)
+	t.Disarm(q.bad.timer)
 	t.Disarm(q.survived)
 }
 
@@ -291,6 +299,8 @@ func (q *Spool) Show(t *store.Turn, m *Message) {
 	if q.loaded == m.Seq && q.room() {
 		q.loaded = q.shown
 		q.enqueue(m)
+	} else {
+		q.bad.onDisk.more(tally{1, m.size()})
 	}
 	q.mayExpire(t, m)
 	q.mayAge(t, m)

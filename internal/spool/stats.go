@@ -5,6 +5,7 @@ type Stats struct {
 	Ready, Taken, Delayed uint64
 	Bytes                 uint64 // of data and payloads, of all three
 	ReadyBytes            uint64 // of these, of what is ready; in a spool with leases, once it is Recalled
+	Unreadable            uint64 // are left on disk because they cannot be read; see unreadable.go
 	Outlived              uint64 // were dropped at the end of their retention, ever
 }
 
@@ -12,20 +13,25 @@ func (s *Stats) add(o Stats) {
 	s.Ready, s.Taken, s.Delayed, s.Bytes = s.Ready+o.Ready, s.Taken+o.Taken, s.Delayed+o.Delayed, s.Bytes+o.Bytes
 	s.ReadyBytes += o.ReadyBytes
 	s.Outlived += o.Outlived
+	s.Unreadable += o.Unreadable
 }
 
 // Stats returns the counters, exact as of the last accepted operation. Until
-// Recalled, a lease that ended while the store was closed counts as taken.
+// Recalled, a lease that ended while the store was closed counts as taken. Of what
+// cannot be read, Unreadable has those that were come to; it is exact once all that
+// waits was.
 func (q *Spool) Stats() Stats {
 	taken := uint64(q.taken) + q.unloaded
+	lost, late := q.lost(), q.bad.lateMessages
 	return Stats{
-		Ready:   q.meta.entries - taken,
+		Ready:   q.meta.entries - taken - lost.messages,
 		Taken:   taken,
-		Delayed: q.meta.delayed,
+		Delayed: q.meta.delayed - late,
 		Bytes:   q.meta.bytes + q.meta.delayedBytes,
 
-		Outlived: q.meta.outlived,
+		Unreadable: lost.messages + late,
+		Outlived:   q.meta.outlived,
 
-		ReadyBytes: q.meta.bytes - q.outBytes,
+		ReadyBytes: q.meta.bytes - q.outBytes - lost.bytes,
 	}
 }

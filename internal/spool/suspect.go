@@ -50,9 +50,9 @@ func (r *raise) Visible(t *store.Turn) {
 }
 
 // accuse sorts a message that was just loaded.
-func (q *Spool) accuse(m *Message, mk mark) {
-	m.Suspect = m.Seq < q.suspectBelow
-	m.prime = m.Suspect && (mk.out || mk.accused)
+func (q *Spool) accuse(m *Message, l loadedMessage) {
+	m.Suspect = m.Seq < q.suspectBelow || l.lostMark != nil
+	m.prime = m.Suspect && (l.mark.out || l.mark.accused)
 }
 
 // nextPrime hands the prime suspects out, one at a time until it has settled or

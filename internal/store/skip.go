@@ -3,9 +3,8 @@ package store
 import (
 	"bytes"
 	"context"
+	"errors"
 	"math/big"
-
-	"github.com/cockroachdb/pebble/v2"
 )
 
 // An iterator of the engine ends with an error where it meets a damaged block, and
@@ -48,7 +47,7 @@ type skipping struct {
 
 // IsDamage reports that a read failed because of what the disk holds. Another try
 // fails as well; after any other error of a read it may succeed.
-func IsDamage(err error) bool { return err != nil && pebble.IsCorruptionError(err) }
+func IsDamage(err error) bool { return errors.Is(err, ErrCorrupt) || errors.Is(err, ErrFormat) }
 
 // PassOver makes First, Seek and Next go on behind a stretch of keys that cannot be
 // read, if pass agrees after seeing the error. The search ends with ctx. Gaps returns

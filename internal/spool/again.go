@@ -1,0 +1,187 @@
+package spool
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// The pause before another try to read a stretch, at first and at most. It is longer
+// than a load waits for its own reads.
+const (
+	againPause    = 10 * time.Second
+	againPauseMax = 5 * time.Minute
+)
+
+// tryAgain has what may be read again be read, after a pause.
+func (q *Spool) tryAgain(t *store.Turn) {
+	u := &q.bad
+	if u.timer.Armed() || u.reading || q.closed {
+		return
+	}
+	u.pause = min(max(2*u.pause, againPause), againPauseMax)
+	t.Arm(u.timer, t.Now().Add(u.pause))
+}
+
+// readAgain is what the timer calls.
+func (q *Spool) readAgain(t *store.Turn) {
+	u := &q.bad
+	if q.closed {
+		return
+	}
+	u.late = slices.DeleteFunc(u.late, func(g lateGap) bool {
+		again := !store.IsDamage(g.err)
+		if again && (q.laterLeft() == 0 || g.from.Due < q.meta.nextDue) {
+			q.meta.nextDue, q.nextLate = g.from.Due, 0
+		}
+		return again
+	})
+	u.lateMessages = min(u.lateMessages, uint64(len(u.late)))
+	if at := q.expiry.again; at != 0 {
+		q.expiry.again, q.expiry.from, q.expiry.fromSeq = 0, min(q.expiry.from, at), 0
+		q.expiry.next = sooner(q.expiry.next, at)
+		q.armExpiry(t)
+	}
+	q.armDue(t)
+	o := reread{q: q}
+	for _, s := range u.stretches {
+		if s.passing {
+			o.parts = append(o.parts, s.span)
+		}
+	}
+	if len(o.parts) == 0 {
+		return
+	}
+	u.reading = t.Spawn(func(ctx context.Context) {
+		q.persist(ctx, func(ctx context.Context, _ func(error) bool) (store.Op, error) {
+			again := o
+			return &again, again.read(ctx)
+		})
+	})
+}
+
+// reread is the Op that takes in what could not be read before.
+type reread struct {
+	q     *Spool
+	parts []span
+	found []chunk // of each part
+	came  int
+}
+
+func (o *reread) read(ctx context.Context) error {
+	o.found = make([]chunk, len(o.parts))
+	for i, part := range o.parts {
+		c := &o.found[i]
+		c.through = part.to
+		p := plan{from: part.from, to: part.to, messages: chunkMessages, bytes: chunkBytes, pass: func(error) bool { return true }}
+		if err := o.q.readEntries(ctx, p, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Frees lets it in on a disk that is nearly full: it is what consumers wait for.
+func (o *reread) Frees() {}
+func (o *reread) Undo()  {}
+
+func (o *reread) Run(t *store.Turn) error {
+	q := o.q
+	q.bad.reading = false
+	if q.closed {
+		return nil
+	}
+	for i, part := range o.parts {
+		o.replace(t, span{part.from, o.found[i].through}, &o.found[i])
+	}
+	if o.came > 0 {
+		q.bad.pause = 0
+		q.s.Log().Info("messages can be read again", "queue", q.name, "messages", o.came)
+	}
+	if slices.ContainsFunc(q.bad.stretches, func(s stretch) bool { return s.passing }) {
+		q.tryAgain(t)
+	}
+	return nil
+}
+
+// replace takes in what was found in a part, and leaves the rest of it noted. What has
+// been purged, or taken in, since the read began is in no stretch any more.
+func (o *reread) replace(t *store.Turn, part span, c *chunk) {
+	q := o.q
+	came := slices.DeleteFunc(c.messages, func(l loadedMessage) bool { return !q.bad.has(l.seq) })
+	var left []stretch
+	for _, m := range c.missing {
+		for _, s := range q.bad.stretches {
+			both := span{max(m.from, s.from), min(m.to, s.to)}
+			left = append(left, stretch{both, min(m.messages, s.messages), !store.IsDamage(m.err)})
+		}
+	}
+	q.bad.cut(part)
+	for _, s := range left {
+		q.bad.add(s)
+	}
+	for _, l := range came {
+		m := q.bringBack(t, l)
+		q.mayExpire(t, m)
+		q.mayAge(t, m)
+	}
+	o.came += len(came)
+}
+
+func (o *reread) Visible(t *store.Turn) { o.q.ready(t) }
+
+// lateGap is a stretch of an index by time that could not be read.
+type lateGap struct {
+	from Position
+	err  error
+}
+
+func lateGaps(gaps []store.Gap) (late []lateGap, err error) {
+	for _, g := range gaps {
+		due, seq, err := decodeDueKey(g.From)
+		if err != nil {
+			return nil, err
+		}
+		late = append(late, lateGap{Position{Due: due, Seq: seq}, g.Err})
+	}
+	return late, nil
+}
+
+// missLate notes delayed messages that were passed over. All says that no others are
+// left.
+func (q *Spool) missLate(t *store.Turn, gaps []lateGap, all bool) {
+	u := &q.bad
+	for _, g := range gaps {
+		if !slices.ContainsFunc(u.late, func(o lateGap) bool { return o.from == g.from }) {
+			u.late = append(u.late, g)
+		}
+		if u.first("delayed " + g.from.String()) {
+			q.s.Log().Error("delayed messages cannot be read and stay in their queue, the others go on",
+				"queue", q.name, "due from", time.Unix(0, g.from.Due), "error", g.err)
+		}
+		if !store.IsDamage(g.err) {
+			q.tryAgain(t)
+		}
+	}
+	switch {
+	case len(u.late) == 0:
+		u.lateMessages = 0
+	case all:
+		u.lateMessages = q.meta.delayed
+	default:
+		u.lateMessages = min(max(u.lateMessages, uint64(len(u.late))), q.meta.delayed-min(q.meta.delayed, 1))
+	}
+}
+
+// laterLeft is how many delayed messages can be read.
+func (q *Spool) laterLeft() uint64 { return q.meta.delayed - min(q.meta.delayed, q.bad.lateMessages) }
+
+// earliest returns the earlier of a due time and those that were passed over.
+func (u *unreadable) earliest(due int64) int64 {
+	for _, g := range u.late {
+		due = sooner(due, g.from.Due)
+	}
+	return due
+}

@@ -1,0 +1,297 @@
+package spool
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"sort"
+	"time"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// A message that cannot be read does not hold up the others. The disk may be damaged,
+// which stays, or a read may fail, which may pass. Loads, sweeps and browses pass over a
+// stretch of the queue that they cannot read (store.Iter.PassOver). Nothing of it is
+// deleted but by Purge, and it keeps its place:
+//
+//	 load ──passes over──▶ unreadable ──read again, after a pause──▶ ready, at its place
+//	                          ▲   │
+//	taken, cannot be read ────┘   └──the queue is opened again──▶ load
+//	(see SetAside)
+//
+// What a stretch holds is not known. So the messages that are not in memory are
+// counted: once all that waits has been loaded, those that are left are unreadable.
+//
+// Delayed messages, and the index of what expires, are passed over in the same way.
+//
+// Invariants:
+//
+//   - onDisk counts the messages that are shown and not in memory.
+//   - A shown message below loaded that is not in memory lies in a stretch, or is gone.
+//     Nothing in a stretch is in memory.
+type unreadable struct {
+	onDisk    tally
+	stretches []stretch // in order, apart from one another
+
+	late         []lateGap // of what is delayed, in order
+	lateMessages uint64    // in these, about
+
+	logged map[string]bool // what was reported before
+	untold []error         // see Unread
+
+	timer   *store.Timer // for what may be read again
+	pause   time.Duration
+	reading bool
+}
+
+// stretch is a part of the queue that could not be read.
+type stretch struct {
+	span
+	messages uint64 // about
+	passing  bool   // it may be read again
+}
+
+// missing is a stretch as it was found.
+type missing struct {
+	span
+	messages uint64 // about
+	err      error
+}
+
+// tally counts messages and their bytes.
+type tally struct{ messages, bytes uint64 }
+
+func (c *tally) more(o tally) { c.messages, c.bytes = c.messages+o.messages, c.bytes+o.bytes }
+
+// less takes off at most what is there: the size of what was unreadable is not known.
+func (c *tally) less(o tally) {
+	c.messages -= min(c.messages, o.messages)
+	c.bytes -= min(c.bytes, o.bytes)
+}
+
+// searchMost is how many sequence numbers of a stretch are looked up one by one.
+const searchMost = 4096
+
+// search finds out which messages of a stretch, below through, are there and cannot be
+// read. Another table may have some that can.
+func (q *Spool) search(gaps []store.Gap, c *chunk) {
+	for _, g := range gaps {
+		s := span{seqFrom(g.From), min(seqFrom(g.To), c.through)}
+		if s.from >= s.to {
+			continue
+		}
+		m := missing{span: s, err: g.Err}
+		for seq := s.from; seq < min(s.to, s.from+searchMost); seq++ {
+			switch l := q.lookUp(seq); {
+			case l.err != nil:
+				m.messages++
+			case !l.gone:
+				c.messages = append(c.messages, l)
+			}
+		}
+		if m.messages > 0 || s.to-s.from > searchMost {
+			m.messages = max(m.messages, 1)
+			c.missing = append(c.missing, m)
+		}
+	}
+	if len(gaps) > 0 {
+		slices.SortFunc(c.messages, func(a, b loadedMessage) int { return cmp.Compare(a.seq, b.seq) })
+	}
+}
+
+// lookUp reads a message that an iterator could not. Get does not look behind a newer
+// table in which the message is deleted; Probe does not read a block if the filter of
+// its table says that the message is not there.
+func (q *Spool) lookUp(seq uint64) loadedMessage {
+	l := q.getEntry(q.s.Get, seq)
+	if l.err != nil {
+		l = q.getEntry(q.s.Probe, seq)
+	}
+	return l
+}
+
+// seqFrom returns the first sequence number that is not below a key of an entry.
+func seqFrom(key []byte) uint64 {
+	if seq, err := decodeSeqKey(key); err == nil {
+		return seq
+	}
+	return math.MaxUint64 // the end of the lane
+}
+
+// has reports whether a message lies in a stretch.
+func (u *unreadable) has(seq uint64) bool {
+	_, found := u.find(seq)
+	return found
+}
+
+// find returns the stretch that a message lies in, or else the first one behind it.
+func (u *unreadable) find(seq uint64) (at int, found bool) {
+	at = sort.Search(len(u.stretches), func(i int) bool { return u.stretches[i].to > seq })
+	return at, at < len(u.stretches) && u.stretches[at].from <= seq
+}
+
+// add notes a stretch, apart from those that are known.
+func (u *unreadable) add(s stretch) {
+	if s.from < s.to && !u.has(s.from) {
+		at, _ := u.find(s.from)
+		u.stretches = slices.Insert(u.stretches, at, s)
+	}
+}
+
+// cut takes a part out of the stretches.
+func (u *unreadable) cut(part span) {
+	var left []stretch
+	for _, s := range u.stretches {
+		if s.to <= part.from || part.to <= s.from {
+			left = append(left, s)
+			continue
+		}
+		before, after := s, s
+		before.to, after.from = min(s.to, part.from), max(s.from, part.to)
+		before.messages, after.messages = 0, 0
+		wider := &before
+		if before.to-before.from < after.to-after.from || before.to <= before.from {
+			wider = &after
+		}
+		wider.messages = s.messages - min(s.messages, part.to-part.from)
+		for _, rest := range []stretch{before, after} {
+			if rest.from < rest.to {
+				left = append(left, rest)
+			}
+		}
+	}
+	u.stretches = left
+}
+
+// miss notes what a load, or a sweep, has passed over. What was brought in early is in
+// memory.
+func (q *Spool) miss(t *store.Turn, list []missing) {
+	for _, m := range list {
+		passing := !store.IsDamage(m.err)
+		q.bad.add(stretch{m.span, m.messages, passing})
+		for seq := range q.early {
+			if m.from <= seq && seq < m.to {
+				q.bad.cut(span{seq, seq + 1})
+			}
+		}
+		q.report(m)
+		if passing {
+			q.tryAgain(t)
+		}
+	}
+}
+
+// report tells of messages that cannot be read, once.
+func (q *Spool) report(m missing) {
+	if !q.bad.first(fmt.Sprint("entry ", m.from)) {
+		return
+	}
+	q.s.Log().Error("messages cannot be read and stay in their queue, the others go on",
+		"queue", q.name, "from", Position{Lane: q.lane, Seq: m.from}, "to", Position{Lane: q.lane, Seq: m.to - 1}, "messages", m.messages, "error", m.err)
+	q.tell(fmt.Errorf("queue %q: messages %d to %d cannot be read: %w", q.name, m.from, m.to-1, m.err))
+}
+
+// untoldMost is how many errors are kept for Unread.
+const untoldMost = 16
+
+func (q *Spool) tell(err error) {
+	if len(q.bad.untold) < untoldMost {
+		q.bad.untold = append(q.bad.untold, err)
+	}
+}
+
+// first reports whether something is to be reported, because it was not before.
+func (u *unreadable) first(what string) bool {
+	if u.logged[what] {
+		return false
+	}
+	if u.logged == nil {
+		u.logged = make(map[string]bool)
+	}
+	u.logged[what] = true
+	return true
+}
+
+// Unread returns what was found since the last call that cannot be read, each stretch
+// once; nil if there is nothing.
+func (q *Lanes) Unread() error {
+	var errs []error
+	for _, lane := range q.open {
+		errs = append(errs, lane.bad.untold...)
+		lane.bad.untold = nil
+	}
+	return errors.Join(errs...)
+}
+
+// SetAside takes a message out of everyone's reach that is out, or waits, and cannot be
+// read. It stays in the queue.
+func (q *Spool) SetAside(t *store.Turn, m *Message, err error) {
+	if m.state == taken {
+		q.takeIn(m)
+		m.Count-- // it reached nobody
+	}
+	delete(q.held, m.Seq)
+	m.state, m.Until = spilled, 0
+	if m.marked || m.dirty {
+		q.writeMark(t, m) // or it would be counted as taken at the next start
+	}
+	t.Touch(q)
+	q.lose(t, m.Seq, tally{1, m.size()}, err)
+	if q.groups != nil {
+		q.groups.left(t, m)
+	}
+	if q.through(m) {
+		q.ready(t)
+	}
+}
+
+// SetAside is Spool.SetAside.
+func (q *Lanes) SetAside(t *store.Turn, m *Message, err error) { q.of(m).SetAside(t, m, err) }
+
+// lose notes a message that was in memory.
+func (q *Spool) lose(t *store.Turn, seq uint64, size tally, err error) {
+	q.bad.onDisk.more(size)
+	q.miss(t, []missing{{span{seq, seq + 1}, 1, err}})
+}
+
+// cameIn notes that a message is in memory now.
+func (q *Spool) cameIn(m *Message) {
+	q.bad.onDisk.less(tally{1, m.size()})
+	if q.bad.has(m.Seq) {
+		q.bad.cut(span{m.Seq, m.Seq + 1})
+	}
+}
+
+// lost returns what is known to be unreadable.
+func (q *Spool) lost() (lost tally) {
+	if len(q.bad.stretches) == 0 {
+		return lost
+	}
+	if left := q.bad.onDisk; q.loaded == q.shown {
+		lost = left
+	} else {
+		for _, s := range q.bad.stretches {
+			lost.messages += s.messages
+		}
+		lost.messages = min(lost.messages, left.messages)
+	}
+	lost.messages -= min(lost.messages, q.unloaded) // these count as taken
+	return lost
+}
+
+// some reports that something cannot be read.
+func (u *unreadable) some() bool { return len(u.stretches) > 0 || len(u.late) > 0 }
+
+// purge forgets what waits, because it is gone.
+func (u *unreadable) purge() { u.stretches, u.onDisk = nil, tally{} }
+
+// unread names the queue in the error of a read.
+func (q *Spool) unread(err error) error {
+	if !store.IsDamage(err) && !errors.Is(err, store.ErrUnreadable) {
+		return err
+	}
+	return fmt.Errorf("queue %q: %w", q.name, err)
+}
