@@ -187,7 +187,10 @@ type Stats struct {
 	InFlight uint64 // received, the visibility timeout running
 	Delayed  uint64
 	Bytes    uint64 // of all of them as encoded, a body that queues share in each of them
-	Expired  uint64 // dropped at the end of their retention, since the queue was created
+	// Unreadable is how many messages the queue holds and cannot read, because the disk
+	// is damaged or fails. It counts some of them only when it comes to them.
+	Unreadable uint64
+	Expired    uint64 // dropped at the end of their retention, since the queue was created
 
 	// OldestAge is how long ago the oldest message was sent that is visible or in
 	// flight; of one that was delayed, how long ago it was due. 0 if there is none.
@@ -203,7 +206,7 @@ func (q *Queue) Stats(ctx context.Context) (Stats, error) {
 	if err != nil {
 		return Stats{}, err
 	}
-	counted := Stats{Visible: st.Ready, InFlight: st.Taken, Delayed: st.Delayed, Bytes: st.Bytes, Expired: st.Outlived}
+	counted := Stats{Visible: st.Ready, InFlight: st.Taken, Delayed: st.Delayed, Bytes: st.Bytes, Unreadable: st.Unreadable, Expired: st.Outlived}
 	if oldest, err := q.spool.Eldest(ctx, q.alive); err != nil {
 		return Stats{}, err
 	} else if oldest != 0 {

@@ -3,7 +3,6 @@ package visibility
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/pebblemq/pebblemq/internal/store"
@@ -47,8 +46,11 @@ type ReceiveOptions struct {
 // receive is durable enough to be counted even if the message kills the process
 // (see the package comment); beyond that, a crash may make messages visible
 // earlier than their timeout. When ctx ends while waiting, its error is
-// returned. Messages that cannot be read come as pebblemq.ErrCorrupt beside
-// those that can.
+// returned.
+//
+// Messages that cannot be read stay in the queue, and Receive returns the others. Once
+// for each stretch of messages that was found, it returns pebblemq.ErrCorrupt, or
+// pebblemq.ErrUnreadable, beside the messages that it has. See Stats.Unreadable.
 func (q *Queue) Receive(ctx context.Context, o *ReceiveOptions) ([]*Received, error) {
 	w, wait, err := q.newWaiter(o)
 	if err != nil {
@@ -69,7 +71,8 @@ func (q *Queue) Receive(ctx context.Context, o *ReceiveOptions) ([]*Received, er
 	if w.err != nil {
 		return nil, w.err
 	}
-	return q.unpack(w.got)
+	messages, err := q.unpack(w.got)
+	return messages, errors.Join(w.unread, err)
 }
 
 func (q *Queue) newWaiter(o *ReceiveOptions) (w *waiter, wait time.Duration, err error) {
@@ -100,17 +103,17 @@ func (q *Queue) newWaiter(o *ReceiveOptions) (w *waiter, wait time.Duration, err
 	return w, o.Wait, config.checkVisibility(w.timeout)
 }
 
-// unpack makes messages of what was taken.
+// unpack makes messages of what was taken. Those that cannot be read are set aside.
 func (q *Queue) unpack(got []handout) ([]*Received, error) {
 	if len(got) == 0 {
 		return nil, nil
 	}
-	var failed []error
+	aside := &asideOp{q: q}
 	messages := make([]*Received, 0, len(got))
 	for _, h := range got {
 		r, err := q.decode(h)
 		if err != nil {
-			failed = append(failed, fmt.Errorf("message %d of queue %q: %w", h.seq, q.name, err))
+			aside.messages, aside.why = append(aside.messages, h.delivery), append(aside.why, err)
 			continue
 		}
 		if r == nil {
@@ -123,8 +126,45 @@ func (q *Queue) unpack(got []handout) ([]*Received, error) {
 		r.ExpiresAt = time.Unix(0, h.born).Add(q.config().Retention)
 		messages = append(messages, r)
 	}
-	return messages, errors.Join(failed...)
+	if len(aside.messages) == 0 {
+		return messages, nil
+	}
+	err := q.s.Do(store.WithDurability(context.Background(), store.NoSync), aside, store.NoSync)
+	return messages, errors.Join(err, aside.unread)
 }
+
+// asideOp takes messages out of everyone's reach that were taken and cannot be read.
+type asideOp struct {
+	q        *Queue
+	messages []delivery
+	why      []error
+	unread   error
+}
+
+// Frees lets it in on a full disk.
+func (o *asideOp) Frees() {}
+
+func (o *asideOp) Run(t *store.Turn) error {
+	q := o.q
+	if q.dropped {
+		return nil
+	}
+	for i, d := range o.messages {
+		m, err := q.spool.Lookup(t, d.lane, d.seq)
+		if m == nil || err != nil || m.Count != d.count {
+			continue // it was settled, or received again
+		}
+		q.leases.remove(m)
+		q.attempts.changed(m.Holder())
+		q.spool.SetAside(t, m, o.why[i])
+	}
+	o.unread = q.spool.Unread()
+	q.serve(t)
+	return nil
+}
+
+func (o *asideOp) Undo()               {}
+func (o *asideOp) Visible(*store.Turn) {}
 
 // decode returns nil if the message was deleted since it was taken, and its
 // shared body with it.

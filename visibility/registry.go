@@ -95,7 +95,7 @@ func (r *registry) read(name string, o *Options) (*Queue, error) {
 	q := &Queue{s: r.s, name: name, id: object.ID, sealer: newSealer(object.ID, stored.Secret)}
 	q.current.Store(stored.config())
 	q.leases.timer = store.NewTimer(q.expire)
-	so := spool.Options{Ready: q.serve, Leased: q.resume, ID: idOf, Numbered: true, Born: sentAt, Outlived: q.outlived, Promoted: q.promoted}
+	so := spool.Options{Name: name, Ready: q.serve, Leased: q.resume, ID: idOf, Numbered: true, Born: sentAt, Outlived: q.outlived, Promoted: q.promoted}
 	if o != nil && o.ReleaseOnOpen {
 		so.Leased, q.released = nil, true
 	}

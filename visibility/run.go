@@ -136,8 +136,7 @@ func (r *runner) work(ctx context.Context) error {
 		case err == nil:
 		case ctx.Err() != nil:
 			return nil
-		case errors.Is(err, store.ErrCorrupt):
-			r.q.s.Log().Error("receive", "queue", r.q.name, "error", err)
+		case errors.Is(err, store.ErrCorrupt) || errors.Is(err, store.ErrUnreadable): // of some messages, and it was logged
 		default:
 			return err
 		}

@@ -20,11 +20,12 @@ type waiter struct {
 	sync    bool          // is to be on disk when it returns
 	attempt string        // by which the receive can be repeated
 
-	got  []handout
-	err  error
-	done chan struct{} // closed when it was served; nil if it never had to wait
-	in   *list.List    // while it waits
-	at   *list.Element
+	got    []handout
+	unread error // what was found that cannot be read
+	err    error
+	done   chan struct{} // closed when it was served; nil if it never had to wait
+	in     *list.List    // while it waits
+	at     *list.Element
 }
 
 // handout is what a receive got, to be decoded outside the baton.
@@ -227,6 +228,9 @@ func (y *yield) fill(t *store.Turn, w *waiter) bool {
 		y.released = append(y.released, m)
 	}
 	q.attempts.keep(w, kept, now)
+	if len(w.got) > 0 {
+		w.unread = q.spool.Unread()
+	}
 	if w.sync && len(w.got) > 0 {
 		t.ForceSync() // what serves a receive that waited is not Sync by itself
 	}
@@ -242,7 +246,11 @@ func (y *yield) over(w *waiter) bool {
 		w.err = y.q.tooMany()
 		return true
 	}
-	return !y.q.spool.Busy()
+	if y.q.spool.Busy() {
+		return false
+	}
+	w.unread = y.q.spool.Unread()
+	return true
 }
 
 // Visible shows the others what became of the messages.

@@ -2,6 +2,7 @@ package workqueue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -67,31 +68,36 @@ func newDelivery(q *queue, c *Consumer, m *spool.Message) (*Delivery, error) {
 
 // handOver gives the receiver a body of its own. It runs outside the baton, so
 // the delivery may have been lost by then, and settled by somebody else: then
-// there may be no body any more, and it returns nil.
+// there may be no body any more, and it returns nil. It does so as well if the body
+// cannot be read: the message is set aside then.
 func (d *Delivery) handOver() (*Delivery, error) {
 	if !d.payload.Shared() {
 		d.Body = append(make([]byte, 0, len(d.Body)), d.Body...)
 		return d, nil
 	}
 	body, err := d.b.s.Payload(d.payload)
-	if err != nil {
+	switch {
+	case body != nil && err == nil:
+		d.Body = body
+		return d, nil
+	case err == nil:
+		err = fmt.Errorf("%w: the shared body of message %d of queue %q is missing", store.ErrCorrupt, d.m.Seq, d.Queue)
+	case !store.IsDamage(err) && !errors.Is(err, store.ErrUnreadable):
 		return nil, err
 	}
-	if body == nil {
-		return nil, d.bodiless()
-	}
-	d.Body = body
-	return d, nil
+	return nil, d.setAside(err)
 }
 
-// bodiless says whether it is an error that the body is gone.
-func (d *Delivery) bodiless() error {
-	return d.b.s.Do(context.Background(), store.QuietFunc(func(*store.Turn) error {
+// setAside takes a message out of everyone's reach whose body cannot be read.
+func (d *Delivery) setAside(err error) error {
+	return d.b.s.Do(context.Background(), store.FreeingFunc{OpFunc: func(t *store.Turn) error {
 		if d.state == pending && !d.q.deleted {
-			return fmt.Errorf("%w: the shared body of message %d of queue %q is missing", store.ErrCorrupt, d.m.Seq, d.Queue)
+			d.q.spool.SetAside(t, d.m, err)
+			d.lose()
+			d.q.ready(t)
 		}
 		return nil
-	}), store.NoSync)
+	}}, store.NoSync)
 }
 
 // real refuses a Delivery that no queue has made.

@@ -117,7 +117,7 @@ func (q *queue) take(t *store.Turn, c *Consumer) (*Delivery, *burial) {
 		}
 		d, err := newDelivery(q, c, m)
 		if err != nil {
-			q.topology.s.Log().Error("message is damaged and stays unacknowledged", "queue", q.name, "seq", m.Seq, "error", err)
+			q.spool.SetAside(t, m, err)
 			continue
 		}
 		if reason := q.doom(t, m); reason != "" {

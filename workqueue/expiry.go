@@ -60,12 +60,14 @@ func (q *queue) nowOrNever(m *spool.Message) bool {
 // buryExpired buries a message whose time is over while it waits.
 func (q *queue) buryExpired(t *store.Turn, m *spool.Message) func(*store.Turn) {
 	d, err := newDelivery(q, nil, m)
-	if err == nil {
-		var b *burial
-		if b, err = q.bury(t, d, ReasonExpired); err == nil {
-			return b.show
-		}
+	if err != nil {
+		q.spool.SetAside(t, m, err)
+		return nil
 	}
-	q.keepStuck(t, m, ReasonExpired, err)
-	return nil
+	b, err := q.bury(t, d, ReasonExpired)
+	if err != nil {
+		q.keepStuck(t, m, ReasonExpired, err)
+		return nil
+	}
+	return b.show
 }

@@ -286,8 +286,10 @@ func (s *sweep) end(t *store.Turn, d ending) {
 	if shown := q.expiry.expired(t, m); shown != nil {
 		s.shown = append(s.shown, shown)
 	}
-	if m.state != gone {
+	if m.here() {
 		q.hold(m, new)
+	}
+	if m.state != gone {
 		q.retained(d.at) // until the next start
 	}
 }

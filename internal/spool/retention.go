@@ -368,7 +368,7 @@ func (r *retire) end(t *store.Turn, d retiree) bool {
 			q.unloaded--
 		}
 	}
-	if r.done = append(r.done, q.outlive(t, m)); m.state != gone {
+	if r.done = append(r.done, q.outlive(t, m)); m.here() {
 		q.hold(m, new)
 	}
 	return true

@@ -135,10 +135,17 @@ func (u *unreadable) find(seq uint64) (at int, found bool) {
 
 // add notes a stretch, apart from those that are known.
 func (u *unreadable) add(s stretch) {
-	if s.from < s.to && !u.has(s.from) {
-		at, _ := u.find(s.from)
-		u.stretches = slices.Insert(u.stretches, at, s)
+	at, known := u.find(s.from)
+	if known || s.from >= s.to {
+		return
 	}
+	if at > 0 {
+		if last := &u.stretches[at-1]; last.to == s.from && last.passing == s.passing {
+			last.to, last.messages = s.to, last.messages+s.messages
+			return
+		}
+	}
+	u.stretches = slices.Insert(u.stretches, at, s)
 }
 
 // cut takes a part out of the stretches.
@@ -166,27 +173,31 @@ func (u *unreadable) cut(part span) {
 	u.stretches = left
 }
 
-// miss notes what a load, or a sweep, has passed over. What was brought in early is in
-// memory.
+// miss notes what a load, or a sweep, has passed over, and tells of it.
 func (q *Spool) miss(t *store.Turn, list []missing) {
 	for _, m := range list {
-		passing := !store.IsDamage(m.err)
-		q.bad.add(stretch{m.span, m.messages, passing})
-		for seq := range q.early {
-			if m.from <= seq && seq < m.to {
-				q.bad.cut(span{seq, seq + 1})
-			}
-		}
-		q.report(m)
-		if passing {
-			q.tryAgain(t)
-		}
+		q.leave(t, m)
+		q.report(fmt.Sprint("entry ", m.from), m)
 	}
 }
 
-// report tells of messages that cannot be read, once.
-func (q *Spool) report(m missing) {
-	if !q.bad.first(fmt.Sprint("entry ", m.from)) {
+// leave notes messages that stay on disk. What was brought in early is in memory.
+func (q *Spool) leave(t *store.Turn, m missing) {
+	passing := !store.IsDamage(m.err)
+	q.bad.add(stretch{m.span, m.messages, passing})
+	for seq := range q.early {
+		if m.from <= seq && seq < m.to {
+			q.bad.cut(span{seq, seq + 1})
+		}
+	}
+	if passing {
+		q.tryAgain(t)
+	}
+}
+
+// report tells of messages that cannot be read, once for each place.
+func (q *Spool) report(place string, m missing) {
+	if !q.bad.first(place) {
 		return
 	}
 	q.s.Log().Error("messages cannot be read and stay in their queue, the others go on",
@@ -254,7 +265,10 @@ func (q *Lanes) SetAside(t *store.Turn, m *Message, err error) { q.of(m).SetAsid
 // lose notes a message that was in memory.
 func (q *Spool) lose(t *store.Turn, seq uint64, size tally, err error) {
 	q.bad.onDisk.more(size)
-	q.miss(t, []missing{{span{seq, seq + 1}, 1, err}})
+	delete(q.early, seq)
+	m := missing{span{seq, seq + 1}, 1, err}
+	q.leave(t, m)
+	q.report(err.Error(), m) // it names the place, which other messages may share
 }
 
 // cameIn notes that a message is in memory now.
