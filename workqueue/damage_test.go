@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -17,38 +20,124 @@ import (
 	"github.com/pebblemq/pebblemq/workqueue"
 )
 
-// reopened closes the store and opens it, so that what it holds is in tables.
-func reopened(t *testing.T, fs vfs.FS, db *pebblemq.DB, o store.Options) *pebblemq.DB {
-	t.Helper()
-	if db != nil {
-		require.NoError(t, db.Close())
-	}
-	db, err := storetest.OpenFS(fs, o)
-	require.NoError(t, err)
-	return db
+// shop is a broker in a store whose tables are damaged while it is closed.
+type shop struct {
+	t   *testing.T
+	fs  *storetest.FS
+	log *storetest.ErrorLog
+	db  *pebblemq.DB
+	b   *workqueue.Broker
 }
 
-// TestADamagedBlockDoesNotHoldUpTheRestOfItsQueue flips one bit in the table of a
-// queue of 500 messages, of which six in seven are settled.
-func TestADamagedBlockDoesNotHoldUpTheRestOfItsQueue(t *testing.T) {
-	fs := vfs.NewMem()
-	db := reopened(t, fs, nil, store.Options{})
-	b, err := workqueue.Open(db, "b")
-	require.NoError(t, err)
-	require.NoError(t, b.DeclareQueue(bg, "q", nil))
-	for i := range 500 {
-		err := b.Publish(bg, "", "q", workqueue.Message{MessageID: fmt.Sprint(i), Body: []byte(strings.Repeat("x", 200))})
-		require.NoError(t, err)
+func newShop(t *testing.T) *shop {
+	s := &shop{t: t, fs: storetest.NewFS(vfs.NewMem()), log: &storetest.ErrorLog{}}
+	s.open()
+	t.Cleanup(func() { storetest.Close(t, s.db) })
+	return s
+}
+
+func (s *shop) open() {
+	s.t.Helper()
+	var err error
+	s.db, err = storetest.OpenFS(s.fs, store.Options{Logger: s.log.Logger()})
+	require.NoError(s.t, err)
+	s.b, err = workqueue.Open(s.db, "main")
+	require.NoError(s.t, err)
+}
+
+// close closes the store, with all that it holds in tables.
+func (s *shop) close() {
+	s.t.Helper()
+	require.NoError(s.t, s.db.Close())
+	db, err := storetest.OpenFS(s.fs, store.Options{}) // flushes the WAL
+	require.NoError(s.t, err)
+	require.NoError(s.t, db.Close())
+}
+
+// damage flips bits in the tables of a kind, and opens the store again.
+func (s *shop) damage(kind store.Kind, parts ...float64) {
+	s.t.Helper()
+	s.close()
+	storetest.DamageTables(s.t, s.fs.FS, kind, parts...)
+	s.open()
+}
+
+// failReads makes reads of tables fail.
+func (s *shop) failReads() {
+	s.fs.SetReadHook(func(c storetest.Call) error {
+		if c.Class == storetest.ClassTable {
+			return syscall.EIO
+		}
+		return nil
+	})
+}
+
+// fill publishes messages to queue "q", with their numbers as message ids.
+func (s *shop) fill(n int, change func(i int, m *workqueue.Message)) {
+	s.t.Helper()
+	for i := range n {
+		m := workqueue.Message{MessageID: fmt.Sprint(i), Body: []byte(strings.Repeat(fmt.Sprint("x", i), 50))}
+		if change != nil {
+			change(i, &m)
+		}
+		require.NoError(s.t, s.b.Publish(store.WithDurability(bg, store.NoSync), "", "q", m))
 	}
+}
+
+func (s *shop) stats() workqueue.QueueStats {
+	s.t.Helper()
+	st, err := s.b.QueueStats(bg, "q")
+	require.NoError(s.t, err)
+	return st
+}
+
+// drain gets and acknowledges all there is, and returns the message ids, and how often
+// it was told that something cannot be read.
+func (s *shop) drain() (ids []string, told int) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(bg, time.Minute)
+	defer cancel()
+	for {
+		d, ok, err := s.b.Get(ctx, "q")
+		if errors.Is(err, pebblemq.ErrCorrupt) || errors.Is(err, pebblemq.ErrUnreadable) {
+			require.ErrorContains(s.t, err, `queue "q"`)
+			told++
+			continue
+		}
+		require.NoError(s.t, err)
+		if !ok {
+			return ids, told
+		}
+		require.NoError(s.t, d.Ack(bg))
+		ids = append(ids, d.MessageID)
+	}
+}
+
+// inOrder checks that numbers rise.
+func inOrder(t *testing.T, ids []string) {
+	t.Helper()
+	last := -1
+	for _, id := range ids {
+		n, err := strconv.Atoi(id)
+		require.NoError(t, err)
+		require.Greater(t, n, last)
+		last = n
+	}
+}
+
+// One bit is flipped in the table of a queue of 500 messages, of which six in seven are
+// settled.
+func TestADamagedBlockDoesNotHoldUpTheRestOfItsQueue(t *testing.T) {
+	s := newShop(t)
+	declare(t, s.b, "q")
+	s.fill(500, nil)
 	var kept []*workqueue.Delivery
-	want := map[string]bool{}
 	for i := range 500 {
-		d, ok, err := b.Get(bg, "q")
+		d, ok, err := s.b.Get(bg, "q")
 		require.NoError(t, err)
 		require.True(t, ok)
 		if i%7 == 0 {
 			kept = append(kept, d)
-			want[d.MessageID] = true
 			continue
 		}
 		require.NoError(t, d.Ack(bg))
@@ -56,41 +145,213 @@ func TestADamagedBlockDoesNotHoldUpTheRestOfItsQueue(t *testing.T) {
 	for _, d := range kept {
 		require.NoError(t, d.Nack(bg, true))
 	}
-	db = reopened(t, fs, db, store.Options{}) // writes the tables
-	require.NoError(t, db.Close())
-	storetest.DamageTables(t, fs, store.KindWorkMessage, 0.5)
+	s.damage(store.KindWorkMessage, 0.5)
 
-	db = reopened(t, fs, nil, store.Options{})
-	defer func() { require.NoError(t, db.Close()) }()
-	b, err = workqueue.Open(db, "b")
+	require.NoError(t, s.b.Publish(bg, "", "q", workqueue.Message{MessageID: "500"}))
+	ids, told := s.drain()
+	inOrder(t, ids)
+	require.Contains(t, ids, "0")
+	require.Contains(t, ids, "497")
+	require.Contains(t, ids, "500")
+	require.Less(t, len(ids), len(kept))
+	require.Equal(t, 1, told)
+	lost := uint64(len(kept) + 1 - len(ids))
+	require.Equal(t, workqueue.QueueStats{Bytes: s.stats().Bytes, Unreadable: lost}, s.stats())
+	require.Len(t, s.log.Lines(`queue=q`), 1)
+
+	// What cannot be read stays, over restarts and settlements of what surrounds it.
+	s.close()
+	s.open()
+	ids, told = s.drain()
+	require.Empty(t, ids)
+	require.Equal(t, 1, told)
+	require.Equal(t, lost, s.stats().Unreadable)
+	n, err := s.b.Purge(bg, "q")
 	require.NoError(t, err)
-	err = b.Publish(bg, "", "q", workqueue.Message{MessageID: "new"})
-	require.NoError(t, err)
-	want["new"] = true
-	told := 0
-	limited, cancel := context.WithTimeout(bg, 5*time.Second)
+	require.EqualValues(t, lost, n)
+	require.Equal(t, workqueue.QueueStats{}, s.stats())
+}
+
+func TestConsumersGoOnBehindDamage(t *testing.T) {
+	s := newShop(t)
+	declare(t, s.b, "q")
+	s.fill(500, nil)
+	s.damage(store.KindWorkMessage, 0, 0.5, 1)
+	require.NoError(t, s.b.Publish(bg, "", "q", workqueue.Message{MessageID: "500"}))
+	ctx, cancel := context.WithTimeout(bg, time.Minute)
 	defer cancel()
-	for {
-		d, ok, err := b.Get(limited, "q")
-		if errors.Is(err, pebblemq.ErrCorrupt) {
-			require.ErrorContains(t, err, `queue "q"`)
-			told++
-			continue
+	var ids []string
+	require.NoError(t, s.b.Run(ctx, "q", func(_ context.Context, d *workqueue.Delivery) error {
+		if ids = append(ids, d.MessageID); d.MessageID == "500" {
+			cancel()
 		}
+		return nil
+	}, nil))
+	require.Equal(t, "500", ids[len(ids)-1])
+	inOrder(t, ids)
+	require.Greater(t, len(ids), 200)
+	require.EqualValues(t, 501-len(ids), s.stats().Unreadable)
+}
+
+// A read that fails and works again a moment later is as if nothing had happened.
+func TestReadsThatFailForAMomentAreTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShop(t)
+		declare(t, s.b, "q")
+		s.fill(500, nil)
+		s.close()
+		s.open()
+		s.failReads()
+		time.AfterFunc(3*time.Second, func() { s.fs.SetReadHook(nil) })
+		ids, told := s.drain()
+		require.Len(t, ids, 500)
+		inOrder(t, ids)
+		require.Zero(t, told)
+		require.Equal(t, workqueue.QueueStats{}, s.stats())
+		require.Len(t, s.log.Lines("queue=q"), 1, "not for each try")
+	})
+}
+
+// When reads fail for longer, what can be had goes on, and the rest comes by itself.
+func TestReadsThatFailForLongHoldUpNothingElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShop(t)
+		declare(t, s.b, "q")
+		s.fill(500, nil)
+		s.close()
+		s.open()
+		s.failReads()
+		short, cancel := context.WithTimeout(bg, time.Second)
+		defer cancel()
+		_, _, err := s.b.Get(short, "q")
+		require.ErrorIs(t, err, context.DeadlineExceeded, "no longer than its context")
+
+		require.NoError(t, s.b.Publish(bg, "", "q", workqueue.Message{MessageID: "new"}))
+		ids, told := s.drain()
+		require.Equal(t, []string{"new"}, ids)
+		require.Equal(t, 1, told)
+		require.EqualValues(t, 500, s.stats().Unreadable)
+		require.Zero(t, s.stats().Ready)
+		time.Sleep(time.Hour)
+		require.EqualValues(t, 500, s.stats().Unreadable)
+		require.LessOrEqual(t, len(s.log.Lines("queue=q")), 2, "the first error, and the messages")
+
+		s.fs.SetReadHook(nil)
+		time.Sleep(10 * time.Minute)
+		require.EqualValues(t, 500, s.stats().Ready)
+		ids, told = s.drain()
+		require.Len(t, ids, 500)
+		inOrder(t, ids)
+		require.Zero(t, told)
+		require.Equal(t, workqueue.QueueStats{}, s.stats())
+	})
+}
+
+func TestDelayedMessagesComeAroundDamage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShop(t)
+		declare(t, s.b, "q")
+		s.fill(500, func(i int, m *workqueue.Message) { m.Delay = time.Hour + time.Duration(i)*time.Second })
+		s.damage(store.KindWorkDelay, 0.5, 1)
+		require.EqualValues(t, 500, s.stats().Delayed)
+		time.Sleep(2 * time.Hour)
+		ids, _ := s.drain()
+		inOrder(t, ids)
+		require.Contains(t, ids, "0")
+		require.Greater(t, len(ids), 300)
+		require.EqualValues(t, 500-len(ids), s.stats().Unreadable)
+		require.Zero(t, s.stats().Delayed)
+		require.Len(t, s.log.Lines("queue=q", "delayed"), 2)
+
+		require.NoError(t, s.b.Publish(bg, "", "q", workqueue.Message{MessageID: "new", Delay: time.Minute}))
+		require.EqualValues(t, 1, s.stats().Delayed)
+		time.Sleep(time.Minute)
+		again, _ := s.drain()
+		require.Equal(t, []string{"new"}, again)
+
+		s.close()
+		s.open()
+		time.Sleep(time.Minute)
+		require.EqualValues(t, 500-len(ids), s.stats().Unreadable, "they are not forgotten")
+	})
+}
+
+func TestDelayedMessagesComeWhenReadsWorkAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShop(t)
+		declare(t, s.b, "q")
+		s.fill(100, func(i int, m *workqueue.Message) { m.Delay = time.Hour + time.Duration(i)*time.Second })
+		s.close()
+		s.open()
+		s.failReads()
+		time.Sleep(3 * time.Hour)
+		require.EqualValues(t, 100, s.stats().Unreadable)
+		require.NoError(t, s.b.Publish(bg, "", "q", workqueue.Message{MessageID: "new", Delay: time.Minute}))
+		time.Sleep(2 * time.Minute)
+		ids, _ := s.drain()
+		require.Equal(t, []string{"new"}, ids)
+		s.fs.SetReadHook(nil)
+		time.Sleep(10 * time.Minute)
+		ids, _ = s.drain()
+		require.Len(t, ids, 100)
+		inOrder(t, ids)
+		require.Equal(t, workqueue.QueueStats{}, s.stats())
+	})
+}
+
+func TestMessagesExpireAroundDamage(t *testing.T) {
+	for name, kind := range map[string]store.Kind{"messages": store.KindWorkMessage, "index": store.KindWorkExpiry} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newShop(t)
+				declare(t, s.b, "q")
+				s.fill(1000, func(i int, m *workqueue.Message) { m.TTL = time.Hour + time.Duration(i)*time.Second })
+				s.damage(kind, 0.5)
+				time.Sleep(3 * time.Hour)
+				require.NoError(t, s.b.Publish(bg, "", "q", workqueue.Message{MessageID: "new"}))
+				ids, _ := s.drain()
+				require.Equal(t, []string{"new"}, ids, "what has expired is not delivered")
+				st := s.stats()
+				require.Equal(t, workqueue.QueueStats{Bytes: st.Bytes, Unreadable: st.Unreadable}, st)
+				require.Equal(t, kind == store.KindWorkMessage, st.Unreadable > 0)
+				require.Len(t, s.log.Lines("queue=q"), 1)
+				s.close()
+				s.open()
+				time.Sleep(time.Hour)
+				ids, _ = s.drain()
+				require.Empty(t, ids)
+				require.Equal(t, st, s.stats(), "nothing was deleted that cannot be read")
+			})
+		})
+	}
+}
+
+func TestMessagesWhoseDeliveriesCannotBeReadAreDelivered(t *testing.T) {
+	s := newShop(t)
+	declare(t, s.b, "q")
+	s.fill(500, nil)
+	for range 500 {
+		d, ok, err := s.b.Get(bg, "q")
+		require.NoError(t, err)
+		require.True(t, ok)
+		defer func() { require.NoError(t, d.Nack(bg, true)) }()
+		if d.MessageID == "499" {
+			break
+		}
+	}
+	s.damage(store.KindWorkMark, 0.5)
+	redelivered := 0
+	for {
+		d, ok, err := s.b.Get(bg, "q")
 		require.NoError(t, err)
 		if !ok {
 			break
 		}
-		require.Contains(t, want, d.MessageID)
-		delete(want, d.MessageID)
+		require.True(t, d.Redelivered)
+		redelivered++
 		require.NoError(t, d.Ack(bg))
 	}
-	require.Equal(t, 1, told)
-	require.NotEmpty(t, want)
-	require.NotContains(t, want, "0")
-	require.NotContains(t, want, "497")
-	require.NotContains(t, want, "new")
-	st, err := b.QueueStats(bg, "q")
-	require.NoError(t, err)
-	require.Equal(t, workqueue.QueueStats{Bytes: st.Bytes, Unreadable: uint64(len(want))}, st)
+	require.Equal(t, 500, redelivered)
+	require.Equal(t, workqueue.QueueStats{}, s.stats())
+	require.Len(t, s.log.Lines("queue=q"), 1)
 }
