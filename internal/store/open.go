@@ -128,6 +128,9 @@ func newStore(o Options, lock io.Closer) *Store {
 		groups:  1,
 	}
 	s.compactions = newCompactions()
+	if o.NoCompactions {
+		s.compactions.close()
+	}
 	s.turn.s, s.marks.most = s, dropMarks
 	s.waiters.New = newWaiter
 	s.state <- struct{}{}

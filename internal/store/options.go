@@ -47,6 +47,9 @@ type Options struct {
 	MemoryBytes  int64
 	Logger       *slog.Logger
 	Clock        func() time.Time
+	// NoCompactions is for tests of what reads do with damage. A compaction may meet it
+	// before, and is parked then.
+	NoCompactions bool
 }
 
 // Defaults and bounds of Options.
