@@ -257,7 +257,7 @@ func (l *layer) add(t *store.Turn, o *store.Object, c TopicConfig) *Topic {
 	topic.armRetention(t, t.Now())
 	topic.armIdle(t, t.Now())
 	if c.DedupeWindow > 0 {
-		topic.window = window.New(l.s, store.KindLogWindow, o.ID, c.DedupeWindow)
+		topic.window = window.New(l.s, fmt.Sprintf("topic %q", o.Name), store.KindLogWindow, o.ID, c.DedupeWindow)
 	}
 	l.topics[o.Name] = topic
 	return topic

@@ -19,7 +19,7 @@ const MaxDedupeID = window.MaxID
 // openWindow brings back which messages were sent of late.
 func (q *Queue) openWindow(s *store.Store) {
 	if q.config().DedupeWindow > 0 {
-		q.window = window.New(s, store.KindVisWindow, q.id, q.config().DedupeWindow)
+		q.window = window.New(s, fmt.Sprintf("queue %q", q.name), store.KindVisWindow, q.id, q.config().DedupeWindow)
 	}
 }
 

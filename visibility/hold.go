@@ -52,10 +52,17 @@ func (q *Queue) holdKey(group []byte) []byte {
 // readHold returns a zero hold for a group that is not held up.
 func (q *Queue) readHold(t *store.Turn, group []byte) (hold, error) {
 	v, err := t.Probe(q.holdKey(group))
-	if v == nil || err != nil {
-		return hold{}, err
+	if v == nil && err == nil {
+		return hold{}, nil
 	}
-	return decodeHold(v)
+	var h hold
+	if err == nil {
+		h, err = decodeHold(v)
+	}
+	if err != nil {
+		return hold{}, fmt.Errorf("hold of group %q of queue %q: %w", group, q.name, err)
+	}
+	return h, nil
 }
 
 // due returns when the message can be received, and whether that is later.
@@ -89,7 +96,10 @@ func (q *Queue) promoted(t *store.Turn, was spool.Position, m *spool.Message) {
 	group := groupOf(m.Data)
 	h, err := q.readHold(t, group)
 	if err != nil {
-		q.s.Log().Error("hold of a group", "queue", q.name, "group", string(group), "error", err)
+		if !q.holdLost { // not for each message
+			q.s.Log().Error("hold of a group cannot be read; it stays held up", "queue", q.name, "group", string(group), "error", err)
+		}
+		q.holdLost = true
 		return
 	}
 	if h == (hold{was.Due, was.Seq}) {

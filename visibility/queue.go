@@ -38,6 +38,7 @@ type Queue struct {
 	waiting  waiters
 	dead     *Queue     // where dead letters go
 	dropped  bool       // was deleted
+	holdLost bool       // the hold of a group could not be read
 	redrives []*Redrive // of which the last may be running; there are keptRedrives at most
 
 	recalled store.Signal // fires when the spool may be Recalled and Swept, or the queue is gone

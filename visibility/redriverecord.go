@@ -86,11 +86,18 @@ func decodeRedrive(key, v []byte) (i RedriveInfo, left []spool.Span, err error) 
 // readRedrives brings back what is known. Nobody else has the queue yet.
 func (q *Queue) readRedrives() (err error) {
 	lo, hi := store.Span(store.KindVisRedrive, q.id)
-	it, err := q.s.Iter(context.Background(), lo, hi)
+	ctx := context.Background()
+	it, err := q.s.Iter(ctx, lo, hi)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
+	it.PassOver(ctx, store.IsDamage) // the queue does without what it did
+	defer func() {
+		for _, g := range it.Gaps() {
+			q.s.Log().Error("redrives of a queue cannot be read and do not go on", "queue", q.name, "error", g.Err)
+		}
+	}()
 	for ok := it.First(); ok; ok = it.Next() {
 		v, err := it.Value()
 		if err != nil {

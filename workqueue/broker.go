@@ -126,8 +126,7 @@ func load(s *store.Store, name string) (*topology, error) {
 				t.dropQueue(turn, q)
 				continue
 			}
-			q.spool.Start(turn)
-			q.live(turn)
+			q.begin(turn)
 		}
 		for _, j := range t.jobs {
 			if j.Every > 0 { // others wait for their Schedule

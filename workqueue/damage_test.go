@@ -371,3 +371,229 @@ func TestMessagesWhoseDeliveriesCannotBeReadAreDelivered(t *testing.T) {
 	require.Equal(t, workqueue.QueueStats{}, s.stats())
 	require.Len(t, s.log.Lines("queue=q"), 1)
 }
+
+// sharedBodies binds queues "q" and "other" to an exchange and publishes n messages
+// whose bodies they share.
+func (s *shop) sharedBodies(n int) {
+	s.t.Helper()
+	declare(s.t, s.b, "q", "other")
+	require.NoError(s.t, s.b.DeclareExchange(bg, "all", workqueue.Fanout, nil))
+	for _, name := range []string{"q", "other"} {
+		require.NoError(s.t, s.b.Bind(bg, workqueue.Binding{Exchange: "all", Queue: name}))
+	}
+	for i := range n {
+		m := workqueue.Message{MessageID: fmt.Sprint(i), Body: []byte(strings.Repeat(fmt.Sprint("x", i), 500))}
+		require.NoError(s.t, s.b.Publish(bg, "all", "", m))
+	}
+}
+
+func TestAConsumerGoesOnBehindBodiesThatCannotBeRead(t *testing.T) {
+	s := newShop(t)
+	s.sharedBodies(100)
+	s.damage(store.KindPayload, 0.5)
+	c, err := s.b.Consume(bg, "other", &workqueue.ConsumeOptions{Prefetch: 1})
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(bg, time.Minute)
+	defer cancel()
+	for id := ""; id != "99"; {
+		d, err := c.Next(ctx)
+		require.NoError(t, err)
+		id = d.MessageID
+		require.NoError(t, d.Ack(bg))
+	}
+	require.NoError(t, c.Close())
+	ids, told := s.drain()
+	inOrder(t, ids)
+	require.Equal(t, 1, told)
+	require.Greater(t, len(ids), 50)
+	require.Less(t, len(ids), 100)
+	require.Equal(t, workqueue.QueueStats{Bytes: s.stats().Bytes, Unreadable: uint64(100 - len(ids))}, s.stats())
+	require.Len(t, s.log.Lines("queue=q"), 1)
+}
+
+func TestBodiesComeWhenReadsWorkAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShop(t)
+		s.sharedBodies(100)
+		s.close()
+		s.open()
+		d, _, err := s.b.Get(bg, "q") // brings the messages into memory, and a few bodies
+		require.NoError(t, err)
+		require.NoError(t, d.Nack(bg, true))
+		s.failReads()
+		ids, told := s.drain()
+		require.Equal(t, 1, told)
+		require.Less(t, len(ids), 50)
+		require.EqualValues(t, 100-len(ids), s.stats().Unreadable)
+		s.fs.SetReadHook(nil)
+		time.Sleep(10 * time.Minute)
+		more, _ := s.drain()
+		inOrder(t, more)
+		require.Len(t, more, 100-len(ids))
+		require.Equal(t, workqueue.QueueStats{}, s.stats())
+	})
+}
+
+func TestAPriorityDoesNotWaitForDamageInAHigherOne(t *testing.T) {
+	s := newShop(t)
+	require.NoError(t, s.b.DeclareQueue(bg, "q", &workqueue.QueueConfig{MaxPriority: 1}))
+	s.fill(100, func(_ int, m *workqueue.Message) { m.Priority = 1 })
+	s.damage(store.KindWorkMessage, 0, 0.5, 1)
+	require.NoError(t, s.b.Publish(bg, "", "q", workqueue.Message{MessageID: "low"}))
+	ids, told := s.drain()
+	require.Equal(t, "low", ids[len(ids)-1])
+	require.Equal(t, 1, told)
+	require.EqualValues(t, 101-len(ids), s.stats().Unreadable)
+}
+
+func TestAPublisherDoesNotWaitForRoomThatCannotBeRead(t *testing.T) {
+	s := newShop(t)
+	require.NoError(t, s.b.DeclareQueue(bg, "q", &workqueue.QueueConfig{MaxLength: 400}))
+	s.fill(400, nil)
+	s.damage(store.KindWorkMessage, 0)
+	for i := range 50 {
+		require.NoError(t, s.b.Publish(bg, "", "q", workqueue.Message{MessageID: fmt.Sprint(1000 + i)}))
+	}
+	ids, _ := s.drain()
+	inOrder(t, ids)
+	require.Equal(t, "1049", ids[len(ids)-1])
+	require.NotContains(t, ids, "40", "the oldest that can be read went")
+	require.NotZero(t, s.stats().Unreadable)
+}
+
+func TestUniqueKeysThatCannotBeReadRefuseTheirMessagesAlone(t *testing.T) {
+	s := newShop(t)
+	declare(t, s.b, "q")
+	s.fill(1000, func(i int, m *workqueue.Message) { m.UniqueKey = fmt.Sprint("key", i) })
+	s.damage(store.KindWorkUnique, 0.5)
+	refused := 0
+	for i := range 1000 {
+		err := s.b.Publish(bg, "", "q", workqueue.Message{UniqueKey: fmt.Sprint("key", i)})
+		if err != nil {
+			require.ErrorIs(t, err, pebblemq.ErrCorrupt)
+			require.ErrorContains(t, err, `queue "q"`)
+			refused++
+		}
+	}
+	require.NotZero(t, refused)
+	require.Less(t, refused, 300)
+	require.EqualValues(t, 1000, s.stats().Ready, "none got in twice")
+	require.NoError(t, s.b.Publish(bg, "", "q", workqueue.Message{UniqueKey: "another"}))
+}
+
+func TestMessageIDsThatCannotBeReadRefuseTheirMessagesAlone(t *testing.T) {
+	for _, part := range []float64{0, 0.5, 1} {
+		s := newShop(t)
+		require.NoError(t, s.b.DeclareQueue(bg, "q", &workqueue.QueueConfig{DedupeWindow: time.Hour}))
+		s.fill(1000, nil)
+		s.damage(store.KindWorkWindow, part)
+		refused := 0
+		for i := range 1000 {
+			if err := s.b.Publish(bg, "", "q", workqueue.Message{MessageID: fmt.Sprint(i)}); err != nil {
+				require.ErrorIs(t, err, pebblemq.ErrCorrupt)
+				require.ErrorContains(t, err, `queue "q"`)
+				refused++
+			}
+		}
+		require.NotZero(t, refused)
+		require.Less(t, refused, 300)
+		require.EqualValues(t, 1000, s.stats().Ready, "none got in twice")
+		require.NoError(t, s.b.Publish(bg, "", "q", workqueue.Message{MessageID: "another"}))
+	}
+}
+
+func TestBrowseShowsWhatCannotBeReadAndTheRest(t *testing.T) {
+	s := newShop(t)
+	declare(t, s.b, "q")
+	s.fill(500, nil)
+	s.fill(500, func(i int, m *workqueue.Message) { m.Delay = time.Hour + time.Duration(i)*time.Second })
+	s.close()
+	storetest.DamageTables(t, s.fs.FS, store.KindWorkDelay, 0.5)
+	storetest.DamageTables(t, s.fs.FS, store.KindWorkMessage, 0, 0.5)
+	s.open()
+	seen, damaged := 0, 0
+	for m, err := range s.b.Browse(bg, "q", nil) {
+		if err != nil {
+			require.ErrorIs(t, err, pebblemq.ErrCorrupt)
+			require.ErrorContains(t, err, `queue "q"`)
+			damaged++
+			continue
+		}
+		seen++
+		_, err := s.b.Peek(bg, "q", m.Position)
+		require.NoError(t, err)
+	}
+	require.Equal(t, 3, damaged)
+	require.Greater(t, seen, 700)
+	require.Less(t, seen, 1000)
+}
+
+func TestARedriveMovesWhatCanBeRead(t *testing.T) {
+	s := newShop(t)
+	declare(t, s.b, "q", "to")
+	s.fill(500, nil)
+	s.damage(store.KindWorkMessage, 0, 0.5)
+	p, err := s.b.Redrive(bg, "q", &workqueue.RedriveOptions{To: &workqueue.RedriveTo{Key: "to"}})
+	require.NoError(t, err)
+	require.NotZero(t, p.Failed)
+	require.ErrorIs(t, p.Reason, pebblemq.ErrCorrupt)
+	require.Equal(t, int(p.Moved), ready(t, s.b, "to"))
+	ids, _ := s.drain()
+	require.Empty(t, ids)
+	require.EqualValues(t, 500-p.Moved, s.stats().Unreadable)
+}
+
+// The record of a queue is damaged: the queue refuses, and the others of the broker go
+// on.
+func TestAQueueWhoseRecordIsDamagedRefusesAlone(t *testing.T) {
+	s := newShop(t)
+	declare(t, s.b, "q")
+	s.fill(1, nil)
+	for i := range 200 {
+		declare(t, s.b, fmt.Sprint("q", i))
+		require.NoError(t, s.b.Publish(store.WithDurability(bg, store.NoSync), "", fmt.Sprint("q", i), body("x")))
+	}
+	s.damage(store.KindWorkMeta, 0)
+	_, err := s.b.QueueStats(bg, "q")
+	require.ErrorIs(t, err, pebblemq.ErrCorrupt)
+	require.ErrorContains(t, err, `queue "q"`)
+	require.ErrorIs(t, s.b.Publish(bg, "", "q", body("y")), pebblemq.ErrCorrupt)
+	_, _, err = s.b.Get(bg, "q")
+	require.ErrorIs(t, err, pebblemq.ErrCorrupt)
+	require.Len(t, s.log.Lines("queue=q "), 1)
+	d, ok, err := s.b.Get(bg, "q199")
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.Equal(t, "x", string(d.Body))
+	require.NoError(t, s.b.DeleteQueue(bg, "q"))
+	declare(t, s.b, "q")
+	require.NoError(t, s.b.Publish(bg, "", "q", body("y")))
+	ids, _ := s.drain()
+	require.Len(t, ids, 1)
+}
+
+func TestAQueueWhoseRecordCouldNotBeReadComesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShop(t)
+		declare(t, s.b, "q")
+		s.fill(1, nil)
+		s.close()
+		var err error
+		s.db, err = storetest.OpenFS(s.fs, store.Options{Logger: s.log.Logger(), NoCompactions: true})
+		require.NoError(t, err)
+		s.fs.SetReadHook(func(c storetest.Call) error {
+			if c.Class == storetest.ClassTable {
+				return syscall.EIO
+			}
+			return nil
+		})
+		s.b, err = workqueue.Open(s.db, "main")
+		require.NoError(t, err)
+		_, err = s.b.QueueStats(bg, "q")
+		require.ErrorIs(t, err, pebblemq.ErrUnreadable)
+		s.fs.SetReadHook(nil)
+		time.Sleep(time.Minute)
+		ids, _ := s.drain()
+		require.Len(t, ids, 1)
+	})
+}

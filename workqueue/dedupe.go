@@ -24,7 +24,11 @@ func newWindow(s *store.Store, o *store.Object, length time.Duration) *window.Wi
 	if length == 0 {
 		return nil
 	}
-	return window.New(s, store.KindWorkWindow, o.ID, length)
+	what := "exchange"
+	if o.Class == store.ClassQueue {
+		what = "queue"
+	}
+	return window.New(s, fmt.Sprintf("%s %q", what, o.Name[4:]), store.KindWorkWindow, o.ID, length)
 }
 
 // closeWindow ends a window and returns the kinds of keys that it leaves.

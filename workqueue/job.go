@@ -251,6 +251,12 @@ func (t *topology) loadJobs(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
+	it.PassOver(ctx, store.IsDamage)
+	defer func() {
+		for _, g := range it.Gaps() {
+			t.s.Log().Error("periodic jobs cannot be read and do not run until they are put again", "broker", t.name, "error", g.Err)
+		}
+	}()
 	for ok := it.First(); ok; ok = it.Next() {
 		v, err := it.Value()
 		if err != nil {

@@ -1,6 +1,7 @@
 package workqueue
 
 import (
+	"errors"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -61,7 +62,7 @@ func (b *Broker) Queue(ctx context.Context, name string) (c QueueConfig, err err
 // DeleteIf says under which conditions a queue is deleted.
 type DeleteIf struct {
 	Unused bool // it has no consumers; else ErrInUse
-	Empty  bool // it holds no message, be it ready, delayed or unacknowledged; else ErrNotEmpty
+	Empty  bool // it holds no message, be it ready, delayed, unacknowledged or unreadable; else ErrNotEmpty
 }
 
 // DeleteQueueIf is DeleteQueue under conditions, which are tested in the same
@@ -71,14 +72,11 @@ func (b *Broker) DeleteQueueIf(ctx context.Context, name string, c DeleteIf) err
 		return err
 	}
 	return b.s.Do(ctx, store.FreeingFunc{OpFunc: func(t *store.Turn) error {
-		if b.t.queues[name] == nil {
+		q := b.t.queues[name] // also one that cannot be used
+		if q == nil {
 			return nil
 		}
-		q, err := b.queue(name)
-		if err != nil {
-			return err
-		}
-		if err := q.deletable(c); err != nil {
+		if err := errors.Join(q.ownedBy(b), q.deletable(c)); err != nil {
 			return err
 		}
 		b.t.dropQueue(t, q)
@@ -90,8 +88,12 @@ func (q *queue) deletable(c DeleteIf) error {
 	if n := len(q.consumers); c.Unused && n > 0 {
 		return fmt.Errorf("%w: queue %q has %d consumers", ErrInUse, q.name, n)
 	}
-	if n := q.spool.Stats(); c.Empty && n.Ready+n.Taken+n.Delayed > 0 {
-		return fmt.Errorf("%w: queue %q has %d messages ready, %d unacknowledged, %d delayed", ErrNotEmpty, q.name, n.Ready, n.Taken, n.Delayed)
+	if c.Empty && q.damage != nil {
+		return q.damage
+	}
+	if n := q.spool.Stats(); c.Empty && n.Ready+n.Taken+n.Delayed+n.Unreadable > 0 {
+		return fmt.Errorf("%w: queue %q has %d messages ready, %d unacknowledged, %d delayed, %d unreadable",
+			ErrNotEmpty, q.name, n.Ready, n.Taken, n.Delayed, n.Unreadable)
 	}
 	return nil
 }
@@ -112,10 +114,18 @@ func (b *Broker) DeleteExclusive(ctx context.Context) error {
 // queue returns a queue that this handle may use.
 func (b *Broker) queue(name string) (*queue, error) {
 	q, err := b.t.queue(name)
-	if err == nil && q.owner != nil && q.owner != b {
-		return nil, fmt.Errorf("%w: queue %q is exclusive to another handle", ErrInUse, name)
+	if err != nil {
+		return nil, err
 	}
-	return q, err
+	return q, q.ownedBy(b)
+}
+
+// ownedBy refuses a handle if the queue is exclusive to another one.
+func (q *queue) ownedBy(b *Broker) error {
+	if q.owner != nil && q.owner != b {
+		return fmt.Errorf("%w: queue %q is exclusive to another handle", ErrInUse, q.name)
+	}
+	return nil
 }
 
 // use is queue for the verbs that keep one from expiring.

@@ -238,6 +238,7 @@ type queue struct {
 	config    QueueConfig
 	topology  *topology
 	spool     *spool.Lanes
+	damage    error // why the queue cannot be used, if its record cannot be read
 	end       *end // once a message was routed here by name
 	consumers []*Consumer
 	cancelled []*Consumer        // which hold something yet
@@ -269,10 +270,8 @@ func newQueue(t *topology, o *store.Object) (*queue, error) {
 		return nil, err
 	}
 	q.window = newWindow(t.s, o, q.config.DedupeWindow)
-	var err error
-	q.spool, err = spool.OpenLanes(t.s, layout, o.ID, q.config.MaxPriority, q.options())
-	q.limit()
-	return q, err
+	q.openSpool()
+	return q, nil
 }
 
 // limit prepares the queue for its limits, and for the order of its priorities.
@@ -374,10 +373,11 @@ func (b *Broker) Purge(ctx context.Context, name string) (n int, err error) {
 }
 
 func (t *topology) queue(name string) (*queue, error) {
-	if q := t.queues[name]; q != nil {
-		return q, nil
+	q := t.queues[name]
+	if q == nil {
+		return nil, fmt.Errorf("%w: %q", ErrUnknownQueue, name)
 	}
-	return nil, fmt.Errorf("%w: %q", ErrUnknownQueue, name)
+	return q, q.damage
 }
 
 // QueueStats counts what is in a queue.

@@ -88,16 +88,12 @@ func (t *topology) spread(turn *store.Turn, into copies, to []*end, p *parcel) (
 	data := p.stored()
 	into = slices.Grow(into, len(to))
 	for _, d := range to {
-		if d.queue != nil {
-			into = append(into, d.queue.put(turn, data, p))
-			continue
-		}
-		op, err := d.deliver(turn, p)
+		one, err := d.take(turn, data, p)
 		if err != nil {
 			into.undo()
-			return nil, fmt.Errorf("%v: %w", d.destination, err)
+			return nil, err
 		}
-		into = append(into, placed{sunk: op})
+		into = append(into, one)
 	}
 	for i := range into {
 		p := &into[i]
@@ -111,6 +107,21 @@ func (t *topology) spread(turn *store.Turn, into copies, to []*end, p *parcel) (
 		}
 	}
 	return into, nil
+}
+
+// take puts one copy of a message into a destination.
+func (e *end) take(turn *store.Turn, data []byte, p *parcel) (placed, error) {
+	if e.queue != nil {
+		if e.queue.damage != nil {
+			return placed{}, e.queue.damage
+		}
+		return e.queue.put(turn, data, p), nil
+	}
+	op, err := e.deliver(turn, p)
+	if err != nil {
+		return placed{}, fmt.Errorf("%v: %w", e.destination, err)
+	}
+	return placed{sunk: op}, nil
 }
 
 // deliver puts a message into a destination of another layer.

@@ -2,6 +2,7 @@ package spool
 
 import (
 	"encoding/binary"
+	"fmt"
 
 	"github.com/pebblemq/pebblemq/internal/store"
 )
@@ -45,10 +46,17 @@ func (q *Spool) pinKey(group []byte) []byte {
 
 func (q *Spool) readPin(t *store.Turn, group []byte) (pin, error) {
 	v, err := t.Get(q.pinKey(group))
-	if v == nil || err != nil {
-		return pin{}, err
+	if v == nil && err == nil {
+		return pin{}, nil
 	}
-	return decodePin(v)
+	var p pin
+	if err == nil {
+		p, err = decodePin(v)
+	}
+	if err != nil {
+		return pin{}, fmt.Errorf("priority of group %q of queue %q: %w", group, q.name, err)
+	}
+	return p, nil
 }
 
 func (q *Spool) writePin(t *store.Turn, group []byte, p pin) {
@@ -92,7 +100,9 @@ func (q *Spool) unpin(t *store.Turn, m *Message) {
 	}
 	p, err := q.readPin(t, group)
 	if err != nil || p.messages == 0 {
-		q.s.Log().Error("group is not known to have messages", "queue id", q.id, "group", string(group), "error", err)
+		if q.bad.first("pin " + string(group)) {
+			q.s.Log().Error("group is not known to have messages", "queue", q.name, "group", string(group), "error", err)
+		}
 		return
 	}
 	p.messages--

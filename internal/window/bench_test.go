@@ -24,7 +24,7 @@ func BenchmarkNew(b *testing.B) {
 			}
 		}
 	}
-	raw := New(s, kind, object, length)
+	raw := New(s, "it", kind, object, length)
 	b.Run("raw", func(b *testing.B) {
 		run(b, func(t *store.Turn, id ID) error {
 			t.Set(raw.key(0, id), encode(t.Now(), nil))
@@ -32,7 +32,7 @@ func BenchmarkNew(b *testing.B) {
 		})
 	})
 	for name, bytes := range map[string]int{"memory": recentBytes, "disk": 0} {
-		w := New(s, kind, object+1, length)
+		w := New(s, "it", kind, object+1, length)
 		require.NoError(b, w.Ready(ctx))
 		b.Run(name, func(b *testing.B) {
 			w.memory.bytes = bytes

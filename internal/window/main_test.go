@@ -27,7 +27,7 @@ const (
 func open(t require.TestingT, fs vfs.FS) (*store.Store, *Window) {
 	s, err := store.Open(store.Options{FS: fs, Dir: "data"})
 	require.NoError(t, err)
-	w := New(s, kind, object, length)
+	w := New(s, "it", kind, object, length)
 	require.NoError(t, w.Ready(ctx))
 	return s, w
 }

@@ -3,6 +3,7 @@ package window
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -16,6 +17,7 @@ const bucketsPerLength = 4
 // once Ready has returned.
 type Window struct {
 	s      *store.Store
+	what   string // that has it, for errors
 	kind   store.Kind
 	id     uint32
 	length time.Duration
@@ -31,11 +33,11 @@ type Window struct {
 	closed         bool
 }
 
-// New returns the window of an object. All its life it must have the same length,
-// which is positive.
-func New(s *store.Store, kind store.Kind, id uint32, length time.Duration) *Window {
+// New returns the window of an object, which errors call what. All its life it must
+// have the same length, which is positive.
+func New(s *store.Store, what string, kind store.Kind, id uint32, length time.Duration) *Window {
 	w := &Window{
-		s: s, kind: kind, id: id, length: length, step: max(1, length/bucketsPerLength),
+		s: s, what: what, kind: kind, id: id, length: length, step: max(1, length/bucketsPerLength),
 		oldest: 0, newest: minBucket, empty: true, recent: make(map[int64]*recent), memory: memoryOf(s),
 	}
 	w.timer = store.NewTimer(w.sweep)
@@ -44,25 +46,14 @@ func New(s *store.Store, kind store.Kind, id uint32, length time.Duration) *Wind
 
 const minBucket = -1 << 62
 
-// Ready finds out what is on disk, at the first use.
+// Ready finds out what is on disk, at the first use. It needs no more than the first
+// bucket and the last: if they cannot be read, it takes a span that holds them.
 func (w *Window) Ready(ctx context.Context) error {
 	if w.ready.Load() {
 		return nil
 	}
-	lo, hi := store.Span(w.kind, w.id)
-	it, err := w.s.Iter(ctx, lo, hi)
+	first, last, found, err := w.bounds(ctx)
 	if err != nil {
-		return err
-	}
-	var first, last int64
-	found := it.First()
-	if found {
-		first, err = decodeKey(it.Key())
-	}
-	if err == nil && found && it.Last() {
-		last, err = decodeKey(it.Key())
-	}
-	if err = errors.Join(err, it.Close()); err != nil {
 		return err
 	}
 	return w.s.Do(ctx, store.QuietFunc(func(t *store.Turn) error {
@@ -78,8 +69,29 @@ func (w *Window) Ready(ctx context.Context) error {
 	}), store.NoSync)
 }
 
+// bounds reads the first bucket and the last.
+func (w *Window) bounds(ctx context.Context) (first, last int64, found bool, err error) {
+	lo, hi := store.Span(w.kind, w.id)
+	it, err := w.s.Iter(ctx, lo, hi)
+	if err != nil {
+		return 0, 0, false, err
+	}
+	var damage error
+	if found = it.First(); found {
+		if first, err = decodeKey(it.Key()); err == nil && it.Last() {
+			last, err = decodeKey(it.Key())
+		}
+	}
+	if damage = it.Close(); damage == nil || err != nil {
+		return first, last, found, errors.Join(err, damage)
+	}
+	w.s.Log().Error("message ids that are known cannot be read, others go on", "of", w.what, "error", damage)
+	return w.bucket(time.Unix(0, 0)), w.bucket(w.s.Now()), true, nil
+}
+
 // Look returns the answer that was put with an id, if that still counts. It writes
-// the answer again, so that the fsync which its caller waits for covers it.
+// the answer again, so that the fsync which its caller waits for covers it. If it
+// cannot be read whether the id is known, Look returns ErrCorrupt or ErrUnreadable.
 func (w *Window) Look(t *store.Turn, id ID) (answer []byte, found bool, err error) {
 	if w.empty {
 		return nil, false, nil
@@ -92,7 +104,7 @@ func (w *Window) Look(t *store.Turn, id ID) (answer []byte, found bool, err erro
 		key := w.key(b, id)
 		v, err := t.Probe(key)
 		if err != nil {
-			return nil, false, err
+			return nil, false, fmt.Errorf("message ids known to %s: %w", w.what, err)
 		}
 		if v == nil {
 			continue

@@ -117,7 +117,7 @@ func TestAClockThatIsSetBackForgetsNothing(t *testing.T) {
 	for range 2 {
 		s, err := store.Open(options)
 		require.NoError(t, err)
-		w := New(s, kind, object, length)
+		w := New(s, "it", kind, object, length)
 		require.NoError(t, w.Ready(ctx))
 		w.once(t, "a", "first", store.Sync)
 		back.Add(int64(time.Hour))
@@ -153,7 +153,7 @@ func TestAClosedWindowGivesItsMemoryBack(t *testing.T) {
 func TestWindowsOfOtherObjectsAreApart(t *testing.T) {
 	s, w := open(t, vfs.NewMem())
 	defer s.Close()
-	other := New(s, kind, object+1, length)
+	other := New(s, "it", kind, object+1, length)
 	require.NoError(t, other.Ready(ctx))
 	w.once(t, "a", "x", store.NoSync)
 	_, repeated := other.once(t, "a", "y", store.NoSync)
