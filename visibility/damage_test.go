@@ -1,0 +1,333 @@
+package visibility_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pebblemq/pebblemq"
+	"github.com/pebblemq/pebblemq/internal/store"
+	"github.com/pebblemq/pebblemq/internal/storetest"
+	"github.com/pebblemq/pebblemq/visibility"
+)
+
+// shop is a queue in a store whose tables are damaged while it is closed.
+type shop struct {
+	t      *testing.T
+	fs     *storetest.FS
+	log    *storetest.ErrorLog
+	config *visibility.QueueConfig
+	ahead  time.Duration // of the clock
+	db     *pebblemq.DB
+	q      *visibility.Queue
+}
+
+func newShop(t *testing.T, c *visibility.QueueConfig) *shop {
+	s := &shop{t: t, fs: storetest.NewFS(vfs.NewMem()), log: &storetest.ErrorLog{}, config: c}
+	s.open()
+	t.Cleanup(func() { storetest.Close(t, s.db) })
+	return s
+}
+
+func (s *shop) openStore() {
+	s.t.Helper()
+	var err error
+	s.db, err = storetest.OpenFS(s.fs, store.Options{
+		Logger: s.log.Logger(), NoCompactions: true, Clock: func() time.Time { return time.Now().Add(s.ahead) },
+	})
+	require.NoError(s.t, err)
+}
+
+func (s *shop) open() {
+	s.t.Helper()
+	s.openStore()
+	s.q = open(s.t, s.db, "q", s.config)
+}
+
+// close closes the store, with all that it holds in tables.
+func (s *shop) close() {
+	s.t.Helper()
+	require.NoError(s.t, s.db.Close())
+	s.openStore() // flushes the WAL
+	require.NoError(s.t, s.db.Close())
+}
+
+// damage flips bits in the tables of a kind, and opens the store again.
+func (s *shop) damage(kind store.Kind, parts ...float64) {
+	s.t.Helper()
+	s.close()
+	storetest.DamageTables(s.t, s.fs.FS, kind, parts...)
+	s.open()
+}
+
+func (s *shop) failReads() {
+	s.fs.SetReadHook(func(c storetest.Call) error {
+		if c.Class == storetest.ClassTable {
+			return syscall.EIO
+		}
+		return nil
+	})
+}
+
+// fill sends messages with their numbers as IDs.
+func (s *shop) fill(n int, change func(i int, m *visibility.Message)) {
+	s.t.Helper()
+	for i := range n {
+		m := visibility.Message{ID: fmt.Sprint(i), Body: []byte(strings.Repeat(fmt.Sprint("x", i), 50))}
+		if change != nil {
+			change(i, &m)
+		}
+		_, err := s.q.Send(store.WithDurability(ctx, store.NoSync), m)
+		require.NoError(s.t, err)
+	}
+}
+
+func (s *shop) stats() visibility.Stats {
+	s.t.Helper()
+	limited, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	st, err := s.q.Stats(limited)
+	require.NoError(s.t, err)
+	return st
+}
+
+// drain receives and deletes all there is, and returns the IDs, and how often it was
+// told that something cannot be read.
+func (s *shop) drain() (ids []string, told int) {
+	s.t.Helper()
+	limited, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for {
+		messages, err := s.q.Receive(limited, &visibility.ReceiveOptions{Max: 7})
+		if err != nil {
+			require.True(s.t, errors.Is(err, pebblemq.ErrCorrupt) || errors.Is(err, pebblemq.ErrUnreadable), err)
+			require.ErrorContains(s.t, err, `queue "q"`)
+			told++
+		}
+		if len(messages) == 0 && err == nil {
+			return ids, told
+		}
+		for _, m := range messages {
+			ids = append(ids, m.ID)
+			require.NoError(s.t, s.q.Delete(ctx, m.Receipt))
+		}
+	}
+}
+
+func inOrder(t *testing.T, ids []string) {
+	t.Helper()
+	last := -1
+	for _, id := range ids {
+		n, err := strconv.Atoi(id)
+		require.NoError(t, err)
+		require.Greater(t, n, last)
+		last = n
+	}
+}
+
+func TestADamagedBlockDoesNotHoldUpTheRestOfItsQueue(t *testing.T) {
+	group := func(i int, m *visibility.Message) { m.Group = fmt.Sprint("g", i%50) }
+	for name, c := range map[string]*visibility.QueueConfig{"standard": {}, "FIFO": {FIFO: true}, "priorities": {MaxPriority: 1}, "FIFO with priorities": {FIFO: true, MaxPriority: 1}} {
+		t.Run(name, func(t *testing.T) {
+			s := newShop(t, c)
+			s.fill(500, group)
+			s.damage(store.KindVisMessage, 0, 0.5)
+			_, err := s.q.Send(ctx, visibility.Message{ID: "500", Group: "another", Body: []byte("x")})
+			require.NoError(t, err)
+			ids, told := s.drain()
+			if name == "standard" { // others wait for their group, or come first
+				inOrder(t, ids)
+			}
+			require.Contains(t, ids, "499")
+			require.Contains(t, ids, "500")
+			require.Greater(t, len(ids), 300)
+			require.Less(t, len(ids), 500)
+			require.Equal(t, 1, told)
+			st := s.stats()
+			require.Equal(t, visibility.Stats{Bytes: st.Bytes, Unreadable: uint64(501 - len(ids))}, st)
+			require.Len(t, s.log.Lines("queue=q"), 2)
+			n, err := s.q.Purge(ctx)
+			require.NoError(t, err)
+			require.Equal(t, 501-len(ids), n)
+			require.Equal(t, visibility.Stats{}, s.stats())
+		})
+	}
+}
+
+func TestStatsAndPurgeDoNotWaitForWhatCannotBeRead(t *testing.T) {
+	for name, kind := range map[string]store.Kind{"messages": store.KindVisMessage, "leases": store.KindVisLease} {
+		t.Run(name, func(t *testing.T) {
+			s := newShop(t, nil)
+			s.fill(500, nil)
+			timeout := time.Hour
+			messages, err := s.q.Receive(ctx, &visibility.ReceiveOptions{Max: 400, VisibilityTimeout: &timeout})
+			require.NoError(t, err)
+			require.Len(t, messages, 400)
+			s.damage(kind, 0.2)
+			st := s.stats()
+			require.EqualValues(t, 500, st.Visible+st.InFlight+st.Unreadable)
+			require.NotZero(t, st.InFlight)
+			require.Less(t, st.InFlight, uint64(400))
+			require.Equal(t, kind == store.KindVisMessage, st.Unreadable > 0)
+			require.NotZero(t, st.OldestAge)
+			refused := 0
+			for _, m := range messages {
+				if err := s.q.Delete(ctx, m.Receipt); err != nil {
+					require.True(t, errors.Is(err, pebblemq.ErrCorrupt) || errors.Is(err, visibility.ErrStaleReceipt), err)
+					refused++
+				}
+			}
+			require.Equal(t, kind == store.KindVisMessage, refused > 0, "a lease that cannot be read is taken from the receipt")
+			require.Less(t, refused, 200)
+		})
+	}
+}
+
+func TestReceiversGoOnBehindDamage(t *testing.T) {
+	s := newShop(t, nil)
+	s.fill(500, nil)
+	s.damage(store.KindVisMessage, 0, 0.5, 1)
+	_, err := s.q.Send(ctx, visibility.Message{ID: "500", Body: []byte("x")})
+	require.NoError(t, err)
+	limited, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	var ids []string
+	require.NoError(t, s.q.Run(limited, func(_ context.Context, m *visibility.Received) error {
+		if ids = append(ids, m.ID); m.ID == "500" {
+			cancel()
+		}
+		return nil
+	}, nil))
+	require.Equal(t, "500", ids[len(ids)-1])
+	inOrder(t, ids)
+	require.EqualValues(t, 501-len(ids), s.stats().Unreadable)
+}
+
+func TestMessagesComeWhenReadsWorkAgain(t *testing.T) {
+	for name, c := range map[string]*visibility.QueueConfig{"standard": {}, "FIFO": {FIFO: true}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newShop(t, c)
+				s.fill(300, func(i int, m *visibility.Message) { m.Group = fmt.Sprint("g", i%50) })
+				s.close()
+				s.open()
+				s.failReads()
+				short, cancel := context.WithTimeout(ctx, time.Second)
+				defer cancel()
+				_, err := s.q.Receive(short, nil)
+				require.ErrorIs(t, err, context.DeadlineExceeded)
+				ids, told := s.drain()
+				require.Empty(t, ids)
+				require.Equal(t, 1, told)
+				require.EqualValues(t, 300, s.stats().Unreadable)
+				_, err = s.q.Send(ctx, visibility.Message{ID: "new", Group: "another", Body: []byte("x")})
+				require.NoError(t, err)
+				ids, _ = s.drain()
+				require.Equal(t, []string{"new"}, ids)
+				s.fs.SetReadHook(nil)
+				time.Sleep(10 * time.Minute)
+				ids, told = s.drain()
+				require.Len(t, ids, 300)
+				require.Zero(t, told)
+				require.Equal(t, visibility.Stats{}, s.stats())
+			})
+		})
+	}
+}
+
+// What is over goes, also behind what cannot be read, which stays.
+func TestRetentionEndsAroundDamage(t *testing.T) {
+	for name, c := range map[string]struct {
+		kind  store.Kind
+		moved bool
+	}{"dropped": {store.KindVisMessage, false}, "moved": {store.KindVisMessage, true}, "strays": {store.KindVisExpiry, false}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				config := &visibility.QueueConfig{Retention: time.Hour}
+				s := newShop(t, config)
+				dead := open(t, s.db, "dead", nil)
+				if c.moved {
+					config.DeadLetterQueue, config.MaxReceives, config.DeadLetterExpired = "dead", 9, true
+					require.NoError(t, visibility.AlterQueue(ctx, s.db, "q", bodiless(config)))
+				}
+				if c.kind == store.KindVisExpiry {
+					s.ahead = 30 * time.Minute
+					s.fill(1, nil) // the others are older
+					s.ahead = 0
+				}
+				s.fill(500, nil)
+				s.damage(c.kind, 0, 0.5)
+				time.Sleep(2 * time.Hour)
+				_, err := s.q.Send(ctx, visibility.Message{ID: "new", Body: []byte("x")})
+				require.NoError(t, err)
+				ids, _ := s.drain()
+				require.Equal(t, []string{"new"}, ids)
+				st := s.stats()
+				require.Equal(t, visibility.Stats{Bytes: st.Bytes, Expired: st.Expired, Unreadable: st.Unreadable}, st)
+				if c.kind == store.KindVisMessage {
+					require.NotZero(t, st.Unreadable)
+					require.Less(t, st.Unreadable, uint64(200))
+				}
+				if c.moved {
+					dead = open(t, s.db, "dead", nil)
+					deadStats, err := dead.Stats(ctx)
+					require.NoError(t, err)
+					require.EqualValues(t, 500, deadStats.Visible+st.Unreadable)
+				}
+				seen := 0
+				for _, err := range s.q.Browse(ctx, nil) {
+					require.ErrorIs(t, err, pebblemq.ErrCorrupt, "nothing was deleted that cannot be read")
+					seen++
+				}
+				require.Equal(t, c.kind == store.KindVisMessage, seen > 0)
+			})
+		})
+	}
+}
+
+func TestSendsGoOnBesideDamagedGroups(t *testing.T) {
+	s := newShop(t, &visibility.QueueConfig{FIFO: true, MaxPriority: 1})
+	s.fill(2000, func(i int, m *visibility.Message) { m.Group = fmt.Sprintf("group %04d", i) })
+	s.damage(store.KindVisPin, 0.5)
+	refused := 0
+	for i := range 2000 {
+		_, err := s.q.Send(store.WithDurability(ctx, store.NoSync), visibility.Message{Group: fmt.Sprintf("group %04d", i), Body: []byte("y")})
+		if err != nil {
+			require.ErrorIs(t, err, pebblemq.ErrCorrupt)
+			require.ErrorContains(t, err, `queue "q"`)
+			refused++
+		}
+	}
+	require.NotZero(t, refused)
+	require.Less(t, refused, 500)
+	ids, told := s.drain()
+	require.Len(t, ids, 4000-refused)
+	require.Zero(t, told)
+}
+
+func TestIDsThatCannotBeReadRefuseTheirMessagesAlone(t *testing.T) {
+	s := newShop(t, &visibility.QueueConfig{DedupeWindow: time.Hour})
+	s.fill(1000, func(i int, m *visibility.Message) { m.DedupeID = fmt.Sprint(i) })
+	s.damage(store.KindVisWindow, 1)
+	refused := 0
+	for i := range 1000 {
+		_, err := s.q.Send(ctx, visibility.Message{DedupeID: fmt.Sprint(i), Body: []byte("x")})
+		if err != nil {
+			require.ErrorIs(t, err, pebblemq.ErrCorrupt)
+			require.ErrorContains(t, err, `queue "q"`)
+			refused++
+		}
+	}
+	require.NotZero(t, refused)
+	require.Less(t, refused, 300)
+	require.EqualValues(t, 1000, s.stats().Visible)
+}
