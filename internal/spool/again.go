@@ -45,6 +45,10 @@ func (q *Spool) readAgain(t *store.Turn) {
 		q.armExpiry(t)
 	}
 	q.armDue(t)
+	if len(u.groups) > 0 {
+		q.groups.wanted, u.groups = append(q.groups.wanted, u.groups...), nil
+		q.groups.readBack(t)
+	}
 	o := reread{q: q}
 	for _, s := range u.stretches {
 		if s.passing {

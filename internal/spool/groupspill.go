@@ -23,6 +23,9 @@ func (g *groups) spill(t *store.Turn, k *group, m *Message) {
 		k.number = g.number
 	}
 	t.Set(parkedKey(g.q.layout.Parked, g.q.place, k.number, m.Seq), nil)
+	if k.wanted && m.Seq < k.to {
+		g.void = true // the read that is under way may have gone past it
+	}
 	if !k.spilled() {
 		k.from, k.to = m.Seq, m.Seq+1
 		heap.Push(&g.spilled, k)
@@ -38,7 +41,7 @@ func (g *groups) spill(t *store.Turn, k *group, m *Message) {
 // about to run out.
 func (g *groups) wantMore(t *store.Turn, k *group) {
 	few := len(k.parked) < g.room.ofGroup/2 && !g.full()
-	empty := len(k.parked) == 0 || k.from < k.parked[0].Seq
+	empty := len(k.parked) == 0 || k.from <= k.parked[0].Seq // the first may be in the index as well
 	if (few || empty) && k.spilled() && !k.wanted && (g.fair || k.inReach(k.from, g.round)) {
 		k.wanted = true
 		g.wanted = append(g.wanted, k)
@@ -88,6 +91,7 @@ type wantedGroup struct {
 	found  []loadedMessage
 	next   uint64 // where what is left begins
 	gap    error  // why the index cannot be read
+	stuck  bool   // nor can all messages of the span, so nothing was read
 }
 
 // read collects, group by group, what is next of each.
@@ -122,7 +126,7 @@ func (r *readBack) read(ctx context.Context, pass func(error) bool) (err error) 
 // readGroup reads at least one message, if there is one.
 func (r *readBack) readGroup(k *wantedGroup, index, entries, marks *store.Iter) error {
 	q := r.g.q
-	k.found, k.next, k.gap = nil, k.to, nil
+	k.found, k.next, k.gap, k.stuck = nil, k.to, nil, false
 	end := parkedKey(q.layout.Parked, q.place, k.number, k.to)
 	size := 0
 	for ok := index.Seek(parkedKey(q.layout.Parked, q.place, k.number, k.from)); ok && bytes.Compare(index.Key(), end) < 0; ok = index.Next() {
@@ -181,10 +185,15 @@ func (r *readBack) readWhole(k *wantedGroup, entries, marks *store.Iter) error {
 		}
 		if r.enough(k, size) {
 			k.next = m.seq
-			return nil
+			break
 		}
 		size += len(m.Data)
 		k.found = append(k.found, m)
+	}
+	for _, g := range entries.Gaps() {
+		if seqFrom(g.From) < k.next && k.from < seqFrom(g.To) {
+			k.found, k.next, k.stuck = nil, k.from, true // or what is in the gap would be forgotten
+		}
 	}
 	return nil
 }
@@ -201,6 +210,9 @@ func (r *readBack) Run(t *store.Turn) error {
 	for i := range r.groups {
 		k := &r.groups[i]
 		switch {
+		case !r.g.void && k.stuck:
+			r.g.q.bad.groups = append(r.g.q.bad.groups, k.group) // wanted still
+			r.g.q.tryAgain(t)
 		case !r.g.void:
 			k.group.wanted = false
 			r.install(t, k)

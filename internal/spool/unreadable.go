@@ -39,6 +39,8 @@ type unreadable struct {
 	late         []lateGap // of what is delayed, in order
 	lateMessages uint64    // in these, about
 
+	groups []*group // whose spilled messages, and the index of these, cannot be read
+
 	logged map[string]bool // what was reported before
 	untold []error         // see Unread
 
@@ -300,7 +302,7 @@ func (q *Spool) lost() (lost tally) {
 func (u *unreadable) some() bool { return len(u.stretches) > 0 || len(u.late) > 0 }
 
 // purge forgets what waits, because it is gone.
-func (u *unreadable) purge() { u.stretches, u.onDisk = nil, tally{} }
+func (u *unreadable) purge() { u.stretches, u.groups, u.onDisk = nil, nil, tally{} }
 
 // unread names the queue in the error of a read.
 func (q *Spool) unread(err error) error {

@@ -1,0 +1,234 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+	"github.com/pebblemq/pebblemq/internal/storetest"
+)
+
+// flaky is a spool on a disk whose reads of tables fail at times, and what it must hold.
+type flaky struct {
+	t      *testing.T
+	o      Options
+	rng    *rand.Rand
+	fs     *storetest.FS
+	s      *store.Store
+	q      *Spool
+	puts   int
+	opened int
+	hook   storetest.Hook
+	owed   map[string]bool // is there
+	out    []*Message
+}
+
+func (f *flaky) open() {
+	var err error
+	f.s, err = store.Open(store.Options{FS: f.fs, Dir: "data", NoCompactions: true})
+	require.NoError(f.t, err)
+	f.q, err = Open(crowded(f.s), layout, 1, f.o)
+	require.NoError(f.t, err)
+	if f.q.groups != nil {
+		f.q.groups.room = room{3, 8, 1 << 10, 5, paceMessages}
+	}
+	f.q.leanFrom = 5
+	f.opened++
+	f.out = nil
+	under(f.t, f.s, store.NoSync, f.q.Start)
+}
+
+// reopen has all that is there in tables, and nothing in memory.
+func (f *flaky) reopen() {
+	f.fail(false)
+	for range 2 {
+		require.NoError(f.t, f.s.Close())
+		f.open()
+	}
+}
+
+func (f *flaky) fail(on bool) {
+	if !on {
+		f.hook = nil
+		f.fs.SetReadHook(nil)
+		return
+	}
+	part := f.rng.IntN(3) // of the reads
+	f.hook = func(c storetest.Call) error {
+		if c.Class == storetest.ClassTable && (part == 0 || f.rng.IntN(part+1) > 0) {
+			return syscall.EIO
+		}
+		return nil
+	}
+	f.fs.SetReadHook(f.hook)
+}
+
+func (f *flaky) data() []byte {
+	f.puts++
+	return fmt.Appendf(nil, "g%d %s %d", f.rng.IntN(4), strings.Repeat("x", f.rng.IntN(500)), f.puts)
+}
+
+func (f *flaky) take() {
+	under(f.t, f.s, store.NoSync, func(t *store.Turn) {
+		f.q.NextRound(t)
+		for range f.rng.IntN(10) {
+			m := f.q.Take(t, time.Now().Add(time.Minute))
+			if m == nil {
+				return
+			}
+			require.True(f.t, f.owed[string(m.Data)], "%q comes twice, or after its end", m.Data)
+			f.out = append(f.out, m)
+			if f.q.groups == nil {
+				f.q.Lean(m, func([]byte) uint32 { return 0 })
+			}
+		}
+	})
+}
+
+// done gives one of those that are out back, or settles it.
+func (f *flaky) done() {
+	if len(f.out) == 0 {
+		return
+	}
+	i := f.rng.IntN(len(f.out))
+	m := f.out[i]
+	f.out = append(f.out[:i], f.out[i+1:]...)
+	if f.rng.IntN(3) == 0 {
+		require.NoError(f.t, f.s.Do(ctx, &returnOp{q: f.q, m: m}, store.NoSync))
+		return
+	}
+	data := m.Data
+	if m.lean > 0 { // the reader of the test is not the spool
+		l := f.q.getEntry(f.s.Get, m.Seq)
+		if l.err != nil {
+			f.out = append(f.out, m)
+			return
+		}
+		data = l.Data
+	}
+	delete(f.owed, string(data))
+	require.NoError(f.t, f.s.Do(ctx, &settleOp{f.q, m}, store.NoSync))
+}
+
+func (f *flaky) step() {
+	switch n := f.rng.IntN(100); {
+	case n < 30:
+		p := &putOp{q: f.q, data: f.data()}
+		require.NoError(f.t, f.s.Do(ctx, p, store.NoSync))
+		f.owed[string(p.data)] = true
+	case n < 40:
+		d := &delayOp{q: f.q, data: f.data(), due: time.Now().Add(time.Duration(f.rng.IntN(60)) * time.Second)}
+		require.NoError(f.t, f.s.Do(ctx, d, store.NoSync))
+		f.owed[string(d.data)] = true
+	case n < 60:
+		f.take()
+	case n < 75:
+		f.done()
+	case n < 80:
+		under(f.t, f.s, store.NoSync, func(t *store.Turn) {
+			if f.q.shown > 0 {
+				m, err := f.q.Lookup(t, f.rng.Uint64N(f.q.shown))
+				require.True(f.t, err == nil || errors.Is(err, store.ErrUnreadable), err)
+				require.True(f.t, m == nil || m.lean > 0 || f.owed[string(m.Data)])
+			}
+		})
+	case n < 86:
+		f.fail(true)
+	case n < 90:
+		f.fail(false)
+	case n < 92 && f.opened < 7:
+		f.reopen()
+	default:
+		time.Sleep(time.Duration(f.rng.IntN(30_000)) * time.Millisecond)
+	}
+	synctest.Wait()
+	f.check()
+}
+
+// check holds the counters against what is owed.
+func (f *flaky) check() {
+	under(f.t, f.s, store.NoSync, func(*store.Turn) {
+		st := f.q.Stats()
+		require.EqualValues(f.t, len(f.owed), st.Ready+st.Taken+st.Delayed+st.Unreadable, "%+v", st)
+		if f.q.loaded == f.q.shown && len(f.q.bad.stretches) == 0 {
+			require.Zero(f.t, f.q.bad.onDisk.messages)
+		}
+		for _, s := range f.q.bad.stretches {
+			require.GreaterOrEqual(f.t, s.from, f.q.lowest())
+			require.LessOrEqual(f.t, s.to, f.q.loaded)
+		}
+	})
+	f.accountFor()
+}
+
+// accountFor finds every message of the disk in memory, in a stretch, or where the next
+// load begins.
+func (f *flaky) accountFor() {
+	hook := f.hook
+	f.fail(false)
+	defer func() {
+		f.hook = hook
+		f.fs.SetReadHook(hook)
+	}()
+	c := chunk{}
+	p := plan{to: f.q.shown, messages: f.puts + 1, bytes: 1 << 30, pass: store.IsDamage}
+	require.NoError(f.t, f.q.readEntries(ctx, p, &c))
+	under(f.t, f.s, store.NoSync, func(*store.Turn) {
+		for _, l := range c.messages {
+			m := f.q.known(l.seq)
+			there := l.seq >= f.q.loaded || f.q.bad.has(l.seq) || m != nil && m.here() || f.q.groups.hasSpilled(l.seq, l.Data)
+			require.True(f.t, there, "message %d is lost: %+v", l.seq, m)
+		}
+	})
+}
+
+// Whatever fails and when, all that was put comes once, and then the spool is empty.
+func TestNothingIsLostOrComesTwiceWhileReadsFail(t *testing.T) {
+	rounds := 25
+	if testing.Short() {
+		rounds = 5
+	}
+	for name, o := range map[string]Options{
+		"plain": {}, "groups": {Group: groupOf}, "tenants": {Group: groupOf, Fair: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for seed := range rounds {
+				synctest.Test(t, func(t *testing.T) {
+					o.Ready, o.ID, o.Name = func(*store.Turn) {}, lastWord, "q"
+					f := &flaky{t: t, o: o, rng: rand.New(rand.NewPCG(uint64(seed), 0)), fs: storetest.NewFS(vfs.NewMem()), owed: map[string]bool{}}
+					f.open()
+					for range 200 {
+						f.step()
+					}
+					f.fail(false)
+					for range 100 { // all comes within the longest pause
+						for len(f.out) > 0 {
+							f.done()
+						}
+						time.Sleep(10 * time.Second)
+						synctest.Wait()
+						f.take()
+						f.check()
+					}
+					for range 2 * f.puts {
+						f.take()
+						f.done()
+						time.Sleep(time.Second)
+					}
+					f.check()
+					require.Empty(t, f.owed, "seed %d: %+v", seed, f.q.Stats())
+					require.NoError(t, f.s.Close())
+				})
+			}
+		})
+	}
+}
