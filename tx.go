@@ -29,9 +29,9 @@ type Tx struct {
 }
 
 // Update runs f once and commits what it did as one change: application keys,
-// and every queue operation of any layer. If f returns an error or panics, or
-// if any operation is refused, nothing happened; the error is returned and a
-// panic goes on up.
+// and every queue operation of any layer. If f returns an error, panics or ends its
+// goroutine, or if any operation is refused, nothing happened. Update returns the
+// error; a panic or runtime.Goexit continues in the caller.
 //
 // The application's keyspace is serialisable: the first Get or Scan takes a lock
 // that other transactions, which read as well or have written and are about to

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strconv"
 	"sync"
 	"testing"
@@ -86,6 +87,33 @@ func TestATransactionThatFailsLeavesNothing(t *testing.T) {
 			set(t, db, "after", "") // the lock was given back
 		})
 	}
+}
+
+func TestATransactionWhoseFunctionEndsItsGoroutineLeavesNothing(t *testing.T) {
+	db, err := pebblemq.OpenMemory(nil)
+	require.NoError(t, err)
+	set(t, db, "a", "1")
+	for name, run := range map[string]func(context.Context, func(*pebblemq.Tx) error) error{"Update": db.Update, "View": db.View} {
+		var left *pebblemq.Tx
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_ = run(bg, func(tx *pebblemq.Tx) error {
+				left = tx
+				_, err := tx.Get([]byte("a")) // takes the lock
+				require.NoError(t, err)
+				_ = tx.Set([]byte("a"), []byte("2"))
+				runtime.Goexit()
+				return nil
+			})
+		}()
+		<-ended
+		_, err := left.Get([]byte("a"))
+		require.ErrorIs(t, err, pebblemq.ErrTxDone, name)
+		require.NoError(t, db.Update(bg, increment), name)
+	}
+	require.Equal(t, "1", all(t, db)["a"])
+	closes(t, db)
 }
 
 func TestReadModifyWriteIsSerialisable(t *testing.T) {

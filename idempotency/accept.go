@@ -3,7 +3,6 @@ package idempotency
 import (
 	"bytes"
 	"context"
-	"fmt"
 
 	"github.com/pebblemq/pebblemq"
 	"github.com/pebblemq/pebblemq/internal/store"
@@ -25,7 +24,7 @@ import (
 //
 // That function runs with the whole store held, once or, if the commit is
 // refused, without effect: it must only put together what it has, and not call
-// the store. Its error, or its panic, refuses the transaction; nil in its place
+// the store. Its error, panic or runtime.Goexit refuses the transaction; nil in its place
 // is an empty answer.
 //
 // Kafka and SQS have windows of their own, of a few minutes, and answer a
@@ -54,16 +53,15 @@ type answer struct {
 	result      []byte
 }
 
-// record returns the encoded record, but for its times. A caller's function must
-// not tear down the store.
+// record returns the encoded record, but for its times. A function that panics or
+// exits must not poison the store, whose baton is held.
 func (a *answer) record(n *namespace) (value []byte, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("idempotency: answer panicked: %v", p)
-		}
-	}()
 	if a.f != nil {
-		result, err := a.f()
+		var result []byte
+		err := store.Call("answer", func() (err error) {
+			result, err = a.f()
+			return err
+		})
 		if err != nil {
 			return nil, err
 		}

@@ -77,6 +77,7 @@ func TestAnAnswerThatFailsAcceptsNothing(t *testing.T) {
 	}{
 		"an error":             {func() ([]byte, error) { return nil, no }, "no"},
 		"a panic":              {func() ([]byte, error) { panic("boom") }, "answer panicked: boom"},
+		"the end of goroutine": {exit, "answer called runtime.Goexit"},
 		"one that is too long": {func() ([]byte, error) { return make([]byte, 5), nil }, "limit 4"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -65,8 +65,8 @@ type DoOptions struct {
 //
 // The handler's context is that of the call; it ends with the cause ErrLeaseLost
 // if the key is forgotten. An error of the handler frees the key and is
-// returned as it is, and so does a panic, which goes on up; an error marked with
-// Final is an outcome. If the result cannot be stored, one over
+// returned as it is. A panic or runtime.Goexit frees the key too, and continues in the
+// caller. An error marked with Final is an outcome. If the result cannot be stored, one over
 // Config.MaxResultBytes included, the error is ErrNotStored: the effect may have
 // happened.
 func (k *Keys) Do(ctx context.Context, key []byte, h Handler, o *DoOptions) (Result, error) {

@@ -81,18 +81,19 @@ func (t *Topic) checkRecords(records []Record) error {
 // route makes the pieces and notes how much goes into each. The topic may grow at
 // any time: what counts is how many partitions it has now.
 func (o *appendOp) route(partition int, records []Record) error {
-	r := router{t: o.t, list: o.t.partitions(), custom: o.t.partitioner.Load(), keyless: anyPartition}
+	r := router{t: o.t, list: o.t.partitions(), keyless: anyPartition}
 	if len(r.list) == 1 {
 		partition = 0
 	}
-	if partition == anyPartition && len(records) > 1 {
-		return o.routeEach(&r, records)
-	}
 	if partition == anyPartition {
-		var err error
-		if partition, err = r.place(0, &records[0]); err != nil {
+		if err := r.choose(records); err != nil {
 			return err
 		}
+		if len(records) > 1 {
+			o.routeEach(&r, records)
+			return nil
+		}
+		partition = r.place(0, &records[0])
 	}
 	o.pieces = o.one[:1]
 	c := &o.pieces[0]
@@ -104,15 +105,12 @@ func (o *appendOp) route(partition int, records []Record) error {
 	return nil
 }
 
-func (o *appendOp) routeEach(r *router, records []Record) error {
+func (o *appendOp) routeEach(r *router, records []Record) {
 	o.pieces = o.one[:0]
 	pieceOf := make([]uint16, len(r.list)) // + 1; 0 is none
 	o.routes = make([]uint16, len(records))
 	for i := range records {
-		p, err := r.place(i, &records[i])
-		if err != nil {
-			return err
-		}
+		p := r.place(i, &records[i])
 		if pieceOf[p] == 0 {
 			o.pieces = append(o.pieces, piece{p: r.list[p]})
 			pieceOf[p] = uint16(len(o.pieces))
@@ -126,7 +124,6 @@ func (o *appendOp) routeEach(r *router, records []Record) error {
 	if len(o.pieces) == 1 {
 		o.routes = nil
 	}
-	return nil
 }
 
 // encode fills the segments of the pieces. Here the caller's bytes are copied.

@@ -6,8 +6,8 @@ import (
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// Partitioner chooses the partition of a record, from 0 to partitions - 1; anything
-// else, and a panic, refuse the append with a RecordError. It is called from many
+// Partitioner chooses the partition of a record, from 0 to partitions - 1. Anything
+// else, a panic and runtime.Goexit refuse the append with a RecordError. It is called from many
 // goroutines at once, and must be quick, call nothing of the store, and neither
 // change nor keep what the record refers to.
 type Partitioner func(r Record, partitions int) int
@@ -27,34 +27,44 @@ func (t *Topic) SetPartitioner(p Partitioner) {
 type router struct {
 	t       *Topic
 	list    []*partition
-	custom  *Partitioner
-	keyless int // where those without a key go, once there was one
+	chosen  []int // by a custom partitioner, which else is not set
+	keyless int   // where those without a key go, once there was one
 }
 
 // place chooses the partition of the record with that index in the call.
-func (r *router) place(index int, rec *Record) (int, error) {
+func (r *router) place(index int, rec *Record) int {
 	switch {
-	case r.custom != nil:
-		return r.ask(index, rec)
+	case r.chosen != nil:
+		return r.chosen[index]
 	case rec.Key != nil:
-		return partitionOf(rec.Key, len(r.list)), nil
+		return partitionOf(rec.Key, len(r.list))
 	case r.keyless == anyPartition:
 		r.keyless = int((r.t.turn.Add(1) - 1) % uint32(len(r.list)))
 	}
-	return r.keyless, nil
+	return r.keyless
 }
 
-// ask has the custom partitioner choose.
-func (r *router) ask(index int, rec *Record) (p int, err error) {
-	defer func() {
-		if bad := recover(); bad != nil {
-			err = &RecordError{Index: index, Err: fmt.Errorf("partitioner of topic %q panicked: %v", r.t.name, bad)}
-		}
-	}()
-	if p = (*r.custom)(*rec, len(r.list)); p < 0 || p >= len(r.list) {
-		return 0, &RecordError{Index: index, Err: store.Invalid("partitioner of topic %q chose %d of %d", r.t.name, p, len(r.list))}
+// choose asks the custom partitioner, if there is one, for all records of the call.
+func (r *router) choose(records []Record) error {
+	custom := r.t.partitioner.Load()
+	if custom == nil {
+		return nil
 	}
-	return p, nil
+	r.chosen = make([]int, 0, len(records))
+	err := store.Call(fmt.Sprintf("partitioner of topic %q", r.t.name), func() error {
+		for i := range records {
+			p := (*custom)(records[i], len(r.list))
+			if p < 0 || p >= len(r.list) {
+				return store.Invalid("partitioner of topic %q chose %d of %d", r.t.name, p, len(r.list))
+			}
+			r.chosen = append(r.chosen, p)
+		}
+		return nil
+	})
+	if err != nil {
+		return &RecordError{Index: len(r.chosen), Err: err}
+	}
+	return nil
 }
 
 // partitionOf places a key among n partitions as Kafka's default partitioner

@@ -3,8 +3,6 @@ package log
 import (
 	"context"
 	"errors"
-	"fmt"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -56,11 +54,11 @@ const (
 // finished is not delivered again when the partition goes to another member, and
 // what is not finished is. Errors of the store end Run, too.
 //
-// A handler that returns an error or panics is called again, up to Attempts. Then
-// the record moves to the Retry topic, or to DeadLetter, in one commit with its
-// acknowledgement; without these, Run ends with the error and the place of the record,
-// which is delivered again to whoever has the partition next. What waits in the Retry
-// topic is only handled by a Run with that Retry.
+// A handler that returns an error, panics or calls runtime.Goexit has failed. It is
+// called again, up to Attempts. Then the record moves to the Retry topic, or to
+// DeadLetter, in one commit with its acknowledgement. Without these, Run ends with the
+// error and the place of the record, and the next owner of the partition gets the
+// record again. Records in the Retry topic are handled only by a Run with that Retry.
 //
 // A record may be handled twice: by the former owner of a partition, who is told by
 // its context, and by the new one. To commit in one transaction with the handler's
@@ -316,7 +314,8 @@ func (r *runner) handle(j job) {
 // that Run, or the tenure, was over before that.
 func (r *runner) try(ctx context.Context, rec Record) (err error, ended bool) {
 	for n := 1; ; n++ {
-		if err = call(ctx, r.handler, rec); err == nil || n >= r.o.Attempts {
+		err = store.Call("handler", func() error { return r.handler(ctx, rec) })
+		if err == nil || n >= r.o.Attempts {
 			return err, false
 		}
 		r.g.topic.s.Log().Warn("handler failed", "topic", r.g.topic.name, "group", r.g.name,
@@ -325,16 +324,6 @@ func (r *runner) try(ctx context.Context, rec Record) (err error, ended bool) {
 			return err, true
 		}
 	}
-}
-
-// call turns a panic of the handler into an error.
-func call(ctx context.Context, handler Handler, r Record) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("handler panicked: %v\n%s", p, debug.Stack())
-		}
-	}()
-	return handler(ctx, r)
 }
 
 // contextOf returns the context for handlers of records of a tenure.

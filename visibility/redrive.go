@@ -28,7 +28,8 @@ type RedriveOptions struct {
 	To string
 
 	// Filter, if set, returns which messages to move; the others stay. It is called
-	// from one goroutine. As it cannot be stored, such a redrive does not go on
+	// from one goroutine. If it panics or calls runtime.Goexit, the redrive fails.
+	// As it cannot be stored, such a redrive does not go on
 	// after a restart: it is interrupted then.
 	Filter func(*Browsed) bool
 
@@ -302,7 +303,7 @@ func (r *Redrive) choose(s *spool.Seen) (move spool.Move, err error) {
 	return r.q.redriven(to), nil
 }
 
-// wants asks the filter, which gets a copy and may panic.
+// wants asks the filter, which gets a copy. If the filter fails, the redrive ends.
 func (r *Redrive) wants(s *spool.Seen) (wanted bool, err error) {
 	if r.filter == nil {
 		return true, nil
@@ -311,12 +312,14 @@ func (r *Redrive) wants(s *spool.Seen) (wanted bool, err error) {
 	if m == nil || err != nil {
 		return false, err
 	}
-	defer func() {
-		if p := recover(); p != nil {
-			err = giveUp{fmt.Errorf("visibility: the filter of a redrive panicked: %v", p)}
-		}
-	}()
-	return r.filter(m), nil
+	err = store.Call("filter", func() error {
+		wanted = r.filter(m)
+		return nil
+	})
+	if err != nil {
+		return false, giveUp{fmt.Errorf("visibility: redrive of queue %q: %w", r.q.name, err)}
+	}
+	return wanted, nil
 }
 
 // destination returns a queue that messages of this one can be moved to.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -49,10 +48,11 @@ const (
 //
 // A message whose handler returns nil is deleted, unless the handler has
 // released it itself; that it has deleted it itself, best in an Update along
-// with its effects, is fine. If the handler returns an error or panics the
-// message is visible again after the Backoff and will be received again, up to the
-// MaxReceives of the queue; after the last of them it is a dead letter at once. A
-// handler that wants another pause changes the visibility and returns ErrKeep.
+// with its effects, is fine. A handler that returns an error, panics or calls
+// runtime.Goexit has failed. Its message is visible again after the Backoff and is
+// received again, up to the MaxReceives of the queue; after the last receive it becomes
+// a dead letter at once. A handler that wants another pause changes the visibility and
+// returns ErrKeep.
 func (q *Queue) Run(ctx context.Context, h Handler, o *RunOptions) error {
 	r, err := q.newRunner(h, o)
 	if err != nil {
@@ -162,20 +162,10 @@ func (r *runner) handle(m *Received, timeout time.Duration) error {
 		defer close(beating)
 		r.beat(ctx, m, timeout, cancel)
 	}()
-	err := r.call(ctx, m)
+	err := store.Call("handler", func() error { return r.handler(ctx, m) })
 	cancel(nil)
 	<-beating
 	return r.finish(m, err)
-}
-
-// call calls the handler and makes an error of a panic.
-func (r *runner) call(ctx context.Context, m *Received) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
-		}
-	}()
-	return r.handler(ctx, m)
 }
 
 // finish settles a message as the handler wants it.

@@ -69,7 +69,11 @@ func (b *Broker) PutJob(ctx context.Context, j Job) error {
 	if err != nil {
 		return err
 	}
-	return b.s.Do(ctx, store.OpFunc(func(t *store.Turn) error { return b.t.putJob(t, j, first) }), store.Default)
+	text, err := j.encode() // here, because it asks the Schedule
+	if err != nil {
+		return err
+	}
+	return b.s.Do(ctx, store.OpFunc(func(t *store.Turn) error { return b.t.putJob(t, j, text, first) }), store.Default)
 }
 
 func (j *Job) check(b *Broker) error {
@@ -158,11 +162,8 @@ func (t *topology) newJob(j Job, text []byte, next time.Time) *job {
 	return made
 }
 
-func (t *topology) putJob(turn *store.Turn, j Job, next time.Time) error {
-	text, err := j.encode()
-	if err != nil {
-		return err
-	}
+// putJob starts a job, which is stored as text.
+func (t *topology) putJob(turn *store.Turn, j Job, text []byte, next time.Time) error {
 	old := t.jobs[j.Name]
 	if old != nil && string(old.text) == string(text) {
 		if j.Schedule != nil && old.Schedule == nil { // since the store was opened

@@ -23,7 +23,8 @@ type RedriveOptions struct {
 	// newest death, and is then as it was published to that queue.
 	To *RedriveTo
 
-	// Filter, if set, returns which messages to move; the others stay.
+	// Filter, if set, returns which messages to move; the others stay. Filter and
+	// Progress run on the goroutine of Redrive's caller.
 	Filter func(*Browsed) bool
 
 	// Rate is how many messages to move in a second, up to MaxRedriveRate, and Burst

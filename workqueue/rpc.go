@@ -39,8 +39,15 @@ type call struct {
 func (w *call) report(d *Delivery) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.progress != nil && !w.over {
+	if w.progress == nil || w.over {
+		return
+	}
+	err := store.Call("Progress function", func() error {
 		w.progress(d)
+		return nil
+	})
+	if err != nil {
+		d.b.s.Log().Error("progress of a call", "correlation id", d.CorrelationID, "error", err)
 	}
 }
 
@@ -71,7 +78,7 @@ func (b *Broker) NewCaller(ctx context.Context) (*Caller, error) {
 type CallOptions struct {
 	// Progress is called for each message of Delivery.Report, in order, before Call
 	// returns, which waits for it. Calls of one caller take turns: it should be quick.
-	// Nil drops them.
+	// Nil drops them. If it panics or calls runtime.Goexit, that is logged.
 	Progress func(*Delivery)
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -75,11 +74,12 @@ type Handler = func(context.Context, *Delivery) error
 
 // Run calls handler for each delivery of a queue until ctx ends. When the
 // handler returns nil the delivery is acknowledged, unless the handler has
-// settled it itself, for instance in its transaction. When it returns an error
-// or panics it is called again, Attempts times in all. Then the message is requeued
-// after a pause, which the Retry of the queue or else the Backoff says; over the
-// queue's DeliveryLimit, or at once with ErrReject, it goes to the dead letter place,
-// and is dropped if there is none; one that cannot be reached has it requeued. The context of a handler ends when its delivery is
+// settled it itself, for instance in its transaction. A handler that returns an error,
+// panics or calls runtime.Goexit has failed. It is called again, Attempts times in all.
+// Then the message is requeued after a pause, which the Retry of the queue or else the
+// Backoff says. Over the queue's DeliveryLimit, or at once with ErrReject, it goes to
+// the dead letter place, and is dropped if there is none. If the place cannot be
+// reached, the message is requeued. The context of a handler ends when its delivery is
 // lost: its queue was deleted, or it took longer than the queue's AckTimeout.
 //
 // When ctx ends no new handler is started; those that run may finish (their
@@ -293,7 +293,7 @@ func (r *runner) attempt(ctx context.Context, d *Delivery) error {
 		ctx, stop = context.WithTimeout(ctx, r.o.Timeout)
 		defer stop()
 	}
-	return attempt(ctx, r.handler, d)
+	return store.Call("handler", func() error { return r.handler(ctx, d) })
 }
 
 // settle acknowledges a delivery, or gives it back.
@@ -311,14 +311,4 @@ func (r *runner) settle(ctx context.Context, d *Delivery, failure error) error {
 		r.c.b.s.Log().Warn("rejected message has no dead letter place now and comes back", "queue", d.Queue, "error", err)
 	}
 	return r.c.b.s.Do(ctx, &nackOp{d: d, backoff: &r.o.Backoff}, store.NoSync)
-}
-
-// attempt runs the handler and turns a panic into an error.
-func attempt(ctx context.Context, handler func(context.Context, *Delivery) error, d *Delivery) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("workqueue: handler panicked: %v\n%s", r, debug.Stack())
-		}
-	}()
-	return handler(ctx, d)
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"sync"
+
+	"github.com/pebblemq/pebblemq/internal/store"
 )
 
 // What Run parks beside its Prefetch because of KeyConcurrency, at most. Beyond that
@@ -64,12 +66,12 @@ func (r *runner) take(ctx context.Context) (d *Delivery, key string, err error) 
 	}
 }
 
-// keyOf asks the application, whose panics are failures of the delivery.
+// keyOf asks the application. If that fails, the delivery has failed.
 func (r *runner) keyOf(d *Delivery) (key string, err error) {
-	err = attempt(r.relaxed, func(context.Context, *Delivery) error {
+	err = store.Call("Key function", func() error {
 		key = r.keys.of(d)
 		return nil
-	}, d)
+	})
 	return key, err
 }
 

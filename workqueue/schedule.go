@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"runtime/debug"
 	"time"
 
 	"github.com/pebblemq/pebblemq/internal/store"
@@ -30,7 +29,10 @@ type Schedule interface {
 const MaxSchedule = 1024
 
 func (j *Job) checkSchedule() error {
-	switch text := j.Schedule.String(); {
+	text, err := textOf(j.Schedule)
+	switch {
+	case err != nil:
+		return store.Invalid("job %q: %v", j.Name, err)
 	case j.Every != 0:
 		return store.Invalid("job %q has a Schedule and an Every", j.Name)
 	case text == "":
@@ -41,16 +43,27 @@ func (j *Job) checkSchedule() error {
 	return nil
 }
 
+// textOf asks a schedule for its text.
+func textOf(s Schedule) (text string, err error) {
+	err = store.Call("Schedule", func() error {
+		text = s.String()
+		return nil
+	})
+	return text, err
+}
+
 // storedJob is a Job as it is kept.
 type storedJob struct {
 	Job
 	Schedule string `json:",omitempty"`
 }
 
-func (j *Job) encode() ([]byte, error) {
+func (j *Job) encode() (text []byte, err error) {
 	s := storedJob{Job: *j}
 	if j.Schedule != nil {
-		s.Schedule = j.Schedule.String()
+		if s.Schedule, err = textOf(j.Schedule); err != nil {
+			return nil, err
+		}
 	}
 	return json.Marshal(s)
 }
@@ -66,16 +79,13 @@ func decodeJobText(text []byte) (Job, error) {
 
 // nextOf asks a schedule, which is the application's.
 func nextOf(s Schedule, t time.Time) (next time.Time, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("workqueue: schedule panicked: %v\n%s", r, debug.Stack())
+	err = store.Call("Schedule", func() error {
+		if next = s.Next(t); !next.IsZero() && !next.After(t) {
+			return store.Invalid("Schedule %q has %v after %v", s, next, t)
 		}
-	}()
-	next = s.Next(t)
-	if !next.IsZero() && !next.After(t) {
-		return next, store.Invalid("Schedule %q has %v after %v", s, next, t)
-	}
-	return next, nil
+		return nil
+	})
+	return next, err
 }
 
 // fireScheduled publishes the message of a job with a Schedule and finds out when the
