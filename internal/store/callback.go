@@ -18,14 +18,17 @@ var errExited = errors.New("called runtime.Goexit")
 func Call(what string, callback func() error) error {
 	done := make(chan error, 1)
 	go func() {
-		err := fmt.Errorf("%s %w", what, errExited)
+		err, returned := error(nil), false
 		defer func() {
 			if p := recover(); p != nil {
 				err = fmt.Errorf("%s panicked: %v\n%s", what, p, debug.Stack())
+			} else if !returned {
+				err = fmt.Errorf("%s %w", what, errExited)
 			}
 			done <- err
 		}()
 		err = callback()
+		returned = true
 	}()
 	return <-done
 }
