@@ -44,7 +44,8 @@ const (
 
 // Run receives messages and calls the handler for each, until ctx ends; then it
 // waits for the handlers under way and returns nil. If the store is closed or
-// fails, or the queue is deleted, it returns why.
+// fails, or the queue is deleted, it returns why. Handlers get the values of ctx. Their
+// messages are settled with the durability of ctx, NoSync by default.
 //
 // A message whose handler returns nil is deleted, unless the handler has
 // released it itself; that it has deleted it itself, best in an Update along
@@ -128,7 +129,7 @@ func (r *runner) work(ctx context.Context) error {
 		timeout := r.lease()
 		messages, err := r.q.Receive(ctx, &ReceiveOptions{VisibilityTimeout: &timeout, Wait: math.MaxInt64})
 		for _, m := range messages {
-			if err := r.handle(m, timeout); err != nil {
+			if err := r.handle(ctx, m, timeout); err != nil {
 				return err
 			}
 		}
@@ -154,27 +155,27 @@ func (r *runner) lease() time.Duration {
 }
 
 // handle takes care of one message, the end of it included. It returns an error
-// only if there is no going on.
-func (r *runner) handle(m *Received, timeout time.Duration) error {
-	ctx, cancel := context.WithCancelCause(context.Background())
+// only if there is no going on. The end of Run's context does not end what has begun.
+func (r *runner) handle(ctx context.Context, m *Received, timeout time.Duration) error {
+	ctx = context.WithoutCancel(ctx)
+	held, cancel := context.WithCancelCause(ctx)
 	beating := make(chan struct{})
 	go func() {
 		defer close(beating)
-		r.beat(ctx, m, timeout, cancel)
+		r.beat(held, m, timeout, cancel)
 	}()
-	err := store.Call("handler", func() error { return r.handler(ctx, m) })
+	failure := store.Call("handler", func() error { return r.handler(held, m) })
 	cancel(nil)
 	<-beating
-	return r.finish(m, err)
+	return r.finish(ctx, m, failure)
 }
 
 // finish settles a message as the handler wants it.
-func (r *runner) finish(m *Received, failure error) error {
+func (r *runner) finish(ctx context.Context, m *Received, failure error) error {
 	d, err := r.q.open(m.Receipt)
 	if err != nil {
 		return err
 	}
-	ctx := context.Background()
 	switch {
 	case errors.Is(failure, ErrKeep):
 		return nil
@@ -223,6 +224,7 @@ func (r *runner) beat(ctx context.Context, m *Received, timeout time.Duration, c
 	defer every.Stop()
 	end := time.NewTimer(time.Until(m.ExpiresAt)) // at which it is gone
 	defer end.Stop()
+	unsynced := store.WithDurability(ctx, store.NoSync) // a crash may end a lease early anyway
 	for {
 		select {
 		case <-ctx.Done():
@@ -234,7 +236,7 @@ func (r *runner) beat(ctx context.Context, m *Received, timeout time.Duration, c
 		case <-end.C:
 			end.Reset(time.Until(time.Unix(0, d.born).Add(r.q.config().Retention)))
 		}
-		err := r.q.s.Do(ctx, &beatOp{changeOp{q: r.q, delivery: d, d: timeout}}, store.NoSync)
+		err := r.q.s.Do(unsynced, &beatOp{changeOp{q: r.q, delivery: d, d: timeout}}, store.NoSync)
 		switch {
 		case err == nil || errors.Is(err, store.ErrDiskFull):
 		case errors.Is(err, errSettled):

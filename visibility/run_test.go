@@ -10,9 +10,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
 
 	"github.com/pebblemq/pebblemq"
+	"github.com/pebblemq/pebblemq/internal/store"
+	"github.com/pebblemq/pebblemq/internal/storetest"
 	"github.com/pebblemq/pebblemq/visibility"
 )
 
@@ -212,4 +215,34 @@ func TestRunGoesOnWithTheTimeoutOfAQueueThatWasAltered(t *testing.T) {
 		require.Equal(t, []time.Duration{30 * time.Second, time.Second, time.Second}, leases)
 		require.Zero(t, stats(t, q))
 	})
+}
+
+func TestRunUsesTheValuesAndTheDurabilityOfItsContext(t *testing.T) {
+	type key struct{}
+	for _, d := range []pebblemq.Durability{pebblemq.Sync, pebblemq.NoSync} {
+		for name, outcome := range map[string]error{"done": nil, "failed": errors.New("no")} {
+			t.Run(d.String()+" "+name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					fs := storetest.NewFS(vfs.NewCrashableMem())
+					db, err := storetest.OpenFS(fs, store.Options{SyncInterval: time.Minute})
+					require.NoError(t, err)
+					q := open(t, db, "q", nil)
+					send(t, q, "x")
+					synced := db.Stats().Syncs
+					c := context.WithValue(pebblemq.WithDurability(ctx, d), key{}, "value")
+					c, stop := context.WithCancel(c)
+					var seen any
+					require.NoError(t, q.Run(c, func(ctx context.Context, m *visibility.Received) error {
+						seen = ctx.Value(key{})
+						synced = db.Stats().Syncs
+						stop()
+						return outcome
+					}, nil))
+					require.Equal(t, "value", seen)
+					require.Equal(t, d == pebblemq.Sync, db.Stats().Syncs > synced, "the message is settled with that durability")
+					require.NoError(t, db.Close())
+				})
+			})
+		}
+	}
 }
