@@ -36,7 +36,7 @@ func (d Durability) String() string { return store.Durability(d).String() }
 //
 //	topic.Append(pebblemq.WithDurability(ctx, pebblemq.NoSync), record)
 //
-// A call with one that there is not is ErrInvalid.
+// An unknown Durability or a nil ctx makes that call return ErrInvalid.
 func WithDurability(ctx context.Context, d Durability) context.Context {
 	return store.WithDurability(ctx, store.Durability(d))
 }

@@ -76,7 +76,7 @@ func (k *Keys) Do(ctx context.Context, key []byte, h Handler, o *DoOptions) (Res
 	if h == nil {
 		return Result{}, store.Invalid("Do without a handler")
 	}
-	if err := errors.Join(checkKey(key), checkFingerprint(o.Fingerprint)); err != nil {
+	if err := errors.Join(store.CheckContext(ctx), checkKey(key), checkFingerprint(o.Fingerprint)); err != nil {
 		return Result{}, err
 	}
 	key, fingerprint := bytes.Clone(key), bytes.Clone(o.Fingerprint)

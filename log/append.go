@@ -131,6 +131,9 @@ type Result struct {
 // Wait waits until the records are durable, or placed with NoSync, and returns
 // their places. In a transaction it does not wait: it is Positions.
 func (r *Result) Wait(ctx context.Context) ([]Position, error) {
+	if err := store.CheckContext(ctx); err != nil {
+		return nil, err
+	}
 	if r.done != nil {
 		select {
 		case <-r.done:

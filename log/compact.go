@@ -73,6 +73,9 @@ func (t *Topic) tidyLater(turn *store.Turn, p *partition, size int) {
 // together. Offsets and the order of records stay, and readers go on. If it is
 // interrupted, the next one goes on where it was. The newest batch is left alone.
 func (t *Topic) Compact(ctx context.Context) error {
+	if err := store.CheckContext(ctx); err != nil {
+		return err
+	}
 	if err := t.readable(); err != nil {
 		return err
 	}

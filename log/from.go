@@ -149,7 +149,7 @@ func (t *Topic) OffsetAt(ctx context.Context, partition int, at time.Time) (offs
 	if err != nil {
 		return 0, false, err
 	}
-	if err := errors.Join(t.readable(), ctx.Err()); err != nil {
+	if err := t.readableIn(ctx); err != nil {
 		return 0, false, err
 	}
 	if err := p.ready(ctx); err != nil {

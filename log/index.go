@@ -108,7 +108,7 @@ func (t *Topic) newest(v []byte) (Position, error) {
 // disk, until ctx ends. The topic must have IndexKeys; the lookup takes two reads,
 // however much the topic holds. What the record refers to is the caller's.
 func (t *Topic) Latest(ctx context.Context, key []byte) (r Record, found bool, err error) {
-	if err := errors.Join(t.indexed(), t.readable(), ctx.Err()); err != nil {
+	if err := errors.Join(t.indexed(), t.readableIn(ctx)); err != nil {
 		return r, false, err
 	}
 	if err := t.ready(ctx); err != nil {

@@ -89,6 +89,9 @@ func unsynced(ctx context.Context) context.Context {
 // blocked in Poll or Records return ErrLeft. Leaving twice is harmless. A member
 // leaves even if ctx has ended: nobody else could give its partitions up.
 func (m *Member) Leave(ctx context.Context) error {
+	if err := store.CheckContext(ctx); err != nil {
+		return err
+	}
 	return m.g.topic.s.Do(unsynced(context.WithoutCancel(ctx)), store.QuietFunc(func(t *store.Turn) error {
 		if m.left.Swap(true) {
 			return nil
@@ -182,6 +185,9 @@ func (g *Group) disband() {
 // that names it, until Group.Seek has moved the group. When ctx ends first its error is
 // returned, where Kafka's poll returns nothing. Limit is at least 1.
 func (m *Member) Poll(ctx context.Context, limit int) ([]Record, error) {
+	if err := store.CheckContext(ctx); err != nil {
+		return nil, err
+	}
 	if limit < 1 {
 		return nil, store.Invalid("Poll of at most %d records, at least 1", limit)
 	}
@@ -215,6 +221,9 @@ func (m *Member) Records(ctx context.Context) iter.Seq2[Record, error] {
 }
 
 func (m *Member) next(ctx context.Context) (r Record, err error) {
+	if err := store.CheckContext(ctx); err != nil {
+		return r, err
+	}
 	for {
 		if ok, err := m.one(ctx, &r); ok || err != nil {
 			return r, err

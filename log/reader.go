@@ -80,6 +80,10 @@ func (r *Reader) Offset() int64 { return int64(r.r.next) }
 // neighbours: see Record.Clone.
 func (r *Reader) Records(ctx context.Context) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
+		if err := store.CheckContext(ctx); err != nil {
+			yield(Record{}, err)
+			return
+		}
 		var rec Record
 		for {
 			ok, err := r.r.read(ctx, &rec)
@@ -107,6 +111,9 @@ func (r *Reader) Records(ctx context.Context) iter.Seq2[Record, error] {
 // first. Both are at least 1. At the end it returns none. If an error ends the walk
 // after some records, these are returned and the next call returns the error.
 func (r *Reader) Fetch(ctx context.Context, maxRecords, maxBytes int) ([]Record, error) {
+	if err := store.CheckContext(ctx); err != nil {
+		return nil, err
+	}
 	if maxRecords < 1 || maxBytes < 1 {
 		return nil, store.Invalid("Fetch of at most %d records and %d bytes, both at least 1", maxRecords, maxBytes)
 	}

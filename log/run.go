@@ -64,6 +64,9 @@ const (
 // its context, and by the new one. To commit in one transaction with the handler's
 // effects, use Join, Records and Member.In instead.
 func (g *Group) Run(ctx context.Context, handler Handler, o *RunOptions) error {
+	if err := store.CheckContext(ctx); err != nil {
+		return err
+	}
 	r, err := g.newRunner(ctx, handler, o)
 	if err != nil {
 		return err

@@ -299,6 +299,14 @@ func (t *Topic) readable() error {
 	return t.alive()
 }
 
+// readableIn is readable for a call, whose context must not have ended.
+func (t *Topic) readableIn(ctx context.Context) error {
+	if err := store.CheckContext(ctx); err != nil {
+		return err
+	}
+	return errors.Join(t.readable(), ctx.Err())
+}
+
 // Config returns the topic's configuration, defaults filled in.
 func (t *Topic) Config() TopicConfig { return *t.config.Load() }
 
@@ -316,7 +324,7 @@ func (t *Topic) Offsets(ctx context.Context, partition int) (start, end int64, e
 	if err != nil {
 		return 0, 0, err
 	}
-	if err := errors.Join(t.readable(), ctx.Err()); err != nil {
+	if err := t.readableIn(ctx); err != nil {
 		return 0, 0, err
 	}
 	if err := p.ready(ctx); err != nil {

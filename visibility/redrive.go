@@ -181,6 +181,9 @@ func (r *Redrive) Info() RedriveInfo {
 // Wait waits for the redrive to end, and returns how. An error is that of ctx, or of the
 // store when it goes down first.
 func (r *Redrive) Wait(ctx context.Context) (RedriveInfo, error) {
+	if err := store.CheckContext(ctx); err != nil {
+		return RedriveInfo{}, err
+	}
 	select {
 	case <-r.done:
 		if r.Info().State == RedriveRunning { // the store is going down
@@ -197,6 +200,9 @@ func (r *Redrive) Wait(ctx context.Context) (RedriveInfo, error) {
 // Cancel ends the redrive and returns when it has ended. What was moved is moved, the
 // rest stays. One that has ended already stays as it is.
 func (r *Redrive) Cancel(ctx context.Context) error {
+	if err := store.CheckContext(ctx); err != nil {
+		return err
+	}
 	r.cancel()
 	_, err := r.Wait(ctx)
 	return err

@@ -55,6 +55,9 @@ const (
 // a dead letter at once. A handler that wants another pause changes the visibility and
 // returns ErrKeep.
 func (q *Queue) Run(ctx context.Context, h Handler, o *RunOptions) error {
+	if err := store.CheckContext(ctx); err != nil {
+		return err
+	}
 	r, err := q.newRunner(h, o)
 	if err != nil {
 		return err

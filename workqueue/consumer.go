@@ -106,6 +106,9 @@ func (c *Consumer) Tag() string { return c.tag }
 // closed or has failed. Once ctx has ended it returns that error, whatever is
 // ready.
 func (c *Consumer) Next(ctx context.Context) (*Delivery, error) {
+	if err := store.CheckContext(ctx); err != nil {
+		return nil, err
+	}
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, err

@@ -87,6 +87,9 @@ type Handler = func(context.Context, *Delivery) error
 // counted, and Run returns nil. Other errors end it as well: that of the store when it
 // is closed or fails, and ErrQueueDeleted.
 func (b *Broker) Run(ctx context.Context, queue string, handler func(context.Context, *Delivery) error, o *RunOptions) error {
+	if err := store.CheckContext(ctx); err != nil {
+		return err
+	}
 	if handler == nil {
 		return store.Invalid("handler of queue %q is nil", queue)
 	}

@@ -25,6 +25,9 @@ func (s *Store) Checkpoint(ctx context.Context, dir string) error {
 	if s.opts.InMemory {
 		return Invalid("checkpoint of a store in memory")
 	}
+	if err := CheckContext(ctx); err != nil {
+		return err
+	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}

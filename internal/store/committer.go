@@ -240,6 +240,9 @@ func (s *Store) publish(seq uint64, took time.Duration) {
 // a failure it returns at once: reads then show what there is. While the engine
 // is stuck on a full disk it returns ErrDiskFull.
 func (s *Store) settle(ctx context.Context) error {
+	if err := CheckContext(ctx); err != nil {
+		return err
+	}
 	// Under the baton, so that an Op in mid-turn, which may just have let the
 	// caller go, is counted.
 	s.mu.Lock()

@@ -61,9 +61,22 @@ func newWaiter() any { return &waiter{ch: make(chan error, 1)} }
 
 type durabilityKey struct{}
 
-// WithDurability makes d the durability of the calls that use the context.
+// WithDurability makes d the durability of the calls that use the context. A nil
+// context stays nil, so that those calls refuse it.
 func WithDurability(ctx context.Context, d Durability) context.Context {
+	if ctx == nil {
+		return nil
+	}
 	return context.WithValue(ctx, durabilityKey{}, d)
+}
+
+// CheckContext refuses a nil context. The kernel does so before it does anything else;
+// a verb that uses its context before it calls the kernel checks it first.
+func CheckContext(ctx context.Context) error {
+	if ctx == nil {
+		return Invalid("context is nil")
+	}
+	return nil
 }
 
 // Synced reports whether a call with that context is to be Sync, for Ops that do
@@ -74,6 +87,9 @@ func (s *Store) Synced(ctx context.Context, verb Durability) bool {
 
 // durability settles which one counts: the context's, the verb's, the store's.
 func (s *Store) durability(ctx context.Context, verb Durability) Durability {
+	if ctx == nil {
+		return verb // the call is refused
+	}
 	if d, ok := ctx.Value(durabilityKey{}).(Durability); ok && d != Default {
 		return d
 	}
@@ -145,6 +161,9 @@ func (s *Store) submit(ctx context.Context, op Op, d Durability, w *waiter) erro
 // taken unless it returns an error. There is no room to come while the engine is
 // stuck on a full disk: it looks again whether op is let in.
 func (s *Store) enter(ctx context.Context, op Op) error {
+	if err := CheckContext(ctx); err != nil {
+		return err
+	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}

@@ -42,6 +42,9 @@ type Tx struct {
 
 // Begin starts a transaction.
 func (s *Store) Begin(ctx context.Context) (*Tx, error) {
+	if err := CheckContext(ctx); err != nil {
+		return nil, err
+	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}

@@ -1,0 +1,76 @@
+package visibility_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pebblemq/pebblemq"
+	"github.com/pebblemq/pebblemq/internal/storetest"
+	"github.com/pebblemq/pebblemq/visibility"
+)
+
+// contextVerbs returns every verb that takes a context, ready to be called once on db.
+func contextVerbs(t testing.TB, db *pebblemq.DB) storetest.Verbs {
+	t.Helper()
+	open(t, db, "to", nil)
+	open(t, db, "gone", nil)
+	q := open(t, db, "q", nil)
+	message := visibility.Message{Body: []byte("x")}
+	later := message
+	later.ID, later.Delay = "later", ptr(time.Hour)
+	_, err := q.Send(ctx, later)
+	require.NoError(t, err)
+	send(t, q, "1", "2", "3", "4")
+	out := receive(t, q, 4)
+	_, err = q.Send(ctx, visibility.Message{ID: "here", Body: []byte("x")})
+	require.NoError(t, err)
+	redrive, err := open(t, db, "moved", nil).Redrive(ctx, &visibility.RedriveOptions{To: "to"})
+	require.NoError(t, err)
+	_, err = redrive.Wait(ctx)
+	require.NoError(t, err)
+	unused := func(context.Context, *visibility.Received) error { return nil }
+	return storetest.Verbs{
+		"AlterQueue":                  {visibility.AlterQueue, db, "q", nil},
+		"DeleteQueue":                 {visibility.DeleteQueue, db, "gone"},
+		"Queue.Browse":                {q.Browse, nil},
+		"Queue.Cancel":                {q.Cancel, "later"},
+		"Queue.ChangeVisibility":      {q.ChangeVisibility, out[0].Receipt, time.Second},
+		"Queue.ChangeVisibilityBatch": {q.ChangeVisibilityBatch, []visibility.VisibilityChange{{Receipt: out[1].Receipt}}, nil},
+		"Queue.Delete":                {q.Delete, out[2].Receipt},
+		"Queue.DeleteBatch":           {q.DeleteBatch, []visibility.Receipt{out[3].Receipt}, nil},
+		"Queue.Describe":              {q.Describe},
+		"Queue.Get":                   {q.Get, "here"},
+		"Queue.Peek":                  {q.Peek, position(t, q)},
+		"Queue.Purge":                 {q.Purge},
+		"Queue.Receive":               {q.Receive, nil},
+		"Queue.Redrive":               {q.Redrive, &visibility.RedriveOptions{To: "to"}},
+		"Queue.Redrives":              {q.Redrives},
+		"Queue.Run":                   {q.Run, visibility.Handler(unused), nil},
+		"Queue.Send":                  {q.Send, message},
+		"Queue.SendBatch":             {q.SendBatch, []visibility.Message{message}, nil},
+		"Queue.Stats":                 {q.Stats},
+		"Redrive.Cancel":              {redrive.Cancel},
+		"Redrive.Wait":                {redrive.Wait},
+	}
+}
+
+// position returns where the first message of a queue stands.
+func position(t testing.TB, q *visibility.Queue) visibility.Position {
+	t.Helper()
+	for m, err := range q.Browse(ctx, nil) {
+		require.NoError(t, err)
+		return m.Position
+	}
+	t.Fatal("the queue is empty")
+	return ""
+}
+
+func TestEveryVerbRefusesANilContext(t *testing.T) {
+	db, err := pebblemq.OpenMemory(nil)
+	require.NoError(t, err)
+	contextVerbs(t, db).RefuseNilContext(t)
+	require.NoError(t, db.Close(), "nothing was left open")
+}
