@@ -40,8 +40,10 @@ var (
 	// ErrFormat is returned by Open for a store written by a newer release.
 	ErrFormat = store.ErrFormat
 
-	// ErrLocked is returned by Open for a directory that is open already, in
-	// this process or another.
+	// ErrLocked is returned by Open for a directory that is already open, in
+	// this process or another. The error names the process if LOCK does. The
+	// directory stays locked if it is renamed, copied or linked, and if LOCK
+	// is deleted.
 	ErrLocked = store.ErrLocked
 
 	// ErrNotStore is returned by Open for a path that is a file, or a

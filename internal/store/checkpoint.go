@@ -62,7 +62,7 @@ func (s *Store) checkpointDir(dir string) (string, error) {
 	if dir == "" {
 		return "", Invalid("checkpoint directory name is empty")
 	}
-	if s.opts.FS == vfs.Default {
+	if onSystem(s.opts.FS) {
 		abs, err := filepath.Abs(dir)
 		if err != nil {
 			return "", fmt.Errorf("pebblemq: checkpoint to %s: %w", dir, err)

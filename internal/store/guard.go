@@ -36,6 +36,7 @@ type guard struct {
 	dir     string
 	poison  func(error)
 	noRoom  func()                 // the disk is full, right now, under the engine
+	inPlace func() error           // the error of a directory that was moved away
 	reading atomic.Pointer[string] // the file that was opened last, for reading
 
 	patient   atomic.Bool   // set when open: an Open on a full disk fails
@@ -173,8 +174,18 @@ func (g *guard) tablesWritten(err error) {
 	}
 }
 
+// change runs f, which makes or moves a file by its path.
+func (g *guard) change(op, name string, f func() error) error {
+	return g.try(op, name, true, func() error {
+		if err := g.inPlace(); err != nil {
+			return err
+		}
+		return f()
+	})
+}
+
 func (g *guard) create(op, name string, f func() (vfs.File, error)) (file vfs.File, err error) {
-	err = g.try(op, name, true, func() error {
+	err = g.change(op, name, func() error {
 		file, err = f()
 		return err
 	})
@@ -215,15 +226,15 @@ func (g *guard) OpenDir(name string) (vfs.File, error) {
 }
 
 func (g *guard) Rename(old, name string) error {
-	return g.try("rename", name, true, func() error { return g.FS.Rename(old, name) })
+	return g.change("rename", name, func() error { return g.FS.Rename(old, name) })
 }
 
 func (g *guard) Link(old, name string) error {
-	return g.try("link", name, true, func() error { return g.FS.Link(old, name) })
+	return g.change("link", name, func() error { return g.FS.Link(old, name) })
 }
 
 func (g *guard) MkdirAll(dir string, perm os.FileMode) error {
-	return g.try("mkdir", dir, true, func() error { return g.FS.MkdirAll(dir, perm) })
+	return g.change("mkdir", dir, func() error { return g.FS.MkdirAll(dir, perm) })
 }
 
 // Remove passes errors on: the engine takes a file that it cannot delete for
@@ -233,6 +244,9 @@ func (g *guard) Remove(name string) error {
 		return g.FS.Remove(name)
 	}
 	g.check()
+	if err := g.inPlace(); err != nil {
+		return err
+	}
 	if strings.HasSuffix(name, ".log") && g.keep(name) {
 		return nil
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -36,9 +35,9 @@ func lockAndOpen(o Options) (*Store, error) {
 		return nil, err
 	}
 	o.Dir = dir
-	lock, err := o.FS.Lock(o.FS.PathJoin(dir, lockName))
+	lock, err := lockDir(o.FS, dir)
 	if err != nil {
-		return nil, lockError(dir, err)
+		return nil, err
 	}
 	s, err := open(o, lock)
 	if err != nil {
@@ -47,13 +46,13 @@ func lockAndOpen(o Options) (*Store, error) {
 	return s, nil
 }
 
-// canonical returns the one name of a directory, making it if need be: the
-// lock of this process is kept by name.
+// canonical returns the one name of a directory, which it creates if need be.
+// The name stays right if a link on the way to it is changed.
 func canonical(fs vfs.FS, dir string) (string, error) {
 	if dir == "" {
 		return "", Invalid("directory name is empty")
 	}
-	if fs != vfs.Default {
+	if !onSystem(fs) {
 		return dir, makeDir(fs, dir)
 	}
 	abs, err := filepath.Abs(dir)
@@ -70,16 +69,7 @@ func canonical(fs vfs.FS, dir string) (string, error) {
 	return real, nil
 }
 
-// lockError tells a directory in use from one that cannot be written.
-func lockError(dir string, err error) error {
-	var path *os.PathError
-	if errors.As(err, &path) {
-		return fmt.Errorf("pebblemq: open %s: %w", dir, err)
-	}
-	return fmt.Errorf("%w: %s is open in this or another process: %w", ErrLocked, dir, err)
-}
-
-func open(o Options, lock io.Closer) (*Store, error) {
+func open(o Options, lock *dirLock) (*Store, error) {
 	if err := prepare(o.FS, o.Dir); err != nil {
 		return nil, err
 	}
@@ -110,7 +100,7 @@ func open(o Options, lock io.Closer) (*Store, error) {
 	return s, nil
 }
 
-func newStore(o Options, lock io.Closer) *Store {
+func newStore(o Options, lock *dirLock) *Store {
 	s := &Store{
 		opts:    o,
 		log:     o.Logger,
@@ -136,7 +126,7 @@ func newStore(o Options, lock io.Closer) *Store {
 	s.state <- struct{}{}
 	s.figures.asking = make(chan struct{}, 1)
 	s.spawnCtx, s.cancel = context.WithCancel(context.Background())
-	s.guard.poison, s.guard.noRoom = s.poison, s.outOfSpace
+	s.guard.poison, s.guard.noRoom, s.guard.inPlace = s.poison, s.outOfSpace, lock.inPlace
 	s.space.fs, s.space.dir = o.FS, o.Dir
 	if !o.InMemory {
 		s.space.reserve = uint64(4*memTableSize(o)) + spaceHeadroom

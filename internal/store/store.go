@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -18,7 +17,7 @@ type Store struct {
 	opts    Options
 	log     *slog.Logger
 	db      *pebble.DB
-	lock    io.Closer
+	lock    *dirLock
 	guard   *guard
 	record  *syncRecord // nil in memory
 	clean   bool        // the clean mark is on disk
