@@ -77,6 +77,7 @@ type Stats struct {
 	Unclean      bool          // the process before this one did not call Close
 	Failed       bool          // ErrFailed is being returned
 	DiskFull     bool          // ErrDiskFull is being returned
+	Shortage     string        // what there is too little of then, such as "disk space" or "open files of the process"
 	Damaged      []DamagedFile // files in which a read met damage since the store was opened
 }
 
@@ -104,7 +105,7 @@ func (db *DB) Stats() Stats {
 		Syncs: st.Syncs, SyncTime: st.SyncTime,
 		DiskBytes: st.DiskBytes, WALBytes: st.WALBytes, Tables: st.Tables,
 		MemoryBytes: st.MemoryBytes, PendingBytes: st.PendingBytes,
-		Unclean: st.Unclean, Failed: st.Failed, DiskFull: st.DiskFull,
+		Unclean: st.Unclean, Failed: st.Failed, DiskFull: st.DiskFull, Shortage: st.Shortage,
 		Damaged: damagedFiles(st.Damaged),
 	}
 }

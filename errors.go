@@ -22,8 +22,14 @@ var (
 
 	// ErrDiskFull refuses a change because the disk has too little space left.
 	// It had no effect, unless the error is ErrUnknownOutcome too. The store
-	// heals by itself when there is space again; acknowledging and deleting
+	// heals by itself when there is space again. Acknowledging and deleting
 	// messages goes on for longer than sending them.
+	//
+	// The same error refuses a change while the system is short of something
+	// else: open files (EMFILE, ENFILE), memory (ENOMEM, ENOBUFS) or whatever
+	// EAGAIN stands for. The text names it and the limit to raise, and errors.Is
+	// finds the errno. The store waits 30 s for such a shortage to end, then it
+	// fails with ErrFailed.
 	ErrDiskFull = store.ErrDiskFull
 
 	// ErrCorrupt reports damage found in a file, at Open or when it was read.

@@ -60,7 +60,8 @@ type Options struct {
 	MemoryBytes int64
 
 	// Logger receives what happens in the background: failures of the disk as
-	// errors, a full disk as a warning, the engine's own news as debug.
+	// errors, a full disk or another shortage as a warning, the engine's own
+	// news as debug.
 	// Default: none.
 	Logger *slog.Logger
 

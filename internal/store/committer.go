@@ -238,7 +238,7 @@ func (s *Store) publish(seq uint64, took time.Duration) {
 
 // settle waits until the engine's reads see everything accepted so far. After
 // a failure it returns at once: reads then show what there is. While the engine
-// is stuck on a full disk it returns ErrDiskFull.
+// is stuck on a full disk or a shortage it returns ErrDiskFull.
 func (s *Store) settle(ctx context.Context) error {
 	if err := CheckContext(ctx); err != nil {
 		return err
@@ -263,7 +263,7 @@ func (s *Store) settle(ctx context.Context) error {
 		select {
 		case <-settled:
 		case <-stuck:
-			return ErrDiskFull
+			return s.stuckError()
 		case <-s.failed:
 			return nil
 		case <-ctx.Done():

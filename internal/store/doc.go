@@ -38,7 +38,7 @@
 // the manifest or a directory poisons the store: the engine's goroutine is
 // parked there for ever, writes return ErrFailed, reads go on, Close returns
 // and the directory reopens. A full disk is refused early as ErrDiskFull and
-// heals.
+// heals. So does a shortage of open files or memory (shortage.go).
 //
 // # Locks
 //

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -20,22 +19,25 @@ import (
 // a failed MANIFEST write corrupts the next open, and a failed table write is
 // tried again without a pause.
 //
-//	file                 any error         disk full
-//	WAL, MANIFEST, dirs  poison, park      wait for space, go on
-//	tables, blobs        back off, return  wait for space, go on
+//	file                 any error         disk full, or a shortage
+//	WAL, MANIFEST, dirs  poison, park      wait, go on
+//	tables, blobs        back off, return  wait, go on
+//
+// A shortage (shortage.go) that lasts for MaxShortage poisons the store.
 //
 // What it does with errors of reads is in readguard.go.
 //
 // To park is to block the engine's goroutine for ever: neither returning the
 // error nor unwinding is safe. The kernel gives the engine up at that moment.
 //
-// An fsync that fails, for whatever reason, is never tried again: the kernel
-// of the operating system may have dropped the pages.
+// An fsync that fails is never tried again: the operating system may have dropped
+// the pages. EINTR is the exception: the system has then not reported any page as
+// written or lost. Go repeats an interrupted fsync for the same reason.
 type guard struct {
 	vfs.FS
 	dir     string
 	poison  func(error)
-	noRoom  func()                 // the disk is full, right now, under the engine
+	noRoom  func(error)            // the disk is full, or something is short, right now, under the engine
 	inPlace func() error           // the error of a directory that was moved away
 	reading atomic.Pointer[string] // the file that was opened last, for reading
 
@@ -43,7 +45,7 @@ type guard struct {
 	hurry     chan struct{} // closed by Close: no more waiting for space
 	hurryOnce sync.Once
 	fenced    atomic.Bool  // the engine has been given up
-	stuck     atomic.Int32 // goroutines waiting for space
+	stuck     atomic.Int32 // goroutines that wait for space or for a shortage to end
 	tableErrs atomic.Int32 // since the last flush or compaction that went well
 
 	wals struct {
@@ -90,21 +92,17 @@ func isTable(name string) bool {
 	return strings.HasSuffix(name, ".sst") || strings.HasSuffix(name, ".blob")
 }
 
-func isFull(err error) bool {
-	return vfs.IsNoSpaceError(err) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
-}
-
 // try runs f, an operation of the engine on a file of the store, and does
-// with its error what the table above says. Again tells whether f may be
-// repeated when the disk was full.
-func (g *guard) try(op, name string, again bool, f func() error) error {
+// with its error what the table above says. Again tells after which errors f may be
+// repeated; nil is none.
+func (g *guard) try(op, name string, again func(error) bool, f func() error) error {
 	if !g.ours(name) {
 		return f()
 	}
 	g.check()
 	err := f()
-	if again && isFull(err) {
-		err = g.awaitSpace(f)
+	if again != nil && again(err) {
+		err = g.await(op, name, again, f, err)
 	}
 	if err == nil {
 		return nil
@@ -116,26 +114,56 @@ func (g *guard) try(op, name string, again bool, f func() error) error {
 	return err
 }
 
-// awaitSpace repeats f until the disk has room for it. While the store opens
-// or closes it does so only once.
-func (g *guard) awaitSpace(f func() error) error {
+// await repeats f until its error is not one of again. The first repetition comes
+// soon, and only the next ones are told to the store: most interruptions are over
+// by then. A shortage that lasts poisons the store.
+func (g *guard) await(op, name string, again func(error) bool, f func() error, err error) error {
 	g.stuck.Add(1)
 	defer g.stuck.Add(-1)
-	for wait := minBackoff; g.patient.Load(); wait = min(2*wait, maxBackoff) {
-		g.noRoom()
-		if !g.pause(wait) {
+	began := time.Now()
+	for wait := minBackoff; again(err); wait = min(2*wait, maxBackoff) {
+		if isFull(err) || wait > minBackoff {
+			g.noRoom(fmt.Errorf("%s %s: %w", op, name, err))
+		}
+		if !g.mayWait(err, wait, began) {
 			break
 		}
 		g.check()
-		if err := f(); !isFull(err) {
-			return err
-		}
+		err = f()
 	}
-	err := f()
-	if isFull(err) {
+	switch {
+	case isFull(err):
 		return fmt.Errorf("%w: %w", ErrDiskFull, err)
+	case passes(err) && again(err):
+		g.fail(op, name, err)
 	}
 	return err
+}
+
+// mayWait waits before a repetition, or reports false if the operation is to be
+// given up. Open and Close do not wait for space, and only briefly for a shortage.
+func (g *guard) mayWait(err error, wait time.Duration, began time.Time) bool {
+	if isFull(err) {
+		return g.patient.Load() && g.pause(wait)
+	}
+	limit := MaxShortage
+	if !g.patient.Load() || g.hurried() {
+		limit = maxOpenShortage
+	}
+	if time.Since(began)+wait > limit {
+		return false
+	}
+	time.Sleep(wait)
+	return true
+}
+
+func (g *guard) hurried() bool {
+	select {
+	case <-g.hurry:
+		return true
+	default:
+		return false
+	}
 }
 
 // pause waits, and reports false if the store is closing.
@@ -176,7 +204,7 @@ func (g *guard) tablesWritten(err error) {
 
 // change runs f, which makes or moves a file by its path.
 func (g *guard) change(op, name string, f func() error) error {
-	return g.try(op, name, true, func() error {
+	return g.try(op, name, heals, func() error {
 		if err := g.inPlace(); err != nil {
 			return err
 		}
@@ -204,8 +232,7 @@ func (g *guard) create(op, name string, f func() (vfs.File, error)) (file vfs.Fi
 // the file system not to keep the newer of two files and lose the older.
 func (g *guard) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
 	if strings.HasPrefix(g.FS.PathBase(name), "marker.manifest.") && g.ours(name) {
-		err := g.try("sync", g.dir, false, func() error { return syncDir(g.FS, g.dir) })
-		if err != nil {
+		if err := syncDir(g, g.dir); err != nil {
 			return nil, err
 		}
 	}
@@ -218,7 +245,18 @@ func (g *guard) OpenReadWrite(name string, c vfs.DiskWriteCategory, o ...vfs.Ope
 
 func (g *guard) ReuseForWrite(old, name string, c vfs.DiskWriteCategory) (vfs.File, error) {
 	g.onDisk.removed(g.FS.PathBase(old))
-	return g.create("reuse", name, func() (vfs.File, error) { return g.FS.ReuseForWrite(old, name, c) })
+	renamed := false
+	return g.create("reuse", name, func() (vfs.File, error) {
+		if renamed {
+			return g.FS.OpenReadWrite(name, c)
+		}
+		f, err := g.FS.ReuseForWrite(old, name, c)
+		if heals(err) { // of the open, perhaps, and the rename before it is done
+			_, gone := g.FS.Stat(old)
+			renamed = errors.Is(gone, os.ErrNotExist)
+		}
+		return f, err
+	})
 }
 
 func (g *guard) OpenDir(name string) (vfs.File, error) {
@@ -296,7 +334,7 @@ type guardedFile struct {
 }
 
 func (f *guardedFile) Write(p []byte) (n int, err error) {
-	err = f.g.try("write", f.name, true, func() error {
+	err = f.g.try("write", f.name, heals, func() error {
 		m, err := f.File.Write(p[n:])
 		n += m
 		return err
@@ -306,7 +344,7 @@ func (f *guardedFile) Write(p []byte) (n int, err error) {
 }
 
 func (f *guardedFile) WriteAt(p []byte, at int64) (n int, err error) {
-	err = f.g.try("write", f.name, true, func() error {
+	err = f.g.try("write", f.name, heals, func() error {
 		n, err = f.File.WriteAt(p, at)
 		return err
 	})
@@ -314,7 +352,7 @@ func (f *guardedFile) WriteAt(p []byte, at int64) (n int, err error) {
 }
 
 func (f *guardedFile) Sync() error {
-	err := f.g.try("sync", f.name, false, f.File.Sync)
+	err := f.g.try("sync", f.name, isInterrupted, f.File.Sync)
 	switch {
 	case err != nil:
 	case f.name == f.g.dir:
@@ -326,19 +364,26 @@ func (f *guardedFile) Sync() error {
 }
 
 func (f *guardedFile) SyncData() error {
-	return f.g.try("sync", f.name, false, f.File.SyncData)
+	return f.g.try("sync", f.name, isInterrupted, f.File.SyncData)
 }
 
 func (f *guardedFile) SyncTo(n int64) (full bool, err error) {
-	err = f.g.try("sync", f.name, false, func() error {
+	err = f.g.try("sync", f.name, isInterrupted, func() error {
 		full, err = f.File.SyncTo(n)
 		return err
 	})
 	return full, err
 }
 
+// Close takes an interrupted one for done: the descriptor is released, and the
+// engine has synced what matters before.
 func (f *guardedFile) Close() error {
-	return f.g.try("close", f.name, false, f.File.Close)
+	return f.g.try("close", f.name, nil, func() error {
+		if err := f.File.Close(); !isInterrupted(err) {
+			return err
+		}
+		return nil
+	})
 }
 
 // Preallocate is a hint; a file system that cannot, or has no room, is fine.

@@ -87,7 +87,7 @@ func (s *Store) aside(ctx context.Context, f, late func()) error {
 		s.readers.exit()
 		return s.Cause()
 	case <-stuck:
-		why = ErrDiskFull
+		why = s.stuckError()
 	case <-ctx.Done():
 		why = ctx.Err()
 	}

@@ -105,7 +105,8 @@ func openRecord(fs vfs.FS, dir string, log *slog.Logger) (*syncRecord, error) {
 }
 
 // put notes what is on disk. Only the syncer calls it. A failure ends the record, not
-// the store: it is a second witness.
+// the store: it is a second witness. If the disk is full or something is short, the
+// next call writes the same slot.
 func (r *syncRecord) put(p progress) {
 	if r == nil {
 		return
@@ -116,8 +117,11 @@ func (r *syncRecord) put(p progress) {
 		return
 	}
 	encodeSlot(&r.buf, p)
-	r.slot = slotSize - r.slot
-	if _, err := r.f.WriteAt(r.buf[:], r.slot); err != nil {
+	next := slotSize - r.slot
+	switch _, err := r.f.WriteAt(r.buf[:], next); {
+	case err == nil:
+		r.slot = next
+	case !heals(err):
 		r.log.Warn("sync record not written any more", "error", err)
 		r.closeLocked()
 	}
@@ -133,7 +137,7 @@ func (r *syncRecord) closeLocked() {
 	if r.f == nil {
 		return
 	}
-	if err := r.f.Close(); err != nil {
+	if err := r.f.Close(); err != nil && !isInterrupted(err) {
 		r.log.Warn("close the sync record", "error", err)
 	}
 	r.f = nil

@@ -181,8 +181,7 @@ func (s *Store) enter(ctx context.Context, op Op) error {
 				return nil
 			}
 			s.mu.Unlock()
-			free, _ := s.space.free()
-			return s.space.refusal(free)
+			return s.stuckError()
 		}
 		room, stuck := s.room.C(), s.stuck.C()
 		s.mu.Unlock()

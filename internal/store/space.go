@@ -18,6 +18,7 @@ type spaceCheck struct {
 	since   int // bytes since the last look; the committer's
 
 	full     atomic.Bool
+	lack     atomic.Pointer[lack] // of something else than space, while full
 	watching atomic.Bool
 }
 
@@ -72,7 +73,21 @@ func (t *Turn) Grow() error {
 }
 
 func (c *spaceCheck) refusal(free uint64) error {
+	if l := c.lack.Load(); l != nil {
+		return l
+	}
 	return fmt.Errorf("%w: %s has %d MiB left, %d are kept in reserve", ErrDiskFull, c.dir, free>>20, c.reserve>>20)
+}
+
+// shortage names what there is too little of, or returns "".
+func (c *spaceCheck) shortage() string {
+	if !c.full.Load() {
+		return ""
+	}
+	if l := c.lack.Load(); l != nil {
+		return l.what
+	}
+	return "disk space"
 }
 
 // wrote counts what goes to the disk and looks from time to time.
@@ -95,16 +110,18 @@ func (c *spaceCheck) free() (bytes uint64, ok bool) {
 // lookAtSpace starts to refuse growth if space is short.
 func (s *Store) lookAtSpace() {
 	if free, ok := s.space.free(); ok && free < s.space.reserve {
-		s.outOfSpace()
+		s.outOfSpace(nil)
 	}
 }
 
-// outOfSpace refuses growth until there is space again. It takes no lock: the
-// guard calls it from inside the engine.
-func (s *Store) outOfSpace() {
+// outOfSpace refuses growth until there is space again, or until the shortage is
+// over that the engine has met. It takes no lock: the guard calls it from inside
+// the engine.
+func (s *Store) outOfSpace(met error) {
+	s.space.lack.Store(newLack(met))
 	s.space.full.Store(true)
 	if s.space.watching.CompareAndSwap(false, true) {
-		s.log.Warn("disk is full", "dir", s.space.dir)
+		s.log.Warn("store is short of "+s.space.shortage(), "dir", s.space.dir, "error", met)
 		go s.watchSpace()
 	}
 }
@@ -132,19 +149,26 @@ func (s *Store) watchSpace() {
 		}
 		s.space.watching.Store(false)
 		s.space.full.Store(false)
-		s.log.Info("disk has space again", "dir", s.space.dir)
+		s.log.Info("shortage is over", "dir", s.space.dir)
 		return
 	}
+}
+
+// stuckError is the error of a call that the engine would keep waiting.
+func (s *Store) stuckError() error {
+	free, _ := s.space.free()
+	return s.space.refusal(free)
 }
 
 // leaveWaiting tells everyone who waits for the disk that it is full. Their
 // Ops stay in the order and become visible when space returns.
 func (s *Store) leaveWaiting() {
+	err := s.stuckError()
 	s.mu.Lock()
 	waiting := s.entries.takeWaiters()
 	s.mu.Unlock()
 	s.stuck.Fire()
 	for _, w := range waiting {
-		w.fail(ErrDiskFull)
+		w.fail(err)
 	}
 }

@@ -16,7 +16,8 @@ type Stats struct {
 	Unclean      bool          // the previous process did not close the store
 	Failed       bool
 	DiskFull     bool
-	PendingBytes int // accepted, not yet in the WAL
+	Shortage     string // of what, while DiskFull
+	PendingBytes int    // accepted, not yet in the WAL
 	Damaged      []DamagedFile
 }
 
@@ -44,7 +45,8 @@ func (s *Store) Stats() Stats {
 	if last := s.figures.last.Load(); last != nil {
 		st.Usage = *last
 	}
-	st.DiskFull = s.space.full.Load()
+	st.Shortage = s.space.shortage()
+	st.DiskFull = st.Shortage != ""
 	st.Damaged = s.damagedFiles()
 	st.Unclean = s.unclean
 	st.Failed = s.failure.Load() != nil

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -17,11 +18,13 @@ var ErrInjected = errors.New("injected fault")
 type Fault struct {
 	Class, Op string // empty: any
 	N         int64
-	Forever   bool  // else only the N-th
-	Err       error // default ErrInjected
+	Forever   bool          // else only the N-th
+	For       time.Duration // with Forever: ends that long after the N-th
+	Err       error         // default ErrInjected
 
-	seen atomic.Int64
-	off  atomic.Bool
+	seen  atomic.Int64
+	began atomic.Int64 // the time of the N-th, in Unix nanoseconds
+	off   atomic.Bool
 }
 
 // Hook is to be set with FS.SetHook.
@@ -30,13 +33,20 @@ func (f *Fault) Hook(c Call) error {
 		return nil
 	}
 	n := f.seen.Add(1)
-	if n != f.N && !(f.Forever && n > f.N) {
+	if n == f.N {
+		f.began.Store(time.Now().UnixNano())
+	}
+	if n != f.N && !(f.Forever && n > f.N) || f.over() {
 		return nil
 	}
 	if f.Err != nil {
 		return f.Err
 	}
 	return ErrInjected
+}
+
+func (f *Fault) over() bool {
+	return f.For > 0 && time.Since(time.Unix(0, f.began.Load())) >= f.For
 }
 
 // Hit reports whether the fault has struck.
