@@ -28,6 +28,11 @@ func init() {
 // What a crashed predecessor had acknowledged is there. Opening takes time in
 // the number of queues and topics, not of messages, and in the few MiB of
 // write-ahead log since the last flush.
+//
+// A store opens on a disk that has nothing left: it gives up its file BALLAST,
+// which holds Options.MemoryBytes + 1 MiB. Until there is room for a new one, changes
+// that need room return ErrDiskFull, and what makes room may use half of the space
+// that is left. If the ballast is gone or does not suffice, Open returns ErrDiskFull.
 func Open(dir string, o *Options) (*DB, error) {
 	ko := o.kernel()
 	ko.Dir = dir

@@ -41,6 +41,9 @@ type guard struct {
 	inPlace func() error           // the error of a directory that was moved away
 	reading atomic.Pointer[string] // the file that was opened last, for reading
 
+	giveBallast func() bool // reports whether there is more room on the disk now
+	emptying    func() bool // space is too short for hints
+
 	patient   atomic.Bool   // set when open: an Open on a full disk fails
 	hurry     chan struct{} // closed by Close: no more waiting for space
 	hurryOnce sync.Once
@@ -122,7 +125,7 @@ func (g *guard) await(op, name string, again func(error) bool, f func() error, e
 	defer g.stuck.Add(-1)
 	began := time.Now()
 	for wait := minBackoff; again(err); wait = min(2*wait, maxBackoff) {
-		if isFull(err) || wait > minBackoff {
+		if g.patient.Load() && (isFull(err) || wait > minBackoff) {
 			g.noRoom(fmt.Errorf("%s %s: %w", op, name, err))
 		}
 		if !g.mayWait(err, wait, began) {
@@ -141,10 +144,14 @@ func (g *guard) await(op, name string, again func(error) bool, f func() error, e
 }
 
 // mayWait waits before a repetition, or reports false if the operation is to be
-// given up. Open and Close do not wait for space, and only briefly for a shortage.
+// given up. Open and Close do not wait for space, and only briefly for a shortage;
+// Open gives up the ballast instead.
 func (g *guard) mayWait(err error, wait time.Duration, began time.Time) bool {
 	if isFull(err) {
-		return g.patient.Load() && g.pause(wait)
+		if !g.patient.Load() {
+			return g.giveBallast()
+		}
+		return g.pause(wait)
 	}
 	limit := MaxShortage
 	if !g.patient.Load() || g.hurried() {
@@ -389,6 +396,9 @@ func (f *guardedFile) Close() error {
 // Preallocate is a hint; a file system that cannot, or has no room, is fine.
 func (f *guardedFile) Preallocate(offset, length int64) error {
 	f.g.check()
+	if f.g.emptying() {
+		return nil
+	}
 	if err := f.File.Preallocate(offset, length); err != nil && !isFull(err) {
 		return err
 	}

@@ -23,8 +23,8 @@ func Open(o Options) (*Store, error) {
 		return nil, err
 	}
 	s, err := lockAndOpen(o)
-	if isFull(err) && !errors.Is(err, ErrDiskFull) {
-		err = fmt.Errorf("%w: %w", ErrDiskFull, err)
+	if isFull(err) {
+		err = fmt.Errorf("%w: to open %s takes up to %d MiB: %w", ErrDiskFull, o.Dir, ballastSize(o)>>20, err)
 	}
 	return s, err
 }
@@ -81,6 +81,7 @@ func open(o Options, lock *dirLock) (*Store, error) {
 		return nil, err
 	}
 	s := newStore(o, lock)
+	s.space.beforeOpen()
 	wals := listFiles(o.FS, o.Dir, isWAL)
 	s.guard.onDisk.found(wals)
 	if err := s.openEngine(synced.seq > 0); err != nil {
@@ -92,6 +93,7 @@ func open(o Options, lock *dirLock) (*Store, error) {
 	}
 	s.guard.verified()
 	s.bridges.tables(int(s.db.Metrics().Total().TablesCount), 0)
+	s.space.afterOpen()
 	s.start()
 	if err := s.dropCleanMark(); err != nil {
 		return nil, fmt.Errorf("pebblemq: open %s: %w", o.Dir, errors.Join(err, s.shut()))
@@ -127,7 +129,8 @@ func newStore(o Options, lock *dirLock) *Store {
 	s.figures.asking = make(chan struct{}, 1)
 	s.spawnCtx, s.cancel = context.WithCancel(context.Background())
 	s.guard.poison, s.guard.noRoom, s.guard.inPlace = s.poison, s.outOfSpace, lock.inPlace
-	s.space.fs, s.space.dir = o.FS, o.Dir
+	s.guard.giveBallast, s.guard.emptying = s.space.giveBallast, s.space.emptying.Load
+	s.space.fs, s.space.dir, s.space.log, s.space.ballast = o.FS, o.Dir, o.Logger, newBallast(o, lock)
 	if !o.InMemory {
 		s.space.reserve = uint64(4*memTableSize(o)) + spaceHeadroom
 	}
@@ -167,7 +170,7 @@ func (s *Store) openEngine(mustExist bool) error {
 		return nil
 	case <-s.failed:
 		s.guard.fence()
-		return fmt.Errorf("pebblemq: open %s: %w", s.opts.Dir, s.Cause())
+		return fmt.Errorf("pebblemq: open %s: %w", s.opts.Dir, s.firstError())
 	}
 }
 

@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -11,15 +12,23 @@ import (
 // spaceCheck refuses growth before the disk is full, because the engine does
 // not survive meeting its end. What is left then is enough for the engine to
 // write out its buffers and for Ops that make room.
+//
+// An Open that finds the disk full gives the ballast up. The store is then there to be
+// emptied, until there is room for a new ballast. It refuses growth, which would spend
+// the old one. Ops that make room may use half of the space that is left.
 type spaceCheck struct {
 	fs      vfs.FS
 	dir     string
 	reserve uint64
+	ballast *ballast
+	log     *slog.Logger
 	since   int // bytes since the last look; the committer's
 
 	full     atomic.Bool
 	lack     atomic.Pointer[lack] // of something else than space, while full
 	watching atomic.Bool
+	emptying atomic.Bool   // the ballast was given up
+	floor    atomic.Uint64 // the free space at which Ops that make room are refused
 }
 
 const (
@@ -29,7 +38,8 @@ const (
 )
 
 // Freer marks Ops that make room: they are let in when the disk is nearly
-// full, until half the reserve is gone.
+// full, until half the reserve is gone. If it was gone at Open, they may use half
+// of the space that is left then.
 type Freer interface{ Frees() }
 
 // FreeingFunc is an OpFunc that is a Freer.
@@ -56,7 +66,7 @@ func (c *spaceCheck) admit(op Op) error {
 		return nil
 	}
 	free, ok := c.free()
-	if _, frees := op.(Freer); frees && ok && free > c.reserve/2 {
+	if _, frees := op.(Freer); frees && ok && free > c.floor.Load() {
 		return nil
 	}
 	return c.refusal(free)
@@ -76,7 +86,7 @@ func (c *spaceCheck) refusal(free uint64) error {
 	if l := c.lack.Load(); l != nil {
 		return l
 	}
-	return fmt.Errorf("%w: %s has %d MiB left, %d are kept in reserve", ErrDiskFull, c.dir, free>>20, c.reserve>>20)
+	return fmt.Errorf("%w: %s has %d MiB left, %d are kept in reserve", ErrDiskFull, c.dir, free>>20, c.wanted()>>20)
 }
 
 // shortage names what there is too little of, or returns "".
@@ -95,7 +105,67 @@ func (c *spaceCheck) wrote(s *Store, n int) {
 	if c.since += n; c.since >= spaceCheckBytes {
 		c.since = 0
 		s.lookAtSpace()
+		c.makeBallast(c.ballast.size)
 	}
+}
+
+// beforeOpen gives the ballast up if the store could not be emptied otherwise, or
+// sees that there is one. It comes before the engine opens: if the file system
+// promises space that is not there, the engine finds out while the ballast can help.
+func (c *spaceCheck) beforeOpen() {
+	c.floor.Store(c.reserve / 2)
+	if free, ok := c.free(); ok && free <= c.reserve/2 {
+		c.giveBallast()
+	}
+	c.makeBallast(firstBallast)
+}
+
+// giveBallast reports whether the disk has more room now.
+func (c *spaceCheck) giveBallast() bool {
+	if c.reserve == 0 {
+		return false
+	}
+	c.emptying.Store(true)
+	return c.ballast.remove()
+}
+
+// afterOpen settles how much room there is to empty the store.
+func (c *spaceCheck) afterOpen() {
+	if free, ok := c.free(); ok && c.emptying.Load() {
+		c.floor.Store(min(c.reserve, free) / 2)
+	}
+}
+
+// makeBallast makes n bytes of the ballast if the disk has room for more than that.
+func (c *spaceCheck) makeBallast(n int64) {
+	if free, ok := c.free(); !ok || c.emptying.Load() || free < c.reserve+uint64(n) {
+		return
+	}
+	if err := c.ballast.make(n); err != nil {
+		c.log.Info("no ballast", "dir", c.dir, "error", err)
+	}
+}
+
+// recovered reports whether growth need not be refused any more.
+func (c *spaceCheck) recovered() bool {
+	free, ok := c.free()
+	if !c.emptying.Load() {
+		return !ok || free >= c.wanted()
+	}
+	if free < c.wanted() || c.ballast.make(c.ballast.size) != nil {
+		return false
+	}
+	c.floor.Store(c.reserve / 2)
+	c.emptying.Store(false)
+	return true
+}
+
+// wanted returns the free space that growth is refused below.
+func (c *spaceCheck) wanted() uint64 {
+	if c.emptying.Load() {
+		return c.reserve + uint64(c.ballast.size)
+	}
+	return c.reserve
 }
 
 // free returns the free space, if the file system can tell.
@@ -109,7 +179,8 @@ func (c *spaceCheck) free() (bytes uint64, ok bool) {
 
 // lookAtSpace starts to refuse growth if space is short.
 func (s *Store) lookAtSpace() {
-	if free, ok := s.space.free(); ok && free < s.space.reserve {
+	free, ok := s.space.free()
+	if ok && free < s.space.reserve || s.space.emptying.Load() {
 		s.outOfSpace(nil)
 	}
 }
@@ -121,7 +192,7 @@ func (s *Store) outOfSpace(met error) {
 	s.space.lack.Store(newLack(met))
 	s.space.full.Store(true)
 	if s.space.watching.CompareAndSwap(false, true) {
-		s.log.Warn("store is short of "+s.space.shortage(), "dir", s.space.dir, "error", met)
+		s.log.Warn("store is short of "+s.space.shortage(), "dir", s.space.dir, "error", s.stuckError())
 		go s.watchSpace()
 	}
 }
@@ -139,8 +210,7 @@ func (s *Store) watchSpace() {
 		case <-s.failed:
 			return
 		}
-		free, ok := s.space.free()
-		if stuck := s.guard.stuck.Load(); stuck > 0 || ok && free < s.space.reserve {
+		if stuck := s.guard.stuck.Load(); stuck > 0 || !s.space.recovered() {
 			s.space.full.Store(true) // another watcher may have ended after this one began
 			if stuck > 0 {
 				s.leaveWaiting()

@@ -159,7 +159,7 @@ func (s *Store) spawn(f func(ctx context.Context)) bool {
 // more, and wakes everyone who waits. It takes no lock: the engine calls it
 // from under its own.
 func (s *Store) poison(cause error) {
-	err := fmt.Errorf("%w: %w", ErrFailed, cause)
+	err := error(&failure{cause})
 	if !s.failure.CompareAndSwap(nil, &err) {
 		return
 	}
@@ -167,6 +167,21 @@ func (s *Store) poison(cause error) {
 	s.goDown()
 	go s.failWaiters(err)
 	s.log.Error("store failed", "error", cause)
+}
+
+// failure is the error of a store that has failed.
+type failure struct{ cause error }
+
+func (f *failure) Error() string   { return fmt.Sprintf("%v: %v", ErrFailed, f.cause) }
+func (f *failure) Unwrap() []error { return []error{ErrFailed, f.cause} }
+
+// firstError returns the error that made the store fail. It is without ErrFailed,
+// which says that the store is open.
+func (s *Store) firstError() error {
+	if f := (*failure)(nil); errors.As(s.Cause(), &f) {
+		return f.cause
+	}
+	return s.Cause()
 }
 
 func (s *Store) goDown() { s.downOnce.Do(func() { close(s.down) }) }
@@ -332,6 +347,7 @@ func (s *Store) shut() error {
 	}
 	s.compactions.close()
 	s.closeRecord()
+	s.space.ballast.close()
 	s.guard.fence()
 	if p := s.failure.Load(); p != nil {
 		return *p

@@ -85,6 +85,9 @@ func (q *Quota) Used() int {
 	return q.used
 }
 
+// Fill shrinks the disk until nothing is left of it.
+func (q *Quota) Fill() { q.Resize(q.Used()) }
+
 // Hook is to be set with FS.SetHook.
 func (q *Quota) Hook(c Call) error {
 	q.mu.Lock()
@@ -106,6 +109,16 @@ func (q *Quota) Hook(c Call) error {
 		}
 		q.size[c.Name] += c.Bytes
 		q.used += c.Bytes
+	case OpAllocate:
+		more := c.Bytes - q.size[c.Name]
+		if c.Class != ClassBallast || more <= 0 {
+			return nil // of other files it is only a hint
+		}
+		if q.used+more > q.max {
+			return syscall.ENOSPC
+		}
+		q.size[c.Name] += more
+		q.used += more
 	case OpRemove:
 		q.free(c.Name)
 	case OpRename, OpReuse:

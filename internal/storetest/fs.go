@@ -16,7 +16,7 @@ type Call struct {
 	Class string // one of the Class constants: what sort of file
 	Name  string // base name; the new one of two
 	Old   string // base name of the other, for Rename, Reuse and Link
-	Bytes int    // for Write and Read
+	Bytes int    // for Write, Read and Allocate
 }
 
 // The operations.
@@ -33,6 +33,8 @@ const (
 	OpMkdir   = "mkdir"
 	OpOpenDir = "open-dir"
 	OpRead    = "read" // see FS.SetReadHook
+
+	OpAllocate = "allocate" // disk space for Bytes bytes, from the beginning of the file
 )
 
 // The classes of file in a store's directory.
@@ -44,6 +46,7 @@ const (
 	ClassOptions  = "options"
 	ClassFormat   = "format"
 	ClassRecord   = "record"
+	ClassBallast  = "ballast"
 	ClassDir      = "dir"
 	ClassOther    = "other"
 )
@@ -64,6 +67,8 @@ func classOf(name string) string {
 		return ClassFormat
 	case name == "SYNCED":
 		return ClassRecord
+	case name == "BALLAST":
+		return ClassBallast
 	}
 	return ClassOther
 }
@@ -264,6 +269,10 @@ func (h *hookedFile) WriteAt(p []byte, at int64) (n int, err error) {
 		return err
 	})
 	return n, err
+}
+
+func (h *hookedFile) Preallocate(at, n int64) error {
+	return h.fs.do(h.call(OpAllocate, int(at+n)), func() error { return h.File.Preallocate(at, n) })
 }
 
 func (h *hookedFile) Sync() error     { return h.fs.do(h.call(OpSync, 0), h.File.Sync) }
