@@ -79,6 +79,7 @@ type Stats struct {
 	Tables       int64         // table files
 	MemoryBytes  uint64        // write buffers and block cache
 	PendingBytes int           // changes not yet in the write-ahead log
+	UnsyncedAge  time.Duration // age of the oldest change that is not on disk; a crash now takes no older one
 	Unclean      bool          // the process before this one did not call Close
 	Failed       bool          // ErrFailed is being returned
 	DiskFull     bool          // ErrDiskFull is being returned
@@ -109,7 +110,7 @@ func (db *DB) Stats() Stats {
 		Operations: st.Operations, Refused: st.Refused, Groups: st.Groups,
 		Syncs: st.Syncs, SyncTime: st.SyncTime,
 		DiskBytes: st.DiskBytes, WALBytes: st.WALBytes, Tables: st.Tables,
-		MemoryBytes: st.MemoryBytes, PendingBytes: st.PendingBytes,
+		MemoryBytes: st.MemoryBytes, PendingBytes: st.PendingBytes, UnsyncedAge: st.UnsyncedAge,
 		Unclean: st.Unclean, Failed: st.Failed, DiskFull: st.DiskFull, Shortage: st.Shortage,
 		Damaged: damagedFiles(st.Damaged),
 	}

@@ -16,8 +16,9 @@
 //     crash, a lost lease or a requeue; package idempotency, or an Update that
 //     acknowledges along with the effect, makes the second time harmless.
 //   - With Sync, the default, what a call reported done survives a crash of the
-//     process and a loss of power. With NoSync the newest changes may be lost,
-//     at most those of the last Options.SyncInterval.
+//     process and a loss of power. With NoSync the newest changes may be lost:
+//     those of the last Options.SyncInterval and of the fsync under way, more
+//     if the disk stalls (Stats.UnsyncedAge).
 //   - Nobody sees a Sync change before it is on disk.
 //   - All of an Update happens, or nothing of it.
 //   - A failing or full disk never ends the host process: see ErrFailed and

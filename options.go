@@ -21,10 +21,15 @@ const (
 	Sync = Durability(store.Sync)
 
 	// NoSync reports a change done as soon as it has its place in the order of
-	// changes, and lets others see it then. An fsync follows within
-	// Options.SyncInterval; a crash of the process and a loss of power both
-	// lose at most what was not synced by then, always the newest changes and
+	// changes, and lets others see it then. An fsync begins within
+	// Options.SyncInterval. A crash of the process and a loss of power both
+	// take the changes that no fsync has covered by then: always the newest,
 	// never one from the middle.
+	//
+	// That is SyncInterval plus the duration of one fsync, while the disk
+	// keeps up. If the disk stalls or is full, it is everything accepted since
+	// then, without a limit. Stats.UnsyncedAge tells how much it would be now,
+	// and the store logs a warning when it exceeds SyncInterval by a second.
 	NoSync = Durability(store.NoSync)
 )
 
@@ -47,8 +52,9 @@ type Options struct {
 	// Durability of changes that do not choose their own. Default: Sync.
 	Durability Durability
 
-	// SyncInterval is the longest time between a NoSync change and the fsync
-	// that covers it. Default 10 ms, at most 1 minute.
+	// SyncInterval is the longest time between a NoSync change and the
+	// beginning of the fsync that covers it. The fsync takes as long as the
+	// disk takes. Default 10 ms, at most 1 minute.
 	SyncInterval time.Duration
 
 	// MemoryBytes is the budget for the engine's write buffers and block

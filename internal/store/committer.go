@@ -104,6 +104,7 @@ func (s *Store) seal(syncDue, last bool) *group {
 	g.sync = g.sync || syncDue || last
 	if g.sync {
 		s.syncing.Add(1)
+		s.lag.sealed()
 		s.sealLate()
 	}
 	for i := 0; i < len(s.touched); i++ {
@@ -222,6 +223,7 @@ const gatherShare = 4
 func (s *Store) publish(seq uint64, took time.Duration) {
 	s.mu.Lock()
 	s.durable = seq
+	caughtUp := s.lag.synced()
 	s.stats.Syncs++
 	s.stats.SyncTime += took
 	s.advance()
@@ -230,6 +232,9 @@ func (s *Store) publish(seq uint64, took time.Duration) {
 	s.mu.Unlock()
 	s.released.count.Store(int64(len(wake)))
 	s.released.took.Store(int64(took))
+	if caughtUp {
+		s.log.Info("fsyncs have caught up", "dir", s.opts.Dir)
+	}
 	s.kick() // Visible may have posted
 	for _, w := range wake {
 		w.done(w.result)

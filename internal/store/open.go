@@ -124,6 +124,7 @@ func newStore(o Options, lock *dirLock) *Store {
 		s.compactions.close()
 	}
 	s.turn.s, s.marks.most = s, dropMarks
+	s.lag = newLag(s)
 	s.waiters.New = newWaiter
 	s.state <- struct{}{}
 	s.figures.asking = make(chan struct{}, 1)

@@ -247,6 +247,7 @@ func (s *Store) runOne(op Op, d Durability, w *waiter) error {
 	wrote := s.wrote(point) || s.turn.touched
 	if wrote {
 		s.accepted.Add(1) // else no group would bring the engine up to it
+		s.lag.accepted()
 	}
 	seq, sync := s.accepted.Load(), wrote && d != NoSync
 	if sync {

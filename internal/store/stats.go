@@ -16,8 +16,9 @@ type Stats struct {
 	Unclean      bool          // the previous process did not close the store
 	Failed       bool
 	DiskFull     bool
-	Shortage     string // of what, while DiskFull
-	PendingBytes int    // accepted, not yet in the WAL
+	UnsyncedAge  time.Duration // of the oldest accepted change that is not on disk
+	Shortage     string        // of what, while DiskFull
+	PendingBytes int           // accepted, not yet in the WAL
 	Damaged      []DamagedFile
 }
 
@@ -41,6 +42,7 @@ func (s *Store) Stats() Stats {
 	s.mu.Lock()
 	st := s.stats
 	st.PendingBytes = s.open.batch.Len()
+	st.UnsyncedAge = s.lag.age()
 	s.mu.Unlock()
 	if last := s.figures.last.Load(); last != nil {
 		st.Usage = *last

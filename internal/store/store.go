@@ -57,6 +57,7 @@ type Store struct {
 	posted   []post
 	entries  fifo // accepted, not yet visible
 	durable  uint64
+	lag      lag
 	wake     []*waiter
 	room     Signal
 	closing  bool
@@ -348,6 +349,7 @@ func (s *Store) shut() error {
 	s.compactions.close()
 	s.closeRecord()
 	s.space.ballast.close()
+	s.lag.alarm.Stop()
 	s.guard.fence()
 	if p := s.failure.Load(); p != nil {
 		return *p
