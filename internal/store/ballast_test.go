@@ -3,6 +3,7 @@ package store_test
 import (
 	"errors"
 	"fmt"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -137,6 +138,38 @@ func TestABallastThatCannotBeMadeHarmsNothing(t *testing.T) {
 			require.NoError(t, soundLife(fs, "data", l.synced()))
 		})
 	}
+}
+
+func TestAStoreHealsWithoutABallastThatCannotBeMade(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs, q := quotaFS(plenty, false)
+		require.NoError(t, openStore(t, small(fs)).Close())
+		q.Fill()
+		s := openStore(t, small(fs))
+		require.ErrorIs(t, s.Do(ctx, set("k", "v"), store.Sync), store.ErrDiskFull)
+		f := &storetest.Fault{Class: storetest.ClassBallast, N: 1, Forever: true}
+		fs.SetHook(f.Hook)
+		q.Resize(plenty)
+		<-time.After(time.Minute)
+		require.True(t, f.Hit())
+		require.NoError(t, s.Do(ctx, set("k", "v"), store.Sync))
+		require.NoError(t, s.Close())
+	})
+}
+
+// A file system that cannot tell its free space gets no ballast.
+func TestAFileSystemWithoutFiguresHealsAfterAnOpenThatMetItsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := storetest.NewFS(vfs.NewCrashableMem())
+		require.NoError(t, openStore(t, small(fs)).Close())
+		f := &storetest.Fault{Class: storetest.ClassWAL, Op: storetest.OpCreate, N: 1, Err: syscall.ENOSPC}
+		fs.SetHook(f.Hook)
+		s := openStore(t, small(fs))
+		require.True(t, f.Hit())
+		require.False(t, hasBallast(fs))
+		require.NoError(t, s.Do(ctx, set("k", "v"), store.Sync))
+		require.NoError(t, s.Close())
+	})
 }
 
 func TestTheErrorOfADiskThatIsTooFullSaysWhatOpenNeeds(t *testing.T) {

@@ -128,24 +128,21 @@ func (g *guard) await(op, name string, again func(error) bool, f func() error, e
 		if g.patient.Load() && (isFull(err) || wait > minBackoff) {
 			g.noRoom(fmt.Errorf("%s %s: %w", op, name, err))
 		}
-		if !g.mayWait(err, wait, began) {
-			break
+		waited := g.mayWait(err, wait, began)
+		if !waited && !isFull(err) {
+			g.fail(op, name, err)
 		}
 		g.check()
-		err = f()
-	}
-	switch {
-	case isFull(err):
-		return fmt.Errorf("%w: %w", ErrDiskFull, err)
-	case passes(err) && again(err):
-		g.fail(op, name, err)
+		if err = f(); !waited && isFull(err) {
+			return fmt.Errorf("%w: %w", ErrDiskFull, err)
+		}
 	}
 	return err
 }
 
-// mayWait waits before a repetition, or reports false if the operation is to be
-// given up. Open and Close do not wait for space, and only briefly for a shortage;
-// Open gives up the ballast instead.
+// mayWait waits before a repetition. It reports false if there should be no more: Open
+// and Close do not wait for space, and only briefly for a shortage. Open gives up the
+// ballast instead.
 func (g *guard) mayWait(err error, wait time.Duration, began time.Time) bool {
 	if isFull(err) {
 		if !g.patient.Load() {

@@ -122,8 +122,8 @@ func (c *spaceCheck) beforeOpen() {
 
 // giveBallast reports whether the disk has more room now.
 func (c *spaceCheck) giveBallast() bool {
-	if c.reserve == 0 {
-		return false
+	if _, ok := c.free(); !ok {
+		return false // it would not be known when there is room again
 	}
 	c.emptying.Store(true)
 	return c.ballast.remove()
@@ -152,8 +152,13 @@ func (c *spaceCheck) recovered() bool {
 	if !c.emptying.Load() {
 		return !ok || free >= c.wanted()
 	}
-	if free < c.wanted() || c.ballast.make(c.ballast.size) != nil {
+	if ok && free < c.wanted() {
 		return false
+	}
+	if err := c.ballast.make(c.ballast.size); isFull(err) {
+		return false
+	} else if err != nil {
+		c.log.Info("no ballast", "dir", c.dir, "error", err)
 	}
 	c.floor.Store(c.reserve / 2)
 	c.emptying.Store(false)
