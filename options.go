@@ -73,7 +73,8 @@ type Options struct {
 
 	// Clock replaces time.Now for everything that is stored or falls due. It
 	// must be safe for concurrent use. A jump of the clock is noticed within
-	// a minute. Default: time.Now.
+	// a minute: while anything is due later, the store wakes up that often. A
+	// store with nothing due sleeps. Default: time.Now.
 	Clock func() time.Time
 }
 

@@ -1,0 +1,105 @@
+package pebblemq_test
+
+import (
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pebblemq/pebblemq"
+	"github.com/pebblemq/pebblemq/internal/store"
+	"github.com/pebblemq/pebblemq/internal/storetest"
+	"github.com/pebblemq/pebblemq/log"
+	"github.com/pebblemq/pebblemq/visibility"
+	"github.com/pebblemq/pebblemq/workqueue"
+)
+
+// crowd is a store with many queues and topics. Waiting for a moment to come takes
+// looks at the store's clock, which are counted.
+type crowd struct {
+	t      *testing.T
+	db     *pebblemq.DB
+	broker *workqueue.Broker
+	looks  atomic.Int64
+}
+
+func openCrowd(t *testing.T, size int) *crowd {
+	t.Helper()
+	c := &crowd{t: t}
+	var err error
+	c.db, err = storetest.OpenFS(vfs.NewMem(), store.Options{Clock: func() time.Time {
+		c.looks.Add(1)
+		return time.Now()
+	}})
+	require.NoError(t, err)
+	c.broker, err = workqueue.Open(c.db, "broker")
+	require.NoError(t, err)
+	for n := range size {
+		c.join(fmt.Sprint(n))
+	}
+	return c
+}
+
+// join makes a topic and two queues and uses them. What they hold expires within two
+// hours.
+func (c *crowd) join(name string) {
+	t, relaxed, body := c.t, pebblemq.WithDurability(bg, pebblemq.NoSync), []byte("body")
+	topic, err := log.OpenTopic(c.db, name, &log.TopicConfig{
+		RetentionTime: time.Hour, DedupeWindow: time.Minute, OffsetRetention: time.Hour,
+	})
+	require.NoError(t, err)
+	group, err := topic.Group("readers", nil)
+	require.NoError(t, err)
+	member, err := group.Join(bg)
+	require.NoError(t, err)
+	_, err = topic.AppendUnique(relaxed, "id", log.Record{Value: body})
+	require.NoError(t, err)
+	records, err := member.Poll(bg, 1)
+	require.NoError(t, err)
+	require.NoError(t, member.Commit(relaxed, records...))
+
+	require.NoError(t, c.broker.DeclareQueue(bg, name, &workqueue.QueueConfig{DedupeWindow: time.Minute, MessageTTL: time.Hour}))
+	require.NoError(t, c.broker.Publish(relaxed, "", name, workqueue.Message{MessageID: "id", Body: body, Delay: time.Second}))
+	queue, err := visibility.OpenQueue(c.db, name, &visibility.QueueConfig{DedupeWindow: time.Minute, Retention: time.Hour})
+	require.NoError(t, err)
+	_, err = queue.Send(relaxed, visibility.Message{DedupeID: "id", Body: body})
+	require.NoError(t, err)
+	got, err := queue.Receive(bg, nil)
+	require.NoError(t, err)
+	require.Len(t, got, 1)
+}
+
+// looksIn returns how often the clock is looked at meanwhile.
+func (c *crowd) looksIn(d time.Duration) int64 {
+	before := c.looks.Load()
+	<-time.After(d)
+	synctest.Wait()
+	return c.looks.Load() - before
+}
+
+// A ticker of the engine or of a layer would make the year last for minutes.
+func TestAStoreWithNothingDueSleeps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := openCrowd(t, 1000)
+		defer func() { require.NoError(t, c.db.Close()) }()
+		require.Positive(t, c.looksIn(24*time.Hour))
+		groups := c.db.Stats().Groups
+		require.Zero(t, c.looksIn(365*24*time.Hour))
+		require.Equal(t, groups, c.db.Stats().Groups)
+	})
+}
+
+// The clock may jump, so it is looked at once a minute, but however much is due.
+func TestAStoreWithMuchDueLaterWakesUpOnceAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := openCrowd(t, 100)
+		defer func() { require.NoError(t, c.db.Close()) }()
+		require.Positive(t, c.looksIn(10*time.Minute)) // delays and windows end
+		const quiet = 40
+		require.InDelta(t, quiet, c.looksIn(quiet*time.Minute), 1)
+	})
+}
