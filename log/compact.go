@@ -40,6 +40,7 @@ type untidy struct {
 const (
 	smallBatch   = 4 << 10 // a larger one has a block of its own, and is read as fast as it would be in company
 	mergeAt      = 256     // small batches
+	usualBatch   = 8       // records, to estimate how many batches there are
 	compactAt    = 1 << 20 // bytes, and as much as the half of what is compacted
 	maxCompacted = 1 << 20 // keys of one round, which bounds its memory
 )

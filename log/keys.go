@@ -47,10 +47,10 @@ import (
 //
 // A start record exists once a partition has been trimmed or compacted:
 //
-//	version 1 B | start offset 8 B | cleared 8 B | tidy 8 B
+//	version 1 B | start offset 8 B | cleared 8 B | tidy 8 B | swept 8 B
 //
 // Batches whose last offset is below cleared have been dropped. Those below tidy
-// have been merged and compacted.
+// have been merged and compacted. Swept was the start when the index was swept last.
 //
 // A producer: version 1 B | next number 8 B | for each of its last batches, the
 // oldest first: first number 8 B | base offset 8 B | records 4 B.
@@ -69,7 +69,7 @@ const (
 
 	batchKeyLen = 5 + 4 + 8
 	headerLen   = 1 + 1 + 4 + 8 + 8 + 8 + 8
-	startLen    = 1 + 8 + 8 + 8
+	startLen    = 1 + 8 + 8 + 8 + 8
 	horizonLen  = 8
 )
 
@@ -165,21 +165,25 @@ func decodeHeader(v []byte, last uint64) (header, error) {
 }
 
 // startRecord is where a partition begins.
-type startRecord struct{ start, cleared, tidy uint64 }
+type startRecord struct{ start, cleared, tidy, swept uint64 }
 
 func (r startRecord) encode() []byte {
 	v := append(make([]byte, 0, startLen), startVersion)
 	v = binary.BigEndian.AppendUint64(v, r.start)
 	v = binary.BigEndian.AppendUint64(v, r.cleared)
-	return binary.BigEndian.AppendUint64(v, r.tidy)
+	v = binary.BigEndian.AppendUint64(v, r.tidy)
+	return binary.BigEndian.AppendUint64(v, r.swept)
 }
 
 func decodeStart(v []byte) (r startRecord, err error) {
 	if err := checkValue("start record", v, startVersion, startLen); err != nil {
 		return r, err
 	}
-	r = startRecord{binary.BigEndian.Uint64(v[1:]), binary.BigEndian.Uint64(v[9:]), binary.BigEndian.Uint64(v[17:])}
-	if r.start > maxOffset || r.cleared > r.start || r.tidy > maxOffset {
+	r = startRecord{
+		binary.BigEndian.Uint64(v[1:]), binary.BigEndian.Uint64(v[9:]),
+		binary.BigEndian.Uint64(v[17:]), binary.BigEndian.Uint64(v[25:]),
+	}
+	if r.start > maxOffset || r.cleared > r.start || r.tidy > maxOffset || r.swept > r.start {
 		return startRecord{}, corrupt("start record %x", v)
 	}
 	return r, nil

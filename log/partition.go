@@ -40,6 +40,7 @@ type partition struct {
 	tidy         uint64 // batches below have been merged and compacted
 	untidy       untidy // what has come since
 	tidyBytes    int    // about what is compacted
+	swept        uint64 // the start when the index was swept last
 	claims       []*claim
 }
 
@@ -52,7 +53,7 @@ type tail struct {
 }
 
 // ready brings the partition into memory, at its first use: one seek and one
-// read.
+// read, and one seek more in a compacted topic.
 func (p *partition) ready(ctx context.Context) error {
 	if p.loaded.Load() {
 		return p.topic.alive()
@@ -61,11 +62,13 @@ func (p *partition) ready(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	left := p.leftUntidy(ctx, max(from.start, from.tidy), end)
 	install := store.QuietFunc(func(*store.Turn) error {
 		if p.topic.gone.Load() || p.loaded.Load() { // another caller was faster
 			return p.topic.alive()
 		}
-		p.tail, p.next, p.cleared, p.tidy = end, end.next, from.cleared, from.tidy
+		p.tail, p.next, p.cleared, p.tidy, p.swept = end, end.next, from.cleared, from.tidy, from.swept
+		p.untidy = left
 		p.start.Store(from.start)
 		p.end.Store(end.next)
 		p.loaded.Store(true)
@@ -103,9 +106,29 @@ func (p *partition) read(ctx context.Context) (end tail, from startRecord, err e
 	return end, from, err
 }
 
+// leftUntidy estimates what earlier lives wrote to a compacted topic from an offset on:
+// each may have written too little for a pass. The number of batches would take a walk,
+// so records are counted. Reads report damage, so an error is no estimate.
+func (p *partition) leftUntidy(ctx context.Context, from uint64, end tail) (left untidy) {
+	if !p.topic.config.Load().Compact || from >= end.next {
+		return left
+	}
+	it, err := p.iter(ctx, from)
+	if err != nil {
+		return left
+	}
+	if it.First() {
+		if h, _, _, err := batchAt(it); err == nil {
+			left = untidy{small: int(min((end.next-from)/usualBatch, mergeAt)), bytes: int(end.bytes - h.bytes)}
+		}
+	}
+	_ = it.Close()
+	return left
+}
+
 // writeStart stores where the partition begins.
 func (p *partition) writeStart(t *store.Turn) {
-	t.Set(partitionKey(store.KindLogMeta, p.topic.id, p.index), startRecord{p.start.Load(), p.cleared, p.tidy}.encode())
+	t.Set(partitionKey(store.KindLogMeta, p.topic.id, p.index), startRecord{p.start.Load(), p.cleared, p.tidy, p.swept}.encode())
 }
 
 // iter walks the stored batches that hold the offset from and all after it.

@@ -16,25 +16,27 @@ const (
 // sweeping is what a topic knows of useless entries of its index. It is under the
 // baton.
 type sweeping struct {
-	trimmed uint64 // records, since the last sweep: at most so many entries are useless
 	least   uint64 // of these for a sweep; smaller in tests
 	running bool
 }
 
-// sweepLater is called for each trim.
-func (t *Topic) sweepLater(turn *store.Turn, trimmed uint64) {
+// sweepLater is called for each trim, before the partition's start is written: at most
+// as many entries are useless as records were trimmed since the last sweep.
+func (t *Topic) sweepLater(turn *store.Turn) {
 	if !t.config.Load().IndexKeys {
 		return
 	}
-	t.sweeping.trimmed += trimmed
-	left := uint64(0)
+	trimmed, left := uint64(0), uint64(0)
 	for _, p := range t.partitions() {
+		trimmed += p.start.Load() - p.swept
 		left += p.next - p.start.Load()
 	}
-	if t.sweeping.running || t.sweeping.trimmed < max(t.sweeping.least, left/2) {
+	if t.sweeping.running || trimmed < max(t.sweeping.least, left/2) {
 		return
 	}
-	t.sweeping.trimmed = 0
+	for _, p := range t.partitions() {
+		p.swept = p.start.Load()
+	}
 	t.sweeping.running = turn.Spawn(func(ctx context.Context) {
 		err := t.sweep(ctx)
 		if err != nil && t.s.Cause() == nil && !t.gone.Load() {

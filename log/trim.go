@@ -89,9 +89,8 @@ func (o *trimOp) Run(t *store.Turn) error {
 	// The last batch stays even if all is trimmed: it has the next offset and
 	// the running fields.
 	p.deleteTrimmed(t, min(o.to, p.tail.next-1), o.floor)
-	trimmed := o.to - p.start.Load()
 	p.start.Store(o.to)
-	p.topic.sweepLater(t, trimmed)
+	p.topic.sweepLater(t)
 	p.writeStart(t)
 	return nil
 }
