@@ -148,6 +148,16 @@ func (s *Store) Contents(lo, hi []byte) Contents {
 	return newDirectory(&s.catalog).contents(lo, hi, &s.payloads)
 }
 
+// mayHave reports whether an object may have keys in [lo, hi).
+func mayHave(id uint32, lo, hi []byte) bool {
+	for _, k := range recordKinds {
+		if from, to := Span(k.kind, id); k.classes != nil && overlap(from, to, lo, hi) {
+			return true
+		}
+	}
+	return false
+}
+
 // directory finds objects by id. It holds references to those of the catalog, whose
 // ids and names never change.
 type directory map[uint32]*Object

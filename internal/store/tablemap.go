@@ -39,6 +39,8 @@ const (
 	partProperties = "properties"
 	partFilter     = "filter"
 	partUnknown    = "unknown block"
+	partRecord     = "record" // of a WAL or MANIFEST
+	partFile       = "file"
 )
 
 // Names in the metaindex.
