@@ -135,6 +135,15 @@ type exchange struct {
 }
 
 func newExchange(s *store.Store, o *store.Object) (*exchange, error) {
+	e, err := decodeExchange(o)
+	if err == nil {
+		e.window = newWindow(s, o, e.config.DedupeWindow)
+	}
+	return e, err
+}
+
+// decodeExchange makes an exchange without a window.
+func decodeExchange(o *store.Object) (*exchange, error) {
 	e := &exchange{object: o, name: o.Name[4:], bindings: make(map[binding]uint64)}
 	if err := json.Unmarshal(o.Config, &e.config); err != nil {
 		return nil, fmt.Errorf("%w: configuration of exchange %q: %w", store.ErrCorrupt, e.name, err)
@@ -144,7 +153,6 @@ func newExchange(s *store.Store, o *store.Object) (*exchange, error) {
 		return nil, fmt.Errorf("%w: exchange %q is of kind %q", store.ErrFormat, e.name, e.config.Kind)
 	}
 	e.matcher = newMatcher(e.config.ExchangeConfig)
-	e.window = newWindow(s, o, e.config.DedupeWindow)
 	return e, nil
 }
 

@@ -10,7 +10,7 @@ import (
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// Open opens a new store in memory and closes it when the test ends.
+// Open opens a new store in memory. It verifies and closes it when the test ends.
 func Open(t testing.TB, o *pebblemq.Options) *pebblemq.DB {
 	t.Helper()
 	db, err := pebblemq.OpenMemory(o)
@@ -35,6 +35,7 @@ func OpenFS(fs vfs.FS, o store.Options) (*pebblemq.DB, error) {
 // Close closes a store that is expected to be in good order.
 func Close(t testing.TB, db *pebblemq.DB) {
 	t.Helper()
+	Verify(t, db)
 	if err := db.Close(); err != nil {
 		t.Errorf("close: %v", err)
 	}

@@ -1,0 +1,56 @@
+package visibility
+
+import (
+	"github.com/pebblemq/pebblemq/internal/spool"
+	"github.com/pebblemq/pebblemq/internal/store"
+	"github.com/pebblemq/pebblemq/internal/window"
+)
+
+func init() { store.RegisterCheck(store.ClassVisQueue, checkQueue) }
+
+// checkQueue is the store.Check of a queue. A hold may outlive the delayed message that
+// it is about.
+func checkQueue(a *store.Audit, o *store.Object) error {
+	stored, err := decodeConfig(o.Name, o.Config)
+	if err != nil {
+		a.Wrong(nil, "%v", err)
+		return nil
+	}
+	c := stored.config()
+	err = a.WalkKind(store.KindVisRedrive, o.ID, func(key, v []byte) error {
+		if _, _, err := decodeRedrive(key, v); err != nil {
+			return a.Drop(key, "%v", err)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	err = a.WalkKind(store.KindVisHold, o.ID, func(key, v []byte) error {
+		if _, err := decodeHold(v); err != nil {
+			return a.Drop(key, "delay of group %q: %v", key[5:], err)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	err = window.Examine(a, store.KindVisWindow, o.ID, c.DedupeWindow, func(answer []byte) error {
+		_, err := decodeOriginal(answer)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	checked := spool.Checked{
+		Layout: layout, Highest: c.MaxPriority, Born: sentAt, ID: idOf,
+		Decode: func(data []byte) error {
+			_, err := decodeMessage(data)
+			return err
+		},
+	}
+	if c.FIFO {
+		checked.Group = groupOf
+	}
+	return spool.Check(a, o.ID, checked)
+}
