@@ -40,13 +40,24 @@ func (k *Keys) mustDo(t testing.TB, key, value string) Result {
 }
 
 // hide takes a record from the disk behind the package's back: what is answered
-// then is from memory.
+// then is from memory. The end of the test puts it back, for the store to be verified.
 func (k *Keys) hide(t testing.TB, key string) {
 	t.Helper()
-	require.NoError(t, k.s.Do(bg, store.QuietFunc(func(t *store.Turn) error {
-		t.Delete(recordKey(k.n.id, []byte(key)))
-		return nil
-	}), store.Sync))
+	record := recordKey(k.n.id, []byte(key))
+	value, err := k.s.Get(record)
+	require.NoError(t, err)
+	write := func(f func(*store.Turn)) {
+		require.NoError(t, k.s.Do(bg, store.QuietFunc(func(turn *store.Turn) error {
+			f(turn)
+			return nil
+		}), store.Sync))
+	}
+	write(func(turn *store.Turn) { turn.Delete(record) })
+	t.Cleanup(func() {
+		if value != nil {
+			write(func(turn *store.Turn) { turn.Set(record, value) })
+		}
+	})
 }
 
 func TestACachedOutcomeIsAnsweredWithoutTheEngine(t *testing.T) {

@@ -31,6 +31,7 @@ func (q *Spool) Purge(t *store.Turn, delayedToo bool) int {
 	q.groups.purge(t)
 	q.emptyWindow()
 	q.returned, q.ahead, q.primes, q.unloaded = nil, nil, nil, 0
+	q.unmarked.forget()
 	q.loaded, q.plan.void, q.expiry.void, q.keep.void = q.shown, true, true, true
 	q.bad.purge()
 	clear(q.early)

@@ -171,3 +171,25 @@ func TestADamagedDelayedMessageHoldsNobodyUp(t *testing.T) {
 		require.NoError(t, f.s.Close())
 	})
 }
+
+// A message that was out when the process ended gets a new mark once it is loaded, unless
+// it is purged before.
+func TestAPurgeLeavesNoMarkToBeWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, q := openOne(t)
+		takeSynced(t, s, q)
+		q, err := Open(s, layout, 1, Options{Ready: func(*store.Turn) {}})
+		require.NoError(t, err)
+		under(t, s, store.NoSync, q.startLoading)
+		synctest.Wait()
+		under(t, s, store.NoSync, func(turn *store.Turn) {
+			require.EqualValues(t, 1, q.loaded)
+			require.Equal(t, 1, q.Purge(turn, false))
+		})
+		require.NoError(t, s.Do(ctx, &putOp{q: q, data: []byte("y")}, store.Sync))
+		v, err := s.Get(seqKey(layout.Mark, place{id: 1}, 0))
+		require.NoError(t, err)
+		require.Nil(t, v)
+		require.NoError(t, s.Close())
+	})
+}

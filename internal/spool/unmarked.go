@@ -31,3 +31,10 @@ func (q *Spool) markLater(t *store.Turn, m *Message) {
 	q.unmarked.add(m)
 	t.TouchLate(&q.unmarked)
 }
+
+// forget spares a purge the marks of what it has removed.
+func (u *unmarked) forget() {
+	for _, m := range u.messages {
+		m.dirty = m.dirty && (m.state == taken || m.state == returning)
+	}
+}

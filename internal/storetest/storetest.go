@@ -2,6 +2,7 @@
 package storetest
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -22,12 +23,15 @@ func Open(t testing.TB, o *pebblemq.Options) *pebblemq.DB {
 }
 
 // OpenFS opens the store in directory "data" of a file system, which may inject
-// faults or be cloned as after a crash. The caller closes it.
+// faults or be cloned as after a crash, and verifies it. The caller closes it.
 func OpenFS(fs vfs.FS, o store.Options) (*pebblemq.DB, error) {
 	o.FS, o.Dir = fs, "data"
 	s, err := store.Open(o)
 	if err != nil {
 		return nil, err
+	}
+	if err := verify(s); err != nil {
+		return nil, errors.Join(err, s.Close())
 	}
 	return bridge.DB(s).(*pebblemq.DB), nil
 }
