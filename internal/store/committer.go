@@ -115,7 +115,7 @@ func (s *Store) seal(syncDue, last bool) *group {
 	g.last = s.accepted.Load()
 	s.sealed = g.last
 	s.marks.put(&s.turn, g.last)
-	if last {
+	if last && !s.crashed {
 		s.turn.Set(keyClean, nil)
 	}
 	g.repr = g.batch.Repr()

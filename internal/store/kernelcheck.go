@@ -23,6 +23,9 @@ func (l LostObject) String() string {
 
 // newAudit begins an audit of the store as it is now. The caller closes it.
 func (s *Store) newAudit(p *pace, mend bool) (*Audit, error) {
+	if err := s.settle(p.ctx); err != nil && !errors.Is(err, ErrDiskFull) {
+		return nil, err
+	}
 	if err := s.readers.enter(); err != nil {
 		return nil, err
 	}

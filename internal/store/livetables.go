@@ -36,6 +36,7 @@ type manifest struct {
 	gone   map[uint64]bool // tables that were removed
 	wal    uint64          // the first WAL whose changes are in no table
 	lost   []journalDamage
+	whole  bool // nothing is lost
 }
 
 // Tags of a version edit.

@@ -50,7 +50,8 @@ type payloads struct {
 	emptied []uint32 // perhaps; Seal looks again
 	current uint32
 	number  uint32
-	size    int // of the current generation
+	size    int  // of the current generation
+	keep    bool // what nobody holds; a salvaged store does not know yet who holds what
 }
 
 type holding struct {
@@ -190,7 +191,7 @@ func (s *payloads) Seal(t *Turn) {
 	}
 	clear(s.dirty)
 	for _, g := range s.emptied {
-		if s.live[g] == 0 && g != s.current {
+		if !s.keep && s.live[g] == 0 && g != s.current {
 			t.DeleteRange(payloadKey(g, 0), payloadKey(g+1, 0))
 			delete(s.live, g)
 		}

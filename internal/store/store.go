@@ -22,6 +22,7 @@ type Store struct {
 	record  *syncRecord // nil in memory
 	clean   bool        // the clean mark is on disk
 	unclean bool        // the last life ended without Close
+	crashed bool        // Close leaves no clean mark: this store is made of one that has none
 
 	// maxOpen is the size at which the open group turns callers away until
 	// the committer takes it, so that one group stays well below what the

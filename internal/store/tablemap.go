@@ -153,7 +153,8 @@ func (t *tableFile) scan(m *tableMap) error {
 			}
 			continue
 		}
-		blockScan{region, gap.Offset, m}.run()
+		s := blockScan{region, gap.Offset, m}
+		s.run()
 	}
 	slices.SortFunc(m.data, func(a, b indexEntry) int { return cmp.Compare(a.Offset, b.Offset) })
 	m.bound()
@@ -161,23 +162,40 @@ func (t *tableFile) scan(m *tableMap) error {
 	return nil
 }
 
-// bound finds out which keys the damaged parts cost, once all blocks are known.
+// bound finds out which keys the damaged parts cost, once all blocks were looked for.
 func (m *tableMap) bound() {
+	end := []byte{} // of the keys that can be read
+	if n := len(m.data); n > 0 {
+		end = m.data[n-1].hi
+	}
+	if m.lostDeletions() {
+		end = []byte{} // whatever it was that these deleted is back
+	}
 	for i := range m.damaged {
 		p := &m.damaged[i]
-		switch p.part {
-		case partIndex, partFooter: // what they led to was found, or is noted as damaged itself
-			p.lo, p.hi = nil, nil
-		case partUnknown:
-			next, _ := slices.BinarySearchFunc(m.data, p.Offset, func(e indexEntry, at uint64) int { return cmp.Compare(e.Offset, at) })
-			if p.lo, p.hi = []byte{}, nil; next > 0 {
+		next, _ := slices.BinarySearchFunc(m.data, p.Offset, func(e indexEntry, at uint64) int { return cmp.Compare(e.Offset, at) })
+		switch {
+		case p.part == partIndex:
+			p.lo, p.hi = nil, nil // what it led to was found, or is noted as damaged itself
+		case p.part == partUnknown && next < len(m.data):
+			if p.lo, p.hi = []byte{}, m.data[next].hi; next > 0 {
 				p.lo = m.data[next-1].hi
 			}
-			if next < len(m.data) {
-				p.hi = m.data[next].hi
-			}
+		case p.part == partUnknown || p.part == partFooter && m.named == nil:
+			p.lo, p.hi = end, nil // the file may have been cut short
 		}
 	}
+}
+
+// lostDeletions reports whether there may have been deletions in the table which were not
+// found. The metaindex, which would tell, is the last block of a file.
+func (m *tableMap) lostDeletions() bool {
+	if _, had := m.named[nameDeletions]; m.named != nil {
+		return had && len(m.deletions) == 0
+	}
+	return len(m.deletions) == 0 && slices.ContainsFunc(m.damaged, func(p damagedPart) bool {
+		return p.part == partUnknown || p.part == partFooter
+	})
 }
 
 // gaps returns the parts of the file where the map knows of no block.
@@ -210,7 +228,7 @@ const (
 	scanTries = 256 << 10
 )
 
-func (s blockScan) run() {
+func (s *blockScan) run() {
 	lost := 0 // where the bytes begin that are no block
 	for at := 0; at < len(s.region); {
 		reach, tries := len(s.region)-at, at-lost
@@ -254,7 +272,7 @@ func compression(b byte) bool {
 }
 
 // found takes a block into the map, unless it cannot be one after all.
-func (s blockScan) found(at, n int) bool {
+func (s *blockScan) found(at, n int) bool {
 	h := block.Handle{Offset: s.base + uint64(at), Length: uint64(n)}
 	plain, err := decompress(s.region[at:at+n], block.CompressionIndicator(s.region[at+n]))
 	if err != nil {
@@ -273,13 +291,17 @@ func (s blockScan) found(at, n int) bool {
 			return false
 		}
 		s.m.deletions = append(s.m.deletions, list...)
+	case shapeMetaindex:
+		if named, err := decodeMetaindex(plain); err == nil {
+			s.m.named = named
+		}
 	}
 	s.m.known = append(s.m.known, h)
 	return true
 }
 
 // lost notes bytes that are no block.
-func (s blockScan) lost(from, to int) {
+func (s *blockScan) lost(from, to int) {
 	if from == to {
 		return
 	}

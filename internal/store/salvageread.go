@@ -1,0 +1,248 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"slices"
+)
+
+// readSource finds out what the store consists of, and reads its WALs.
+func (v *salvage) readSource() error {
+	names, err := v.fs.List(v.src)
+	if err != nil {
+		return err
+	}
+	if err := v.readFormat(names); err != nil {
+		return err
+	}
+	m, err := v.readManifest(names)
+	if err != nil {
+		return err
+	}
+	if err := v.readTables(names, m); err != nil {
+		return err
+	}
+	return v.readWALs(names, m)
+}
+
+// readFormat refuses what is not a store, or of another format.
+func (v *salvage) readFormat(names []string) error {
+	isEngine := func(name string) bool {
+		_, isTable := fileNumber(name, "", tableSuffix)
+		_, isWAL := fileNumber(name, "", walSuffix)
+		return isTable || isWAL
+	}
+	if !slices.ContainsFunc(names, isEngine) {
+		return ErrNotStore
+	}
+	err := checkFormat(v.fs, v.src)
+	if errors.Is(err, ErrFormat) {
+		return err
+	}
+	if err != nil {
+		v.damages.add(Damage{File: formatName, Part: partFile, Err: err})
+	}
+	return nil
+}
+
+func (v *salvage) readManifest(names []string) (manifest, error) {
+	name, marked := currentManifest(names)
+	if !marked {
+		v.damages.add(Damage{File: markerPrefix + "*", Part: partFile, Err: damagedBlock("the marker that names the MANIFEST is missing")})
+	}
+	m, err := readManifest(v.fs, v.src, name, v.pace.read)
+	if err != nil {
+		return m, err
+	}
+	m.whole = marked && !slices.ContainsFunc(m.lost, func(d journalDamage) bool { return !d.torn })
+	for _, d := range m.lost {
+		v.damages.add(Damage{
+			File: name, Part: partRecord, Offset: d.offset, Length: d.length,
+			Err: damagedBlock("which tables make up the store is not known for certain: what was deleted of late may be back"),
+		})
+	}
+	return m, nil
+}
+
+// readTables surveys the tables that are live, or may be.
+func (v *salvage) readTables(names []string, m manifest) error {
+	there := make(map[uint64]bool)
+	for _, name := range names {
+		if number, ok := fileNumber(name, "", tableSuffix); ok {
+			there[number] = true
+		}
+	}
+	files := make(map[uint64][]liveTable)
+	for _, t := range m.tables {
+		if there[t.file] {
+			files[t.file] = append(files[t.file], t)
+			continue
+		}
+		v.damages.add(Damage{File: tableName(t.file), Part: partFile, Lo: t.lo, Hi: t.end(), Err: damagedBlock("the table is missing")})
+	}
+	for number := range there {
+		if files[number] == nil && !m.whole && !m.gone[number] {
+			files[number] = []liveTable{{number: number, file: number}}
+		}
+	}
+	for number, tables := range files {
+		if err := v.readTable(number, tables); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readTable surveys a file that one table is made of, or several.
+func (v *salvage) readTable(number uint64, tables []liveTable) error {
+	v.report.Tables++
+	f, err := openTable(v.fs, v.src, tableName(number), v.pace.read)
+	if err != nil {
+		v.loseTables(tableName(number), tables, damagedPart{part: partFile, lo: []byte{}, err: damagedBlock("open: %v", err)})
+		return nil
+	}
+	defer func() { _ = f.Close() }() // it was only read
+	m, err := f.survey()
+	if err != nil {
+		return err
+	}
+	if m.blind {
+		if err := f.scan(m); err != nil {
+			return err
+		}
+	}
+	lo, hi, err := f.bounds(m)
+	if err != nil {
+		return err
+	}
+	if t := &tables[0]; !t.partial && lo != nil && (t.lo == nil || bytes.Compare(lo, t.lo) < 0 || bytes.Compare(hi, t.end()) > 0) {
+		if t.lo != nil {
+			v.damages.add(Damage{File: f.name, Part: partFile, Lo: t.lo, Hi: t.end(), Err: damagedBlock(
+				"the file is another table than it should be: its keys are %x to %x, not %x to %x", lo, hi, t.lo, t.hi)})
+		}
+		tables[0] = liveTable{number: number, file: number, lo: lo, hi: hi, open: true}
+	}
+	for _, p := range m.damaged {
+		if p.part == partDeletions {
+			p.lo = []byte{} // what these deleted is back
+		}
+		v.loseTables(f.name, tables, p)
+	}
+	for i := range tables {
+		t := &tables[i]
+		if t.lo == nil {
+			continue // nothing of it can be read
+		}
+		v.tables = append(v.tables, *t)
+		v.deleted = append(v.deleted, t.clip(m.deletions)...)
+	}
+	return nil
+}
+
+// clip returns the deletions as they are in a table.
+func (t *liveTable) clip(list []tombstone) (clipped []tombstone) {
+	for _, d := range list {
+		if !overlap(d.lo, d.hi, t.lo, t.end()) {
+			continue
+		}
+		if t.partial && bytes.Compare(d.lo, t.lo) < 0 {
+			d.lo = t.lo
+		}
+		if t.partial && bytes.Compare(d.hi, t.end()) > 0 {
+			d.hi = t.end()
+		}
+		if t.seq > 0 {
+			d.seq = t.seq
+		}
+		clipped = append(clipped, d)
+	}
+	return clipped
+}
+
+// loseTables reports damage of a file, with the keys that it costs the tables.
+func (v *salvage) loseTables(file string, tables []liveTable, p damagedPart) {
+	d := Damage{File: file, Part: p.part, Offset: int64(p.Offset), Length: int64(p.Length), Err: p.err}
+	for i := range tables {
+		d.cost(&tables[i], p)
+	}
+	v.damages.add(d)
+}
+
+// loseBlock is loseTables of one table.
+func (v *salvage) loseBlock(file string, t *liveTable, p damagedPart) {
+	d := Damage{File: file, Part: p.part, Offset: int64(p.Offset), Length: int64(p.Length), Err: p.err}
+	if d.cost(t, p); d.keys() {
+		v.damages.add(d) // else it is in no table
+	}
+}
+
+// cost adds the keys of a table that a damaged part of its file puts out of reach.
+func (d *Damage) cost(t *liveTable, p damagedPart) {
+	if p.lo == nil {
+		return
+	}
+	lo, hi := p.lo, p.hi
+	if t.lo != nil {
+		if !overlap(t.lo, t.end(), p.lo, p.hi) {
+			return
+		}
+		if bytes.Compare(t.lo, lo) > 0 {
+			lo = t.lo
+		}
+		if hi == nil || bytes.Compare(t.end(), hi) < 0 {
+			hi = t.end()
+		}
+	}
+	if d.Lo == nil || bytes.Compare(lo, d.Lo) < 0 {
+		d.Lo = lo
+	}
+	if d.Hi == nil || hi == nil || bytes.Compare(hi, d.Hi) > 0 {
+		d.Hi = hi
+	}
+}
+
+// readWALs reads the changes that are in no table.
+func (v *salvage) readWALs(names []string, m manifest) error {
+	var logs []string
+	for _, name := range names {
+		if number, ok := fileNumber(name, "", walSuffix); ok && number >= m.wal {
+			logs = append(logs, name)
+		}
+	}
+	slices.Sort(logs)
+	for i, name := range logs {
+		if err := v.readWAL(name, i == len(logs)-1); err != nil {
+			return err
+		}
+	}
+	v.wal.sort()
+	return nil
+}
+
+func (v *salvage) readWAL(name string, last bool) error {
+	v.report.WALs++
+	number, _ := fileNumber(name, "", walSuffix)
+	var bad []journalDamage
+	lost, err := readJournal(v.fs, v.fs.PathJoin(v.src, name), number, v.pace.read, func(b []byte, at int64) error {
+		if v.wal.add(b) != nil {
+			bad = append(bad, journalDamage{offset: at, length: int64(len(b))})
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	for _, d := range append(lost, bad...) {
+		damage := Damage{
+			File: name, Part: partRecord, Offset: d.offset, Length: d.length,
+			Err: damagedBlock("the changes that are on record there are lost"),
+		}
+		if d.torn && last {
+			v.torn = append(v.torn, damage)
+			continue
+		}
+		v.damages.add(damage)
+	}
+	return nil
+}
