@@ -34,13 +34,15 @@ type journal struct {
 	begin   int64  // of that record; -1 if there is none
 	good    int64  // end of the last whole record, or of the padding behind it
 	bad     bool   // damage has been seen since
+	cut     bool   // it was a chunk that is longer than the file
 	lost    []journalDamage
 }
 
 // journalDamage is a part of a journal that holds no readable record.
 type journalDamage struct {
 	offset, length int64
-	torn           bool // perhaps a write that was cut short
+	torn           bool // at the end: perhaps a write that was never completed
+	cut            bool // torn, and nothing that is there is wrong
 }
 
 const (
@@ -100,13 +102,13 @@ func (j *journal) run() error {
 		}
 	}
 	if j.bad || j.begin >= 0 {
-		j.lost = append(j.lost, journalDamage{offset: j.good, length: j.size - j.good, torn: true})
+		j.lost = append(j.lost, journalDamage{offset: j.good, length: j.size - j.good, torn: true, cut: j.cut || !j.bad})
 	}
 	return nil
 }
 
 // broken notes damage, which the record at hand does not survive.
-func (j *journal) broken() { j.bad, j.begin = true, -1 }
+func (j *journal) broken() { j.bad, j.cut, j.begin = true, false, -1 }
 
 // chunks reads those of one block, at an offset of the file.
 func (j *journal) chunks(b []byte, at int64) error {
@@ -126,7 +128,11 @@ func (j *journal) chunks(b []byte, at int64) error {
 		if allZero(b[pos:]) && (j.begin < 0 || len(b)-pos < maxHeader) {
 			break // padding, or nothing was written there yet
 		}
+		whole := !j.bad
 		j.broken()
+		if kind, head := chunkKind(b[pos:]); whole && kind >= 0 && at+int64(len(b)) == j.size {
+			j.cut = pos+head+int(binary.LittleEndian.Uint16(b[pos+4:])) > len(b)
+		}
 		if pos = j.skip(b, pos); pos < 0 {
 			return nil
 		}

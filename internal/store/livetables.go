@@ -31,12 +31,10 @@ type liveTable struct {
 // If a part of it is lost, tables whose fate is unknown count as live. They may bring
 // records back that were deleted.
 type manifest struct {
-	name   string // of the file; "" if there is none
 	tables map[uint64]liveTable
 	gone   map[uint64]bool // tables that were removed
 	wal    uint64          // the first WAL whose changes are in no table
-	lost   []journalDamage
-	whole  bool // nothing is lost
+	whole  bool            // nothing is lost
 }
 
 // Tags of a version edit.
@@ -97,21 +95,24 @@ func currentManifest(names []string) (name string, marked bool) {
 	return name, marked
 }
 
-// readManifest reads a MANIFEST. What is damaged in it is noted; an error is one of read.
-func readManifest(fs vfs.FS, dir, name string, read func(n int) error) (m manifest, err error) {
-	m = manifest{name: name, tables: make(map[uint64]liveTable), gone: make(map[uint64]bool)}
+func newManifest() *manifest {
+	return &manifest{tables: make(map[uint64]liveTable), gone: make(map[uint64]bool)}
+}
+
+// read applies what a MANIFEST says, and returns what is damaged in it. An error is one of
+// the function read.
+func (m *manifest) read(fs vfs.FS, dir, name string, read func(n int) error) (lost []journalDamage, err error) {
 	var bad []journalDamage
-	m.lost, err = readJournal(fs, fs.PathJoin(dir, name), 0, read, func(b []byte, at int64) error {
+	lost, err = readJournal(fs, fs.PathJoin(dir, name), 0, read, func(b []byte, at int64) error {
 		if m.apply(b) != nil {
 			bad = append(bad, journalDamage{offset: at, length: int64(len(b))})
 		}
 		return nil
 	})
-	m.lost = append(m.lost, bad...)
 	if errors.Is(err, os.ErrNotExist) {
-		m.lost, err = []journalDamage{{}}, nil
+		return []journalDamage{{}}, nil
 	}
-	return m, err
+	return append(lost, bad...), err
 }
 
 // editReader reads the fields of a version edit.

@@ -46,27 +46,45 @@ func (v *salvage) readFormat(names []string) error {
 	return nil
 }
 
-func (v *salvage) readManifest(names []string) (manifest, error) {
+// readManifest reads the MANIFEST. If it is damaged the older ones are read before it: what
+// they say still holds, unless it says otherwise.
+func (v *salvage) readManifest(names []string) (*manifest, error) {
 	name, marked := currentManifest(names)
 	if !marked {
 		v.damages.add(Damage{File: markerPrefix + "*", Part: partFile, Err: damagedBlock("the marker that names the MANIFEST is missing")})
 	}
-	m, err := readManifest(v.fs, v.src, name, v.pace.read)
+	m := newManifest()
+	lost, err := m.read(v.fs, v.src, name, v.pace.read)
 	if err != nil {
-		return m, err
+		return nil, err
 	}
-	m.whole = marked && !slices.ContainsFunc(m.lost, func(d journalDamage) bool { return !d.torn })
-	for _, d := range m.lost {
-		v.damages.add(Damage{
-			File: name, Part: partRecord, Offset: d.offset, Length: d.length,
-			Err: damagedBlock("which tables make up the store is not known for certain: what was deleted of late may be back"),
-		})
+	m.whole = marked && len(lost) == 0
+	for _, d := range lost {
+		if !d.cut { // else an edit was never completed
+			v.damages.add(Damage{
+				File: name, Part: partRecord, Offset: d.offset, Length: d.length,
+				Err: damagedBlock("which tables make up the store is not known for certain: what was deleted of late may be back"),
+			})
+		}
 	}
-	return m, nil
+	if m.whole {
+		return m, nil
+	}
+	m = newManifest()
+	for _, older := range slices.Sorted(slices.Values(names)) {
+		if _, is := fileNumber(older, manifestPrefix, ""); !is || older == name {
+			continue
+		}
+		if _, err := m.read(v.fs, v.src, older, v.pace.read); err != nil {
+			return nil, err
+		}
+	}
+	_, err = m.read(v.fs, v.src, name, v.pace.read)
+	return m, err
 }
 
 // readTables surveys the tables that are live, or may be.
-func (v *salvage) readTables(names []string, m manifest) error {
+func (v *salvage) readTables(names []string, m *manifest) error {
 	there := make(map[uint64]bool)
 	for _, name := range names {
 		if number, ok := fileNumber(name, "", tableSuffix); ok {
@@ -81,8 +99,8 @@ func (v *salvage) readTables(names []string, m manifest) error {
 		}
 		v.damages.add(Damage{File: tableName(t.file), Part: partFile, Lo: t.lo, Hi: t.end(), Err: damagedBlock("the table is missing")})
 	}
-	for number := range there {
-		if files[number] == nil && !m.whole && !m.gone[number] {
+	for number := range there { // those that the MANIFEST does not know, perhaps because it was cut short
+		if files[number] == nil && !m.gone[number] && (!m.whole || v.complete(number)) {
 			files[number] = []liveTable{{number: number, file: number}}
 		}
 	}
@@ -92,6 +110,17 @@ func (v *salvage) readTables(names []string, m manifest) error {
 		}
 	}
 	return nil
+}
+
+// complete reports whether the engine has finished writing a table.
+func (v *salvage) complete(number uint64) bool {
+	f, err := openTable(v.fs, v.src, tableName(number), v.pace.read)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = f.Close() }() // it was only read
+	_, _, err = f.footer()
+	return err == nil
 }
 
 // readTable surveys a file that one table is made of, or several.
@@ -203,7 +232,7 @@ func (d *Damage) cost(t *liveTable, p damagedPart) {
 }
 
 // readWALs reads the changes that are in no table.
-func (v *salvage) readWALs(names []string, m manifest) error {
+func (v *salvage) readWALs(names []string, m *manifest) error {
 	var logs []string
 	for _, name := range names {
 		if number, ok := fileNumber(name, "", walSuffix); ok && number >= m.wal {

@@ -237,12 +237,13 @@ func (v *salvage) compareRecord() error {
 	if err != nil {
 		v.damages.add(Damage{File: recordName, Part: partFile, Err: err})
 	}
-	if synced <= v.newest {
-		return nil
+	if synced > v.newest {
+		v.report.LostFrom, v.report.LostTo = v.newest+1, synced
 	}
-	v.report.LostFrom, v.report.LostTo = v.newest+1, synced
 	for _, d := range v.torn {
-		v.damages.add(d)
+		if synced == 0 || synced > v.newest {
+			v.damages.add(d)
+		}
 	}
 	return nil
 }
