@@ -39,10 +39,10 @@ type Contradiction struct {
 }
 
 func (c Contradiction) String() string {
-	if c.Object.ID == 0 {
-		return c.Text
+	if object := c.Object.Object(); object != "" {
+		return object + ": " + c.Text
 	}
-	return c.Object.object() + ": " + c.Text
+	return c.Text
 }
 
 // Audit is what a Check works with.

@@ -38,10 +38,14 @@ func (p Part) String() string {
 	case p.Class == 0:
 		return fmt.Sprintf("%s of object %d, which is not in the catalog", records, p.ID)
 	}
-	return records + " of " + p.object()
+	return records + " of " + p.Object()
 }
 
-func (p Part) object() string {
+// Object names the object with what it lies in; "" for the application and the kernel.
+func (p Part) Object() string {
+	if p.ID == 0 {
+		return ""
+	}
 	text := fmt.Sprintf("%s %q", p.Class, p.Name)
 	switch p.Class {
 	case ClassGroup:
@@ -52,16 +56,19 @@ func (p Part) object() string {
 	return text
 }
 
-func (c Contents) String() string {
-	list := make([]string, 0, len(c.Parts)+1)
+// Strings describes each part, and says how many were left out.
+func (c Contents) Strings() []string {
+	var list []string
 	for _, p := range c.Parts {
 		list = append(list, p.String())
 	}
 	if c.More > 0 {
 		list = append(list, fmt.Sprintf("and %d more", c.More))
 	}
-	return strings.Join(list, "; ")
+	return list
 }
+
+func (c Contents) String() string { return strings.Join(c.Strings(), "; ") }
 
 // String returns the name of the class as it stands in reports.
 func (c Class) String() string {

@@ -137,7 +137,7 @@ func (v *verification) objects() error {
 		v.report.Unchecked = append(v.report.Unchecked, fmt.Sprintf("catalog: %v", err))
 	}
 	err = a.each(func(o *Object) error {
-		name := a.byID.part(o.ID, nil).object()
+		name := a.byID.part(o.ID, nil).Object()
 		if d := v.damageOf(o.ID); d != nil {
 			v.report.Unchecked = append(v.report.Unchecked, fmt.Sprintf("%s: %s is damaged", name, d.File))
 			return nil
