@@ -273,14 +273,18 @@ func (l *laneCheck) checkBirth(c *Content, seq uint64) error {
 		born = l.Born(c.Data)
 	}
 	l.oldest = sooner(l.oldest, born)
-	if c.stray {
-		return l.indexed(dueKey(l.Stray, l.place, born, seq), "message %d is not in the index by birth", seq)
+	if !c.stray && born >= l.youngest {
+		l.youngest = born
+		return nil
 	}
-	if born < l.youngest {
-		l.a.Wrong(seqKey(l.Entry, l.place, seq), "message %d is older than one before it, and not in the index by birth", seq)
+	err := l.indexed(dueKey(l.Stray, l.place, born, seq), "message %d is not in the index by birth", seq)
+	if c.stray || err != nil {
+		return err
 	}
-	l.youngest = max(l.youngest, born)
-	return nil
+	c.stray = true
+	v := make([]byte, c.entryLen())
+	c.encodeEntry(v)
+	return l.a.Put(seqKey(l.Entry, l.place, seq), v, "message %d is older than one before it, and does not say so", seq)
 }
 
 // claims makes sure that a message with a unique key holds it.
