@@ -137,6 +137,10 @@ func (j *journal) chunks(b []byte, at int64) error {
 			return nil
 		}
 	}
+	if rest := b[pos:]; len(rest) < chunkHeader && at+int64(len(b)) == j.size && !allZero(rest) {
+		j.broken() // the beginning of a chunk
+		j.cut = true
+	}
 	if j.begin < 0 && !j.bad && j.good > at && len(b)-pos < maxHeader {
 		j.good = at + int64(len(b)) // with the padding
 	}

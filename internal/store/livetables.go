@@ -34,6 +34,7 @@ type manifest struct {
 	tables map[uint64]liveTable
 	gone   map[uint64]bool // tables that were removed
 	wal    uint64          // the first WAL whose changes are in no table
+	last   uint64          // no change in a table has a higher number
 	whole  bool            // nothing is lost
 }
 
@@ -150,7 +151,9 @@ func (m *manifest) apply(edit []byte) error {
 			r.bytes()
 		case editLogNumber:
 			m.wal = max(m.wal, r.number())
-		case editNextFile, editLastSequence, editPreviousLog, editRemovedBacking:
+		case editLastSequence:
+			m.last = max(m.last, r.number())
+		case editNextFile, editPreviousLog, editRemovedBacking:
 			r.number()
 		case editNewBacking:
 			r.number()

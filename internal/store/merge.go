@@ -122,6 +122,7 @@ func (m *merge) deleted(c *change) bool {
 type walChanges struct {
 	list       []change
 	tombstones []tombstone
+	above      uint64 // batches with lower numbers are passed over
 }
 
 func (w *walChanges) next() (*change, error) {
@@ -149,8 +150,11 @@ func (w *walChanges) add(record []byte) (err error) {
 	if !ok {
 		return errBatch
 	}
-	record = bytes.Clone(record)
 	seq := uint64(h.SeqNum)
+	if seq <= w.above {
+		return nil
+	}
+	record = bytes.Clone(record)
 	var list []change
 	var tombstones []tombstone
 	for r := batchrepr.Read(record); ; {

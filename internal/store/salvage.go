@@ -79,7 +79,7 @@ type salvage struct {
 	tables  []liveTable
 	wal     walChanges
 	deleted []tombstone // of the tables
-	torn    []Damage    // ends of WALs, which count only if something is missing
+	torn    []Damage    // in WALs; these count only if something is missing
 	clean   bool        // the clean mark is there
 	newest  uint64      // operation
 

@@ -231,17 +231,25 @@ func (d *Damage) cost(t *liveTable, p damagedPart) {
 	}
 }
 
-// readWALs reads the changes that are in no table.
+// readWALs reads the changes that are in no table. A WAL that the engine needs no more may
+// still have some, behind damage that it could not pass: an Open that fails for that keeps
+// the file.
 func (v *salvage) readWALs(names []string, m *manifest) error {
 	var logs []string
 	for _, name := range names {
-		if number, ok := fileNumber(name, "", walSuffix); ok && number >= m.wal {
+		if _, ok := fileNumber(name, "", walSuffix); ok {
 			logs = append(logs, name)
 		}
 	}
 	slices.Sort(logs)
 	for i, name := range logs {
-		if err := v.readWAL(name, i == len(logs)-1); err != nil {
+		v.wal.above = 0
+		number, _ := fileNumber(name, "", walSuffix)
+		obsolete := number < m.wal
+		if obsolete {
+			v.wal.above = m.last
+		}
+		if err := v.readWAL(name, obsolete || i == len(logs)-1); err != nil {
 			return err
 		}
 	}
@@ -249,7 +257,8 @@ func (v *salvage) readWALs(names []string, m *manifest) error {
 	return nil
 }
 
-func (v *salvage) readWAL(name string, last bool) error {
+// readWAL reads one. If doubtful, what is damaged counts only if something is missing.
+func (v *salvage) readWAL(name string, doubtful bool) error {
 	v.report.WALs++
 	number, _ := fileNumber(name, "", walSuffix)
 	var bad []journalDamage
@@ -267,7 +276,7 @@ func (v *salvage) readWAL(name string, last bool) error {
 			File: name, Part: partRecord, Offset: d.offset, Length: d.length,
 			Err: damagedBlock("the changes that are on record there are lost"),
 		}
-		if d.torn && last {
+		if doubtful && (d.torn || v.wal.above > 0) {
 			v.torn = append(v.torn, damage)
 			continue
 		}
