@@ -44,8 +44,8 @@ type SalvageReport struct {
 	Damages     []Damage
 	MoreDamages int
 
-	// Lost are objects whose names and configurations were lost. What is left of their
-	// records has no use without these, and is not in the new store.
+	// Lost are objects whose names and configurations were lost. The rest of their records
+	// has no use without these, and is not in the new store.
 	Lost []LostObject
 
 	// Repaired are the records that did not agree with others any more, and were dropped

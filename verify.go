@@ -103,17 +103,18 @@ func (c Contradiction) String() string {
 // nil otherwise.
 func (r *VerifyReport) Err() error { return r.err }
 
-// Verify reads every file of the store and compares all checksums, and checks that the
-// records of each topic, queue and namespace agree with one another: counters with what
-// they count, indexes with the records, offsets with the batches. The store goes on in the
-// meantime. It costs the reads, at a limited rate, and little memory.
+// Verify reads every file of the store and compares all checksums. It then checks that the
+// records of each topic, queue and namespace agree with one another: counters with the
+// messages, indexes with the records, offsets with the batches. The store goes on in the
+// meantime. Verify costs the reads, at a limited rate, and little memory.
 //
-// What is wrong is in the report and is no error. Verify returns an error only if it could
-// not finish: ErrClosed, ErrFailed, ErrInvalid for a bad option, or that of ctx, which ends
-// it within one block. It reads files directly, so that damage which it finds has no other
-// effect. Records of a package that is not part of the program are not compared.
+// Damage is listed in the report and is not an error. Verify returns an error only if it
+// could not finish: ErrClosed, ErrFailed, ErrInvalid for a bad option, or the error of ctx,
+// which ends it within one block. It reads the files directly, so that damage which it finds
+// has no other effect. It does not compare the records of a package that is not part of the
+// program.
 //
-// Each table is verified that was live when Verify came to it. The newest write-ahead log
+// Every table is verified that is live when Verify comes to it. The newest write-ahead log
 // and MANIFEST are verified up to where they are being written.
 func (db *DB) Verify(ctx context.Context, o *VerifyOptions) (*VerifyReport, error) {
 	var k store.VerifyOptions

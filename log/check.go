@@ -26,9 +26,9 @@ type topicCheck struct {
 
 // partCheck is what was found of one partition.
 //
-// A batch that is lost, or cannot be decoded, is replaced by an empty one that stands
-// for the same offsets: readers pass it as they do what was compacted away, and no
-// offset is given to another record.
+// A batch that is lost, or cannot be decoded, is replaced by an empty one that stands for
+// the same offsets. Readers pass it, as if its records were compacted away, and no offset is
+// given to another record.
 type partCheck struct {
 	start startRecord
 	found bool   // the start record

@@ -172,7 +172,7 @@ func (a *Audit) Drop(key []byte, format string, args ...any) error {
 	return a.remedy(remedy{key: bytes.Clone(key)})
 }
 
-// Put reports a record that is missing or wrong, and what it has to be.
+// Put reports a record that is missing or wrong, and the value that it should have.
 func (a *Audit) Put(key, value []byte, format string, args ...any) error {
 	a.Wrong(key, format, args...)
 	return a.remedy(remedy{key: bytes.Clone(key), value: append([]byte{}, value...)})

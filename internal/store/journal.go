@@ -19,9 +19,8 @@ import (
 //	└──────────┴──────────┴──────┴────────────────┴──────────────┴───────┘
 //
 // The engine ends a MANIFEST at the first chunk that is damaged, and a WAL too unless a
-// later chunk proves that more was synced. This reader goes on behind the damage. What
-// is damaged at the end of the file cannot be told from a write that was cut short, so
-// it is called torn.
+// later chunk proves that more was synced. This reader goes on behind the damage. Damage
+// at the end of the file is called torn, because a write that was cut short looks the same.
 type journal struct {
 	r      io.ReaderAt
 	size   int64

@@ -8,14 +8,13 @@ import (
 // pace holds a long pass over the store to a rate, and ends it when its context does or
 // the store goes down.
 type pace struct {
-	ctx    context.Context
-	rate   int64           // bytes per second; 0 is without limit
-	down   <-chan struct{} // may be nil
-	cause  func() error    // why down is closed
-	bytes  int64           // read so far
-	begun  time.Time
-	moved  func() // called after each read, unless nil
-	paused time.Duration
+	ctx   context.Context
+	rate  int64           // bytes per second; 0 is without limit
+	down  <-chan struct{} // may be nil
+	cause func() error    // why down is closed
+	bytes int64           // read so far
+	begun time.Time
+	moved func() // called for each read, unless nil
 }
 
 // paceSlack is how far a pass may run ahead of its rate before it is made to wait.

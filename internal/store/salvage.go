@@ -50,8 +50,8 @@ type SalvageReport struct {
 	Took time.Duration
 }
 
-// Err returns an error that wraps ErrCorrupt if anything was lost or had to be repaired,
-// and nil if the new store is all that the old one was.
+// Err returns an error that wraps ErrCorrupt if anything was lost or repaired, and nil if
+// the new store has all that the old one had.
 func (r *SalvageReport) Err() error {
 	damages := len(r.Damages) + r.MoreDamages
 	repaired := len(r.Repaired) + r.MoreRepaired
@@ -117,8 +117,8 @@ func Salvage(ctx context.Context, src, dst string, o SalvageOptions) (*SalvageRe
 	return r, nil
 }
 
-// lockSource takes the lock of the store in src. On a file system that cannot be written
-// nobody has it open.
+// lockSource takes the lock of the store in src. On a read-only file system there is none
+// to take, and no process has the store open.
 func (v *salvage) lockSource(src string) (io.Closer, error) {
 	if info, err := v.fs.Stat(src); err != nil || !info.IsDir() {
 		return nil, fmt.Errorf("%w: salvage %s: not a directory: %w", ErrNotStore, src, err)

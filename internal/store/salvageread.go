@@ -257,7 +257,7 @@ func (v *salvage) readWALs(names []string, m *manifest) error {
 	return nil
 }
 
-// readWAL reads one. If doubtful, what is damaged counts only if something is missing.
+// readWAL reads one. If it is doubtful, its damage counts only if something is missing.
 func (v *salvage) readWAL(name string, doubtful bool) error {
 	v.report.WALs++
 	number, _ := fileNumber(name, "", walSuffix)

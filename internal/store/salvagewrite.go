@@ -12,8 +12,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// openDestination opens an engine in dst. Nobody else opens it, as there is no format
-// file yet.
+// openDestination opens an engine in dst. Open refuses the directory until it has a format
+// file.
 func (v *salvage) openDestination() error {
 	o := Options{Dir: v.dst, FS: v.fs, MemoryBytes: v.o.MemoryBytes, Logger: v.o.Logger}
 	if err := o.normalize(); err != nil {

@@ -80,8 +80,8 @@ func damagedBlock(format string, args ...any) error {
 	return blockError{fmt.Errorf("%w: %w", ErrCorrupt, fmt.Errorf(format, args...))}
 }
 
-// check reads a block and compares its checksum. What it returns is compressed and
-// valid until the next read.
+// check reads a block and compares its checksum. The result is compressed, and valid until
+// the next read.
 func (t *tableFile) check(h block.Handle) (compressed []byte, how block.CompressionIndicator, err error) {
 	if h.Length > t.size || h.Offset > t.size-h.Length || t.size-h.Length-h.Offset < block.TrailerLen {
 		return nil, 0, damagedBlock("block of %d bytes at %d ends after the end of the file at %d", h.Length, h.Offset, t.size)

@@ -142,8 +142,8 @@ func (t *tableFile) surveyIndex(m *tableMap, h block.Handle, lo, hi []byte) erro
 	return nil
 }
 
-// scan looks for blocks where the map knows of none, by their checksums. What it
-// finds replaces what a damaged index cannot tell any more.
+// scan looks for blocks where the map knows of none, by their checksums. It stands in for a
+// damaged index.
 func (t *tableFile) scan(m *tableMap) error {
 	for _, gap := range m.gaps(t.size) {
 		region := make([]byte, gap.Length)
@@ -213,10 +213,10 @@ func (m *tableMap) gaps(size uint64) (gaps []block.Handle) {
 
 // blockScan finds the blocks in a part of a file.
 //
-// A block begins where the one before it ends, so as long as nothing is damaged one
-// pass over the bytes is enough: the running checksum is compared at each place where
-// a block could end. Behind a damaged block every byte may be the beginning of the
-// next; then only lengths up to scanReach are tried, and no more than scanTries bytes.
+// A block begins where the one before it ends. So one pass over the bytes is enough as long
+// as nothing is damaged: the running checksum is compared at each place where a block could
+// end. Behind a damaged block every byte may be the beginning of the next. Then only lengths
+// up to scanReach are tried, and no more than scanTries bytes.
 type blockScan struct {
 	region []byte
 	base   uint64 // of the region in the file

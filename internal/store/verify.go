@@ -69,10 +69,10 @@ type verification struct {
 	damages  damageList
 }
 
-// Verify reads every file of the store and compares all checksums, and has each layer
-// check its records, while the store goes on. What it finds is in the report; an error
-// says that the pass could not be finished. It reads the files past the guard, so that
-// damage has no effect but to be reported.
+// Verify reads every file of the store and compares all checksums, and lets each layer
+// check its records, while the store goes on. Its findings are in the report; an error says
+// that the pass could not be finished. It reads the files past the guard, so that damage
+// which it meets is reported and has no other effect.
 func (s *Store) Verify(ctx context.Context, o VerifyOptions) (*VerifyReport, error) {
 	switch {
 	case o.BytesPerSecond < Unlimited:

@@ -148,3 +148,35 @@ func TestVerifyRefusesANegativeRate(t *testing.T) {
 	_, err := openMem(t).Verify(ctx, store.VerifyOptions{BytesPerSecond: -2})
 	require.ErrorIs(t, err, store.ErrInvalid)
 }
+
+// Tables come and go, the MANIFEST and the WALs are written and used again: none of this
+// is damage.
+func TestVerifyBesideTheLoadFindsNothing(t *testing.T) {
+	s := openStore(t, small(vfs.NewMem()))
+	stop, stopped := make(chan struct{}), make(chan error)
+	go func() {
+		stopped <- func() error {
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return nil
+				default:
+				}
+				if err := s.Do(ctx, set(fmt.Sprintf("%03d", i*7%500), strings.Repeat(fmt.Sprint(i), 500)), store.NoSync); err != nil {
+					return err
+				}
+			}
+		}()
+	}()
+	tables := 0
+	for range 40 {
+		r, err := s.Verify(ctx, fast())
+		require.NoError(t, err)
+		require.NoError(t, r.Err())
+		tables += r.Tables
+	}
+	close(stop)
+	require.NoError(t, <-stopped)
+	require.Positive(t, tables)
+	require.NoError(t, s.Close())
+}
