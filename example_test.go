@@ -166,3 +166,40 @@ func ExampleDB_Checkpoint() {
 	// <nil>
 	// v
 }
+
+func ExampleDB_Verify() {
+	ctx := context.Background()
+	db, _ := pebblemq.OpenMemory(nil)
+	defer db.Close()
+	_ = db.Update(ctx, func(tx *pebblemq.Tx) error { return tx.Set([]byte("k"), []byte("v")) })
+
+	report, err := db.Verify(ctx, nil) // at 64 MiB per second
+	fmt.Println(err, report.Err())
+	for _, d := range report.Damages {
+		fmt.Println(d) // the file, and which messages it may hold
+	}
+	// Output: <nil> <nil>
+}
+
+func ExampleSalvage() {
+	ctx := context.Background()
+	dir, _ := os.MkdirTemp("", "example")
+	defer os.RemoveAll(dir)
+	broken, saved := filepath.Join(dir, "broken"), filepath.Join(dir, "saved")
+	db, _ := pebblemq.Open(broken, nil)
+	_ = db.Update(ctx, func(tx *pebblemq.Tx) error { return tx.Set([]byte("k"), []byte("v")) })
+	_ = db.Close()
+
+	report, err := pebblemq.Salvage(ctx, broken, saved, nil)
+	fmt.Println(err, report.Err()) // here nothing was broken
+	db, _ = pebblemq.Open(saved, nil)
+	defer db.Close()
+	_ = db.View(ctx, func(tx *pebblemq.Tx) error {
+		v, _ := tx.Get([]byte("k"))
+		fmt.Println(string(v))
+		return nil
+	})
+	// Output:
+	// <nil> <nil>
+	// v
+}
