@@ -113,7 +113,7 @@ func (c AuditCursor) Finds(key []byte) (bool, error) {
 		return false, err
 	}
 	found := c.Seek(key) && bytes.Equal(c.Key(), key)
-	return found, damage(c.it.Error())
+	return found, damaged(c.it.Error())
 }
 
 // Cursor returns an iterator over [lo, hi). The caller closes it.

@@ -58,10 +58,8 @@ const (
 )
 
 const (
-	manifestPrefix = "MANIFEST-"
-	markerPrefix   = "marker.manifest."
-	tableSuffix    = ".sst"
-	walSuffix      = ".log"
+	tableSuffix = ".sst"
+	walSuffix   = ".log"
 )
 
 // fileNumber returns the number in the name of one of the engine's files.
@@ -85,8 +83,8 @@ func currentManifest(names []string) (name string, marked bool) {
 		if number, ok := fileNumber(n, manifestPrefix, ""); ok && number >= newest && !marked {
 			name, newest = n, number
 		}
-		version, target, ok := strings.Cut(strings.TrimPrefix(n, markerPrefix), ".")
-		if !ok || !strings.HasPrefix(n, markerPrefix) {
+		version, target, ok := strings.Cut(strings.TrimPrefix(n, manifestMarker), ".")
+		if !ok || !strings.HasPrefix(n, manifestMarker) {
 			continue
 		}
 		if v, err := strconv.ParseUint(version, 10, 64); err == nil && v >= best {

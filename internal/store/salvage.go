@@ -75,7 +75,7 @@ type salvage struct {
 	pace   *pace
 	report *SalvageReport
 
-	damages damages
+	damages damageList
 	tables  []liveTable
 	wal     walChanges
 	deleted []tombstone // of the tables
@@ -128,14 +128,11 @@ func (v *salvage) lockSource(src string) (io.Closer, error) {
 		return nil, err
 	}
 	v.src = dir
-	lock, err := v.fs.Lock(v.fs.PathJoin(dir, lockName))
+	lock, err := lockDir(v.fs, dir)
 	if errors.Is(err, syscall.EROFS) {
 		return noLock{}, nil
 	}
-	if err != nil {
-		return nil, lockError(dir, err)
-	}
-	return lock, nil
+	return lock, err
 }
 
 // makeDestination makes sure that dst is an empty directory outside of the source.

@@ -19,11 +19,12 @@ func (v *salvage) openDestination() error {
 	if err := o.normalize(); err != nil {
 		return err
 	}
-	lock, err := v.fs.Lock(v.fs.PathJoin(v.dst, lockName))
+	lock, err := lockDir(v.fs, v.dst)
 	if err != nil {
-		return lockError(v.dst, err)
+		return err
 	}
 	s := newStore(o, lock)
+	s.space.beforeOpen()
 	if err := s.openEngine(false); err != nil {
 		return errors.Join(err, lock.Close())
 	}
@@ -194,11 +195,13 @@ func (v *salvage) repaired(c Contradiction) {
 // finish makes the new store consistent, and a store.
 func (v *salvage) finish() error {
 	s := v.s
-	if err := s.load(0, ""); err != nil {
+	if err := s.load(progress{}, nil); err != nil {
 		return err
 	}
 	s.payloads.keep, s.crashed = true, !v.clean
 	s.guard.verified()
+	s.bridges.tables(int(s.db.Metrics().Total().TablesCount), 0)
+	s.space.afterOpen()
 	s.start()
 	if err := v.compareRecord(); err != nil {
 		return err
@@ -230,13 +233,14 @@ func (v *salvage) finish() error {
 
 // compareRecord finds out what was acknowledged and is gone with the end of the WAL.
 func (v *salvage) compareRecord() error {
-	synced, err := readRecord(v.fs, v.src)
+	record, err := readRecord(v.fs, v.src)
 	if errors.Is(err, ErrFormat) {
 		return err
 	}
 	if err != nil {
 		v.damages.add(Damage{File: recordName, Part: partFile, Err: err})
 	}
+	synced := record.seq
 	if synced > v.newest {
 		v.report.LostFrom, v.report.LostTo = v.newest+1, synced
 	}

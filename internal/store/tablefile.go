@@ -41,8 +41,6 @@ const (
 	crc32c       = 1  // as the footer names it
 )
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
 // mask is what the engine does to a checksum before it stores it.
 func mask(crc uint32) uint32 { return (crc>>15 | crc<<17) + 0xa282ead8 }
 
