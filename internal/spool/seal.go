@@ -87,7 +87,7 @@ func (q *Spool) trimWindow() {
 		return
 	}
 	for range n {
-		if m := q.dequeue(); m.state != gone {
+		if m := q.dequeue(); m.here() {
 			q.enqueue(m)
 		}
 	}
