@@ -42,6 +42,8 @@
 //   - With priorities, a higher one comes first; in a FIFO queue between groups.
 //   - Timeouts, delays and retention go on while the store is closed.
 //   - With In, sending, cancelling, deleting and extending are part of a transaction.
+//   - Messages that cannot be read, because the disk is damaged or fails, stay in the
+//     queue and are counted in Stats.Unreadable. The others are received.
 //
 // # States of a message
 //

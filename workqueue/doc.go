@@ -46,6 +46,12 @@
 // cancelled by its MessageID, at a cost that does not depend on how much there is.
 // Redrive moves dead letters back to the queues that they died in, or elsewhere.
 //
+// Messages that cannot be read, because the disk is damaged or fails, stay in the queue
+// and are counted in QueueStats.Unreadable. The others are delivered. Get returns
+// pebblemq.ErrCorrupt or pebblemq.ErrUnreadable once for each stretch of such messages;
+// consumers and Run go on, and the log tells. A queue whose own record cannot be read
+// refuses every use but its deletion.
+//
 // # Consumers
 //
 // A consumer holds at most its Prefetch unsettled. Deliveries go to the consumer of

@@ -65,6 +65,13 @@
 // id (Later) and removed (Cancel). A Pump takes what waits out of the spool, for the
 // layer to put elsewhere.
 //
+// # What cannot be read
+//
+// A damaged block, or a read that fails, does not hold up the rest: loads, sweeps and
+// browses pass over it. Messages in it stay on disk, are counted (Stats.Unreadable) and
+// reported once. After a read that failed in passing they are read again, at growing
+// intervals. See unreadable.go and again.go.
+//
 // # Keys
 //
 // See keys.go. The layer chooses the kinds.

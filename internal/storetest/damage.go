@@ -18,12 +18,13 @@ import (
 
 // DamageTables flips a bit in each table of directory "data" that holds keys of a
 // kind, in the data blocks at the given parts of the table: 0 is its first block, 1
-// its last. The store must be closed. There must be such a table: Settle makes one.
-func DamageTables(t testing.TB, fs vfs.FS, kind store.Kind, parts ...float64) {
+// its last. The store must be closed, and have such a table. Undo makes the tables
+// whole again.
+func DamageTables(t testing.TB, fs vfs.FS, kind store.Kind, parts ...float64) (undo func()) {
 	t.Helper()
+	whole := make(map[string][]byte)
 	names, err := fs.List("data")
 	require.NoError(t, err)
-	damaged := 0
 	for _, name := range names {
 		if !strings.HasSuffix(name, ".sst") {
 			continue
@@ -33,14 +34,19 @@ func DamageTables(t testing.TB, fs vfs.FS, kind store.Kind, parts ...float64) {
 		if len(blocks) == 0 {
 			continue
 		}
-		damaged++
 		content := contents(t, fs, path)
+		whole[path] = slices.Clone(content)
 		for _, at := range damagedBlocks(len(blocks), parts) {
 			content[blocks[at].Offset+blocks[at].Length/2] ^= 0x10
 		}
 		overwrite(t, fs, path, content)
 	}
-	require.NotZero(t, damaged, "no table holds keys of kind %#x", byte(kind))
+	require.NotEmpty(t, whole, "no table holds keys of kind %#x", byte(kind))
+	return func() {
+		for path, content := range whole {
+			overwrite(t, fs, path, content)
+		}
+	}
 }
 
 // damagedBlocks returns the numbers of the blocks at the given parts, each once.
