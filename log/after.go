@@ -63,7 +63,7 @@ type after struct {
 func (a *after) admit(t *store.Turn, o *appendOp) (repeated bool, err error) {
 	v, err := t.Get(indexKey(o.t.id, a.key))
 	if err != nil {
-		return false, err
+		return false, o.t.lostKey(a.key, err)
 	}
 	at, err := o.t.newest(v)
 	if err == nil && at != a.last {

@@ -208,6 +208,11 @@ func (o *appendOp) Run(t *store.Turn) error {
 	if err := o.t.alive(); err != nil {
 		return err
 	}
+	for i := range o.pieces {
+		if err := o.pieces[i].p.appendable(); err != nil {
+			return err
+		}
+	}
 	if err := o.ask(t); err != nil || o.repeat {
 		return err
 	}

@@ -1,6 +1,8 @@
 package log
 
 import (
+	"sync/atomic"
+
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
@@ -38,8 +40,9 @@ type tenure struct {
 	claim  *claim
 	member *Member
 	epoch  uint64
-	from   progress      // what was finished when it began
-	over   chan struct{} // closed when the partition is lost; a hint for those outside the baton
+	from   progress              // what was finished when it began
+	unread atomic.Pointer[error] // why the member cannot read on, nil if it can
+	over   chan struct{}         // closed when the partition is lost; a hint for those outside the baton
 }
 
 // lost reports that the tenure is over.

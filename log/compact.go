@@ -14,6 +14,7 @@ import (
 type tidying struct {
 	pass    chan struct{} // holds the pass under way
 	running bool          // in the background; under the baton
+	failing failing       // of the pass in the background
 	most    int           // keys of one round; smaller in tests
 }
 
@@ -58,7 +59,7 @@ func (t *Topic) tidyLater(turn *store.Turn, p *partition, size int) {
 	}
 	t.tidying.running = turn.Spawn(func(ctx context.Context) {
 		err := t.tidy(ctx)
-		if err != nil && t.s.Cause() == nil && !t.gone.Load() {
+		if t.tidying.failing.report(err) && t.s.Cause() == nil && !t.gone.Load() {
 			t.s.Log().Error("compact", "topic", t.name, "error", err)
 		}
 		done := store.QuietFunc(func(*store.Turn) error {
@@ -88,6 +89,7 @@ func (t *Topic) tidy(ctx context.Context) error {
 		return err
 	}
 	defer t.tidying.end()
+	var failed error
 	for _, p := range t.partitions() {
 		c := t.config.Load()
 		err := p.tidyUp(ctx, c)
@@ -95,11 +97,14 @@ func (t *Topic) tidy(ctx context.Context) error {
 			c = t.config.Load()
 			err = p.tidyUp(ctx, c)
 		}
-		if err != nil && !errors.Is(err, errMoved) {
-			return err
+		switch {
+		case unread(err): // the others need not wait for it
+			failed = errors.Join(failed, err)
+		case err != nil && !errors.Is(err, errMoved):
+			return errors.Join(failed, err)
 		}
 	}
-	return nil
+	return failed
 }
 
 // tidyUp brings a partition in order, up to its last batch, as the config says, which
@@ -141,20 +146,24 @@ func (p *partition) tidyEnd(ctx context.Context, c *TopicConfig) (stop uint64, e
 	if start == end {
 		return start, nil
 	}
-	last, found, err := p.searchBatch(ctx, end-1, end, func(header) bool { return true })
-	if err != nil || !found {
+	last, err := p.searchBatch(ctx, end-1, end, func(header) bool { return true })
+	if err != nil {
 		return start, err
 	}
 	stop = max(last.base, start)
+	if !last.found { // it cannot be read
+		before, _, err := p.lastReadable(ctx, start, end)
+		if err != nil {
+			return start, err
+		}
+		stop = max(before.base, start)
+	}
 	if !c.Compact || c.MinCompactionLag == 0 {
 		return stop, nil
 	}
 	young := p.topic.s.Now().Add(-c.MinCompactionLag).UnixNano()
-	first, found, err := p.searchBatch(ctx, start, stop, func(h header) bool { return h.retainTime > young })
-	if found {
-		stop = max(start, min(stop, first.base))
-	}
-	return stop, err
+	first, err := p.searchBatch(ctx, start, stop, func(h header) bool { return h.retainTime > young })
+	return max(start, first.safe(stop)), err
 }
 
 // beginTidy returns where the pass begins; done if there is nothing to do.
@@ -220,7 +229,7 @@ func (p *partition) compact(ctx context.Context, c *TopicConfig, from, stop uint
 		if latest, known := newest.offsets[newest.hash(key)]; known && latest > offset {
 			return false, false
 		}
-		if tombstone && h.horizon != 0 && h.horizon <= now.UnixNano() {
+		if tombstone && h.horizon != 0 && h.horizon <= now.UnixNano() && !w.gaps { // or what it deletes may come back
 			if c.IndexKeys {
 				w.buried = append(w.buried, entry{indexKey(p.topic.id, key), encodeIndex(p.index, offset)})
 			}
@@ -257,6 +266,11 @@ func (k *keyOffsets) gather(ctx context.Context, p *partition, from, stop uint64
 	r := reader{p: p, next: from}
 	for {
 		body, offset, err := r.peek(ctx, stop)
+		var damage *DamageError
+		if errors.As(err, &damage) && store.IsDamage(err) {
+			r = reader{p: p, next: uint64(damage.To)}
+			continue
+		}
 		if err != nil || body == nil {
 			return stop, err
 		}

@@ -24,6 +24,10 @@
 //     is refused, and a transaction that contains it with it.
 //   - A position that no longer exists, or does not exist yet, is an error
 //     (OffsetError). Nothing is ever skipped or reset silently.
+//   - Records that cannot be read are a DamageError. A reader or group stays before them
+//     until it is moved, and the other partitions go on. Compact and retention pass over
+//     them; Topic.Damage lists them. If the end of a partition is damaged, appends to it
+//     are refused.
 //
 // # Producers that repeat themselves, or meet others
 //

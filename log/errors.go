@@ -71,6 +71,24 @@ func (e *OffsetError) Error() string {
 // Is makes errors.Is(e, ErrOffsetOutOfRange) true.
 func (e *OffsetError) Is(target error) bool { return target == ErrOffsetOutOfRange }
 
+// DamageError reports records that cannot be read. The reader stays where it is; a
+// reader or group that is moved to To goes on behind them. It is ErrCorrupt if the disk
+// is damaged, and ErrUnreadable if a read failed that may succeed later.
+type DamageError struct {
+	Topic     string
+	Partition int
+	From      int64 // of the first record that cannot be read
+	To        int64 // of the next one that can be read, or is still to come
+	Err       error // names the file
+}
+
+func (e *DamageError) Error() string {
+	return fmt.Sprintf("log: topic %q, partition %d, offsets %d to %d cannot be read: %v", e.Topic, e.Partition, e.From, e.To-1, e.Err)
+}
+
+// Unwrap returns the reason.
+func (e *DamageError) Unwrap() error { return e.Err }
+
 // FencedError refuses a commit for a partition that its Member does not own any
 // more: it went to another one, or the group was moved by Seek. The commit and
 // the transaction it was part of had no effect; the records are delivered again
@@ -139,6 +157,9 @@ func (e *RecordError) Error() string { return fmt.Sprintf("log: record %d: %v", 
 
 // Unwrap returns the reason.
 func (e *RecordError) Unwrap() error { return e.Err }
+
+// unread reports that a read failed, for whatever reason.
+func unread(err error) bool { return store.IsDamage(err) || errors.Is(err, store.ErrUnreadable) }
 
 func corrupt(format string, args ...any) error {
 	return fmt.Errorf("%w: log: %s", store.ErrCorrupt, fmt.Sprintf(format, args...))

@@ -1,6 +1,7 @@
 package log
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -206,40 +207,89 @@ func (p *partition) findTime(ctx context.Context, start, end uint64, nanos int64
 // searchTime returns the first offset of the first batch whose running maximum
 // is not below nanos, or end.
 func (p *partition) searchTime(ctx context.Context, start, end uint64, nanos int64) (uint64, error) {
-	first, found, err := p.searchBatch(ctx, start, end, func(h header) bool { return h.maxTime >= nanos })
-	if err != nil {
+	first, err := p.searchBatch(ctx, start, end, func(h header) bool { return h.maxTime >= nanos })
+	switch {
+	case err != nil:
 		return 0, fmt.Errorf("log: look up a time in topic %q: %w", p.topic.name, err)
-	}
-	if !found {
+	case first.before != nil: // it may be there
+		return 0, fmt.Errorf("log: look up a time: %w", p.damaged(first.gap, first.from(end), first.before))
+	case !first.found:
 		return end, p.topic.alive()
 	}
 	return min(max(start, first.base), end), p.topic.alive()
 }
 
-// searchBatch returns the header of the first batch with records in [lo, hi) that
-// has reached something that no batch before it has and all after it have.
-func (p *partition) searchBatch(ctx context.Context, lo, hi uint64, reached func(header) bool) (first header, found bool, err error) {
+// foundBatch is what a search for a batch has found.
+type foundBatch struct {
+	header
+	found  bool
+	before error  // why what stands before it cannot be read, if so: then the batch may be there
+	gap    uint64 // where that begins
+}
+
+// from returns where the batch begins, end if none was found.
+func (f *foundBatch) from(end uint64) uint64 {
+	if !f.found {
+		return end
+	}
+	return min(f.base, end)
+}
+
+// safe returns the offset below which nothing can be the batch that was searched for.
+func (f *foundBatch) safe(end uint64) uint64 {
+	if f.before != nil {
+		return f.gap
+	}
+	return f.from(end)
+}
+
+// searchBatch returns the first batch with records in [lo, hi) that has reached
+// something that no batch before it has and all after it have. It passes over batches
+// that cannot be read.
+func (p *partition) searchBatch(ctx context.Context, lo, hi uint64, reached func(header) bool) (first foundBatch, err error) {
 	it, err := p.iter(ctx, lo)
 	if err != nil {
-		return first, false, err
+		return first, err
 	}
-	defer func() { err = errors.Join(err, it.Close()) }()
+	it.PassOver(ctx, store.IsDamage)
+	defer func() {
+		if err == nil {
+			first.before, first.gap = p.gapBefore(it, lo)
+		}
+		err = errors.Join(err, it.Close())
+	}()
 	for lo < hi {
 		mid := lo + (hi-lo)/2
 		if !it.Seek(batchKey(p.topic.id, p.index, mid)) {
-			return first, found, nil // the topic is being deleted or trimmed
+			if it.Missed(batchKey(p.topic.id, p.index, mid)) == nil {
+				return first, nil // the topic is being deleted or trimmed
+			}
+			hi = mid
+			continue
 		}
 		h, last, _, err := batchAt(it)
 		switch {
 		case err != nil:
-			return first, false, err
+			return first, err
 		case !reached(h):
 			lo = last + 1
 		case h.base <= lo:
-			return h, true, nil
+			first.header, first.found = h, true
+			return first, nil
 		default:
-			first, found, hi = h, true, min(mid, h.base) // its base is above mid if what was there is gone
+			first.header, first.found, hi = h, true, min(mid, h.base) // its base is above mid if what was there is gone
 		}
 	}
-	return first, found, nil
+	return first, nil
+}
+
+// gapBefore returns why the batch that ends at an offset or behind it cannot be read, if
+// so, and its place.
+func (p *partition) gapBefore(it *store.Iter, at uint64) (why error, from uint64) {
+	for _, g := range it.Gaps() {
+		if key := batchKey(p.topic.id, p.index, at); bytes.Compare(g.From, key) <= 0 && bytes.Compare(key, g.To) < 0 {
+			return g.Err, at
+		}
+	}
+	return nil, 0
 }

@@ -250,7 +250,10 @@ func (t *Topic) readCommits(ctx context.Context, group uint32) ([]progress, erro
 	for ok := it.First(); ok && err == nil; ok = it.Next() {
 		err = t.readCommit(it, done)
 	}
-	return done, errors.Join(err, it.Close())
+	if err = errors.Join(err, it.Close()); unread(err) {
+		return nil, fmt.Errorf("log: committed offsets of a group of topic %q: %w", t.name, err)
+	}
+	return done, err
 }
 
 func (t *Topic) readCommit(it *store.Iter, done []progress) error {
@@ -270,7 +273,10 @@ func (t *Topic) readCommit(it *store.Iter, done []progress) error {
 	if n := len(at.above); n > 0 {
 		highest = at.above[n-1].hi
 	}
-	if int(p) >= len(done) || highest > t.partitions()[p].end.Load() {
+	if int(p) >= len(done) {
+		return corrupt("topic %q, partition %d: commit of offset %d", t.name, p, highest)
+	}
+	if at := t.partitions()[p]; highest > at.end.Load() && at.appendable() == nil {
 		return corrupt("topic %q, partition %d: commit of offset %d", t.name, p, highest)
 	}
 	done[p] = at

@@ -117,8 +117,11 @@ func (t *Topic) Latest(ctx context.Context, key []byte) (r Record, found bool, e
 	var last []byte
 	for {
 		v, err := t.s.Get(indexKey(t.id, key))
-		if err != nil || v == nil || slices.Equal(v, last) {
-			return r, false, err
+		if err != nil {
+			return r, false, t.lostKey(key, err)
+		}
+		if v == nil || slices.Equal(v, last) {
+			return r, false, nil
 		}
 		at, err := t.newest(v)
 		if err != nil || at == Nowhere {
@@ -129,6 +132,11 @@ func (t *Topic) Latest(ctx context.Context, key []byte) (r Record, found bool, e
 		}
 		last = v // a newer one has come meanwhile, or it is gone
 	}
+}
+
+// lostKey is the error of a look-up in the index.
+func (t *Topic) lostKey(key []byte, err error) error {
+	return fmt.Errorf("log: newest record of key %.40q of topic %q: %w", key, t.name, err)
 }
 
 // indexed refuses what needs an index.

@@ -20,6 +20,10 @@ type Lag struct {
 	// Age is how long ago the oldest of these happened by its timestamp, 0 if
 	// there is none or it lies in the future.
 	Age time.Duration
+
+	// Err is why the group cannot read on in the partition, a DamageError. Records then
+	// counts those that cannot be read, and Age may be 0.
+	Err error
 }
 
 // Lag returns where the group stands in each partition. The numbers of records are
@@ -47,6 +51,11 @@ func (g *Group) Lag(ctx context.Context) ([]Lag, error) {
 				End:       int64(end),
 				Records:   int64(c.done.left(start, end)),
 			}
+			if c.tenure != nil {
+				if err := c.tenure.unread.Load(); err != nil {
+					lags[i].Err = *err
+				}
+			}
 		}
 		return g.alive()
 	}), store.NoSync)
@@ -57,7 +66,11 @@ func (g *Group) Lag(ctx context.Context) ([]Lag, error) {
 		if lags[i].Records == 0 {
 			continue
 		}
-		if lags[i].Age, err = claims[i].p.age(ctx, oldest[i], uint64(lags[i].End)); err != nil {
+		lags[i].Age, err = claims[i].p.age(ctx, oldest[i], uint64(lags[i].End))
+		switch {
+		case unread(err):
+			lags[i].Err = err
+		case err != nil:
 			return nil, err
 		}
 	}

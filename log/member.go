@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/pebblemq/pebblemq/internal/store"
 )
@@ -34,14 +35,16 @@ type Member struct {
 		cursors []*owned
 		paused  map[int]bool
 		turn    int
-		served  int // records in a row from the cursor whose turn it is
+		served  int   // records in a row from the cursor whose turn it is
+		failed  error // to be returned by the next call
 	}
 }
 
 // owned is a member's place in a partition.
 type owned struct {
-	t *tenure
-	r reader
+	t   *tenure
+	r   reader
+	out outage
 }
 
 // read returns the next record that was not finished when the tenure began.
@@ -184,6 +187,11 @@ func (g *Group) disband() {
 // Commit. A partition whose committed offset was trimmed away is an OffsetError
 // that names it, until Group.Seek has moved the group. When ctx ends first its error is
 // returned, where Kafka's poll returns nothing. Limit is at least 1.
+//
+// If records of a partition cannot be read, Poll returns a DamageError, and the next
+// calls return records of the other partitions. The member stays at the damaged place and
+// tries it again after a pause of a second to a minute: if that fails, Poll returns
+// the error again. Group.Seek moves the group behind the place; see DamageError.To.
 func (m *Member) Poll(ctx context.Context, limit int) ([]Record, error) {
 	if err := store.CheckContext(ctx); err != nil {
 		return nil, err
@@ -204,7 +212,8 @@ func (m *Member) Poll(ctx context.Context, limit int) ([]Record, error) {
 }
 
 // Records returns the records of the member's partitions as they come, each
-// partition's in order, until an error. It is Poll one by one.
+// partition's in order, until an error. It is Poll one by one. It may be called again
+// after a DamageError.
 func (m *Member) Records(ctx context.Context) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		for {
@@ -244,6 +253,10 @@ func (m *Member) one(ctx context.Context, r *Record) (ok bool, err error) {
 	if err := m.usable(); err != nil {
 		return false, err
 	}
+	if err := m.mu.failed; err != nil {
+		m.mu.failed = nil
+		return false, err
+	}
 	return m.step(ctx, r)
 }
 
@@ -254,11 +267,18 @@ func (m *Member) take(ctx context.Context, limit int) (found []Record, err error
 	if err := m.usable(); err != nil {
 		return nil, err
 	}
+	if err := m.mu.failed; err != nil {
+		m.mu.failed = nil
+		return nil, err
+	}
 	var r Record
 	for bytes := 0; len(found) < limit && bytes < maxPollBytes; {
 		ok, err := m.step(ctx, &r)
 		if err != nil && len(found) == 0 {
 			return nil, err
+		}
+		if unread(err) {
+			m.mu.failed = err // the next step is at another partition
 		}
 		if err != nil || !ok {
 			break // the next call returns the error
@@ -305,17 +325,21 @@ func (m *Member) step(ctx context.Context, r *Record) (ok bool, err error) {
 			m.mu.turn = 0
 		}
 		o := m.mu.cursors[m.mu.turn]
-		if m.mu.paused[int(o.t.claim.p.index)] {
+		if m.mu.paused[int(o.t.claim.p.index)] || o.out.lasts() {
 			m.mu.turn, m.mu.served = m.mu.turn+1, 0
 			continue
 		}
 		ok, err := o.read(ctx, r)
-		if (ok || err != nil) && !o.t.lost() {
+		o.see(ok, err)
+		if ok && !o.t.lost() {
 			r.tenure = o.t
 			m.mu.served++
 			return ok, err
 		}
 		m.mu.turn, m.mu.served = m.mu.turn+1, 0
+		if err != nil && !o.t.lost() {
+			return false, err
+		}
 	}
 	return false, nil
 }
@@ -345,8 +369,15 @@ func (m *Member) wait(ctx context.Context, wake <-chan struct{}) error {
 	if err := errors.Join(ctx.Err(), m.usable()); err != nil {
 		return err
 	}
+	var again <-chan time.Time
+	if try := m.nextTry(); try != nil {
+		defer try.Stop()
+		again = try.C
+	}
 	select {
 	case <-wake:
+		return nil
+	case <-again:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

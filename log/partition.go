@@ -3,6 +3,7 @@ package log
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync/atomic"
 
 	"github.com/pebblemq/pebblemq/internal/store"
@@ -42,6 +43,7 @@ type partition struct {
 	tidyBytes    int    // about what is compacted
 	swept        uint64 // the start when the index was swept last
 	claims       []*claim
+	damage       damage
 }
 
 // tail is the end of what is stored: the running fields of the last batch.
@@ -60,7 +62,7 @@ func (p *partition) ready(ctx context.Context) error {
 	}
 	end, from, err := p.read(ctx)
 	if err != nil {
-		return err
+		return fmt.Errorf("log: open topic %q, partition %d: %w", p.topic.name, p.index, err)
 	}
 	left := p.leftUntidy(ctx, max(from.start, from.tidy), end)
 	install := store.QuietFunc(func(*store.Turn) error {
@@ -89,9 +91,21 @@ func (p *partition) read(ctx context.Context) (end tail, from startRecord, err e
 			return end, from, err
 		}
 	}
+	if end, err = p.readTail(ctx, from); store.IsDamage(err) {
+		end, err = p.beforeTail(ctx, from, err)
+	}
+	if err == nil && (from.start > end.next || from.tidy > end.next) {
+		err = corrupt("start %d, tidy up to %d, end %d", from.start, from.tidy, end.next)
+	}
+	return end, from, err
+}
+
+// readTail reads the last batch.
+func (p *partition) readTail(ctx context.Context, from startRecord) (end tail, err error) {
+	end = emptyTail()
 	it, err := p.iter(ctx, from.cleared)
 	if err != nil {
-		return end, from, err
+		return end, err
 	}
 	if it.Last() {
 		var h header
@@ -100,10 +114,7 @@ func (p *partition) read(ctx context.Context) (end tail, from startRecord, err e
 			end = tail{next: last + 1, maxTime: h.maxTime, retainTime: h.retainTime, bytes: h.bytes}
 		}
 	}
-	if err = errors.Join(err, it.Close()); err == nil && (from.start > end.next || from.tidy > end.next) {
-		err = corrupt("topic %q, partition %d: start %d, tidy up to %d, end %d", p.topic.name, p.index, from.start, from.tidy, end.next)
-	}
-	return end, from, err
+	return end, errors.Join(err, it.Close())
 }
 
 // leftUntidy estimates what earlier lives wrote to a compacted topic from an offset on:

@@ -39,9 +39,20 @@ func (r *router) place(index int, rec *Record) int {
 	case rec.Key != nil:
 		return partitionOf(rec.Key, len(r.list))
 	case r.keyless == anyPartition:
-		r.keyless = int((r.t.turn.Add(1) - 1) % uint32(len(r.list)))
+		r.keyless = r.next()
 	}
 	return r.keyless
+}
+
+// next chooses the partition whose turn it is, of those that take appends.
+func (r *router) next() (p int) {
+	for range r.list {
+		p = int((r.t.turn.Add(1) - 1) % uint32(len(r.list)))
+		if r.list[p].appendable() == nil {
+			break
+		}
+	}
+	return p
 }
 
 // choose asks the custom partitioner, if there is one, for all records of the call.

@@ -132,7 +132,7 @@ func (s *Sequence) admit(t *store.Turn, o *appendOp) (repeated bool, err error) 
 	key := producerKey(c.p.topic.id, c.p.index, s.Producer)
 	v, err := t.Get(key)
 	if err != nil {
-		return false, err
+		return false, fmt.Errorf("log: producer %q of topic %q, partition %d: %w", s.Producer, c.p.topic.name, c.p.index, err)
 	}
 	var past produced
 	if v != nil {

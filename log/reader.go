@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"iter"
 
 	"github.com/pebblemq/pebblemq/internal/store"
@@ -232,7 +231,7 @@ func (r *reader) look(ctx context.Context, rec *Record) (ok bool, err error) {
 		return false, err
 	}
 	if err := decodeRecord(body, rec, &r.heads); err != nil {
-		return false, r.damaged(offset, err)
+		return false, r.damaged(offset, r.cur.end, err)
 	}
 	rec.Partition, rec.Offset = int(r.p.index), int64(offset)
 	return true, nil
@@ -274,7 +273,7 @@ func (r *reader) peek(ctx context.Context, end uint64) (body []byte, offset uint
 			return nil, 0, nil
 		}
 		if body, err = r.cur.body(); err != nil {
-			return nil, 0, r.damaged(r.cur.at, err)
+			return nil, 0, r.damaged(r.cur.at, r.cur.end, err)
 		}
 		return body, r.cur.at, nil
 	}
@@ -283,7 +282,7 @@ func (r *reader) peek(ctx context.Context, end uint64) (body []byte, offset uint
 // drop passes over a record without decoding it.
 func (r *reader) drop() error {
 	if err := r.cur.drop(); err != nil {
-		return r.damaged(r.cur.at, err)
+		return r.damaged(r.cur.at, r.cur.end, err)
 	}
 	return nil
 }
@@ -309,55 +308,56 @@ func (r *reader) load(ctx context.Context, end uint64) (ok bool, err error) {
 	b := r.ahead.take()
 	h, err := decodeHeader(b.value, b.last)
 	if err != nil {
-		return false, r.damaged(b.last, err)
+		return false, r.damaged(r.next, b.last+1, err)
 	}
 	if h.base > r.next {
-		return false, r.missing()
+		return false, r.missing(h.base)
 	}
 	if r.cur, err = newCursor(r.p.topic.coders, h, b.last, b.value); err != nil {
-		return false, r.damaged(b.last, err)
+		return false, r.damaged(r.next, b.last+1, err)
 	}
 	return true, nil
 }
 
-// fill reads batches ahead; ok is false at the end.
+// fill reads batches ahead; ok is false at the end. An error waits until the batches
+// before it have been walked.
 func (r *reader) fill(ctx context.Context, end uint64) (ok bool, err error) {
 	if r.next < r.p.start.Load() {
 		return false, r.p.outOfRange(int64(r.next))
 	}
 	if r.next >= end {
-		return false, nil
+		return false, r.p.broken(r.next)
 	}
 	it, err := r.p.iter(ctx, r.next)
 	if err != nil {
 		return false, err
 	}
-	if err := errors.Join(r.ahead.fill(it, end), it.Close()); err != nil {
-		return false, r.damaged(r.next, err)
+	err = errors.Join(r.ahead.fill(it, end), it.Close())
+	if !r.ahead.empty() {
+		r.p.readable(r.next)
+		return true, nil
 	}
-	if r.ahead.empty() {
-		if err := r.p.topic.s.Cause(); err != nil { // what nobody had synced has gone with the store
-			return false, err
-		}
-		return false, r.missing()
+	if err != nil {
+		return false, r.p.damagedAt(ctx, r.next, end, err)
 	}
-	return true, nil
+	if err := r.p.topic.s.Cause(); err != nil { // what nobody had synced has gone with the store
+		return false, err
+	}
+	return false, r.missing(end)
 }
 
-// missing explains why a visible record is not there.
-func (r *reader) missing() error {
+// missing explains why visible records are not there, up to an offset.
+func (r *reader) missing(to uint64) error {
 	if err := r.p.topic.alive(); err != nil {
 		return err
 	}
 	if r.next < r.p.start.Load() {
 		return r.p.outOfRange(int64(r.next))
 	}
-	return r.damaged(r.next, corrupt("record is missing"))
+	return r.damaged(r.next, to, corrupt("record is missing"))
 }
 
-func (r *reader) damaged(offset uint64, err error) error {
-	return fmt.Errorf("topic %q, partition %d, offset %d: %w", r.p.topic.name, r.p.index, offset, err)
-}
+func (r *reader) damaged(from, to uint64, err error) error { return r.p.damaged(from, to, err) }
 
 // wait returns when the partition may have more than the reader has seen.
 func (r *reader) wait(ctx context.Context) error {

@@ -19,6 +19,7 @@ type retention struct {
 	armed   bool
 	running bool
 	again   bool // something was written, or altered, during the pass under way
+	failing failing
 }
 
 // retentionSlack is the part of a limit by which records may outstay it, so that
@@ -72,8 +73,11 @@ func (t *Topic) startRetention(turn *store.Turn) {
 	}
 	t.retention.running = turn.Spawn(func(ctx context.Context) {
 		next, err := t.retain(ctx)
+		told := t.retention.failing.report(err)
 		if err != nil && t.s.Cause() == nil && !t.gone.Load() {
-			t.s.Log().Error("enforce retention", "topic", t.name, "error", err)
+			if told {
+				t.s.Log().Error("enforce retention", "topic", t.name, "error", err)
+			}
 			next = t.s.Now().Add(maxRetentionDelay)
 		}
 		done := store.QuietFunc(func(turn *store.Turn) error {
@@ -110,20 +114,24 @@ func (t *Topic) retain(ctx context.Context) (next time.Time, err error) {
 		return next, err
 	}
 	c, now := t.config.Load(), t.s.Now()
+	var failed error
 	for _, p := range t.partitions() {
 		due, err := p.retain(ctx, c, now)
 		for errors.Is(err, errMoved) {
 			c = t.config.Load()
 			due, err = p.retain(ctx, c, now)
 		}
-		if err != nil {
-			return next, err
+		switch {
+		case unread(err): // the others need not wait for it
+			failed = errors.Join(failed, err)
+		case err != nil:
+			return next, errors.Join(failed, err)
 		}
 		if !due.IsZero() && (next.IsZero() || due.Before(next)) {
 			next = due
 		}
 	}
-	return next, nil
+	return next, failed
 }
 
 func (p *partition) retain(ctx context.Context, c *TopicConfig, now time.Time) (due time.Time, err error) {
@@ -139,7 +147,7 @@ func (p *partition) retain(ctx context.Context, c *TopicConfig, now time.Time) (
 		return due, err
 	}
 	oldest := now.Add(-c.RetentionTime).UnixNano()
-	first, found, err := p.searchBatch(ctx, start, end, func(h header) bool {
+	first, err := p.searchBatch(ctx, start, end, func(h header) bool {
 		old := c.RetentionTime > 0 && h.retainTime < oldest
 		much := c.RetentionBytes > 0 && total > h.bytes && total-h.bytes >= uint64(c.RetentionBytes)
 		return !old && !much
@@ -147,22 +155,27 @@ func (p *partition) retain(ctx context.Context, c *TopicConfig, now time.Time) (
 	if err != nil {
 		return due, err
 	}
-	o := &trimOp{p: p, to: end, floor: total, config: c}
-	if found {
-		o.to = max(start, min(first.base, end))
-		if o.floor, err = p.bytesBelow(ctx, first.base); err != nil {
-			return due, err
-		}
-		if c.RetentionTime > 0 {
-			due = c.outdated(first.retainTime)
-		}
+	o := &trimOp{p: p, to: max(start, first.safe(end)), config: c} // what cannot be read may be young
+	if o.floor, err = p.bytesBelow(ctx, o.to); err != nil {
+		return due, err
+	}
+	if first.found && c.RetentionTime > 0 {
+		due = c.outdated(first.retainTime)
 	}
 	return due, p.topic.s.Do(store.WithDurability(ctx, store.NoSync), o, store.NoSync)
 }
 
 // bytesBelow returns how many bytes the batches have, and had, that lie wholly below
-// an offset.
+// an offset, or fewer if the last of them cannot be read.
 func (p *partition) bytesBelow(ctx context.Context, offset uint64) (n uint64, err error) {
+	if n, err = p.readBytesBelow(ctx, offset); !store.IsDamage(err) {
+		return n, err
+	}
+	last, _, err := p.lastReadable(ctx, 0, offset)
+	return last.bytes, err
+}
+
+func (p *partition) readBytesBelow(ctx context.Context, offset uint64) (n uint64, err error) {
 	it, err := p.topic.s.Iter(ctx, partitionKey(store.KindLogBatch, p.topic.id, p.index), batchKey(p.topic.id, p.index, offset))
 	if err != nil {
 		return 0, err

@@ -30,6 +30,7 @@ type rewriter struct {
 	stones    bool
 	until     int64 // horizon of the target
 	changed   bool
+	gaps      bool    // something was passed over
 	buried    []entry // of the index: tombstones that go
 }
 
@@ -52,7 +53,11 @@ func (w *rewriter) run(ctx context.Context, from, to uint64) error {
 		if err != nil {
 			return err
 		}
+		it.PassOver(ctx, store.IsDamage)
 		if err := errors.Join(ahead.fill(it, to), it.Close()); err != nil {
+			return err
+		}
+		if err := w.passOver(it.Gaps(), to); err != nil {
 			return err
 		}
 		if ahead.empty() {
@@ -71,20 +76,40 @@ func (w *rewriter) run(ctx context.Context, from, to uint64) error {
 	return w.flush(ctx)
 }
 
+// passOver notes what cannot be read. It stays as it is.
+func (w *rewriter) passOver(gaps []store.Gap, to uint64) error {
+	for _, g := range gaps {
+		from, err := decodeBatchKey(g.From)
+		if err != nil {
+			return err
+		}
+		end, err := decodeBatchKey(g.To)
+		if err != nil {
+			end = to // the end of the partition
+		}
+		w.gaps = true
+		_ = w.p.damaged(from, max(min(end, to), from+1), g.Err) // logs it
+	}
+	return nil
+}
+
 // add takes a batch into the target at hand, or begins another.
 func (w *rewriter) add(ctx context.Context, b storedBatch) error {
 	if w.keep == nil && len(b.value) >= smallBatch {
 		return w.flush(ctx)
 	}
 	h, err := decodeHeader(b.value, b.last)
-	if err != nil {
-		return err
+	var c cursor
+	if err == nil {
+		c, err = newCursor(w.p.topic.coders, h, b.last, b.value)
 	}
-	c, err := newCursor(w.p.topic.coders, h, b.last, b.value)
-	if err != nil {
-		return err
+	if err != nil { // it stays as it is
+		w.gaps = true
+		_ = w.p.damaged(min(h.base, b.last), b.last+1, err)
+		return w.flush(ctx)
 	}
-	if w.sources > 0 && w.size+len(c.rest) > batchTarget {
+	behindGap := h.base != w.last+1 // which the target must not replace
+	if w.sources > 0 && (behindGap || w.size+len(c.rest) > batchTarget) {
 		if err := w.flush(ctx); err != nil {
 			return err
 		}
@@ -136,7 +161,7 @@ func (w *rewriter) flush(ctx context.Context) error {
 			return err
 		}
 	}
-	*w = rewriter{p: w.p, config: w.config, keep: w.keep, horizon: w.horizon, kept: w.kept[:0]}
+	*w = rewriter{p: w.p, config: w.config, keep: w.keep, horizon: w.horizon, gaps: w.gaps, kept: w.kept[:0]}
 	return nil
 }
 

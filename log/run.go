@@ -52,7 +52,9 @@ const (
 // ctx ends; then it waits for the handlers under way, leaves and returns nil. When
 // handler returns nil the record is acknowledged, as if by Member.Ack, so what is
 // finished is not delivered again when the partition goes to another member, and
-// what is not finished is. Errors of the store end Run, too.
+// what is not finished is. Errors of the store end Run, too. Records that cannot be read
+// do not: Run stays before them and goes on with the other partitions (see Poll, and
+// Lag.Err).
 //
 // A handler that returns an error, panics or calls runtime.Goexit has failed. It is
 // called again, up to Attempts. Then the record moves to the Retry topic, or to
@@ -235,7 +237,7 @@ func (r *runner) feed(f *feed, waiting *sync.WaitGroup) error {
 		for range n - len(records) {
 			<-f.slots
 		}
-		if err != nil {
+		if err != nil && !unread(err) { // else the other partitions go on
 			return err
 		}
 		for _, rec := range records {

@@ -18,6 +18,7 @@ const (
 type sweeping struct {
 	least   uint64 // of these for a sweep; smaller in tests
 	running bool
+	failing failing
 }
 
 // sweepLater is called for each trim, before the partition's start is written: at most
@@ -39,7 +40,7 @@ func (t *Topic) sweepLater(turn *store.Turn) {
 	}
 	t.sweeping.running = turn.Spawn(func(ctx context.Context) {
 		err := t.sweep(ctx)
-		if err != nil && t.s.Cause() == nil && !t.gone.Load() {
+		if t.sweeping.failing.report(err) && t.s.Cause() == nil && !t.gone.Load() {
 			t.s.Log().Error("sweep the index", "topic", t.name, "error", err)
 		}
 		done := store.QuietFunc(func(*store.Turn) error {
@@ -80,6 +81,7 @@ func (t *Topic) useless(ctx context.Context, lo, hi []byte) (found []entry, next
 		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
+	it.PassOver(ctx, store.IsDamage) // entries that cannot be read stay
 	n := 0
 	for ok := it.First(); ok; ok = it.Next() {
 		if n++; n > 16*sweepChunk || len(found) == sweepChunk {
@@ -111,6 +113,9 @@ func (t *Topic) unindex(ctx context.Context, entries []entry) error {
 			}
 			for _, e := range some {
 				v, err := turn.Get(e.key)
+				if store.IsDamage(err) {
+					continue
+				}
 				if err != nil {
 					return err
 				}

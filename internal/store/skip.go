@@ -49,6 +49,9 @@ type skipping struct {
 // fails as well; after any other error of a read it may succeed.
 func IsDamage(err error) bool { return errors.Is(err, ErrCorrupt) || errors.Is(err, ErrFormat) }
 
+// Err returns the error that ended the last move, or nil.
+func (i *Iter) Err() error { return damaged(i.it.Error()) }
+
 // PassOver makes First, Seek and Next go on behind a stretch of keys that cannot be
 // read, if pass agrees after seeing the error. The search ends with ctx. Gaps returns
 // the stretches. Without it, or if pass disagrees, the move fails and Close returns
