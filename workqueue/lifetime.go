@@ -1,9 +1,9 @@
 package workqueue
 
 import (
-	"errors"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"time"
 

@@ -239,7 +239,7 @@ type queue struct {
 	topology  *topology
 	spool     *spool.Lanes
 	damage    error // why the queue cannot be used, if its record cannot be read
-	end       *end // once a message was routed here by name
+	end       *end  // once a message was routed here by name
 	consumers []*Consumer
 	cancelled []*Consumer        // which hold something yet
 	got       map[*Delivery]bool // by Get, not settled
