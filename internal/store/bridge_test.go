@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
@@ -40,6 +41,7 @@ func (w *trickle) memtable() {
 		})
 	}
 	w.do(func(t *store.Turn) { t.Set(w.key(w.kind, w.n), []byte("value")) })
+	synctest.Wait()
 }
 
 // kept counts the keys of the kind that grows.
@@ -69,54 +71,63 @@ func tableFiles(t *testing.T, fs vfs.FS) (n int, bytes int64) {
 	return n, bytes
 }
 
-const mostSmallTables = 100
+const mostSmallTables = 180
 
 func TestSmallTablesOfAKindThatGrowsAreMerged(t *testing.T) {
-	fs := vfs.NewMem()
-	w := &trickle{t: t, s: openStore(t, small(fs)), kind: store.KindLogBatch}
-	const memtables = 250
-	for range memtables {
-		w.memtable()
-	}
-	tables, _ := tableFiles(t, fs)
-	require.Less(t, tables, mostSmallTables)
-	require.Equal(t, memtables, w.kept())
-	require.NoError(t, w.s.Close())
+	synctest.Test(t, func(t *testing.T) {
+		fs := vfs.NewMem()
+		w := &trickle{t: t, s: openStore(t, small(fs)), kind: store.KindLogBatch}
+		const memtables = 250
+		for range memtables {
+			w.memtable()
+		}
+		tables, _ := tableFiles(t, fs)
+		kept := w.kept()
+		require.NoError(t, w.s.Close())
+		require.Less(t, tables, mostSmallTables)
+		require.Equal(t, memtables, kept)
+	})
 }
 
 func TestSmallTablesOfShortLivesAreMerged(t *testing.T) {
-	fs := vfs.NewMem()
-	const lives = 200
-	for n := range uint64(lives) {
-		w := &trickle{t: t, s: openStore(t, small(fs)), kind: store.KindLogBatch}
-		w.do(func(t *store.Turn) { t.Set(w.key(w.kind, n), []byte("value")) })
-		require.NoError(t, w.s.Close())
-	}
-	tables, _ := tableFiles(t, fs)
-	require.Less(t, tables, mostSmallTables)
-	w := &trickle{t: t, s: openStore(t, small(fs)), kind: store.KindLogBatch}
-	require.Equal(t, lives, w.kept())
-	require.NoError(t, w.s.Close())
+	synctest.Test(t, func(t *testing.T) {
+		fs := vfs.NewMem()
+		const lives = 250
+		kept := 0
+		for n := range uint64(lives) {
+			w := &trickle{t: t, s: openStore(t, small(fs)), kind: store.KindLogBatch}
+			w.do(func(t *store.Turn) { t.Set(w.key(w.kind, n), []byte("value")) })
+			synctest.Wait()
+			kept = w.kept()
+			require.NoError(t, w.s.Close())
+		}
+		tables, _ := tableFiles(t, fs)
+		require.Less(t, tables, mostSmallTables)
+		require.Equal(t, lives, kept)
+	})
 }
 
 // Keys of the application may have any length, so a key that follows another directly
 // may exist.
 func TestMergingSmallTablesSparesKeysOfTheApplication(t *testing.T) {
-	fs := vfs.NewMem()
-	w := &trickle{t: t, s: openStore(t, small(fs)), kind: store.KindApp}
-	const memtables, each = 200, 4
-	for range memtables {
-		w.memtable()
-		w.do(func(t *store.Turn) {
-			k := w.key(w.kind, w.n)
-			for range each - 1 {
-				k = append(k, 0)
-				t.Set(k, []byte("value"))
-			}
-		})
-	}
-	tables, _ := tableFiles(t, fs)
-	require.Less(t, tables, mostSmallTables)
-	require.Equal(t, memtables*each, w.kept())
-	require.NoError(t, w.s.Close())
+	synctest.Test(t, func(t *testing.T) {
+		fs := vfs.NewMem()
+		w := &trickle{t: t, s: openStore(t, small(fs)), kind: store.KindApp}
+		const memtables, each = 250, 4
+		for range memtables {
+			w.do(func(t *store.Turn) {
+				k := w.key(w.kind, w.n+1)
+				for range each {
+					t.Set(k, []byte("value"))
+					k = append(k, 0)
+				}
+			})
+			w.memtable()
+		}
+		tables, _ := tableFiles(t, fs)
+		kept := w.kept()
+		require.NoError(t, w.s.Close())
+		require.Less(t, tables, mostSmallTables)
+		require.Equal(t, memtables*(each+1), kept)
+	})
 }
