@@ -25,8 +25,8 @@ import (
 	"github.com/pebblemq/pebblemq/workqueue"
 )
 
-// household is a store of little use. Each round uses every layer once, each hour
-// whatever else there is. Nothing is left behind that is to be kept.
+// household is a store of little use. Each minute uses every layer once, each hour the
+// rarer features. Neither leaves anything to be kept.
 type household struct {
 	t      *testing.T
 	fs     vfs.FS
@@ -86,9 +86,7 @@ func (h *household) openQueues() {
 		require.NoError(t, h.broker.DeclareQueue(bg, name, c))
 	}
 	require.NoError(t, h.broker.DeclareExchange(bg, "all", workqueue.Fanout, nil))
-	for _, name := range []string{"urgent"} {
-		require.NoError(t, h.broker.Bind(bg, workqueue.Binding{Exchange: "all", Queue: name}))
-	}
+	require.NoError(t, h.broker.Bind(bg, workqueue.Binding{Exchange: "all", Queue: "urgent"}))
 	h.dead, err = visibility.OpenQueue(h.db, "dead", nil)
 	require.NoError(t, err)
 	h.mails, err = visibility.OpenQueue(h.db, "mails", &visibility.QueueConfig{
@@ -151,7 +149,7 @@ func (h *household) hour() {
 	h.deadLetters(body)
 }
 
-// passingTopic uses a topic, a group and a producer that nobody needs again.
+// passingTopic uses a topic, a group and a producer for the last time.
 func (h *household) passingTopic(id string, body []byte) {
 	t := h.t
 	_, err := h.latest.Append(bg, log.Record{Key: []byte("the same"), Value: body}, log.Record{Key: []byte(id)})
@@ -169,8 +167,8 @@ func (h *household) passingTopic(id string, body []byte) {
 	require.NoError(t, log.DeleteTopic(bg, h.db, "topic "+id))
 }
 
-// passingQueues publishes shared bodies, to a queue that expires too, and uses consumers,
-// unique keys and groups that nobody needs again.
+// passingQueues publishes a shared body, also to a queue that expires, and uses a new
+// consumer, unique key and group.
 func (h *household) passingQueues(id string, body []byte) {
 	t := h.t
 	name, err := h.broker.DeclareNewQueue(bg, &workqueue.QueueConfig{Expires: householdWindow})
