@@ -24,7 +24,7 @@ import (
 
 var (
 	full    = flag.Bool("full", false, "run all cases, and print a table of what became of them")
-	oneCase = flag.Int("case", -1, "run only the case of this number")
+	oneCase = flag.Int("case", -1, "run only the case, or fail only the read, of this number")
 	silent  = flag.Duration("silent", 30*time.Second, "how long a call may take before it counts as a hang")
 	keep    = flag.String("keep", "", "keep the stores of failed cases, before and after, in this directory")
 )

@@ -47,7 +47,11 @@ func TestReadErrors(t *testing.T) {
 			if !*full {
 				step = max(1, total/fewReads)
 			}
-			s.rounds(indexes{From: 1, To: total, Step: step, Sticky: sticky})
+			x := indexes{From: 1, To: total, Step: step, Sticky: sticky}
+			if *oneCase >= 0 {
+				x.From, x.To = *oneCase, *oneCase
+			}
+			s.rounds(x)
 			t.Logf("%d of %d reads failed: %v", s.done, total, s.found)
 		})
 	}
