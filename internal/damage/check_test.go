@@ -20,9 +20,9 @@ type reading struct {
 	err    error // of any call
 }
 
-// read reads an object and compares it with the ledger. What is missing is lost
-// unless a call has returned an error. What is there must be right in any case.
-// With settle, what was not certain before becomes so.
+// read reads an object and compares it with the ledger. A missing item is lost
+// unless a call has returned an error. An item that is there must be right in any
+// case. With settle, items whose state was not certain get the state that was read.
 func (l *life) read(object string, settle bool, f func(*reading)) {
 	r := &reading{life: l, object: object, states: make(map[string]string)}
 	f(r)

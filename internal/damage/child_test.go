@@ -126,7 +126,7 @@ func (c *child) heard(o *outcome, r report, kill bool, paused func(string) error
 	return nil
 }
 
-// gone notes how a child whose output has ended did end.
+// gone notes how a child came to its end, after its output has ended.
 func (c *child) gone(o *outcome, kill bool) {
 	_ = c.in.Close()
 	err := c.cmd.Wait()

@@ -84,8 +84,8 @@ func (l *life) emptyRanked() {
 	}
 }
 
-// emptyMail receives all mail that is visible. What is in flight or delayed
-// stays, and so do dead letters; all must be accounted for.
+// emptyMail receives all mail that is visible. Mail in flight, delayed mail and dead
+// letters stay; Browse must show them.
 func (l *life) emptyMail() {
 	for {
 		got := l.receive(l.mail, "mail", 10)

@@ -19,7 +19,7 @@ import (
 //
 //	may   before a change: the new state is possible as well
 //	did   after it: the new state is the only one, until a crash
-//	sync  everything that was done so far survives a crash
+//	sync  all that was done so far survives a crash
 //
 // A change that returns an error stays a may: its outcome is not known. The
 // changes come one after the other, so a later did settles the item again.
@@ -38,8 +38,8 @@ type change struct{ object, item, state string }
 // anywhere is the state of a record whose position is not known.
 const anywhere = "?"
 
-// readLedger reads the ledger of a store whose process has ended: what was not
-// synced may be there or not. Further lines go to out.
+// readLedger reads the ledger of a store whose process has ended: changes that were
+// not synced may be there or not. Further lines go to out.
 func readLedger(text io.Reader, out io.Writer) *ledger {
 	l := &ledger{out: out, now: make(map[string]states)}
 	var tail []string

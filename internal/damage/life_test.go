@@ -188,8 +188,8 @@ func (l *life) pause(what string) {
 	}
 }
 
-// open opens the store, twice if need be: what an opening refuses must not be
-// taken for good by the next one.
+// open opens the store, twice if need be: damage that makes an opening fail must not
+// be forgotten by the next one.
 func (l *life) open(open func() (*pebblemq.DB, error)) bool {
 	for range 2 {
 		err := l.do("open", func() (err error) {

@@ -84,8 +84,8 @@ func (s *readSweep) count() (total int) {
 	return total
 }
 
-// rounds has children go through the indexes. After one that dies or hangs the
-// next child goes on behind the index that was its end.
+// rounds starts children that go through the indexes. If one dies or hangs, the
+// next child goes on behind the index that it came to.
 func (s *readSweep) rounds(x indexes) {
 	for x.From <= x.To {
 		o, err := run(s.plan(x), nil)

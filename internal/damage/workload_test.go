@@ -224,7 +224,7 @@ func (l *life) deleteKey() {
 	})
 }
 
-// sawKey checks one value that was read. The ledger has the deletion to come.
+// sawKey checks one value that was read.
 func (l *life) sawKey(key string, v []byte) {
 	state := ""
 	if v != nil {
