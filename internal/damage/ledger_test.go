@@ -2,6 +2,7 @@ package damage
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -25,6 +26,7 @@ import (
 // changes come one after the other, so a later did settles the item again.
 type ledger struct {
 	out  io.Writer
+	all  bytes.Buffer // all lines
 	now  map[string]states
 	next int // number of the next change
 }
@@ -41,7 +43,16 @@ const anywhere = "?"
 // readLedger reads the ledger of a store whose process has ended: changes that were
 // not synced may be there or not. Further lines go to out.
 func readLedger(text io.Reader, out io.Writer) *ledger {
-	l := &ledger{out: out, now: make(map[string]states)}
+	l := &ledger{out: out}
+	l.read(io.TeeReader(text, &l.all))
+	return l
+}
+
+// crashed makes of each change that was not synced a possible one.
+func (l *ledger) crashed() { l.read(bytes.NewReader(l.all.Bytes())) }
+
+func (l *ledger) read(text io.Reader) {
+	l.now, l.next = make(map[string]states), 0
 	var tail []string
 	for lines := bufio.NewScanner(text); lines.Scan(); {
 		if line := lines.Text(); line != "sync" {
@@ -52,7 +63,6 @@ func readLedger(text io.Reader, out io.Writer) *ledger {
 		tail = tail[:0]
 	}
 	l.replay(tail, true)
-	return l
 }
 
 // replay applies lines of the file; after a crash a did is only possible.
@@ -161,6 +171,7 @@ func lines(verb string, changes []change) string {
 }
 
 func (l *ledger) write(text string) error {
+	l.all.WriteString(text)
 	_, err := io.WriteString(l.out, text)
 	return err
 }

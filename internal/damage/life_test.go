@@ -90,6 +90,7 @@ type life struct {
 	names    int                    // of producers
 	told     map[string]bool        // objects whose readers returned an error
 	clean    bool                   // the life before it ended with Close
+	down     bool                   // the store has failed, which is a crash to NoSync changes
 	failures int                    // in a row
 }
 
@@ -211,6 +212,10 @@ func (l *life) do(what string, call func() error) error {
 	if err != nil {
 		l.report(report{Kind: failed, What: what, Text: err.Error(), Is: sentinels(err)})
 	}
+	if errors.Is(err, pebblemq.ErrFailed) && !l.down {
+		l.down = true
+		l.ledger.crashed()
+	}
 	return err
 }
 
@@ -229,7 +234,8 @@ func sentinels(err error) (names []string) {
 	return names
 }
 
-// act makes one change, which the ledger knows of before and after.
+// act makes one change, which the ledger knows of before and after. A Sync change
+// covers those before it; a call that changes nothing may not wait for the disk.
 func (l *life) act(ctx context.Context, what string, changes []change, call func(context.Context) error) error {
 	l.must(l.ledger.may(changes...))
 	err := l.do(what, func() error { return call(ctx) })
@@ -238,7 +244,7 @@ func (l *life) act(ctx context.Context, what string, changes []change, call func
 		return err
 	}
 	l.failures = 0
-	l.must(l.ledger.did(ctx == synced, changes...))
+	l.must(l.ledger.did(ctx == synced && len(changes) > 0, changes...))
 	return nil
 }
 

@@ -103,7 +103,7 @@ func (l *life) takeJob() {
 	case 0:
 		l.settle("reject", d, change{"jobs", item, "dead"}, d.Reject)
 	case 1:
-		l.settle("nack", d, change{"jobs", item, "jobs"}, func(ctx context.Context) error { return d.Nack(ctx, true) })
+		_ = l.do("nack jobs", func() error { return d.Nack(unsynced, true) })
 	case 2, 3:
 		l.held = append(l.held, d)
 		l.fetched["jobs/"+item] = true

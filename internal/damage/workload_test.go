@@ -240,7 +240,7 @@ func (l *life) sawKey(key string, v []byte) {
 	}
 }
 
-// transfer is one transaction over all layers but visibility.
+// transfer is one transaction over all layers.
 func (l *life) transfer() {
 	n, key := l.number(), l.key()
 	id := strconv.Itoa(n)
@@ -444,7 +444,7 @@ func (l *life) appendState() {
 }
 
 func (l *life) compactState() {
-	_ = l.act(synced, "compact state", nil, l.state.Compact)
+	_ = l.do("compact state", func() error { return l.state.Compact(unsynced) })
 }
 
 func (l *life) once() {
@@ -500,7 +500,8 @@ func (l *life) lease() {
 }
 
 func (l *life) forget() {
-	if item, ok := l.anyOf(l.ledger.items("requests")); ok {
+	item, ok := l.anyOf(l.ledger.items("requests"))
+	if state, known := l.ledger.certain("requests", item); ok && known && state != "" {
 		_ = l.act(l.durability(), "forget", []change{{"requests", item, ""}}, func(ctx context.Context) error {
 			return l.requests.Forget(ctx, []byte(item))
 		})
