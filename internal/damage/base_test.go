@@ -8,6 +8,10 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/stretchr/testify/require"
 )
 
 // base is a store that was built, in the directory "data" of its root, beside
@@ -57,7 +61,7 @@ func (l *library) of(seed int) (bases, error) {
 		return b, nil
 	}
 	if l.root == "" {
-		root, err := os.MkdirTemp("", "damage")
+		root, err := os.MkdirTemp(scratch(), "damage")
 		if err != nil {
 			return bases{}, err
 		}
@@ -68,6 +72,26 @@ func (l *library) of(seed int) (bases, error) {
 		l.built[seed] = b
 	}
 	return b, err
+}
+
+// scratch returns where stores are kept: in memory if there is room for them, as
+// only processes die here and never the machine, else "", the default.
+func scratch() string {
+	const memory, room = "/dev/shm", 1 << 30
+	if u, err := vfs.Default.GetDiskUsage(memory); err == nil && u.AvailBytes > room {
+		return memory
+	}
+	return ""
+}
+
+// copyOf copies a store for one test.
+func copyOf(t *testing.T, from base) base {
+	t.Helper()
+	root, err := os.MkdirTemp(scratch(), "damaged")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(root) })
+	require.NoError(t, copyDir(from.root, root))
+	return base{from.name, root}
 }
 
 // build makes the stores of a seed. The three share their first lives.

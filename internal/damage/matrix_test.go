@@ -139,7 +139,7 @@ func TestMatrix(t *testing.T) {
 			c := caseOf(n)
 			from, err := stores.of(n / fewCases % manySeeds)
 			require.NoError(t, err)
-			h, v, err := c.run(t.TempDir(), from)
+			h, v, err := c.run(copyOf(t, from.all()[c.variant]), from.all()[(c.variant+1)%3])
 			require.NoError(t, err)
 			table.add(c.cell, v.worst())
 			if !v.worst().right() {
@@ -149,17 +149,12 @@ func TestMatrix(t *testing.T) {
 	}
 }
 
-// run damages a copy of a store and lets two processes use it: the first one
-// meets the damage, the second one sees what the first has made of it.
-func (c matrixCase) run(root string, all bases) (*harm, verdict, error) {
-	from := all.all()[c.variant]
-	store := base{from.name, filepath.Join(root, "store")}
-	if err := copyDir(from.root, store.root); err != nil {
-		return nil, verdict{}, err
-	}
+// run damages a store and lets two processes use it: the first one meets the
+// damage, the second one sees what the first has made of it.
+func (c matrixCase) run(store, other base) (*harm, verdict, error) {
 	h := &harm{
 		kind: c.cell.kind, damage: c.cell.damage, random: c.random, dir: store.dir(),
-		older: []string{store.middle(), store.first()}, other: all.all()[(c.variant+1)%3].dir(),
+		older: []string{store.middle(), store.first()}, other: other.dir(),
 	}
 	if !c.running {
 		if err := h.do(); err != nil {
@@ -181,7 +176,7 @@ func (c matrixCase) run(root string, all bases) (*harm, verdict, error) {
 	second, err := run(p, nil)
 	v := judge(h, first, second)
 	if err == nil && !v.worst().right() && *keep != "" {
-		err = copyDir(root, filepath.Join(*keep, fmt.Sprint(c.number)))
+		err = copyDir(store.root, filepath.Join(*keep, fmt.Sprint(c.number)))
 	}
 	return h, v, err
 }
@@ -206,8 +201,7 @@ func TestUndamagedStoresHoldEverything(t *testing.T) {
 		for _, kill := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, killed %t", from.name, kill), func(t *testing.T) {
 				t.Parallel()
-				store := base{from.name, filepath.Join(t.TempDir(), "store")}
-				require.NoError(t, copyDir(from.root, store.root))
+				store := copyOf(t, from)
 				p := plan{Dir: store.dir(), Ledger: store.ledger(), Seed: uint64(i), Steps: fewSteps, Kill: kill}
 				first, err := run(p, nil)
 				require.NoError(t, err)

@@ -29,7 +29,7 @@ const (
 	secondLife = "second life"
 	allReads   = "reads" // how many reads there are in a life without faults
 	readSteps  = 250
-	fewReads   = 40 // that fail without -full, in each of two modes
+	fewReads   = 25 // that fail without -full, in each of two modes
 )
 
 // TestReadErrors makes one read of a life fail with EIO: all of them in turn
