@@ -78,12 +78,15 @@ func (s *Store) checkpointDir(dir string) (string, error) {
 			return "", Invalid("checkpoint directory %s is inside the store %s", dir, s.opts.Dir)
 		}
 		if up == fs.PathDir(up) {
-			return dir, makeDir(fs, fs.PathDir(dir))
+			return dir, nil
 		}
 	}
 }
 
 func (s *Store) copyTo(dir string) error {
+	if err := makeDir(s.opts.FS, s.opts.FS.PathDir(dir)); err != nil {
+		return err
+	}
 	if err := s.db.Checkpoint(dir, pebble.WithFlushedWAL()); err != nil {
 		return errors.Join(fmt.Errorf("pebblemq: checkpoint to %s: %w", dir, err), s.opts.FS.RemoveAll(dir))
 	}

@@ -34,6 +34,7 @@ type waiter struct {
 	fn     func(error)
 	result error // of Run
 	ran    bool  // the kernel has let the Op in
+	wrote  bool  // Run has changed something
 	passed bool  // nothing to wait for; read under mu
 }
 
@@ -102,11 +103,12 @@ func (s *Store) durability(ctx context.Context, verb Durability) Durability {
 // Do runs op. With Sync it returns when everything up to op is durable, with
 // NoSync as soon as op has its place in the order. An error of op.Run is
 // returned as it is. Before op has run, a cancelled context returns its error
-// and nothing happened; after that the outcome is returned, and
-// ErrUnknownOutcome only if the disk failed or stayed silent.
+// and nothing happened. After that Do waits graceAfterCancel for the outcome of an op
+// that changed something, and returns ErrUnknownOutcome if the disk stays silent. It
+// returns the error of the context at once if op changed nothing.
 func (s *Store) Do(ctx context.Context, op Op, verb Durability) error {
 	w := s.waiters.Get().(*waiter)
-	w.ran, w.passed, w.result = false, false, nil
+	w.ran, w.wrote, w.passed, w.result = false, false, false, nil
 	err := s.submit(ctx, op, s.durability(ctx, verb), w)
 	if w.passed {
 		s.waiters.Put(w)
@@ -173,7 +175,7 @@ func (s *Store) enter(ctx context.Context, op Op) error {
 			s.mu.Unlock()
 			return err
 		}
-		if !s.full() {
+		if _, prompt := op.(Prompt); prompt || !s.full() {
 			return nil
 		}
 		if s.guard.stuck.Load() > 0 && s.space.full.Load() { // no room will come
@@ -245,6 +247,9 @@ func (s *Store) runOne(op Op, d Durability, w *waiter) error {
 	}
 	s.stats.Operations++
 	wrote := s.wrote(point) || s.turn.touched
+	if w != nil {
+		w.wrote = wrote
+	}
 	if wrote {
 		s.accepted.Add(1) // else no group would bring the engine up to it
 		s.lag.accepted()
@@ -307,10 +312,6 @@ func (s *Store) advance() {
 	s.runPosted()
 }
 
-// graceAfterCancel is how long a cancelled caller still waits for the
-// outcome of an Op that has run, before calling it unknown.
-const graceAfterCancel = time.Second
-
 func (s *Store) await(ctx context.Context, w *waiter) error {
 	if ctx.Done() == nil {
 		return s.finish(w, <-w.ch)
@@ -320,7 +321,10 @@ func (s *Store) await(ctx context.Context, w *waiter) error {
 		return s.finish(w, err)
 	case <-ctx.Done():
 	}
-	grace := time.NewTimer(graceAfterCancel)
+	if !w.wrote {
+		return ctx.Err()
+	}
+	grace := time.NewTimer(graceOf(ctx))
 	defer grace.Stop()
 	select {
 	case err := <-w.ch:

@@ -48,6 +48,16 @@ type FreeingFunc struct{ OpFunc }
 // Frees marks it.
 func (FreeingFunc) Frees() {}
 
+// Prompt marks Ops that write little or nothing and never wait: they are let in whatever
+// the disk and however full the open group. Callers use them to give back what they hold.
+type Prompt interface{ Prompt() }
+
+// PromptFunc is an OpFunc that writes nothing and is Prompt.
+type PromptFunc struct{ OpFunc }
+
+// Prompt marks it.
+func (PromptFunc) Prompt() {}
+
 // QuietFunc is an OpFunc that writes nothing unless Grow or Create allows it. So
 // it is let in always: what there is can be found, counted and opened whatever
 // the disk.
@@ -62,7 +72,8 @@ func (c *spaceCheck) admit(op Op) error {
 	if !c.full.Load() {
 		return nil
 	}
-	if _, quiet := op.(QuietFunc); quiet {
+	switch op.(type) {
+	case QuietFunc, Prompt:
 		return nil
 	}
 	free, ok := c.free()
