@@ -31,3 +31,7 @@ func TestEveryVerbRefusesANilContext(t *testing.T) {
 	contextVerbs(t, db).RefuseNilContext(t)
 	closes(t, db)
 }
+
+func TestEveryVerbEndsWithItsContextOnAFrozenDisk(t *testing.T) {
+	storetest.RequireEnd(t, contextVerbs)
+}

@@ -102,8 +102,9 @@ type DamagedFile struct {
 }
 
 // Stats returns the counters of the moment. It is cheap, but not free. On a full
-// disk and after a failure the engine may not be able to tell what it uses:
-// DiskBytes, WALBytes, Tables and MemoryBytes are then what it told last.
+// disk, on one that has not answered for a second and after a failure, the engine
+// may not be able to tell what it uses: DiskBytes, WALBytes, Tables and MemoryBytes
+// are then what it told last.
 func (db *DB) Stats() Stats {
 	st := db.s.Stats()
 	return Stats{

@@ -38,9 +38,17 @@
 // died. In
 // binds a handle to a transaction: the same verbs, without a context and without
 // waiting. Run calls a handler for each message until its context ends, and then
-// waits for the handlers under way, whose own context goes on. Every
-// blocking call takes a context and returns when it ends, when the store is
-// closed and when it fails.
+// waits for the handlers under way, whose own context goes on. A handler that panics or
+// calls runtime.Goexit has failed, like one that returns an error.
+//
+// # Contexts
+//
+// A blocking call takes a context. It returns when the context ends, when the store is
+// closed and when it fails, even if the disk hangs. A change that was made by then has one
+// more second to reach the disk; after that the call returns ErrUnknownOutcome. What
+// follows a handler, its acknowledgement for instance, has a second after the handler if
+// the context has ended before. Calls without a context, such as Open, Lookup and Close,
+// wait as long as the disk takes. A call with a nil context returns ErrInvalid.
 //
 // # A store's life
 //

@@ -17,7 +17,7 @@ var (
 
 	// ErrUnknownOutcome is returned when a change was made but its fsync was
 	// not confirmed, because the disk failed, filled up or did not answer
-	// before the context ended. It may or may not survive.
+	// within a second after the context had ended. It may or may not survive.
 	ErrUnknownOutcome = store.ErrUnknownOutcome
 
 	// ErrDiskFull refuses a change because the disk has too little space left.

@@ -40,9 +40,9 @@ type Tx struct {
 // wait for the lock of its own caller returns ErrNested.
 //
 // Update returns when the commit is durable, or at once with NoSync. If ctx
-// ends before the commit nothing happened and its error is returned; if it
-// ends later the outcome is returned, or ErrUnknownOutcome when the disk does
-// not answer.
+// ends before the commit nothing happened and its error is returned. If it ends
+// later the outcome is returned, or ErrUnknownOutcome when the disk does not answer
+// within a second.
 //
 // What f reads may be on its way to the disk still; it is there when Update has
 // returned nil. View waits for it.

@@ -197,8 +197,8 @@ type releaseOp struct {
 	keep  bool
 }
 
-// Frees lets it in on a disk that is nearly full.
-func (o *releaseOp) Frees() {}
+// Prompt lets it in always, so that the key of a caller that leaves is free.
+func (o *releaseOp) Prompt() {}
 
 func (o *releaseOp) Run(t *store.Turn) error {
 	if key := o.claim.key; o.n.claims[string(key)] == o.claim {

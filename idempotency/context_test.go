@@ -45,3 +45,7 @@ func TestEveryVerbRefusesANilContext(t *testing.T) {
 	require.ErrorContains(t, transactional(none, "k"), "context is nil")
 	require.NoError(t, db.Close(), "nothing was left open")
 }
+
+func TestEveryVerbEndsWithItsContextOnAFrozenDisk(t *testing.T) {
+	storetest.RequireEnd(t, contextVerbs)
+}

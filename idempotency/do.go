@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/pebblemq/pebblemq/internal/store"
 )
@@ -68,7 +67,10 @@ type DoOptions struct {
 // returned as it is. A panic or runtime.Goexit frees the key too, and continues in the
 // caller. An error marked with Final is an outcome. If the result cannot be stored, one over
 // Config.MaxResultBytes included, the error is ErrNotStored: the effect may have
-// happened.
+// happened. The end of ctx does not keep the result from being stored. Do waits one
+// second for that, counted from the end of ctx or of the handler, whichever is later.
+// Then it returns ErrNotStored and ErrUnknownOutcome; the result may be there all the
+// same.
 func (k *Keys) Do(ctx context.Context, key []byte, h Handler, o *DoOptions) (Result, error) {
 	if o == nil {
 		o = &DoOptions{}
@@ -175,10 +177,10 @@ func (n *namespace) watch(ctx context.Context, c *claim) (context.Context, conte
 }
 
 func (k *Keys) complete(ctx context.Context, op *completeOp) error {
-	// The effect has happened: the caller's cancellation must not keep its
+	// The effect has happened: the end of the caller's context must not keep its
 	// result from being stored.
-	late, cancel := outlive(ctx)
-	defer cancel()
+	late, stop := store.Outlive(ctx)
+	defer stop()
 	err := op.prepare()
 	if err == nil {
 		err = k.s.Do(late, op, store.Default)
@@ -188,28 +190,6 @@ func (k *Keys) complete(ctx context.Context, op *completeOp) error {
 	}
 	k.release(op.claim, true)
 	return fmt.Errorf("%w: %w", ErrNotStored, err)
-}
-
-// graceAfterCancel is how long the result of a caller that is gone may take to
-// reach a disk that is slow.
-const graceAfterCancel = 5 * time.Second
-
-// outlive returns a context that ends some time after ctx.
-func outlive(ctx context.Context) (context.Context, context.CancelFunc) {
-	if ctx.Done() == nil {
-		return ctx, func() {}
-	}
-	late, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, func() {
-		grace := time.NewTimer(graceAfterCancel)
-		defer grace.Stop()
-		select {
-		case <-grace.C:
-			cancel()
-		case <-late.Done():
-		}
-	})
-	return late, func() { stop(); cancel() }
 }
 
 // outcome turns a stored record into what Do returns.

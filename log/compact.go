@@ -12,25 +12,13 @@ import (
 // tidying is the background pass over a topic that merges small batches and, if the
 // topic is compacted, drops records that a newer one of the same key supersedes.
 type tidying struct {
-	pass    chan struct{} // holds the pass under way
-	running bool          // in the background; under the baton
-	failing failing       // of the pass in the background
-	most    int           // keys of one round; smaller in tests
+	pass    store.Latch // held by the pass under way
+	running bool        // in the background; under the baton
+	failing failing     // of the pass in the background
+	most    int         // keys of one round; smaller in tests
 }
 
-func newTidying() tidying { return tidying{pass: make(chan struct{}, 1), most: maxCompacted} }
-
-// begin waits for the pass under way.
-func (t *tidying) begin(ctx context.Context) error {
-	select {
-	case t.pass <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (t *tidying) end() { <-t.pass }
+func newTidying() tidying { return tidying{pass: store.NewLatch(), most: maxCompacted} }
 
 // untidy counts what was written since the last pass. It is under the baton.
 type untidy struct {
@@ -75,9 +63,6 @@ func (t *Topic) tidyLater(turn *store.Turn, p *partition, size int) {
 // together. Offsets and the order of records stay, and readers go on. If it is
 // interrupted, the next one goes on where it was. The newest batch is left alone.
 func (t *Topic) Compact(ctx context.Context) error {
-	if err := store.CheckContext(ctx); err != nil {
-		return err
-	}
 	if err := t.readable(); err != nil {
 		return err
 	}
@@ -85,10 +70,10 @@ func (t *Topic) Compact(ctx context.Context) error {
 }
 
 func (t *Topic) tidy(ctx context.Context) error {
-	if err := t.tidying.begin(ctx); err != nil {
+	if err := t.tidying.pass.Lock(ctx); err != nil {
 		return err
 	}
-	defer t.tidying.end()
+	defer t.tidying.pass.Unlock()
 	var failed error
 	for _, p := range t.partitions() {
 		c := t.config.Load()

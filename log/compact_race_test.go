@@ -48,8 +48,8 @@ func TestAPassThatIsOutdatedDoesNotCount(t *testing.T) {
 func TestACompactionThatWaitsForAnotherIsCancelled(t *testing.T) {
 	topic, err := OpenTopic(storetest.Open(t, nil), "orders", nil)
 	require.NoError(t, err)
-	require.NoError(t, topic.tidying.begin(context.Background()))
-	defer topic.tidying.end()
+	require.NoError(t, topic.tidying.pass.Lock(context.Background()))
+	defer topic.tidying.pass.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
 	defer cancel()
 	done := make(chan error, 1)

@@ -35,7 +35,7 @@ func contextVerbs(t testing.TB, db *pebblemq.DB) storetest.Verbs {
 	require.NoError(t, err)
 	pending, err := plain.AppendAsync(ctx, record)
 	require.NoError(t, err)
-	unused := func(context.Context, log.Record) error { return nil }
+	handle := func(context.Context, log.Record) error { return nil }
 	offset := log.Committed{Partition: polled[0].Partition, Next: polled[0].Offset + 1}
 	return storetest.Verbs{
 		"AlterTopic":             {log.AlterTopic, db, "plain", config},
@@ -44,7 +44,7 @@ func contextVerbs(t testing.TB, db *pebblemq.DB) storetest.Verbs {
 		"Group.Committed":        {g.Committed},
 		"Group.Join":             {g.Join},
 		"Group.Lag":              {g.Lag},
-		"Group.Run":              {g.Run, log.Handler(unused), nil},
+		"Group.Run":              {openGroup(t, plain, "run").Run, log.Handler(handle), nil},
 		"Group.Seek":             {g.Seek, log.At(time.Now())},
 		"Member.Ack":             {m.Ack, polled[0]},
 		"Member.Commit":          {m.Commit, polled[0]},
@@ -80,4 +80,8 @@ func TestEveryVerbRefusesANilContext(t *testing.T) {
 	require.NoError(t, err)
 	contextVerbs(t, db).RefuseNilContext(t)
 	require.NoError(t, db.Close(), "nothing was left open")
+}
+
+func TestEveryVerbEndsWithItsContextOnAFrozenDisk(t *testing.T) {
+	storetest.RequireEnd(t, contextVerbs)
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"iter"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,7 +29,7 @@ type Member struct {
 	left  atomic.Bool
 
 	mu struct {
-		sync.Mutex
+		store.Latch
 		seen    *[]*tenure // what cursors was made from
 		cursors []*owned
 		paused  map[int]bool
@@ -64,6 +63,7 @@ func (o *owned) read(ctx context.Context, r *Record) (ok bool, err error) {
 // Join adds a member to the group. It gets its share of the partitions at once.
 func (g *Group) Join(ctx context.Context) (*Member, error) {
 	m := &Member{g: g}
+	m.mu.Latch = store.NewLatch()
 	m.owned.Store(&[]*tenure{})
 	err := g.topic.s.Do(unsynced(ctx), store.QuietFunc(func(t *store.Turn) error {
 		if err := g.alive(); err != nil {
@@ -95,7 +95,7 @@ func (m *Member) Leave(ctx context.Context) error {
 	if err := store.CheckContext(ctx); err != nil {
 		return err
 	}
-	return m.g.topic.s.Do(unsynced(context.WithoutCancel(ctx)), store.QuietFunc(func(t *store.Turn) error {
+	return m.g.topic.s.Do(unsynced(context.WithoutCancel(ctx)), store.PromptFunc{OpFunc: func(t *store.Turn) error {
 		if m.left.Swap(true) {
 			return nil
 		}
@@ -108,7 +108,7 @@ func (m *Member) Leave(ctx context.Context) error {
 		m.owned.Store(&[]*tenure{})
 		m.wake.Fire()
 		return nil
-	}), store.NoSync)
+	}}, store.NoSync)
 }
 
 // Group returns the group of the member.
@@ -193,9 +193,6 @@ func (g *Group) disband() {
 // tries it again after a pause of a second to a minute: if that fails, Poll returns
 // the error again. Group.Seek moves the group behind the place; see DamageError.To.
 func (m *Member) Poll(ctx context.Context, limit int) ([]Record, error) {
-	if err := store.CheckContext(ctx); err != nil {
-		return nil, err
-	}
 	if limit < 1 {
 		return nil, store.Invalid("Poll of at most %d records, at least 1", limit)
 	}
@@ -230,9 +227,6 @@ func (m *Member) Records(ctx context.Context) iter.Seq2[Record, error] {
 }
 
 func (m *Member) next(ctx context.Context) (r Record, err error) {
-	if err := store.CheckContext(ctx); err != nil {
-		return r, err
-	}
 	for {
 		if ok, err := m.one(ctx, &r); ok || err != nil {
 			return r, err
@@ -248,7 +242,9 @@ func (m *Member) next(ctx context.Context) (r Record, err error) {
 }
 
 func (m *Member) one(ctx context.Context, r *Record) (ok bool, err error) {
-	m.mu.Lock()
+	if err := m.mu.Lock(ctx); err != nil {
+		return false, err
+	}
 	defer m.mu.Unlock()
 	if err := m.usable(); err != nil {
 		return false, err
@@ -262,7 +258,9 @@ func (m *Member) one(ctx context.Context, r *Record) (ok bool, err error) {
 
 // take collects what there is, up to limit.
 func (m *Member) take(ctx context.Context, limit int) (found []Record, err error) {
-	m.mu.Lock()
+	if err := m.mu.Lock(ctx); err != nil {
+		return nil, err
+	}
 	defer m.mu.Unlock()
 	if err := m.usable(); err != nil {
 		return nil, err

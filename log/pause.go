@@ -1,17 +1,21 @@
 package log
 
-import "maps"
+import (
+	"context"
+	"maps"
+)
 
 // Pause keeps the records of the given partitions from this member, without giving
 // the partitions up, until Resume; of all that it owns if none is given. What was
 // returned before stays valid. A pause outlasts rebalances and Seek as long as the
 // member keeps the partition, and ends when it loses it. Pausing a partition that
-// the member does not own does nothing.
+// the member does not own does nothing. Pause and Resume wait for a read of the member
+// that is under way.
 func (m *Member) Pause(partitions ...int) error {
 	if err := m.known(partitions); err != nil {
 		return err
 	}
-	m.mu.Lock()
+	_ = m.mu.Lock(context.Background()) // which does not end
 	defer m.mu.Unlock()
 	m.adopt()
 	if len(partitions) == 0 {
@@ -32,7 +36,7 @@ func (m *Member) Resume(partitions ...int) error {
 	if err := m.known(partitions); err != nil {
 		return err
 	}
-	m.mu.Lock()
+	_ = m.mu.Lock(context.Background()) // which does not end
 	defer m.mu.Unlock()
 	if len(partitions) == 0 {
 		clear(m.mu.paused)

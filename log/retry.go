@@ -67,7 +67,7 @@ const maxErrorBytes = 1 << 10
 
 // giveUp moves a record to where it belongs now, in one commit with its
 // acknowledgement. It returns why if there is no such place.
-func (r *runner) giveUp(j job, failure error) error {
+func (r *runner) giveUp(ctx context.Context, j job, failure error) error {
 	retries := 0
 	if j.feed.delayed { // else the headers are of another time
 		retries = int(number(&j.r, HeaderRetries, 0))
@@ -96,7 +96,7 @@ func (r *runner) giveUp(j job, failure error) error {
 	}
 	r.g.topic.s.Log().Warn("record was given up", "topic", r.g.topic.name, "group", r.g.name, "partition", j.r.Partition,
 		"offset", j.r.Offset, "to", to.name, "error", failure)
-	return relocate(context.WithoutCancel(r.ctx), to, moved, j)
+	return relocate(ctx, to, moved, j)
 }
 
 // relocate appends a record and acknowledges the one that it was, in one commit.

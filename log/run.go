@@ -54,7 +54,8 @@ const (
 // finished is not delivered again when the partition goes to another member, and
 // what is not finished is. Errors of the store end Run, too. Records that cannot be read
 // do not: Run stays before them and goes on with the other partitions (see Poll, and
-// Lag.Err).
+// Lag.Err). If the disk does not confirm the outcome of a record within a second after the
+// end of ctx, or of a handler that went on longer, Run returns ErrUnknownOutcome.
 //
 // A handler that returns an error, panics or calls runtime.Goexit has failed. It is
 // called again, up to Attempts. Then the record moves to the Retry topic, or to
@@ -78,7 +79,7 @@ func (g *Group) Run(ctx context.Context, handler Handler, o *RunOptions) error {
 	if err == nil {
 		err = r.run(feeds)
 	}
-	if ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))) {
+	if ctx.Err() != nil && !errors.Is(err, store.ErrUnknownOutcome) && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))) {
 		err = nil
 	}
 	for _, f := range feeds {
@@ -101,6 +102,7 @@ type runner struct {
 	mu struct {
 		sync.Mutex
 		contexts map[*tenure]context.Context
+		unknown  error // outcome of a record
 	}
 	idle     chan struct{} // closed when all handlers are through
 	watchers sync.WaitGroup
@@ -206,6 +208,9 @@ func (r *runner) run(feeds []*feed) error {
 	close(r.idle)
 	feeding.Wait()
 	r.watchers.Wait()
+	if r.mu.unknown != nil {
+		return r.mu.unknown
+	}
 	return context.Cause(r.ctx)
 }
 
@@ -305,14 +310,27 @@ func (r *runner) handle(j job) {
 			return // whoever has the partition then gets it again
 		}
 	}
+	late, stop := store.Outlive(r.ctx)
+	defer stop()
 	if err == nil {
-		err = j.feed.m.Ack(context.WithoutCancel(r.ctx), j.r)
+		err = j.feed.m.Ack(late, j.r)
 	} else {
-		err = r.giveUp(j, err)
+		err = r.giveUp(late, j, err)
+	}
+	if errors.Is(err, store.ErrUnknownOutcome) {
+		r.doubt(err)
 	}
 	if !errors.Is(err, ErrFenced) { // else another has it now
 		r.stop(err)
 	}
+}
+
+// doubt notes that the outcome of a handler's record is unknown, which Run returns even
+// if its context has ended.
+func (r *runner) doubt(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mu.unknown = err
 }
 
 // try calls the handler until it succeeds or the attempts are used up. Ended says

@@ -13,12 +13,12 @@ type sink struct{ t *Topic }
 
 // openSink brings a topic into memory with all its partitions, because an append
 // that is part of another Op cannot wait for that.
-func openSink(s *store.Store, name string) (store.Sink, error) {
-	t, err := layerOf(s).lookup(name)
+func openSink(ctx context.Context, s *store.Store, name string) (store.Sink, error) {
+	t, err := layerOf(s).lookup(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	return sink{t}, t.ready(context.Background())
+	return sink{t}, t.ready(ctx)
 }
 
 // Deliver appends a routed message as a record. Its key is the routing key, so

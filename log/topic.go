@@ -92,17 +92,17 @@ func LookupTopic(db *pebblemq.DB, name string) (*Topic, error) {
 	if err := store.CheckName("topic", name); err != nil {
 		return nil, err
 	}
-	return layerOf(bridge.Store(db)).lookup(name)
+	return layerOf(bridge.Store(db)).lookup(context.Background(), name)
 }
 
 // lookup opens a topic that exists.
-func (l *layer) lookup(name string) (*Topic, error) {
+func (l *layer) lookup(ctx context.Context, name string) (*Topic, error) {
 	var topic *Topic
 	lookup := store.QuietFunc(func(t *store.Turn) (err error) {
 		topic, err = l.open(t, name)
 		return err
 	})
-	if err := l.s.Do(context.Background(), lookup, store.Sync); err != nil {
+	if err := l.s.Do(ctx, lookup, store.Sync); err != nil {
 		return nil, err
 	}
 	return topic, nil
@@ -150,7 +150,7 @@ func AlterTopic(ctx context.Context, db *pebblemq.DB, name string, c TopicConfig
 	}
 	l := layerOf(bridge.Store(db))
 	if config.Compact {
-		topic, err := l.lookup(name)
+		topic, err := l.lookup(ctx, name)
 		if err != nil {
 			return err
 		}

@@ -30,15 +30,17 @@ func AlterQueue(ctx context.Context, db *pebblemq.DB, name string, c *QueueConfi
 
 // alter holds the lock, so that no queue is deleted that becomes a dead-letter queue.
 func (r *registry) alter(ctx context.Context, name string, config QueueConfig) error {
-	r.mu.Lock()
+	if err := r.mu.Lock(ctx); err != nil {
+		return err
+	}
 	defer r.mu.Unlock()
-	q, err := r.load(name, nil)
+	q, err := r.load(ctx, name, nil)
 	if err != nil {
 		return err
 	}
 	var dead *Queue
 	if config.DeadLetterQueue != "" {
-		if dead, err = r.load(config.DeadLetterQueue, nil); err != nil {
+		if dead, err = r.load(ctx, config.DeadLetterQueue, nil); err != nil {
 			return err
 		}
 	}

@@ -24,7 +24,7 @@ func (q *Queue) Cancel(ctx context.Context, id string) error {
 // is due when it commits. It is about messages that were sent before the call, up to
 // 1023 of them.
 func (v QueueTx) Cancel(id string) error {
-	op, err := v.q.cancel(context.Background(), id)
+	op, err := v.q.cancel(v.x.Context(), id)
 	if err == nil && op.More() {
 		err = store.TooLarge("number of delayed messages with one ID", spool.MaxLater, spool.MaxLater-1)
 	}

@@ -31,7 +31,7 @@ func contextVerbs(t testing.TB, db *pebblemq.DB) storetest.Verbs {
 	require.NoError(t, err)
 	_, err = redrive.Wait(ctx)
 	require.NoError(t, err)
-	unused := func(context.Context, *visibility.Received) error { return nil }
+	handle := func(context.Context, *visibility.Received) error { return nil }
 	return storetest.Verbs{
 		"AlterQueue":                  {visibility.AlterQueue, db, "q", nil},
 		"DeleteQueue":                 {visibility.DeleteQueue, db, "gone"},
@@ -48,7 +48,7 @@ func contextVerbs(t testing.TB, db *pebblemq.DB) storetest.Verbs {
 		"Queue.Receive":               {q.Receive, nil},
 		"Queue.Redrive":               {q.Redrive, &visibility.RedriveOptions{To: "to"}},
 		"Queue.Redrives":              {q.Redrives},
-		"Queue.Run":                   {q.Run, visibility.Handler(unused), nil},
+		"Queue.Run":                   {q.Run, visibility.Handler(handle), nil},
 		"Queue.Send":                  {q.Send, message},
 		"Queue.SendBatch":             {q.SendBatch, []visibility.Message{message}, nil},
 		"Queue.Stats":                 {q.Stats},
@@ -73,4 +73,8 @@ func TestEveryVerbRefusesANilContext(t *testing.T) {
 	require.NoError(t, err)
 	contextVerbs(t, db).RefuseNilContext(t)
 	require.NoError(t, db.Close(), "nothing was left open")
+}
+
+func TestEveryVerbEndsWithItsContextOnAFrozenDisk(t *testing.T) {
+	storetest.RequireEnd(t, contextVerbs)
 }

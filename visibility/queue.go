@@ -69,7 +69,7 @@ func OpenQueueOptions(db *pebblemq.DB, name string, c *QueueConfig, o *Options) 
 	if err := s.Do(context.Background(), declare(name, config, secret), store.Sync); err != nil {
 		return nil, err
 	}
-	return registryOf(s).open(name, o)
+	return registryOf(s).open(context.Background(), name, o)
 }
 
 // LookupQueue opens an existing queue with the configuration it has. If there is none
@@ -78,7 +78,7 @@ func LookupQueue(db *pebblemq.DB, name string) (*Queue, error) {
 	if err := store.CheckName("queue", name); err != nil {
 		return nil, err
 	}
-	return registryOf(bridge.Store(db)).open(name, nil)
+	return registryOf(bridge.Store(db)).open(context.Background(), name, nil)
 }
 
 // declare creates a queue, or checks that it is as it is to be.

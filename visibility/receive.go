@@ -46,7 +46,9 @@ type ReceiveOptions struct {
 // receive is durable enough to be counted even if the message kills the process
 // (see the package comment); beyond that, a crash may make messages visible
 // earlier than their timeout. When ctx ends while waiting, its error is
-// returned.
+// returned. If the queue has served the receive by then and the disk does not answer within
+// a second, the error is ErrUnknownOutcome, and the messages stay in flight until their
+// timeout.
 //
 // Messages that cannot be read stay in the queue, and Receive returns the others. Once
 // for each stretch of messages that was found, it returns pebblemq.ErrCorrupt, or

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -115,7 +116,7 @@ func (q *Queue) Redrive(ctx context.Context, o *RedriveOptions) (*Redrive, error
 		if err := store.CheckName("queue", o.To); err != nil {
 			return nil, err
 		}
-		if _, err := q.destination(o.To); err != nil {
+		if _, err := q.destination(ctx, o.To); err != nil {
 			return nil, err
 		}
 	}
@@ -221,7 +222,8 @@ func (r *Redrive) run(ctx context.Context) {
 	defer context.AfterFunc(r.asked, stop)()
 	pump := &spool.Pump{
 		Browse: r.q.spool.Browse(spool.Query{Alive: r.q.alive, Spans: r.spans}),
-		Select: r.choose, Judge: judge, Rate: before.Rate, Burst: before.Burst, Report: r.report,
+		Select: func(s *spool.Seen) (spool.Move, error) { return r.choose(moving, s) },
+		Judge:  judge, Rate: before.Rate, Burst: before.Burst, Report: r.report,
 		Note: func(t *store.Turn, p spool.Progress, left []spool.Span) { r.write(t, before.with(p), left) },
 	}
 	p := spool.Progress{Moved: before.Moved, Skipped: before.Skipped, Failed: before.Failed}
@@ -289,7 +291,7 @@ func judge(err error) spool.Verdict {
 }
 
 // choose returns how to move a message, or nothing if it stays.
-func (r *Redrive) choose(s *spool.Seen) (move spool.Move, err error) {
+func (r *Redrive) choose(ctx context.Context, s *spool.Seen) (move spool.Move, err error) {
 	wanted, err := r.wants(s)
 	if !wanted || err != nil {
 		return nil, err
@@ -299,7 +301,7 @@ func (r *Redrive) choose(s *spool.Seen) (move spool.Move, err error) {
 	if name == "" {
 		return nil, fmt.Errorf("%w: message %d of queue %q is no dead letter and has no queue to go back to", ErrNoQueue, s.Seq, r.q.name)
 	}
-	to, err := r.q.destination(name)
+	to, err := r.q.destination(ctx, name)
 	switch {
 	case err != nil && set != "":
 		return nil, giveUp{err}
@@ -323,14 +325,15 @@ func (r *Redrive) wants(s *spool.Seen) (wanted bool, err error) {
 		return nil
 	})
 	if err != nil {
-		return false, giveUp{fmt.Errorf("visibility: redrive of queue %q: %w", r.q.name, err)}
+		reason, _, _ := strings.Cut(err.Error(), "\n") // it is stored, without a stack
+		return false, giveUp{fmt.Errorf("visibility: redrive of queue %q: %s", r.q.name, reason)}
 	}
 	return wanted, nil
 }
 
 // destination returns a queue that messages of this one can be moved to.
-func (q *Queue) destination(name string) (*Queue, error) {
-	to, err := registryOf(q.s).open(name, nil)
+func (q *Queue) destination(ctx context.Context, name string) (*Queue, error) {
+	to, err := registryOf(q.s).open(ctx, name, nil)
 	switch {
 	case err != nil:
 		return nil, err

@@ -84,9 +84,8 @@ func decodeRedrive(key, v []byte) (i RedriveInfo, left []spool.Span, err error) 
 }
 
 // readRedrives brings back what is known. Nobody else has the queue yet.
-func (q *Queue) readRedrives() (err error) {
+func (q *Queue) readRedrives(ctx context.Context) (err error) {
 	lo, hi := store.Span(store.KindVisRedrive, q.id)
-	ctx := context.Background()
 	it, err := q.s.Iter(ctx, lo, hi)
 	if err != nil {
 		return err

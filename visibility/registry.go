@@ -3,7 +3,6 @@ package visibility
 import (
 	"context"
 	"fmt"
-	"sync"
 
 	"github.com/pebblemq/pebblemq/internal/spool"
 	"github.com/pebblemq/pebblemq/internal/store"
@@ -15,7 +14,7 @@ import (
 type registry struct {
 	s  *store.Store
 	mu struct {
-		sync.Mutex
+		store.Latch
 		queues map[string]*Queue
 	}
 }
@@ -25,45 +24,48 @@ type registryKey struct{}
 func registryOf(s *store.Store) *registry {
 	return s.Local(registryKey{}, func() any {
 		r := &registry{s: s}
+		r.mu.Latch = store.NewLatch()
 		r.mu.queues = make(map[string]*Queue)
 		return r
 	}).(*registry)
 }
 
 // open returns the memory of a queue that exists.
-func (r *registry) open(name string, o *Options) (*Queue, error) {
-	r.mu.Lock()
+func (r *registry) open(ctx context.Context, name string, o *Options) (*Queue, error) {
+	if err := r.mu.Lock(ctx); err != nil {
+		return nil, err
+	}
 	defer r.mu.Unlock()
 	if q := r.mu.queues[name]; q != nil && o != nil && o.ReleaseOnOpen && !q.released {
 		return nil, store.Invalid("queue %q is open already, as a dead-letter queue, by a broker, by a redrive or by a call without ReleaseOnOpen", name)
 	}
-	return r.load(name, o)
+	return r.load(ctx, name, o)
 }
 
 // load brings a queue into memory along with its dead-letter queue. It is put
 // into the map first, so that queues which are each other's come to an end.
-func (r *registry) load(name string, o *Options) (*Queue, error) {
+func (r *registry) load(ctx context.Context, name string, o *Options) (*Queue, error) {
 	if q := r.mu.queues[name]; q != nil {
 		return q, nil
 	}
-	q, err := r.read(name, o)
+	q, err := r.read(ctx, name, o)
 	if err != nil {
 		return nil, err
 	}
 	r.mu.queues[name] = q
 	if q.config().DeadLetterQueue != "" {
-		if q.dead, err = r.load(q.config().DeadLetterQueue, o); err != nil {
+		if q.dead, err = r.load(ctx, q.config().DeadLetterQueue, o); err != nil {
 			delete(r.mu.queues, name)
 			return nil, err
 		}
 	}
 	if q.window != nil {
-		if err := q.window.Ready(context.Background()); err != nil {
+		if err := q.window.Ready(ctx); err != nil {
 			delete(r.mu.queues, name)
 			return nil, err
 		}
 	}
-	err = r.s.Do(context.Background(), store.QuietFunc(func(t *store.Turn) error {
+	err = r.s.Do(ctx, store.QuietFunc(func(t *store.Turn) error {
 		q.retain(t)
 		q.spool.Start(t)
 		q.resumeRedrive(t)
@@ -76,9 +78,9 @@ func (r *registry) load(name string, o *Options) (*Queue, error) {
 	return q, nil
 }
 
-func (r *registry) read(name string, o *Options) (*Queue, error) {
+func (r *registry) read(ctx context.Context, name string, o *Options) (*Queue, error) {
 	var object *store.Object
-	err := r.s.Do(context.Background(), store.QuietFunc(func(t *store.Turn) error {
+	err := r.s.Do(ctx, store.QuietFunc(func(t *store.Turn) error {
 		var ok bool
 		if object, ok = t.Lookup(store.ClassVisQueue, name); !ok {
 			return fmt.Errorf("%w: %q", ErrNoQueue, name)
@@ -101,10 +103,10 @@ func (r *registry) read(name string, o *Options) (*Queue, error) {
 	}
 	q.config().grouped(&so)
 	q.openWindow(r.s)
-	if q.spool, err = spool.OpenLanes(r.s, layout, object.ID, q.config().MaxPriority, so); err != nil {
+	if q.spool, err = spool.OpenLanes(ctx, r.s, layout, object.ID, q.config().MaxPriority, so); err != nil {
 		return nil, err
 	}
-	return q, q.readRedrives()
+	return q, q.readRedrives(ctx)
 }
 
 // drop deletes a queue, whether it is in memory or not.
@@ -112,7 +114,9 @@ func (r *registry) drop(ctx context.Context, name string) error {
 	if err := store.CheckName("queue", name); err != nil {
 		return err
 	}
-	r.mu.Lock()
+	if err := r.mu.Lock(ctx); err != nil {
+		return err
+	}
 	defer r.mu.Unlock()
 	q, done := r.mu.queues[name], false
 	err := r.s.Do(ctx, store.FreeingFunc{OpFunc: func(t *store.Turn) error {

@@ -45,7 +45,9 @@ const (
 // Run receives messages and calls the handler for each, until ctx ends; then it
 // waits for the handlers under way and returns nil. If the store is closed or
 // fails, or the queue is deleted, it returns why. Handlers get the values of ctx. Their
-// messages are settled with the durability of ctx, NoSync by default.
+// messages are settled with the durability of ctx, NoSync by default. If the disk does
+// not confirm the outcome of a message within a second after the end of ctx, or of a
+// handler that went on longer, Run returns ErrUnknownOutcome.
 //
 // A message whose handler returns nil is deleted, unless the handler has
 // released it itself; that it has deleted it itself, best in an Update along
@@ -133,7 +135,7 @@ func (r *runner) work(ctx context.Context) error {
 		messages, err := r.q.Receive(ctx, &ReceiveOptions{VisibilityTimeout: &timeout, Wait: math.MaxInt64})
 		for _, m := range messages {
 			if err := r.handle(ctx, m, timeout); err != nil {
-				return err
+				return ended(ctx, err)
 			}
 		}
 		switch {
@@ -145,6 +147,15 @@ func (r *runner) work(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// ended drops the error of a context that has ended, unless the outcome of something is
+// unknown.
+func ended(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) && !errors.Is(err, store.ErrUnknownOutcome) {
+		return nil
+	}
+	return err
 }
 
 // lease returns for how long to receive a message, as the queue may have been altered.
@@ -160,8 +171,7 @@ func (r *runner) lease() time.Duration {
 // handle takes care of one message, the end of it included. It returns an error
 // only if there is no going on. The end of Run's context does not end what has begun.
 func (r *runner) handle(ctx context.Context, m *Received, timeout time.Duration) error {
-	ctx = context.WithoutCancel(ctx)
-	held, cancel := context.WithCancelCause(ctx)
+	held, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	beating := make(chan struct{})
 	go func() {
 		defer close(beating)
@@ -179,6 +189,8 @@ func (r *runner) finish(ctx context.Context, m *Received, failure error) error {
 	if err != nil {
 		return err
 	}
+	ctx, stop := store.Outlive(ctx)
+	defer stop()
 	switch {
 	case errors.Is(failure, ErrKeep):
 		return nil

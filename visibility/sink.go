@@ -1,6 +1,7 @@
 package visibility
 
 import (
+	"context"
 	"slices"
 	"unicode/utf8"
 
@@ -12,8 +13,8 @@ func init() { store.RegisterSink(store.ClassVisQueue, openSink) }
 // sink is a queue that is bound to an exchange.
 type sink struct{ q *Queue }
 
-func openSink(s *store.Store, name string) (store.Sink, error) {
-	q, err := registryOf(s).open(name, nil)
+func openSink(ctx context.Context, s *store.Store, name string) (store.Sink, error) {
+	q, err := registryOf(s).open(ctx, name, nil)
 	return sink{q}, err
 }
 

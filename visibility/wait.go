@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"container/list"
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/pebblemq/pebblemq/internal/spool"
@@ -127,8 +128,8 @@ func (o *serveOp) Visible(t *store.Turn) {
 	}
 }
 
-// await waits until w is served, its time is over or ctx ends. What it was
-// given in the last moment is not lost: it is returned.
+// await waits until w is served, its time is over or ctx ends. What it was given in the
+// last moment is not lost: it is returned, unless the disk does not answer in time.
 func (q *Queue) await(ctx context.Context, w *waiter, wait time.Duration) error {
 	var over <-chan time.Time
 	if !w.brief {
@@ -149,19 +150,22 @@ func (q *Queue) await(ctx context.Context, w *waiter, wait time.Duration) error 
 	if left, failed := q.leave(ctx, w); left || failed != nil {
 		return cmp.Or(err, failed)
 	}
+	late, stop := store.Outlive(ctx)
+	defer stop()
 	select { // it was served, and may be waiting for an fsync
 	case <-w.done:
 		return w.err
 	case <-q.s.Down():
 		return q.s.Cause()
+	case <-late.Done():
+		return fmt.Errorf("%w: receive from queue %q: the disk did not answer: %w", store.ErrUnknownOutcome, q.name, ctx.Err())
 	}
 }
 
-// leave takes w out of the line, and reports false if it has been served. It is
-// let in on a full disk: a wait must end then, too.
+// leave takes w out of the line, and reports false if it has been served.
 func (q *Queue) leave(ctx context.Context, w *waiter) (left bool, err error) {
 	ctx = store.WithDurability(context.WithoutCancel(ctx), store.NoSync)
-	err = q.s.Do(ctx, store.FreeingFunc{OpFunc: func(*store.Turn) error {
+	err = q.s.Do(ctx, store.PromptFunc{OpFunc: func(*store.Turn) error {
 		left = w.leave()
 		return nil
 	}}, store.NoSync)

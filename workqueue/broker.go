@@ -107,7 +107,7 @@ func load(s *store.Store, name string) (*topology, error) {
 		}
 	}
 	for _, o := range queues {
-		if t.queues[o.Name[4:]], err = newQueue(t, o); err != nil {
+		if t.queues[o.Name[4:]], err = newQueue(ctx, t, o); err != nil {
 			return nil, err
 		}
 	}

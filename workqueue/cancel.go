@@ -32,7 +32,7 @@ func (b *Broker) CancelAt(ctx context.Context, queue string, at Position) error 
 // ErrUnknownMessage if the message has become due when it commits. It is about messages
 // that were published before the call, up to 1023 of them.
 func (t BrokerTx) Cancel(queue, messageID string) error {
-	op, err := t.b.cancel(context.Background(), queue, messageID)
+	op, err := t.b.cancel(t.x.Context(), queue, messageID)
 	if err == nil && op.More() {
 		err = store.TooLarge("number of delayed messages with one MessageID", spool.MaxLater, spool.MaxLater-1)
 	}
@@ -44,7 +44,7 @@ func (t BrokerTx) Cancel(queue, messageID string) error {
 
 // CancelAt is Broker.CancelAt as a part of the transaction.
 func (t BrokerTx) CancelAt(queue string, at Position) error {
-	op, err := t.b.cancelAt(context.Background(), queue, at)
+	op, err := t.b.cancelAt(t.x.Context(), queue, at)
 	if err != nil {
 		return t.x.Fail(err)
 	}

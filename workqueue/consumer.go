@@ -2,6 +2,7 @@ package workqueue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -71,16 +72,22 @@ func (b *Broker) Consume(ctx context.Context, queue string, o *ConsumeOptions) (
 	if err := checkShort("consumer tag", c.tag); err != nil {
 		return nil, err
 	}
+	joined := false
 	err := b.s.Do(ctx, store.QuietFunc(func(t *store.Turn) (err error) {
 		if c.q, err = b.use(t, queue); err != nil {
 			return err
 		}
-		return c.q.join(t, c)
+		err = c.q.join(t, c)
+		joined = err == nil
+		return err
 	}), store.Sync)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		return c, nil
 	}
-	return c, nil
+	if joined { // and the context has ended before what it saw was on disk
+		err = errors.Join(err, c.Close())
+	}
+	return nil, err
 }
 
 func (q *queue) join(t *store.Turn, c *Consumer) error {
@@ -248,8 +255,8 @@ type closeOp struct {
 	back []*Delivery
 }
 
-// Frees lets it in on a disk that is nearly full.
-func (o *closeOp) Frees() {}
+// Prompt lets it in always.
+func (o *closeOp) Prompt() {}
 
 func (o *closeOp) Run(t *store.Turn) error {
 	c := o.c

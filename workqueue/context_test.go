@@ -17,7 +17,7 @@ func contextVerbs(t testing.TB, db *pebblemq.DB) storetest.Verbs {
 	t.Helper()
 	b := openBroker(t, db)
 	dying(t, b, "q")
-	declare(t, b, "in", "out", "gone", "gone too", "replies", "browsed")
+	declare(t, b, "in", "out", "gone", "gone too", "replies", "browsed", "work")
 	require.NoError(t, b.DeclareExchange(bg, "x", workqueue.Topic, nil))
 	require.NoError(t, b.DeclareExchange(bg, "gone", workqueue.Fanout, nil))
 	require.NoError(t, b.PutJob(bg, hourly))
@@ -39,12 +39,21 @@ func contextVerbs(t testing.TB, db *pebblemq.DB) storetest.Verbs {
 		return d
 	}
 	publish(t, b, "in", "1", "2")
+	publish(t, b, "work", "1", "2")
 	c, all := consume(t, b, "in", 1), consume(t, b, "in", 1)
 	caller := newCaller(t, b)
 	topology, err := b.Export(bg)
 	require.NoError(t, err)
 	binding := workqueue.Binding{Exchange: "x", Queue: "q", Key: "k"}
-	publishAsync := func(ctx context.Context) error { return b.PublishAsync(ctx, "", "q", message).Err() }
+	publishAsync := func(ctx context.Context) error {
+		c := b.PublishAsync(ctx, "", "q", message)
+		select {
+		case <-c.Done():
+			return c.Err()
+		default:
+			return nil // the outcome has no context
+		}
+	}
 	return storetest.Verbs{
 		"Broker.AlterExchange":        {b.AlterExchange, "x", nil},
 		"Broker.AlterQueue":           {b.AlterQueue, "q", nil},
@@ -83,7 +92,7 @@ func contextVerbs(t testing.TB, db *pebblemq.DB) storetest.Verbs {
 		"Broker.Queues":               {b.Queues},
 		"Broker.Redrive":              {b.Redrive, "dead", nil},
 		"Broker.ResumeQueue":          {b.ResumeQueue, "q"},
-		"Broker.Run":                  {b.Run, "q", workqueue.Handler(nop), nil},
+		"Broker.Run":                  {b.Run, "work", workqueue.Handler(nop), nil},
 		"Broker.Unbind":               {b.Unbind, binding},
 		"Broker.Unrouted":             {b.Unrouted},
 		"Caller.Call":                 {caller.Call, "", "q", message, nil},
@@ -107,4 +116,8 @@ func TestEveryVerbRefusesANilContext(t *testing.T) {
 	require.NoError(t, err)
 	contextVerbs(t, db).RefuseNilContext(t)
 	require.NoError(t, db.Close(), "nothing was left open")
+}
+
+func TestEveryVerbEndsWithItsContextOnAFrozenDisk(t *testing.T) {
+	storetest.RequireEnd(t, contextVerbs)
 }

@@ -90,7 +90,7 @@ func (d *Delivery) handOver() (*Delivery, error) {
 
 // setAside takes a message out of everyone's reach whose body cannot be read.
 func (d *Delivery) setAside(err error) error {
-	return d.b.s.Do(context.Background(), store.FreeingFunc{OpFunc: func(t *store.Turn) error {
+	return d.b.s.Do(context.Background(), store.PromptFunc{OpFunc: func(t *store.Turn) error {
 		if d.state == pending && !d.q.deleted {
 			d.q.spool.SetAside(t, d.m, err)
 			d.lose()
@@ -260,8 +260,14 @@ func (b *Broker) giveUp(ctx context.Context, op *getOp) {
 		return
 	}
 	ctx = store.WithDurability(context.WithoutCancel(ctx), store.NoSync)
-	_ = b.s.Do(ctx, &requeueOp{d: op.d}, store.NoSync) // fails if the store has, and then it returns anyway
+	_ = b.s.Do(ctx, giveUpOp{&requeueOp{d: op.d}}, store.NoSync) // fails if the store has, and then it returns anyway
 }
+
+// giveUpOp is a requeueOp that is let in always.
+type giveUpOp struct{ *requeueOp }
+
+// Prompt marks it.
+func (giveUpOp) Prompt() {}
 
 type getOp struct {
 	b      *Broker

@@ -20,7 +20,7 @@ func (d *Delivery) Extend(ctx context.Context) error {
 
 // extend has the AckTimeout begin some time from now, and ends what park did.
 func (d *Delivery) extend(relaxed context.Context, ahead time.Duration) error {
-	return d.b.s.Do(relaxed, store.QuietFunc(func(t *store.Turn) error {
+	return d.b.s.Do(relaxed, store.PromptFunc{OpFunc: func(t *store.Turn) error {
 		if err := d.settleable(); err != nil {
 			return err
 		}
@@ -32,14 +32,14 @@ func (d *Delivery) extend(relaxed context.Context, ahead time.Duration) error {
 			}
 		}
 		return nil
-	}), store.NoSync)
+	}}, store.NoSync)
 }
 
 // park has Run keep a delivery that may not be handled yet. It has no AckTimeout, and is
 // not counted if it goes back before it is handled. If it is spared it takes up nothing
 // of the Prefetch, so that others come in its place.
 func (d *Delivery) park(relaxed context.Context, spared bool) error {
-	return d.b.s.Do(relaxed, store.QuietFunc(func(t *store.Turn) error {
+	return d.b.s.Do(relaxed, store.PromptFunc{OpFunc: func(t *store.Turn) error {
 		if err := d.settleable(); err != nil {
 			return err
 		}
@@ -49,7 +49,7 @@ func (d *Delivery) park(relaxed context.Context, spared bool) error {
 			d.q.ready(t)
 		}
 		return nil
-	}), store.NoSync)
+	}}, store.NoSync)
 }
 
 func (d *Delivery) unpark() {

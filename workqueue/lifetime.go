@@ -101,14 +101,16 @@ func (q *queue) deletable(c DeleteIf) error {
 // DeleteExclusive deletes the exclusive queues of this handle, as the end of a
 // connection does in AMQP. The handle itself can be used on.
 func (b *Broker) DeleteExclusive(ctx context.Context) error {
-	return b.s.Do(ctx, store.FreeingFunc{OpFunc: func(t *store.Turn) error {
-		for _, q := range b.t.queues {
-			if q.owner == b {
-				b.t.dropQueue(t, q)
-			}
+	return b.s.Do(ctx, store.FreeingFunc{OpFunc: b.dropExclusive}, store.Sync)
+}
+
+func (b *Broker) dropExclusive(t *store.Turn) error {
+	for _, q := range b.t.queues {
+		if q.owner == b {
+			b.t.dropQueue(t, q)
 		}
-		return nil
-	}}, store.Sync)
+	}
+	return nil
 }
 
 // queue returns a queue that this handle may use.

@@ -264,13 +264,13 @@ type queue struct {
 	used   time.Time // last
 }
 
-func newQueue(t *topology, o *store.Object) (*queue, error) {
+func newQueue(ctx context.Context, t *topology, o *store.Object) (*queue, error) {
 	q := &queue{name: o.Name[4:], object: o, topology: t}
 	if err := q.decode(); err != nil {
 		return nil, err
 	}
 	q.window = newWindow(t.s, o, q.config.DedupeWindow)
-	q.openSpool()
+	q.openSpool(ctx)
 	return q, nil
 }
 

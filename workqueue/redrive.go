@@ -58,7 +58,8 @@ type RedriveProgress struct {
 // Redrive moves the messages that are ready in a queue, which most often is a dead
 // letter place, back to the queues that they died in, or elsewhere. It returns when it
 // has come to all that was there when it began, or ctx ends; what was moved is moved,
-// the rest stays. What comes later stays too, also if it is a message that was moved
+// the rest stays. If the disk does not answer within a second after ctx has ended, the
+// error is ErrUnknownOutcome: the last few messages may have been moved. What comes later stays too, also if it is a message that was moved
 // and has died again. RabbitMQ has shovels for that.
 //
 // Each message is moved in one commit: it is in the one queue or in the other. It keeps

@@ -16,9 +16,9 @@ const (
 
 // openSpool brings the messages of a queue back. If the queue's record cannot be read,
 // the queue refuses every use but its deletion, and the broker goes on without it.
-func (q *queue) openSpool() {
+func (q *queue) openSpool(ctx context.Context) {
 	s := q.topology.s
-	q.spool, q.damage = spool.OpenLanes(s, layout, q.object.ID, q.config.MaxPriority, q.options())
+	q.spool, q.damage = spool.OpenLanes(ctx, s, layout, q.object.ID, q.config.MaxPriority, q.options())
 	if q.damage != nil {
 		s.Log().Error("queue cannot be used, the others go on", "broker", q.topology.name, "queue", q.name, "error", q.damage)
 		q.spool = spool.NewLanes(s, layout, q.object.ID, q.config.MaxPriority, q.options()) // is not used
@@ -42,7 +42,7 @@ func (q *queue) begin(t *store.Turn) {
 // reopen reads the record of the queue until that succeeds or shows damage.
 func (q *queue) reopen(ctx context.Context) {
 	for wait := reopenPause; pause(ctx, wait); wait = min(2*wait, reopenPauseMax) {
-		lanes, err := spool.OpenLanes(q.topology.s, layout, q.object.ID, q.config.MaxPriority, q.options())
+		lanes, err := spool.OpenLanes(ctx, q.topology.s, layout, q.object.ID, q.config.MaxPriority, q.options())
 		if err != nil && !store.IsDamage(err) {
 			continue
 		}

@@ -61,6 +61,9 @@ func (w *call) finish() {
 func (b *Broker) NewCaller(ctx context.Context) (*Caller, error) {
 	own := &Broker{s: b.s, t: b.t}
 	queue, err := own.DeclareNewQueue(ctx, &QueueConfig{Exclusive: true})
+	if errors.Is(err, store.ErrUnknownOutcome) { // it is there now
+		err = errors.Join(err, own.leave())
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -69,9 +72,15 @@ func (b *Broker) NewCaller(ctx context.Context) (*Caller, error) {
 		err = b.s.Cause()
 	}
 	if err != nil {
-		return nil, errors.Join(err, own.DeleteExclusive(context.WithoutCancel(ctx)))
+		return nil, errors.Join(err, own.leave())
 	}
 	return c, nil
+}
+
+// leave deletes the queue of a caller. It does not wait for the disk, because the queue
+// does not outlive the store.
+func (b *Broker) leave() error {
+	return b.s.Do(context.Background(), store.PromptFunc{OpFunc: b.dropExclusive}, store.NoSync)
 }
 
 // CallOptions are choices of one Call. Nil is the default.
@@ -181,7 +190,7 @@ func (c *Caller) end(err error) {
 // Close ends the caller and deletes its queue. Calls under way return
 // ErrConsumerClosed. After the store is closed it is not needed.
 func (c *Caller) Close() error {
-	err := errors.Join(c.c.Close(), c.b.DeleteExclusive(context.Background()))
+	err := errors.Join(c.c.Close(), c.b.leave())
 	if c.b.s.Cause() != nil {
 		return nil
 	}

@@ -84,8 +84,10 @@ type Handler = func(context.Context, *Delivery) error
 //
 // When ctx ends no new handler is started; those that run may finish (their
 // context goes on, up to DrainTimeout), the rest goes back to the queue without being
-// counted, and Run returns nil. Other errors end it as well: that of the store when it
-// is closed or fails, and ErrQueueDeleted.
+// counted, and Run returns nil. If the disk does not confirm the outcome of a delivery
+// within a second after the end of ctx, or of a handler that went on longer, Run returns
+// ErrUnknownOutcome. Other errors end it as well: that of the store when it is closed or
+// fails, and ErrQueueDeleted.
 func (b *Broker) Run(ctx context.Context, queue string, handler func(context.Context, *Delivery) error, o *RunOptions) error {
 	if err := store.CheckContext(ctx); err != nil {
 		return err
@@ -160,9 +162,10 @@ func (o *RunOptions) normalize() (full RunOptions, err error) {
 	return full, err
 }
 
-// ended drops the error of a context that the caller ended.
+// ended drops the error of a context that the caller ended, unless the outcome of
+// something is unknown.
 func ended(ctx context.Context, err error) error {
-	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) && !errors.Is(err, store.ErrUnknownOutcome) {
 		return nil
 	}
 	return err
@@ -225,7 +228,9 @@ func (r *runner) work(ctx context.Context) error {
 // if there is no going on.
 func (r *runner) serve(ctx context.Context, d *Delivery) error {
 	if !pause(ctx, r.wait()) {
-		return errors.Join(ctx.Err(), d.Return(context.WithoutCancel(ctx)))
+		late, stop := store.Outlive(ctx)
+		defer stop()
+		return errors.Join(ctx.Err(), d.Return(late))
 	}
 	failure, err := r.handle(ctx, d)
 	if err == nil {
@@ -301,14 +306,15 @@ func (r *runner) attempt(ctx context.Context, d *Delivery) error {
 
 // settle acknowledges a delivery, or gives it back.
 func (r *runner) settle(ctx context.Context, d *Delivery, failure error) error {
-	ctx = context.WithoutCancel(ctx)
+	ctx, stop := store.Outlive(ctx)
+	defer stop()
 	if failure == nil {
 		return d.Ack(ctx)
 	}
 	r.c.b.s.Log().Warn("handler failed", "queue", d.Queue, "deliveries", d.DeliveryCount, "error", failure)
 	if errors.Is(failure, ErrReject) {
 		err := d.Reject(ctx)
-		if err == nil || passing(err) || r.c.b.s.Cause() != nil {
+		if err == nil || passing(err) || r.c.b.s.Cause() != nil || ctx.Err() != nil {
 			return err
 		}
 		r.c.b.s.Log().Warn("rejected message has no dead letter place now and comes back", "queue", d.Queue, "error", err)

@@ -188,12 +188,12 @@ func (b *Browse) Close(ctx context.Context) {
 		return
 	}
 	ctx = store.WithDurability(context.WithoutCancel(ctx), store.NoSync)
-	_ = b.s.Do(ctx, store.QuietFunc(func(*store.Turn) error { // fails if the store is down
+	_ = b.s.Do(ctx, store.PromptFunc{OpFunc: func(*store.Turn) error { // fails if the store is down
 		for _, p := range watched {
 			p.q.unwatch(p.watch)
 		}
 		return nil
-	}), store.NoSync)
+	}}, store.NoSync)
 }
 
 // fence runs f under the baton, and returns when all that it saw is on disk.

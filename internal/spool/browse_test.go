@@ -58,7 +58,7 @@ func TestBrowseGoesByLanesThenByDueTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, err := store.OpenMemory(store.Options{})
 		require.NoError(t, err)
-		q, err := OpenLanes(s, layout, 1, 2, Options{Ready: func(*store.Turn) {}, ID: lastWord})
+		q, err := OpenLanes(ctx, s, layout, 1, 2, Options{Ready: func(*store.Turn) {}, ID: lastWord})
 		require.NoError(t, err)
 		later := time.Unix(2e9, 0)
 		for _, o := range []laneOp{

@@ -26,7 +26,7 @@ func newFeed(t testing.TB, fs vfs.FS) *feed {
 	s, err := store.Open(store.Options{FS: fs, Dir: "data", MemoryBytes: store.MinMemoryBytes})
 	require.NoError(t, err)
 	f := &feed{t: t, s: s, ready: make(chan struct{}, 1)}
-	f.q, err = Open(crowded(s), layout, 1, Options{Ready: func(*store.Turn) {
+	f.q, err = Open(ctx, crowded(s), layout, 1, Options{Ready: func(*store.Turn) {
 		select {
 		case f.ready <- struct{}{}:
 		default:

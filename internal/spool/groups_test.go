@@ -17,7 +17,7 @@ func groupedSpool(t *testing.T, fs vfs.FS) (*store.Store, *Spool) {
 	t.Helper()
 	s, err := store.Open(store.Options{FS: fs, Dir: "data"})
 	require.NoError(t, err)
-	q, err := Open(crowded(s), layout, 1, Options{
+	q, err := Open(ctx, crowded(s), layout, 1, Options{
 		Ready: func(*store.Turn) {}, Leased: func(*store.Turn, *Message) {}, Group: groupOf,
 	})
 	require.NoError(t, err)

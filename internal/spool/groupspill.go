@@ -318,9 +318,8 @@ func (g *groups) settled(m *Message) {
 }
 
 // lookForIndex sees whether the last process left one.
-func (g *groups) lookForIndex() (err error) {
+func (g *groups) lookForIndex(ctx context.Context) (err error) {
 	lo, hi := g.q.span(g.q.layout.Parked)
-	ctx := context.Background()
 	it, err := g.q.iter(ctx, lo, hi, func(error) bool { return true })
 	if err != nil {
 		return err

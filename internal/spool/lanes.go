@@ -69,17 +69,17 @@ func (h *shared) bytes() int { return max(laneBytes, windowBytes/max(h.lanes, 1)
 // OpenLanes brings a queue back with priorities up to highest, or starts an empty
 // one. It reads a record for each lane. It is called outside the baton, before
 // anyone else has the queue.
-func OpenLanes(s *store.Store, l Layout, id uint32, highest byte, o Options) (*Lanes, error) {
+func OpenLanes(ctx context.Context, s *store.Store, l Layout, id uint32, highest byte, o Options) (*Lanes, error) {
 	q := NewLanes(s, l, id, highest, o)
 	if highest > 0 {
-		if err := q.readLanes(); err != nil {
+		if err := q.readLanes(ctx); err != nil {
 			return nil, fmt.Errorf("open queue %q: %w", o.Name, err)
 		}
 		return q, nil
 	}
 	v, err := s.Get(laneKey(l.Meta, place{id, 0}, 0))
 	if err == nil && v != nil {
-		err = q.open[0].restoreMeta(v)
+		err = q.open[0].restoreMeta(ctx, v)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open queue %q: %w", o.Name, err)
@@ -88,9 +88,9 @@ func OpenLanes(s *store.Store, l Layout, id uint32, highest byte, o Options) (*L
 }
 
 // readLanes finds the lanes that were used.
-func (q *Lanes) readLanes() (err error) {
+func (q *Lanes) readLanes(ctx context.Context) (err error) {
 	lo, hi := store.Span(q.layout.Meta, q.id)
-	it, err := q.s.Iter(context.Background(), lo, hi)
+	it, err := q.s.Iter(ctx, lo, hi)
 	if err != nil {
 		return err
 	}
@@ -103,7 +103,7 @@ func (q *Lanes) readLanes() (err error) {
 		if err != nil {
 			return err
 		}
-		if err := q.lane(it.Key()[laneKeyLen-1]).restoreMeta(v); err != nil {
+		if err := q.lane(it.Key()[laneKeyLen-1]).restoreMeta(ctx, v); err != nil {
 			return err
 		}
 	}

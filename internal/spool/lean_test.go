@@ -72,7 +72,7 @@ func TestAMessageWhoseRetentionIsOverHasItsData(t *testing.T) {
 		var moved []string
 		var q *Spool
 		begin := time.Now().UnixNano()
-		q, err = Open(crowded(s), layout, 1, Options{
+		q, err = Open(ctx, crowded(s), layout, 1, Options{
 			Ready: func(*store.Turn) {}, Leased: func(*store.Turn, *Message) {}, Born: func([]byte) int64 { return begin },
 			Outlived: func(turn *store.Turn, m *Message) func(*store.Turn) {
 				moved = append(moved, string(m.Data))

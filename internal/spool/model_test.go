@@ -118,7 +118,7 @@ func (w *world) open() {
 	if w.groups {
 		o.Group, o.Fair = groupOf, w.fair
 	}
-	w.q, err = Open(crowded(w.s), layout, 1, o)
+	w.q, err = Open(ctx, crowded(w.s), layout, 1, o)
 	require.NoError(w.t, err)
 	if w.groups {
 		w.q.groups.room = room{3, 8, 1 << 10, 5, paceMessages}

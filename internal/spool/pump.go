@@ -174,7 +174,9 @@ func (p *Pump) batch(ctx context.Context, chunk []Seen) (rest []Seen, err error)
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := p.Browse.s.Do(context.WithoutCancel(ctx), o, store.Default); err != nil { // or its outcome would be unknown
+		late, stop := store.Outlive(ctx) // or its outcome would be unknown at once
+		defer stop()
+		if err := p.Browse.s.Do(late, o, store.Default); err != nil {
 			return err
 		}
 		loads, p.progress = loads[o.done:], o.progress

@@ -36,7 +36,7 @@ func onDisk(t *testing.T, n int) (*store.Store, *Spool) {
 	open := func() (*store.Store, *Spool) {
 		s, err := store.Open(store.Options{FS: fs, Dir: "data"})
 		require.NoError(t, err)
-		q, err := Open(crowded(s), layout, 1, Options{Ready: func(*store.Turn) {}})
+		q, err := Open(ctx, crowded(s), layout, 1, Options{Ready: func(*store.Turn) {}})
 		require.NoError(t, err)
 		return s, q
 	}

@@ -17,7 +17,7 @@ func leasedSpool(t *testing.T, fs vfs.FS, leased func(*Message)) (*store.Store, 
 	t.Helper()
 	s, err := store.Open(store.Options{FS: fs, Dir: "data"})
 	require.NoError(t, err)
-	q, err := Open(crowded(s), layout, 1, Options{Ready: func(*store.Turn) {}, Leased: func(_ *store.Turn, m *Message) { leased(m) }})
+	q, err := Open(ctx, crowded(s), layout, 1, Options{Ready: func(*store.Turn) {}, Leased: func(_ *store.Turn, m *Message) { leased(m) }})
 	require.NoError(t, err)
 	under(t, s, store.NoSync, q.Start)
 	return s, q

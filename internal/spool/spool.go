@@ -2,6 +2,7 @@ package spool
 
 import (
 	"container/heap"
+	"context"
 	"fmt"
 	"time"
 
@@ -125,11 +126,11 @@ type Options struct {
 
 // Open brings a spool back, or starts an empty one. It reads one record. It is
 // called outside the baton, before anyone else has the spool.
-func Open(s *store.Store, l Layout, id uint32, o Options) (*Spool, error) {
+func Open(ctx context.Context, s *store.Store, l Layout, id uint32, o Options) (*Spool, error) {
 	q := New(s, l, id, o)
 	v, err := s.Get(laneKey(l.Meta, q.place, 0))
 	if err == nil && v != nil {
-		err = q.restoreMeta(v)
+		err = q.restoreMeta(ctx, v)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open queue %q: %w", o.Name, err)
@@ -138,7 +139,7 @@ func Open(s *store.Store, l Layout, id uint32, o Options) (*Spool, error) {
 }
 
 // restoreMeta takes over what the disk says.
-func (q *Spool) restoreMeta(v []byte) (err error) {
+func (q *Spool) restoreMeta(ctx context.Context, v []byte) (err error) {
 	if q.meta, err = decodeMeta(v); err != nil {
 		return err
 	}
@@ -154,7 +155,7 @@ func (q *Spool) restoreMeta(v []byte) (err error) {
 		q.unloaded, q.recallEnd = q.meta.taken, q.meta.next
 	}
 	if q.groups != nil {
-		return q.groups.lookForIndex()
+		return q.groups.lookForIndex(ctx)
 	}
 	return nil
 }

@@ -17,7 +17,7 @@ func TestFirstInFirstOutThroughTheWindowAndTheDisk(t *testing.T) {
 	require.NoError(t, err)
 	defer s.Close()
 	ready := make(chan struct{}, 1)
-	q, err := Open(crowded(s), layout, 1, Options{Ready: func(*store.Turn) {
+	q, err := Open(ctx, crowded(s), layout, 1, Options{Ready: func(*store.Turn) {
 		select {
 		case ready <- struct{}{}:
 		default:
@@ -63,7 +63,7 @@ func openOne(t *testing.T) (*store.Store, *Spool) {
 	t.Helper()
 	s, err := store.OpenMemory(store.Options{})
 	require.NoError(t, err)
-	q, err := Open(crowded(s), layout, 1, Options{Ready: func(*store.Turn) {}})
+	q, err := Open(ctx, crowded(s), layout, 1, Options{Ready: func(*store.Turn) {}})
 	require.NoError(t, err)
 	require.NoError(t, s.Do(ctx, &putOp{q: q, data: []byte("x")}, store.Sync))
 	return s, q
@@ -122,7 +122,7 @@ func TestPrimeSuspectsComeOneAtATimeButDoNotWaitForLong(t *testing.T) {
 		open := func() (*store.Store, *Spool) {
 			s, err := store.Open(store.Options{FS: fs, Dir: "data"})
 			require.NoError(t, err)
-			q, err := Open(crowded(s), layout, 1, Options{Ready: func(*store.Turn) {}})
+			q, err := Open(ctx, crowded(s), layout, 1, Options{Ready: func(*store.Turn) {}})
 			require.NoError(t, err)
 			return s, q
 		}
@@ -182,7 +182,7 @@ func TestLapsedLeaseIsCountedOnce(t *testing.T) {
 		open := func() (*store.Store, *Spool) {
 			s, err := store.Open(store.Options{FS: fs, Dir: "data"})
 			require.NoError(t, err)
-			q, err := Open(crowded(s), layout, 1, Options{Ready: func(*store.Turn) {}, Leased: func(*store.Turn, *Message) {}})
+			q, err := Open(ctx, crowded(s), layout, 1, Options{Ready: func(*store.Turn) {}, Leased: func(*store.Turn, *Message) {}})
 			require.NoError(t, err)
 			return s, q
 		}

@@ -36,7 +36,7 @@ func (f *flaky) open() {
 	var err error
 	f.s, err = store.Open(store.Options{FS: f.fs, Dir: "data", NoCompactions: true})
 	require.NoError(f.t, err)
-	f.q, err = Open(crowded(f.s), layout, 1, f.o)
+	f.q, err = Open(ctx, crowded(f.s), layout, 1, f.o)
 	require.NoError(f.t, err)
 	if f.q.groups != nil {
 		f.q.groups.room = room{3, 8, 1 << 10, 5, paceMessages}

@@ -14,7 +14,7 @@ func TestSpoolsShareTheMemoryThatIsFree(t *testing.T) {
 	require.NoError(t, err)
 	defer s.Close()
 	open := func(id uint32) *Spool {
-		q, err := Open(s, layout, id, Options{Ready: func(*store.Turn) {}})
+		q, err := Open(ctx, s, layout, id, Options{Ready: func(*store.Turn) {}})
 		require.NoError(t, err)
 		return q
 	}
@@ -52,7 +52,7 @@ func TestAFastConsumerRaisesTheFrontierFurther(t *testing.T) {
 	require.NoError(t, err)
 	defer s.Close()
 	ready := make(chan struct{}, 1)
-	q, err := Open(s, layout, 1, Options{Ready: func(*store.Turn) {
+	q, err := Open(ctx, s, layout, 1, Options{Ready: func(*store.Turn) {
 		select {
 		case ready <- struct{}{}:
 		default:

@@ -31,7 +31,7 @@ type RoutedHeader struct{ Name, Value string }
 
 // OpenSink brings an object of a class into memory as a Sink. It is called
 // outside the baton.
-type OpenSink func(s *Store, name string) (Sink, error)
+type OpenSink func(ctx context.Context, s *Store, name string) (Sink, error)
 
 // sinks is filled by the layers' init functions and read-only from then on.
 var sinks = make(map[Class]OpenSink)
@@ -57,7 +57,7 @@ func (s *Store) Sink(ctx context.Context, c Class, name, pkg string) (sink Sink,
 	if open == nil {
 		return nil, 0, Invalid("%q is the destination of a binding, and package %s is not part of this program", name, pkg)
 	}
-	sink, err = open(s, name)
+	sink, err = open(ctx, s, name)
 	return sink, id, err
 }
 

@@ -52,7 +52,7 @@ func (FreeingFunc) Frees() {}
 // the disk and however full the open group. Callers use them to give back what they hold.
 type Prompt interface{ Prompt() }
 
-// PromptFunc is an OpFunc that writes nothing and is Prompt.
+// PromptFunc is an OpFunc that is Prompt.
 type PromptFunc struct{ OpFunc }
 
 // Prompt marks it.
