@@ -368,7 +368,11 @@ func (m *Member) wait(ctx context.Context, wake <-chan struct{}) error {
 		return err
 	}
 	var again <-chan time.Time
-	if try := m.nextTry(); try != nil {
+	try, err := m.nextTry(ctx)
+	if err != nil {
+		return err
+	}
+	if try != nil {
 		defer try.Stop()
 		again = try.C
 	}

@@ -1,6 +1,9 @@
 package log
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // outage is why a member cannot read on in a partition. The member reads its other
 // partitions meanwhile, and tries this one again after a pause, which grows.
@@ -34,8 +37,10 @@ func (o *owned) see(ok bool, err error) {
 
 // nextTry returns what fires when an outage is over for another try; nil if there is
 // none.
-func (m *Member) nextTry() *time.Timer {
-	m.mu.Lock()
+func (m *Member) nextTry(ctx context.Context) (*time.Timer, error) {
+	if err := m.mu.Lock(ctx); err != nil {
+		return nil, err
+	}
 	defer m.mu.Unlock()
 	var first time.Time
 	for _, o := range m.mu.cursors {
@@ -44,7 +49,7 @@ func (m *Member) nextTry() *time.Timer {
 		}
 	}
 	if first.IsZero() {
-		return nil
+		return nil, nil
 	}
-	return time.NewTimer(time.Until(first))
+	return time.NewTimer(time.Until(first)), nil
 }

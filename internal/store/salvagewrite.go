@@ -1,12 +1,14 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/objstorage/objstorageprovider"
 	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -51,7 +53,31 @@ func (v *salvage) copy() error {
 		w.abandon()
 		return err
 	}
-	return errors.Join(w.flush(), v.fs.RemoveAll(w.dir))
+	return errors.Join(w.flush(), v.mark(), v.fs.RemoveAll(w.dir))
+}
+
+// mark says how far the store has come. Only the newest mark is written: the others are a
+// chain, which has gaps if operations are lost.
+func (v *salvage) mark() error {
+	if v.newest == 0 {
+		return nil
+	}
+	return v.engine(func() error {
+		return v.s.db.Set(seqKey(v.newest), make([]byte, 8), pebble.Sync)
+	})
+}
+
+// engine runs a call of the new engine, which a failing disk may park.
+func (v *salvage) engine(f func() error) error {
+	if err := v.s.readers.enter(); err != nil {
+		return err
+	}
+	var failed error
+	err := v.s.aside(v.pace.ctx, func() { failed = f() }, func() {})
+	if err != nil {
+		return err // f may still be under way
+	}
+	return failed
 }
 
 // tableWriter writes keys into tables, and gives each to the engine when it is full.
@@ -112,13 +138,7 @@ func (w *tableWriter) flush() error {
 	if w.w = nil; err != nil {
 		return err
 	}
-	s := w.v.s
-	if err := s.readers.enter(); err != nil {
-		return err
-	}
-	var failed error
-	err = s.aside(w.v.pace.ctx, func() { failed = s.db.Ingest(context.Background(), []string{w.path}) }, func() {})
-	return errors.Join(err, failed)
+	return w.v.engine(func() error { return w.v.s.db.Ingest(context.Background(), []string{w.path}) })
 }
 
 func (w *tableWriter) abandon() {
@@ -135,6 +155,10 @@ func (v *salvage) admit(key, value []byte) (ok bool, err error) {
 	var bad error
 	switch Kind(key[0]) {
 	case KindMeta:
+		if len(key) == len(keySeq)+8 && bytes.HasPrefix(key, keySeq) {
+			v.newest = max(v.newest, binary.BigEndian.Uint64(key[len(keySeq):]))
+			return false, nil // see mark
+		}
 		bad = v.admitMeta(key, value)
 	case KindCatalog:
 		var o *Object
@@ -163,9 +187,7 @@ func (v *salvage) admitMeta(key, value []byte) error {
 		v.clean = true
 	case string(key) == string(keyNextID) && len(value) != 4:
 		return fmt.Errorf("next object id %x", value)
-	case len(key) == len(keySeq)+8 && string(key[:len(keySeq)]) == string(keySeq):
-		v.newest = max(v.newest, binary.BigEndian.Uint64(key[len(keySeq):]))
-	case len(key) >= len(keySeq) && string(key[:len(keySeq)]) == string(keySeq):
+	case bytes.HasPrefix(key, keySeq):
 		return fmt.Errorf("mark %x of the kernel", key)
 	}
 	return nil
