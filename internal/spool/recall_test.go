@@ -178,7 +178,7 @@ func TestAPurgeLeavesNoMarkToBeWritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, q := openOne(t)
 		takeSynced(t, s, q)
-		q, err := Open(s, layout, 1, Options{Ready: func(*store.Turn) {}})
+		q, err := Open(ctx, s, layout, 1, Options{Ready: func(*store.Turn) {}})
 		require.NoError(t, err)
 		under(t, s, store.NoSync, q.startLoading)
 		synctest.Wait()

@@ -228,6 +228,11 @@ func (s *Store) loadPayloads() (err error) {
 		p.add(h, int(n))
 		p.current = max(p.current, h.generation+1)
 	}
+	// The next move would forget the error, and what was not read would look as if nothing
+	// referred to it.
+	if err := it.Error(); err != nil {
+		return damaged(err)
+	}
 	clear(p.dirty)
 	for ok := it.First(); ok && it.Key()[0] == byte(KindPayload); {
 		if len(it.Key()) != 9 {

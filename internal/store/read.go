@@ -99,6 +99,16 @@ type Iter struct {
 	lo, hi []byte    // the bounds, of one that may PassOver
 	skip   *skipping // nil if it does not
 	closed func()    // may be nil
+	failed error     // of the first move that could not read, unless PassOver went on
+}
+
+// moved keeps the error of a move that failed: the engine forgets it at the next move,
+// and a loop of seeks would take what it could not read for what is not there.
+func (i *Iter) moved(ok bool) bool {
+	if !ok && i.failed == nil && i.skip == nil {
+		i.failed = i.it.Error()
+	}
+	return ok
 }
 
 // Iter returns an iterator over [lo, hi) that sees every change accepted
@@ -143,22 +153,22 @@ func (s *Store) iter(it *pebble.Iterator, err error) (*Iter, error) {
 }
 
 // First moves to the first key and reports whether there is one.
-func (i *Iter) First() bool { return i.first() }
+func (i *Iter) First() bool { return i.moved(i.first()) }
 
 // Last moves to the last key and reports whether there is one.
-func (i *Iter) Last() bool { return i.it.Last() }
+func (i *Iter) Last() bool { return i.moved(i.it.Last()) }
 
 // Seek moves to the first key that is not below key.
-func (i *Iter) Seek(key []byte) bool { return i.seek(key) }
+func (i *Iter) Seek(key []byte) bool { return i.moved(i.seek(key)) }
 
 // SeekBelow moves to the last key below key.
-func (i *Iter) SeekBelow(key []byte) bool { return i.it.SeekLT(key) }
+func (i *Iter) SeekBelow(key []byte) bool { return i.moved(i.it.SeekLT(key)) }
 
 // Next moves on and reports whether there is another key.
-func (i *Iter) Next() bool { return i.next() }
+func (i *Iter) Next() bool { return i.moved(i.next()) }
 
 // Prev moves back and reports whether there is another key.
-func (i *Iter) Prev() bool { return i.it.Prev() }
+func (i *Iter) Prev() bool { return i.moved(i.it.Prev()) }
 
 // Valid reports whether the iterator stands on a key.
 func (i *Iter) Valid() bool { return i.it.Valid() && !i.ended() }
@@ -174,7 +184,11 @@ func (i *Iter) Value() ([]byte, error) {
 
 // Close releases the iterator and returns the first error it met.
 func (i *Iter) Close() error {
-	err := damaged(i.closeSkipping(i.it.Close()))
+	err := i.closeSkipping(i.it.Close())
+	if err == nil {
+		err = i.failed
+	}
+	err = damaged(err)
 	if i.closed != nil {
 		i.closed()
 	}
