@@ -36,6 +36,7 @@ const (
 // with -full, else some. It must end as a case of the matrix does. Then a second
 // life without faults must find all that was acknowledged: nothing is damaged.
 func TestReadErrors(t *testing.T) {
+	asked(t)
 	all, err := stores.of(0)
 	require.NoError(t, err)
 	for _, sticky := range []bool{false, true} {
