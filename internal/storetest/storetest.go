@@ -2,7 +2,6 @@
 package storetest
 
 import (
-	"errors"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -29,9 +28,6 @@ func OpenFS(fs vfs.FS, o store.Options) (*pebblemq.DB, error) {
 	s, err := store.Open(o)
 	if err != nil {
 		return nil, err
-	}
-	if err := verify(s); err != nil {
-		return nil, errors.Join(err, s.Close())
 	}
 	return bridge.DB(s).(*pebblemq.DB), nil
 }
