@@ -10,8 +10,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/cockroachdb/pebble/v2"
 )
 
 // Check walks the records of one object and reports those that contradict one another:
@@ -50,7 +48,7 @@ type Audit struct {
 	s      *Store
 	pace   *pace
 	mend   bool // carry the remedies out
-	sn     *pebble.Snapshot
+	sn     *Snapshot
 	object Part
 	byName map[Class]map[string]*Object // as of the snapshot
 	byID   directory
@@ -118,16 +116,13 @@ func (c AuditCursor) Finds(key []byte) (bool, error) {
 
 // Cursor returns an iterator over [lo, hi). The caller closes it.
 func (a *Audit) Cursor(lo, hi []byte) (AuditCursor, error) {
-	if err := a.s.readers.enter(); err != nil {
-		return AuditCursor{}, err
-	}
-	it, err := a.s.iter(a.sn.NewIter(&pebble.IterOptions{LowerBound: lo, UpperBound: hi}))
+	it, err := a.sn.Iter(lo, hi)
 	return AuditCursor{it, a.pace}, err
 }
 
 // Get returns a copy of the value of a key, or nil.
 func (a *Audit) Get(key []byte) ([]byte, error) {
-	v, err := copyValue(a.sn.Get(key))
+	v, err := a.sn.Get(key)
 	if err != nil {
 		return nil, err
 	}
@@ -313,11 +308,14 @@ func (a *Audit) each(f func(*Object) error) error {
 
 // renew takes another snapshot, and reads the catalog again.
 func (a *Audit) renew() error {
-	old := a.sn
-	a.sn = a.s.db.NewSnapshot()
-	_ = old.Close() // the error is always nil
+	sn, err := a.s.snapshot()
+	if err != nil {
+		return err
+	}
+	a.sn.Close()
+	a.sn = sn
 	found, more := a.found, a.more
-	err := a.readCatalog()
+	err = a.readCatalog()
 	a.found, a.more = found, more // what is wrong with the catalog is known
 	return err
 }

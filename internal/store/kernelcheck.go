@@ -26,16 +26,14 @@ func (s *Store) newAudit(p *pace, mend bool) (*Audit, error) {
 	if err := s.settle(p.ctx); err != nil && !errors.Is(err, ErrDiskFull) {
 		return nil, err
 	}
-	if err := s.readers.enter(); err != nil {
+	sn, err := s.snapshot()
+	if err != nil {
 		return nil, err
 	}
-	return &Audit{s: s, pace: p, mend: mend, sn: s.db.NewSnapshot()}, nil
+	return &Audit{s: s, pace: p, mend: mend, sn: sn}, nil
 }
 
-func (a *Audit) close() {
-	_ = a.sn.Close() // the error is always nil
-	a.s.readers.exit()
-}
+func (a *Audit) close() { a.sn.Close() }
 
 // readCatalog brings the objects into memory, as the snapshot has them.
 func (a *Audit) readCatalog() error {

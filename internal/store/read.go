@@ -257,5 +257,5 @@ func (v *Snapshot) Iter(lo, hi []byte) (*Iter, error) {
 
 // Close releases the view. Iterators of it are closed first.
 func (v *Snapshot) Close() {
-	v.s.asideBriefly(func() { _ = v.sn.Close() }, func() {}) // the engine's error is always nil
+	v.s.asideBriefly(viewGrace, func() { _ = v.sn.Close() }, func() {}) // the engine's error is always nil
 }

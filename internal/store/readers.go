@@ -56,13 +56,16 @@ func (r *readers) shut() bool {
 	}
 }
 
-// engineGrace is how long a call without a context waits for an engine that does not
-// answer, because the disk does not.
-const engineGrace = time.Second
+// Bounds of the wait for an engine that does not answer, because the disk does not, in
+// calls without a context. Nobody needs to know when a view is closed.
+const (
+	engineGrace = time.Second
+	viewGrace   = 10 * time.Millisecond
+)
 
 // asideBriefly is aside for such calls.
-func (s *Store) asideBriefly(f, late func()) {
-	ctx, cancel := context.WithTimeout(context.Background(), engineGrace)
+func (s *Store) asideBriefly(grace time.Duration, f, late func()) {
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
 	_ = s.aside(ctx, f, late) // what the caller wanted happens in the end
 }

@@ -95,6 +95,9 @@ type salvage struct {
 // The format file is written last, so a dst that was cut short does not open. On an error
 // dst is removed again.
 func Salvage(ctx context.Context, src, dst string, o SalvageOptions) (*SalvageReport, error) {
+	if err := CheckContext(ctx); err != nil {
+		return nil, err
+	}
 	begun := time.Now()
 	if o.FS == nil {
 		o.FS = vfs.Default

@@ -73,7 +73,7 @@ func (s *Store) askEngine() {
 		<-s.figures.asking
 		return
 	}
-	s.asideBriefly(func() {
+	s.asideBriefly(engineGrace, func() {
 		s.figures.last.Store(s.usage())
 		<-s.figures.asking
 	}, func() {}) // what it told last will do

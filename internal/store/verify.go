@@ -74,6 +74,9 @@ type verification struct {
 // that the pass could not be finished. It reads the files past the guard, so that damage
 // which it meets is reported and has no other effect.
 func (s *Store) Verify(ctx context.Context, o VerifyOptions) (*VerifyReport, error) {
+	if err := CheckContext(ctx); err != nil {
+		return nil, err
+	}
 	switch {
 	case o.BytesPerSecond < Unlimited:
 		return nil, Invalid("BytesPerSecond %d of Verify is negative", o.BytesPerSecond)
