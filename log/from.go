@@ -254,7 +254,7 @@ func (p *partition) searchBatch(ctx context.Context, lo, hi uint64, reached func
 	it.PassOver(ctx, store.IsDamage)
 	defer func() {
 		if err == nil {
-			first.before, first.gap = p.gapBefore(it, lo)
+			first.gap, first.before = p.gapBefore(it, lo)
 		}
 		err = errors.Join(err, it.Close())
 	}()
@@ -283,13 +283,13 @@ func (p *partition) searchBatch(ctx context.Context, lo, hi uint64, reached func
 	return first, nil
 }
 
-// gapBefore returns why the batch that ends at an offset or behind it cannot be read, if
-// so, and its place.
-func (p *partition) gapBefore(it *store.Iter, at uint64) (why error, from uint64) {
+// gapBefore returns the place of the batch that ends at an offset or behind it, and why it
+// cannot be read, if so.
+func (p *partition) gapBefore(it *store.Iter, at uint64) (from uint64, why error) {
 	for _, g := range it.Gaps() {
 		if key := batchKey(p.topic.id, p.index, at); bytes.Compare(g.From, key) <= 0 && bytes.Compare(key, g.To) < 0 {
-			return g.Err, at
+			return at, g.Err
 		}
 	}
-	return nil, 0
+	return 0, nil
 }

@@ -254,7 +254,7 @@ func TestRetentionEndsAroundDamage(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				config := &visibility.QueueConfig{Retention: time.Hour}
 				s := newShop(t, config)
-				dead := open(t, s.db, "dead", nil)
+				open(t, s.db, "dead", nil)
 				if c.moved {
 					config.DeadLetterQueue, config.MaxReceives, config.DeadLetterExpired = "dead", 9, true
 					require.NoError(t, visibility.AlterQueue(ctx, s.db, "q", bodiless(config)))
@@ -278,7 +278,7 @@ func TestRetentionEndsAroundDamage(t *testing.T) {
 					require.Less(t, st.Unreadable, uint64(200))
 				}
 				if c.moved {
-					dead = open(t, s.db, "dead", nil)
+					dead := open(t, s.db, "dead", nil)
 					deadStats, err := dead.Stats(ctx)
 					require.NoError(t, err)
 					require.EqualValues(t, 500, deadStats.Visible+st.Unreadable)

@@ -22,8 +22,6 @@ type child struct {
 	in     io.WriteCloser
 	out    chan report
 	stderr tail
-
-	last report // that was read
 }
 
 // outcome is what became of a child.

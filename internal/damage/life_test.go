@@ -84,7 +84,6 @@ type life struct {
 
 	held     []*workqueue.Delivery  // of jobs
 	leased   []*visibility.Received // of mail
-	ordered  []*visibility.Received // of orders
 	fetched  map[string]bool        // of ranked, and what held has
 	producer int64                  // number of the next record
 	names    int                    // of producers
