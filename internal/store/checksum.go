@@ -6,6 +6,7 @@ import (
 	"hash/crc32"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/sstable/block"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -21,10 +22,8 @@ import (
 //	└─────────┴──────┴──────────┘
 type checksums struct{ vfs.FS }
 
-const (
-	blockTrailer = 1 + 4
-	leastBlock   = 128 // bytes; what is shorter may be the footer of a table
-)
+// leastBlock is in bytes; what is shorter may be the footer of a table.
+const leastBlock = 128
 
 // Open opens a file for reading.
 func (c checksums) Open(name string, o ...vfs.OpenOption) (vfs.File, error) {
@@ -46,16 +45,25 @@ type checkedFile struct {
 func (f *checkedFile) ReadAt(p []byte, at int64) (int, error) {
 	n, err := f.File.ReadAt(p, at)
 	if err == nil && len(p) >= leastBlock && !intact(p) {
-		return 0, fmt.Errorf("%w: %s: wrong checksum of block %d/%d", pebble.ErrCorruption, f.name, at, len(p)-blockTrailer)
+		return 0, fmt.Errorf("%w: %s: wrong checksum of block %d/%d", pebble.ErrCorruption, f.name, at, len(p)-block.TrailerLen)
 	}
 	return n, err
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
+// mask is what the engine does to a checksum before it stores it.
+func mask(crc uint32) uint32 { return (crc>>15 | crc<<17) + 0xa282ead8 }
+
+// blockSums returns the checksum that ends a block, and the one that its content and
+// type have.
+func blockSums(b []byte) (stored, real uint32) {
+	end := len(b) - 4
+	return binary.LittleEndian.Uint32(b[end:]), mask(crc32.Checksum(b[:end], castagnoli))
+}
+
 // intact reports whether the checksum of a block is right.
-func intact(block []byte) bool {
-	end := len(block) - 4
-	sum := crc32.Checksum(block[:end], castagnoli)
-	return binary.LittleEndian.Uint32(block[end:]) == (sum>>15|sum<<17)+0xa282ead8
+func intact(b []byte) bool {
+	stored, real := blockSums(b)
+	return stored == real
 }

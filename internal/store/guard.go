@@ -91,10 +91,6 @@ func (g *guard) ours(name string) bool {
 	return name == g.dir || g.FS.PathDir(name) == g.dir
 }
 
-func isTable(name string) bool {
-	return strings.HasSuffix(name, ".sst") || strings.HasSuffix(name, ".blob")
-}
-
 // try runs f, an operation of the engine on a file of the store, and does
 // with its error what the table above says. Again tells after which errors f may be
 // repeated; nil is none.
@@ -289,7 +285,7 @@ func (g *guard) Remove(name string) error {
 	if err := g.inPlace(); err != nil {
 		return err
 	}
-	if strings.HasSuffix(name, ".log") && g.keep(name) {
+	if isWAL(g.FS.PathBase(name)) && g.keep(name) {
 		return nil
 	}
 	g.onDisk.removed(g.FS.PathBase(name))

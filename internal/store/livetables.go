@@ -57,30 +57,12 @@ const (
 	tableUnsafe  = 64 // a field that must be understood
 )
 
-const (
-	tableSuffix = ".sst"
-	walSuffix   = ".log"
-)
-
-// fileNumber returns the number in the name of one of the engine's files.
-func fileNumber(name, prefix, suffix string) (n uint64, ok bool) {
-	digits, isPrefix := strings.CutPrefix(name, prefix)
-	digits, isSuffix := strings.CutSuffix(digits, suffix)
-	if !isPrefix || !isSuffix {
-		return 0, false
-	}
-	n, err := strconv.ParseUint(digits, 10, 64)
-	return n, err == nil
-}
-
-func tableName(number uint64) string { return fmt.Sprintf("%06d%s", number, tableSuffix) }
-
 // currentManifest returns the MANIFEST that the marker names, or the newest if there is
 // no marker; "" if there is no MANIFEST.
 func currentManifest(names []string) (name string, marked bool) {
 	var newest, best uint64
 	for _, n := range names {
-		if number, ok := fileNumber(n, manifestPrefix, ""); ok && number >= newest && !marked {
+		if number, ok := manifestNumber(n); ok && number >= newest && !marked {
 			name, newest = n, number
 		}
 		version, target, ok := strings.Cut(strings.TrimPrefix(n, manifestMarker), ".")

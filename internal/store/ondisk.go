@@ -3,7 +3,6 @@ package store
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 
@@ -83,30 +82,6 @@ func (d *onDisk) progress(seq uint64) progress {
 	return p
 }
 
-const (
-	manifestMarker = "marker.manifest."
-	manifestPrefix = "MANIFEST-"
-)
-
-func isWAL(name string) bool { _, ok := walNumber(name); return ok }
-
-func walNumber(name string) (uint64, bool) {
-	digits, ok := strings.CutSuffix(name, ".log")
-	return number(digits, ok)
-}
-
-func walName(n uint64) string { return fmt.Sprintf("%06d.log", n) }
-
-func manifestNumber(name string) (uint64, bool) {
-	digits, ok := strings.CutPrefix(name, manifestPrefix)
-	return number(digits, ok)
-}
-
-func number(digits string, ok bool) (uint64, bool) {
-	n, err := strconv.ParseUint(digits, 10, 64)
-	return n, ok && err == nil
-}
-
 // checkManifest compares the MANIFEST that the engine is about to read with the record.
 func (p progress) checkManifest(fs vfs.FS, dir string) error {
 	if p.manifest == 0 {
@@ -114,13 +89,13 @@ func (p progress) checkManifest(fs vfs.FS, dir string) error {
 	}
 	current, err := atomicfs.ReadMarker(fs, dir, "manifest")
 	if err != nil || current == "" {
-		return fmt.Errorf("%w: %s: the file %s* that names the MANIFEST is missing or damaged; by %s the last one was %s%06d",
-			ErrCorrupt, dir, manifestMarker, recordName, manifestPrefix, p.manifest)
+		return fmt.Errorf("%w: %s: the file %s* that names the MANIFEST is missing or damaged; by %s the last one was %s",
+			ErrCorrupt, dir, manifestMarker, recordName, manifestName(p.manifest))
 	}
 	n, ok := manifestNumber(current)
 	if !ok || n < p.manifest {
-		return fmt.Errorf("%w: %s: the file %s* names %s, but by %s %s%06d was in use",
-			ErrCorrupt, dir, manifestMarker, current, recordName, manifestPrefix, p.manifest)
+		return fmt.Errorf("%w: %s: the file %s* names %s, but by %s %s was in use",
+			ErrCorrupt, dir, manifestMarker, current, recordName, manifestName(p.manifest))
 	}
 	if n > p.manifest {
 		return nil

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"syscall"
 
@@ -192,15 +191,13 @@ var tableInError = regexp.MustCompile(`L\d: (\d{6,}):`)
 // suspect names the file that an error of the engine is about.
 func (s *Store) suspect(err error) string {
 	if table := tableInError.FindStringSubmatch(err.Error()); table != nil {
-		return "table " + table[1] + ".sst"
+		return "table " + table[1] + tableSuffix
 	}
 	if name := s.guard.reading.Load(); name != nil && !errors.Is(err, pebble.ErrDBDoesNotExist) {
 		return "the file read last is " + *name
 	}
 	return "the markers are " + strings.Join(listFiles(s.opts.FS, s.opts.Dir, isMarker), ", ")
 }
-
-func isMarker(name string) bool { return strings.HasPrefix(name, "marker.") }
 
 // load reads what the kernel keeps in memory and checks it against the sync
 // record.
@@ -238,17 +235,6 @@ func (s *Store) load(synced progress, wals []string) error {
 		s.record, err = openRecord(s.opts.FS, s.opts.Dir, s.log)
 	}
 	return err
-}
-
-// listFiles names the files of a directory that are of a kind, in order.
-func listFiles(fs vfs.FS, dir string, is func(name string) bool) []string {
-	names, err := fs.List(dir)
-	if err != nil {
-		return nil
-	}
-	names = slices.DeleteFunc(names, func(name string) bool { return !is(name) })
-	slices.Sort(names)
-	return names
 }
 
 // dropCleanMark makes sure that whatever this life does, a crash will show. It

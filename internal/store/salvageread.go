@@ -29,9 +29,8 @@ func (v *salvage) readSource() error {
 // readFormat refuses what is not a store, or of another format.
 func (v *salvage) readFormat(names []string) error {
 	isEngine := func(name string) bool {
-		_, isTable := fileNumber(name, "", tableSuffix)
-		_, isWAL := fileNumber(name, "", walSuffix)
-		return isTable || isWAL
+		_, isTable := tableNumber(name)
+		return isTable || isWAL(name)
 	}
 	if !slices.ContainsFunc(names, isEngine) {
 		return ErrNotStore
@@ -72,7 +71,7 @@ func (v *salvage) readManifest(names []string) (*manifest, error) {
 	}
 	m = newManifest()
 	for _, older := range slices.Sorted(slices.Values(names)) {
-		if _, is := fileNumber(older, manifestPrefix, ""); !is || older == name {
+		if _, is := manifestNumber(older); !is || older == name {
 			continue
 		}
 		if _, err := m.read(v.fs, v.src, older, v.pace.read); err != nil {
@@ -87,7 +86,7 @@ func (v *salvage) readManifest(names []string) (*manifest, error) {
 func (v *salvage) readTables(names []string, m *manifest) error {
 	there := make(map[uint64]bool)
 	for _, name := range names {
-		if number, ok := fileNumber(name, "", tableSuffix); ok {
+		if number, ok := tableNumber(name); ok {
 			there[number] = true
 		}
 	}
@@ -235,16 +234,10 @@ func (d *Damage) cost(t *liveTable, p damagedPart) {
 // still have some, behind damage that it could not pass: an Open that fails for that keeps
 // the file.
 func (v *salvage) readWALs(names []string, m *manifest) error {
-	var logs []string
-	for _, name := range names {
-		if _, ok := fileNumber(name, "", walSuffix); ok {
-			logs = append(logs, name)
-		}
-	}
-	slices.Sort(logs)
+	logs := filesOf(names, isWAL)
 	for i, name := range logs {
 		v.wal.above = 0
-		number, _ := fileNumber(name, "", walSuffix)
+		number, _ := walNumber(name)
 		obsolete := number < m.wal
 		if obsolete {
 			v.wal.above = m.last
@@ -260,7 +253,7 @@ func (v *salvage) readWALs(names []string, m *manifest) error {
 // readWAL reads one. If it is doubtful, its damage counts only if something is missing.
 func (v *salvage) readWAL(name string, doubtful bool) error {
 	v.report.WALs++
-	number, _ := fileNumber(name, "", walSuffix)
+	number, _ := walNumber(name)
 	var bad []journalDamage
 	lost, err := readJournal(v.fs, v.fs.PathJoin(v.src, name), number, v.pace.read, func(b []byte, at int64) error {
 		if v.wal.add(b) != nil {

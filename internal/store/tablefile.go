@@ -41,9 +41,6 @@ const (
 	crc32c       = 1  // as the footer names it
 )
 
-// mask is what the engine does to a checksum before it stores it.
-func mask(crc uint32) uint32 { return (crc>>15 | crc<<17) + 0xa282ead8 }
-
 // openTable opens a table file. Read is called before each read with its size.
 func openTable(fs vfs.FS, dir, name string, read func(n int) error) (*tableFile, error) {
 	f, err := fs.Open(fs.PathJoin(dir, name))
@@ -92,8 +89,8 @@ func (t *tableFile) check(h block.Handle) (compressed []byte, how block.Compress
 	if err := t.readAt(raw, h.Offset); err != nil {
 		return nil, 0, err
 	}
-	if want, got := binary.LittleEndian.Uint32(raw[h.Length+1:]), mask(crc32.Checksum(raw[:h.Length+1], castagnoli)); want != got {
-		return nil, 0, damagedBlock("checksum is %08x, not %08x", got, want)
+	if stored, real := blockSums(raw); stored != real {
+		return nil, 0, damagedBlock("checksum is %08x, not %08x", real, stored)
 	}
 	return raw[:h.Length], block.CompressionIndicator(raw[h.Length]), nil
 }

@@ -35,15 +35,9 @@ func (v *verification) journals(names []string) error {
 	if err := v.journal(name, 0, false); err != nil {
 		return err
 	}
-	var logs []string
-	for _, n := range names {
-		if _, ok := fileNumber(n, "", walSuffix); ok {
-			logs = append(logs, n)
-		}
-	}
-	slices.Sort(logs)
+	logs := filesOf(names, isWAL)
 	for i, n := range logs {
-		number, _ := fileNumber(n, "", walSuffix)
+		number, _ := walNumber(n)
 		if err := v.journal(n, number, i < len(logs)-1); err != nil {
 			return err
 		}
