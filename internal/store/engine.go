@@ -82,7 +82,11 @@ func (s *Store) engineOptions() *pebble.Options {
 // splitByKind keeps tables from spanning kinds. Small records that every group
 // writes again would otherwise stretch each flushed table over the whole key
 // space, and appends that need never be compacted would be, again and again.
+//
+// The values of older versions, which a view keeps, stay beside their keys: the suffix
+// of a key is no version here, and Verify and Salvage read no value blocks.
 func splitByKind(start []byte) (policy pebble.SpanPolicy, end []byte, err error) {
+	policy.DisableValueSeparationBySuffix = true
 	if len(start) == 0 {
 		return policy, nil, nil
 	}

@@ -149,6 +149,25 @@ func TestVerifyRefusesANegativeRate(t *testing.T) {
 	require.ErrorIs(t, err, store.ErrInvalid)
 }
 
+// A view keeps an older version of a key, which then stands in a table with the newer one.
+func TestVerifyReadsWhatOnlyAViewKeeps(t *testing.T) {
+	s := openStore(t, small(vfs.NewMem()))
+	require.NoError(t, s.Do(ctx, set("a", "old"), store.Sync))
+	view, err := s.Snapshot(ctx)
+	require.NoError(t, err)
+	before := s.Stats().Tables
+	for i := 0; s.Stats().Tables == before; i++ {
+		require.NoError(t, s.Do(ctx, set("a", "new"), store.NoSync))
+		require.NoError(t, s.Do(ctx, set(fmt.Sprint("b", i), strings.Repeat("x", 10<<10)), store.NoSync))
+	}
+	r, err := s.Verify(ctx, fast())
+	require.NoError(t, err)
+	require.Positive(t, r.Tables)
+	require.NoError(t, r.Err())
+	view.Close()
+	require.NoError(t, s.Close())
+}
+
 // Tables come and go, the MANIFEST and the WALs are written and used again: none of this
 // is damage.
 func TestVerifyBesideTheLoadFindsNothing(t *testing.T) {
