@@ -50,13 +50,15 @@ const (
 // corrupted is called by the engine, on the goroutine that met the damage and before it
 // acts on it. The baton and other locks may be held.
 func (s *Store) corrupted(i pebble.DataCorruptionInfo) {
-	if inStatistics() {
+	purpose := readsFor()
+	if purpose == forStatistics {
 		s.guard.pause(statisticsPause)
+		s.guard.check() // an engine that was given up would try again for ever
 	}
-	compacting := inCompaction()
-	if errors.Is(i.Details, ErrUnreadable) && !(compacting && inElision()) {
+	if errors.Is(i.Details, ErrUnreadable) && purpose != forElision {
 		return // the disk may be able to read it later
 	}
+	compacting := purpose >= forCompaction
 	d := &damage{DamagedFile: DamagedFile{Path: i.Path, Err: i.Details, SetAside: compacting}}
 	if hi := i.Bounds.End.Key; hi != nil {
 		d.lo, d.hi = slices.Clone(i.Bounds.Start), append(slices.Clone(hi), 0)

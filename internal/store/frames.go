@@ -5,23 +5,26 @@ import (
 	"strings"
 )
 
-// onStack counts the calls of a function that the calling goroutine is in. The function is
-// given by the end of its full name.
-func onStack(function string) (n int) {
+// onStack counts, for each function, the calls of it that the calling goroutine is in. A
+// function is given by the end of its full name.
+func onStack(functions ...string) []int {
 	pcs := make([]uintptr, 128)
 	depth := runtime.Callers(1, pcs)
 	for depth == len(pcs) {
 		pcs = make([]uintptr, 2*len(pcs))
 		depth = runtime.Callers(1, pcs)
 	}
+	calls := make([]int, len(functions))
 	frames := runtime.CallersFrames(pcs[:depth])
 	for {
 		f, more := frames.Next()
-		if strings.HasSuffix(f.Function, function) {
-			n++
+		for i, function := range functions {
+			if strings.HasSuffix(f.Function, function) {
+				calls[i]++
+			}
 		}
 		if !more {
-			return n
+			return calls
 		}
 	}
 }
@@ -29,16 +32,29 @@ func onStack(function string) (n int) {
 // inUpdate reports whether the calling goroutine is inside an Update that is
 // inside another. It is asked only when the state token is taken, where a
 // nested Update would wait for its own caller for ever.
-func inUpdate() bool { return onStack("pebblemq.(*DB).Update") > 1 }
+func inUpdate() bool { return onStack("pebblemq.(*DB).Update")[0] > 1 }
 
-// inCompaction reports whether the calling goroutine merges tables for the engine. This
-// and the next two are asked only when a read has failed.
-func inCompaction() bool { return onStack("pebble/v2.(*DB).compactAndWrite") > 0 }
+// reading is what a goroutine reads tables for.
+type reading int
 
-// inElision reports whether the engine would panic if the read of the calling goroutine
-// failed: it drops a single deletion together with what that deletes.
-func inElision() bool { return onStack(".skipDueToSingleDeleteElision") > 0 }
+const (
+	forCaller     reading = iota
+	forStatistics         // which help the engine to choose its compactions
+	forCompaction         // which merges tables
+	forElision            // of a compaction: an error there makes the engine panic
+)
 
-// inStatistics reports whether the calling goroutine looks at tables to help the engine
-// choose its compactions.
-func inStatistics() bool { return onStack("pebble/v2.(*DB).collectTableStats") > 0 }
+// readsFor tells what the calling goroutine reads for. It walks the stack, so it is asked
+// only when a read has failed.
+func readsFor() reading {
+	calls := onStack("pebble/v2.(*DB).collectTableStats", "pebble/v2.(*DB).compactAndWrite", ".skipDueToSingleDeleteElision")
+	switch {
+	case calls[0] > 0:
+		return forStatistics
+	case calls[1] > 0 && calls[2] > 0:
+		return forElision
+	case calls[1] > 0:
+		return forCompaction
+	}
+	return forCaller
+}

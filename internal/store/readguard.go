@@ -94,7 +94,7 @@ func (f *readFile) ReadAt(p []byte, at int64) (n int, err error) {
 // compaction tries again for a while.
 func (g *guard) read(op, name string, f func() error) error {
 	err := f()
-	if err != nil && !pebble.IsCorruptionError(err) && isTable(name) && inCompaction() {
+	if err != nil && !pebble.IsCorruptionError(err) && isTable(name) && readsFor() >= forCompaction {
 		err = g.readOn(err, f)
 	}
 	if err == nil || pebble.IsCorruptionError(err) {

@@ -5,15 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
 
 	"github.com/pebblemq/pebblemq/internal/store"
+	"github.com/pebblemq/pebblemq/internal/storetest"
 )
 
 // churn writes n values of 100 bytes under the kind, n at a time, and overwrites or
@@ -119,4 +123,43 @@ func TestDamagedTableChild(t *testing.T) {
 	}
 	require.NoError(t, s.Close())
 	fmt.Println(childDone)
+}
+
+// The engine of a store with damage cannot be closed. It must not go on reading, either:
+// its statistics miss the damaged table and would look again and again.
+func TestDamagedTableIsLeftAloneAfterClose(t *testing.T) {
+	child(t, "TestDamagedTableAfterCloseChild", "-")
+}
+
+func TestDamagedTableAfterCloseChild(t *testing.T) {
+	childArgs(t)
+	mem := inTables(t, store.KindWorkMessage)
+	for _, name := range files(t, mem, ".sst") {
+		if b := contents(t, mem, name); len(b) > 10<<10 {
+			clear(b[len(b)-200:]) // the footer: the file cannot even be opened
+			replace(t, mem, name, b)
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		fs := storetest.NewFS(mem)
+		s := openStore(t, small(fs))
+		setAside := func() bool {
+			return slices.ContainsFunc(s.Stats().Damaged, func(d store.DamagedFile) bool { return d.SetAside })
+		}
+		for i := 0; !setAside(); i++ {
+			require.NoError(t, churn(s, store.KindWorkMessage, i, 100))
+			<-time.After(time.Second)
+		}
+		require.NoError(t, s.Close())
+		<-time.After(time.Hour) // whoever waits has noticed
+		var reads atomic.Int64
+		fs.SetReadHook(func(storetest.Call) error {
+			reads.Add(1)
+			return nil
+		})
+		<-time.After(time.Hour)
+		require.Zero(t, reads.Load())
+		fmt.Println(childDone)
+		os.Exit(0) // a part of the engine is parked
+	})
 }
