@@ -92,15 +92,11 @@ func (s *Store) buildBridges() {
 }
 
 func (s *Store) bridgeRuns(ctx context.Context) error {
-	if err := s.readers.enter(); err != nil {
+	tables, err := s.engineTables(ctx)
+	if err != nil {
 		return err
 	}
-	levels, err := s.db.SSTables()
-	s.readers.exit()
-	if err != nil {
-		return damaged(err)
-	}
-	runs := smallRuns(slices.Concat(levels...), uint64(memTableSize(s.opts)/bridgeShare))
+	runs := smallRuns(tables, uint64(memTableSize(s.opts)/bridgeShare))
 	if len(runs) == 0 {
 		return nil
 	}

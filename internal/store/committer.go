@@ -140,11 +140,7 @@ func (s *Store) sealLate() {
 // apply hands a group to the engine. A panic of the engine leaves it
 // unusable, but must not take the host process down.
 func (s *Store) apply(g *group) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("engine panic: %v", r)
-		}
-	}()
+	defer caught(&err)
 	s.space.wrote(s, g.batch.Len())
 	s.gap.applying()
 	if g.sync {
@@ -156,6 +152,13 @@ func (s *Store) apply(g *group) (err error) {
 		s.gap.published()
 	}
 	return err
+}
+
+// caught turns a panic of the engine into an error.
+func caught(err *error) {
+	if r := recover(); r != nil {
+		*err = fmt.Errorf("engine panic: %v", r)
+	}
 }
 
 // markApplied lets the engine answer for the group from here on.

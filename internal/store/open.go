@@ -291,9 +291,6 @@ func (s *Store) start() {
 
 // abandon gives up a store that was never started.
 func (s *Store) abandon() {
-	if s.readers.shut() {
-		s.closeEngine()
-	}
-	s.compactions.close()
+	s.leaveEngine()
 	s.guard.fence()
 }

@@ -2,8 +2,11 @@ package store
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/cockroachdb/pebble/v2"
 )
 
 // readers keeps the engine open while someone reads from it. The engine
@@ -68,6 +71,19 @@ func (s *Store) asideBriefly(grace time.Duration, f, late func()) {
 	ctx, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
 	_ = s.aside(ctx, f, late) // what the caller wanted happens in the end
+}
+
+// engineTables asks the engine for its tables, level by level.
+func (s *Store) engineTables(ctx context.Context) ([]pebble.SSTableInfo, error) {
+	if err := s.readers.enter(); err != nil {
+		return nil, err
+	}
+	var levels [][]pebble.SSTableInfo
+	var failed error
+	if err := s.aside(ctx, func() { levels, failed = s.db.SSTables() }, func() {}); err != nil {
+		return nil, err
+	}
+	return slices.Concat(levels...), damaged(failed)
 }
 
 // aside runs f, a call of the engine that takes the lock of its manifest. The

@@ -306,24 +306,35 @@ func (s *Store) closeRecord() {
 func (s *Store) closeEngine() {
 	s.guard.giveUpWaiting()
 	aside := s.compactions.parked.C()
-	if s.failure.Load() == nil && s.compactions.setAside() == 0 {
-		closed := make(chan struct{})
-		go func() {
-			defer close(closed)
-			if err := s.db.Close(); err != nil {
-				s.log.Warn("engine close", "error", err)
-			}
-		}()
-		patience := time.NewTimer(closePatience)
-		defer patience.Stop()
-		select {
-		case <-closed:
-		case <-aside:
-		case <-s.failed:
-		case <-patience.C:
-			s.log.Warn("the engine does not close: its files stay open", "waited", closePatience)
-		}
+	if s.failure.Load() != nil || s.compactions.setAside() > 0 {
+		return
 	}
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		if err := s.db.Close(); err != nil {
+			s.log.Warn("engine close", "error", err)
+		}
+	}()
+	patience := time.NewTimer(closePatience)
+	defer patience.Stop()
+	select {
+	case <-closed:
+	case <-aside:
+	case <-s.failed:
+	case <-patience.C:
+		s.log.Warn("the engine does not close: its files stay open", "waited", closePatience)
+	}
+}
+
+// leaveEngine closes the engine after the last read. Reads that go on keep its files open.
+func (s *Store) leaveEngine() {
+	if s.readers.shut() {
+		s.closeEngine()
+	} else {
+		s.log.Warn("reads go on while the store is closed: its files stay open", "waited", closePatience)
+	}
+	s.compactions.close()
 }
 
 // shut closes the engine, or, after a failure, leaves it parked behind a
@@ -342,12 +353,7 @@ func (s *Store) shut() error {
 	case <-ended:
 	case <-s.failed:
 	}
-	if s.readers.shut() {
-		s.closeEngine()
-	} else {
-		s.log.Warn("reads go on while the store is closed: its files stay open", "waited", closePatience)
-	}
-	s.compactions.close()
+	s.leaveEngine()
 	s.closeRecord()
 	s.space.ballast.close()
 	s.lag.alarm.Stop()

@@ -1,9 +1,6 @@
 package store
 
-import (
-	"fmt"
-	"time"
-)
+import "time"
 
 // A deleted range gives tables back once the memtable that holds it is flushed. The flush
 // is forced a second after the range was written, if it is worth it: if the ranges of
@@ -62,11 +59,7 @@ func (s *Store) flushTrim(t *trim) (err error) {
 	if s.failure.Load() != nil || s.gap.rotations() != t.rotations {
 		return nil
 	}
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("engine panic: %v", r)
-		}
-	}()
+	defer caught(&err)
 	if !s.worthFlush(t) {
 		return nil
 	}

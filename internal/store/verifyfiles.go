@@ -120,22 +120,16 @@ func (v *verification) tables() error {
 
 // liveFiles asks the engine for its tables, by the number of their files.
 func (v *verification) liveFiles() (map[uint64]tableParts, error) {
-	if err := v.s.readers.enter(); err != nil {
-		return nil, err
-	}
-	var levels [][]pebble.SSTableInfo
-	var failed error
-	if err := v.s.aside(v.pace.ctx, func() { levels, failed = v.s.db.SSTables() }, func() {}); err != nil {
+	tables, err := v.s.engineTables(v.pace.ctx)
+	if err != nil {
 		return nil, err
 	}
 	files := make(map[uint64]tableParts)
-	for _, level := range levels {
-		for _, t := range level {
-			number := uint64(t.BackingSSTNum)
-			files[number] = append(files[number], t)
-		}
+	for _, t := range tables {
+		number := uint64(t.BackingSSTNum)
+		files[number] = append(files[number], t)
 	}
-	return files, failed
+	return files, nil
 }
 
 // table verifies a file. It reports false if the file is not there any more because no
