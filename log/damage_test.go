@@ -11,7 +11,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
 
 	"github.com/pebblemq/pebblemq"
@@ -22,41 +21,25 @@ import (
 
 // shelf is a topic in a store whose tables are damaged while it is closed.
 type shelf struct {
-	t      *testing.T
-	fs     *storetest.FS
-	log    *storetest.ErrorLog
+	storetest.Workbench
 	config log.TopicConfig
-	db     *pebblemq.DB
 	topic  *log.Topic
-	undo   func() // of the damage
 }
 
 func newShelf(t *testing.T, c log.TopicConfig) *shelf {
-	s := &shelf{t: t, fs: storetest.NewFS(vfs.NewMem()), log: &storetest.ErrorLog{}, config: c}
-	s.open()
-	t.Cleanup(func() { storetest.Close(t, s.db) })
+	s := &shelf{config: c}
+	s.Start(t, store.Options{}, func() {
+		var err error
+		s.topic, err = log.OpenTopic(s.DB, "orders", &s.config)
+		require.NoError(t, err)
+	})
 	return s
-}
-
-func (s *shelf) openStore() {
-	s.t.Helper()
-	var err error
-	s.db, err = storetest.OpenFS(s.fs, store.Options{Logger: s.log.Logger(), NoCompactions: true})
-	require.NoError(s.t, err)
-}
-
-func (s *shelf) open() {
-	s.t.Helper()
-	s.openStore()
-	var err error
-	s.topic, err = log.OpenTopic(s.db, "orders", &s.config)
-	require.NoError(s.t, err)
 }
 
 // fill appends n records to each partition, each in a batch of its own. Their values
 // begin with their offsets.
 func (s *shelf) fill(n int, key func(i int) []byte) {
-	s.t.Helper()
+	s.T.Helper()
 	for p := range s.topic.Partitions() {
 		for i := range n {
 			r := log.Record{Value: fmt.Appendf(nil, "%d %s", i, strings.Repeat("x", 200))}
@@ -64,55 +47,23 @@ func (s *shelf) fill(n int, key func(i int) []byte) {
 				r.Key = key(i)
 			}
 			_, err := s.topic.AppendTo(ctx, p, r)
-			require.NoError(s.t, err)
+			require.NoError(s.T, err)
 		}
 	}
 }
 
-// close closes the store, with all that it holds in tables.
-func (s *shelf) close() {
-	s.t.Helper()
-	require.NoError(s.t, s.db.Close())
-	s.openStore() // flushes the WAL
-	require.NoError(s.t, s.db.Close())
-}
-
-func (s *shelf) damage(kind store.Kind, parts ...float64) {
-	s.t.Helper()
-	s.close()
-	s.undo = storetest.DamageTables(s.t, s.fs.FS, kind, parts...)
-	s.open()
-}
-
-// repair takes the damage back.
-func (s *shelf) repair() {
-	s.t.Helper()
-	require.NoError(s.t, s.db.Close())
-	s.undo()
-	s.open()
-}
-
-func (s *shelf) failReads() {
-	s.fs.SetReadHook(func(c storetest.Call) error {
-		if c.Class == storetest.ClassTable {
-			return syscall.EIO
-		}
-		return nil
-	})
-}
-
 // read reads a partition from an offset on up to its end, or an error.
 func (s *shelf) read(partition int, from int64) (offsets []int64, err error) {
-	s.t.Helper()
+	s.T.Helper()
 	r, err := s.topic.NewReader(partition, log.Offset(from))
-	require.NoError(s.t, err)
-	require.NoError(s.t, r.Until(log.End()))
+	require.NoError(s.T, err)
+	require.NoError(s.T, r.Until(log.End()))
 	for rec, err := range r.Records(ctx) {
 		if err != nil {
-			require.Equal(s.t, from+int64(len(offsets)), r.Offset(), "the reader stays")
+			require.Equal(s.T, from+int64(len(offsets)), r.Offset(), "the reader stays")
 			return offsets, err
 		}
-		require.True(s.t, strings.HasPrefix(string(rec.Value), fmt.Sprint(rec.Offset, " ")))
+		require.True(s.T, strings.HasPrefix(string(rec.Value), fmt.Sprint(rec.Offset, " ")))
 		offsets = append(offsets, rec.Offset)
 	}
 	return offsets, nil
@@ -132,7 +83,7 @@ func damaged(t *testing.T, err error) *log.DamageError {
 func TestAReaderStaysBeforeDamageAndGoesOnBehindIt(t *testing.T) {
 	s := newShelf(t, log.TopicConfig{})
 	s.fill(500, nil)
-	s.damage(store.KindLogBatch, 0.5)
+	s.Damage(store.KindLogBatch, 0.5)
 	before, err := s.read(0, 0)
 	require.ErrorIs(t, err, pebblemq.ErrCorrupt)
 	e := damaged(t, err)
@@ -145,7 +96,7 @@ func TestAReaderStaysBeforeDamageAndGoesOnBehindIt(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, behind, 500-int(e.To))
 	require.Less(t, e.To-e.From, int64(50))
-	require.Len(t, s.log.Lines("topic=orders"), 1)
+	require.Len(t, s.Log.Lines("topic=orders"), 1)
 	require.Equal(t, []*log.DamageError{e}, s.topic.Damage())
 
 	r, err := s.topic.NewReader(0, log.Start())
@@ -160,7 +111,7 @@ func TestAReaderStaysBeforeDamageAndGoesOnBehindIt(t *testing.T) {
 		found += len(records)
 	}
 	require.EqualValues(t, e.From, found)
-	s.repair()
+	s.Repair()
 	all, err := s.read(0, 0)
 	require.NoError(t, err)
 	require.Len(t, all, 500)
@@ -169,15 +120,15 @@ func TestAReaderStaysBeforeDamageAndGoesOnBehindIt(t *testing.T) {
 func TestAReaderGoesOnWhenReadsWorkAgain(t *testing.T) {
 	s := newShelf(t, log.TopicConfig{})
 	s.fill(100, nil)
-	s.close()
-	s.open()
+	s.Close()
+	s.Open()
 	r, err := s.topic.NewReader(0, log.Start())
 	require.NoError(t, err)
-	s.failReads()
+	s.FailReads()
 	_, err = r.Fetch(ctx, 1, 1)
 	require.ErrorIs(t, err, pebblemq.ErrUnreadable)
 	damaged(t, err)
-	s.fs.SetReadHook(nil)
+	s.FS.SetReadHook(nil)
 	records, err := r.Fetch(ctx, 100, 1<<20)
 	require.NoError(t, err)
 	require.Len(t, records, 100)
@@ -191,7 +142,7 @@ func TestAMemberGoesOnWithItsOtherPartitions(t *testing.T) {
 		s.fill(200, nil)
 		_, err := s.topic.Group("g", nil)
 		require.NoError(t, err)
-		s.damage(store.KindLogBatch, 0.5) // in partition 1
+		s.Damage(store.KindLogBatch, 0.5) // in partition 1
 		g, err := s.topic.Group("g", nil)
 		require.NoError(t, err)
 		m, err := g.Join(ctx)
@@ -230,7 +181,7 @@ func TestAMemberGoesOnWithItsOtherPartitions(t *testing.T) {
 		require.Zero(t, poll(), "too early for another try")
 		time.Sleep(time.Minute)
 		require.Equal(t, 1, poll())
-		require.Len(t, s.log.Lines("topic=orders"), 1)
+		require.Len(t, s.Log.Lines("topic=orders"), 1)
 
 		_, err = s.topic.AppendTo(ctx, 0, log.Record{Value: []byte("200 new")})
 		require.NoError(t, err)
@@ -251,7 +202,7 @@ func TestRunGoesOnAroundDamage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShelf(t, log.TopicConfig{Partitions: 3})
 		s.fill(100, nil)
-		s.damage(store.KindLogBatch, 0.5)
+		s.Damage(store.KindLogBatch, 0.5)
 		g, err := s.topic.Group("g", nil)
 		require.NoError(t, err)
 		limited, cancel := context.WithTimeout(ctx, time.Hour)
@@ -264,7 +215,7 @@ func TestRunGoesOnAroundDamage(t *testing.T) {
 		require.Equal(t, 100, seen[0])
 		require.Equal(t, 100, seen[2])
 		require.Less(t, seen[1], 100)
-		require.Len(t, s.log.Lines("topic=orders"), 1)
+		require.Len(t, s.Log.Lines("topic=orders"), 1)
 	})
 }
 
@@ -272,19 +223,19 @@ func TestRunGoesOnWhenReadsWorkAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShelf(t, log.TopicConfig{Partitions: 3})
 		s.fill(100, nil)
-		s.close()
-		s.open()
+		s.Close()
+		s.Open()
 		g, err := s.topic.Group("g", nil)
 		require.NoError(t, err)
 		reads := atomic.Int64{}
-		s.fs.SetReadHook(func(c storetest.Call) error {
+		s.FS.SetReadHook(func(c storetest.Call) error {
 			if c.Class == storetest.ClassTable {
 				reads.Add(1)
 				return syscall.EIO
 			}
 			return nil
 		})
-		time.AfterFunc(10*time.Minute, func() { s.fs.SetReadHook(nil) })
+		time.AfterFunc(10*time.Minute, func() { s.FS.SetReadHook(nil) })
 		limited, cancel := context.WithCancel(ctx)
 		defer cancel()
 		seen := 0
@@ -295,7 +246,7 @@ func TestRunGoesOnWhenReadsWorkAgain(t *testing.T) {
 			return nil
 		}, nil))
 		require.Less(t, reads.Load(), int64(100_000), "not without pauses")
-		require.Len(t, s.log.Lines("topic=orders"), 3)
+		require.Len(t, s.Log.Lines("topic=orders"), 3)
 		require.Empty(t, s.topic.Damage())
 	})
 }
@@ -308,7 +259,7 @@ func TestADamagedEndOfAPartitionRefusesAppendsToItAlone(t *testing.T) {
 	g, err := s.topic.Group("g", &log.GroupConfig{From: log.End()})
 	require.NoError(t, err)
 	require.NotNil(t, g)
-	s.damage(store.KindLogBatch, 1)
+	s.Damage(store.KindLogBatch, 1)
 	g, err = s.topic.Group("g", &log.GroupConfig{From: log.End()})
 	require.NoError(t, err)
 	lags, err := g.Lag(ctx)
@@ -335,8 +286,8 @@ func TestADamagedEndOfAPartitionRefusesAppendsToItAlone(t *testing.T) {
 	}
 	require.EqualValues(t, e.From, read)
 	require.NoError(t, s.topic.Compact(ctx))
-	require.Len(t, s.log.Lines("topic=orders"), 1)
-	s.repair()
+	require.Len(t, s.Log.Lines("topic=orders"), 1)
+	s.Repair()
 	_, err = s.topic.AppendTo(ctx, 2, log.Record{Value: []byte("100 x")})
 	require.NoError(t, err)
 	all, err := s.read(2, 0)
@@ -356,13 +307,13 @@ func TestTidyingPassesOverDamage(t *testing.T) {
 				}
 				return nil
 			})
-			s.damage(store.KindLogBatch, 0.2, 0.5)
+			s.Damage(store.KindLogBatch, 0.2, 0.5)
 			require.NoError(t, s.topic.Compact(ctx))
 			require.NoError(t, s.topic.Compact(ctx))
 			found := s.topic.Damage()
 			require.Len(t, found, 2)
-			require.Len(t, s.log.Lines("topic=orders"), 2)
-			s.repair()
+			require.Len(t, s.Log.Lines("topic=orders"), 2)
+			s.Repair()
 			for p := range 3 {
 				offsets, err := s.read0(p)
 				require.NoError(t, err)
@@ -387,8 +338,8 @@ func TestTidyingPassesOverDamage(t *testing.T) {
 // read0 reads a partition that may have gaps.
 func (s *shelf) read0(partition int) (offsets []int64, err error) {
 	r, err := s.topic.NewReader(partition, log.Start())
-	require.NoError(s.t, err)
-	require.NoError(s.t, r.Until(log.End()))
+	require.NoError(s.T, err)
+	require.NoError(s.T, r.Until(log.End()))
 	for rec, err := range r.Records(ctx) {
 		if err != nil {
 			return offsets, err
@@ -408,13 +359,13 @@ func TestATombstoneBehindDamageStays(t *testing.T) {
 			_, err := s.topic.Append(ctx, log.Record{Key: fmt.Append(nil, "key ", i)})
 			require.NoError(t, err)
 		}
-		s.damage(store.KindLogBatch, 0)
+		s.Damage(store.KindLogBatch, 0)
 		require.NoError(t, s.topic.Compact(ctx))
 		time.Sleep(2 * time.Hour)
 		_, err := s.topic.Append(ctx, log.Record{Key: []byte("another")})
 		require.NoError(t, err)
 		require.NoError(t, s.topic.Compact(ctx))
-		s.repair()
+		s.Repair()
 		alive := map[string]bool{}
 		r, err := s.topic.NewReader(0, log.Start())
 		require.NoError(t, err)
@@ -441,16 +392,16 @@ func TestRetentionPassesOverDamage(t *testing.T) {
 					_, err := s.topic.Append(ctx, log.Record{Value: fmt.Appendf(nil, "%d %s", old+i, strings.Repeat("y", 200))})
 					require.NoError(t, err)
 				}
-				s.damage(store.KindLogBatch, part)
+				s.Damage(store.KindLogBatch, part)
 				time.Sleep(20 * time.Minute)
 				start, end, err := s.topic.Offsets(ctx, 0)
 				require.NoError(t, err)
 				require.EqualValues(t, old, start)
 				require.Equal(t, part == 1, end < 2*old)
 				time.Sleep(24 * time.Hour)
-				require.Empty(t, s.log.Lines("enforce retention"))
+				require.Empty(t, s.Log.Lines("enforce retention"))
 				if part == 1 { // what cannot be read may be younger
-					s.repair()
+					s.Repair()
 					_, end, err = s.topic.Offsets(ctx, 0)
 					require.NoError(t, err)
 					require.EqualValues(t, 2*old, end)
@@ -469,7 +420,7 @@ func TestTimesAreLookedUpAroundDamage(t *testing.T) {
 		})
 		require.NoError(t, err)
 	}
-	s.damage(store.KindLogBatch, 0.5)
+	s.Damage(store.KindLogBatch, 0.5)
 	failed := 0
 	for i := range int64(200) {
 		offset, ok, err := s.topic.OffsetAt(ctx, 0, begin.Add(time.Duration(i)*time.Minute))
@@ -520,7 +471,7 @@ func TestKeysProducersAndIDsThatCannotBeReadRefuseAlone(t *testing.T) {
 			return err
 		},
 	} {
-		s.damage(kind, 0.5)
+		s.Damage(kind, 0.5)
 		failed := 0
 		for i := range n {
 			if err := try(i); err != nil {
@@ -531,7 +482,7 @@ func TestKeysProducersAndIDsThatCannotBeReadRefuseAlone(t *testing.T) {
 		}
 		require.NotZero(t, failed, kind)
 		require.Less(t, failed, n/2)
-		s.repair()
+		s.Repair()
 	}
 }
 
@@ -541,7 +492,7 @@ func TestAGroupWhoseOffsetsCannotBeReadRefusesAlone(t *testing.T) {
 		_, err := s.topic.Group(fmt.Sprint("g", i), nil)
 		require.NoError(t, err)
 	}
-	s.damage(store.KindLogCommit, 0.5)
+	s.Damage(store.KindLogCommit, 0.5)
 	failed := 0
 	for i := range 50 {
 		if _, err := s.topic.Group(fmt.Sprint("g", i), nil); err != nil {

@@ -6,12 +6,10 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
 
 	"github.com/pebblemq/pebblemq"
@@ -22,95 +20,52 @@ import (
 
 // shop is a queue in a store whose tables are damaged while it is closed.
 type shop struct {
-	t      *testing.T
-	fs     *storetest.FS
-	log    *storetest.ErrorLog
+	storetest.Workbench
 	config *visibility.QueueConfig
 	ahead  time.Duration // of the clock
-	db     *pebblemq.DB
 	q      *visibility.Queue
 }
 
 func newShop(t *testing.T, c *visibility.QueueConfig) *shop {
-	s := &shop{t: t, fs: storetest.NewFS(vfs.NewMem()), log: &storetest.ErrorLog{}, config: c}
-	s.open()
-	t.Cleanup(func() { storetest.Close(t, s.db) })
+	s := &shop{config: c}
+	clock := func() time.Time { return time.Now().Add(s.ahead) }
+	s.Start(t, store.Options{Clock: clock}, func() { s.q = open(t, s.DB, "q", s.config) })
 	return s
-}
-
-func (s *shop) openStore() {
-	s.t.Helper()
-	var err error
-	s.db, err = storetest.OpenFS(s.fs, store.Options{
-		Logger: s.log.Logger(), NoCompactions: true, Clock: func() time.Time { return time.Now().Add(s.ahead) },
-	})
-	require.NoError(s.t, err)
-}
-
-func (s *shop) open() {
-	s.t.Helper()
-	s.openStore()
-	s.q = open(s.t, s.db, "q", s.config)
-}
-
-// close closes the store, with all that it holds in tables.
-func (s *shop) close() {
-	s.t.Helper()
-	require.NoError(s.t, s.db.Close())
-	s.openStore() // flushes the WAL
-	require.NoError(s.t, s.db.Close())
-}
-
-// damage flips bits in the tables of a kind, and opens the store again.
-func (s *shop) damage(kind store.Kind, parts ...float64) {
-	s.t.Helper()
-	s.close()
-	storetest.DamageTables(s.t, s.fs.FS, kind, parts...)
-	s.open()
-}
-
-func (s *shop) failReads() {
-	s.fs.SetReadHook(func(c storetest.Call) error {
-		if c.Class == storetest.ClassTable {
-			return syscall.EIO
-		}
-		return nil
-	})
 }
 
 // fill sends messages with their numbers as IDs.
 func (s *shop) fill(n int, change func(i int, m *visibility.Message)) {
-	s.t.Helper()
+	s.T.Helper()
 	for i := range n {
 		m := visibility.Message{ID: fmt.Sprint(i), Body: []byte(strings.Repeat(fmt.Sprint("x", i), 50))}
 		if change != nil {
 			change(i, &m)
 		}
 		_, err := s.q.Send(store.WithDurability(ctx, store.NoSync), m)
-		require.NoError(s.t, err)
+		require.NoError(s.T, err)
 	}
 }
 
 func (s *shop) stats() visibility.Stats {
-	s.t.Helper()
+	s.T.Helper()
 	limited, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	st, err := s.q.Stats(limited)
-	require.NoError(s.t, err)
+	require.NoError(s.T, err)
 	return st
 }
 
 // drain receives and deletes all there is, and returns the IDs, and how often it was
 // told that something cannot be read.
 func (s *shop) drain() (ids []string, told int) {
-	s.t.Helper()
+	s.T.Helper()
 	limited, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for {
 		messages, err := s.q.Receive(limited, &visibility.ReceiveOptions{Max: 7})
 		if err != nil {
-			require.True(s.t, errors.Is(err, pebblemq.ErrCorrupt) || errors.Is(err, pebblemq.ErrUnreadable), err)
-			require.ErrorContains(s.t, err, `queue "q"`)
+			require.True(s.T, errors.Is(err, pebblemq.ErrCorrupt) || errors.Is(err, pebblemq.ErrUnreadable), err)
+			require.ErrorContains(s.T, err, `queue "q"`)
 			told++
 		}
 		if len(messages) == 0 && err == nil {
@@ -118,7 +73,7 @@ func (s *shop) drain() (ids []string, told int) {
 		}
 		for _, m := range messages {
 			ids = append(ids, m.ID)
-			require.NoError(s.t, s.q.Delete(ctx, m.Receipt))
+			require.NoError(s.T, s.q.Delete(ctx, m.Receipt))
 		}
 	}
 }
@@ -140,7 +95,7 @@ func TestADamagedBlockDoesNotHoldUpTheRestOfItsQueue(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newShop(t, c)
 			s.fill(500, group)
-			s.damage(store.KindVisMessage, 0, 0.5)
+			s.Damage(store.KindVisMessage, 0, 0.5)
 			_, err := s.q.Send(ctx, visibility.Message{ID: "500", Group: "another", Body: []byte("x")})
 			require.NoError(t, err)
 			ids, told := s.drain()
@@ -154,7 +109,7 @@ func TestADamagedBlockDoesNotHoldUpTheRestOfItsQueue(t *testing.T) {
 			require.Equal(t, 1, told)
 			st := s.stats()
 			require.Equal(t, visibility.Stats{Bytes: st.Bytes, Unreadable: uint64(501 - len(ids))}, st)
-			require.Len(t, s.log.Lines("queue=q"), 2)
+			require.Len(t, s.Log.Lines("queue=q"), 2)
 			n, err := s.q.Purge(ctx)
 			require.NoError(t, err)
 			require.Equal(t, 501-len(ids), n)
@@ -172,7 +127,7 @@ func TestStatsAndPurgeDoNotWaitForWhatCannotBeRead(t *testing.T) {
 			messages, err := s.q.Receive(ctx, &visibility.ReceiveOptions{Max: 400, VisibilityTimeout: &timeout})
 			require.NoError(t, err)
 			require.Len(t, messages, 400)
-			s.damage(kind, 0.2)
+			s.Damage(kind, 0.2)
 			st := s.stats()
 			require.EqualValues(t, 500, st.Visible+st.InFlight+st.Unreadable)
 			require.NotZero(t, st.InFlight)
@@ -195,7 +150,7 @@ func TestStatsAndPurgeDoNotWaitForWhatCannotBeRead(t *testing.T) {
 func TestReceiversGoOnBehindDamage(t *testing.T) {
 	s := newShop(t, nil)
 	s.fill(500, nil)
-	s.damage(store.KindVisMessage, 0, 0.5, 1)
+	s.Damage(store.KindVisMessage, 0, 0.5, 1)
 	_, err := s.q.Send(ctx, visibility.Message{ID: "500", Body: []byte("x")})
 	require.NoError(t, err)
 	limited, cancel := context.WithTimeout(ctx, time.Minute)
@@ -218,9 +173,9 @@ func TestMessagesComeWhenReadsWorkAgain(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newShop(t, c)
 				s.fill(300, func(i int, m *visibility.Message) { m.Group = fmt.Sprint("g", i%50) })
-				s.close()
-				s.open()
-				s.failReads()
+				s.Close()
+				s.Open()
+				s.FailReads()
 				short, cancel := context.WithTimeout(ctx, time.Second)
 				defer cancel()
 				_, err := s.q.Receive(short, nil)
@@ -233,7 +188,7 @@ func TestMessagesComeWhenReadsWorkAgain(t *testing.T) {
 				require.NoError(t, err)
 				ids, _ = s.drain()
 				require.Equal(t, []string{"new"}, ids)
-				s.fs.SetReadHook(nil)
+				s.FS.SetReadHook(nil)
 				time.Sleep(10 * time.Minute)
 				ids, told = s.drain()
 				require.Len(t, ids, 300)
@@ -254,10 +209,10 @@ func TestRetentionEndsAroundDamage(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				config := &visibility.QueueConfig{Retention: time.Hour}
 				s := newShop(t, config)
-				open(t, s.db, "dead", nil)
+				open(t, s.DB, "dead", nil)
 				if c.moved {
 					config.DeadLetterQueue, config.MaxReceives, config.DeadLetterExpired = "dead", 9, true
-					require.NoError(t, visibility.AlterQueue(ctx, s.db, "q", bodiless(config)))
+					require.NoError(t, visibility.AlterQueue(ctx, s.DB, "q", bodiless(config)))
 				}
 				if c.kind == store.KindVisExpiry {
 					s.ahead = 30 * time.Minute
@@ -265,7 +220,7 @@ func TestRetentionEndsAroundDamage(t *testing.T) {
 					s.ahead = 0
 				}
 				s.fill(500, nil)
-				s.damage(c.kind, 0, 0.5)
+				s.Damage(c.kind, 0, 0.5)
 				time.Sleep(2 * time.Hour)
 				_, err := s.q.Send(ctx, visibility.Message{ID: "new", Body: []byte("x")})
 				require.NoError(t, err)
@@ -278,7 +233,7 @@ func TestRetentionEndsAroundDamage(t *testing.T) {
 					require.Less(t, st.Unreadable, uint64(200))
 				}
 				if c.moved {
-					dead := open(t, s.db, "dead", nil)
+					dead := open(t, s.DB, "dead", nil)
 					deadStats, err := dead.Stats(ctx)
 					require.NoError(t, err)
 					require.EqualValues(t, 500, deadStats.Visible+st.Unreadable)
@@ -297,7 +252,7 @@ func TestRetentionEndsAroundDamage(t *testing.T) {
 func TestSendsGoOnBesideDamagedGroups(t *testing.T) {
 	s := newShop(t, &visibility.QueueConfig{FIFO: true, MaxPriority: 1})
 	s.fill(2000, func(i int, m *visibility.Message) { m.Group = fmt.Sprintf("group %04d", i) })
-	s.damage(store.KindVisPin, 0.5)
+	s.Damage(store.KindVisPin, 0.5)
 	refused := 0
 	for i := range 2000 {
 		_, err := s.q.Send(store.WithDurability(ctx, store.NoSync), visibility.Message{Group: fmt.Sprintf("group %04d", i), Body: []byte("y")})
@@ -317,7 +272,7 @@ func TestSendsGoOnBesideDamagedGroups(t *testing.T) {
 func TestIDsThatCannotBeReadRefuseTheirMessagesAlone(t *testing.T) {
 	s := newShop(t, &visibility.QueueConfig{DedupeWindow: time.Hour})
 	s.fill(1000, func(i int, m *visibility.Message) { m.DedupeID = fmt.Sprint(i) })
-	s.damage(store.KindVisWindow, 1)
+	s.Damage(store.KindVisWindow, 1)
 	refused := 0
 	for i := range 1000 {
 		_, err := s.q.Send(ctx, visibility.Message{DedupeID: fmt.Sprint(i), Body: []byte("x")})

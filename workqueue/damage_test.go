@@ -11,7 +11,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
 
 	"github.com/pebblemq/pebblemq"
@@ -22,105 +21,69 @@ import (
 
 // shop is a broker in a store whose tables are damaged while it is closed.
 type shop struct {
-	t   *testing.T
-	fs  *storetest.FS
-	log *storetest.ErrorLog
-	db  *pebblemq.DB
-	b   *workqueue.Broker
+	storetest.Workbench
+	b *workqueue.Broker
 }
 
 func newShop(t *testing.T) *shop {
-	s := &shop{t: t, fs: storetest.NewFS(vfs.NewMem()), log: &storetest.ErrorLog{}}
-	s.open()
-	t.Cleanup(func() { storetest.Close(t, s.db) })
-	return s
-}
-
-func (s *shop) open() {
-	s.t.Helper()
-	var err error
-	s.db, err = storetest.OpenFS(s.fs, store.Options{Logger: s.log.Logger(), NoCompactions: true})
-	require.NoError(s.t, err)
-	s.b, err = workqueue.Open(s.db, "main")
-	require.NoError(s.t, err)
-}
-
-// close closes the store, with all that it holds in tables.
-func (s *shop) close() {
-	s.t.Helper()
-	require.NoError(s.t, s.db.Close())
-	db, err := storetest.OpenFS(s.fs, store.Options{NoCompactions: true}) // flushes the WAL
-	require.NoError(s.t, err)
-	require.NoError(s.t, db.Close())
-}
-
-// damage flips bits in the tables of a kind, and opens the store again.
-func (s *shop) damage(kind store.Kind, parts ...float64) {
-	s.t.Helper()
-	s.close()
-	storetest.DamageTables(s.t, s.fs.FS, kind, parts...)
-	s.open()
-}
-
-// failReads makes reads of tables fail.
-func (s *shop) failReads() {
-	s.fs.SetReadHook(func(c storetest.Call) error {
-		if c.Class == storetest.ClassTable {
-			return syscall.EIO
-		}
-		return nil
+	s := &shop{}
+	s.Start(t, store.Options{}, func() {
+		var err error
+		s.b, err = workqueue.Open(s.DB, "main")
+		require.NoError(t, err)
 	})
+	return s
 }
 
 // fill publishes messages to queue "q", with their numbers as message ids.
 func (s *shop) fill(n int, change func(i int, m *workqueue.Message)) {
-	s.t.Helper()
+	s.T.Helper()
 	for i := range n {
 		m := workqueue.Message{MessageID: fmt.Sprint(i), Body: []byte(strings.Repeat(fmt.Sprint("x", i), 50))}
 		if change != nil {
 			change(i, &m)
 		}
-		require.NoError(s.t, s.b.Publish(store.WithDurability(bg, store.NoSync), "", "q", m))
+		require.NoError(s.T, s.b.Publish(store.WithDurability(bg, store.NoSync), "", "q", m))
 	}
 }
 
 func (s *shop) stats() workqueue.QueueStats {
-	s.t.Helper()
+	s.T.Helper()
 	st, err := s.b.QueueStats(bg, "q")
-	require.NoError(s.t, err)
+	require.NoError(s.T, err)
 	return st
 }
 
 // restart opens the store again. What was acknowledged before may meet the damage in a
 // compaction then.
 func (s *shop) restart() {
-	s.t.Helper()
-	require.NoError(s.t, s.db.Close())
-	s.open()
+	s.T.Helper()
+	require.NoError(s.T, s.DB.Close())
+	s.Open()
 }
 
 // drain is get with an acknowledgement.
-func (s *shop) drain() (ids []string, told int) { s.t.Helper(); return s.get(true) }
+func (s *shop) drain() (ids []string, told int) { s.T.Helper(); return s.get(true) }
 
 // get gets all there is, and returns the message ids, and how often it was told that
 // something cannot be read.
 func (s *shop) get(ack bool) (ids []string, told int) {
-	s.t.Helper()
+	s.T.Helper()
 	ctx, cancel := context.WithTimeout(bg, time.Minute)
 	defer cancel()
 	for {
 		d, ok, err := s.b.Get(ctx, "q")
 		if errors.Is(err, pebblemq.ErrCorrupt) || errors.Is(err, pebblemq.ErrUnreadable) {
-			require.ErrorContains(s.t, err, `queue "q"`)
+			require.ErrorContains(s.T, err, `queue "q"`)
 			told++
 			continue
 		}
-		require.NoError(s.t, err)
+		require.NoError(s.T, err)
 		if !ok {
 			return ids, told
 		}
 		if ids = append(ids, d.MessageID); ack {
-			require.NoError(s.t, d.Ack(bg))
+			require.NoError(s.T, d.Ack(bg))
 		}
 	}
 }
@@ -157,7 +120,7 @@ func TestADamagedBlockDoesNotHoldUpTheRestOfItsQueue(t *testing.T) {
 	for _, d := range kept {
 		require.NoError(t, d.Nack(bg, true))
 	}
-	s.damage(store.KindWorkMessage, 0.5)
+	s.Damage(store.KindWorkMessage, 0.5)
 
 	require.NoError(t, s.b.Publish(bg, "", "q", workqueue.Message{MessageID: "500"}))
 	var lost uint64
@@ -172,7 +135,7 @@ func TestADamagedBlockDoesNotHoldUpTheRestOfItsQueue(t *testing.T) {
 		st := s.stats()
 		lost = uint64(len(kept) + 1 - len(ids))
 		require.Equal(t, workqueue.QueueStats{Unacked: st.Unacked, Bytes: st.Bytes, Unreadable: lost}, st)
-		require.Len(t, s.log.Lines(`queue=q`), life+1)
+		require.Len(t, s.Log.Lines(`queue=q`), life+1)
 		if life < 2 { // what cannot be read stays
 			s.restart()
 		}
@@ -187,7 +150,7 @@ func TestConsumersGoOnBehindDamage(t *testing.T) {
 	s := newShop(t)
 	declare(t, s.b, "q")
 	s.fill(500, nil)
-	s.damage(store.KindWorkMessage, 0, 0.5, 1)
+	s.Damage(store.KindWorkMessage, 0, 0.5, 1)
 	require.NoError(t, s.b.Publish(bg, "", "q", workqueue.Message{MessageID: "500"}))
 	ctx, cancel := context.WithTimeout(bg, time.Minute)
 	defer cancel()
@@ -210,16 +173,16 @@ func TestReadsThatFailForAMomentAreTriedAgain(t *testing.T) {
 		s := newShop(t)
 		declare(t, s.b, "q")
 		s.fill(500, nil)
-		s.close()
-		s.open()
-		s.failReads()
-		time.AfterFunc(3*time.Second, func() { s.fs.SetReadHook(nil) })
+		s.Close()
+		s.Open()
+		s.FailReads()
+		time.AfterFunc(3*time.Second, func() { s.FS.SetReadHook(nil) })
 		ids, told := s.drain()
 		require.Len(t, ids, 500)
 		inOrder(t, ids)
 		require.Zero(t, told)
 		require.Equal(t, workqueue.QueueStats{}, s.stats())
-		require.Len(t, s.log.Lines("queue=q"), 1, "not for each try")
+		require.Len(t, s.Log.Lines("queue=q"), 1, "not for each try")
 	})
 }
 
@@ -229,9 +192,9 @@ func TestReadsThatFailForLongHoldUpNothingElse(t *testing.T) {
 		s := newShop(t)
 		declare(t, s.b, "q")
 		s.fill(500, nil)
-		s.close()
-		s.open()
-		s.failReads()
+		s.Close()
+		s.Open()
+		s.FailReads()
 		short, cancel := context.WithTimeout(bg, time.Second)
 		defer cancel()
 		_, _, err := s.b.Get(short, "q")
@@ -245,9 +208,9 @@ func TestReadsThatFailForLongHoldUpNothingElse(t *testing.T) {
 		require.Zero(t, s.stats().Ready)
 		time.Sleep(time.Hour)
 		require.EqualValues(t, 500, s.stats().Unreadable)
-		require.LessOrEqual(t, len(s.log.Lines("queue=q")), 2, "the first error, and the messages")
+		require.LessOrEqual(t, len(s.Log.Lines("queue=q")), 2, "the first error, and the messages")
 
-		s.fs.SetReadHook(nil)
+		s.FS.SetReadHook(nil)
 		time.Sleep(10 * time.Minute)
 		require.EqualValues(t, 500, s.stats().Ready)
 		ids, told = s.drain()
@@ -263,7 +226,7 @@ func TestDelayedMessagesComeAroundDamage(t *testing.T) {
 		s := newShop(t)
 		declare(t, s.b, "q")
 		s.fill(500, func(i int, m *workqueue.Message) { m.Delay = time.Hour + time.Duration(i)*time.Second })
-		s.damage(store.KindWorkDelay, 0.5, 1)
+		s.Damage(store.KindWorkDelay, 0.5, 1)
 		require.EqualValues(t, 500, s.stats().Delayed)
 		time.Sleep(2 * time.Hour)
 		ids, _ := s.drain()
@@ -272,7 +235,7 @@ func TestDelayedMessagesComeAroundDamage(t *testing.T) {
 		require.Greater(t, len(ids), 300)
 		require.EqualValues(t, 500-len(ids), s.stats().Unreadable)
 		require.Zero(t, s.stats().Delayed)
-		require.Len(t, s.log.Lines("queue=q", "delayed"), 2)
+		require.Len(t, s.Log.Lines("queue=q", "delayed"), 2)
 
 		require.NoError(t, s.b.Publish(bg, "", "q", workqueue.Message{MessageID: "new", Delay: time.Minute}))
 		require.EqualValues(t, 1, s.stats().Delayed)
@@ -287,7 +250,7 @@ func TestDelayedMessagesThatCannotBeReadAreNotForgotten(t *testing.T) {
 		s := newShop(t)
 		declare(t, s.b, "q")
 		s.fill(20, func(_ int, m *workqueue.Message) { m.Delay = time.Hour })
-		s.damage(store.KindWorkDelay, 0.5)
+		s.Damage(store.KindWorkDelay, 0.5)
 		time.Sleep(2 * time.Hour)
 		lost := s.stats().Unreadable
 		require.NotZero(t, lost)
@@ -302,16 +265,16 @@ func TestDelayedMessagesComeWhenReadsWorkAgain(t *testing.T) {
 		s := newShop(t)
 		declare(t, s.b, "q")
 		s.fill(100, func(i int, m *workqueue.Message) { m.Delay = time.Hour + time.Duration(i)*time.Second })
-		s.close()
-		s.open()
-		s.failReads()
+		s.Close()
+		s.Open()
+		s.FailReads()
 		time.Sleep(3 * time.Hour)
 		require.EqualValues(t, 100, s.stats().Unreadable)
 		require.NoError(t, s.b.Publish(bg, "", "q", workqueue.Message{MessageID: "new", Delay: time.Minute}))
 		time.Sleep(2 * time.Minute)
 		ids, _ := s.drain()
 		require.Equal(t, []string{"new"}, ids)
-		s.fs.SetReadHook(nil)
+		s.FS.SetReadHook(nil)
 		time.Sleep(10 * time.Minute)
 		ids, _ = s.drain()
 		require.Len(t, ids, 100)
@@ -327,7 +290,7 @@ func TestMessagesExpireAroundDamage(t *testing.T) {
 				s := newShop(t)
 				declare(t, s.b, "q")
 				s.fill(1000, func(i int, m *workqueue.Message) { m.TTL = time.Hour + time.Duration(i)*time.Second })
-				s.damage(kind, 0.5)
+				s.Damage(kind, 0.5)
 				time.Sleep(3 * time.Hour)
 				require.NoError(t, s.b.Publish(bg, "", "q", workqueue.Message{MessageID: "new"}))
 				ids, _ := s.drain()
@@ -335,7 +298,7 @@ func TestMessagesExpireAroundDamage(t *testing.T) {
 				st := s.stats()
 				require.Equal(t, workqueue.QueueStats{Bytes: st.Bytes, Unreadable: st.Unreadable}, st)
 				require.Equal(t, kind == store.KindWorkMessage, st.Unreadable > 0)
-				require.Len(t, s.log.Lines("queue=q"), 1)
+				require.Len(t, s.Log.Lines("queue=q"), 1)
 			})
 		})
 	}
@@ -355,7 +318,7 @@ func TestMessagesWhoseDeliveriesCannotBeReadAreDelivered(t *testing.T) {
 	for _, d := range out {
 		require.NoError(t, d.Nack(bg, true))
 	}
-	s.damage(store.KindWorkMark, 0.5)
+	s.Damage(store.KindWorkMark, 0.5)
 	redelivered := 0
 	for {
 		d, ok, err := s.b.Get(bg, "q")
@@ -369,28 +332,28 @@ func TestMessagesWhoseDeliveriesCannotBeReadAreDelivered(t *testing.T) {
 	}
 	require.Equal(t, 500, redelivered)
 	require.Equal(t, workqueue.QueueStats{}, s.stats())
-	require.Len(t, s.log.Lines("queue=q"), 1)
+	require.Len(t, s.Log.Lines("queue=q"), 1)
 }
 
 // sharedBodies binds queues "q" and "other" to an exchange and publishes n messages
 // whose bodies they share.
 func (s *shop) sharedBodies(n int) {
-	s.t.Helper()
-	declare(s.t, s.b, "q", "other")
-	require.NoError(s.t, s.b.DeclareExchange(bg, "all", workqueue.Fanout, nil))
+	s.T.Helper()
+	declare(s.T, s.b, "q", "other")
+	require.NoError(s.T, s.b.DeclareExchange(bg, "all", workqueue.Fanout, nil))
 	for _, name := range []string{"q", "other"} {
-		require.NoError(s.t, s.b.Bind(bg, workqueue.Binding{Exchange: "all", Queue: name}))
+		require.NoError(s.T, s.b.Bind(bg, workqueue.Binding{Exchange: "all", Queue: name}))
 	}
 	for i := range n {
 		m := workqueue.Message{MessageID: fmt.Sprint(i), Body: []byte(strings.Repeat(fmt.Sprint("x", i), 500))}
-		require.NoError(s.t, s.b.Publish(bg, "all", "", m))
+		require.NoError(s.T, s.b.Publish(bg, "all", "", m))
 	}
 }
 
 func TestAConsumerGoesOnBehindBodiesThatCannotBeRead(t *testing.T) {
 	s := newShop(t)
 	s.sharedBodies(100)
-	s.damage(store.KindPayload, 0.5)
+	s.Damage(store.KindPayload, 0.5)
 	c, err := s.b.Consume(bg, "other", &workqueue.ConsumeOptions{Prefetch: 1})
 	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(bg, time.Minute)
@@ -408,24 +371,24 @@ func TestAConsumerGoesOnBehindBodiesThatCannotBeRead(t *testing.T) {
 	require.Greater(t, len(ids), 50)
 	require.Less(t, len(ids), 100)
 	require.Equal(t, workqueue.QueueStats{Bytes: s.stats().Bytes, Unreadable: uint64(100 - len(ids))}, s.stats())
-	require.Len(t, s.log.Lines("queue=q"), 1)
+	require.Len(t, s.Log.Lines("queue=q"), 1)
 }
 
 func TestBodiesComeWhenReadsWorkAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShop(t)
 		s.sharedBodies(100)
-		s.close()
-		s.open()
+		s.Close()
+		s.Open()
 		d, _, err := s.b.Get(bg, "q") // brings the messages into memory, and a few bodies
 		require.NoError(t, err)
 		require.NoError(t, d.Nack(bg, true))
-		s.failReads()
+		s.FailReads()
 		ids, told := s.drain()
 		require.Equal(t, 1, told)
 		require.Less(t, len(ids), 50)
 		require.EqualValues(t, 100-len(ids), s.stats().Unreadable)
-		s.fs.SetReadHook(nil)
+		s.FS.SetReadHook(nil)
 		time.Sleep(10 * time.Minute)
 		more, _ := s.drain()
 		inOrder(t, more)
@@ -438,7 +401,7 @@ func TestAPriorityDoesNotWaitForDamageInAHigherOne(t *testing.T) {
 	s := newShop(t)
 	require.NoError(t, s.b.DeclareQueue(bg, "q", &workqueue.QueueConfig{MaxPriority: 1}))
 	s.fill(100, func(_ int, m *workqueue.Message) { m.Priority = 1 })
-	s.damage(store.KindWorkMessage, 0, 0.5, 1)
+	s.Damage(store.KindWorkMessage, 0, 0.5, 1)
 	require.NoError(t, s.b.Publish(bg, "", "q", workqueue.Message{MessageID: "low"}))
 	ids, told := s.drain()
 	require.Equal(t, "low", ids[len(ids)-1])
@@ -450,7 +413,7 @@ func TestAPublisherDoesNotWaitForRoomThatCannotBeRead(t *testing.T) {
 	s := newShop(t)
 	require.NoError(t, s.b.DeclareQueue(bg, "q", &workqueue.QueueConfig{MaxLength: 400}))
 	s.fill(400, nil)
-	s.damage(store.KindWorkMessage, 0)
+	s.Damage(store.KindWorkMessage, 0)
 	for i := range 50 {
 		require.NoError(t, s.b.Publish(bg, "", "q", workqueue.Message{MessageID: fmt.Sprint(1000 + i)}))
 	}
@@ -465,7 +428,7 @@ func TestUniqueKeysThatCannotBeReadRefuseTheirMessagesAlone(t *testing.T) {
 	s := newShop(t)
 	declare(t, s.b, "q")
 	s.fill(1000, func(i int, m *workqueue.Message) { m.UniqueKey = fmt.Sprint("key", i) })
-	s.damage(store.KindWorkUnique, 0.5)
+	s.Damage(store.KindWorkUnique, 0.5)
 	refused := 0
 	for i := range 1000 {
 		err := s.b.Publish(bg, "", "q", workqueue.Message{UniqueKey: fmt.Sprint("key", i)})
@@ -486,7 +449,7 @@ func TestMessageIDsThatCannotBeReadRefuseTheirMessagesAlone(t *testing.T) {
 		s := newShop(t)
 		require.NoError(t, s.b.DeclareQueue(bg, "q", &workqueue.QueueConfig{DedupeWindow: time.Hour}))
 		s.fill(1000, nil)
-		s.damage(store.KindWorkWindow, part)
+		s.Damage(store.KindWorkWindow, part)
 		refused := 0
 		for i := range 1000 {
 			if err := s.b.Publish(bg, "", "q", workqueue.Message{MessageID: fmt.Sprint(i)}); err != nil {
@@ -507,10 +470,10 @@ func TestBrowseShowsWhatCannotBeReadAndTheRest(t *testing.T) {
 	declare(t, s.b, "q")
 	s.fill(500, nil)
 	s.fill(500, func(i int, m *workqueue.Message) { m.Delay = time.Hour + time.Duration(i)*time.Second })
-	s.close()
-	storetest.DamageTables(t, s.fs.FS, store.KindWorkDelay, 0.5)
-	storetest.DamageTables(t, s.fs.FS, store.KindWorkMessage, 0, 0.5)
-	s.open()
+	s.Close()
+	storetest.DamageTables(t, s.FS.FS, store.KindWorkDelay, 0.5)
+	storetest.DamageTables(t, s.FS.FS, store.KindWorkMessage, 0, 0.5)
+	s.Open()
 	seen, damaged := 0, 0
 	for m, err := range s.b.Browse(bg, "q", nil) {
 		if err != nil {
@@ -532,7 +495,7 @@ func TestARedriveMovesWhatCanBeRead(t *testing.T) {
 	s := newShop(t)
 	declare(t, s.b, "q", "to")
 	s.fill(500, nil)
-	s.damage(store.KindWorkMessage, 0, 0.5)
+	s.Damage(store.KindWorkMessage, 0, 0.5)
 	p, err := s.b.Redrive(bg, "q", &workqueue.RedriveOptions{To: &workqueue.RedriveTo{Key: "to"}})
 	require.NoError(t, err)
 	require.NotZero(t, p.Failed)
@@ -553,14 +516,14 @@ func TestAQueueWhoseRecordIsDamagedRefusesAlone(t *testing.T) {
 		declare(t, s.b, fmt.Sprint("q", i))
 		require.NoError(t, s.b.Publish(store.WithDurability(bg, store.NoSync), "", fmt.Sprint("q", i), body("x")))
 	}
-	s.damage(store.KindWorkMeta, 0)
+	s.Damage(store.KindWorkMeta, 0)
 	_, err := s.b.QueueStats(bg, "q")
 	require.ErrorIs(t, err, pebblemq.ErrCorrupt)
 	require.ErrorContains(t, err, `queue "q"`)
 	require.ErrorIs(t, s.b.Publish(bg, "", "q", body("y")), pebblemq.ErrCorrupt)
 	_, _, err = s.b.Get(bg, "q")
 	require.ErrorIs(t, err, pebblemq.ErrCorrupt)
-	require.Len(t, s.log.Lines("queue=q "), 1)
+	require.Len(t, s.Log.Lines("queue=q "), 1)
 	d, ok, err := s.b.Get(bg, "q199")
 	require.NoError(t, err)
 	require.True(t, ok)
@@ -577,21 +540,21 @@ func TestAQueueWhoseRecordCouldNotBeReadComesBack(t *testing.T) {
 		s := newShop(t)
 		declare(t, s.b, "q")
 		s.fill(1, nil)
-		s.close()
+		s.Close()
 		var err error
-		s.db, err = storetest.OpenFS(s.fs, store.Options{Logger: s.log.Logger(), NoCompactions: true})
+		s.DB, err = storetest.OpenFS(s.FS, store.Options{Logger: s.Log.Logger(), NoCompactions: true})
 		require.NoError(t, err)
-		s.fs.SetReadHook(func(c storetest.Call) error {
+		s.FS.SetReadHook(func(c storetest.Call) error {
 			if c.Class == storetest.ClassTable {
 				return syscall.EIO
 			}
 			return nil
 		})
-		s.b, err = workqueue.Open(s.db, "main")
+		s.b, err = workqueue.Open(s.DB, "main")
 		require.NoError(t, err)
 		_, err = s.b.QueueStats(bg, "q")
 		require.ErrorIs(t, err, pebblemq.ErrUnreadable)
-		s.fs.SetReadHook(nil)
+		s.FS.SetReadHook(nil)
 		time.Sleep(time.Minute)
 		ids, _ := s.drain()
 		require.Len(t, ids, 1)
