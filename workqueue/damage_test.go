@@ -424,23 +424,29 @@ func TestAPublisherDoesNotWaitForRoomThatCannotBeRead(t *testing.T) {
 	require.NotZero(t, s.stats().Unreadable)
 }
 
+// refusesSome publishes a thousand messages that are in the queue already. Those whose
+// record cannot be read are refused, and no other gets in twice.
+func (s *shop) refusesSome(message func(i int) workqueue.Message) {
+	s.T.Helper()
+	refused := 0
+	for i := range 1000 {
+		if err := s.b.Publish(bg, "", "q", message(i)); err != nil {
+			require.ErrorIs(s.T, err, pebblemq.ErrCorrupt)
+			require.ErrorContains(s.T, err, `queue "q"`)
+			refused++
+		}
+	}
+	require.NotZero(s.T, refused)
+	require.Less(s.T, refused, 300)
+	require.EqualValues(s.T, 1000, s.stats().Ready, "none got in twice")
+}
+
 func TestUniqueKeysThatCannotBeReadRefuseTheirMessagesAlone(t *testing.T) {
 	s := newShop(t)
 	declare(t, s.b, "q")
 	s.fill(1000, func(i int, m *workqueue.Message) { m.UniqueKey = fmt.Sprint("key", i) })
 	s.Damage(store.KindWorkUnique, 0.5)
-	refused := 0
-	for i := range 1000 {
-		err := s.b.Publish(bg, "", "q", workqueue.Message{UniqueKey: fmt.Sprint("key", i)})
-		if err != nil {
-			require.ErrorIs(t, err, pebblemq.ErrCorrupt)
-			require.ErrorContains(t, err, `queue "q"`)
-			refused++
-		}
-	}
-	require.NotZero(t, refused)
-	require.Less(t, refused, 300)
-	require.EqualValues(t, 1000, s.stats().Ready, "none got in twice")
+	s.refusesSome(func(i int) workqueue.Message { return workqueue.Message{UniqueKey: fmt.Sprint("key", i)} })
 	require.NoError(t, s.b.Publish(bg, "", "q", workqueue.Message{UniqueKey: "another"}))
 }
 
@@ -450,17 +456,7 @@ func TestMessageIDsThatCannotBeReadRefuseTheirMessagesAlone(t *testing.T) {
 		require.NoError(t, s.b.DeclareQueue(bg, "q", &workqueue.QueueConfig{DedupeWindow: time.Hour}))
 		s.fill(1000, nil)
 		s.Damage(store.KindWorkWindow, part)
-		refused := 0
-		for i := range 1000 {
-			if err := s.b.Publish(bg, "", "q", workqueue.Message{MessageID: fmt.Sprint(i)}); err != nil {
-				require.ErrorIs(t, err, pebblemq.ErrCorrupt)
-				require.ErrorContains(t, err, `queue "q"`)
-				refused++
-			}
-		}
-		require.NotZero(t, refused)
-		require.Less(t, refused, 300)
-		require.EqualValues(t, 1000, s.stats().Ready, "none got in twice")
+		s.refusesSome(func(i int) workqueue.Message { return workqueue.Message{MessageID: fmt.Sprint(i)} })
 		require.NoError(t, s.b.Publish(bg, "", "q", workqueue.Message{MessageID: "another"}))
 	}
 }
