@@ -12,13 +12,14 @@ import (
 // tidying is the background pass over a topic that merges small batches and, if the
 // topic is compacted, drops records that a newer one of the same key supersedes.
 type tidying struct {
-	pass    store.Latch // held by the pass under way
-	running bool        // in the background; under the baton
-	failing failing     // of the pass in the background
-	most    int         // keys of one round; smaller in tests
+	background
+	pass store.Latch // held by the pass under way
+	most int         // keys of one round; smaller in tests
 }
 
-func newTidying() tidying { return tidying{pass: store.NewLatch(), most: maxCompacted} }
+func newTidying() tidying {
+	return tidying{background: background{what: "compact"}, pass: store.NewLatch(), most: maxCompacted}
+}
 
 // untidy counts what was written since the last pass. It is under the baton.
 type untidy struct {
@@ -45,17 +46,7 @@ func (t *Topic) tidyLater(turn *store.Turn, p *partition, size int) {
 	if !enough || t.tidying.running {
 		return
 	}
-	t.tidying.running = turn.Spawn(func(ctx context.Context) {
-		err := t.tidy(ctx)
-		if t.tidying.failing.report(err) && t.s.Cause() == nil && !t.gone.Load() {
-			t.s.Log().Error("compact", "topic", t.name, "error", err)
-		}
-		done := store.QuietFunc(func(*store.Turn) error {
-			t.tidying.running = false
-			return nil
-		})
-		_ = t.s.Do(store.WithDurability(ctx, store.NoSync), done, store.NoSync) // fails with the store only
-	})
+	t.tidying.start(t, turn, t.tidy, nil)
 }
 
 // Compact merges small batches of the topic and, if that is configured, drops

@@ -202,17 +202,3 @@ func (p *partition) firstReadable(ctx context.Context, from uint64) (first endHe
 	h, end, _, err := batchAt(it)
 	return endHeader{h, end + 1}, err == nil, err
 }
-
-// failing is the error of a background pass that fails again and again.
-type failing string
-
-// report reports whether an error is one to log: not the same as before.
-func (f *failing) report(err error) bool {
-	if err == nil {
-		*f = ""
-		return false
-	}
-	was := *f
-	*f = failing(err.Error())
-	return *f != was
-}

@@ -15,11 +15,10 @@ import (
 // moves there. Nothing polls: the timer fires when the oldest batch is old enough,
 // or when a partition has grown well beyond its limit.
 type retention struct {
-	timer   *store.Timer
-	armed   bool
-	running bool
-	again   bool // something was written, or altered, during the pass under way
-	failing failing
+	background
+	timer *store.Timer
+	armed bool
+	again bool // something was written, or altered, during the pass under way
 }
 
 // retentionSlack is the part of a limit by which records may outstay it, so that
@@ -71,27 +70,22 @@ func (t *Topic) startRetention(turn *store.Turn) {
 		t.retention.again = true
 		return
 	}
-	t.retention.running = turn.Spawn(func(ctx context.Context) {
-		next, err := t.retain(ctx)
-		told := t.retention.failing.report(err)
-		if err != nil && t.s.Cause() == nil && !t.gone.Load() {
-			if told {
-				t.s.Log().Error("enforce retention", "topic", t.name, "error", err)
-			}
+	var next time.Time // to look again
+	work := func(ctx context.Context) (err error) {
+		if next, err = t.retain(ctx); err != nil && t.inUse() {
 			next = t.s.Now().Add(maxRetentionDelay)
 		}
-		done := store.QuietFunc(func(turn *store.Turn) error {
-			r := &t.retention
-			if r.again && (next.IsZero() || turn.Now().Before(next)) {
-				next = turn.Now()
-			}
-			r.running, r.again = false, false
-			if !next.IsZero() {
-				t.armRetention(turn, next)
-			}
-			return nil
-		})
-		_ = t.s.Do(store.WithDurability(ctx, store.NoSync), done, store.NoSync) // fails with the store only
+		return err
+	}
+	t.retention.start(t, turn, work, func(turn *store.Turn) {
+		r := &t.retention
+		if r.again && (next.IsZero() || turn.Now().Before(next)) {
+			next = turn.Now()
+		}
+		r.again = false
+		if !next.IsZero() {
+			t.armRetention(turn, next)
+		}
 	})
 }
 

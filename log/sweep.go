@@ -16,9 +16,12 @@ const (
 // sweeping is what a topic knows of useless entries of its index. It is under the
 // baton.
 type sweeping struct {
-	least   uint64 // of these for a sweep; smaller in tests
-	running bool
-	failing failing
+	background
+	least uint64 // of these for a sweep; smaller in tests
+}
+
+func newSweeping() sweeping {
+	return sweeping{background: background{what: "sweep the index"}, least: sweepAt}
 }
 
 // sweepLater is called for each trim, before the partition's start is written: at most
@@ -38,17 +41,7 @@ func (t *Topic) sweepLater(turn *store.Turn) {
 	for _, p := range t.partitions() {
 		p.swept = p.start.Load()
 	}
-	t.sweeping.running = turn.Spawn(func(ctx context.Context) {
-		err := t.sweep(ctx)
-		if t.sweeping.failing.report(err) && t.s.Cause() == nil && !t.gone.Load() {
-			t.s.Log().Error("sweep the index", "topic", t.name, "error", err)
-		}
-		done := store.QuietFunc(func(*store.Turn) error {
-			t.sweeping.running = false
-			return nil
-		})
-		_ = t.s.Do(store.WithDurability(ctx, store.NoSync), done, store.NoSync) // fails with the store only
-	})
+	t.sweeping.start(t, turn, t.sweep, nil)
 }
 
 // sweep removes the entries that point to trimmed records.

@@ -252,7 +252,8 @@ func (l *layer) add(t *store.Turn, o *store.Object, c TopicConfig) *Topic {
 	topic.list.Store(&list)
 	topic.config.Store(&c)
 	topic.tidying = newTidying()
-	topic.sweeping.least = sweepAt
+	topic.sweeping = newSweeping()
+	topic.retention.what = "enforce retention"
 	topic.retention.timer = store.NewTimer(topic.startRetention)
 	topic.armRetention(t, t.Now())
 	topic.armIdle(t, t.Now())
