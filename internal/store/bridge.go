@@ -49,6 +49,9 @@ func (b *bridges) tables(written, deleted int) {
 	b.mu.grown = max(0, b.mu.grown+written-deleted)
 }
 
+// count counts those that are there. It takes the lock of the engine's manifest.
+func (b *bridges) count(db *pebble.DB) { b.tables(int(db.Metrics().Total().TablesCount), 0) }
+
 // compacted counts the tables of a compaction.
 func (b *bridges) compacted(i pebble.CompactionInfo) {
 	if i.Err != nil {

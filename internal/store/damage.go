@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -29,6 +30,7 @@ type DamagedFile struct {
 type damages struct {
 	refusing atomic.Bool // the first level is nearly full
 	changed  atomic.Bool // and is to be looked at again
+	looking  atomic.Bool // which is under way
 
 	mu    sync.Mutex
 	files []*damage
@@ -135,9 +137,19 @@ func (s *Store) damagedFiles() []DamagedFile {
 // checkLayers looks whether the engine can take more, after a flush or a compaction
 // of a store with compactions set aside. Only the committer calls it.
 func (s *Store) checkLayers() {
-	if !s.damages.changed.Swap(false) {
+	if !s.damages.changed.Load() || !s.damages.looking.CompareAndSwap(false, true) {
 		return
 	}
+	s.Spawn(func(ctx context.Context) {
+		for s.damages.changed.Swap(false) && s.readers.enter() == nil {
+			_ = s.aside(ctx, s.countLayers, func() {}) // without an answer the last one holds
+		}
+		s.damages.looking.Store(false)
+		s.kick() // changed may have been set in between
+	})
+}
+
+func (s *Store) countLayers() {
 	s.damages.refusing.Store(int(s.db.Metrics().Levels[0].Sublevels) >= maxLayers)
 }
 

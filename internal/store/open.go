@@ -91,7 +91,6 @@ func open(o Options, lock *dirLock) (*Store, error) {
 		return nil, err
 	}
 	s.guard.verified()
-	s.bridges.tables(int(s.db.Metrics().Total().TablesCount), 0)
 	s.space.afterOpen()
 	s.start()
 	if err := s.dropCleanMark(); err != nil {
@@ -156,7 +155,9 @@ func (s *Store) openEngine(mustExist bool) error {
 		}()
 		o := s.engineOptions()
 		o.ErrorIfNotExists = mustExist
-		r.db, r.err = pebble.Open(s.opts.Dir, o)
+		if r.db, r.err = pebble.Open(s.opts.Dir, o); r.err == nil {
+			s.bridges.count(r.db)
+		}
 	}()
 	select {
 	case r := <-opened:

@@ -222,7 +222,9 @@ func (v *salvage) finish() error {
 	}
 	s.payloads.keep, s.crashed = true, !v.clean
 	s.guard.verified()
-	s.bridges.tables(int(s.db.Metrics().Total().TablesCount), 0)
+	if err := v.engine(func() error { s.bridges.count(s.db); return nil }); err != nil {
+		return err
+	}
 	s.space.afterOpen()
 	s.start()
 	if err := v.compareRecord(); err != nil {
