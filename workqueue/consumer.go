@@ -42,7 +42,7 @@ type Consumer struct {
 	tag       string
 	prefetch  int
 	priority  int
-	number    uint64             // of its latest delivery; under the baton
+	number    uint64             // of the latest in its inbox; under the baton
 	cancelled bool               // it gets nothing more; under the baton
 	held      map[*Delivery]bool // delivered and not settled; under the baton
 	spared    int                // of these, that do not count; under the baton
@@ -184,8 +184,10 @@ func (c *Consumer) notify() {
 	}
 }
 
-// deliver puts a delivery into the inbox.
+// deliver puts a delivery into the inbox. It is called under the baton.
 func (c *Consumer) deliver(d *Delivery) {
+	c.number++
+	d.number = c.number
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.mu.inbox = append(c.mu.inbox, d)

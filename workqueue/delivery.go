@@ -37,7 +37,7 @@ type Delivery struct {
 	m        *spool.Message
 	payload  store.Payload // the body, if it is shared
 	state    deliveryState // under the baton
-	number   uint64        // among those of its consumer
+	number   uint64        // in the inbox of its consumer; 0 until it gets there; under the baton
 	since    time.Time     // when it was handed out
 	seen     bool          // by the application; under the consumer's lock
 	parked   bool          // by Run; under the baton

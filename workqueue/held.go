@@ -10,10 +10,6 @@ import (
 // hold notes a delivery that was handed out.
 func (q *queue) hold(t *store.Turn, d *Delivery) {
 	d.since = t.Now()
-	if d.consumer != nil {
-		d.consumer.number++
-		d.number = d.consumer.number
-	}
 	d.keep()
 	if q.config.AckTimeout != NoAckTimeout && !q.watching {
 		q.watch(t, d.since.Add(q.config.AckTimeout))
