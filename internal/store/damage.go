@@ -66,7 +66,7 @@ func (s *Store) corrupted(i pebble.DataCorruptionInfo) {
 		d.lo, d.hi = slices.Clone(i.Bounds.Start), append(slices.Clone(hi), 0)
 	}
 	if s.damages.note(d) {
-		s.report(d)
+		s.report(d, compacting)
 	}
 	if compacting {
 		s.damages.changed.Store(true)
@@ -95,15 +95,15 @@ func (m *damages) note(d *damage) bool {
 }
 
 // report logs damage. It does so from a goroutine of its own, because what the file
-// holds is known under the baton.
-func (s *Store) report(d *damage) {
+// holds is known under the baton. Others may set d aside meanwhile.
+func (s *Store) report(d *damage, setAside bool) {
 	if s.readers.enter() != nil {
 		return
 	}
 	go func() {
 		defer s.readers.exit()
 		attrs := []any{"path", d.Path, "holds", s.holds(d), "error", d.Err}
-		if d.SetAside {
+		if setAside {
 			s.log.Error("damaged file, not compacted any more", attrs...)
 			return
 		}
@@ -187,7 +187,18 @@ func damaged(err error) error {
 		return err
 	}
 	if info := pebble.ExtractDataCorruptionInfo(err); info != nil {
-		return fmt.Errorf("%w: %s: %w", ErrCorrupt, info.Path, err)
+		return fmt.Errorf("%w: %s: %w", ErrCorrupt, info.Path, damageText{err})
 	}
 	return fmt.Errorf("%w: %w", ErrCorrupt, err)
+}
+
+// damageText is an error of the engine without the line that it adds to the text of
+// those that know their file.
+type damageText struct{ error }
+
+func (d damageText) Unwrap() error { return d.error }
+
+func (d damageText) Error() string {
+	text, _, _ := strings.Cut(d.error.Error(), "\n<corruption detail carrier>")
+	return text
 }

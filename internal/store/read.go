@@ -74,7 +74,17 @@ func (s *Store) Probe(key []byte) ([]byte, error) {
 	return s.engineProbe(key)
 }
 
-func (s *Store) engineProbe(key []byte) (value []byte, err error) {
+// engineProbe reads all levels at once, and what it cannot read of an older version must
+// not hide a newer one: the engine's Get ends at that.
+func (s *Store) engineProbe(key []byte) ([]byte, error) {
+	v, err := s.probeLevels(key)
+	if IsUnread(err) {
+		return s.engineGet(key)
+	}
+	return v, err
+}
+
+func (s *Store) probeLevels(key []byte) (value []byte, err error) {
 	if err := s.readers.enter(); err != nil {
 		return nil, err
 	}

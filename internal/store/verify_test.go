@@ -187,8 +187,7 @@ func TestVerifyBesideTheLoadFindsNothing(t *testing.T) {
 			}
 		}()
 	}()
-	tables := 0
-	for range 40 {
+	for i, tables := 0, 0; i < 40 || tables == 0; i++ {
 		r, err := s.Verify(ctx, fast())
 		require.NoError(t, err)
 		require.NoError(t, r.Err())
@@ -196,6 +195,5 @@ func TestVerifyBesideTheLoadFindsNothing(t *testing.T) {
 	}
 	close(stop)
 	require.NoError(t, <-stopped)
-	require.Positive(t, tables)
 	require.NoError(t, s.Close())
 }
