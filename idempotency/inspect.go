@@ -42,13 +42,13 @@ func (k *Keys) fetch(key []byte) (record, error) {
 	moment := k.n.cache.moment(key)
 	v, err := k.s.Probe(recordKey(k.n.id, key))
 	if err != nil || v == nil {
-		return record{}, err
+		return record{}, k.n.about(key, err)
 	}
 	r, err := decodeRecord(v)
 	if err == nil && r.live(k.s.Now()) {
 		k.n.cache.add(key, moment, r)
 	}
-	return r, err
+	return r, k.n.about(key, err)
 }
 
 // answer runs f under the baton and returns when all that it could see is on
@@ -73,7 +73,7 @@ func (k *Keys) Seen(ctx context.Context, key []byte) (bool, error) {
 
 // Forget removes a key and its outcome: the next call runs. A handler that is
 // running goes on, and its Do returns ErrLeaseLost. Forgetting an unknown key
-// is no error.
+// is no error. A key whose record cannot be read is taken to have an outcome.
 func (k *Keys) Forget(ctx context.Context, key []byte) error {
 	if err := checkKey(key); err != nil {
 		return err
@@ -92,7 +92,8 @@ func (o *forgetOp) Frees() {}
 
 func (o *forgetOp) Run(t *store.Turn) error {
 	r, found, err := o.n.read(t, o.key)
-	if err != nil {
+	lost := store.IsUnread(err)
+	if err != nil && !lost {
 		return err
 	}
 	if o.claim = o.n.current(o.key); o.claim != nil {
@@ -100,8 +101,12 @@ func (o *forgetOp) Run(t *store.Turn) error {
 	}
 	// Also if there is none: it may have been removed by what a crash takes back.
 	o.n.unset(t, o.key)
+	if lost { // behind a deletion the engine still reads older versions, behind a range it does not
+		at := recordKey(o.n.id, o.key)
+		t.DeleteRange(at, append(bytes.Clone(at), 0))
+	}
 	o.n.note(o.key)
-	if found && r.state != claimed {
+	if (found && r.state != claimed || lost) && o.n.meta.records > 0 {
 		o.n.meta.records--
 		t.Touch(o.n)
 	}

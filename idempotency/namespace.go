@@ -203,10 +203,18 @@ func (n *namespace) read(t *store.Turn, key []byte) (r record, found bool, err e
 	}
 	v, err := t.Probe(recordKey(n.id, key))
 	if err != nil || v == nil {
-		return record{}, false, err
+		return record{}, false, n.about(key, err)
 	}
 	r, err = decodeRecord(v)
-	return r, err == nil, err
+	return r, err == nil, n.about(key, err)
+}
+
+// about says which key an error is about.
+func (n *namespace) about(key []byte, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("pebblemq: namespace %q, key %q: %w", n.name, key[:min(len(key), 64)], err)
 }
 
 // unset removes the record of a key.

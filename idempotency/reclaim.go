@@ -23,17 +23,24 @@ import (
 // The index is read beside the baton, by a goroutine that lives only while there
 // is something to remove. What changes meanwhile is noted, and looked at again
 // when the removal has its turn.
+//
+// What cannot be read stays, as it may answer yet, and its entries stay with it. They
+// are looked at again from time to time.
 type reclaim struct {
 	timer   *store.Timer
 	running bool
 	noted   map[string]struct{} // keys that changed since the chunk was begun
 	lowest  int64               // due time indexed since then
+	unread  error               // the first of the run under way, or of the last one
+	told    bool                // the log has it
+	retry   time.Time           // what cannot be read waits until then
 }
 
 const (
 	reclaimChunk = 1024
 	reclaimRetry = time.Second
-	grains       = 64 // in the life of a record
+	unreadRetry  = time.Minute // or a grain, if that is longer
+	grains       = 64          // in the life of a record
 	never        = math.MaxInt64
 )
 
@@ -79,7 +86,11 @@ func (n *namespace) arm(t *store.Turn) {
 		t.Disarm(n.reclaim.timer)
 		return
 	}
-	t.Arm(n.reclaim.timer, time.Unix(0, n.meta.nextDue))
+	due := time.Unix(0, n.meta.nextDue)
+	if due.Before(n.reclaim.retry) {
+		due = n.reclaim.retry
+	}
+	t.Arm(n.reclaim.timer, due)
 }
 
 // startReclaim runs when the timer fires.
@@ -89,13 +100,15 @@ func (n *namespace) startReclaim(t *store.Turn) {
 	}
 	now := t.Now().UnixNano()
 	n.reclaim.begin()
+	n.reclaim.unread = nil
 	n.reclaim.running = t.Spawn(func(ctx context.Context) { n.reclaimUntil(ctx, now) })
 }
 
 // reclaimUntil removes what was due by now, a chunk at a time.
 func (n *namespace) reclaimUntil(ctx context.Context, now int64) {
+	var from []byte
 	for {
-		op, err := n.collect(ctx, now)
+		op, err := n.collect(ctx, from, now)
 		if err == nil {
 			err = n.s.Do(store.WithDurability(ctx, store.NoSync), op, store.NoSync)
 		}
@@ -109,6 +122,8 @@ func (n *namespace) reclaimUntil(ctx context.Context, now int64) {
 			}
 		case op.last:
 			return
+		default:
+			from = op.resume
 		}
 	}
 }
@@ -128,43 +143,66 @@ func pause(ctx context.Context) bool {
 type reclaimOp struct {
 	n       *namespace
 	entries []entry
-	next    int64 // due time of the first entry left, or never
+	next    int64  // due time of the first entry left, or never
+	resume  []byte // where the next chunk begins; nil for the first entry of all
 	last    bool
+	unread  error // the first
 }
 
 // entry is one of the expiry index, with the record that it had when it was
 // read.
 type entry struct {
-	due int64
-	key []byte
-	r   record
+	due    int64
+	key    []byte
+	r      record
+	unread bool // the record, so that the entry stays
+	behind bool // an entry that cannot be read, and stays
 }
 
 // collect reads the next chunk of the expiry index.
-func (n *namespace) collect(ctx context.Context, now int64) (op *reclaimOp, err error) {
+func (n *namespace) collect(ctx context.Context, from []byte, now int64) (op *reclaimOp, err error) {
 	lo, hi := store.Span(store.KindIdemExpiry, n.id)
-	it, err := n.s.Iter(ctx, lo, hi)
+	if from == nil {
+		from = lo
+	}
+	it, err := n.s.Iter(ctx, from, hi)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
 	op = &reclaimOp{n: n, next: never, last: true}
+	behind := false
+	it.PassOver(ctx, func(err error) bool {
+		behind = store.IsUnread(err)
+		op.missed(err)
+		return behind
+	})
 	for ok := it.First(); ok; ok = it.Next() {
 		due, key, err := decodeExpiryKey(it.Key())
 		if err != nil {
-			return nil, err
+			behind = true
+			op.missed(err)
+			continue
 		}
 		if full := len(op.entries) == reclaimChunk; full || due > now {
-			op.next, op.last = due, !full
+			op.next, op.last, op.resume = due, !full, bytes.Clone(it.Key())
 			return op, nil
 		}
-		e := entry{due: due, key: bytes.Clone(key)}
+		e := entry{due: due, key: bytes.Clone(key), behind: behind}
 		if e.r, err = n.peek(e.key); err != nil {
-			return nil, err
+			e.unread = true
+			op.missed(n.about(e.key, err))
 		}
-		op.entries = append(op.entries, e)
+		op.entries, behind = append(op.entries, e), false
 	}
 	return op, nil
+}
+
+// missed notes what could not be read.
+func (o *reclaimOp) missed(err error) {
+	if o.unread == nil {
+		o.unread = err
+	}
 }
 
 // peek reads a record beside the baton, of an outcome only what reclaiming needs.
@@ -185,22 +223,22 @@ func (o *reclaimOp) Frees() {}
 
 func (o *reclaimOp) Run(t *store.Turn) error {
 	n := o.n
-	if len(o.entries) > 0 {
-		end := o.entries[len(o.entries)-1]
-		if n.reclaim.lowest <= end.due { // the clock was set back
-			o.last = false
-			n.reclaim.begin()
-			return nil
-		}
-		if err := o.reread(t); err != nil {
-			return err
-		}
-		// From the first entry on: ranges that nest make reads slower and slower.
-		first := o.entries[0]
-		t.DeleteRange(expiryKey(n.id, first.due, first.key), append(expiryKey(n.id, end.due, end.key), 0))
+	if len(o.entries) > 0 && n.reclaim.lowest <= o.entries[len(o.entries)-1].due { // the clock was set back
+		o.last, o.resume = false, nil
+		n.reclaim.begin()
+		return nil
 	}
-	n.meta.nextDue = 0
-	if next := min(o.next, n.reclaim.lowest); next != never {
+	o.reread(t)
+	o.unindex(t)
+	if n.reclaim.unread == nil {
+		n.reclaim.unread = o.unread
+	}
+	next := min(o.next, n.reclaim.lowest)
+	switch {
+	case n.reclaim.unread != nil: // the earliest entry may be one that stays
+	case next == never:
+		n.meta.nextDue = 0
+	default:
 		n.meta.nextDue = next
 	}
 	for _, e := range o.entries {
@@ -209,14 +247,27 @@ func (o *reclaimOp) Run(t *store.Turn) error {
 	t.Touch(n)
 	n.reclaim.begin()
 	if o.last {
-		n.reclaim.running = false
-		n.arm(t)
+		o.end(t)
 	}
 	return nil
 }
 
+// end ends the run that the chunk is the last of.
+func (o *reclaimOp) end(t *store.Turn) {
+	r := &o.n.reclaim
+	r.running = false
+	if r.unread != nil {
+		r.retry = t.Now().Add(max(unreadRetry, time.Duration(o.n.grain())))
+		if !r.told {
+			o.n.s.Log().Error("expired idempotency keys cannot be read and stay", "namespace", o.n.name, "error", r.unread)
+		}
+	}
+	r.told = r.unread != nil
+	o.n.arm(t)
+}
+
 // reread brings the entries up to date whose records have changed.
-func (o *reclaimOp) reread(t *store.Turn) error {
+func (o *reclaimOp) reread(t *store.Turn) {
 	for i := range o.entries {
 		e := &o.entries[i]
 		if _, changed := o.n.reclaim.noted[string(e.key)]; !changed {
@@ -224,10 +275,36 @@ func (o *reclaimOp) reread(t *store.Turn) error {
 		}
 		var err error
 		if e.r, _, err = o.n.read(t, e.key); err != nil {
-			return err
+			o.missed(err)
 		}
+		e.unread = err != nil
 	}
-	return nil
+}
+
+// unindex removes the entries, but for what cannot be read, as few ranges. A range
+// reaches from its first entry on: ranges that nest make reads slower and slower.
+func (o *reclaimOp) unindex(t *store.Turn) {
+	var first, last *entry
+	remove := func() {
+		if first != nil {
+			t.DeleteRange(expiryKey(o.n.id, first.due, first.key), append(expiryKey(o.n.id, last.due, last.key), 0))
+		}
+		first = nil
+	}
+	for i := range o.entries {
+		e := &o.entries[i]
+		if e.unread || e.behind {
+			remove()
+		}
+		if e.unread {
+			continue
+		}
+		if first == nil {
+			first = e
+		}
+		last = e
+	}
+	remove()
 }
 
 // remove drops the record of an entry that is not stale. A claim that is still
@@ -235,7 +312,7 @@ func (o *reclaimOp) reread(t *store.Turn) error {
 func (o *reclaimOp) remove(t *store.Turn, e entry) {
 	n := o.n
 	switch c := n.current(e.key); {
-	case e.r.state == 0 || e.r.due != e.due:
+	case e.unread || e.r.state == 0 || e.r.due != e.due:
 		return
 	case c != nil:
 		n.index(t, c)

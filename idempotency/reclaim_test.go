@@ -51,7 +51,7 @@ func between(t *testing.T, f func(k *Keys, back func(), do func(string)), left u
 		<-time.After(3 * time.Hour)
 		synctest.Wait()
 		for op := (&reclaimOp{}); !op.last; {
-			op, err = k.n.collect(bg, k.s.Now().UnixNano())
+			op, err = k.n.collect(bg, nil, k.s.Now().UnixNano())
 			require.NoError(t, err)
 			if f != nil {
 				require.Len(t, op.entries, 1)

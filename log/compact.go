@@ -74,7 +74,7 @@ func (t *Topic) tidy(ctx context.Context) error {
 			err = p.tidyUp(ctx, c)
 		}
 		switch {
-		case unread(err): // the others need not wait for it
+		case store.IsUnread(err): // the others need not wait for it
 			failed = errors.Join(failed, err)
 		case err != nil && !errors.Is(err, errMoved):
 			return errors.Join(failed, err)

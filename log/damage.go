@@ -76,7 +76,7 @@ func (p *partition) readable(offset uint64) {
 // damagedAt finds out how far the records from an offset on cannot be read, after a read
 // that failed there.
 func (p *partition) damagedAt(ctx context.Context, from, end uint64, failure error) (err error) {
-	if !unread(failure) {
+	if !store.IsUnread(failure) {
 		return failure
 	}
 	it, err := p.iter(ctx, from)

@@ -158,9 +158,6 @@ func (e *RecordError) Error() string { return fmt.Sprintf("log: record %d: %v", 
 // Unwrap returns the reason.
 func (e *RecordError) Unwrap() error { return e.Err }
 
-// unread reports that a read failed, for whatever reason.
-func unread(err error) bool { return store.IsDamage(err) || errors.Is(err, store.ErrUnreadable) }
-
 func corrupt(format string, args ...any) error {
 	return fmt.Errorf("%w: log: %s", store.ErrCorrupt, fmt.Sprintf(format, args...))
 }

@@ -250,7 +250,7 @@ func (t *Topic) readCommits(ctx context.Context, group uint32) ([]progress, erro
 	for ok := it.First(); ok && err == nil; ok = it.Next() {
 		err = t.readCommit(it, done)
 	}
-	if err = errors.Join(err, it.Close()); unread(err) {
+	if err = errors.Join(err, it.Close()); store.IsUnread(err) {
 		return nil, fmt.Errorf("log: committed offsets of a group of topic %q: %w", t.name, err)
 	}
 	return done, err

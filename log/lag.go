@@ -68,7 +68,7 @@ func (g *Group) Lag(ctx context.Context) ([]Lag, error) {
 		}
 		lags[i].Age, err = claims[i].p.age(ctx, oldest[i], uint64(lags[i].End))
 		switch {
-		case unread(err):
+		case store.IsUnread(err):
 			lags[i].Err = err
 		case err != nil:
 			return nil, err

@@ -275,7 +275,7 @@ func (m *Member) take(ctx context.Context, limit int) (found []Record, err error
 		if err != nil && len(found) == 0 {
 			return nil, err
 		}
-		if unread(err) {
+		if store.IsUnread(err) {
 			m.mu.failed = err // the next step is at another partition
 		}
 		if err != nil || !ok {

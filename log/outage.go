@@ -3,6 +3,8 @@ package log
 import (
 	"context"
 	"time"
+
+	"github.com/pebblemq/pebblemq/internal/store"
 )
 
 // outage is why a member cannot read on in a partition. The member reads its other
@@ -25,7 +27,7 @@ func (o *outage) lasts() bool { return o.err != nil && time.Now().Before(o.until
 // see notes how a read went. Errors that have nothing to do with the disk are no outage.
 func (o *owned) see(ok bool, err error) {
 	switch {
-	case unread(err):
+	case store.IsUnread(err):
 		o.out.pause = min(max(2*o.out.pause, outagePause), outagePauseMax)
 		o.out.err, o.out.until = err, time.Now().Add(o.out.pause)
 		o.t.unread.Store(&err)

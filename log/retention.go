@@ -116,7 +116,7 @@ func (t *Topic) retain(ctx context.Context) (next time.Time, err error) {
 			due, err = p.retain(ctx, c, now)
 		}
 		switch {
-		case unread(err): // the others need not wait for it
+		case store.IsUnread(err): // the others need not wait for it
 			failed = errors.Join(failed, err)
 		case err != nil:
 			return next, errors.Join(failed, err)

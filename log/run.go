@@ -242,7 +242,7 @@ func (r *runner) feed(f *feed, waiting *sync.WaitGroup) error {
 		for range n - len(records) {
 			<-f.slots
 		}
-		if err != nil && !unread(err) { // else the other partitions go on
+		if err != nil && !store.IsUnread(err) { // else the other partitions go on
 			return err
 		}
 		for _, rec := range records {

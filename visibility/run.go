@@ -142,7 +142,7 @@ func (r *runner) work(ctx context.Context) error {
 		case err == nil:
 		case ctx.Err() != nil:
 			return nil
-		case errors.Is(err, store.ErrCorrupt) || errors.Is(err, store.ErrUnreadable): // of some messages, and it was logged
+		case store.IsUnread(err): // of some messages, and it was logged
 		default:
 			return err
 		}

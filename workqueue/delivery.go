@@ -2,7 +2,6 @@ package workqueue
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -82,7 +81,7 @@ func (d *Delivery) handOver() (*Delivery, error) {
 		return d, nil
 	case err == nil:
 		err = fmt.Errorf("%w: the shared body of message %d of queue %q is missing", store.ErrCorrupt, d.m.Seq, d.Queue)
-	case !store.IsDamage(err) && !errors.Is(err, store.ErrUnreadable):
+	case !store.IsUnread(err):
 		return nil, err
 	}
 	return nil, d.setAside(err)

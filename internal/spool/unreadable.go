@@ -306,7 +306,7 @@ func (u *unreadable) purge() { u.stretches, u.groups, u.onDisk = nil, nil, tally
 
 // unread names the queue in the error of a read.
 func (q *Spool) unread(err error) error {
-	if !store.IsDamage(err) && !errors.Is(err, store.ErrUnreadable) {
+	if !store.IsUnread(err) {
 		return err
 	}
 	return fmt.Errorf("queue %q: %w", q.name, err)

@@ -49,6 +49,10 @@ type skipping struct {
 // fails as well; after any other error of a read it may succeed.
 func IsDamage(err error) bool { return errors.Is(err, ErrCorrupt) || errors.Is(err, ErrFormat) }
 
+// IsUnread reports that a read failed, because of what the disk holds or because the
+// operating system refused it.
+func IsUnread(err error) bool { return IsDamage(err) || errors.Is(err, ErrUnreadable) }
+
 // Err returns the error that ended the last move, or nil.
 func (i *Iter) Err() error { return damaged(i.it.Error()) }
 
