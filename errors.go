@@ -78,4 +78,22 @@ var (
 	// ErrConfigMismatch is returned when an object is opened or declared with
 	// a configuration other than the stored one; the error names the field.
 	ErrConfigMismatch = store.ErrConfigMismatch
+
+	// ErrNotFound is what the packages return, under names of their own, for an object
+	// or a message that does not exist: log.ErrUnknownTopic, workqueue.ErrUnknownQueue
+	// and so on.
+	ErrNotFound = store.ErrNotFound
+
+	// ErrDeleted is what they return from a handle whose object has been deleted:
+	// log.ErrTopicDeleted, workqueue.ErrQueueDeleted and so on.
+	ErrDeleted = store.ErrDeleted
+
+	// ErrLost is what they return for a delivery, a receipt, a claim or an assignment
+	// that is not the caller's any more: workqueue.ErrDeliveryLost, log.ErrFenced and so
+	// on. Somebody else may have it.
+	ErrLost = store.ErrLost
+
+	// ErrFull is what they return for a queue at one of its limits:
+	// workqueue.ErrQueueFull and visibility.ErrInFlightLimit.
+	ErrFull = store.ErrFull
 )

@@ -3,6 +3,8 @@ package idempotency
 import (
 	"errors"
 	"fmt"
+
+	"github.com/pebblemq/pebblemq/internal/store"
 )
 
 var (
@@ -25,7 +27,7 @@ var (
 
 	// ErrLeaseLost says that the key was forgotten while its handler ran: its
 	// effect may have happened, and nothing was stored.
-	ErrLeaseLost = errors.New("idempotency: claim was lost while the handler ran")
+	ErrLeaseLost = store.CaseOf(store.ErrLost, "idempotency: claim was lost while the handler ran")
 
 	// ErrNotStored says that the handler ran, so that its effect may have
 	// happened, and that its result could not be stored: a later call runs it

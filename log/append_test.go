@@ -323,7 +323,7 @@ func TestARefusedTransactionLeavesNoTraceInTheLog(t *testing.T) {
 			}
 			return log.DeleteTopic(ctx, db, "other")
 		})
-		require.ErrorIs(t, err, log.ErrUnknownTopic)
+		require.ErrorIs(t, err, log.ErrTopicDeleted)
 		require.ErrorContains(t, err, `append 1 records to topic "other"`)
 		_, err = r.Positions()
 		require.ErrorIs(t, err, log.ErrPending)

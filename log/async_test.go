@@ -78,7 +78,7 @@ func TestFlushWaitsForWhatWasAppendedBefore(t *testing.T) {
 	cancel()
 	require.ErrorIs(t, topic.Flush(cancelled), context.Canceled)
 	require.NoError(t, log.DeleteTopic(ctx, db, "orders"))
-	require.ErrorIs(t, topic.Flush(ctx), log.ErrUnknownTopic)
+	require.ErrorIs(t, topic.Flush(ctx), log.ErrTopicDeleted)
 	require.NoError(t, db.Close())
 
 	db, topic = crashed.open(t)

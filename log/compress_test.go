@@ -95,7 +95,7 @@ func TestARefusedTransactionLeavesNoCompressedRecords(t *testing.T) {
 			}
 			return log.DeleteTopic(ctx, db, "doomed")
 		})
-		require.ErrorIs(t, err, log.ErrUnknownTopic)
+		require.ErrorIs(t, err, log.ErrTopicDeleted)
 		appendAll(t, topic, kept[2:]...)
 		require.Equal(t, valuesOf(kept), fetchAll(t, topic, 0, log.Start()))
 	})

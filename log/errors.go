@@ -11,23 +11,27 @@ import (
 // errors of package pebblemq (ErrInvalid, ErrTooLarge, ErrConfigMismatch,
 // ErrClosed and so on) are returned as they are.
 var (
-	// ErrUnknownTopic is returned for the name of a topic that does not exist,
-	// and by every use of a topic that has been deleted.
-	ErrUnknownTopic = errors.New("log: unknown topic")
+	// ErrUnknownTopic is returned for the name of a topic that does not exist.
+	ErrUnknownTopic = store.CaseOf(store.ErrNotFound, "log: unknown topic")
 
 	// ErrUnknownPartition is returned for a partition that the topic does not
 	// have.
-	ErrUnknownPartition = errors.New("log: unknown partition")
+	ErrUnknownPartition = store.CaseOf(store.ErrNotFound, "log: unknown partition")
 
-	// ErrUnknownGroup is returned for the name of a group that does not exist,
-	// and by every use of a group that has been deleted.
-	ErrUnknownGroup = errors.New("log: unknown group")
+	// ErrTopicDeleted is returned by every use of a topic that has been deleted.
+	ErrTopicDeleted = store.CaseOf(store.ErrDeleted, "log: topic was deleted")
+
+	// ErrGroupDeleted is returned by every use of a group that has been deleted.
+	ErrGroupDeleted = store.CaseOf(store.ErrDeleted, "log: group was deleted")
+
+	// ErrUnknownGroup is returned for the name of a group that does not exist.
+	ErrUnknownGroup = store.CaseOf(store.ErrNotFound, "log: unknown group")
 
 	// ErrOffsetOutOfRange is what an OffsetError is.
 	ErrOffsetOutOfRange = errors.New("log: offset out of range")
 
 	// ErrFenced is what a FencedError is.
-	ErrFenced = errors.New("log: assignment lost")
+	ErrFenced = store.CaseOf(store.ErrLost, "log: assignment lost")
 
 	// ErrBackwards is returned by a commit below the committed offset. Going
 	// back is a decision: see Group.Seek.

@@ -56,9 +56,13 @@ func (g *Group) alive() error {
 		return expired(g.topic, g.name)
 	}
 	if g.deleted.Load() {
-		return unknownGroup(g.topic, g.name)
+		return groupDeleted(g.topic, g.name)
 	}
 	return g.topic.alive()
+}
+
+func groupDeleted(t *Topic, name string) error {
+	return fmt.Errorf("%w: %q of topic %q", ErrGroupDeleted, name, t.name)
 }
 
 func unknownGroup(t *Topic, name string) error {
@@ -78,7 +82,7 @@ func (t *Topic) Groups(ctx context.Context) (names []string, err error) {
 }
 
 // DeleteGroup removes a group with its offsets, durably. Its members end with
-// ErrUnknownGroup, and what they still commit is refused. A group that is created
+// ErrGroupDeleted, and what they still commit is refused. A group that is created
 // under the name later has nothing of it. The group of that name in a Retry topic is
 // another one.
 func (t *Topic) DeleteGroup(ctx context.Context, name string) error {

@@ -60,7 +60,7 @@ func (g *Group) claim(i int) (*claim, error) {
 	if list := g.claims(); i < len(list) {
 		return list[i], nil
 	}
-	return nil, unknownGroup(g.topic, g.name) // it was deleted before the topic grew
+	return nil, groupDeleted(g.topic, g.name) // it was deleted before the topic grew
 }
 
 func (g *Group) setClaims(list []*claim) { g.list.Store(&list) }

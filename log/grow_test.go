@@ -133,8 +133,8 @@ func TestADeletedGroupDoesNotGrow(t *testing.T) {
 	m := join(t, g)
 	require.NoError(t, topic.DeleteGroup(ctx, "g"))
 	grow(t, db, topic, 2)
-	require.ErrorIs(t, g.Seek(ctx, log.Start(), 1), log.ErrUnknownGroup)
-	require.ErrorIs(t, m.CommitOffset(ctx, log.Committed{Partition: 1}), log.ErrUnknownGroup)
+	require.ErrorIs(t, g.Seek(ctx, log.Start(), 1), log.ErrGroupDeleted)
+	require.ErrorIs(t, m.CommitOffset(ctx, log.Committed{Partition: 1}), log.ErrGroupDeleted)
 }
 
 // An append that was prepared before the topic grew keeps its places.

@@ -66,7 +66,7 @@ func (f From) beginAnew() From {
 func (g *Group) busy(t *store.Turn) error {
 	o, known := t.Lookup(store.ClassGroup, groupName(g.topic.id, g.name))
 	if !known {
-		return unknownGroup(g.topic, g.name)
+		return groupDeleted(g.topic, g.name)
 	}
 	c, err := decodeGroup(o)
 	if err != nil {

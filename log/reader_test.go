@@ -107,7 +107,7 @@ func TestBlockedReadersAreReleased(t *testing.T) {
 	}{
 		"context": {func(b blocked) error { b.cancel(); return nil }, context.Canceled},
 		"close":   {func(b blocked) error { return b.db.Close() }, pebblemq.ErrClosed},
-		"delete":  {func(b blocked) error { return log.DeleteTopic(ctx, b.db, "orders") }, log.ErrUnknownTopic},
+		"delete":  {func(b blocked) error { return log.DeleteTopic(ctx, b.db, "orders") }, log.ErrTopicDeleted},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

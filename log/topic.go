@@ -190,7 +190,7 @@ func AlterTopic(ctx context.Context, db *pebblemq.DB, name string, c TopicConfig
 }
 
 // DeleteTopic removes a topic, its records, and its groups with their offsets.
-// Calls that are blocked on it return ErrUnknownTopic, as all others do from then
+// Calls that are blocked on it return ErrTopicDeleted, as all others do from then
 // on. A topic that is created under the name later has nothing of it. Disk space
 // returns in the background.
 func DeleteTopic(ctx context.Context, db *pebblemq.DB, name string) error {
@@ -287,7 +287,7 @@ func (t *Topic) drop(turn *store.Turn) {
 // alive refuses the use of a deleted topic.
 func (t *Topic) alive() error {
 	if t.gone.Load() {
-		return unknownTopic(t.name)
+		return fmt.Errorf("%w: %q", ErrTopicDeleted, t.name)
 	}
 	return nil
 }

@@ -162,7 +162,7 @@ func TestADeletedTopicTakesItsMessageIDsAlong(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, log.DeleteTopic(ctx, db, "orders"))
 	_, err = topic.AppendUnique(ctx, "order-1", values("x")...)
-	require.ErrorIs(t, err, log.ErrUnknownTopic)
+	require.ErrorIs(t, err, log.ErrTopicDeleted)
 	topic, err = log.OpenTopic(db, "orders", deduped)
 	require.NoError(t, err)
 	_, err = topic.AppendUnique(ctx, "order-1", values("y")...)

@@ -132,7 +132,7 @@ func (q *Queue) Describe(ctx context.Context) (*Description, error) {
 func lookup(t *store.Turn, name string) (*store.Object, *storedConfig, error) {
 	o, ok := t.Lookup(store.ClassVisQueue, name)
 	if !ok {
-		return nil, nil, fmt.Errorf("%w: %q", ErrNoQueue, name)
+		return nil, nil, fmt.Errorf("%w: %q", ErrUnknownQueue, name)
 	}
 	stored, err := decodeConfig(name, o.Config)
 	return o, stored, err

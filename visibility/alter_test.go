@@ -77,8 +77,8 @@ func TestAlterIsRefusedForWhatCannotChangeAndChangesNothing(t *testing.T) {
 			require.ErrorContains(t, err, field)
 		}
 		require.ErrorIs(t, visibility.AlterQueue(ctx, db, "q", &visibility.QueueConfig{FIFO: true, Delay: -1}), pebblemq.ErrInvalid)
-		require.ErrorIs(t, visibility.AlterQueue(ctx, db, "none", nil), visibility.ErrNoQueue)
-		require.ErrorIs(t, visibility.AlterQueue(ctx, db, "q", &visibility.QueueConfig{FIFO: true, DeadLetterQueue: "none", MaxReceives: 1}), visibility.ErrNoQueue)
+		require.ErrorIs(t, visibility.AlterQueue(ctx, db, "none", nil), visibility.ErrUnknownQueue)
+		require.ErrorIs(t, visibility.AlterQueue(ctx, db, "q", &visibility.QueueConfig{FIFO: true, DeadLetterQueue: "none", MaxReceives: 1}), visibility.ErrUnknownQueue)
 		require.True(t, q.Config().AllowEmptyBody)
 	})
 }

@@ -68,7 +68,7 @@ type BrowseOptions struct {
 // or may not.
 //
 // A message that is damaged comes as pebblemq.ErrCorrupt, and the loop may go on. Any
-// other error ends it: that of ctx, or ErrNoQueue.
+// other error ends it: that of ctx, or ErrQueueDeleted.
 func (q *Queue) Browse(ctx context.Context, o *BrowseOptions) iter.Seq2[*Browsed, error] {
 	if o == nil {
 		o = &BrowseOptions{}
@@ -105,7 +105,7 @@ func (o *BrowseOptions) query() (query spool.Query, err error) {
 	return query, err
 }
 
-// Peek returns the message at a position, as Browse would, or ErrNoMessage if it is
+// Peek returns the message at a position, as Browse would, or ErrUnknownMessage if it is
 // not there any more.
 func (q *Queue) Peek(ctx context.Context, at Position) (*Browsed, error) {
 	p, err := at.parse()
@@ -121,10 +121,10 @@ func (q *Queue) Peek(ctx context.Context, at Position) (*Browsed, error) {
 			return m, err
 		}
 	}
-	return nil, fmt.Errorf("%w at position %s of queue %q", ErrNoMessage, at, q.name)
+	return nil, fmt.Errorf("%w at position %s of queue %q", ErrUnknownMessage, at, q.name)
 }
 
-// Get returns a message by its ID, one that is delayed first, or ErrNoMessage. It is
+// Get returns a message by its ID, one that is delayed first, or ErrUnknownMessage. It is
 // Browse with an ID: an index tells of what is delayed, else the queue is read until
 // there is one.
 func (q *Queue) Get(ctx context.Context, id string) (*Browsed, error) {
@@ -136,7 +136,7 @@ func (q *Queue) Get(ctx context.Context, id string) (*Browsed, error) {
 			return m, err
 		}
 	}
-	return nil, fmt.Errorf("%w with ID %q in queue %q", ErrNoMessage, id, q.name)
+	return nil, fmt.Errorf("%w with ID %q in queue %q", ErrUnknownMessage, id, q.name)
 }
 
 // browsed returns nil if the message is gone by now, and its shared body with it.

@@ -76,9 +76,9 @@ func TestBrowseShowsWhatIsThereAndReceivesNothing(t *testing.T) {
 		require.Equal(t, 2, again.ReceiveCount, "looking is no receive")
 		require.NoError(t, q.Delete(ctx, again.Receipt))
 		_, err := q.Peek(ctx, all[0].Position)
-		require.ErrorIs(t, err, visibility.ErrNoMessage)
+		require.ErrorIs(t, err, visibility.ErrUnknownMessage)
 		_, err = q.Get(ctx, "1")
-		require.ErrorIs(t, err, visibility.ErrNoMessage)
+		require.ErrorIs(t, err, visibility.ErrUnknownMessage)
 	})
 }
 
@@ -137,18 +137,18 @@ func TestADelayedMessageIsCancelled(t *testing.T) {
 		}
 		made, named, other := delayed(""), delayed("reminder"), delayed("other")
 		require.NoError(t, q.Cancel(ctx, made))
-		require.ErrorIs(t, q.Cancel(ctx, made), visibility.ErrNoMessage)
+		require.ErrorIs(t, q.Cancel(ctx, made), visibility.ErrUnknownMessage)
 		require.ErrorIs(t, q.Cancel(ctx, ""), pebblemq.ErrInvalid)
 		require.ErrorIs(t, db.Update(ctx, func(tx *pebblemq.Tx) error {
 			require.NoError(t, q.In(tx).Cancel(named))
 			return q.In(tx).Cancel(made)
-		}), visibility.ErrNoMessage)
+		}), visibility.ErrUnknownMessage)
 		counts(t, q, 0, 0, 2)
 		require.NoError(t, db.Update(ctx, func(tx *pebblemq.Tx) error { return q.In(tx).Cancel(named) }))
 		counts(t, q, 0, 0, 1)
 		<-time.After(time.Hour)
 		synctest.Wait()
-		require.ErrorIs(t, q.Cancel(ctx, other), visibility.ErrNoMessage, "it is due")
+		require.ErrorIs(t, q.Cancel(ctx, other), visibility.ErrUnknownMessage, "it is due")
 		require.Equal(t, other, one(t, q).ID)
 	})
 }
@@ -174,10 +174,10 @@ func TestBrowseRefusesWhatIsBad(t *testing.T) {
 		}
 		require.NoError(t, visibility.DeleteQueue(ctx, db, "q"))
 		for _, err := range q.Browse(ctx, nil) {
-			require.ErrorIs(t, err, visibility.ErrNoQueue)
+			require.ErrorIs(t, err, visibility.ErrQueueDeleted)
 		}
 		_, err = q.Peek(ctx, "0.0")
-		require.ErrorIs(t, err, visibility.ErrNoQueue)
-		require.ErrorIs(t, q.Cancel(ctx, "a"), visibility.ErrNoQueue)
+		require.ErrorIs(t, err, visibility.ErrQueueDeleted)
+		require.ErrorIs(t, q.Cancel(ctx, "a"), visibility.ErrQueueDeleted)
 	})
 }

@@ -11,7 +11,7 @@ import (
 // Cancel removes the delayed messages with that ID from the queue; unless the sender
 // repeats its IDs that is one. It is durable when Cancel returns: the message is not
 // received then. Once it is due it cannot be cancelled, as with a scheduled message of
-// Azure Service Bus; then, and if there never was one, the error is ErrNoMessage.
+// Azure Service Bus; then, and if there never was one, the error is ErrUnknownMessage.
 // Another message with its DedupeID is a duplicate all the same.
 //
 // The message is found by an index, at a cost that does not depend on how many are
@@ -20,7 +20,7 @@ func (q *Queue) Cancel(ctx context.Context, id string) error {
 	return spool.CancelAll(ctx, q.s, func() (*spool.CancelOp, error) { return q.cancel(ctx, id) })
 }
 
-// Cancel is Queue.Cancel. It refuses the transaction with ErrNoMessage if the message
+// Cancel is Queue.Cancel. It refuses the transaction with ErrUnknownMessage if the message
 // is due when it commits. It is about messages that were sent before the call, up to
 // 1023 of them.
 func (v QueueTx) Cancel(id string) error {
@@ -40,7 +40,7 @@ func (q *Queue) cancel(ctx context.Context, id string) (*spool.CancelOp, error) 
 		return nil, store.Invalid("cancel of a message without an ID")
 	}
 	o := &spool.CancelOp{
-		Queue: q.name, Which: fmt.Sprintf("ID %q", id), Alive: q.alive, Remove: q.spool.Cancel, None: ErrNoMessage, ID: []byte(id),
+		Queue: q.name, Which: fmt.Sprintf("ID %q", id), Alive: q.alive, Remove: q.spool.Cancel, None: ErrUnknownMessage, ID: []byte(id),
 	}
 	var err error
 	o.At, err = q.spool.Later(ctx, o.ID)

@@ -51,7 +51,7 @@ func (c *QueueConfig) checkTarget(t *store.Turn, name string) error {
 	}
 	o, ok := t.Lookup(store.ClassVisQueue, c.DeadLetterQueue)
 	if !ok {
-		return fmt.Errorf("%w: dead-letter queue %q of %q", ErrNoQueue, c.DeadLetterQueue, name)
+		return fmt.Errorf("%w: dead-letter queue %q of %q", ErrUnknownQueue, c.DeadLetterQueue, name)
 	}
 	target, err := decodeConfig(o.Name, o.Config)
 	if err != nil {

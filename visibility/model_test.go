@@ -292,7 +292,7 @@ func (w *world) cancel(t *rapid.T) {
 	e := rapid.SampledFrom(w.entries).Draw(t, "message")
 	err := w.q.Cancel(ctx, e.body)
 	if e.gone || e.due.IsZero() {
-		require.ErrorIs(t, err, visibility.ErrNoMessage)
+		require.ErrorIs(t, err, visibility.ErrUnknownMessage)
 		return
 	}
 	require.NoError(t, err)

@@ -47,7 +47,7 @@ type Queue struct {
 // OpenQueue opens the queue of that name, and creates it if there is none.
 // The configuration must be the stored one, nil being the defaults; else it
 // returns pebblemq.ErrConfigMismatch; LookupQueue opens it whatever it is. Creating
-// is durable when it returns. A dead-letter queue that does not exist gives ErrNoQueue.
+// is durable when it returns. A dead-letter queue that does not exist gives ErrUnknownQueue.
 func OpenQueue(db *pebblemq.DB, name string, c *QueueConfig) (*Queue, error) {
 	return OpenQueueOptions(db, name, c, nil)
 }
@@ -73,7 +73,7 @@ func OpenQueueOptions(db *pebblemq.DB, name string, c *QueueConfig, o *Options) 
 }
 
 // LookupQueue opens an existing queue with the configuration it has. If there is none
-// it returns ErrNoQueue.
+// it returns ErrUnknownQueue.
 func LookupQueue(db *pebblemq.DB, name string) (*Queue, error) {
 	if err := store.CheckName("queue", name); err != nil {
 		return nil, err
@@ -126,7 +126,7 @@ func Queues(db *pebblemq.DB) ([]string, error) {
 }
 
 // DeleteQueue deletes a queue and everything in it, durably. Handles on it
-// return ErrNoQueue from then on, blocked receives too. The dead-letter queue
+// return ErrUnknownQueue from then on, blocked receives too. The dead-letter queue
 // of another cannot be deleted before that one. A queue of the same name may be
 // created again; it does not know the old receipts.
 func DeleteQueue(ctx context.Context, db *pebblemq.DB, name string) error {
@@ -216,4 +216,4 @@ func (q *Queue) Stats(ctx context.Context) (Stats, error) {
 	return counted, nil
 }
 
-func (q *Queue) gone() error { return fmt.Errorf("%w: %q was deleted", ErrNoQueue, q.name) }
+func (q *Queue) gone() error { return fmt.Errorf("%w: %q", ErrQueueDeleted, q.name) }

@@ -299,7 +299,7 @@ func (r *Redrive) choose(ctx context.Context, s *spool.Seen) (move spool.Move, e
 	set := r.Info().To
 	name := cmp.Or(set, originOf(s.Data))
 	if name == "" {
-		return nil, fmt.Errorf("%w: message %d of queue %q is no dead letter and has no queue to go back to", ErrNoQueue, s.Seq, r.q.name)
+		return nil, fmt.Errorf("%w: message %d of queue %q is no dead letter and has no queue to go back to", ErrUnknownQueue, s.Seq, r.q.name)
 	}
 	to, err := r.q.destination(ctx, name)
 	switch {

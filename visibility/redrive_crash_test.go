@@ -77,7 +77,7 @@ func TestARedriveSurvivesACrashAtEveryWrite(t *testing.T) {
 			require.Len(t, slices.Compact(all), n, at)
 			_, err = dead.Get(ctx, "reminder")
 			if l.cancelled {
-				require.ErrorIs(t, err, visibility.ErrNoMessage, at)
+				require.ErrorIs(t, err, visibility.ErrUnknownMessage, at)
 			}
 			info, err := list[0].Wait(ctx)
 			require.NoError(t, err, at)

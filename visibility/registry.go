@@ -83,7 +83,7 @@ func (r *registry) read(ctx context.Context, name string, o *Options) (*Queue, e
 	err := r.s.Do(ctx, store.QuietFunc(func(t *store.Turn) error {
 		var ok bool
 		if object, ok = t.Lookup(store.ClassVisQueue, name); !ok {
-			return fmt.Errorf("%w: %q", ErrNoQueue, name)
+			return fmt.Errorf("%w: %q", ErrUnknownQueue, name)
 		}
 		return nil
 	}), store.NoSync)
@@ -122,7 +122,7 @@ func (r *registry) drop(ctx context.Context, name string) error {
 	err := r.s.Do(ctx, store.FreeingFunc{OpFunc: func(t *store.Turn) error {
 		o, ok := t.Lookup(store.ClassVisQueue, name)
 		if !ok {
-			return fmt.Errorf("%w: %q", ErrNoQueue, name)
+			return fmt.Errorf("%w: %q", ErrUnknownQueue, name)
 		}
 		if err := checkUnused(t, name); err != nil {
 			return err

@@ -180,7 +180,7 @@ func TestRunEndsWithTheStoreAndTheQueue(t *testing.T) {
 		}
 		synctest.Wait()
 		require.NoError(t, visibility.DeleteQueue(ctx, db, "gone"))
-		require.ErrorIs(t, <-errs, visibility.ErrNoQueue)
+		require.ErrorIs(t, <-errs, visibility.ErrQueueDeleted)
 		require.NoError(t, db.Close())
 		require.ErrorIs(t, <-errs, pebblemq.ErrClosed)
 	})

@@ -183,8 +183,8 @@ func (b *Broker) createBinding(t *store.Turn, p bindingPlan) {
 	b.t.unstick(t)
 }
 
-// Unbind removes a binding. That it does not exist is no error. It is durable
-// when Unbind returns.
+// Unbind removes a binding. One that does not exist is ErrUnknownBinding, and one of an
+// exchange that does not exist ErrUnknownExchange. It is durable when Unbind returns.
 func (b *Broker) Unbind(ctx context.Context, from Binding) error {
 	bound, err := from.check()
 	if err != nil {
@@ -193,10 +193,10 @@ func (b *Broker) Unbind(ctx context.Context, from Binding) error {
 	return b.s.Do(ctx, store.FreeingFunc{OpFunc: func(t *store.Turn) error {
 		e := b.t.exchanges[bound.exchange]
 		if e == nil {
-			return nil
+			return destination{store.ClassExchange, bound.exchange}.unknown()
 		}
 		if _, known := e.bindings[bound]; !known {
-			return nil
+			return fmt.Errorf("%w: exchange %q to %v with key %q", ErrUnknownBinding, bound.exchange, bound.to, bound.key)
 		}
 		if err := b.mayBind(bound.to); err != nil {
 			return err

@@ -240,8 +240,8 @@ func (b *Broker) Exchange(ctx context.Context, name string) (kind ExchangeKind, 
 	return kind, c, err
 }
 
-// DeleteExchange removes an exchange and the bindings from and to it. Deleting
-// one that does not exist does nothing.
+// DeleteExchange removes an exchange and the bindings from and to it. One that does not
+// exist is ErrUnknownExchange.
 func (b *Broker) DeleteExchange(ctx context.Context, name string) error {
 	return b.deleteExchange(ctx, name, func(*exchange) error { return nil })
 }
@@ -264,7 +264,7 @@ func (b *Broker) deleteExchange(ctx context.Context, name string, check func(*ex
 	return b.s.Do(ctx, store.FreeingFunc{OpFunc: func(t *store.Turn) error {
 		e := b.t.exchanges[name]
 		if e == nil {
-			return nil
+			return destination{store.ClassExchange, name}.unknown()
 		}
 		if err := check(e); err != nil {
 			return err

@@ -116,22 +116,22 @@ func (m Message) clone() Message {
 	return m
 }
 
-// DeleteJob ends a job; known is false if there is none of that name. What it has
-// published stays. It is durable when DeleteJob returns.
-func (b *Broker) DeleteJob(ctx context.Context, name string) (known bool, err error) {
+// DeleteJob ends a job. What it has published stays. One that does not exist is
+// ErrUnknownJob. It is durable when DeleteJob returns.
+func (b *Broker) DeleteJob(ctx context.Context, name string) error {
 	if err := store.CheckName("job", name); err != nil {
-		return false, err
+		return err
 	}
-	err = b.s.Do(ctx, store.FreeingFunc{OpFunc: func(t *store.Turn) error {
+	return b.s.Do(ctx, store.FreeingFunc{OpFunc: func(t *store.Turn) error {
 		j := b.t.jobs[name]
-		if known = j != nil; known {
-			t.Disarm(j.timer)
-			t.Delete(jobKey(b.t.id, name))
-			delete(b.t.jobs, name)
+		if j == nil {
+			return fmt.Errorf("%w: %q", ErrUnknownJob, name)
 		}
+		t.Disarm(j.timer)
+		t.Delete(jobKey(b.t.id, name))
+		delete(b.t.jobs, name)
 		return nil
 	}}, store.Default)
-	return known, err
 }
 
 // Jobs returns the broker's jobs, by name.

@@ -56,14 +56,10 @@ func TestAJobIsPublishedAtItsInterval(t *testing.T) {
 		require.Equal(t, 5, readyIn(t, b, "in"))
 		require.True(t, nextJob(t, b).Equal(begin.Add(7*time.Hour)), "it does not drift")
 
-		known, err := b.DeleteJob(bg, "report")
-		require.NoError(t, err)
-		require.True(t, known)
+		require.NoError(t, b.DeleteJob(bg, "report"))
 		<-time.After(5 * time.Hour)
 		require.Equal(t, 5, readyIn(t, b, "in"))
-		known, err = b.DeleteJob(bg, "report")
-		require.NoError(t, err)
-		require.False(t, known)
+		require.ErrorIs(t, b.DeleteJob(bg, "report"), workqueue.ErrUnknownJob)
 	})
 }
 
@@ -175,6 +171,5 @@ func TestBadJobsAreRefused(t *testing.T) {
 	jobs, err := b.Jobs(bg)
 	require.NoError(t, err)
 	require.Empty(t, jobs)
-	_, err = b.DeleteJob(bg, "")
-	require.ErrorIs(t, err, pebblemq.ErrInvalid)
+	require.ErrorIs(t, b.DeleteJob(bg, ""), pebblemq.ErrInvalid)
 }

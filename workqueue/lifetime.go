@@ -74,7 +74,7 @@ func (b *Broker) DeleteQueueIf(ctx context.Context, name string, c DeleteIf) err
 	return b.s.Do(ctx, store.FreeingFunc{OpFunc: func(t *store.Turn) error {
 		q := b.t.queues[name] // also one that cannot be used
 		if q == nil {
-			return nil
+			return fmt.Errorf("%w: %q", ErrUnknownQueue, name)
 		}
 		if err := errors.Join(q.ownedBy(b), q.deletable(c)); err != nil {
 			return err

@@ -258,7 +258,7 @@ func TestDeleteIfUnusedAndIfEmpty(t *testing.T) {
 	require.NoError(t, b.Publish(bg, "", "q", workqueue.Message{Delay: time.Hour}))
 	require.ErrorIs(t, b.DeleteQueueIf(bg, "q", empty), workqueue.ErrNotEmpty, "it is delayed")
 	require.NoError(t, b.DeleteQueueIf(bg, "q", unused))
-	require.NoError(t, b.DeleteQueueIf(bg, "q", empty), "what is not there is gone")
+	require.ErrorIs(t, b.DeleteQueueIf(bg, "q", empty), workqueue.ErrUnknownQueue)
 	declare(t, b, "q")
 	require.NoError(t, b.DeleteQueueIf(bg, "q", workqueue.DeleteIf{Unused: true, Empty: true}))
 	require.Empty(t, queues(t, b))
@@ -268,7 +268,7 @@ func TestDeleteIfUnusedAndIfEmpty(t *testing.T) {
 	require.ErrorIs(t, b.DeleteUnusedExchange(bg, "x"), workqueue.ErrInUse)
 	require.NoError(t, b.DeleteUnusedExchange(bg, "y"), "nothing leads from it")
 	require.NoError(t, b.DeleteUnusedExchange(bg, "x"))
-	require.NoError(t, b.DeleteUnusedExchange(bg, "x"))
+	require.ErrorIs(t, b.DeleteUnusedExchange(bg, "x"), workqueue.ErrUnknownExchange)
 }
 
 func TestBadLifetimes(t *testing.T) {

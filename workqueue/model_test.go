@@ -80,11 +80,17 @@ func (m *model) publish(t *rapid.T) {
 
 func (m *model) bind(t *rapid.T) {
 	key := rapid.SampledFrom([]string{"a", "b"}).Draw(t, "key")
+	was := m.bound[key]
 	if m.bound[key] = rapid.Bool().Draw(t, "bound"); m.bound[key] {
 		require.NoError(t, m.b.Bind(bg, workqueue.Binding{Exchange: "x", Queue: "q", Key: key}))
 		return
 	}
-	require.NoError(t, m.b.Unbind(bg, workqueue.Binding{Exchange: "x", Queue: "q", Key: key}))
+	err := m.b.Unbind(bg, workqueue.Binding{Exchange: "x", Queue: "q", Key: key})
+	if was {
+		require.NoError(t, err)
+		return
+	}
+	require.ErrorIs(t, err, workqueue.ErrUnknownBinding)
 }
 
 func (m *model) get(t *rapid.T) {

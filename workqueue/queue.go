@@ -353,7 +353,7 @@ func (b *Broker) createQueue(t *store.Turn, p queuePlan) error {
 }
 
 // DeleteQueue removes a queue with its messages and bindings. Its consumers end
-// with ErrQueueDeleted. Deleting one that does not exist does nothing.
+// with ErrQueueDeleted. One that does not exist is ErrUnknownQueue.
 func (b *Broker) DeleteQueue(ctx context.Context, name string) error {
 	return b.DeleteQueueIf(ctx, name, DeleteIf{})
 }

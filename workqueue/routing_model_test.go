@@ -74,8 +74,18 @@ func (r *router) declareQueue(t *rapid.T) {
 
 func (r *router) deleteExchange(t *rapid.T) {
 	x := someExchange.Draw(t, "exchange")
-	require.NoError(t, r.b.DeleteExchange(bg, x))
+	_, known := r.exchanges[x]
+	found(t, known, r.b.DeleteExchange(bg, x))
 	r.dropExchange(x)
+}
+
+// found checks the error of a verb that removes what exists.
+func found(t *rapid.T, known bool, err error) {
+	if known {
+		require.NoError(t, err)
+		return
+	}
+	require.ErrorIs(t, err, pebblemq.ErrNotFound)
 }
 
 func (r *router) dropExchange(x string) {
@@ -86,7 +96,8 @@ func (r *router) dropExchange(x string) {
 
 func (r *router) deleteQueue(t *rapid.T) {
 	q := someQueue.Draw(t, "queue")
-	require.NoError(t, r.b.DeleteQueue(bg, q))
+	_, known := r.queues[q]
+	found(t, known, r.b.DeleteQueue(bg, q))
 	delete(r.queues, q)
 	r.forget(q)
 	r.cut(func(b workqueue.Binding) bool { return b.Queue == q })
@@ -148,7 +159,7 @@ func (r *router) unbind(t *rapid.T) {
 	if len(r.bindings) > 0 && rapid.IntRange(0, 4).Draw(t, "known") > 0 {
 		b = rapid.SampledFrom(r.bindings).Draw(t, "binding")
 	}
-	require.NoError(t, r.b.Unbind(bg, b))
+	found(t, slices.ContainsFunc(r.bindings, same(b)), r.b.Unbind(bg, b))
 	r.cut(same(b))
 }
 

@@ -22,7 +22,24 @@ var (
 	ErrTooLarge       = errors.New("pebblemq: limit exceeded")
 	ErrInvalid        = errors.New("pebblemq: invalid argument")
 	ErrConfigMismatch = errors.New("pebblemq: object exists with another configuration")
+	ErrNotFound       = errors.New("pebblemq: not found")
+	ErrDeleted        = errors.New("pebblemq: deleted")
+	ErrLost           = errors.New("pebblemq: lost")
+	ErrFull           = errors.New("pebblemq: full")
 )
+
+// special is an error of a layer that is a case of one of the above.
+type special struct {
+	text string
+	of   error
+}
+
+func (e *special) Error() string { return e.text }
+func (e *special) Unwrap() error { return e.of }
+
+// CaseOf makes an error of a layer, with a text of its own, that errors.Is takes for
+// another one as well.
+func CaseOf(of error, text string) error { return &special{text, of} }
 
 // Invalid reports a bad argument: what was wrong, and with which object.
 func Invalid(format string, args ...any) error {
