@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -223,15 +222,18 @@ func (g *guard) create(op, name string, f func() (vfs.File, error)) (file vfs.Fi
 	if !g.ours(name) {
 		return file, nil
 	}
-	g.onDisk.created(g.FS.PathBase(name))
-	return &guardedFile{File: file, g: g, name: name}, nil
+	base := g.FS.PathBase(name)
+	g.onDisk.created(base)
+	guarded := &guardedFile{File: file, g: g, name: name}
+	guarded.written.number, guarded.isManifest = manifestNumber(base)
+	return guarded, nil
 }
 
 // Create syncs the directory before the engine makes a marker, which names the
 // MANIFEST to recover from. The engine syncs it only afterwards, and relies on
 // the file system not to keep the newer of two files and lose the older.
 func (g *guard) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	if strings.HasPrefix(g.FS.PathBase(name), "marker.manifest.") && g.ours(name) {
+	if m, ok := parseMarker(g.FS.PathBase(name)); ok && m.what == manifestMarker && g.ours(name) {
 		if err := syncDir(g, g.dir); err != nil {
 			return nil, err
 		}
@@ -328,9 +330,10 @@ func (g *guard) Unwrap() vfs.FS { return g.FS }
 // guardedFile is a file that the engine writes, or a directory it syncs.
 type guardedFile struct {
 	vfs.File
-	g       *guard
-	name    string
-	written uint64
+	g          *guard
+	name       string
+	isManifest bool
+	written    written // if it is a MANIFEST
 }
 
 func (f *guardedFile) Write(p []byte) (n int, err error) {
@@ -339,7 +342,9 @@ func (f *guardedFile) Write(p []byte) (n int, err error) {
 		n += m
 		return err
 	})
-	f.written += uint64(n)
+	if f.isManifest {
+		f.written.add(p[:n])
+	}
 	return n, err
 }
 
@@ -357,8 +362,8 @@ func (f *guardedFile) Sync() error {
 	case err != nil:
 	case f.name == f.g.dir:
 		f.g.onDisk.dirSynced()
-	default:
-		f.g.onDisk.fileSynced(f.g.FS.PathBase(f.name), f.written)
+	case f.isManifest:
+		f.g.onDisk.manifestSynced(f.written)
 	}
 	return err
 }
