@@ -29,7 +29,7 @@ func Open(o Options) (*Store, error) {
 }
 
 func lockAndOpen(o Options) (*Store, error) {
-	dir, err := canonical(o.FS, o.Dir)
+	dir, err := canonical(namedReads{o.FS}, o.Dir)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func canonical(fs vfs.FS, dir string) (string, error) {
 }
 
 func open(o Options, lock *dirLock) (*Store, error) {
-	fs := o.FS
+	fs := namedReads{o.FS}
 	if err := prepare(fs, o.Dir); err != nil {
 		return nil, err
 	}
@@ -248,7 +248,7 @@ func (s *Store) followRecord(last progress) error {
 	if s.opts.InMemory {
 		return nil
 	}
-	r, err := openRecord(s.opts.FS, s.opts.Dir, last, s.log)
+	r, err := openRecord(namedReads{s.opts.FS}, s.opts.Dir, last, s.log)
 	if err != nil {
 		return fmt.Errorf("pebblemq: open %s: %w", s.opts.Dir, err)
 	}
