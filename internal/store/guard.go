@@ -47,6 +47,7 @@ type guard struct {
 	hurry     chan struct{} // closed by Close: no more waiting for space
 	hurryOnce sync.Once
 	fenced    atomic.Bool  // the engine has been given up
+	writing   atomic.Bool  // the engine has begun a WAL
 	stuck     atomic.Int32 // goroutines that wait for space or for a shortage to end
 	tableErrs atomic.Int32 // since the last flush or compaction that went well
 
@@ -224,6 +225,9 @@ func (g *guard) create(op, name string, f func() (vfs.File, error)) (file vfs.Fi
 	}
 	base := g.FS.PathBase(name)
 	g.onDisk.created(base)
+	if isWAL(base) {
+		g.writing.Store(true)
+	}
 	guarded := &guardedFile{File: file, g: g, name: name}
 	guarded.written.number, guarded.isManifest = manifestNumber(base)
 	return guarded, nil
@@ -366,6 +370,16 @@ func (f *guardedFile) Sync() error {
 		f.g.onDisk.manifestSynced(f.written)
 	}
 	return err
+}
+
+// Stat serves the engine when it uses a WAL again, where it takes an error for the end of
+// the process.
+func (f *guardedFile) Stat() (info vfs.FileInfo, err error) {
+	err = f.g.try("stat", f.name, isInterrupted, func() error {
+		info, err = f.File.Stat()
+		return err
+	})
+	return info, err
 }
 
 func (f *guardedFile) SyncData() error {

@@ -63,6 +63,9 @@ func (g *guard) Stat(name string) (info vfs.FileInfo, err error) {
 	return info, err
 }
 
+// List lists a directory. The engine does so while it opens. Once its WAL is there it only
+// looks for garbage, which can wait for the next Open. An error would make it take its
+// parts apart that are running already, and they would panic.
 func (g *guard) List(dir string) (names []string, err error) {
 	if !g.ours(dir) {
 		return g.FS.List(dir)
@@ -71,6 +74,9 @@ func (g *guard) List(dir string) (names []string, err error) {
 		names, err = g.FS.List(dir)
 		return err
 	})
+	if err != nil && g.writing.Load() {
+		return nil, nil
+	}
 	return names, err
 }
 
