@@ -340,15 +340,17 @@ type guardedFile struct {
 	written    written // if it is a MANIFEST
 }
 
+// Write takes the checksum of what goes to a MANIFEST first: a file may change the slice.
+// After a write that fails the engine does not sync the MANIFEST any more.
 func (f *guardedFile) Write(p []byte) (n int, err error) {
+	if f.isManifest {
+		f.written.add(p)
+	}
 	err = f.g.try("write", f.name, heals, func() error {
 		m, err := f.File.Write(p[n:])
 		n += m
 		return err
 	})
-	if f.isManifest {
-		f.written.add(p[:n])
-	}
 	return n, err
 }
 
