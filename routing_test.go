@@ -270,3 +270,30 @@ func TestAQueueThatABrokerOpenedCannotBeReleasedOnOpen(t *testing.T) {
 	require.ErrorIs(t, err, pebblemq.ErrInvalid)
 	require.True(t, strings.Contains(err.Error(), "open already"), err)
 }
+
+// A body that is missing is damage, and not a message that was deleted.
+func TestASharedBodyThatIsMissingIsReported(t *testing.T) {
+	db, err := storetest.OpenFS(vfs.NewMem(), store.Options{})
+	require.NoError(t, err)
+	w := openWorld(t, db)
+	w.bindAll(t)
+	for i := range 2 {
+		m := workqueue.Message{MessageID: fmt.Sprint(i), Body: bytes.Repeat([]byte("x"), 4<<10)}
+		require.NoError(t, w.broker.Publish(bg, "events", "user.new", m))
+	}
+	s := bridge.Store(db)
+	require.NoError(t, s.Do(bg, store.OpFunc(func(turn *store.Turn) error {
+		turn.DeleteRange(store.PayloadSpan())
+		return nil
+	}), store.Sync))
+
+	for what, call := range map[string]func() error{
+		"out":  func() error { _, _, err := w.broker.Get(bg, "out"); return err },
+		"mail": func() error { _, err := w.mail.Receive(bg, nil); return err },
+	} {
+		err := call()
+		require.ErrorIs(t, err, pebblemq.ErrCorrupt, what)
+		require.ErrorContains(t, err, "is missing", what)
+	}
+	require.NoError(t, db.Close())
+}

@@ -114,11 +114,11 @@ func (q *Queue) unpack(got []handout) ([]*Received, error) {
 	messages := make([]*Received, 0, len(got))
 	for _, h := range got {
 		r, err := q.decode(h)
+		if r == nil && err == nil { // asideOp knows if it was deleted since it was taken
+			err = q.s.PayloadMissing(context.Background(), h.payload)
+		}
 		if err != nil {
 			aside.messages, aside.why = append(aside.messages, h.delivery), append(aside.why, err)
-			continue
-		}
-		if r == nil {
 			continue
 		}
 		h.print = fingerprint(h.data)

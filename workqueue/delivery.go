@@ -80,7 +80,8 @@ func (d *Delivery) handOver() (*Delivery, error) {
 		d.Body = body
 		return d, nil
 	case err == nil:
-		err = fmt.Errorf("%w: the shared body of message %d of queue %q is missing", store.ErrCorrupt, d.m.Seq, d.Queue)
+		err = fmt.Errorf("the shared body of message %d of queue %q: %w",
+			d.m.Seq, d.Queue, d.b.s.PayloadMissing(context.Background(), d.payload))
 	case !store.IsUnread(err):
 		return nil, err
 	}

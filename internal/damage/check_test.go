@@ -238,6 +238,9 @@ func (r *reading) state() {
 			r.states[string(record.Key)] = s
 		}
 	})
+	if r.err != nil { // the newest record of a key may be among those that cannot be read
+		clear(r.states)
+	}
 	for _, key := range r.life.ledger.items("state") {
 		r.latest(key)
 	}

@@ -23,6 +23,7 @@ const (
 	kindFormat   kind = "FORMAT"
 	kindSynced   kind = "SYNCED"
 	kindLock     kind = "LOCK"
+	kindBallast  kind = "BALLAST"
 )
 
 // damage is what happens to a file.
@@ -41,10 +42,12 @@ const (
 )
 
 // inapplicable are those that change nothing: an empty file has no bits, and
-// the format file and the options are the same in all stores at all times.
+// the format file and the options are the same in all stores at all times. The ballast
+// has room on the disk, but no length.
 var inapplicable = map[kind][]damage{
 	kindMarker:  {zero},
 	kindLock:    {flip, zero, cut, swap, oldCopy},
+	kindBallast: {flip, zero, cut, swap, oldCopy},
 	kindFormat:  {swap, oldCopy},
 	kindOptions: {swap, oldCopy},
 }
@@ -82,7 +85,7 @@ func kindOf(name string) kind {
 	case strings.HasPrefix(name, "OPTIONS"):
 		return kindOptions
 	}
-	return kind(name) // FORMAT, SYNCED, LOCK, and what else there may be
+	return kind(name) // FORMAT, SYNCED, LOCK, BALLAST, and what else there may be
 }
 
 // files lists those of a kind in a directory, oldest first.
@@ -110,7 +113,7 @@ func (h *harm) do() error {
 	if h.kind == kindMarker {
 		h.names = []string{markerOf(h.file)}
 	}
-	h.harmless = h.kind == kindLock
+	h.harmless = h.kind == kindLock || h.kind == kindBallast
 	if h.kind == kindMarker && h.damage != extend && h.damage != remove {
 		return h.rename()
 	}

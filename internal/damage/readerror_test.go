@@ -2,6 +2,7 @@ package damage
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -30,6 +31,7 @@ const (
 	allReads   = "reads" // how many reads there are in a life without faults
 	readSteps  = 250
 	fewReads   = 25 // that fail without -full, in each of two modes
+	children   = 8  // at a time in each mode; they mostly wait for compactions that repeat a read
 )
 
 // TestReadErrors makes one read of a life fail with EIO: all of them in turn
@@ -52,7 +54,7 @@ func TestReadErrors(t *testing.T) {
 			if *oneCase >= 0 {
 				x.From, x.To = *oneCase, *oneCase
 			}
-			s.rounds(x)
+			require.NoError(t, s.all(x))
 			t.Logf("%d of %d reads failed: %v", s.done, total, s.found)
 		})
 	}
@@ -63,8 +65,10 @@ type readSweep struct {
 	t      *testing.T
 	from   base
 	sticky bool
-	done   int
-	found  map[finding]int
+
+	mu    sync.Mutex
+	done  int
+	found map[finding]int
 }
 
 func (s *readSweep) plan(x indexes) plan {
@@ -85,15 +89,29 @@ func (s *readSweep) count() (total int) {
 	return total
 }
 
+// all distributes the indexes over several children.
+func (s *readSweep) all(x indexes) error {
+	var wait sync.WaitGroup
+	var errs [children]error
+	for i := range errs {
+		part := indexes{From: x.From + i*x.Step, To: x.To, Step: children * x.Step, Sticky: x.Sticky}
+		wait.Go(func() { errs[i] = s.rounds(part) })
+	}
+	wait.Wait()
+	return errors.Join(errs[:]...)
+}
+
 // rounds starts children that go through the indexes. If one dies or hangs, the
 // next child goes on behind the index that it came to.
-func (s *readSweep) rounds(x indexes) {
+func (s *readSweep) rounds(x indexes) error {
 	for x.From <= x.To {
 		o, err := run(s.plan(x), nil)
-		require.NoError(s.t, err)
+		if err != nil {
+			return err
+		}
 		s.judge(o)
 		if o.Ended {
-			return
+			return nil
 		}
 		last := x.From
 		for _, r := range o.Reports {
@@ -103,6 +121,7 @@ func (s *readSweep) rounds(x indexes) {
 		}
 		x.From = last + x.Step
 	}
+	return nil
 }
 
 // judge splits the reports of a child into those of each index.
@@ -144,6 +163,8 @@ func (s *readSweep) verdict(index string, h *harm, lives []outcome) {
 	for f, example := range judge(nil, lives[1:]...).examples {
 		v.add(f, "after the fault, %s", example)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.found == nil {
 		s.found = make(map[finding]int)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/hex"
+	"strings"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -71,9 +72,9 @@ func TestGoldenPayload(t *testing.T) {
 
 func TestGoldenSyncRecord(t *testing.T) {
 	var one, two [slotSize]byte
-	encodeSlot(&one, progress{seq: 1})
-	encodeSlot(&two, progress{0x0102030405060708, 10, 11, 12, 13})
-	require.Equal(t, "00000001000000000000000100000000000000000000000000000000000000000000000000000000000000005dc1664e", hex.EncodeToString(one[:]))
+	encodeSlot(&one, progress{number: 1, seq: 1})
+	encodeSlot(&two, progress{number: 2, seq: 0x0102030405060708, manifest: written{9, 10, 11}, wals: [maxWALs]uint64{14: 12, 15: 13}})
+	require.Equal(t, goldenFirstSlot, hex.EncodeToString(one[:]))
 	require.Equal(t, goldenSlot, hex.EncodeToString(two[:]))
 
 	both := append(one[:], two[:]...)
@@ -105,9 +106,12 @@ func TestGoldenSyncRecord(t *testing.T) {
 	require.ErrorIs(t, err, ErrFormat)
 }
 
-const (
-	goldenSlot      = "000000010102030405060708000000000000000a000000000000000b000000000000000c000000000000000d1921cb03"
-	goldenNewerSlot = "0000000200000000000000010000000000000000000000000000000000000000000000000000000000000000be88d1ec"
+// Version, number, seq, MANIFEST, bytes, checksum, WALs, CRC32.
+var (
+	goldenFirstSlot = "00000001" + "0000000000000001" + "0000000000000001" + strings.Repeat("00", 8+8+4+16*8) + "7ef5d2d1"
+	goldenSlot      = "00000001" + "0000000000000002" + "0102030405060708" + "0000000000000009" + "000000000000000a" + "0000000b" +
+		strings.Repeat("00", 14*8) + "000000000000000c" + "000000000000000d" + "5dc9cc52"
+	goldenNewerSlot = "00000002" + "0000000000000001" + strings.Repeat("00", 8+8+8+4+16*8) + "5d74d8ab"
 )
 
 func flipped(b []byte, at int) []byte {
@@ -160,7 +164,7 @@ func FuzzDecodeHolding(f *testing.F) {
 
 func FuzzDecodeRecord(f *testing.F) {
 	var slot [slotSize]byte
-	encodeSlot(&slot, progress{77, 3, 4, 1, 99})
+	encodeSlot(&slot, progress{number: 77, seq: 3, manifest: written{4, 1, 99}})
 	f.Add(slot[:])
 	f.Add(append(slot[:], slot[:]...))
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -192,7 +192,7 @@ func (s *Store) syncLoop() {
 			return
 		}
 		s.release(g)
-		s.record.put(s.guard.onDisk.progress(g.last))
+		s.guard.onDisk.groupSynced(g.last)
 		s.syncing.Add(-1)
 		s.publish(g.last, time.Since(start))
 	}

@@ -9,14 +9,12 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// The engine names its files by a number, and its markers by what they mark.
+// The engine names its files by a number. Its markers are in marker.go.
 const (
 	tableSuffix    = ".sst"
 	blobSuffix     = ".blob"
 	walSuffix      = ".log"
 	manifestPrefix = "MANIFEST-"
-	markerPrefix   = "marker."
-	manifestMarker = markerPrefix + "manifest."
 )
 
 // fileNumber returns the number in the name of one of the engine's files.
@@ -43,8 +41,7 @@ func isTable(name string) bool {
 	return strings.HasSuffix(name, tableSuffix) || strings.HasSuffix(name, blobSuffix)
 }
 
-func isWAL(name string) bool    { _, ok := walNumber(name); return ok }
-func isMarker(name string) bool { return strings.HasPrefix(name, markerPrefix) }
+func isWAL(name string) bool { _, ok := walNumber(name); return ok }
 
 // filesOf returns the names that are of a kind, in order.
 func filesOf(names []string, is func(name string) bool) []string {

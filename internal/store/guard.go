@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -48,6 +47,7 @@ type guard struct {
 	hurry     chan struct{} // closed by Close: no more waiting for space
 	hurryOnce sync.Once
 	fenced    atomic.Bool  // the engine has been given up
+	writing   atomic.Bool  // the engine has begun a WAL
 	stuck     atomic.Int32 // goroutines that wait for space or for a shortage to end
 	tableErrs atomic.Int32 // since the last flush or compaction that went well
 
@@ -223,15 +223,21 @@ func (g *guard) create(op, name string, f func() (vfs.File, error)) (file vfs.Fi
 	if !g.ours(name) {
 		return file, nil
 	}
-	g.onDisk.created(g.FS.PathBase(name))
-	return &guardedFile{File: file, g: g, name: name}, nil
+	base := g.FS.PathBase(name)
+	g.onDisk.created(base)
+	if isWAL(base) {
+		g.writing.Store(true)
+	}
+	guarded := &guardedFile{File: file, g: g, name: name}
+	guarded.written.number, guarded.isManifest = manifestNumber(base)
+	return guarded, nil
 }
 
 // Create syncs the directory before the engine makes a marker, which names the
 // MANIFEST to recover from. The engine syncs it only afterwards, and relies on
 // the file system not to keep the newer of two files and lose the older.
 func (g *guard) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	if strings.HasPrefix(g.FS.PathBase(name), "marker.manifest.") && g.ours(name) {
+	if m, ok := parseMarker(g.FS.PathBase(name)); ok && m.what == manifestMarker && g.ours(name) {
 		if err := syncDir(g, g.dir); err != nil {
 			return nil, err
 		}
@@ -328,18 +334,23 @@ func (g *guard) Unwrap() vfs.FS { return g.FS }
 // guardedFile is a file that the engine writes, or a directory it syncs.
 type guardedFile struct {
 	vfs.File
-	g       *guard
-	name    string
-	written uint64
+	g          *guard
+	name       string
+	isManifest bool
+	written    written // if it is a MANIFEST
 }
 
+// Write takes the checksum of what goes to a MANIFEST first: a file may change the slice.
+// After a write that fails the engine does not sync the MANIFEST any more.
 func (f *guardedFile) Write(p []byte) (n int, err error) {
+	if f.isManifest {
+		f.written.add(p)
+	}
 	err = f.g.try("write", f.name, heals, func() error {
 		m, err := f.File.Write(p[n:])
 		n += m
 		return err
 	})
-	f.written += uint64(n)
 	return n, err
 }
 
@@ -357,10 +368,20 @@ func (f *guardedFile) Sync() error {
 	case err != nil:
 	case f.name == f.g.dir:
 		f.g.onDisk.dirSynced()
-	default:
-		f.g.onDisk.fileSynced(f.g.FS.PathBase(f.name), f.written)
+	case f.isManifest:
+		f.g.onDisk.manifestSynced(f.written)
 	}
 	return err
+}
+
+// Stat serves the engine when it uses a WAL again, where it takes an error for the end of
+// the process.
+func (f *guardedFile) Stat() (info vfs.FileInfo, err error) {
+	err = f.g.try("stat", f.name, isInterrupted, func() error {
+		info, err = f.File.Stat()
+		return err
+	})
+	return info, err
 }
 
 func (f *guardedFile) SyncData() error {

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
-	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -60,20 +58,16 @@ const (
 // currentManifest returns the MANIFEST that the marker names, or the newest if there is
 // no marker; "" if there is no MANIFEST.
 func currentManifest(names []string) (name string, marked bool) {
-	var newest, best uint64
+	if m, ok := currentMarker(names, manifestMarker); ok {
+		return m.value, true
+	}
+	var newest uint64
 	for _, n := range names {
-		if number, ok := manifestNumber(n); ok && number >= newest && !marked {
+		if number, ok := manifestNumber(n); ok && number >= newest {
 			name, newest = n, number
 		}
-		version, target, ok := strings.Cut(strings.TrimPrefix(n, manifestMarker), ".")
-		if !ok || !strings.HasPrefix(n, manifestMarker) {
-			continue
-		}
-		if v, err := strconv.ParseUint(version, 10, 64); err == nil && v >= best {
-			name, best, marked = target, v, true
-		}
 	}
-	return name, marked
+	return name, false
 }
 
 func newManifest() *manifest {

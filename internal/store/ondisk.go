@@ -1,41 +1,69 @@
 package store
 
 import (
-	"fmt"
 	"slices"
-	"strings"
 	"sync"
-
-	"github.com/cockroachdb/pebble/v2/vfs"
-	"github.com/cockroachdb/pebble/v2/vfs/atomicfs"
+	"sync/atomic"
 )
 
 // onDisk follows the engine's files, for the sync record. What it knows is never
 // ahead of the disk.
 type onDisk struct {
-	mu       sync.Mutex
-	wals     []uint64 // in order
-	manifest uint64   // its marker is on disk
-	named    uint64   // by the newest marker, which may not be
-	written  struct{ manifest, bytes uint64 }
+	ended atomic.Bool // the directory may have another owner
+
+	mu       sync.Mutex  // held while the record is written
+	record   *syncRecord // nil in memory, and until Open has compared it
+	seq      uint64      // newest group on disk
+	wals     []uint64    // in order
+	manifest uint64      // its marker is on disk
+	named    uint64      // by the newest marker, which may not be
+	written  written     // of the MANIFEST that was synced last
 }
 
-// created notes that a file of that base name was created.
+// found notes what is there when the store is opened.
+func (d *onDisk) found(p progress, wals []string) {
+	d.seq, d.manifest, d.named, d.written = p.seq, p.manifest.number, p.manifest.number, p.manifest
+	for _, name := range wals {
+		d.created(name)
+	}
+}
+
+// follow writes to the record from now on, what is known already first.
+func (d *onDisk) follow(r *syncRecord) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.record = r
+	d.put()
+}
+
+// close ends the record.
+func (d *onDisk) close() {
+	d.ended.Store(true)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.record != nil {
+		d.record.close()
+	}
+}
+
+// groupSynced notes that operations up to seq are on disk.
+func (d *onDisk) groupSynced(seq uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.seq = seq
+	d.put()
+}
+
+// created notes that a file of that base name was created. The record need not know of
+// it before there is something in it.
 func (d *onDisk) created(name string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if n, ok := walNumber(name); ok {
 		d.wals = append(d.wals, n)
 	}
-	if _, value, ok := strings.Cut(name, manifestMarker); ok {
-		d.named, _ = manifestNumber(value[strings.IndexByte(value, '.')+1:])
-	}
-}
-
-// found notes the WALs that are there when the store is opened.
-func (d *onDisk) found(wals []string) {
-	for _, name := range wals {
-		d.created(name)
+	if m, ok := parseMarker(name); ok && m.what == manifestMarker {
+		d.named, _ = manifestNumber(m.value)
 	}
 }
 
@@ -48,82 +76,37 @@ func (d *onDisk) removed(name string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.wals = slices.DeleteFunc(d.wals, func(wal uint64) bool { return wal == n })
+	d.put()
 }
 
-// fileSynced notes that a file is on disk with that many bytes.
-func (d *onDisk) fileSynced(name string, bytes uint64) {
-	n, ok := manifestNumber(name)
-	if !ok {
-		return
-	}
+// manifestSynced notes how much of a MANIFEST is on disk.
+func (d *onDisk) manifestSynced(w written) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.written.manifest, d.written.bytes = n, bytes
+	d.written = w
+	d.put()
 }
 
 // dirSynced notes that the newest marker is on disk, because its directory is.
 func (d *onDisk) dirSynced() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.manifest = d.named
+	if d.manifest != d.named {
+		d.manifest = d.named
+		d.put()
+	}
 }
 
-// progress is what the record says when operations up to seq are on disk.
-func (d *onDisk) progress(seq uint64) progress {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	p := progress{seq: seq, manifest: d.manifest}
-	if n := len(d.wals); n > 0 {
-		p.oldestWAL, p.newestWAL = d.wals[0], d.wals[n-1]
+// put writes the record. The caller has the lock.
+func (d *onDisk) put() {
+	if d.record == nil || d.ended.Load() {
+		return
 	}
-	if d.written.manifest == d.manifest {
-		p.bytes = d.written.bytes
+	p := progress{seq: d.seq, manifest: written{number: d.manifest}}
+	newest := d.wals[max(len(d.wals)-maxWALs, 0):]
+	copy(p.wals[maxWALs-len(newest):], newest)
+	if d.written.number == d.manifest {
+		p.manifest = d.written
 	}
-	return p
-}
-
-// checkManifest compares the MANIFEST that the engine is about to read with the record.
-func (p progress) checkManifest(fs vfs.FS, dir string) error {
-	if p.manifest == 0 {
-		return nil
-	}
-	current, err := atomicfs.ReadMarker(fs, dir, "manifest")
-	if err != nil || current == "" {
-		return fmt.Errorf("%w: %s: the file %s* that names the MANIFEST is missing or damaged; by %s the last one was %s",
-			ErrCorrupt, dir, manifestMarker, recordName, manifestName(p.manifest))
-	}
-	n, ok := manifestNumber(current)
-	if !ok || n < p.manifest {
-		return fmt.Errorf("%w: %s: the file %s* names %s, but by %s %s was in use",
-			ErrCorrupt, dir, manifestMarker, current, recordName, manifestName(p.manifest))
-	}
-	if n > p.manifest {
-		return nil
-	}
-	info, err := fs.Stat(fs.PathJoin(dir, current))
-	if err != nil {
-		return fmt.Errorf("%w: %s: %w", ErrCorrupt, dir, err)
-	}
-	if uint64(info.Size()) < p.bytes {
-		return fmt.Errorf("%w: %s: %s has %d bytes, but by %s %d were on disk",
-			ErrCorrupt, dir, current, info.Size(), recordName, p.bytes)
-	}
-	return nil
-}
-
-// lostWAL says which WAL has lost operations that were on disk. What a failed attempt to
-// open the store made of new WALs does not count.
-func (p progress) lostWAL(wals []string) string {
-	for _, n := range [...]uint64{p.newestWAL, p.oldestWAL} {
-		if name := walName(n); n != 0 && !slices.Contains(wals, name) {
-			return name + " is missing"
-		}
-	}
-	switch {
-	case p.newestWAL != 0:
-		return "the end of " + walName(p.newestWAL) + " is missing or damaged"
-	case len(wals) > 0:
-		return "one of the WALs is missing or damaged: " + strings.Join(wals, ", ")
-	}
-	return "there is no WAL"
+	d.record.put(p)
 }

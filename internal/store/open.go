@@ -29,7 +29,7 @@ func Open(o Options) (*Store, error) {
 }
 
 func lockAndOpen(o Options) (*Store, error) {
-	dir, err := canonical(o.FS, o.Dir)
+	dir, err := canonical(namedReads{o.FS}, o.Dir)
 	if err != nil {
 		return nil, err
 	}
@@ -69,24 +69,29 @@ func canonical(fs vfs.FS, dir string) (string, error) {
 }
 
 func open(o Options, lock *dirLock) (*Store, error) {
-	if err := prepare(o.FS, o.Dir); err != nil {
+	fs := namedReads{o.FS}
+	if err := prepare(fs, o.Dir); err != nil {
 		return nil, err
 	}
-	synced, err := readRecord(o.FS, o.Dir)
+	synced, err := readRecord(fs, o.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("pebblemq: open %s: %w", o.Dir, err)
 	}
-	if err := synced.checkManifest(o.FS, o.Dir); err != nil {
+	if err := synced.checkManifest(fs, o.Dir); err != nil {
 		return nil, err
 	}
 	s := newStore(o, lock)
 	s.space.beforeOpen()
-	wals := listFiles(o.FS, o.Dir, isWAL)
-	s.guard.onDisk.found(wals)
+	wals := listFiles(fs, o.Dir, isWAL)
+	s.guard.onDisk.found(synced, wals)
 	if err := s.openEngine(synced.seq > 0); err != nil {
 		return nil, err
 	}
 	if err := s.load(synced, wals); err != nil {
+		s.abandon()
+		return nil, err
+	}
+	if err := s.followRecord(synced); err != nil {
 		s.abandon()
 		return nil, err
 	}
@@ -194,6 +199,9 @@ func (s *Store) suspect(err error) string {
 	if table := tableInError.FindStringSubmatch(err.Error()); table != nil {
 		return "table " + table[1] + tableSuffix
 	}
+	if errors.Is(err, pebble.ErrDBNotPristine) { // it has tables, but takes the store for a new one
+		return "the file " + markerPrefix + formatMarker + ".* is missing"
+	}
 	if name := s.guard.reading.Load(); name != nil && !errors.Is(err, pebble.ErrDBDoesNotExist) {
 		return "the file read last is " + *name
 	}
@@ -232,10 +240,20 @@ func (s *Store) load(synced progress, wals []string) error {
 	}
 	s.clean = clean != nil
 	s.unclean = !s.clean && seq > 0
-	if !s.opts.InMemory {
-		s.record, err = openRecord(s.opts.FS, s.opts.Dir, s.log)
+	return nil
+}
+
+// followRecord keeps the sync record from now on.
+func (s *Store) followRecord(last progress) error {
+	if s.opts.InMemory {
+		return nil
 	}
-	return err
+	r, err := openRecord(namedReads{s.opts.FS}, s.opts.Dir, last, s.log)
+	if err != nil {
+		return fmt.Errorf("pebblemq: open %s: %w", s.opts.Dir, err)
+	}
+	s.guard.onDisk.follow(r)
+	return nil
 }
 
 // dropCleanMark makes sure that whatever this life does, a crash will show. It

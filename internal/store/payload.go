@@ -1,6 +1,8 @@
 package store
 
 import (
+	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -149,6 +151,25 @@ func (s *Store) Payload(p Payload) ([]byte, error) {
 // Payload is Store.Payload for use under the baton.
 func (t *Turn) Payload(p Payload) ([]byte, error) {
 	return cutPayload(t.Get(payloadKey(p.Generation, p.Number)))
+}
+
+// PayloadMissing is the error of a payload that is not there although somebody holds it. It
+// names the tables that should have it, if the engine can tell them. It must not be called
+// under the baton.
+func (s *Store) PayloadMissing(ctx context.Context, p Payload) error {
+	key := payloadKey(p.Generation, p.Number)
+	tables, err := s.engineTables(ctx)
+	if err != nil {
+		return fmt.Errorf("%w: %s: payload %d/%d is missing", ErrCorrupt, s.opts.Dir, p.Generation, p.Number)
+	}
+	var names []string
+	for _, t := range tables {
+		if bytes.Compare(t.Smallest.UserKey, key) <= 0 && bytes.Compare(key, t.Largest.UserKey) <= 0 {
+			names = append(names, tableName(uint64(t.BackingSSTNum)))
+		}
+	}
+	return fmt.Errorf("%w: %s: payload %d/%d is missing; the tables with such keys are %q",
+		ErrCorrupt, s.opts.Dir, p.Generation, p.Number, names)
 }
 
 func cutPayload(v []byte, err error) ([]byte, error) {

@@ -243,3 +243,24 @@ func requireHeld(t *testing.T, s *store.Store, h store.Holder) {
 	_, holdings := payloadKeys(t, s)
 	require.Zero(t, holdings, "the counts were those of what is there")
 }
+
+func TestMissingPayloadNamesItsTable(t *testing.T) {
+	fs := vfs.NewMem()
+	s := openStore(t, small(fs))
+	op := &sharing{bodies: [][]byte{[]byte("a"), []byte("b"), []byte("c")}, holders: []store.Holder{{ID: 1}}, s: s}
+	require.NoError(t, s.Do(ctx, op, store.Sync))
+	require.NoError(t, s.Close())
+
+	s = openStore(t, small(fs)) // which writes a table
+	require.NoError(t, s.Do(ctx, store.OpFunc(func(turn *store.Turn) error {
+		turn.Delete(store.PayloadKey(op.refs[1]))
+		return nil
+	}), store.Sync))
+	b, err := s.Payload(op.refs[1])
+	require.NoError(t, err)
+	require.Nil(t, b)
+	err = s.PayloadMissing(ctx, op.refs[1])
+	require.ErrorIs(t, err, store.ErrCorrupt)
+	require.ErrorContains(t, err, ".sst")
+	require.NoError(t, s.Close())
+}

@@ -50,6 +50,36 @@ func (g *guard) Open(name string, o ...vfs.OpenOption) (vfs.File, error) {
 	return &readFile{File: f, g: g, name: name}, nil
 }
 
+// Stat looks at a file. The engine does so with its tables when it opens, and when it
+// makes a reader.
+func (g *guard) Stat(name string) (info vfs.FileInfo, err error) {
+	if !g.ours(name) {
+		return g.FS.Stat(name)
+	}
+	err = g.read("stat", name, func() error {
+		info, err = g.FS.Stat(name)
+		return missing(name, err)
+	})
+	return info, err
+}
+
+// List lists a directory. The engine does so while it opens. Once its WAL is there it only
+// looks for garbage, which can wait for the next Open. An error would make it take its
+// parts apart that are running already, and they would panic.
+func (g *guard) List(dir string) (names []string, err error) {
+	if !g.ours(dir) {
+		return g.FS.List(dir)
+	}
+	err = g.read("list", dir, func() error {
+		names, err = g.FS.List(dir)
+		return err
+	})
+	if err != nil && g.writing.Load() {
+		return nil, nil
+	}
+	return names, err
+}
+
 // missing makes a table that is not there a damaged one. The engine would end the
 // process.
 func missing(name string, err error) error {
@@ -64,6 +94,14 @@ type readFile struct {
 	vfs.File
 	g    *guard
 	name string
+}
+
+func (f *readFile) Stat() (info vfs.FileInfo, err error) {
+	err = f.g.read("stat", f.name, func() error {
+		info, err = f.File.Stat()
+		return err
+	})
+	return info, err
 }
 
 func (f *readFile) Read(p []byte) (n int, err error) {
@@ -100,7 +138,7 @@ func (g *guard) read(op, name string, f func() error) error {
 	if err == nil || pebble.IsCorruptionError(err) {
 		return err
 	}
-	return &unreadable{op, name, err}
+	return refusedRead(op, name, err)
 }
 
 // readOn repeats a read that failed with err, until it succeeds, patience is at

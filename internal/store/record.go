@@ -8,7 +8,8 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"sync"
+	"slices"
+	"strings"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -18,35 +19,42 @@ import (
 // and it does not notice a MANIFEST that is older than it should be. A store that
 // comes back older than this record has lost what it acknowledged, and Open says so.
 //
-// The file is written after each fsync and never synced: on disk it may be
-// behind, which only weakens the check, but never ahead.
+// The file is written after each fsync of a group, and when the MANIFEST or the WALs
+// change. It is never synced: on disk it may be behind, which only weakens the check, but
+// never ahead.
 //
 //	two slots, written in turn, so that a torn write leaves the other
-//	┌─────────────┬─────────┬────────────────┬────────────────┬──────────────┬────────────────────┬───────────┐
-//	│ version 4 B │ seq 8 B │ oldest WAL 8 B │ newest WAL 8 B │ MANIFEST 8 B │ MANIFEST bytes 8 B │ CRC32 4 B │
-//	└─────────────┴─────────┴────────────────┴────────────────┴──────────────┴────────────────────┴───────────┘
+//	┌─────────┬────────────┬─────┬──────────┬───────┬──────────┬──────────────────┬───────┐
+//	│ version │ number of  │ seq │ MANIFEST │ bytes │ checksum │ newest WALs,     │ CRC32 │
+//	│ 4 B     │ write 8 B  │ 8 B │ 8 B      │ 8 B   │ 4 B      │ in order 16 x 8 B│ 4 B   │
+//	└─────────┴────────────┴─────┴──────────┴───────┴──────────┴──────────────────┴───────┘
 type syncRecord struct {
-	log *slog.Logger
-
-	mu   sync.Mutex // Close may come while the syncer writes, after a failure
-	f    vfs.File
-	slot int64
-	buf  [slotSize]byte
+	log    *slog.Logger
+	f      vfs.File // nil after an error
+	number uint64   // of the last write
+	buf    [slotSize]byte
 }
 
 // progress is what a slot of the record holds.
 type progress struct {
-	seq       uint64 // newest group on disk
-	oldestWAL uint64 // number of the file
-	newestWAL uint64
-	manifest  uint64 // number of the MANIFEST
-	bytes     uint64 // of the MANIFEST, on disk
+	number   uint64 // of the write; the highest counts
+	seq      uint64 // newest group on disk
+	manifest written
+	wals     [maxWALs]uint64 // numbers of the newest ones, in order, behind zeros
+}
+
+// written is how much of a MANIFEST is on disk.
+type written struct {
+	number uint64 // of the file; 0 if it is not known
+	bytes  uint64
+	sum    uint32 // of these bytes
 }
 
 const (
 	recordName    = "SYNCED"
 	recordVersion = 1
-	slotSize      = 48
+	maxWALs       = 16
+	slotSize      = 4 + 4*8 + 4 + maxWALs*8 + 4
 )
 
 // readRecord returns what is on record, nothing if there is no record.
@@ -76,64 +84,62 @@ func decodeRecord(buf []byte) (newest progress, err error) {
 		if v := binary.BigEndian.Uint32(buf); v != recordVersion {
 			return progress{}, fmt.Errorf("%w: %s has version %d", ErrFormat, recordName, v)
 		}
-		if p := decodeSlot(buf[4:]); p.seq >= newest.seq {
+		if p := decodeSlot(buf[4:]); p.number >= newest.number {
 			newest = p
 		}
 	}
 	return newest, nil
 }
 
-func decodeSlot(b []byte) progress {
+func decodeSlot(b []byte) (p progress) {
 	u := binary.BigEndian.Uint64
-	return progress{u(b), u(b[8:]), u(b[16:]), u(b[24:]), u(b[32:])}
+	p.number, p.seq = u(b), u(b[8:])
+	p.manifest = written{u(b[16:]), u(b[24:]), binary.BigEndian.Uint32(b[32:])}
+	for i := range p.wals {
+		p.wals[i] = u(b[36+8*i:])
+	}
+	return p
 }
 
 func encodeSlot(buf *[slotSize]byte, p progress) {
 	b := binary.BigEndian.AppendUint32(buf[:0], recordVersion)
-	for _, v := range [...]uint64{p.seq, p.oldestWAL, p.newestWAL, p.manifest, p.bytes} {
+	for _, v := range [...]uint64{p.number, p.seq, p.manifest.number, p.manifest.bytes} {
+		b = binary.BigEndian.AppendUint64(b, v)
+	}
+	b = binary.BigEndian.AppendUint32(b, p.manifest.sum)
+	for _, v := range p.wals {
 		b = binary.BigEndian.AppendUint64(b, v)
 	}
 	binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(b))
 }
 
-func openRecord(fs vfs.FS, dir string, log *slog.Logger) (*syncRecord, error) {
+// openRecord opens the record, to go on behind the last write.
+func openRecord(fs vfs.FS, dir string, last progress, log *slog.Logger) (*syncRecord, error) {
 	f, err := fs.OpenReadWrite(fs.PathJoin(dir, recordName), vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return nil, err
 	}
-	return &syncRecord{f: f, log: log}, nil
+	return &syncRecord{f: f, log: log, number: last.number}, nil
 }
 
-// put notes what is on disk. Only the syncer calls it. A failure ends the record, not
-// the store: it is a second witness. If the disk is full or something is short, the
-// next call writes the same slot.
+// put notes what is on disk. A failure ends the record, not the store: it is a second
+// witness. If the disk is full or something is short, the next call writes the same slot.
 func (r *syncRecord) put(p progress) {
-	if r == nil {
-		return
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	if r.f == nil {
 		return
 	}
+	p.number = r.number + 1
 	encodeSlot(&r.buf, p)
-	next := slotSize - r.slot
-	switch _, err := r.f.WriteAt(r.buf[:], next); {
+	switch _, err := r.f.WriteAt(r.buf[:], int64(p.number%2*slotSize)); {
 	case err == nil:
-		r.slot = next
+		r.number = p.number
 	case !heals(err):
 		r.log.Warn("sync record not written any more", "error", err)
-		r.closeLocked()
+		r.close()
 	}
 }
 
 func (r *syncRecord) close() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.closeLocked()
-}
-
-func (r *syncRecord) closeLocked() {
 	if r.f == nil {
 		return
 	}
@@ -141,4 +147,25 @@ func (r *syncRecord) closeLocked() {
 		r.log.Warn("close the sync record", "error", err)
 	}
 	r.f = nil
+}
+
+// lostWAL says which WAL has lost operations that were on disk. What a failed attempt to
+// open the store made of new WALs does not count.
+func (p progress) lostWAL(wals []string) string {
+	var missing []string
+	for _, n := range p.wals {
+		if name := walName(n); n != 0 && !slices.Contains(wals, name) {
+			missing = append(missing, name)
+		}
+	}
+	newest := p.wals[maxWALs-1]
+	switch {
+	case len(missing) > 0:
+		return strings.Join(missing, ", ") + " is missing"
+	case newest != 0:
+		return "the end of " + walName(newest) + " is missing or damaged"
+	case len(wals) > 0:
+		return "one of the WALs is missing or damaged: " + strings.Join(wals, ", ")
+	}
+	return "there is no WAL"
 }

@@ -220,6 +220,9 @@ func (v *salvage) finish() error {
 	if err := s.load(progress{}, nil); err != nil {
 		return err
 	}
+	if err := s.followRecord(progress{}); err != nil {
+		return err
+	}
 	s.payloads.keep, s.crashed = true, !v.clean
 	s.guard.verified()
 	if err := v.engine(func() error { s.bridges.count(s.db); return nil }); err != nil {

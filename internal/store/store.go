@@ -19,10 +19,9 @@ type Store struct {
 	db      *pebble.DB
 	lock    *dirLock
 	guard   *guard
-	record  *syncRecord // nil in memory
-	clean   bool        // the clean mark is on disk
-	unclean bool        // the last life ended without Close
-	crashed bool        // Close leaves no clean mark: this store is made of one that has none
+	clean   bool // the clean mark is on disk
+	unclean bool // the last life ended without Close
+	crashed bool // Close leaves no clean mark: this store is made of one that has none
 
 	// maxOpen is the size at which the open group turns callers away until
 	// the committer takes it, so that one group stays well below what the
@@ -287,13 +286,10 @@ func (s *Store) unlock() error {
 
 // closeRecord closes the sync record. A failed disk may never let it.
 func (s *Store) closeRecord() {
-	if s.record == nil {
-		return
-	}
 	closed := make(chan struct{})
 	go func() {
 		defer close(closed)
-		s.record.close()
+		s.guard.onDisk.close()
 	}()
 	select {
 	case <-closed:
