@@ -144,6 +144,10 @@ func (v *verification) table(number uint64, parts tableParts) (there bool, err e
 		return true, nil
 	}
 	defer func() { _ = f.Close() }() // it was only read
+	if is := stampOf(f.File); is != 0 && is != number {
+		v.lose(parts, f.name, damagedPart{part: partFile, lo: []byte{}, err: damagedBlock("the file is another table, which was written as %s", tableName(is))})
+		return true, nil
+	}
 	m, err := f.survey()
 	if err != nil {
 		return true, err
@@ -188,7 +192,8 @@ func (v *verification) dataBlocks(f *tableFile, m *tableMap, parts tableParts) e
 	return nil
 }
 
-// bounds detects a file that is whole, but not the one that it should be.
+// bounds detects a file that is whole, but not the one that it should be, although it has
+// no stamp that says so.
 func (v *verification) bounds(t pebble.SSTableInfo, f *tableFile, m *tableMap, smallest, largest []byte) {
 	for _, d := range m.deletions {
 		if bytes.Compare(d.lo, smallest) < 0 {
