@@ -28,11 +28,8 @@ const (
 // cell is the value of a key in a generation. Values of all generations have the same size
 // and cannot be compressed, so blocks of their tables have the same places.
 func cell(generation, n int) string {
-	rng := rand.New(rand.NewPCG(uint64(generation), uint64(n)))
-	b := fmt.Appendf(nil, "%d/%04d/", generation, n)
-	for len(b) < cellBytes {
-		b = append(b, byte(rng.Uint32()))
-	}
+	b := make([]byte, cellBytes)
+	_, _ = rand.NewChaCha8([32]byte{byte(generation), byte(n), byte(n >> 8)}).Read(b)
 	return string(b)
 }
 
