@@ -25,8 +25,8 @@ const (
 	cellBytes   = 2000
 )
 
-// cell is the value of a key in a generation. Values of all generations have the same size
-// and cannot be compressed, so blocks of their tables have the same places.
+// cell is the value of a key in a generation. All values have one size and cannot be
+// compressed, so the blocks of two generations lie at the same offsets.
 func cell(generation, n int) string {
 	b := make([]byte, cellBytes)
 	_, _ = rand.NewChaCha8([32]byte{byte(generation), byte(n), byte(n >> 8)}).Read(b)
@@ -161,7 +161,7 @@ func TestSwappedTablesChild(t *testing.T) {
 	fmt.Println(childDone)
 }
 
-// Salvage has the engine take in tables that were written under other names.
+// The engine takes in the tables of Salvage under new names.
 func TestTablesOfSalvageAreStamped(t *testing.T) {
 	fs, _ := overwritten(t)
 	_, err := store.Salvage(ctx, "data", "saved", saveOptions(fs))
