@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"io"
+	"math/rand/v2"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -159,4 +160,39 @@ func benchOpen(b *testing.B, open func() (io.Closer, error)) {
 	}
 	b.ReportMetric(float64(grown), "idle-heap-B")
 	b.ReportMetric(float64(spawned), "goroutines")
+}
+
+// BenchmarkGetCold reads keys at random from tables that the cache cannot hold, so each
+// read takes a block from a file.
+func BenchmarkGetCold(b *testing.B) {
+	const keys = 100_000
+	o := store.Options{Dir: b.TempDir(), MemoryBytes: store.MinMemoryBytes, NoCompactions: true}
+	fill := o
+	fill.MemoryBytes = 256 << 20
+	s, err := store.Open(fill)
+	if err != nil {
+		b.Fatal(err)
+	}
+	value := make([]byte, 400)
+	rng := rand.NewChaCha8([32]byte{})
+	for n := range uint64(keys) {
+		_, _ = rng.Read(value)
+		if err := s.Do(context.Background(), &setOp{benchKey(make([]byte, 9), n), value}, store.NoSync); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		b.Fatal(err)
+	}
+	if s, err = store.Open(o); err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	key := make([]byte, 9)
+	b.ReportAllocs()
+	for n := uint64(1); b.Loop(); n++ {
+		if v, err := s.Get(benchKey(key, n*2654435761%keys)); err != nil || v == nil {
+			b.Fatal(v, err)
+		}
+	}
 }

@@ -61,12 +61,12 @@ func (s *Store) corrupted(i pebble.DataCorruptionInfo) {
 		return // the disk may be able to read it later
 	}
 	compacting := purpose >= forCompaction
-	d := &damage{DamagedFile: DamagedFile{Path: i.Path, Err: i.Details, SetAside: compacting}}
+	d := damage{DamagedFile: DamagedFile{Path: i.Path, Err: i.Details, SetAside: compacting}}
 	if hi := i.Bounds.End.Key; hi != nil {
 		d.lo, d.hi = slices.Clone(i.Bounds.Start), append(slices.Clone(hi), 0)
 	}
 	if s.damages.note(d) {
-		s.report(d, compacting)
+		s.report(d)
 	}
 	if compacting {
 		s.damages.changed.Store(true)
@@ -80,7 +80,7 @@ func (s *Store) corrupted(i pebble.DataCorruptionInfo) {
 const statisticsPause = time.Minute
 
 // note reports whether the damage says something new of its file.
-func (m *damages) note(d *damage) bool {
+func (m *damages) note(d damage) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, known := range m.files {
@@ -90,20 +90,20 @@ func (m *damages) note(d *damage) bool {
 			return grave
 		}
 	}
-	m.files = append(m.files, d)
+	m.files = append(m.files, &d)
 	return true
 }
 
 // report logs damage. It does so from a goroutine of its own, because what the file
-// holds is known under the baton. Others may set d aside meanwhile.
-func (s *Store) report(d *damage, setAside bool) {
+// holds is known under the baton.
+func (s *Store) report(d damage) {
 	if s.readers.enter() != nil {
 		return
 	}
 	go func() {
 		defer s.readers.exit()
-		attrs := []any{"path", d.Path, "holds", s.holds(d), "error", d.Err}
-		if setAside {
+		attrs := []any{"path", d.Path, "holds", s.holds(&d), "error", d.Err}
+		if d.SetAside {
 			s.log.Error("damaged file, not compacted any more", attrs...)
 			return
 		}

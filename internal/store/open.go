@@ -110,7 +110,7 @@ func newStore(o Options, lock *dirLock) *Store {
 		opts:    o,
 		log:     o.Logger,
 		lock:    lock,
-		guard:   newGuard(checksums{o.FS}, o.Dir),
+		guard:   newGuard(checksums{stamps{o.FS}}, o.Dir),
 		maxOpen: int(memTableSize(o)) / 8,
 		state:   make(chan struct{}, 1),
 		work:    make(chan struct{}, 1),

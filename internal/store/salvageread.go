@@ -84,36 +84,66 @@ func (v *salvage) readManifest(names []string) (*manifest, error) {
 
 // readTables surveys the tables that are live, or may be.
 func (v *salvage) readTables(names []string, m *manifest) error {
-	there := make(map[uint64]bool)
-	for _, name := range names {
-		if number, ok := tableNumber(name); ok {
-			there[number] = true
-		}
-	}
+	found := v.findTables(names)
 	files := make(map[uint64][]liveTable)
+	live := make(map[uint64]bool)
 	for _, t := range m.tables {
-		if there[t.file] {
-			files[t.file] = append(files[t.file], t)
+		file, there := found[t.file]
+		if !there {
+			v.damages.add(Damage{File: tableName(t.file), Part: partFile, Lo: t.lo, Hi: t.end(), Err: damagedBlock("the table is missing")})
 			continue
 		}
-		v.damages.add(Damage{File: tableName(t.file), Part: partFile, Lo: t.lo, Hi: t.end(), Err: damagedBlock("the table is missing")})
+		live[t.file] = true
+		t.file = file
+		files[file] = append(files[file], t)
 	}
-	for number := range there { // those that the MANIFEST does not know, perhaps because it was cut short
-		if files[number] == nil && !m.gone[number] && (!m.whole || v.complete(number)) {
-			files[number] = []liveTable{{number: number, file: number}}
+	for number, file := range found { // those that the MANIFEST does not know, perhaps because it was cut short
+		if !live[number] && !m.gone[number] && (!m.whole || v.complete(file)) {
+			files[file] = append(files[file], liveTable{number: number, file: file})
 		}
 	}
-	for number, tables := range files {
-		if err := v.readTable(number, tables); err != nil {
+	for file, tables := range files {
+		if err := v.readTable(tableName(file), tables); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// findTables returns in which file each table is, both by their numbers. Tables that were
+// put in the place of others are known by their stamps.
+func (v *salvage) findTables(names []string) map[uint64]uint64 {
+	found := make(map[uint64]uint64)
+	for _, name := range names {
+		file, ok := tableNumber(name)
+		if !ok {
+			continue
+		}
+		number := file
+		if is := v.stampOf(name); is != 0 && is != file {
+			number = is
+			v.damages.add(Damage{File: name, Part: partFile, Err: damagedBlock("the file is another table, which was written as %s", tableName(is))})
+		}
+		if _, twice := found[number]; !twice || number == file {
+			found[number] = file
+		}
+	}
+	return found
+}
+
+// stampOf returns the number that a table was written with, 0 if that is not known.
+func (v *salvage) stampOf(name string) uint64 {
+	f, err := v.fs.Open(v.fs.PathJoin(v.src, name))
+	if err != nil {
+		return 0
+	}
+	defer func() { _ = f.Close() }() // it was only read
+	return stampOf(f)
+}
+
 // complete reports whether the engine has finished writing a table.
-func (v *salvage) complete(number uint64) bool {
-	f, err := openTable(v.fs, v.src, tableName(number), v.pace.read)
+func (v *salvage) complete(file uint64) bool {
+	f, err := openTable(v.fs, v.src, tableName(file), v.pace.read)
 	if err != nil {
 		return false
 	}
@@ -123,11 +153,11 @@ func (v *salvage) complete(number uint64) bool {
 }
 
 // readTable surveys a file that one table is made of, or several.
-func (v *salvage) readTable(number uint64, tables []liveTable) error {
+func (v *salvage) readTable(name string, tables []liveTable) error {
 	v.report.Tables++
-	f, err := openTable(v.fs, v.src, tableName(number), v.pace.read)
+	f, err := openTable(v.fs, v.src, name, v.pace.read)
 	if err != nil {
-		v.loseTables(tableName(number), tables, damagedPart{part: partFile, lo: []byte{}, err: damagedBlock("open: %v", err)})
+		v.loseTables(name, tables, damagedPart{part: partFile, lo: []byte{}, err: damagedBlock("open: %v", err)})
 		return nil
 	}
 	defer func() { _ = f.Close() }() // it was only read
@@ -149,7 +179,7 @@ func (v *salvage) readTable(number uint64, tables []liveTable) error {
 			v.damages.add(Damage{File: f.name, Part: partFile, Lo: t.lo, Hi: t.end(), Err: damagedBlock(
 				"the file is another table than it should be: its keys are %x to %x, not %x to %x", lo, hi, t.lo, t.hi)})
 		}
-		tables[0] = liveTable{number: number, file: number, lo: lo, hi: hi, open: true}
+		tables[0] = liveTable{number: t.number, file: t.file, lo: lo, hi: hi, open: true}
 	}
 	for _, p := range m.damaged {
 		if p.part == partDeletions {

@@ -140,9 +140,8 @@ func (t *tableFile) footer() (meta, index block.Handle, err error) {
 	if err := t.readAt(b, t.size-footerLen); err != nil {
 		return meta, index, err
 	}
-	sum := crc32.Update(crc32.Checksum(b[:footerCRC], castagnoli), castagnoli, b[footerCRC+4:])
 	switch {
-	case string(b[footerLen-8:]) != footerMagic || mask(sum) != binary.LittleEndian.Uint32(b[footerCRC:]):
+	case !footerIntact(b):
 		return meta, index, damagedBlock("footer is damaged")
 	case binary.LittleEndian.Uint32(b[footerCRC+4:]) != footerFormat || b[0] != crc32c:
 		return meta, index, damagedBlock("table has format %d, checksum type %d", binary.LittleEndian.Uint32(b[footerCRC+4:]), b[0])
@@ -153,6 +152,16 @@ func (t *tableFile) footer() (meta, index block.Handle, err error) {
 		return meta, index, damagedBlock("footer has no handles")
 	}
 	return meta, index, nil
+}
+
+// footerSum returns the checksum that a footer has to have.
+func footerSum(b []byte) uint32 {
+	return mask(crc32.Update(crc32.Checksum(b[:footerCRC], castagnoli), castagnoli, b[footerCRC+4:]))
+}
+
+// footerIntact reports whether bytes are a whole footer.
+func footerIntact(b []byte) bool {
+	return len(b) == footerLen && string(b[footerLen-8:]) == footerMagic && footerSum(b) == binary.LittleEndian.Uint32(b[footerCRC:])
 }
 
 // blockShape is what a columnar block holds, told by its columns.

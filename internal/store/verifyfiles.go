@@ -26,19 +26,28 @@ func (v *verification) ownFiles(names []string) {
 }
 
 // journals verifies the MANIFEST and the WALs. The engine may write on in the newest of
-// each.
+// each. It reads no WAL whose changes are all in tables, so the end of such a one may be
+// torn: that is what a crash leaves of the newest.
 func (v *verification) journals(names []string) error {
 	name, marked := currentManifest(names)
 	if !marked {
 		v.damages.add(Damage{File: markerPrefix + manifestMarker + ".*", Part: partFile, Err: damagedBlock("the marker that names the MANIFEST is missing")})
 	}
-	if err := v.journal(name, 0, false); err != nil {
+	m := newManifest()
+	err := v.journal(name, 0, false, func(b []byte, _ int64) error {
+		_ = m.apply(b) // only for the first WAL that is needed
+		return nil
+	})
+	if err != nil {
 		return err
 	}
 	logs := filesOf(names, isWAL)
 	for i, n := range logs {
 		number, _ := walNumber(n)
-		if err := v.journal(n, number, i < len(logs)-1); err != nil {
+		if number < m.wal {
+			continue
+		}
+		if err := v.journal(n, number, i < len(logs)-1, func([]byte, int64) error { return nil }); err != nil {
 			return err
 		}
 	}
@@ -49,11 +58,11 @@ func (v *verification) journals(names []string) error {
 //
 // The engine may use a WAL again under another name, while it is read. So damage counts
 // only if a second look finds it at the same place, in a file that is still there.
-func (v *verification) journal(name string, number uint64, closed bool) error {
+func (v *verification) journal(name string, number uint64, closed bool, record func(b []byte, at int64) error) error {
 	fs := v.s.opts.FS
 	path := fs.PathJoin(v.s.opts.Dir, name)
 	look := func() ([]journalDamage, error) {
-		lost, err := readJournal(fs, path, number, v.pace.read, func([]byte, int64) error { return nil })
+		lost, err := readJournal(fs, path, number, v.pace.read, record)
 		if errors.Is(err, os.ErrNotExist) && number != 0 {
 			return nil, nil // obsolete by now
 		}
@@ -144,6 +153,10 @@ func (v *verification) table(number uint64, parts tableParts) (there bool, err e
 		return true, nil
 	}
 	defer func() { _ = f.Close() }() // it was only read
+	if is := stampOf(f.File); is != 0 && is != number {
+		v.lose(parts, f.name, damagedPart{part: partFile, lo: []byte{}, err: damagedBlock("the file is another table, which was written as %s", tableName(is))})
+		return true, nil
+	}
 	m, err := f.survey()
 	if err != nil {
 		return true, err
@@ -188,7 +201,8 @@ func (v *verification) dataBlocks(f *tableFile, m *tableMap, parts tableParts) e
 	return nil
 }
 
-// bounds detects a file that is whole, but not the one that it should be.
+// bounds detects a file that is whole, but not the one that it should be, although it has
+// no stamp that says so.
 func (v *verification) bounds(t pebble.SSTableInfo, f *tableFile, m *tableMap, smallest, largest []byte) {
 	for _, d := range m.deletions {
 		if bytes.Compare(d.lo, smallest) < 0 {
