@@ -42,7 +42,7 @@ type bank struct {
 	group  *log.Group
 	broker *workqueue.Broker
 	queue  *visibility.Queue
-	keys   *idempotency.Keys
+	keys   *idempotency.Namespace
 
 	handled atomic.Int64
 	applied atomic.Int64 // in this and the former lives
@@ -69,7 +69,7 @@ func newBank(t *testing.T, db *pebblemq.DB, o *visibility.Options) *bank {
 	require.NoError(t, b.broker.DeclareQueue(bg, "transfers", nil))
 	b.queue, err = visibility.OpenQueueOptions(db, "transfers", nil, o)
 	require.NoError(t, err)
-	b.keys, err = idempotency.Open(db, "transfers", nil)
+	b.keys, err = idempotency.OpenNamespace(bg, db, "transfers", nil)
 	require.NoError(t, err)
 	return b
 }

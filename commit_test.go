@@ -26,7 +26,7 @@ type world struct {
 	topic  *log.Topic
 	broker *workqueue.Broker
 	mail   *visibility.Queue
-	seen   *idempotency.Keys
+	seen   *idempotency.Namespace
 }
 
 func openWorld(t testing.TB, db *pebblemq.DB) *world {
@@ -44,7 +44,7 @@ func openWorld(t testing.TB, db *pebblemq.DB) *world {
 	require.NoError(t, w.broker.Bind(bg, workqueue.Binding{Exchange: "events", Queue: "out", Key: "order.*"}))
 	w.mail, err = visibility.OpenQueue(db, "mail", &visibility.QueueConfig{AllowEmptyBody: true})
 	require.NoError(t, err)
-	w.seen, err = idempotency.Open(db, "payments", nil)
+	w.seen, err = idempotency.OpenNamespace(bg, db, "payments", nil)
 	require.NoError(t, err)
 	return w
 }

@@ -38,7 +38,7 @@ type household struct {
 	mails  *visibility.Queue
 	steps  *visibility.Queue
 	dead   *visibility.Queue
-	keys   *idempotency.Keys
+	keys   *idempotency.Namespace
 	rounds int
 }
 
@@ -51,7 +51,7 @@ func (h *household) open() {
 	require.NoError(t, err)
 	h.openLog()
 	h.openQueues()
-	h.keys, err = idempotency.Open(h.db, "requests", &idempotency.Config{Expiry: householdWindow})
+	h.keys, err = idempotency.OpenNamespace(bg, h.db, "requests", &idempotency.Config{Expiry: householdWindow})
 	require.NoError(t, err)
 }
 

@@ -19,9 +19,9 @@ func TestErrorsOfThePackagesAreCasesOfThoseOfTheStore(t *testing.T) {
 			log.ErrUnknownTopic, log.ErrUnknownPartition, log.ErrUnknownGroup,
 			workqueue.ErrUnknownQueue, workqueue.ErrUnknownExchange, workqueue.ErrUnknownBinding,
 			workqueue.ErrUnknownDestination, workqueue.ErrUnknownMessage, workqueue.ErrUnknownJob,
-			visibility.ErrUnknownQueue, visibility.ErrUnknownMessage,
+			visibility.ErrUnknownQueue, visibility.ErrUnknownMessage, idempotency.ErrUnknownNamespace,
 		},
-		pebblemq.ErrDeleted: {log.ErrTopicDeleted, log.ErrGroupDeleted, workqueue.ErrQueueDeleted, visibility.ErrQueueDeleted},
+		pebblemq.ErrDeleted: {log.ErrTopicDeleted, log.ErrGroupDeleted, workqueue.ErrQueueDeleted, visibility.ErrQueueDeleted, idempotency.ErrNamespaceDeleted},
 		pebblemq.ErrLost: {
 			log.ErrFenced, workqueue.ErrDeliveryLost, visibility.ErrStaleReceipt, visibility.ErrNotInFlight,
 			visibility.ErrExpired, visibility.ErrLeaseLost, idempotency.ErrLeaseLost,

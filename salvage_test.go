@@ -155,7 +155,7 @@ func (w *everyLayer) queues(round int) {
 }
 
 func (w *everyLayer) namespaces(round int) {
-	keys, err := idempotency.Open(w.db, "requests", nil)
+	keys, err := idempotency.OpenNamespace(bg, w.db, "requests", nil)
 	require.NoError(w.t, err)
 	for i := range 40 {
 		_, err := keys.Do(bg, fmt.Appendf(nil, "k %d %d", round, i), func(context.Context, idempotency.Claim) ([]byte, error) { return w.text(), nil }, nil)
@@ -397,7 +397,7 @@ func useEverything(t *testing.T, what string, db *pebblemq.DB) {
 			}
 		}
 	}
-	keys, err := idempotency.Open(db, "requests", nil)
+	keys, err := idempotency.OpenNamespace(bg, db, "requests", nil)
 	require.NoError(t, err, what)
 	n := uint64(0)
 	for e, err := range keys.List(bg, nil) {

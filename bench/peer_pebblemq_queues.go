@@ -219,7 +219,7 @@ func (r mqRouter) Publish(key string, body []byte) error {
 
 type mqDedupe struct {
 	db   *pebblemq.DB
-	keys *idempotency.Keys
+	keys *idempotency.Namespace
 }
 
 func openMQDedupe(e Env) (Dedupe, error) {
@@ -227,7 +227,7 @@ func openMQDedupe(e Env) (Dedupe, error) {
 	if err != nil {
 		return nil, err
 	}
-	keys, err := idempotency.Open(db, "keys", nil)
+	keys, err := idempotency.OpenNamespace(bg, db, "keys", nil)
 	return &mqDedupe{db, keys}, err
 }
 
@@ -253,7 +253,7 @@ func (d *mqDedupe) Close() error { return d.db.Close() }
 type mqTx struct {
 	*mqQueue
 	topic *log.Topic
-	keys  *idempotency.Keys
+	keys  *idempotency.Namespace
 }
 
 func openMQTx(e Env) (Tx, error) {
@@ -265,7 +265,7 @@ func openMQTx(e Env) (Tx, error) {
 	if t.topic, err = log.OpenTopic(q.db, "log", nil); err != nil {
 		return nil, err
 	}
-	t.keys, err = idempotency.Open(q.db, "keys", nil)
+	t.keys, err = idempotency.OpenNamespace(bg, q.db, "keys", nil)
 	return t, err
 }
 

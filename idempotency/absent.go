@@ -183,7 +183,7 @@ func (a *absent) addKey(key []byte, records uint64) (full bool) {
 }
 
 // set writes the record of a key.
-func (n *namespace) set(t *store.Turn, key, value []byte) {
+func (n *keys) set(t *store.Turn, key, value []byte) {
 	t.Set(recordKey(n.id, key), value)
 	n.cache.drop(key)
 	if n.absent.addKey(key, n.meta.records) {
@@ -193,7 +193,7 @@ func (n *namespace) set(t *store.Turn, key, value []byte) {
 }
 
 // learn makes the filter from the disk.
-func (n *namespace) learn(t *store.Turn) {
+func (n *keys) learn(t *store.Turn) {
 	records := n.meta.records
 	if !n.absent.begin(records + records/4) {
 		return
@@ -226,7 +226,7 @@ func (a *absent) finish(first *layer) {
 }
 
 // addStored adds the keys on disk to a layer. Iterators are not held for long.
-func (n *namespace) addStored(ctx context.Context, to *layer) error {
+func (n *keys) addStored(ctx context.Context, to *layer) error {
 	lo, hi := store.Span(store.KindIdemRecord, n.id)
 	for lo != nil {
 		var err error
@@ -238,7 +238,7 @@ func (n *namespace) addStored(ctx context.Context, to *layer) error {
 }
 
 // addChunk returns where the next chunk begins, nil at the end.
-func (n *namespace) addChunk(ctx context.Context, lo, hi []byte, to *layer) (next []byte, err error) {
+func (n *keys) addChunk(ctx context.Context, lo, hi []byte, to *layer) (next []byte, err error) {
 	it, err := n.s.Iter(ctx, lo, hi)
 	if err != nil {
 		return nil, err

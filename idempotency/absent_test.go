@@ -101,7 +101,7 @@ func TestAnswersAreTheSameWithAndWithoutTheFilter(t *testing.T) {
 				for life := range lives {
 					db, err := storetest.OpenFS(fs, store.Options{MemoryBytes: memory})
 					require.NoError(t, err)
-					k, err := Open(db, "n", &Config{Expiry: time.Hour})
+					k, err := OpenNamespace(context.Background(), db, "n", &Config{Expiry: time.Hour})
 					require.NoError(t, err)
 					if memory != 0 {
 						k.n.absent.budget.Store(0)
@@ -138,7 +138,7 @@ func TestTheKeyThatFillsAFilterIsKnown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx := pebblemq.WithDurability(context.Background(), pebblemq.NoSync)
 		db := storetest.Open(t, nil)
-		k, err := Open(db, "n", &Config{Expiry: time.Hour})
+		k, err := OpenNamespace(context.Background(), db, "n", &Config{Expiry: time.Hour})
 		require.NoError(t, err)
 		complete := func(i int) {
 			require.NoError(t, db.Update(ctx, func(tx *pebblemq.Tx) error { return k.In(tx).Complete(numbered(i), nil) }))

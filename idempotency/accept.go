@@ -29,7 +29,7 @@ import (
 //
 // Kafka and SQS have windows of their own, of a few minutes, and answer a
 // duplicate like a new message; SQS with the original's id.
-func (k *Keys) Accept(ctx context.Context, id []byte, publish func(*pebblemq.Tx) (func() ([]byte, error), error), o *OnceOptions) (Result, error) {
+func (k *Namespace) Accept(ctx context.Context, id []byte, publish func(*pebblemq.Tx) (func() ([]byte, error), error), o *OnceOptions) (Result, error) {
 	if publish == nil {
 		return Result{}, store.Invalid("Accept without a function")
 	}
@@ -55,7 +55,7 @@ type answer struct {
 
 // record returns the encoded record, but for its times. A function that panics or
 // exits must not poison the store, whose baton is held.
-func (a *answer) record(n *namespace) (value []byte, err error) {
+func (a *answer) record(n *keys) (value []byte, err error) {
 	if a.f != nil {
 		var result []byte
 		err := store.Call("answer", func() (err error) {

@@ -97,11 +97,11 @@ func TestAnAnswerThatFailsAcceptsNothing(t *testing.T) {
 	}
 }
 
-func ExampleKeys_Accept() {
+func ExampleNamespace_Accept() {
 	db, _ := pebblemq.OpenMemory(nil)
 	defer db.Close()
 	orders, _ := log.OpenTopic(db, "orders", nil)
-	ids, _ := idempotency.Open(db, "orders", &idempotency.Config{Expiry: 10 * time.Minute})
+	ids, _ := idempotency.OpenNamespace(bg, db, "orders", &idempotency.Config{Expiry: 10 * time.Minute})
 
 	for range 2 { // a producer that sends again, having lost the answer
 		res, err := ids.Accept(bg, []byte("msg-1"), func(tx *pebblemq.Tx) (func() ([]byte, error), error) {

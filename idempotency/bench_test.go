@@ -44,12 +44,12 @@ var benchValue = make([]byte, 100)
 
 func runs(context.Context, idempotency.Claim) ([]byte, error) { return benchValue, nil }
 
-func benchKeys(b *testing.B, c *idempotency.Config) *idempotency.Keys {
+func benchKeys(b *testing.B, c *idempotency.Config) *idempotency.Namespace {
 	b.Helper()
 	db, err := pebblemq.Open(b.TempDir(), &pebblemq.Options{MemoryBytes: benchMemory})
 	require.NoError(b, err)
 	b.Cleanup(func() { _ = db.Close() })
-	k, err := idempotency.Open(db, "bench", c)
+	k, err := idempotency.OpenNamespace(context.Background(), db, "bench", c)
 	require.NoError(b, err)
 	completeMany(b, db, k, stored(b))
 	atRest(b, func() int64 { return int64(db.Stats().DiskBytes) })
@@ -57,7 +57,7 @@ func benchKeys(b *testing.B, c *idempotency.Config) *idempotency.Keys {
 }
 
 // completeMany completes the first n keys.
-func completeMany(b *testing.B, db *pebblemq.DB, k *idempotency.Keys, n int) {
+func completeMany(b *testing.B, db *pebblemq.DB, k *idempotency.Namespace, n int) {
 	b.Helper()
 	for i := 0; i < n; {
 		err := db.Update(nosync, func(tx *pebblemq.Tx) error {
@@ -188,13 +188,13 @@ func BenchmarkCache(b *testing.B) {
 func BenchmarkExpiry(b *testing.B) {
 	n, dir := stored(b), b.TempDir()
 	var offset time.Duration
-	open := func() (*pebblemq.DB, *idempotency.Keys) {
+	open := func() (*pebblemq.DB, *idempotency.Namespace) {
 		later := offset
 		db, err := pebblemq.Open(dir, &pebblemq.Options{
 			MemoryBytes: benchMemory, Clock: func() time.Time { return time.Now().Add(later) },
 		})
 		require.NoError(b, err)
-		k, err := idempotency.Open(db, "bench", nil)
+		k, err := idempotency.OpenNamespace(context.Background(), db, "bench", nil)
 		require.NoError(b, err)
 		return db, k
 	}

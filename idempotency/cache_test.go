@@ -19,20 +19,20 @@ import (
 
 var bg = context.Background()
 
-func openCached(t testing.TB, c *Config) (*pebblemq.DB, *Keys) {
+func openCached(t testing.TB, c *Config) (*pebblemq.DB, *Namespace) {
 	t.Helper()
 	db := storetest.Open(t, nil)
-	k, err := Open(db, "n", c)
+	k, err := OpenNamespace(bg, db, "n", c)
 	require.NoError(t, err)
 	return db, k
 }
 
-func (k *Keys) isCached(key string) bool {
+func (k *Namespace) isCached(key string) bool {
 	_, ok := k.n.cache.get([]byte(key))
 	return ok
 }
 
-func (k *Keys) mustDo(t testing.TB, key, value string) Result {
+func (k *Namespace) mustDo(t testing.TB, key, value string) Result {
 	t.Helper()
 	res, err := k.Do(bg, []byte(key), func(context.Context, Claim) ([]byte, error) { return []byte(value), nil }, nil)
 	require.NoError(t, err)
@@ -41,7 +41,7 @@ func (k *Keys) mustDo(t testing.TB, key, value string) Result {
 
 // hide takes a record from the disk behind the package's back: what is answered
 // then is from memory. The end of the test puts it back, for the store to be verified.
-func (k *Keys) hide(t testing.TB, key string) {
+func (k *Namespace) hide(t testing.TB, key string) {
 	t.Helper()
 	record := recordKey(k.n.id, []byte(key))
 	value, err := k.s.Get(record)
@@ -82,9 +82,9 @@ func TestACachedOutcomeIsAnsweredWithoutTheEngine(t *testing.T) {
 }
 
 func TestWhatIsReadIsCached(t *testing.T) {
-	for name, read := range map[string]func(*testing.T, *Keys) []byte{
-		"Do": func(t *testing.T, k *Keys) []byte { return k.mustDo(t, "k", "again").Value },
-		"Get": func(t *testing.T, k *Keys) []byte {
+	for name, read := range map[string]func(*testing.T, *Namespace) []byte{
+		"Do": func(t *testing.T, k *Namespace) []byte { return k.mustDo(t, "k", "again").Value },
+		"Get": func(t *testing.T, k *Namespace) []byte {
 			res, _, err := k.Get(bg, []byte("k"))
 			require.NoError(t, err)
 			return res.Value
@@ -264,7 +264,7 @@ func TestTheCacheBesideKeysThatComeAndGo(t *testing.T) {
 func TestTheCacheIsNotPartOfTheStoredConfiguration(t *testing.T) {
 	db, k := openCached(t, &Config{CacheBytes: -1})
 	require.Nil(t, k.n.cache)
-	_, err := Open(db, "n", &Config{CacheBytes: 1 << 30})
+	_, err := OpenNamespace(bg, db, "n", &Config{CacheBytes: 1 << 30})
 	require.NoError(t, err)
 	o := ""
 	require.NoError(t, k.s.Do(bg, store.QuietFunc(func(t *store.Turn) error {

@@ -1,6 +1,7 @@
 package idempotency
 
 import (
+	"context"
 	"fmt"
 	"testing"
 
@@ -38,14 +39,14 @@ func TestContradictionsOfANamespaceAreFoundAndMended(t *testing.T) {
 			fs := vfs.NewMem()
 			db, err := storetest.OpenFS(fs, store.Options{})
 			require.NoError(t, err)
-			k, err := Open(db, "n", nil)
+			k, err := OpenNamespace(context.Background(), db, "n", nil)
 			require.NoError(t, err)
 			for i := range 3 {
 				k.mustDo(t, fmt.Sprint("k", i), "v")
 			}
 			require.NoError(t, db.Close())
 			db = storetest.Contradict(t, fs, c.text, func(turn *store.Turn) { c.change(turn, k.n.id) })
-			k, err = Open(db, "n", nil)
+			k, err = OpenNamespace(context.Background(), db, "n", nil)
 			require.NoError(t, err)
 			before := k.n.meta.token
 			require.True(t, k.mustDo(t, "k2", "again").Replayed)

@@ -65,7 +65,7 @@ func holds(ctx context.Context, c *claim) bool {
 }
 
 // current returns the claim in progress under a key, or nil.
-func (n *namespace) current(key []byte) *claim {
+func (n *keys) current(key []byte) *claim {
 	c := n.claims[string(key)]
 	if c != nil && c.abandoned.Load() {
 		delete(n.claims, string(key))
@@ -76,7 +76,7 @@ func (n *namespace) current(key []byte) *claim {
 
 // claimOp looks a key up and claims it if it is free.
 type claimOp struct {
-	n           *namespace
+	n           *keys
 	key         []byte
 	fingerprint []byte
 	outer       *claim
@@ -89,6 +89,9 @@ type claimOp struct {
 
 func (o *claimOp) Run(t *store.Turn) error {
 	n := o.n
+	if err := n.alive(); err != nil {
+		return err
+	}
 	if c := n.current(o.key); c != nil {
 		return o.wait(c, c.fingerprint)
 	}
@@ -151,8 +154,8 @@ func (peekOp) Frees() {}
 
 // index writes the record of a claim and lets it be reclaimed if the process
 // dies and the key is not used again.
-func (n *namespace) index(t *store.Turn, c *claim) {
-	c.due = n.dueFor(t.Now().Add(n.config.Expiry).UnixNano() + n.grain())
+func (n *keys) index(t *store.Turn, c *claim) {
+	c.due = n.dueFor(t.Now().Add(n.config().Expiry).UnixNano() + n.grain())
 	r := record{state: claimed, token: c.token, due: c.due, fingerprint: c.fingerprint}
 	n.set(t, c.key, r.encode())
 	n.addEntry(t, c.due, c.key)
@@ -160,11 +163,11 @@ func (n *namespace) index(t *store.Turn, c *claim) {
 
 // leased reports whether a claim on disk that has no claim in memory is still
 // under its lease.
-func (n *namespace) leased(r record) bool { return n.dead != nil && r.token <= n.dead.token }
+func (n *keys) leased(r record) bool { return n.dead != nil && r.token <= n.dead.token }
 
 // hold keeps the keys of the claims that the last process left for their lease.
-func (n *namespace) hold(t *store.Turn) {
-	if n.config.Lease == 0 || n.meta.token == 0 {
+func (n *keys) hold(t *store.Turn) {
+	if n.config().Lease == 0 || n.meta.token == 0 {
 		return
 	}
 	dead := &claim{token: n.meta.token, done: make(chan struct{})}
@@ -172,12 +175,12 @@ func (n *namespace) hold(t *store.Turn) {
 	t.Arm(store.NewTimer(func(*store.Turn) {
 		n.dead = nil
 		dead.settle()
-	}), t.Now().Add(n.config.Lease))
+	}), t.Now().Add(n.config().Lease))
 }
 
 // release gives a claim up, so that the next call runs. If keep is set its
 // record stays, for the next one to know that it may have had its effect.
-func (k *Keys) release(c *claim, keep bool) {
+func (k *Namespace) release(c *claim, keep bool) {
 	if c == nil {
 		return
 	}
@@ -192,7 +195,7 @@ func (k *Keys) release(c *claim, keep bool) {
 
 // releaseOp frees a key whose handler came to nothing.
 type releaseOp struct {
-	n     *namespace
+	n     *keys
 	claim *claim
 	keep  bool
 }

@@ -43,7 +43,7 @@ func (t ClaimTx) Complete(result []byte) error {
 
 // completeOp stores the outcome of a key that is claimed.
 type completeOp struct {
-	n      *namespace
+	n      *keys
 	claim  *claim
 	state  state
 	result []byte
@@ -77,11 +77,14 @@ func (o *completeOp) Run(t *store.Turn) error {
 		n.follow(t)
 		return nil
 	}
+	if err := n.alive(); err != nil {
+		return err
+	}
 	if n.claims[string(c.key)] != c {
 		return ErrLeaseLost
 	}
 	o.meta, o.mine = n.meta, true
-	expiry := t.Now().Add(n.config.Expiry).UnixNano()
+	expiry := t.Now().Add(n.config().Expiry).UnixNano()
 	n.put(t, c.key, o.value, expiry, c.due)
 	o.moment = n.cache.moment(c.key)
 	delete(n.claims, string(c.key))
@@ -104,12 +107,12 @@ func (o *completeOp) Visible(*store.Turn) {
 
 // Tx is a namespace within a transaction.
 type Tx struct {
-	k *Keys
+	k *Namespace
 	x *store.Tx
 }
 
 // In binds the namespace to a transaction, which must be of the same store.
-func (k *Keys) In(tx *pebblemq.Tx) Tx {
+func (k *Namespace) In(tx *pebblemq.Tx) Tx {
 	return Tx{k: k, x: bridge.Tx(tx).For(k.s, "namespace", k.n.name)}
 }
 
@@ -131,7 +134,7 @@ func (t Tx) complete(key []byte, s state, result, fingerprint []byte) error {
 
 // txComplete completes a key that nobody has claimed.
 type txComplete struct {
-	n      *namespace
+	n      *keys
 	key    []byte
 	value  []byte  // the record, encoded but for its times
 	late   *answer // gives the result instead, or nil
@@ -143,6 +146,9 @@ func (o *txComplete) String() string { return "complete a key of " + o.n.name }
 
 func (o *txComplete) Run(t *store.Turn) error {
 	n := o.n
+	if err := n.alive(); err != nil {
+		return err
+	}
 	if n.current(o.key) != nil {
 		return ErrInProgress
 	}
@@ -165,7 +171,7 @@ func (o *txComplete) Run(t *store.Turn) error {
 	if was.state == completed || was.state == failed {
 		n.meta.records--
 	}
-	n.put(t, o.key, o.value, t.Now().Add(n.config.Expiry).UnixNano(), 0)
+	n.put(t, o.key, o.value, t.Now().Add(n.config().Expiry).UnixNano(), 0)
 	o.moment = n.cache.moment(o.key)
 	return nil
 }
@@ -174,7 +180,7 @@ func (o *txComplete) Undo()               { o.n.meta = o.before }
 func (o *txComplete) Visible(*store.Turn) { o.n.remember(o.key, o.moment, o.value) }
 
 // remember has an outcome cached that is visible now.
-func (n *namespace) remember(key []byte, moment uint64, value []byte) {
+func (n *keys) remember(key []byte, moment uint64, value []byte) {
 	if n.cache == nil {
 		return
 	}

@@ -3,6 +3,7 @@ package idempotency_test
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -15,21 +16,30 @@ import (
 func contextVerbs(t testing.TB, db *pebblemq.DB) storetest.Verbs {
 	t.Helper()
 	k := openKeys(t, db, nil)
+	gone, err := idempotency.OpenNamespace(bg, db, "gone", nil)
+	require.NoError(t, err)
 	known := []byte("known")
-	_, err := k.Do(bg, known, func(context.Context, idempotency.Claim) ([]byte, error) { return nil, nil }, nil)
+	_, err = k.Do(bg, known, func(context.Context, idempotency.Claim) ([]byte, error) { return nil, nil }, nil)
 	require.NoError(t, err)
 	handle := func(context.Context, idempotency.Claim) ([]byte, error) { return nil, nil }
 	once := func(tx *pebblemq.Tx) ([]byte, error) { return nil, tx.Set([]byte("k"), nil) }
 	accept := func(tx *pebblemq.Tx) (func() ([]byte, error), error) { return nil, tx.Set([]byte("k"), nil) }
 	return storetest.Verbs{
-		"Keys.Accept": {k.Accept, []byte("accept"), accept, nil},
-		"Keys.Count":  {k.Count},
-		"Keys.Do":     {k.Do, []byte("do"), idempotency.Handler(handle), nil},
-		"Keys.Forget": {k.Forget, known},
-		"Keys.Get":    {k.Get, known},
-		"Keys.List":   {k.List, []byte(nil)},
-		"Keys.Once":   {k.Once, []byte("once"), once, nil},
-		"Keys.Seen":   {k.Seen, known},
+		"EnsureNamespace":  {idempotency.EnsureNamespace, db, "ensured", (*idempotency.Config)(nil)},
+		"LookupNamespace":  {idempotency.LookupNamespace, db, "payments"},
+		"Namespace.Alter":  {k.Alter, &idempotency.Config{Lease: time.Second}},
+		"Namespace.Delete": {gone.Delete},
+		"Namespace.Info":   {k.Info},
+		"Namespaces":       {idempotency.Namespaces, db},
+		"OpenNamespace":    {idempotency.OpenNamespace, db, "opened", (*idempotency.Config)(nil)},
+		"Namespace.Accept": {k.Accept, []byte("accept"), accept, nil},
+		"Namespace.Count":  {k.Count},
+		"Namespace.Do":     {k.Do, []byte("do"), idempotency.Handler(handle), nil},
+		"Namespace.Forget": {k.Forget, known},
+		"Namespace.Get":    {k.Get, known},
+		"Namespace.List":   {k.List, []byte(nil)},
+		"Namespace.Once":   {k.Once, []byte("once"), once, nil},
+		"Namespace.Seen":   {k.Seen, known},
 	}
 }
 

@@ -19,7 +19,7 @@ import (
 type till struct {
 	storetest.Workbench
 	ahead time.Duration // of the clock
-	keys  *idempotency.Keys
+	keys  *idempotency.Namespace
 }
 
 const tillExpiry = time.Hour

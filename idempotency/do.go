@@ -32,7 +32,7 @@ type Claim struct {
 	// remembered for Config.Expiry from the beginning of that run.
 	Interrupted bool
 
-	k *Keys
+	k *Namespace
 	c *claim
 }
 
@@ -71,7 +71,7 @@ type DoOptions struct {
 // second for that, counted from the end of ctx or of the handler, whichever is later.
 // Then it returns ErrNotStored and ErrUnknownOutcome; the result may be there all the
 // same.
-func (k *Keys) Do(ctx context.Context, key []byte, h Handler, o *DoOptions) (Result, error) {
+func (k *Namespace) Do(ctx context.Context, key []byte, h Handler, o *DoOptions) (Result, error) {
 	if o == nil {
 		o = &DoOptions{}
 	}
@@ -104,7 +104,7 @@ func (k *Keys) Do(ctx context.Context, key []byte, h Handler, o *DoOptions) (Res
 // errBusy is how a claimOp says that the key has a runner.
 var errBusy = errors.New("busy")
 
-func (k *Keys) claim(ctx context.Context, op *claimOp) error {
+func (k *Namespace) claim(ctx context.Context, op *claimOp) error {
 	ctx = synced(ctx)
 	err := k.s.Do(ctx, op, store.Sync)
 	if errors.Is(err, store.ErrDiskFull) && op.claim == nil {
@@ -118,7 +118,7 @@ func (k *Keys) claim(ctx context.Context, op *claimOp) error {
 func synced(ctx context.Context) context.Context { return store.WithDurability(ctx, store.Sync) }
 
 // await waits until the runner of a key is through.
-func (k *Keys) await(ctx context.Context, c *claim, noWait bool) error {
+func (k *Namespace) await(ctx context.Context, c *claim, noWait bool) error {
 	if noWait || holds(ctx, c) {
 		return ErrInProgress
 	}
@@ -133,7 +133,7 @@ func (k *Keys) await(ctx context.Context, c *claim, noWait bool) error {
 }
 
 // run runs the handler under a claim and stores what comes of it.
-func (k *Keys) run(ctx context.Context, c *claim, h Handler) (Result, error) {
+func (k *Namespace) run(ctx context.Context, c *claim, h Handler) (Result, error) {
 	storing := false
 	defer func() {
 		if !storing { // an error, a panic, or the end of the goroutine
@@ -165,7 +165,7 @@ func (k *Keys) run(ctx context.Context, c *claim, h Handler) (Result, error) {
 }
 
 // watch returns the context of the handler that runs under c.
-func (n *namespace) watch(ctx context.Context, c *claim) (context.Context, context.CancelCauseFunc) {
+func (n *keys) watch(ctx context.Context, c *claim) (context.Context, context.CancelCauseFunc) {
 	ctx, cancel := context.WithCancelCause(context.WithValue(ctx, claimContext{}, c))
 	c.lost.Store(&cancel)
 	select {
@@ -176,7 +176,7 @@ func (n *namespace) watch(ctx context.Context, c *claim) (context.Context, conte
 	return ctx, cancel
 }
 
-func (k *Keys) complete(ctx context.Context, op *completeOp) error {
+func (k *Namespace) complete(ctx context.Context, op *completeOp) error {
 	// The effect has happened: the end of the caller's context must not keep its
 	// result from being stored.
 	late, stop := store.Outlive(ctx)

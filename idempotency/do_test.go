@@ -21,15 +21,15 @@ import (
 
 var bg = context.Background()
 
-func open(t testing.TB, c *idempotency.Config) (*pebblemq.DB, *idempotency.Keys) {
+func open(t testing.TB, c *idempotency.Config) (*pebblemq.DB, *idempotency.Namespace) {
 	t.Helper()
 	db := storetest.Open(t, nil)
 	return db, openKeys(t, db, c)
 }
 
-func openKeys(t testing.TB, db *pebblemq.DB, c *idempotency.Config) *idempotency.Keys {
+func openKeys(t testing.TB, db *pebblemq.DB, c *idempotency.Config) *idempotency.Namespace {
 	t.Helper()
-	k, err := idempotency.Open(db, "payments", c)
+	k, err := idempotency.OpenNamespace(bg, db, "payments", c)
 	require.NoError(t, err)
 	return k
 }
@@ -282,7 +282,10 @@ func TestBadInput(t *testing.T) {
 	h := returns(&runs, "", nil)
 	long := []byte(strings.Repeat("k", idempotency.MaxKeyBytes+1))
 	do := func(key []byte, o *idempotency.DoOptions) error { _, err := k.Do(bg, key, h, o); return err }
-	reopen := func(name string, c *idempotency.Config) error { _, err := idempotency.Open(db, name, c); return err }
+	reopen := func(name string, c *idempotency.Config) error {
+		_, err := idempotency.OpenNamespace(bg, db, name, c)
+		return err
+	}
 
 	for name, c := range map[string]struct {
 		err  error

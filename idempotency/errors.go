@@ -8,6 +8,13 @@ import (
 )
 
 var (
+	// ErrUnknownNamespace is returned by LookupNamespace for a namespace that does not
+	// exist.
+	ErrUnknownNamespace = store.CaseOf(store.ErrNotFound, "idempotency: unknown namespace")
+
+	// ErrNamespaceDeleted is returned by every use of a namespace that has been deleted.
+	ErrNamespaceDeleted = store.CaseOf(store.ErrDeleted, "idempotency: namespace was deleted")
+
 	// ErrInProgress refuses a key that another call is working on: from Do with
 	// NoWait or inside its own handler, and from Complete in a transaction. It
 	// had no effect.

@@ -8,11 +8,11 @@ import (
 	"github.com/pebblemq/pebblemq/idempotency"
 )
 
-func ExampleKeys_Do() {
+func ExampleNamespace_Do() {
 	ctx := context.Background()
 	db, _ := pebblemq.OpenMemory(nil)
 	defer db.Close()
-	payments, _ := idempotency.Open(db, "payments", nil)
+	payments, _ := idempotency.OpenNamespace(context.Background(), db, "payments", nil)
 
 	charge := func(_ context.Context, c idempotency.Claim) ([]byte, error) {
 		fmt.Printf("charging, token %d\n", c.Token)
@@ -28,11 +28,11 @@ func ExampleKeys_Do() {
 	// receipt 7 true <nil>
 }
 
-func ExampleKeys_Once() {
+func ExampleNamespace_Once() {
 	ctx := context.Background()
 	db, _ := pebblemq.OpenMemory(nil)
 	defer db.Close()
-	payments, _ := idempotency.Open(db, "payments", nil)
+	payments, _ := idempotency.OpenNamespace(context.Background(), db, "payments", nil)
 
 	for range 2 { // the same message, delivered twice
 		res, err := payments.Once(ctx, []byte("order-42"), func(tx *pebblemq.Tx) ([]byte, error) {
@@ -49,7 +49,7 @@ func ExampleTx_Complete() {
 	ctx := context.Background()
 	db, _ := pebblemq.OpenMemory(nil)
 	defer db.Close()
-	seen, _ := idempotency.Open(db, "webhooks", nil)
+	seen, _ := idempotency.OpenNamespace(context.Background(), db, "webhooks", nil)
 
 	for range 2 {
 		err := db.Update(ctx, func(tx *pebblemq.Tx) error {

@@ -11,7 +11,7 @@ import (
 // so while its handler runs and once it has expired. The error of a key that
 // failed for good is its *FinalError. Like every answer about a key it rests on
 // nothing that a crash could take back.
-func (k *Keys) Get(ctx context.Context, key []byte) (res Result, ok bool, err error) {
+func (k *Namespace) Get(ctx context.Context, key []byte) (res Result, ok bool, err error) {
 	if err := checkKey(key); err != nil {
 		return Result{}, false, err
 	}
@@ -24,7 +24,7 @@ func (k *Keys) Get(ctx context.Context, key []byte) (res Result, ok bool, err er
 }
 
 // look reads a record, beside the baton, and then waits for what it saw.
-func (k *Keys) look(ctx context.Context, key []byte) (r record, ok bool, err error) {
+func (k *Namespace) look(ctx context.Context, key []byte) (r record, ok bool, err error) {
 	if k.n.absent.sure(key) {
 		return record{}, false, k.answer(ctx, func() {})
 	}
@@ -38,7 +38,7 @@ func (k *Keys) look(ctx context.Context, key []byte) (r record, ok bool, err err
 }
 
 // fetch reads a record from the engine, and has it cached if it is an outcome.
-func (k *Keys) fetch(key []byte) (record, error) {
+func (k *Namespace) fetch(key []byte) (record, error) {
 	moment := k.n.cache.moment(key)
 	v, err := k.s.Probe(recordKey(k.n.id, key))
 	if err != nil || v == nil {
@@ -53,8 +53,11 @@ func (k *Keys) fetch(key []byte) (record, error) {
 
 // answer runs f under the baton and returns when all that it could see is on
 // disk. It is let in on a full one.
-func (k *Keys) answer(ctx context.Context, f func()) error {
+func (k *Namespace) answer(ctx context.Context, f func()) error {
 	op := store.FreeingFunc{OpFunc: func(t *store.Turn) error {
+		if err := k.n.alive(); err != nil {
+			return err
+		}
 		k.n.settled(t)
 		f()
 		return nil
@@ -63,7 +66,7 @@ func (k *Keys) answer(ctx context.Context, f func()) error {
 }
 
 // Seen reports whether a key has an outcome.
-func (k *Keys) Seen(ctx context.Context, key []byte) (bool, error) {
+func (k *Namespace) Seen(ctx context.Context, key []byte) (bool, error) {
 	_, ok, err := k.Get(ctx, key)
 	if ok {
 		err = nil // a final error is an outcome
@@ -74,7 +77,7 @@ func (k *Keys) Seen(ctx context.Context, key []byte) (bool, error) {
 // Forget removes a key and its outcome: the next call runs. A handler that is
 // running goes on, and its Do returns ErrLeaseLost. Forgetting an unknown key
 // is no error. A key whose record cannot be read is taken to have an outcome.
-func (k *Keys) Forget(ctx context.Context, key []byte) error {
+func (k *Namespace) Forget(ctx context.Context, key []byte) error {
 	if err := checkKey(key); err != nil {
 		return err
 	}
@@ -82,7 +85,7 @@ func (k *Keys) Forget(ctx context.Context, key []byte) error {
 }
 
 type forgetOp struct {
-	n     *namespace
+	n     *keys
 	key   []byte
 	claim *claim
 }
@@ -91,6 +94,9 @@ type forgetOp struct {
 func (o *forgetOp) Frees() {}
 
 func (o *forgetOp) Run(t *store.Turn) error {
+	if err := o.n.alive(); err != nil {
+		return err
+	}
 	r, found, err := o.n.read(t, o.key)
 	lost := store.IsUnread(err)
 	if err != nil && !lost {
@@ -123,7 +129,7 @@ func (o *forgetOp) Visible(*store.Turn) {
 
 // Count returns the number of keys with an outcome, those that have expired
 // and are not reclaimed yet included.
-func (k *Keys) Count(ctx context.Context) (n uint64, err error) {
+func (k *Namespace) Count(ctx context.Context) (n uint64, err error) {
 	err = k.answer(ctx, func() { n = k.n.meta.records })
 	return n, err
 }

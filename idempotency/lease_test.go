@@ -19,7 +19,7 @@ import (
 
 // dies runs a handler under key "k" whose process crashes in the middle, and
 // returns the store of the next one.
-func dies(t *testing.T, c *idempotency.Config, o *idempotency.DoOptions) (*pebblemq.DB, *idempotency.Keys) {
+func dies(t *testing.T, c *idempotency.Config, o *idempotency.DoOptions) (*pebblemq.DB, *idempotency.Namespace) {
 	t.Helper()
 	fs := vfs.NewCrashableMem()
 	db, err := storetest.OpenFS(fs, store.Options{})
@@ -77,7 +77,7 @@ func TestAfterACrashTheKeyIsTakenForItsLease(t *testing.T) {
 		_, err = k.Do(bg, []byte("other"), returns(&runs, "", nil), nil)
 		require.NoError(t, err)
 
-		again, err := idempotency.Open(db, "payments", &idempotency.Config{Lease: time.Minute})
+		again, err := idempotency.OpenNamespace(bg, db, "payments", &idempotency.Config{Lease: time.Minute})
 		require.NoError(t, err, "a second handle does not begin the lease again")
 		begin := time.Now()
 		_, err = again.Do(bg, []byte("k"), returns(&runs, "", nil), nil)
@@ -136,7 +136,7 @@ func TestAHandlerWhoseKeyIsForgottenIsCancelled(t *testing.T) {
 }
 
 func TestAClaimCompletedInATransaction(t *testing.T) {
-	type handler = func(*pebblemq.DB, *idempotency.Keys) idempotency.Handler
+	type handler = func(*pebblemq.DB, *idempotency.Namespace) idempotency.Handler
 	var no = errors.New("no")
 	complete := func(db *pebblemq.DB, c idempotency.Claim, value string) error {
 		return db.Update(bg, func(tx *pebblemq.Tx) error {
@@ -152,22 +152,22 @@ func TestAClaimCompletedInATransaction(t *testing.T) {
 		sum   string
 		value string // of the next call
 	}{
-		"counts, and not what the handler returns": {func(db *pebblemq.DB, _ *idempotency.Keys) idempotency.Handler {
+		"counts, and not what the handler returns": {func(db *pebblemq.DB, _ *idempotency.Namespace) idempotency.Handler {
 			return func(_ context.Context, c idempotency.Claim) ([]byte, error) {
 				return []byte("returned"), complete(db, c, "committed")
 			}
 		}, nil, "1", "committed"},
-		"counts, though the handler fails after it": {func(db *pebblemq.DB, _ *idempotency.Keys) idempotency.Handler {
+		"counts, though the handler fails after it": {func(db *pebblemq.DB, _ *idempotency.Namespace) idempotency.Handler {
 			return func(_ context.Context, c idempotency.Claim) ([]byte, error) {
 				return nil, errors.Join(complete(db, c, "committed"), no)
 			}
 		}, no, "1", "committed"},
-		"is refused if the claim was lost": {func(db *pebblemq.DB, k *idempotency.Keys) idempotency.Handler {
+		"is refused if the claim was lost": {func(db *pebblemq.DB, k *idempotency.Namespace) idempotency.Handler {
 			return func(_ context.Context, c idempotency.Claim) ([]byte, error) {
 				return nil, errors.Join(k.Forget(bg, c.Key), complete(db, c, "committed"))
 			}
 		}, idempotency.ErrLeaseLost, "", "again"},
-		"is undone if the transaction is refused": {func(db *pebblemq.DB, k *idempotency.Keys) idempotency.Handler {
+		"is undone if the transaction is refused": {func(db *pebblemq.DB, k *idempotency.Namespace) idempotency.Handler {
 			return func(_ context.Context, c idempotency.Claim) ([]byte, error) {
 				err := db.Update(bg, func(tx *pebblemq.Tx) error {
 					return errors.Join(c.In(tx).Complete([]byte("undone")), k.In(tx).Complete([]byte("taken"), nil))

@@ -43,7 +43,7 @@ type Entry struct {
 // List walks the keys that begin with prefix, in order, as they are when it is
 // called; nil is all of them. Expired ones are left out. An error ends the walk.
 // It holds back the engine's cleaning up while it goes on, so do not dwell.
-func (k *Keys) List(ctx context.Context, prefix []byte) iter.Seq2[Entry, error] {
+func (k *Namespace) List(ctx context.Context, prefix []byte) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		w, err := k.newWalk(ctx, prefix)
 		if err != nil {
@@ -74,7 +74,7 @@ func (k *Keys) List(ctx context.Context, prefix []byte) iter.Seq2[Entry, error] 
 
 // walk is a List under way.
 type walk struct {
-	n       *namespace
+	n       *keys
 	view    *store.Snapshot
 	it      *store.Iter
 	now     time.Time
@@ -85,7 +85,7 @@ type walk struct {
 	closing error
 }
 
-func (k *Keys) newWalk(ctx context.Context, prefix []byte) (*walk, error) {
+func (k *Namespace) newWalk(ctx context.Context, prefix []byte) (*walk, error) {
 	w := &walk{n: k.n, claims: make(map[uint64]bool), now: k.s.Now()}
 	err := k.answer(ctx, func() {
 		for _, c := range k.n.claims {

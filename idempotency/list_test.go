@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func list(t *testing.T, k *idempotency.Keys, prefix string) (found []string) {
+func list(t *testing.T, k *idempotency.Namespace, prefix string) (found []string) {
 	t.Helper()
 	for e, err := range k.List(bg, []byte(prefix)) {
 		require.NoError(t, err)
@@ -26,7 +26,7 @@ func list(t *testing.T, k *idempotency.Keys, prefix string) (found []string) {
 func TestListShowsEveryState(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db, k := dies(t, &idempotency.Config{Expiry: time.Hour, Lease: time.Minute}, nil)
-		other, err := idempotency.Open(db, "payments2", nil)
+		other, err := idempotency.OpenNamespace(bg, db, "payments2", nil)
 		require.NoError(t, err)
 		var runs atomic.Int32
 		_, err = other.Do(bg, []byte("b/elsewhere"), returns(&runs, "", nil), nil)

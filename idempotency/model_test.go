@@ -31,7 +31,7 @@ type model struct {
 	t       *rapid.T
 	fs      *vfs.MemFS
 	db      *pebblemq.DB
-	k       *idempotency.Keys
+	k       *idempotency.Namespace
 	now     *atomic.Int64
 	keys    map[string]outcome
 	stale   map[string]time.Time // when a run was interrupted
@@ -70,7 +70,7 @@ func (m *model) open() {
 	db, err := storetest.OpenFS(m.fs, store.Options{Clock: m.clock})
 	require.NoError(m.t, err)
 	m.db = db
-	m.k, err = idempotency.Open(db, "model", &idempotency.Config{Expiry: modelExpiry, CacheBytes: m.cache})
+	m.k, err = idempotency.OpenNamespace(bg, db, "model", &idempotency.Config{Expiry: modelExpiry, CacheBytes: m.cache})
 	require.NoError(m.t, err)
 }
 

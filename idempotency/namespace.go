@@ -2,135 +2,95 @@ package idempotency
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
 	"github.com/pebblemq/pebblemq"
 	"github.com/pebblemq/pebblemq/internal/bridge"
+	"github.com/pebblemq/pebblemq/internal/object"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// Limits and defaults.
-const (
-	MaxKeyBytes           = 1024
-	DefaultExpiry         = 24 * time.Hour
-	MinExpiry             = time.Millisecond
-	MaxExpiry             = 100 * 365 * 24 * time.Hour
-	DefaultMaxResultBytes = 1 << 20
-	MaxMaxResultBytes     = 32 << 20
-	DefaultCacheBytes     = 1 << 20
-)
-
-// Config is stored with a namespace; opening it with another is
-// pebblemq.ErrConfigMismatch.
-type Config struct {
-	// Expiry is how long a completed key is remembered, counted from its
-	// completion. Default 24 h, 1 ms to 100 years.
-	Expiry time.Duration
-	// Lease is how long a key whose process died in the middle of a Do stays
-	// taken, counted from the next opening of the namespace: time for what that
-	// process has sent to arrive. Default 0: it is free at once. At most
-	// Expiry.
-	Lease time.Duration
-	// MaxResultBytes is the largest result that is stored. Default 1 MiB, at
-	// most 32 MiB.
-	MaxResultBytes int
-	// CacheBytes bounds the memory that the outcomes stored or asked for last are
-	// kept in, so that a key that comes again soon needs no look at the disk. It
-	// fills as needed; an outcome of more than a quarter of it is left out. It is
-	// not stored: the first Open in a process counts. Default 1 MiB, negative for
-	// no cache.
-	CacheBytes int `json:"-"`
-}
-
-func (c *Config) normalize() (Config, error) {
-	var full Config
-	if c != nil {
-		full = *c
-	}
-	if full.Expiry == 0 {
-		full.Expiry = DefaultExpiry
-	}
-	if full.MaxResultBytes == 0 {
-		full.MaxResultBytes = DefaultMaxResultBytes
-	}
-	if full.CacheBytes == 0 {
-		full.CacheBytes = DefaultCacheBytes
-	}
-	switch {
-	case full.Expiry < MinExpiry || full.Expiry > MaxExpiry:
-		return full, store.Invalid("Expiry %v is not between %v and %v", full.Expiry, MinExpiry, MaxExpiry)
-	case full.Lease < 0 || full.Lease > full.Expiry:
-		return full, store.Invalid("Lease %v is not between 0 and Expiry, %v", full.Lease, full.Expiry)
-	case full.MaxResultBytes < 0 || full.MaxResultBytes > MaxMaxResultBytes:
-		return full, store.Invalid("MaxResultBytes %d is not between 1 and %d", full.MaxResultBytes, MaxMaxResultBytes)
-	}
-	return full, nil
-}
-
-func (c Config) match(name string, stored Config) error {
-	object := fmt.Sprintf("namespace %q", name)
-	switch {
-	case c.Expiry != stored.Expiry:
-		return store.Mismatch(object, "Expiry", stored.Expiry, c.Expiry)
-	case c.Lease != stored.Lease:
-		return store.Mismatch(object, "Lease", stored.Lease, c.Lease)
-	case c.MaxResultBytes != stored.MaxResultBytes:
-		return store.Mismatch(object, "MaxResultBytes", stored.MaxResultBytes, c.MaxResultBytes)
-	}
-	return nil
-}
-
-// Keys is an open namespace of keys. All its methods are safe for concurrent
-// use; handles to one namespace share their state.
-type Keys struct {
+// Namespace is a handle on the keys of one name. All its methods are safe for concurrent
+// use, handles on one namespace share their state, and none needs closing. Once the
+// namespace is deleted they return ErrNamespaceDeleted.
+type Namespace struct {
 	s  *store.Store
 	db *pebblemq.DB
-	n  *namespace
+	n  *keys
 }
 
-// namespace is the memory of the keys of one name. It is touched under the
-// baton only.
-//
-// Invariant: a record of state claimed on disk without a claim here belongs to
-// a handler that is gone. It counts for nothing, but under dead's lease.
-type namespace struct {
-	store.Sealed
-	id      uint32
-	name    string
-	config  Config
-	meta    meta
-	claims  map[string]*claim
-	dead    *claim // stands for all that the last process left, until their lease ends
-	newest  uint64 // operation that stored the newest outcome
-	reclaim reclaim
-	absent  *absent
-	cache   *cache
-	s       *store.Store
-}
+// registry is this package's memory of a store: the namespaces that were opened, by name. It
+// is touched under the baton only.
+type registry map[string]*keys
 
 type registryKey struct{}
 
-// Open opens a namespace of keys in db and creates it if need be. Nil is the
-// default configuration.
-func Open(db *pebblemq.DB, name string, c *Config) (*Keys, error) {
+func registryOf(s *store.Store) registry {
+	return s.Local(registryKey{}, func() any { return make(registry) }).(registry)
+}
+
+func named(name string) string { return fmt.Sprintf("namespace %q", name) }
+
+// OpenNamespace returns the namespace of that name and creates it if need be. A nil
+// config is the stored one, or the defaults for a new namespace. Another config than the
+// stored one is pebblemq.ErrConfigMismatch, which lists all fields that differ;
+// EnsureNamespace alters them. A creation is durable when OpenNamespace returns.
+func OpenNamespace(ctx context.Context, db *pebblemq.DB, name string, c *Config) (*Namespace, error) {
+	k, _, err := openNamespace(ctx, db, name, c, false)
+	return k, err
+}
+
+// EnsureNamespace is OpenNamespace, but it alters a namespace whose config is another one.
+// It says what it did.
+func EnsureNamespace(ctx context.Context, db *pebblemq.DB, name string, c *Config) (*Namespace, pebblemq.Ensured, error) {
+	return openNamespace(ctx, db, name, c, true)
+}
+
+func openNamespace(ctx context.Context, db *pebblemq.DB, name string, c *Config, ensure bool) (k *Namespace, did pebblemq.Ensured, err error) {
 	if err := store.CheckName("namespace", name); err != nil {
-		return nil, err
+		return nil, did, err
 	}
 	config, err := c.normalize()
 	if err != nil {
+		return nil, did, fmt.Errorf("%s: %w", named(name), err)
+	}
+	s := bridge.Store(db)
+	k = &Namespace{s: s, db: db}
+	err = s.Do(ctx, store.QuietFunc(func(t *store.Turn) (err error) {
+		if k.n, err = registryOf(s).open(t, s, name, config.CacheBytes); err != nil {
+			return err
+		}
+		if did.Created = k.n == nil; did.Created {
+			k.n, err = registryOf(s).create(t, s, name, config)
+			return err
+		}
+		if c == nil {
+			return nil
+		}
+		changes := object.Compare(k.n.config(), config)
+		if !ensure {
+			return changes.Mismatch(named(name), "EnsureNamespace")
+		}
+		did.Altered = changes.Fields()
+		return k.n.alter(t, config, changes)
+	}), store.Sync)
+	if err != nil {
+		return nil, pebblemq.Ensured{}, err
+	}
+	return k, did, nil
+}
+
+// LookupNamespace returns a namespace that exists, or ErrUnknownNamespace.
+func LookupNamespace(ctx context.Context, db *pebblemq.DB, name string) (*Namespace, error) {
+	if err := store.CheckName("namespace", name); err != nil {
 		return nil, err
 	}
 	s := bridge.Store(db)
-	open := s.Local(registryKey{}, func() any { return make(map[string]*namespace) }).(map[string]*namespace)
-	k := &Keys{s: s, db: db}
-	err = s.Do(context.Background(), store.QuietFunc(func(t *store.Turn) (err error) {
-		if k.n = open[name]; k.n != nil {
-			return config.match(name, k.n.config)
-		}
-		if k.n, err = load(t, s, name, config); err == nil {
-			open[name] = k.n
+	k := &Namespace{s: s, db: db}
+	err := s.Do(ctx, store.QuietFunc(func(t *store.Turn) (err error) {
+		if k.n, err = registryOf(s).open(t, s, name, DefaultCacheBytes); err == nil && k.n == nil {
+			err = fmt.Errorf("%w: %q", ErrUnknownNamespace, name)
 		}
 		return err
 	}), store.Sync)
@@ -140,143 +100,161 @@ func Open(db *pebblemq.DB, name string, c *Config) (*Keys, error) {
 	return k, nil
 }
 
-// Config returns the stored configuration, with its defaults filled in.
-func (k *Keys) Config() Config { return k.n.config }
-
-func load(t *store.Turn, s *store.Store, name string, config Config) (*namespace, error) {
-	n := &namespace{
-		s: s, name: name, config: config, claims: make(map[string]*claim),
-		absent: newAbsent(s), cache: newCache(config.CacheBytes),
-	}
-	n.reclaim.init(n)
-	o, known := t.Lookup(store.ClassNamespace, name)
-	if !known {
-		text, err := json.Marshal(config)
-		if err != nil {
-			return nil, err
-		}
-		if o, err = t.Create(store.ClassNamespace, name, text); err != nil {
-			return nil, err
-		}
-		n.id = o.ID
-		n.learn(t)
+// open returns the memory of a namespace, nil if there is none of that name.
+func (r registry) open(t *store.Turn, s *store.Store, name string, cacheBytes int) (*keys, error) {
+	if n := r[name]; n != nil {
 		return n, nil
 	}
-	var stored Config
-	if err := json.Unmarshal(o.Config, &stored); err != nil {
-		return nil, fmt.Errorf("%w: configuration of namespace %q: %w", store.ErrCorrupt, name, err)
+	o, known := t.Lookup(store.ClassNamespace, name)
+	if !known {
+		return nil, nil
 	}
-	if err := config.match(name, stored); err != nil {
-		return nil, err
-	}
-	n.id = o.ID
-	v, err := t.Get(store.Key(store.KindIdemMeta, n.id, 0))
+	is, err := decodeConfig(o)
 	if err != nil {
 		return nil, err
 	}
-	if v == nil {
-		n.learn(t)
-		return n, nil
-	}
-	if n.meta, err = decodeMeta(v); err != nil {
+	is.Config.CacheBytes = cacheBytes
+	n := newKeys(s, o, is)
+	if err := n.load(t); err != nil {
 		return nil, err
 	}
-	n.learn(t)
-	n.arm(t)
-	n.hold(t)
+	r[name] = n
 	return n, nil
 }
 
-// Seal writes the counters along with what they count.
-func (n *namespace) Seal(t *store.Turn) {
-	t.Set(store.Key(store.KindIdemMeta, n.id, 0), n.meta.encode())
+func (r registry) create(t *store.Turn, s *store.Store, name string, config Config) (*keys, error) {
+	is := stored{Created: t.Now().UnixNano(), Config: config}
+	text, err := is.Encode()
+	if err != nil {
+		return nil, err
+	}
+	o, err := t.Create(store.ClassNamespace, name, text)
+	if err != nil {
+		return nil, err
+	}
+	n := newKeys(s, o, is)
+	n.learn(t)
+	r[name] = n
+	return n, nil
 }
 
-// read returns the record of a key as of this turn; found is false if there is
-// none on disk, whatever its state.
-func (n *namespace) read(t *store.Turn, key []byte) (r record, found bool, err error) {
-	if n.absent.sure(key) {
-		return record{}, false, nil
+// Alter gives the namespace another config, nil for the defaults, durably. Expiry counts
+// for what is completed from then on, Lease from the next opening of the store. CacheBytes
+// stays as it is.
+func (k *Namespace) Alter(ctx context.Context, c *Config) error {
+	config, err := c.normalize()
+	if err != nil {
+		return fmt.Errorf("%s: %w", named(k.n.name), err)
 	}
-	if r, found = n.cache.get(key); found {
-		return r, true, nil
-	}
-	v, err := t.Probe(recordKey(n.id, key))
-	if err != nil || v == nil {
-		return record{}, false, n.about(key, err)
-	}
-	r, err = decodeRecord(v)
-	return r, err == nil, n.about(key, err)
+	return k.s.Do(ctx, store.QuietFunc(func(t *store.Turn) error {
+		if err := k.n.alive(); err != nil {
+			return err
+		}
+		return k.n.alter(t, config, object.Compare(k.n.config(), config))
+	}), store.Sync)
 }
 
-// about says which key an error is about.
-func (n *namespace) about(key []byte, err error) error {
-	if err == nil {
+// alter makes the changes, if there are any.
+func (n *keys) alter(t *store.Turn, config Config, changes object.Differences) error {
+	if len(changes) == 0 {
 		return nil
 	}
-	return fmt.Errorf("pebblemq: namespace %q, key %q: %w", n.name, key[:min(len(key), 64)], err)
-}
-
-// unset removes the record of a key.
-func (n *namespace) unset(t *store.Turn, key []byte) {
-	t.Delete(recordKey(n.id, key))
-	n.cache.drop(key)
-}
-
-// put stores the outcome of a key, which is encoded but for its times. Entry is
-// the due time of an expiry entry that it has already, or 0.
-func (n *namespace) put(t *store.Turn, key, value []byte, expiry, entry int64) {
-	due := entry
-	if due < expiry {
-		due = n.dueFor(expiry)
-		n.addEntry(t, due, key)
+	if err := changes.Alterable(named(n.name)); err != nil {
+		return err
 	}
-	stamp(value, due, expiry)
-	n.set(t, key, value)
-	n.note(key)
-	n.meta.records++
-	n.newest = t.Seq()
-	t.Touch(n)
-}
-
-// settled makes the running operation, which answers from what is stored, wait
-// until that is on disk: whoever stored it may have chosen NoSync.
-func (n *namespace) settled(t *store.Turn) {
-	if n.follow(t) {
-		t.ForceSync()
+	if err := t.Grow(); err != nil {
+		return err
 	}
-}
-
-// follow makes the running operation, if it is Sync, wait as settled does. It reports
-// whether there is something to wait for.
-func (n *namespace) follow(t *store.Turn) bool {
-	if n.newest <= t.Durable() {
-		return false
+	is := n.stored
+	config.CacheBytes = n.config().CacheBytes
+	is.Config, is.Altered = config, t.Now().UnixNano()
+	text, err := is.Encode()
+	if err != nil {
+		return err
 	}
-	t.Touch(n)
-	return true
-}
-
-func checkKey(key []byte) error {
-	switch {
-	case len(key) == 0:
-		return store.Invalid("idempotency key is empty")
-	case len(key) > MaxKeyBytes:
-		return store.TooLarge("idempotency key in bytes", int64(len(key)), MaxKeyBytes)
-	}
+	t.Alter(n.object, text)
+	n.stored = is
+	n.settings.Store(&config)
 	return nil
 }
 
-func checkFingerprint(f []byte) error {
-	if len(f) > maxFingerprint {
-		return store.TooLarge("fingerprint in bytes", int64(len(f)), maxFingerprint)
-	}
-	return nil
+// Delete removes the namespace with its keys, durably. Handlers that run lose their
+// claims, see ErrLeaseLost. A namespace that is created under the name later knows none of
+// the keys.
+func (k *Namespace) Delete(ctx context.Context) error {
+	return k.s.Do(ctx, store.FreeingFunc{OpFunc: func(t *store.Turn) error {
+		if err := k.n.alive(); err != nil {
+			return err
+		}
+		k.n.drop(t)
+		delete(registryOf(k.s), k.n.name)
+		return nil
+	}}, store.Sync)
 }
 
-func (n *namespace) checkResult(result []byte) error {
-	if len(result) > n.config.MaxResultBytes {
-		return store.TooLarge("result in bytes", int64(len(result)), int64(n.config.MaxResultBytes))
+// NamespaceInfo is what is known of a namespace at one moment.
+type NamespaceInfo struct {
+	Name    string
+	ID      uint32 // of no other namespace, also if it is deleted
+	Config  Config // with its defaults filled in
+	Created time.Time
+	Altered time.Time // zero if it was not
+
+	Completed  uint64 // keys with an outcome, those that have expired and are not reclaimed yet included
+	InProgress int    // handlers that run
+}
+
+// Config returns the configuration, with its defaults filled in.
+func (k *Namespace) Config() Config { return k.n.config() }
+
+// Name returns the name of the namespace.
+func (k *Namespace) Name() string { return k.n.name }
+
+// Info returns what is known of the namespace.
+func (k *Namespace) Info(ctx context.Context) (info NamespaceInfo, err error) {
+	err = k.answer(ctx, func() { info = k.n.info() })
+	return info, err
+}
+
+func (n *keys) info() NamespaceInfo {
+	info := describe(n.object, n.stored, n.meta)
+	info.InProgress = len(n.claims)
+	return info
+}
+
+func describe(o *store.Object, is stored, m meta) NamespaceInfo {
+	info := NamespaceInfo{Name: o.Name, ID: o.ID, Config: is.Config, Created: time.Unix(0, is.Created), Completed: m.records}
+	if is.Altered != 0 {
+		info.Altered = time.Unix(0, is.Altered)
 	}
-	return nil
+	return info
+}
+
+// Namespaces returns what is known of all namespaces of a store, by name.
+func Namespaces(ctx context.Context, db *pebblemq.DB) (list []NamespaceInfo, err error) {
+	s := bridge.Store(db)
+	err = s.Do(ctx, store.QuietFunc(func(t *store.Turn) error {
+		for _, o := range t.List(store.ClassNamespace, "") {
+			info, err := registryOf(s).info(t, o)
+			if err != nil {
+				return err
+			}
+			list = append(list, info)
+		}
+		return nil
+	}), store.Sync)
+	return list, err
+}
+
+// info describes a namespace without opening it.
+func (r registry) info(t *store.Turn, o *store.Object) (NamespaceInfo, error) {
+	if n := r[o.Name]; n != nil {
+		return n.info(), nil
+	}
+	is, err := decodeConfig(o)
+	if err != nil {
+		return NamespaceInfo{}, err
+	}
+	m, _, err := readMeta(t, o)
+	return describe(o, is, m), err
 }

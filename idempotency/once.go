@@ -29,7 +29,7 @@ type OnceOptions struct {
 // outcome, and replayed. Once fails with ErrInProgress while a Do holds the
 // key. It is an Update of its own: inside of another one it is pebblemq.ErrNested if it
 // would wait for that, and else stays even if the other is rolled back.
-func (k *Keys) Once(ctx context.Context, key []byte, f func(*pebblemq.Tx) ([]byte, error), o *OnceOptions) (Result, error) {
+func (k *Namespace) Once(ctx context.Context, key []byte, f func(*pebblemq.Tx) ([]byte, error), o *OnceOptions) (Result, error) {
 	if f == nil {
 		return Result{}, store.Invalid("Once without a function")
 	}
@@ -47,7 +47,7 @@ func (k *Keys) Once(ctx context.Context, key []byte, f func(*pebblemq.Tx) ([]byt
 
 // once is Once with a function that completes the key itself. Value returns its
 // result after the commit.
-func (k *Keys) once(ctx context.Context, key, fingerprint []byte, f func(*pebblemq.Tx) error, value func() []byte) (Result, error) {
+func (k *Namespace) once(ctx context.Context, key, fingerprint []byte, f func(*pebblemq.Tx) error, value func() []byte) (Result, error) {
 	if err := errors.Join(checkKey(key), checkFingerprint(fingerprint)); err != nil {
 		return Result{}, err
 	}

@@ -44,7 +44,7 @@ const (
 	never        = math.MaxInt64
 )
 
-func (r *reclaim) init(n *namespace) {
+func (r *reclaim) init(n *keys) {
 	r.timer = store.NewTimer(n.startReclaim)
 	r.begin()
 }
@@ -53,22 +53,22 @@ func (r *reclaim) init(n *namespace) {
 func (r *reclaim) begin() { r.noted, r.lowest = make(map[string]struct{}), never }
 
 // note is called for each change of a record.
-func (n *namespace) note(key []byte) {
+func (n *keys) note(key []byte) {
 	if n.reclaim.running {
 		n.reclaim.noted[string(key)] = struct{}{}
 	}
 }
 
-func (n *namespace) grain() int64 { return max(int64(n.config.Expiry)/grains, int64(time.Millisecond)) }
+func (n *keys) grain() int64 { return max(int64(n.config().Expiry)/grains, int64(time.Millisecond)) }
 
 // dueFor returns when a record that answers until at is to be removed.
-func (n *namespace) dueFor(at int64) int64 {
+func (n *keys) dueFor(at int64) int64 {
 	g := n.grain()
 	return (at + g - 1) / g * g
 }
 
 // addEntry has the record of a key looked at when due.
-func (n *namespace) addEntry(t *store.Turn, due int64, key []byte) {
+func (n *keys) addEntry(t *store.Turn, due int64, key []byte) {
 	t.Set(expiryKey(n.id, due, key), nil)
 	n.reclaim.lowest = min(n.reclaim.lowest, due)
 	if n.meta.nextDue == 0 || due < n.meta.nextDue {
@@ -81,7 +81,7 @@ func (n *namespace) addEntry(t *store.Turn, due int64, key []byte) {
 
 // arm sets the timer for the next removal. That of an operation which is undone
 // comes to nothing.
-func (n *namespace) arm(t *store.Turn) {
+func (n *keys) arm(t *store.Turn) {
 	if n.meta.nextDue == 0 || n.reclaim.running {
 		t.Disarm(n.reclaim.timer)
 		return
@@ -94,7 +94,7 @@ func (n *namespace) arm(t *store.Turn) {
 }
 
 // startReclaim runs when the timer fires.
-func (n *namespace) startReclaim(t *store.Turn) {
+func (n *keys) startReclaim(t *store.Turn) {
 	if n.reclaim.running {
 		return
 	}
@@ -105,7 +105,7 @@ func (n *namespace) startReclaim(t *store.Turn) {
 }
 
 // reclaimUntil removes what was due by now, a chunk at a time.
-func (n *namespace) reclaimUntil(ctx context.Context, now int64) {
+func (n *keys) reclaimUntil(ctx context.Context, now int64) {
 	var from []byte
 	for {
 		op, err := n.collect(ctx, from, now)
@@ -141,7 +141,7 @@ func pause(ctx context.Context) bool {
 
 // reclaimOp removes one chunk of what is due.
 type reclaimOp struct {
-	n       *namespace
+	n       *keys
 	entries []entry
 	next    int64  // due time of the first entry left, or never
 	resume  []byte // where the next chunk begins; nil for the first entry of all
@@ -160,7 +160,7 @@ type entry struct {
 }
 
 // collect reads the next chunk of the expiry index.
-func (n *namespace) collect(ctx context.Context, from []byte, now int64) (op *reclaimOp, err error) {
+func (n *keys) collect(ctx context.Context, from []byte, now int64) (op *reclaimOp, err error) {
 	lo, hi := store.Span(store.KindIdemExpiry, n.id)
 	if from == nil {
 		from = lo
@@ -206,7 +206,7 @@ func (o *reclaimOp) missed(err error) {
 }
 
 // peek reads a record beside the baton, of an outcome only what reclaiming needs.
-func (n *namespace) peek(key []byte) (record, error) {
+func (n *keys) peek(key []byte) (record, error) {
 	v, err := n.s.Get(recordKey(n.id, key))
 	if err != nil || v == nil {
 		return record{}, err
@@ -223,6 +223,9 @@ func (o *reclaimOp) Frees() {}
 
 func (o *reclaimOp) Run(t *store.Turn) error {
 	n := o.n
+	if o.last = o.last || n.deleted; n.deleted {
+		return nil
+	}
 	if len(o.entries) > 0 && n.reclaim.lowest <= o.entries[len(o.entries)-1].due { // the clock was set back
 		o.last, o.resume = false, nil
 		n.reclaim.begin()

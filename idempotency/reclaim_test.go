@@ -14,25 +14,25 @@ import (
 // A key that is stored while expired ones are being removed, under a clock that
 // was set back in between, is removed in its time.
 func TestReclaimSparesNobodyWhenTheClockIsSetBack(t *testing.T) {
-	between(t, func(k *Keys, back func(), do func(string)) {
+	between(t, func(k *Namespace, back func(), do func(string)) {
 		back()
 		do("new")
 	}, 2) // the old one answers again
 }
 
 func TestAKeyThatRunsAgainWhileItIsBeingReclaimedIsKept(t *testing.T) {
-	between(t, func(_ *Keys, _ func(), do func(string)) { do("old") }, 1)
+	between(t, func(_ *Namespace, _ func(), do func(string)) { do("old") }, 1)
 }
 
 func TestAKeyThatIsForgottenWhileItIsBeingReclaimedCountsOnce(t *testing.T) {
-	between(t, func(k *Keys, _ func(), _ func(string)) {
+	between(t, func(k *Namespace, _ func(), _ func(string)) {
 		require.NoError(t, k.Forget(context.Background(), []byte("old")))
 	}, 0)
 }
 
 // between runs f after the expired key "old" was found by a removal and before
 // it is removed. Then left keys must be counted, and none some hours later.
-func between(t *testing.T, f func(k *Keys, back func(), do func(string)), left uint64) {
+func between(t *testing.T, f func(k *Namespace, back func(), do func(string)), left uint64) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		bg := context.Background()
@@ -40,7 +40,7 @@ func between(t *testing.T, f func(k *Keys, back func(), do func(string)), left u
 		db, err := pebblemq.OpenMemory(&pebblemq.Options{Clock: func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }})
 		require.NoError(t, err)
 		defer db.Close()
-		k, err := Open(db, "keys", &Config{Expiry: time.Hour})
+		k, err := OpenNamespace(context.Background(), db, "keys", &Config{Expiry: time.Hour})
 		require.NoError(t, err)
 		do := func(key string) {
 			_, err := k.Do(bg, []byte(key), func(context.Context, Claim) ([]byte, error) { return nil, nil }, nil)

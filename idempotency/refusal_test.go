@@ -68,17 +68,17 @@ func TestAClaimIsOnDiskBeforeItsHandlerRunsWhateverTheCallerPrefers(t *testing.T
 
 // Whoever is told that a key is done may act on it for good.
 func TestWhatALookupAnswersSurvivesACrash(t *testing.T) {
-	for name, look := range map[string]func(*idempotency.Keys) (bool, error){
-		"Do": func(k *idempotency.Keys) (bool, error) {
+	for name, look := range map[string]func(*idempotency.Namespace) (bool, error){
+		"Do": func(k *idempotency.Namespace) (bool, error) {
 			var runs atomic.Int32
 			res, err := k.Do(bg, []byte("k"), returns(&runs, "", nil), nil)
 			return res.Replayed, err
 		},
-		"Once": func(k *idempotency.Keys) (bool, error) {
+		"Once": func(k *idempotency.Namespace) (bool, error) {
 			res, err := k.Once(nosync, []byte("k"), func(*pebblemq.Tx) ([]byte, error) { return nil, nil }, nil)
 			return res.Replayed, err
 		},
-		"Seen": func(k *idempotency.Keys) (bool, error) { return k.Seen(nosync, []byte("k")) },
+		"Seen": func(k *idempotency.Namespace) (bool, error) { return k.Seen(nosync, []byte("k")) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			fs := vfs.NewCrashableMem()
@@ -127,7 +127,7 @@ func TestAHandlerDoesNotBeginForACallerThatIsGone(t *testing.T) {
 }
 
 // fullDisk runs f with a function that leaves no room at all on the disk.
-func fullDisk(t *testing.T, f func(t *testing.T, k *idempotency.Keys, fill func(reserve int), heal func())) {
+func fullDisk(t *testing.T, f func(t *testing.T, k *idempotency.Namespace, fill func(reserve int), heal func())) {
 	synctest.Test(t, func(t *testing.T) {
 		fs, quota := storetest.NewFS(vfs.NewCrashableMem()), storetest.NewQuota(1<<30, false)
 		fs.SetHook(quota.Hook)
@@ -156,7 +156,7 @@ func fullDisk(t *testing.T, f func(t *testing.T, k *idempotency.Keys, fill func(
 const halfReserve = 12 << 20 // of a small store, and some
 
 func TestWhatIsDoneIsReplayedOnAFullDisk(t *testing.T) {
-	fullDisk(t, func(t *testing.T, k *idempotency.Keys, fill func(int), _ func()) {
+	fullDisk(t, func(t *testing.T, k *idempotency.Namespace, fill func(int), _ func()) {
 		var runs atomic.Int32
 		_, err := k.Do(bg, []byte("k"), returns(&runs, "v", nil), nil)
 		require.NoError(t, err)
@@ -179,7 +179,7 @@ func TestWhatIsDoneIsReplayedOnAFullDisk(t *testing.T) {
 }
 
 func TestAResultIsStoredOnADiskThatFillsUpMeanwhile(t *testing.T) {
-	fullDisk(t, func(t *testing.T, k *idempotency.Keys, fill func(int), _ func()) {
+	fullDisk(t, func(t *testing.T, k *idempotency.Namespace, fill func(int), _ func()) {
 		_, err := k.Do(bg, []byte("k"), func(context.Context, idempotency.Claim) ([]byte, error) {
 			fill(halfReserve)
 			return []byte("v"), nil
@@ -202,7 +202,7 @@ func TestAKeyThatCouldNotBeFreedOnAFullDiskIsFree(t *testing.T) {
 		"after a result, not stored": {[]byte("v"), nil, idempotency.ErrNotStored},
 	} {
 		t.Run(name, func(t *testing.T) {
-			fullDisk(t, func(t *testing.T, k *idempotency.Keys, fill func(int), heal func()) {
+			fullDisk(t, func(t *testing.T, k *idempotency.Namespace, fill func(int), heal func()) {
 				_, err := k.Do(bg, []byte("k"), func(context.Context, idempotency.Claim) ([]byte, error) {
 					fill(0)
 					return end.value, end.err

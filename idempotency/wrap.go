@@ -19,7 +19,7 @@ import (
 //	}
 //	err := broker.Run(ctx, "payments", w.Leased(charge), nil)
 type Wrapper[M any] struct {
-	Keys *Keys
+	Keys *Namespace
 
 	// Key tells which messages are the same, by an id, a header, or KeyOf some
 	// of the payload. No bytes, or ErrNoKey, say that a message has no key.
@@ -39,7 +39,7 @@ type Wrapper[M any] struct {
 }
 
 // Leased makes a handler of messages from h, for effects outside the store:
-// see Keys.Do. A message that was handled already gives nil, and what Run does
+// see Namespace.Do. A message that was handled already gives nil, and what Run does
 // with that is to settle it. A final error is returned for each delivery, so
 // that the queue's limit takes the message to the dead letters.
 //

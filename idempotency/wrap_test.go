@@ -144,8 +144,8 @@ func TestTheHandlersOfAllQueues(t *testing.T) {
 		require.NoError(t, err)
 		return g
 	}
-	for name, run := range map[string]func(ctx context.Context, t *testing.T, db *pebblemq.DB, k *idempotency.Keys){
-		"log, by its key": func(ctx context.Context, t *testing.T, db *pebblemq.DB, k *idempotency.Keys) {
+	for name, run := range map[string]func(ctx context.Context, t *testing.T, db *pebblemq.DB, k *idempotency.Namespace){
+		"log, by its key": func(ctx context.Context, t *testing.T, db *pebblemq.DB, k *idempotency.Namespace) {
 			g := logged(t, db)
 			m, err := g.Join(ctx)
 			require.NoError(t, err)
@@ -164,7 +164,7 @@ func TestTheHandlersOfAllQueues(t *testing.T) {
 			require.NoError(t, err)
 			require.Zero(t, lag[0].Records)
 		},
-		"log, with Run": func(ctx context.Context, t *testing.T, db *pebblemq.DB, k *idempotency.Keys) {
+		"log, with Run": func(ctx context.Context, t *testing.T, db *pebblemq.DB, k *idempotency.Namespace) {
 			g := logged(t, db)
 			w := idempotency.Wrapper[log.Record]{Keys: k, Key: func(r log.Record) ([]byte, error) { return r.Key, nil }}
 			h := w.Transactional(db, func(tx *pebblemq.Tx, r log.Record) error { return amount(tx, r.Value) }, nil)
@@ -173,7 +173,7 @@ func TestTheHandlersOfAllQueues(t *testing.T) {
 			require.NoError(t, err)
 			require.Zero(t, lag[0].Records)
 		},
-		"workqueue, by message id": func(ctx context.Context, t *testing.T, db *pebblemq.DB, k *idempotency.Keys) {
+		"workqueue, by message id": func(ctx context.Context, t *testing.T, db *pebblemq.DB, k *idempotency.Namespace) {
 			b, err := workqueue.Open(db, "main")
 			require.NoError(t, err)
 			require.NoError(t, b.DeclareQueue(ctx, "q", nil))
@@ -188,7 +188,7 @@ func TestTheHandlersOfAllQueues(t *testing.T) {
 			require.NoError(t, err)
 			require.Zero(t, st.Ready)
 		},
-		"visibility, by a function of the payload": func(ctx context.Context, t *testing.T, db *pebblemq.DB, k *idempotency.Keys) {
+		"visibility, by a function of the payload": func(ctx context.Context, t *testing.T, db *pebblemq.DB, k *idempotency.Namespace) {
 			q, err := visibility.OpenQueue(db, "q", nil)
 			require.NoError(t, err)
 			for i := range 2 * messages {

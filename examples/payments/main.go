@@ -3,7 +3,7 @@
 // its confirmation sends again:
 //
 //	naive          the handler charges for every delivery
-//	leased         the charge is made by a service outside: idempotency.Keys.Do
+//	leased         the charge is made by a service outside: idempotency.Namespace.Do
 //	transactional  the account is in the store: charge, key and acknowledgement
 //	               are one commit
 //
@@ -88,7 +88,7 @@ func try(ctx context.Context, way func(*shop) handler) (charged int, err error) 
 type shop struct {
 	db      *pebblemq.DB
 	broker  *workqueue.Broker
-	keys    *idempotency.Keys
+	keys    *idempotency.Namespace
 	service service
 }
 
@@ -102,7 +102,7 @@ func open(ctx context.Context) (*shop, error) {
 		err = s.broker.DeclareQueue(ctx, "orders", nil)
 	}
 	if err == nil {
-		s.keys, err = idempotency.Open(db, "payments", nil)
+		s.keys, err = idempotency.OpenNamespace(ctx, db, "payments", nil)
 	}
 	if err != nil {
 		return nil, errors.Join(err, db.Close())

@@ -43,8 +43,8 @@ const broken = "deployment_status"
 // app is the store and everything in it.
 type app struct {
 	db       *pebblemq.DB
-	requests *idempotency.Keys // by Idempotency-Key: the answer to each request
-	seen     *idempotency.Keys // by X-GitHub-Delivery
+	requests *idempotency.Namespace // by Idempotency-Key: the answer to each request
+	seen     *idempotency.Namespace // by X-GitHub-Delivery
 	events   *log.Topic
 	broker   *workqueue.Broker
 	slow     *visibility.Queue
@@ -54,8 +54,8 @@ type app struct {
 func openApp(ctx context.Context, db *pebblemq.DB) (*app, error) {
 	a := &app{db: db}
 	steps := []func() error{
-		func() (err error) { a.requests, err = idempotency.Open(db, "requests", nil); return },
-		func() (err error) { a.seen, err = idempotency.Open(db, "deliveries", nil); return },
+		func() (err error) { a.requests, err = idempotency.OpenNamespace(ctx, db, "requests", nil); return },
+		func() (err error) { a.seen, err = idempotency.OpenNamespace(ctx, db, "deliveries", nil); return },
 		func() (err error) {
 			a.events, err = log.OpenTopic(db, "events", &log.TopicConfig{Partitions: 4})
 			return

@@ -2,7 +2,7 @@
 // Idempotency-Key header (draft-ietf-httpapi-idempotency-key-header-07) in front of
 // any http.Handler:
 //
-//	keys, err := idempotency.Open(db, "requests", nil)
+//	keys, err := idempotency.OpenNamespace(ctx, db, "requests", nil)
 //	mux.Handle("/payments", idemhttp.Middleware(keys, &idemhttp.Options{Required: true})(payments))
 //
 // # What it guarantees
@@ -12,7 +12,7 @@
 //     replayed, with Idempotent-Replayed: true.
 //   - A response is stored and on disk before the client sees any of it.
 //   - What the handler does elsewhere can happen twice if the process dies before
-//     its response is stored: it is idempotency.Keys.Do that runs it.
+//     its response is stored: it is idempotency.Namespace.Do that runs it.
 //
 // # What a request gets
 //

@@ -1,6 +1,7 @@
 package idemhttp_test
 
 import (
+	"context"
 	"net/http"
 	"runtime"
 	"testing"
@@ -28,7 +29,7 @@ func TestAHandlerThatExitsItsGoroutineFreesTheKey(t *testing.T) {
 				}()
 				<-ended
 				o.Scope, c.f = nil, nil
-				k, err := idempotency.Open(db, "requests", nil)
+				k, err := idempotency.OpenNamespace(context.Background(), db, "requests", nil)
 				require.NoError(t, err)
 				again := idemhttp.Middleware(k, o)(c)
 				require.Equal(t, http.StatusCreated, send(again, "POST", "/", "k", "").Code)

@@ -52,7 +52,7 @@ type Options struct {
 // longer than the namespace's MaxResultBytes is passed on as it comes; it is
 // noted that there was one, and who repeats the request gets 500 with a problem
 // that says so.
-func Middleware(k *idempotency.Keys, o *Options) func(http.Handler) http.Handler {
+func Middleware(k *idempotency.Namespace, o *Options) func(http.Handler) http.Handler {
 	m := middleware{keys: k, methods: []string{http.MethodPost, http.MethodPatch}, maxBody: DefaultMaxBodyBytes}
 	if o != nil {
 		m.required, m.scope, m.wait = o.Required, o.Scope, o.Wait
@@ -69,7 +69,7 @@ func Middleware(k *idempotency.Keys, o *Options) func(http.Handler) http.Handler
 }
 
 type middleware struct {
-	keys     *idempotency.Keys
+	keys     *idempotency.Namespace
 	methods  []string
 	required bool
 	wait     bool

@@ -42,7 +42,7 @@ func (c *counter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func serve(t *testing.T, c *idempotency.Config, o *idemhttp.Options, h http.Handler) (http.Handler, *pebblemq.DB) {
 	t.Helper()
 	db := storetest.Open(t, nil)
-	k, err := idempotency.Open(db, "requests", c)
+	k, err := idempotency.OpenNamespace(context.Background(), db, "requests", c)
 	require.NoError(t, err)
 	return idemhttp.Middleware(k, o)(h), db
 }
@@ -267,7 +267,7 @@ func TestAClientThatIsGone(t *testing.T) {
 func ExampleMiddleware() {
 	db, _ := pebblemq.OpenMemory(nil)
 	defer db.Close()
-	keys, _ := idempotency.Open(db, "requests", nil)
+	keys, _ := idempotency.OpenNamespace(context.Background(), db, "requests", nil)
 	payments := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Println("charging")
 		w.WriteHeader(http.StatusCreated)

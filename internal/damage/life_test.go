@@ -80,7 +80,7 @@ type life struct {
 	mail     *visibility.Queue
 	dead     *visibility.Queue // of mail
 	orders   *visibility.Queue
-	requests *idempotency.Keys
+	requests *idempotency.Namespace
 
 	held     []*workqueue.Delivery  // of jobs
 	leased   []*visibility.Received // of mail

@@ -56,7 +56,7 @@ func (l *life) prepare() {
 	l.openBroker(ctx)
 	l.openVisibility()
 	_ = l.do("open requests", func() (err error) {
-		l.requests, err = idempotency.Open(l.db, "requests", nil)
+		l.requests, err = idempotency.OpenNamespace(context.Background(), l.db, "requests", nil)
 		return err
 	})
 }
