@@ -49,8 +49,9 @@ type Consumer struct {
 
 	mu struct { // below the baton
 		sync.Mutex
-		inbox []*Delivery
-		err   error // why there will be no more
+		inbox  []*Delivery
+		unread error // what was found that cannot be read
+		err    error // why there will be no more
 	}
 	wake chan struct{}
 }
@@ -112,33 +113,53 @@ func (c *Consumer) Tag() string { return c.tag }
 // ErrQueueDeleted when the queue is gone, and the store's error when that is
 // closed or has failed. Once ctx has ended it returns that error, whatever is
 // ready.
+//
+// Messages of the queue that cannot be read are told of once, to Get or to one of the
+// consumers: as pebblemq.ErrCorrupt or ErrUnreadable. The next call goes on with what can
+// be read.
 func (c *Consumer) Next(ctx context.Context) (*Delivery, error) {
+	d, unread, err := c.next(ctx)
+	if unread != nil {
+		return nil, unread
+	}
+	return d, err
+}
+
+// nextReadable is Next for who need not be told of what cannot be read: it is logged.
+func (c *Consumer) nextReadable(ctx context.Context) (*Delivery, error) {
+	for {
+		if d, unread, err := c.next(ctx); unread == nil {
+			return d, err
+		}
+	}
+}
+
+func (c *Consumer) next(ctx context.Context) (d *Delivery, unread, err error) {
 	if err := store.CheckContext(ctx); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for {
 		if err := ctx.Err(); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if err := c.b.s.Cause(); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		d, err := c.pop()
-		if err != nil {
-			return nil, err
+		if d, unread, err = c.pop(); err != nil || unread != nil {
+			return nil, unread, err
 		}
 		if d != nil {
 			if d, err = d.handOver(); d != nil || err != nil {
-				return d, err
+				return d, nil, err
 			}
 			continue
 		}
 		select {
 		case <-c.wake:
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return nil, nil, ctx.Err()
 		case <-c.b.s.Down():
-			return nil, c.b.s.Cause()
+			return nil, nil, c.b.s.Cause()
 		}
 	}
 }
@@ -156,25 +177,37 @@ func (c *Consumer) All(ctx context.Context) iter.Seq2[*Delivery, error] {
 	}
 }
 
-// pop takes the oldest delivery out of the inbox.
-func (c *Consumer) pop() (*Delivery, error) {
+// pop takes the oldest delivery out of the inbox, or what it has to tell.
+func (c *Consumer) pop() (d *Delivery, unread, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.mu.err != nil {
 		c.notify() // for the others who wait
-		return nil, c.mu.err
+		return nil, nil, c.mu.err
+	}
+	if unread, c.mu.unread = c.mu.unread, nil; unread != nil {
+		c.notify() // for those who wait for what is in the inbox
+		return nil, unread, nil
 	}
 	if len(c.mu.inbox) == 0 {
-		return nil, nil
+		return nil, nil, nil
 	}
-	d := c.mu.inbox[0]
+	d = c.mu.inbox[0]
 	c.mu.inbox[0] = nil
 	c.mu.inbox = c.mu.inbox[1:]
 	d.seen = true
 	if len(c.mu.inbox) > 0 {
 		c.notify()
 	}
-	return d, nil
+	return d, nil, nil
+}
+
+// tell has Next return what cannot be read.
+func (c *Consumer) tell(unread error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mu.unread = errors.Join(c.mu.unread, unread)
+	c.notify()
 }
 
 func (c *Consumer) notify() {

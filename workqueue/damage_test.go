@@ -167,6 +167,43 @@ func TestConsumersGoOnBehindDamage(t *testing.T) {
 	require.EqualValues(t, 501-len(ids), s.stats().Unreadable)
 }
 
+// ackUntil acknowledges what comes until the last, and returns the ids, and how often it
+// was told that something cannot be read.
+func ackUntil(t *testing.T, ctx context.Context, c *workqueue.Consumer, last string) (ids []string, told int) {
+	t.Helper()
+	for len(ids) == 0 || ids[len(ids)-1] != last {
+		d, err := c.Next(ctx)
+		if errors.Is(err, pebblemq.ErrCorrupt) {
+			require.ErrorContains(t, err, "queue ")
+			told++
+			continue
+		}
+		require.NoError(t, err)
+		ids = append(ids, d.MessageID)
+		require.NoError(t, d.Ack(bg))
+	}
+	return ids, told
+}
+
+// One of the consumers is told, once, and all go on.
+func TestNextTellsOfWhatCannotBeReadOnce(t *testing.T) {
+	s := newShop(t)
+	declare(t, s.b, "q")
+	s.fill(500, nil)
+	s.Damage(store.KindWorkMessage, 0.5)
+	require.NoError(t, s.b.Publish(bg, "", "q", workqueue.Message{MessageID: "500"}))
+	ctx, cancel := context.WithTimeout(bg, time.Minute)
+	defer cancel()
+	c, err := s.b.Consume(ctx, "q", nil)
+	require.NoError(t, err)
+	ids, told := ackUntil(t, ctx, c, "500")
+	inOrder(t, ids)
+	require.Equal(t, 1, told)
+	require.Greater(t, len(ids), 200)
+	require.Less(t, len(ids), 501)
+	require.NoError(t, c.Close())
+}
+
 // A read that fails and works again a moment later is as if nothing had happened.
 func TestReadsThatFailForAMomentAreTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -358,12 +395,8 @@ func TestAConsumerGoesOnBehindBodiesThatCannotBeRead(t *testing.T) {
 	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(bg, time.Minute)
 	defer cancel()
-	for id := ""; id != "99"; {
-		d, err := c.Next(ctx)
-		require.NoError(t, err)
-		id = d.MessageID
-		require.NoError(t, d.Ack(bg))
-	}
+	_, told := ackUntil(t, ctx, c, "99")
+	require.Equal(t, 1, told)
 	require.NoError(t, c.Close())
 	ids, told := s.drain()
 	inOrder(t, ids)

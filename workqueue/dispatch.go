@@ -32,6 +32,11 @@ func (o *dispatchOp) Run(t *store.Turn) error {
 	q := o.q
 	q.posted = false
 	defer clear(q.offered)
+	if len(q.consumers) > 0 {
+		if unread := q.spool.Unread(); unread != nil {
+			q.consumers[q.turn%len(q.consumers)].tell(unread)
+		}
+	}
 	for !q.deleted && o.late == nil {
 		c := q.nextConsumer()
 		if c == nil {

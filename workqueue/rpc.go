@@ -150,7 +150,7 @@ func (c *Caller) cause() error {
 // receive hands replies to who waits for them.
 func (c *Caller) receive(ctx context.Context) {
 	for {
-		d, err := c.c.Next(ctx)
+		d, err := c.c.nextReadable(ctx)
 		if err == nil {
 			err = d.Ack(store.WithDurability(ctx, store.NoSync))
 		}

@@ -45,13 +45,13 @@ func newKeys(of func(*Delivery) string, limit int) *keys {
 // returns the key beside it.
 func (r *runner) take(ctx context.Context) (d *Delivery, key string, err error) {
 	if r.keys == nil {
-		d, err = r.c.Next(ctx)
+		d, err = r.c.nextReadable(ctx)
 		return d, "", err
 	}
 	r.keys.fetch <- struct{}{} // who has it heeds the end of ctx
 	defer func() { <-r.keys.fetch }()
 	for {
-		if d, err = r.c.Next(ctx); err != nil {
+		if d, err = r.c.nextReadable(ctx); err != nil {
 			return nil, "", err
 		}
 		if key, err = r.keyOf(d); err != nil {

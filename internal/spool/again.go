@@ -117,9 +117,11 @@ func (o *reread) replace(t *store.Turn, part span, c *chunk) {
 	came := slices.DeleteFunc(c.messages, func(l loadedMessage) bool { return !q.bad.has(l.seq) })
 	var left []stretch
 	for _, m := range c.missing {
-		for _, s := range q.bad.stretches {
-			both := span{max(m.from, s.from), min(m.to, s.to)}
-			left = append(left, stretch{both, min(m.messages, s.messages), !store.IsDamage(m.err)})
+		for _, r := range m.parts() {
+			for _, s := range q.bad.stretches {
+				both := span{max(r.from, s.from), min(r.to, s.to)}
+				left = append(left, stretch{both, min(r.messages, s.messages), !store.IsDamage(m.err)})
+			}
 		}
 	}
 	q.bad.cut(part)

@@ -168,7 +168,7 @@ func (q *Spool) readEntries(ctx context.Context, p plan, c *chunk) (err error) {
 // add takes a message in, or notes that it cannot be read.
 func (c *chunk) add(m loadedMessage) {
 	if m.err != nil {
-		c.missing = append(c.missing, missing{span{m.seq, m.seq + 1}, 1, m.err})
+		c.missing = append(c.missing, missing{span: span{m.seq, m.seq + 1}, messages: 1, err: m.err})
 		return
 	}
 	c.messages = append(c.messages, m)

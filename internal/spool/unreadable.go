@@ -56,11 +56,37 @@ type stretch struct {
 	passing  bool   // it may be read again
 }
 
-// missing is a stretch as it was found.
+// missing is a part of the queue that was passed over. Messages within it may have been
+// found, each by itself: runs are what is left between them, nil if that is all of it.
 type missing struct {
 	span
 	messages uint64 // about
 	err      error
+	runs     []run
+}
+
+// run is a part of a queue, with about so many messages that cannot be read.
+type run struct {
+	span
+	messages uint64
+}
+
+func (m *missing) parts() []run {
+	if m.runs == nil {
+		return []run{{m.span, m.messages}}
+	}
+	return m.runs
+}
+
+// end ends the last run before a message, and begins another behind it. A run in which
+// all messages are gone is none.
+func (m *missing) end(before uint64) {
+	last := &m.runs[len(m.runs)-1]
+	last.to = before
+	if m.messages += last.messages; last.messages == 0 {
+		m.runs = m.runs[:len(m.runs)-1]
+	}
+	m.runs = append(m.runs, run{span: span{from: before + 1}})
 }
 
 // tally counts messages and their bytes.
@@ -85,23 +111,36 @@ func (q *Spool) search(gaps []store.Gap, c *chunk) {
 		if s.from >= s.to {
 			continue
 		}
-		m := missing{span: s, err: g.Err}
-		for seq := s.from; seq < min(s.to, s.from+searchMost); seq++ {
-			switch l := q.lookUp(seq); {
-			case l.err != nil:
-				m.messages++
-			case !l.gone:
-				c.messages = append(c.messages, l)
-			}
-		}
-		if m.messages > 0 || s.to-s.from > searchMost {
-			m.messages = max(m.messages, 1)
+		m, found := missed(s, g.Err, q.lookUp)
+		c.messages = append(c.messages, found...)
+		if len(m.runs) > 0 {
 			c.missing = append(c.missing, m)
 		}
 	}
 	if len(gaps) > 0 {
 		slices.SortFunc(c.messages, func(a, b loadedMessage) int { return cmp.Compare(a.seq, b.seq) })
 	}
+}
+
+// missed looks the messages of a part one by one up, as far as that makes sense, and
+// returns those that were found beside what is missing.
+func missed(s span, err error, lookUp func(seq uint64) loadedMessage) (m missing, found []loadedMessage) {
+	m = missing{span: s, err: err, runs: []run{{span: span{from: s.from}}}}
+	for seq := s.from; seq < min(s.to, s.from+searchMost); seq++ {
+		switch l := lookUp(seq); {
+		case l.err != nil:
+			m.runs[len(m.runs)-1].messages++
+		case !l.gone:
+			found = append(found, l)
+			m.end(seq)
+		}
+	}
+	if last := &m.runs[len(m.runs)-1]; s.to-s.from > searchMost {
+		last.messages = max(last.messages, 1) // or more, which nobody has looked for
+	}
+	m.end(s.to)
+	m.runs = m.runs[:len(m.runs)-1]
+	return m, found
 }
 
 // lookUp reads a message that an iterator could not. Get does not look behind a newer
@@ -186,7 +225,9 @@ func (q *Spool) miss(t *store.Turn, list []missing) {
 // leave notes messages that stay on disk. What was brought in early is in memory.
 func (q *Spool) leave(t *store.Turn, m missing) {
 	passing := !store.IsDamage(m.err)
-	q.bad.add(stretch{m.span, m.messages, passing})
+	for _, r := range m.parts() {
+		q.bad.add(stretch{r.span, r.messages, passing})
+	}
 	for seq := range q.early {
 		if m.from <= seq && seq < m.to {
 			q.bad.cut(span{seq, seq + 1})
@@ -268,7 +309,7 @@ func (q *Lanes) SetAside(t *store.Turn, m *Message, err error) { q.of(m).SetAsid
 func (q *Spool) lose(t *store.Turn, seq uint64, size tally, err error) {
 	q.bad.onDisk.more(size)
 	delete(q.early, seq)
-	m := missing{span{seq, seq + 1}, 1, err}
+	m := missing{span: span{seq, seq + 1}, messages: 1, err: err}
 	q.leave(t, m)
 	q.report(err.Error(), m) // it names the place, which other messages may share
 }

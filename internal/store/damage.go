@@ -53,10 +53,6 @@ const (
 // acts on it. The baton and other locks may be held.
 func (s *Store) corrupted(i pebble.DataCorruptionInfo) {
 	purpose := readsFor()
-	if purpose == forStatistics {
-		s.guard.pause(statisticsPause)
-		s.guard.check() // an engine that was given up would try again for ever
-	}
 	if errors.Is(i.Details, ErrUnreadable) && purpose != forElision {
 		return // the disk may be able to read it later
 	}
@@ -78,6 +74,17 @@ func (s *Store) corrupted(i pebble.DataCorruptionInfo) {
 // statisticsPause is how long the engine waits before it looks again at a table that
 // its statistics miss. Left alone it does so at once.
 const statisticsPause = time.Minute
+
+// backgroundError is called by the engine. Its statistics hold no lock then that others
+// wait for, as they do while they open a table.
+func (s *Store) backgroundError(err error) {
+	if readsFor() != forStatistics {
+		s.log.Warn("engine background error", "error", err)
+		return
+	}
+	s.guard.pause(statisticsPause)
+	s.guard.check() // an engine that was given up would try again for ever
+}
 
 // note reports whether the damage says something new of its file.
 func (m *damages) note(d damage) bool {

@@ -60,7 +60,7 @@ func (s *Store) engineOptions() *pebble.Options {
 	}
 	opts.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionFastest })
 	opts.EventListener = &pebble.EventListener{
-		BackgroundError: func(err error) { s.log.Warn("engine background error", "error", err) },
+		BackgroundError: s.backgroundError,
 		FlushBegin:      func(pebble.FlushInfo) { s.gap.flushBegins() },
 		FlushEnd: func(i pebble.FlushInfo) {
 			s.guard.tablesWritten(i.Err)

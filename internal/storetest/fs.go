@@ -17,6 +17,7 @@ type Call struct {
 	Name  string // base name; the new one of two
 	Old   string // base name of the other, for Rename, Reuse and Link
 	Bytes int    // for Write, Read and Allocate
+	At    int64  // where in the file, for Read
 }
 
 // The operations.
@@ -117,12 +118,12 @@ func (f *FS) SetReadHook(h Hook) {
 }
 
 // askToRead asks the hook of reads.
-func (f *FS) askToRead(name string, bytes int) error {
+func (f *FS) askToRead(name string, at int64, bytes int) error {
 	h := f.read.Load()
 	if h == nil {
 		return nil
 	}
-	return (*h)(Call{Op: OpRead, Class: classOf(name), Name: name, Bytes: bytes})
+	return (*h)(Call{Op: OpRead, Class: classOf(name), Name: name, At: at, Bytes: bytes})
 }
 
 // Open opens a file for reading.
@@ -142,14 +143,14 @@ type readFile struct {
 }
 
 func (r *readFile) Read(p []byte) (int, error) {
-	if err := r.fs.askToRead(r.name, len(p)); err != nil {
+	if err := r.fs.askToRead(r.name, 0, len(p)); err != nil {
 		return 0, err
 	}
 	return r.File.Read(p)
 }
 
 func (r *readFile) ReadAt(p []byte, at int64) (int, error) {
-	if err := r.fs.askToRead(r.name, len(p)); err != nil {
+	if err := r.fs.askToRead(r.name, at, len(p)); err != nil {
 		return 0, err
 	}
 	return r.File.ReadAt(p, at)
