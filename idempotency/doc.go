@@ -30,6 +30,10 @@
 // is tried again. An error that is marked with Final counts as a result. An
 // expired key is absent at once; its space is reclaimed later, in bulk.
 //
+// A namespace is opened (OpenNamespace) or brought up to its config (EnsureNamespace); it
+// is altered and deleted by its handle. Handlers that run as it is deleted lose their
+// claims.
+//
 // # What can still run twice
 //
 // A Do whose process died, or whose result could not be stored (ErrNotStored),

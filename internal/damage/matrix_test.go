@@ -24,8 +24,7 @@ import (
 )
 
 var (
-	first   = flag.Bool("first", false, "run the first cases, which are of all kinds")
-	full    = flag.Bool("full", false, "run all cases, and print a table of what became of them")
+	full    = flag.Bool("full", false, "run all cases, not the first of all kinds, and print a table of what became of them")
 	oneCase = flag.Int("case", -1, "run only the case, or fail only the read, of this number")
 	silent  = flag.Duration("silent", 30*time.Second, "how long a call may take before it counts as a hang")
 	keep    = flag.String("keep", "", "keep the stores of failed cases, before and after, in this directory")
@@ -124,15 +123,6 @@ func (c matrixCase) String() string {
 	return fmt.Sprintf("%s, %s, %s, %s after it", c.cell.kind, c.cell.damage, moment, end)
 }
 
-// asked skips the test unless the command line asks for cases. Some of the first hundred
-// fail still, see docs/adr/0003-damage-matrix.md.
-func asked(t *testing.T) {
-	t.Helper()
-	if !*first && !*full && *oneCase < 0 {
-		t.Skip("run with -first, -full or -case N")
-	}
-}
-
 // numbers returns those of the cases to run, and how many seeds they need.
 func numbers() (cases []int, seeds int) {
 	count, seeds := fewCases, 1
@@ -156,7 +146,6 @@ func numbers() (cases []int, seeds int) {
 
 // TestMatrix runs 100 cases and the later ones, all with -full, or one with -case.
 func TestMatrix(t *testing.T) {
-	asked(t)
 	cases, seeds := numbers()
 	for seed := range seeds {
 		_, err := stores.of(seed)
@@ -233,7 +222,6 @@ func stacksOf(stderr string) string {
 // TestUndamagedStoresHoldEverything is the same without damage: the test itself
 // must find nothing.
 func TestUndamagedStoresHoldEverything(t *testing.T) {
-	asked(t)
 	all, err := stores.of(0)
 	require.NoError(t, err)
 	for i, from := range all.all() {

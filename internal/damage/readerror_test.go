@@ -31,6 +31,7 @@ const (
 	allReads   = "reads" // how many reads there are in a life without faults
 	readSteps  = 250
 	fewReads   = 25 // that fail without -full, in each of two modes
+	shortReads = 6  // under -short
 	children   = 8  // at a time in each mode; they mostly wait for compactions that repeat a read
 )
 
@@ -38,7 +39,6 @@ const (
 // with -full, else some. It must end as a case of the matrix does. Then a second
 // life without faults must find all that was acknowledged: nothing is damaged.
 func TestReadErrors(t *testing.T) {
-	asked(t)
 	all, err := stores.of(0)
 	require.NoError(t, err)
 	for _, sticky := range []bool{false, true} {
@@ -46,9 +46,12 @@ func TestReadErrors(t *testing.T) {
 			t.Parallel()
 			s := readSweep{t: t, from: all.killed, sticky: sticky}
 			total := s.count()
-			step := 1
-			if !*full {
-				step = max(1, total/fewReads)
+			step := max(1, total/fewReads)
+			switch {
+			case *full:
+				step = 1
+			case testing.Short():
+				step = max(1, total/shortReads)
 			}
 			x := indexes{From: 1, To: total, Step: step, Sticky: sticky}
 			if *oneCase >= 0 {
