@@ -243,7 +243,7 @@ func (k *keyOffsets) gather(ctx context.Context, p *partition, from, stop uint64
 	for {
 		body, offset, err := r.peek(ctx, stop)
 		var damage *DamageError
-		if errors.As(err, &damage) && store.IsDamage(err) {
+		if errors.As(err, &damage) && store.IsDamage(err) && ctx.Err() == nil {
 			r = reader{p: p, next: uint64(damage.To)}
 			continue
 		}

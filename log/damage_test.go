@@ -349,6 +349,16 @@ func (s *shelf) read0(partition int) (offsets []int64, err error) {
 	return offsets, nil
 }
 
+func TestACompactionEndsBeforeADamagedEnd(t *testing.T) {
+	s := newShelf(t, log.TopicConfig{Partitions: 1, Compact: true})
+	s.fill(200, func(i int) []byte { return fmt.Append(nil, "key ", i%50) })
+	s.Damage(store.KindLogBatch, 1)
+	limited, cancel := context.WithTimeout(ctx, storetest.Patience)
+	defer cancel()
+	require.NoError(t, s.topic.Compact(limited))
+	require.Len(t, s.Log.Lines("topic=orders"), 1)
+}
+
 // A tombstone whose time is over stays while there is damage before it, which may hold
 // what it deletes.
 func TestATombstoneBehindDamageStays(t *testing.T) {

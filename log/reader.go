@@ -325,6 +325,9 @@ func (r *reader) fill(ctx context.Context, end uint64) (ok bool, err error) {
 	if r.next < r.p.start.Load() {
 		return false, r.p.outOfRange(int64(r.next))
 	}
+	if r.next >= end && end < r.p.end.Load() {
+		return false, nil // its own end comes before that of the partition
+	}
 	if r.next >= end {
 		return false, r.p.broken(r.next)
 	}
