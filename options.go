@@ -68,7 +68,8 @@ type Options struct {
 	// Logger receives what happens in the background: failures of the disk as
 	// errors, a full disk or another shortage as a warning, the engine's own
 	// news as debug.
-	// Default: none.
+	// Default: slog.Default, from warnings up. Give a logger with slog.DiscardHandler to
+	// keep the store quiet.
 	Logger *slog.Logger
 
 	// Clock replaces time.Now for everything that is stored or falls due. It
@@ -80,13 +81,17 @@ type Options struct {
 
 func (o *Options) kernel() store.Options {
 	if o == nil {
-		return store.Options{}
+		o = &Options{}
+	}
+	logger := o.Logger
+	if logger == nil {
+		logger = slog.New(newWarnings())
 	}
 	return store.Options{
 		Durability:   store.Durability(o.Durability),
 		SyncInterval: o.SyncInterval,
 		MemoryBytes:  o.MemoryBytes,
-		Logger:       o.Logger,
+		Logger:       logger,
 		Clock:        o.Clock,
 	}
 }

@@ -72,7 +72,7 @@ func lookUp(t *testing.T, s *store.Store) (o *store.Object, found bool) {
 	return o, found
 }
 
-// Nobody knows whether the handler of a key has run whose record cannot be read.
+// It is not known whether the handler of a key has run whose record cannot be read.
 func TestAKeyThatCannotBeReadDoesNotRun(t *testing.T) {
 	s := newTill(t, 500)
 	s.Damage(store.KindIdemRecord, 0.5)

@@ -137,7 +137,7 @@ func (t *Topic) lookAtGroup(turn *store.Turn, o *store.Object, name string, keep
 		}
 		return end, err
 	}
-	t.s.Log().Warn("offsets of a group have expired", "topic", t.name, "group", name, "idle since", since)
+	t.s.Log().Warn("offsets of a group have expired", "topic", t.name, "group", name, "idle_since", since)
 	turn.DeleteRange(store.Span(store.KindLogCommit, o.ID))
 	if g != nil {
 		g.expired.Store(true)

@@ -244,7 +244,7 @@ func TestAnOverdueDeliveryIsLoggedAsItWasStored(t *testing.T) {
 		require.NoError(t, b.Publish(bg, "", "q", workqueue.Message{MessageID: "theirs", Body: []byte("m")}))
 		get(t, b, "q", "m").MessageID = "mine"
 		pass(2 * time.Minute)
-		require.Contains(t, text.String(), `"message id"=theirs`)
+		require.Contains(t, text.String(), `message_id=theirs`)
 	})
 }
 

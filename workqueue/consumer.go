@@ -202,7 +202,7 @@ func (c *Consumer) pop() (d *Delivery, unread, err error) {
 	return d, nil, nil
 }
 
-// tell has Next return what cannot be read.
+// tell makes Next return an error of messages that cannot be read.
 func (c *Consumer) tell(unread error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -78,7 +78,7 @@ func (q *queue) copyDead(t *store.Turn, d *Delivery, reason string) (*burial, er
 	}
 	if len(b.copies) == 0 && reason == ReasonDeliveryLimit {
 		q.topology.s.Log().Warn("message over the delivery limit was dropped: its queue has no dead letter place",
-			"queue", q.name, "message id", d.MessageID, "deliveries", d.DeliveryCount-1)
+			"queue", q.name, "message_id", d.MessageID, "deliveries", d.DeliveryCount-1)
 	}
 	return b, nil
 }
@@ -100,7 +100,7 @@ func (q *queue) cutRings(targets []*end, dead *envelope) []*end {
 		cut := d.queue != nil && inRing(dead.deaths, d.queue.name)
 		if cut {
 			q.topology.s.Log().Warn("dead letter was dropped: nobody rejected it on its way round a ring of queues",
-				"queue", d.queue.name, "message id", dead.MessageID)
+				"queue", d.queue.name, "message_id", dead.MessageID)
 		}
 		return cut
 	})

@@ -135,7 +135,7 @@ func (o *overdueOp) Run(t *store.Turn) error {
 		}
 		m, _ := decodeMessage(d.m.Data) // the fields of d are the receiver's
 		o.q.topology.s.Log().Warn("delivery was not acknowledged in time and goes back", "queue", o.q.name,
-			"message id", m.MessageID, "consumer", tag, "deliveries", d.m.Count)
+			"message_id", m.MessageID, "consumer", tag, "deliveries", d.m.Count)
 		o.q.spool.Return(t, d.m, !d.tried())
 		d.lose()
 	}

@@ -47,7 +47,7 @@ func (w *call) report(d *Delivery) {
 		return nil
 	})
 	if err != nil {
-		d.b.s.Log().Error("progress of a call", "correlation id", d.CorrelationID, "error", err)
+		d.b.s.Log().Error("progress of a call", "correlation_id", d.CorrelationID, "error", err)
 	}
 }
 

@@ -122,7 +122,7 @@ func (o *unstickOp) Run(t *store.Turn) error {
 		t.Arm(q.stuck.timer, t.Now())
 	default:
 		q.topology.s.Log().Warn("dead letters still have no place to go",
-			"queue", q.name, "expired", q.stuck.dead.Expired, "over the delivery limit", q.stuck.dead.DeliveryLimit, "error", failed)
+			"queue", q.name, "expired", q.stuck.dead.Expired, "over_delivery_limit", q.stuck.dead.DeliveryLimit, "error", failed)
 		t.Arm(q.stuck.timer, t.Now().Add(stuckPause))
 	}
 	if jammed && !q.stuck.jammed() {
@@ -157,7 +157,7 @@ func (q *queue) deadTargets(dead *envelope) ([]*end, error) {
 	}
 	missing := errors.Is(err, ErrUnroutable) || errors.Is(err, ErrUnknownExchange)
 	if missing && q.config.DeadLetter.DropIfMissing {
-		q.topology.s.Log().Warn("dead letter was dropped: its place is missing", "queue", q.name, "message id", dead.MessageID, "error", err)
+		q.topology.s.Log().Warn("dead letter was dropped: its place is missing", "queue", q.name, "message_id", dead.MessageID, "error", err)
 		return nil, nil
 	}
 	if err != nil {

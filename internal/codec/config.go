@@ -1,6 +1,5 @@
-// Package codec has the forms in which the layers store what they have in common: one of
-// JSON for whatever the catalog says of a named object, and one check of versions for
-// binary values.
+// Package codec encodes what all layers store in one way: the JSON of a named object in the
+// catalog, and the version of a binary value.
 package codec
 
 import (

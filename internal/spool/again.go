@@ -165,7 +165,7 @@ func (q *Spool) missLate(t *store.Turn, gaps []lateGap, all bool) {
 		}
 		if u.first("delayed " + g.from.String()) {
 			q.s.Log().Error("delayed messages cannot be read and stay in their queue, the others go on",
-				"queue", q.name, "due from", time.Unix(0, g.from.Due), "error", g.err)
+				"queue", q.name, "due_from", time.Unix(0, g.from.Due), "error", g.err)
 		}
 		if !store.IsDamage(g.err) {
 			q.tryAgain(t)
