@@ -23,6 +23,14 @@ func checkTTL(what string, ttl time.Duration) error {
 	return nil
 }
 
+// storedTTL is a time to live of a message in the unit in which it is stored.
+func storedTTL(ttl time.Duration) time.Duration {
+	if ttl <= 0 { // for ever, or NowOrNever
+		return ttl
+	}
+	return max(ttl.Truncate(time.Microsecond), time.Microsecond)
+}
+
 // expires returns when the time to live of a message is over that comes into the
 // queue at a given time, in nanoseconds since 1970; 0 is never. The lower of the
 // two times counts.

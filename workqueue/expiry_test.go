@@ -248,13 +248,46 @@ func TestAnExpiredMessageWhoseDeadLetterPlaceIsMissingIsNeitherLostNorDelivered(
 func TestABadTTLIsRefused(t *testing.T) {
 	_, b := open(t)
 	declareWith(t, b, workqueue.QueueConfig{})
-	for _, ttl := range []time.Duration{-2, workqueue.MaxTTL + time.Microsecond, 1} {
+	for _, ttl := range []time.Duration{-2, workqueue.MaxTTL + time.Microsecond} {
 		require.ErrorIs(t, b.Publish(bg, "", "q", workqueue.Message{TTL: ttl}), pebblemq.ErrInvalid, ttl)
 	}
 	require.NoError(t, b.Publish(bg, "", "q", workqueue.Message{TTL: workqueue.MaxTTL}))
 	for _, ttl := range []time.Duration{-2, workqueue.MaxTTL + 1} {
 		require.ErrorIs(t, b.DeclareQueue(bg, "r", &workqueue.QueueConfig{MessageTTL: ttl}), pebblemq.ErrInvalid, ttl)
 	}
+}
+
+// A computation like time.Until yields any number of nanoseconds.
+func TestATTLIsRoundedDownToMicroseconds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, b := open(t)
+		declareWith(t, b, workqueue.QueueConfig{})
+		for ttl, want := range map[time.Duration]time.Duration{
+			1:                    time.Microsecond, // and not zero, which is for ever
+			time.Second + 1999:   time.Second + time.Microsecond,
+			workqueue.MaxTTL - 1: workqueue.MaxTTL - time.Microsecond,
+			workqueue.NowOrNever: workqueue.NowOrNever,
+		} {
+			require.NoError(t, b.Publish(bg, "", "q", workqueue.Message{TTL: ttl}))
+			if ttl == workqueue.NowOrNever {
+				synctest.Wait()
+				require.Zero(t, ready(t, b, "q"))
+				continue
+			}
+			for m, err := range b.Browse(bg, "q", nil) {
+				require.NoError(t, err)
+				require.Equal(t, want, m.TTL)
+			}
+			if ttl > time.Hour {
+				_, err := b.Purge(bg, "q")
+				require.NoError(t, err)
+				continue
+			}
+			<-time.After(want + time.Second)
+			synctest.Wait()
+			require.Zero(t, ready(t, b, "q"), ttl)
+		}
+	})
 }
 
 // A TTL that a queue is given later counts for what comes then.

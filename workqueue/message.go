@@ -65,8 +65,9 @@ type Message struct {
 	// consumes, and never delivered late. A consumer that has it may keep it, also if
 	// Next has yet to return it (see ConsumeOptions.Prefetch), but giving it back does
 	// not give it more time. A queue's MessageTTL counts if
-	// it is shorter. Zero is for ever; at most MaxTTL, in microseconds, or NowOrNever,
-	// which is RabbitMQ's TTL of 0. A dead letter has none any more.
+	// it is shorter. Zero is for ever; at most MaxTTL, or NowOrNever, which is RabbitMQ's
+	// TTL of 0. It is rounded down to microseconds, but not to zero. A dead letter has
+	// none any more.
 	TTL time.Duration
 
 	// Delay keeps the message from consumers for a time after it was
@@ -134,9 +135,6 @@ func (m *Message) check() error {
 	}
 	if err := checkTTL("message TTL", m.TTL); err != nil {
 		return err
-	}
-	if m.TTL != NowOrNever && m.TTL%time.Microsecond != 0 {
-		return store.Invalid("message TTL %v is not in microseconds", m.TTL)
 	}
 	for i, p := range m.properties() {
 		if err := checkShort(propertyNames[i], *p); err != nil {

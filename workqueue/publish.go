@@ -132,6 +132,7 @@ func (b *Broker) publishing(exchange, key string, m Message) (*publishOp, error)
 	if m.Timestamp.IsZero() {
 		m.Timestamp = b.s.Now()
 	}
+	m.TTL = storedTTL(m.TTL)
 	op := &publishOp{t: b.t, message: m, parcel: newParcel(&envelope{Message: m, exchange: exchange, key: key})}
 	op.parcel.unique = uniqueKey(m.UniqueKey)
 	op.message.Body = nil // which is the caller's
