@@ -40,27 +40,28 @@ func (b Backoff) WithDefaults() (Backoff, error) {
 	if b.Factor == 0 {
 		b.Factor = 2
 	}
-	switch b.Jitter {
-	case 0:
+	if b.Jitter == 0 {
 		b.Jitter = 0.2
-	case NoJitter:
-		b.Jitter = 0
 	}
 	switch {
 	case b.Min < 0 || b.Max < b.Min || b.Max > MaxBackoff:
 		return b, store.Invalid("Backoff from %v to %v is not within 0 and %v", b.Min, b.Max, MaxBackoff)
 	case !(b.Factor >= 1) || math.IsInf(b.Factor, 1):
 		return b, store.Invalid("Backoff.Factor %v is not at least 1", b.Factor)
-	case !(b.Jitter >= 0 && b.Jitter <= 1):
+	case b.Jitter != NoJitter && !(b.Jitter >= 0 && b.Jitter <= 1):
 		return b, store.Invalid("Backoff.Jitter %v is not between 0 and 1", b.Jitter)
 	}
 	return b, nil
 }
 
-// Delay returns the pause after n failures, n being 1 or more. The fields must be
-// filled in.
+// Delay returns the pause after n failures, n being 1 or more. Zero fields are the
+// defaults. It is 0 if WithDefaults refuses a field.
 func (b Backoff) Delay(n int) time.Duration {
+	b, err := b.WithDefaults()
+	if err != nil {
+		return 0
+	}
 	d := float64(b.Min) * math.Pow(b.Factor, float64(max(n, 1)-1))
 	d = min(d, float64(b.Max))
-	return time.Duration(d - d*b.Jitter*rand.Float64())
+	return time.Duration(d - d*max(b.Jitter, 0)*rand.Float64())
 }

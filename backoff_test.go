@@ -30,6 +30,16 @@ func TestBackoffGrowsUpToItsMaximum(t *testing.T) {
 	require.LessOrEqual(t, most, time.Second)
 }
 
+func TestTheZeroBackoffIsTheDefaultOne(t *testing.T) {
+	for range 100 {
+		d := pebblemq.Backoff{}.Delay(3)
+		require.LessOrEqual(t, d, 400*time.Millisecond)
+		require.GreaterOrEqual(t, d, 320*time.Millisecond)
+	}
+	require.Equal(t, 400*time.Millisecond, pebblemq.Backoff{Jitter: pebblemq.NoJitter}.Delay(3))
+	require.Zero(t, pebblemq.Backoff{Factor: 0.5}.Delay(3), "a bad one")
+}
+
 func TestBackoffDefaults(t *testing.T) {
 	b, err := pebblemq.Backoff{}.WithDefaults()
 	require.NoError(t, err)

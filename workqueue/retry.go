@@ -8,8 +8,7 @@ import (
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// checkRetry fills the Retry in. NoJitter stays as it is: it is the caller's
-// way to say 0, which would be the default if the configuration came back.
+// checkRetry fills the Retry in.
 func (c *QueueConfig) checkRetry() error {
 	if c.Retry == nil {
 		return nil
@@ -17,9 +16,6 @@ func (c *QueueConfig) checkRetry() error {
 	full, err := c.Retry.WithDefaults()
 	if err != nil {
 		return fmt.Errorf("field Retry: %w", err)
-	}
-	if full.Jitter == 0 {
-		full.Jitter = pebblemq.NoJitter
 	}
 	c.Retry = &full
 	return nil
@@ -39,8 +35,7 @@ func (q *queue) pause(deliveries int, backoff *pebblemq.Backoff) time.Duration {
 		return 0
 	}
 	if q.config.Retry != nil {
-		full, _ := q.config.Retry.WithDefaults() // it was checked
-		return full.Delay(deliveries)
+		return q.config.Retry.Delay(deliveries)
 	}
 	if backoff != nil {
 		return backoff.Delay(deliveries)
