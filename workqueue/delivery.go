@@ -220,6 +220,7 @@ func (t BrokerTx) Return(d *Delivery) error {
 // while messages that are ready are being read from disk, or those
 // that were published before become ready: who publishes NoSync and then gets
 // finds the message. The delivery is held until it is settled or the store is closed.
+// A queue with SingleActive that has a consumer is ErrInUse.
 //
 // Messages that cannot be read stay in the queue, and Get returns the others. It
 // returns pebblemq.ErrCorrupt, or pebblemq.ErrUnreadable, once for each stretch of
@@ -285,6 +286,9 @@ func (o *getOp) Run(t *store.Turn) error {
 	q, err := o.b.use(t, o.queue)
 	if err != nil {
 		return err
+	}
+	if q.config.SingleActive && len(q.consumers) > 0 {
+		return fmt.Errorf("%w: queue %q has SingleActive and a consumer", ErrInUse, o.queue)
 	}
 	if o.unread = q.spool.Unread(); o.unread != nil {
 		return nil

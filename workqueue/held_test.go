@@ -105,6 +105,22 @@ func TestConsumersOfAHigherPriorityComeFirst(t *testing.T) {
 	})
 }
 
+func TestGetTakesNothingBesideASingleActiveConsumer(t *testing.T) {
+	_, b := open(t)
+	declareWith(t, b, workqueue.QueueConfig{SingleActive: true})
+	require.NoError(t, b.Publish(bg, "", "q", workqueue.Message{MessageID: "m"}))
+	c, err := b.Consume(bg, "q", nil)
+	require.NoError(t, err)
+	_, ok, err := b.Get(bg, "q")
+	require.ErrorIs(t, err, workqueue.ErrInUse)
+	require.False(t, ok)
+	require.NoError(t, c.Close())
+	d, ok, err := b.Get(bg, "q")
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.NoError(t, d.Ack(bg))
+}
+
 func TestASingleActiveConsumerHandsOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, b := open(t)
