@@ -270,7 +270,11 @@ func testDamagedPlaces(t *testing.T) {
 		return !strings.HasSuffix(n, ".sst") && !strings.HasSuffix(n, ".log") && !strings.HasPrefix(n, "MANIFEST")
 	})
 	slices.Sort(names)
-	for seed := range uint64(200) {
+	places := uint64(200)
+	if testing.Short() {
+		places = 10
+	}
+	for seed := range places {
 		rng := rand.New(rand.NewPCG(seed, 0))
 		fs, name := clone(origin), names[rng.IntN(len(names))]
 		what := fmt.Sprintf("seed %d: %s", seed, harm(t, fs, name, rng))

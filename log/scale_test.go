@@ -41,6 +41,9 @@ func manyTopics(t testing.TB, dir string, n int) {
 func topicName(i int) string { return fmt.Sprintf("orders-%06d", i) }
 
 func TestAnIdleTopicIsSmall(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the race detector, which runs with -short, needs memory of its own")
+	}
 	const topics, kib = 4000, 1024
 	dir := t.TempDir()
 	manyTopics(t, dir, topics)

@@ -3,10 +3,11 @@ package spool
 import (
 	"errors"
 	"fmt"
-	"hash/crc32"
+	"hash/crc64"
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -67,16 +68,19 @@ func (f *flaky) fail(on bool) {
 		f.fs.SetReadHook(nil)
 		return
 	}
-	part := f.rng.IntN(3)             // of the reads
-	blocks := f.rng.IntN(2) == 0      // the first block of some tables, for as long as it lasts
-	salt := byte(f.rng.UintN(1 << 8)) // says of which
+	part := f.rng.IntN(3)        // of the reads
+	blocks := f.rng.IntN(2) == 0 // the first block of some tables, for as long as it lasts
+	salt := f.rng.Uint64()       // says of which
+	var reads atomic.Uint64      // the engine reads from several goroutines
 	f.hook = func(c storetest.Call) error {
+		name := crc64.Checksum([]byte(c.Name), crc64.MakeTable(crc64.ECMA))
+		nth := rand.New(rand.NewPCG(salt, reads.Add(1)))
 		switch {
 		case c.Class != storetest.ClassTable:
 			return nil
-		case blocks && (c.At > 0 || crc32.ChecksumIEEE(append([]byte(c.Name), salt))%2 == 0):
+		case blocks && (c.At > 0 || (name^salt)%2 == 0):
 			return nil
-		case blocks || part == 0 || f.rng.IntN(part+1) > 0:
+		case blocks || part == 0 || nth.IntN(part+1) > 0:
 			return syscall.EIO
 		}
 		return nil

@@ -31,6 +31,7 @@ type damages struct {
 	refusing atomic.Bool // the first level is nearly full
 	changed  atomic.Bool // and is to be looked at again
 	looking  atomic.Bool // which is under way
+	named    atomic.Bool // the catalog is loaded, and says what a file holds
 
 	mu    sync.Mutex
 	files []*damage
@@ -120,7 +121,7 @@ func (s *Store) report(d damage) {
 
 // holds names the objects whose keys can be in the file.
 func (s *Store) holds(d *damage) string {
-	if d.hi == nil {
+	if d.hi == nil || !s.damages.named.Load() { // the engine reads before the store has loaded anything
 		return "unknown"
 	}
 	return s.Contents(d.lo, d.hi).String()

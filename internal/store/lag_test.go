@@ -22,7 +22,7 @@ func TestSyncsThatFallBehindAreTold(t *testing.T) {
 		fs := storetest.NewFS(vfs.NewCrashableMem())
 		gate := &storetest.Gate{Class: storetest.ClassWAL, Op: storetest.OpSync}
 		fs.SetHook(gate.Hook)
-		o, log := small(fs), new(strings.Builder)
+		o, log := small(fs), new(logText)
 		o.Logger = slog.New(slog.NewTextHandler(log, nil))
 		s := openStore(t, o)
 		<-time.After(time.Minute)

@@ -240,6 +240,7 @@ func (s *Store) load(synced progress, wals []string) error {
 	}
 	s.clean = clean != nil
 	s.unclean = !s.clean && seq > 0
+	s.damages.named.Store(true)
 	return nil
 }
 

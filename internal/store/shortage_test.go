@@ -97,7 +97,7 @@ func shortFS(class, operation string, short error) (*storetest.FS, *atomic.Bool)
 func TestAShortageIsSeenAndTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs, short := shortFS(storetest.ClassWAL, storetest.OpCreate, syscall.EMFILE)
-		o, log := small(fs), new(strings.Builder)
+		o, log := small(fs), new(logText)
 		o.Logger = slog.New(slog.NewTextHandler(log, nil))
 		s := openStore(t, o)
 		l, err := openLedger(s, entrySize, 0)
@@ -138,7 +138,7 @@ func TestAnInterruptedCallIsRepeatedInSilence(t *testing.T) {
 	for _, operation := range []string{storetest.OpCreate, storetest.OpWrite, storetest.OpSync, storetest.OpClose} {
 		synctest.Test(t, func(t *testing.T) {
 			fs := storetest.NewFS(vfs.NewCrashableMem())
-			o, log := small(fs), new(strings.Builder)
+			o, log := small(fs), new(logText)
 			o.Logger = slog.New(slog.NewTextHandler(log, nil))
 			s := openStore(t, o)
 			l, err := openLedger(s, entrySize, 0)
