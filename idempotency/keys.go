@@ -2,9 +2,9 @@ package idempotency
 
 import (
 	"encoding/binary"
-	"fmt"
 	"time"
 
+	"github.com/pebblemq/pebblemq/internal/codec"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
@@ -57,13 +57,9 @@ func expiryKey(id uint32, due int64, key []byte) []byte {
 
 func decodeExpiryKey(k []byte) (due int64, key []byte, err error) {
 	if len(k) < 5+8+1 {
-		return 0, nil, damaged("expiry key", k)
+		return 0, nil, codec.Damaged("idempotency expiry key", k)
 	}
 	return int64(binary.BigEndian.Uint64(k[5:])), k[13:], nil
-}
-
-func damaged(what string, b []byte) error {
-	return fmt.Errorf("%w: idempotency %s %x", store.ErrCorrupt, what, b[:min(len(b), 32)])
 }
 
 func (r record) encode() []byte {
@@ -85,11 +81,8 @@ func stamp(v []byte, due, expiry int64) {
 }
 
 func decodeRecord(v []byte) (record, error) {
-	if err := checkVersion("record", v); err != nil {
+	if err := codec.CheckVersion("idempotency record", v, version, recordHead); err != nil {
 		return record{}, err
-	}
-	if len(v) < recordHead {
-		return record{}, damaged("record", v)
 	}
 	r := record{
 		state:  state(v[1]),
@@ -99,20 +92,10 @@ func decodeRecord(v []byte) (record, error) {
 	}
 	n := int(v[recordHead-1])
 	if r.state < claimed || r.state > failed || r.due < r.expiry || len(v) < recordHead+n {
-		return record{}, damaged("record", v)
+		return record{}, codec.Damaged("idempotency record", v)
 	}
 	r.fingerprint, r.result = v[recordHead:recordHead+n], v[recordHead+n:]
 	return r, nil
-}
-
-func checkVersion(what string, v []byte) error {
-	if len(v) == 0 {
-		return damaged(what, v)
-	}
-	if v[0] != version {
-		return fmt.Errorf("%w: idempotency %s has version %d", store.ErrFormat, what, v[0])
-	}
-	return nil
 }
 
 // live reports whether a record answers for its key at a moment.
@@ -135,11 +118,11 @@ func (m meta) encode() []byte {
 }
 
 func decodeMeta(v []byte) (meta, error) {
-	if err := checkVersion("meta record", v); err != nil {
+	if err := codec.CheckVersion("idempotency meta record", v, version, metaLen); err != nil {
 		return meta{}, err
 	}
 	if len(v) != metaLen {
-		return meta{}, damaged("meta record", v)
+		return meta{}, codec.Damaged("idempotency meta record", v)
 	}
 	return meta{
 		records: binary.BigEndian.Uint64(v[1:]),
