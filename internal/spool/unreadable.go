@@ -78,15 +78,11 @@ func (m *missing) parts() []run {
 	return m.runs
 }
 
-// end ends the last run before a message, and begins another behind it. A run in which
-// all messages are gone is none.
-func (m *missing) end(before uint64) {
-	last := &m.runs[len(m.runs)-1]
-	last.to = before
-	if m.messages += last.messages; last.messages == 0 {
-		m.runs = m.runs[:len(m.runs)-1]
+// add takes a run in, unless all its messages are gone.
+func (m *missing) add(r run) {
+	if r.messages > 0 {
+		m.runs, m.messages = append(m.runs, r), m.messages+r.messages
 	}
-	m.runs = append(m.runs, run{span: span{from: before + 1}})
 }
 
 // tally counts messages and their bytes.
@@ -125,21 +121,23 @@ func (q *Spool) search(gaps []store.Gap, c *chunk) {
 // missed looks the messages of a part one by one up, as far as that makes sense, and
 // returns those that were found beside what is missing.
 func missed(s span, err error, lookUp func(seq uint64) loadedMessage) (m missing, found []loadedMessage) {
-	m = missing{span: s, err: err, runs: []run{{span: span{from: s.from}}}}
+	m = missing{span: s, err: err}
+	r := run{span: s}
 	for seq := s.from; seq < min(s.to, s.from+searchMost); seq++ {
 		switch l := lookUp(seq); {
 		case l.err != nil:
-			m.runs[len(m.runs)-1].messages++
+			r.messages++
 		case !l.gone:
 			found = append(found, l)
-			m.end(seq)
+			r.to = seq
+			m.add(r)
+			r = run{span: span{seq + 1, s.to}}
 		}
 	}
-	if last := &m.runs[len(m.runs)-1]; s.to-s.from > searchMost {
-		last.messages = max(last.messages, 1) // or more, which nobody has looked for
+	if s.to-s.from > searchMost {
+		r.messages = max(r.messages, 1) // or more, which were not looked for
 	}
-	m.end(s.to)
-	m.runs = m.runs[:len(m.runs)-1]
+	m.add(r)
 	return m, found
 }
 
