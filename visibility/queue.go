@@ -126,7 +126,7 @@ func Queues(db *pebblemq.DB) ([]string, error) {
 }
 
 // DeleteQueue deletes a queue and everything in it, durably. Handles on it
-// return ErrUnknownQueue from then on, blocked receives too. The dead-letter queue
+// return ErrQueueDeleted from then on, blocked receives too. The dead-letter queue
 // of another cannot be deleted before that one. A queue of the same name may be
 // created again; it does not know the old receipts.
 func DeleteQueue(ctx context.Context, db *pebblemq.DB, name string) error {
