@@ -191,11 +191,18 @@ func (m *damages) refusal() error {
 // damaged names the file in an error of the engine that reports damage, and makes it an
 // ErrCorrupt. Other errors stay as they are.
 func damaged(err error) error {
-	if err == nil || errors.Is(err, ErrCorrupt) || errors.Is(err, ErrUnreadable) || !pebble.IsCorruptionError(err) {
+	if err == nil || errors.Is(err, ErrCorrupt) {
 		return err
 	}
-	if info := pebble.ExtractDataCorruptionInfo(err); info != nil {
-		return fmt.Errorf("%w: %s: %w", ErrCorrupt, info.Path, damageText{err})
+	info := pebble.ExtractDataCorruptionInfo(err)
+	if info != nil {
+		err = damageText{err}
+	}
+	switch {
+	case errors.Is(err, ErrUnreadable) || !pebble.IsCorruptionError(err):
+		return err
+	case info != nil:
+		return fmt.Errorf("%w: %s: %w", ErrCorrupt, info.Path, err)
 	}
 	return fmt.Errorf("%w: %w", ErrCorrupt, err)
 }

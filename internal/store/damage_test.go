@@ -116,19 +116,26 @@ func TestTornTailOfUnsyncedDataIsFine(t *testing.T) {
 	require.NoError(t, s.Close())
 }
 
-// Tables cannot be written, so several WALs are live when the crash comes.
+// severalWALs returns what a crash leaves of a store whose tables cannot be written, and its
+// WALs.
+func severalWALs(t *testing.T) (crashed *vfs.MemFS, logs []string) {
+	t.Helper()
+	s, gate, fs := gated(t, storetest.ClassTable, storetest.OpCreate)
+	gate.Shut()
+	for i := range 60 {
+		require.NoError(t, s.Do(ctx, set(fmt.Sprint(i), strings.Repeat("x", 9<<10)), store.Sync))
+	}
+	crashed = fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: noRand})
+	gate.Open()
+	require.NoError(t, s.Close())
+	logs = files(t, crashed, ".log")
+	require.Greater(t, len(logs), 1)
+	return crashed, logs
+}
+
 func TestDamagedOlderWALIsReported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, gate, fs := gated(t, storetest.ClassTable, storetest.OpCreate)
-		gate.Shut()
-		for i := range 60 {
-			require.NoError(t, s.Do(ctx, set(fmt.Sprint(i), strings.Repeat("x", 9<<10)), store.Sync))
-		}
-		clone := fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: noRand})
-		gate.Open()
-		require.NoError(t, s.Close())
-		logs := files(t, clone, ".log")
-		require.Greater(t, len(logs), 1)
+		clone, logs := severalWALs(t)
 		flip(t, clone, logs[0], 5000)
 		_, err := store.Open(small(clone))
 		require.ErrorIs(t, err, store.ErrCorrupt)

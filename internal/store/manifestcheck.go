@@ -63,7 +63,7 @@ func (p progress) checkMarkers(names []string) (current string, err error) {
 		return "", nil
 	}
 	if !marked {
-		return "", fmt.Errorf("the file %s%s.*, which names the MANIFEST, is missing%s", markerPrefix, manifestMarker, p.last())
+		return "", fmt.Errorf("the file %s, which names the MANIFEST, is missing%s", markerFiles(manifestMarker), p.last())
 	}
 	switch n, ok := manifestNumber(m.value); {
 	case !ok:
@@ -74,7 +74,7 @@ func (p progress) checkMarkers(names []string) (current string, err error) {
 		return "", fmt.Errorf("%s names an older MANIFEST%s", m.file, p.last())
 	}
 	if _, marked := currentMarker(names, formatMarker); !marked && p.seq > 0 {
-		return "", fmt.Errorf("the file %s%s.* is missing", markerPrefix, formatMarker)
+		return "", fmt.Errorf("the file %s is missing", markerFiles(formatMarker))
 	}
 	return m.value, nil
 }

@@ -11,7 +11,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pebblemq/pebblemq/internal/store"
-	"github.com/pebblemq/pebblemq/internal/storetest"
 )
 
 // Whatever happens to the MANIFEST that is on disk, the error names it. The engine would
@@ -116,19 +115,9 @@ func TestDamagedMarkersAreNamed(t *testing.T) {
 	}
 }
 
-// Tables cannot be written, so several WALs are live when the crash comes.
 func TestMissingOlderWALIsNamed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, gate, fs := gated(t, storetest.ClassTable, storetest.OpCreate)
-		gate.Shut()
-		for i := range 60 {
-			require.NoError(t, s.Do(ctx, set(fmt.Sprint(i), strings.Repeat("x", 9<<10)), store.Sync))
-		}
-		clone := fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: noRand})
-		gate.Open()
-		require.NoError(t, s.Close())
-		logs := files(t, clone, ".log")
-		require.Greater(t, len(logs), 1)
+		clone, logs := severalWALs(t)
 		missing := logs[len(logs)-2]
 		require.NoError(t, clone.Remove("data/"+missing))
 		_, err := store.Open(small(clone))

@@ -23,6 +23,9 @@ const (
 	formatMarker   = "format-version"
 )
 
+// markerFiles says which files mark something.
+func markerFiles(what string) string { return markerPrefix + what + ".*" }
+
 func isMarker(name string) bool { return strings.HasPrefix(name, markerPrefix) }
 
 // parseMarker reads the name of a file. It reports false if that is no marker, or a

@@ -200,7 +200,7 @@ func (s *Store) suspect(err error) string {
 		return "table " + table[1] + tableSuffix
 	}
 	if errors.Is(err, pebble.ErrDBNotPristine) { // it has tables, but takes the store for a new one
-		return "the file " + markerPrefix + formatMarker + ".* is missing"
+		return "the file " + markerFiles(formatMarker) + " is missing"
 	}
 	if name := s.guard.reading.Load(); name != nil && !errors.Is(err, pebble.ErrDBDoesNotExist) {
 		return "the file read last is " + *name

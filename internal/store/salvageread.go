@@ -50,7 +50,7 @@ func (v *salvage) readFormat(names []string) error {
 func (v *salvage) readManifest(names []string) (*manifest, error) {
 	name, marked := currentManifest(names)
 	if !marked {
-		v.damages.add(Damage{File: markerPrefix + manifestMarker + ".*", Part: partFile, Err: damagedBlock("the marker that names the MANIFEST is missing")})
+		v.damages.add(Damage{File: markerFiles(manifestMarker), Part: partFile, Err: damagedBlock("the marker that names the MANIFEST is missing")})
 	}
 	m := newManifest()
 	lost, err := m.read(v.fs, v.src, name, v.pace.read)

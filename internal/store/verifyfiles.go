@@ -31,7 +31,7 @@ func (v *verification) ownFiles(names []string) {
 func (v *verification) journals(names []string) error {
 	name, marked := currentManifest(names)
 	if !marked {
-		v.damages.add(Damage{File: markerPrefix + manifestMarker + ".*", Part: partFile, Err: damagedBlock("the marker that names the MANIFEST is missing")})
+		v.damages.add(Damage{File: markerFiles(manifestMarker), Part: partFile, Err: damagedBlock("the marker that names the MANIFEST is missing")})
 	}
 	m := newManifest()
 	err := v.journal(name, 0, false, func(b []byte, _ int64) error {
