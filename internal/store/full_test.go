@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -103,7 +104,7 @@ func TestUnforeseenFullDiskHeals(t *testing.T) {
 			require.Less(t, time.Since(begin), 5*time.Second, "callers are told, not left waiting")
 			require.ErrorIs(t, l.add(ctx, store.Sync), store.ErrDiskFull)
 			<-time.After(time.Hour)
-			require.False(t, s.Stats().Failed)
+			require.False(t, s.Stats().Failed, "%v", s.Cause())
 			require.Equal(t, l.synced() > 0, hasEntry(t, s, 1), "reads go on")
 			requireAnswers(t, s)
 
@@ -119,6 +120,36 @@ func TestUnforeseenFullDiskHeals(t *testing.T) {
 			require.NoError(t, s.Close())
 		})
 	}
+}
+
+// A file system that finds room only when it syncs refuses the syncs of tables.
+func TestTablesThatFindNoRoomWhenSyncedAreWrittenAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := storetest.NewFS(vfs.NewCrashableMem())
+		var full atomic.Bool
+		fs.SetHook(func(c storetest.Call) error {
+			if full.Load() && c.Op == storetest.OpSync && c.Class == storetest.ClassTable {
+				return syscall.ENOSPC
+			}
+			return nil
+		})
+		s := openStore(t, small(fs))
+		defer func() { require.NoError(t, s.Close()) }()
+		l, err := openLedger(s, entrySize, 0)
+		require.NoError(t, err)
+
+		full.Store(true)
+		require.ErrorIs(t, fillUp(l), store.ErrDiskFull)
+		<-time.After(time.Hour)
+		require.False(t, s.Stats().Failed)
+		require.True(t, s.Stats().DiskFull)
+
+		full.Store(false)
+		<-time.After(5 * time.Second)
+		require.NoError(t, l.add(ctx, store.Sync))
+		require.NoError(t, l.disorder)
+		require.False(t, s.Stats().DiskFull)
+	})
 }
 
 // Those who wait for room behind others are told as well: no room comes while the

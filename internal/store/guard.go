@@ -22,6 +22,7 @@ import (
 //	WAL, MANIFEST, dirs  poison, park      wait, go on
 //	tables, blobs        back off, return  wait, go on
 //
+// A table whose sync finds the disk full is written anew, for as long as it is full.
 // A shortage (shortage.go) that lasts for MaxShortage poisons the store.
 //
 // What it does with errors of reads is in readguard.go.
@@ -185,8 +186,16 @@ func (g *guard) fail(op, name string, err error) {
 }
 
 // backOff slows the engine's retries down, and ends them when they look
-// hopeless.
+// hopeless. A table that found no room when it was synced is not: the engine writes it
+// anew for as long as the disk is full, and Close alone gives up.
 func (g *guard) backOff(op, name string, err error) error {
+	if isFull(err) && g.patient.Load() && !g.hurried() {
+		g.stuck.Add(1)
+		defer g.stuck.Add(-1)
+		g.noRoom(fmt.Errorf("%s %s: %w", op, name, err))
+		g.pause(maxBackoff)
+		return fmt.Errorf("%s %s: %w", op, name, err)
+	}
 	n := g.tableErrs.Add(1)
 	if n >= maxTableFails {
 		g.fail(op, name, err)
