@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/pebblemq/pebblemq"
-	"github.com/pebblemq/pebblemq/visibility"
 	"github.com/stretchr/testify/require"
 )
 
@@ -25,7 +24,7 @@ func openBankDir(t *testing.T, dir string) *bank {
 	t.Helper()
 	db, err := pebblemq.Open(dir, nil)
 	require.NoError(t, err)
-	return newBank(t, db, &visibility.Options{ReleaseOnOpen: true})
+	return newBank(t, db, true)
 }
 
 func TestTheBankSurvivesKills(t *testing.T) {

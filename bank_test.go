@@ -53,10 +53,10 @@ func openBank(t *testing.T, fs vfs.FS) *bank {
 	t.Helper()
 	db, err := storetest.OpenFS(fs, store.Options{})
 	require.NoError(t, err)
-	return newBank(t, db, nil)
+	return newBank(t, db, false)
 }
 
-func newBank(t *testing.T, db *pebblemq.DB, o *visibility.Options) *bank {
+func newBank(t *testing.T, db *pebblemq.DB, release bool) *bank {
 	t.Helper()
 	var err error
 	b := &bank{db: db}
@@ -67,7 +67,7 @@ func newBank(t *testing.T, db *pebblemq.DB, o *visibility.Options) *bank {
 	b.broker, err = workqueue.Open(db, "bank")
 	require.NoError(t, err)
 	require.NoError(t, b.broker.DeclareQueue(bg, "transfers", nil))
-	b.queue, err = visibility.OpenQueueOptions(db, "transfers", nil, o)
+	b.queue, err = visibility.OpenQueue(bg, db, "transfers", &visibility.QueueConfig{ReleaseOnOpen: release})
 	require.NoError(t, err)
 	b.keys, err = idempotency.OpenNamespace(bg, db, "transfers", nil)
 	require.NoError(t, err)

@@ -42,7 +42,7 @@ func openWorld(t testing.TB, db *pebblemq.DB) *world {
 		require.NoError(t, w.broker.DeclareQueue(bg, q, nil))
 	}
 	require.NoError(t, w.broker.Bind(bg, workqueue.Binding{Exchange: "events", Queue: "out", Key: "order.*"}))
-	w.mail, err = visibility.OpenQueue(db, "mail", &visibility.QueueConfig{AllowEmptyBody: true})
+	w.mail, err = visibility.OpenQueue(bg, db, "mail", &visibility.QueueConfig{AllowEmptyBody: true})
 	require.NoError(t, err)
 	w.seen, err = idempotency.OpenNamespace(bg, db, "payments", nil)
 	require.NoError(t, err)

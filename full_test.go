@@ -59,7 +59,7 @@ func requireNothingGrows(t *testing.T, w *world) {
 	require.ErrorIs(t, err, pebblemq.ErrDiskFull)
 	require.ErrorIs(t, w.broker.DeclareQueue(bg, "new", nil), pebblemq.ErrDiskFull)
 	require.ErrorIs(t, w.broker.DeclareExchange(bg, "new", workqueue.Direct, nil), pebblemq.ErrDiskFull)
-	_, err = visibility.OpenQueue(w.db, "new", nil)
+	_, err = visibility.OpenQueue(bg, w.db, "new", nil)
 	require.ErrorIs(t, err, pebblemq.ErrDiskFull)
 	_, err = idempotency.OpenNamespace(bg, w.db, "new", nil)
 	require.ErrorIs(t, err, pebblemq.ErrDiskFull)

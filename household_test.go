@@ -87,13 +87,13 @@ func (h *household) openQueues() {
 	}
 	require.NoError(t, h.broker.DeclareExchange(bg, "all", workqueue.Fanout, nil))
 	require.NoError(t, h.broker.Bind(bg, workqueue.Binding{Exchange: "all", Queue: "urgent"}))
-	h.dead, err = visibility.OpenQueue(h.db, "dead", nil)
+	h.dead, err = visibility.OpenQueue(bg, h.db, "dead", nil)
 	require.NoError(t, err)
-	h.mails, err = visibility.OpenQueue(h.db, "mails", &visibility.QueueConfig{
+	h.mails, err = visibility.OpenQueue(bg, h.db, "mails", &visibility.QueueConfig{
 		DedupeWindow: householdWindow, DeadLetterQueue: "dead", MaxReceives: 1, VisibilityTimeout: time.Second,
 	})
 	require.NoError(t, err)
-	h.steps, err = visibility.OpenQueue(h.db, "steps", &visibility.QueueConfig{FIFO: true})
+	h.steps, err = visibility.OpenQueue(bg, h.db, "steps", &visibility.QueueConfig{FIFO: true})
 	require.NoError(t, err)
 }
 

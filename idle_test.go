@@ -64,7 +64,7 @@ func (c *crowd) join(name string) {
 
 	require.NoError(t, c.broker.DeclareQueue(bg, name, &workqueue.QueueConfig{DedupeWindow: time.Minute, MessageTTL: time.Hour}))
 	require.NoError(t, c.broker.Publish(relaxed, "", name, workqueue.Message{MessageID: "id", Body: body, Delay: time.Second}))
-	queue, err := visibility.OpenQueue(c.db, name, &visibility.QueueConfig{DedupeWindow: time.Minute, Retention: time.Hour})
+	queue, err := visibility.OpenQueue(bg, c.db, name, &visibility.QueueConfig{DedupeWindow: time.Minute, Retention: time.Hour})
 	require.NoError(t, err)
 	_, err = queue.Send(relaxed, visibility.Message{DedupeID: "id", Body: body})
 	require.NoError(t, err)

@@ -83,9 +83,9 @@ func TestAnExchangeLeadsToQueuesTopicsAndVisibilityQueues(t *testing.T) {
 
 func TestQueuesOfBothSortsShareAPayload(t *testing.T) {
 	w := openWorld(t, storetest.Open(t, nil))
-	dead, err := visibility.OpenQueue(w.db, "dead", nil)
+	dead, err := visibility.OpenQueue(bg, w.db, "dead", nil)
 	require.NoError(t, err)
-	short, err := visibility.OpenQueue(w.db, "short", &visibility.QueueConfig{DeadLetterQueue: "dead", MaxReceives: 1})
+	short, err := visibility.OpenQueue(bg, w.db, "short", &visibility.QueueConfig{DeadLetterQueue: "dead", MaxReceives: 1})
 	require.NoError(t, err)
 	w.bindAll(t)
 	require.NoError(t, w.broker.Bind(bg, workqueue.Binding{Exchange: "events", Key: "user.#", VisibilityQueue: "short"}))
@@ -132,7 +132,7 @@ func TestAnEmptyBodyIsNoTombstone(t *testing.T) {
 
 func TestADestinationThatRefusesUndoesThePublishing(t *testing.T) {
 	w := openWorld(t, storetest.Open(t, nil))
-	small, err := visibility.OpenQueue(w.db, "small", &visibility.QueueConfig{MaxBodyBytes: 10})
+	small, err := visibility.OpenQueue(bg, w.db, "small", &visibility.QueueConfig{MaxBodyBytes: 10})
 	require.NoError(t, err)
 	w.bindAll(t)
 	require.NoError(t, w.broker.Bind(bg, workqueue.Binding{Exchange: "events", Key: "user.#", VisibilityQueue: small.Name()}))
@@ -221,7 +221,9 @@ func TestABindingGoesWithItsDestination(t *testing.T) {
 				require.NoError(t, err)
 			}
 			require.NoError(t, log.DeleteTopic(bg, db, "orders"))
-			require.NoError(t, visibility.DeleteQueue(bg, db, "mail"))
+			mail, err := visibility.LookupQueue(bg, db, "mail")
+			require.NoError(t, err)
+			require.NoError(t, mail.DeleteQueue(bg))
 			w = openWorld(t, db) // creates them anew
 			bindings, err := w.broker.Bindings(bg)
 			require.NoError(t, err)
@@ -266,7 +268,7 @@ func TestDeadLettersGoToAVisibilityQueue(t *testing.T) {
 
 func TestAQueueThatABrokerOpenedCannotBeReleasedOnOpen(t *testing.T) {
 	w := openWorld(t, storetest.Open(t, nil))
-	_, err := visibility.OpenQueueOptions(w.db, "mail", &visibility.QueueConfig{AllowEmptyBody: true}, &visibility.Options{ReleaseOnOpen: true})
+	_, err := visibility.OpenQueue(bg, w.db, "mail", &visibility.QueueConfig{AllowEmptyBody: true, ReleaseOnOpen: true})
 	require.ErrorIs(t, err, pebblemq.ErrInvalid)
 	require.True(t, strings.Contains(err.Error(), "open already"), err)
 }

@@ -128,9 +128,9 @@ func (w *everyLayer) brokers(round int) {
 
 func (w *everyLayer) queues(round int) {
 	t := w.t
-	jobs, err := visibility.LookupQueue(w.db, "jobs")
+	jobs, err := visibility.LookupQueue(bg, w.db, "jobs")
 	require.NoError(t, err)
-	fifo, err := visibility.OpenQueue(w.db, "steps", &visibility.QueueConfig{FIFO: true, MaxPriority: 2, DedupeWindow: time.Hour})
+	fifo, err := visibility.OpenQueue(bg, w.db, "steps", &visibility.QueueConfig{FIFO: true, MaxPriority: 2, DedupeWindow: time.Hour})
 	require.NoError(t, err)
 	later := time.Hour
 	for i := range 40 {
@@ -172,7 +172,7 @@ func fullStore(t *testing.T) *vfs.MemFS {
 		db, err := storetest.OpenFS(fs, store.Options{MemoryBytes: store.MinMemoryBytes})
 		require.NoError(t, err)
 		if w.db = db; round == 0 {
-			_, err := visibility.OpenQueue(db, "jobs", nil)
+			_, err := visibility.OpenQueue(bg, db, "jobs", nil)
 			require.NoError(t, err)
 		}
 		w.fill(round)
@@ -385,10 +385,10 @@ func useEverything(t *testing.T, what string, db *pebblemq.DB) {
 		require.NoError(t, err, what)
 		require.Zero(t, st.Ready+st.Unacked, what)
 	}
-	names, err := visibility.Queues(db)
+	queues, err := visibility.Queues(bg, db)
 	require.NoError(t, err, what)
-	for _, name := range names {
-		q, err := visibility.LookupQueue(db, name)
+	for _, info := range queues {
+		q, err := visibility.LookupQueue(bg, db, info.Name)
 		require.NoError(t, err, what)
 		for {
 			got, err := q.Receive(bg, &visibility.ReceiveOptions{Max: 10})

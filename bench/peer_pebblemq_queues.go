@@ -89,10 +89,10 @@ func openMQVisibility(e Env) (Visibility, error) {
 		return nil, err
 	}
 	v := &mqVisibility{db: db}
-	q, err := visibility.OpenQueue(db, "q", nil)
+	q, err := visibility.OpenQueue(bg, db, "q", nil)
 	if err == nil {
 		v.q.Store(q)
-		v.fifo, err = visibility.OpenQueue(db, "fifo", &visibility.QueueConfig{FIFO: true, DedupeByBody: true})
+		v.fifo, err = visibility.OpenQueue(bg, db, "fifo", &visibility.QueueConfig{FIFO: true, DedupeByBody: true})
 	}
 	return v, err
 }

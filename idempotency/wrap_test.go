@@ -189,7 +189,7 @@ func TestTheHandlersOfAllQueues(t *testing.T) {
 			require.Zero(t, st.Ready)
 		},
 		"visibility, by a function of the payload": func(ctx context.Context, t *testing.T, db *pebblemq.DB, k *idempotency.Namespace) {
-			q, err := visibility.OpenQueue(db, "q", nil)
+			q, err := visibility.OpenQueue(ctx, db, "q", nil)
 			require.NoError(t, err)
 			for i := range 2 * messages {
 				_, err := q.Send(nosync, visibility.Message{Body: []byte(id(i % messages))})

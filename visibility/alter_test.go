@@ -15,7 +15,7 @@ import (
 
 func alter(t testing.TB, db *pebblemq.DB, name string, c visibility.QueueConfig) {
 	t.Helper()
-	require.NoError(t, visibility.AlterQueue(ctx, db, name, bodiless(&c)))
+	require.NoError(t, alterQueue(db, name, bodiless(&c)))
 }
 
 func TestAlterCountsForWhatIsThereAndForAllHandles(t *testing.T) {
@@ -72,13 +72,13 @@ func TestAlterIsRefusedForWhatCannotChangeAndChangesNothing(t *testing.T) {
 			"DedupeByBody":   {FIFO: true, DedupeByBody: true},
 			"DedupePerGroup": {FIFO: true, DedupePerGroup: true},
 		} {
-			err := visibility.AlterQueue(ctx, db, "q", bodiless(&c))
+			err := alterQueue(db, "q", bodiless(&c))
 			require.ErrorIs(t, err, pebblemq.ErrConfigMismatch)
 			require.ErrorContains(t, err, field)
 		}
-		require.ErrorIs(t, visibility.AlterQueue(ctx, db, "q", &visibility.QueueConfig{FIFO: true, Delay: -1}), pebblemq.ErrInvalid)
-		require.ErrorIs(t, visibility.AlterQueue(ctx, db, "none", nil), visibility.ErrUnknownQueue)
-		require.ErrorIs(t, visibility.AlterQueue(ctx, db, "q", &visibility.QueueConfig{FIFO: true, DeadLetterQueue: "none", MaxReceives: 1}), visibility.ErrUnknownQueue)
+		require.ErrorIs(t, alterQueue(db, "q", &visibility.QueueConfig{FIFO: true, Delay: -1}), pebblemq.ErrInvalid)
+		require.ErrorIs(t, alterQueue(db, "none", nil), visibility.ErrUnknownQueue)
+		require.ErrorIs(t, alterQueue(db, "q", &visibility.QueueConfig{FIFO: true, DeadLetterQueue: "none", MaxReceives: 1}), visibility.ErrUnknownQueue)
 		require.True(t, q.Config().AllowEmptyBody)
 	})
 }
@@ -86,15 +86,15 @@ func TestAlterIsRefusedForWhatCannotChangeAndChangesNothing(t *testing.T) {
 func TestAlterSurvivesARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDisk(t)
-		d.queue("q", nil, nil)
+		d.queue("q", nil)
 		c := &visibility.QueueConfig{Retention: time.Hour, MaxReceives: 0, MaxInFlight: 7}
 		alter(t, d.db, "q", *c)
 		d.crash(0)
-		require.Equal(t, 7, d.queue("q", c, nil).Config().MaxInFlight)
+		require.Equal(t, 7, d.queue("q", c).Config().MaxInFlight)
 	})
 }
 
-func TestDescribeListsTheAttributes(t *testing.T) {
+func TestInfoTellsOfAQueue(t *testing.T) {
 	bubble(t, func(t *testing.T, db *pebblemq.DB) {
 		created := time.Now()
 		dead := open(t, db, "dead", nil)
@@ -102,15 +102,84 @@ func TestDescribeListsTheAttributes(t *testing.T) {
 		send(t, q, "a", "b")
 		pass(time.Minute)
 		alter(t, db, "dead", visibility.QueueConfig{Retention: time.Hour})
-		d, err := q.Describe(ctx)
+		info, err := q.Info(ctx)
 		require.NoError(t, err)
-		require.Equal(t, &visibility.Description{Name: "q", Config: q.Config(), Stats: stats(t, q), CreatedAt: created}, d)
-		require.Equal(t, time.Minute, d.Stats.OldestAge)
-		d, err = dead.Describe(ctx)
+		require.NotZero(t, info.ID)
+		require.Equal(t, visibility.QueueInfo{
+			Name: "q", ID: info.ID, Config: q.Config(), Created: created, Open: true, Stats: visibility.Stats{
+				Visible: 2, Bytes: info.Stats.Bytes, OldestAge: time.Minute,
+			},
+		}, info)
+		info, err = dead.Info(ctx)
 		require.NoError(t, err)
-		require.Equal(t, []string{"q"}, d.DeadLettersOf)
-		require.Equal(t, time.Now(), d.AlteredAt)
-		require.Equal(t, time.Hour, d.Config.Retention)
+		require.Equal(t, []string{"q"}, info.DeadLettersOf)
+		require.Equal(t, time.Now(), info.Altered)
+		require.Equal(t, time.Hour, info.Config.Retention)
+	})
+}
+
+func TestQueuesTellsOfAllAndOpensNone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDisk(t)
+		d.queue("dead", nil)
+		send(t, d.queue("q", &visibility.QueueConfig{DeadLetterQueue: "dead", MaxReceives: 1}), "a", "b")
+		open := func() (names []string) {
+			list, err := visibility.Queues(ctx, d.db)
+			require.NoError(t, err)
+			require.Len(t, list, 2)
+			require.Equal(t, []string{"q"}, list[0].DeadLettersOf)
+			require.Equal(t, "dead", list[1].Config.DeadLetterQueue)
+			for _, info := range list {
+				if info.Open {
+					names = append(names, info.Name)
+				}
+			}
+			if list[1].Open {
+				require.EqualValues(t, 2, list[1].Stats.Visible)
+			}
+			return names
+		}
+		require.Equal(t, []string{"dead", "q"}, open())
+		d.reopen()
+		require.Empty(t, open())
+		d.queue("dead", &visibility.QueueConfig{ReleaseOnOpen: true})
+		require.Equal(t, []string{"dead"}, open())
+	})
+}
+
+func TestEnsureQueueCreatesAndAlters(t *testing.T) {
+	bubble(t, func(t *testing.T, db *pebblemq.DB) {
+		ensure := func(c *visibility.QueueConfig) (visibility.QueueConfig, pebblemq.Ensured) {
+			q, did, err := visibility.EnsureQueue(ctx, db, "q", c)
+			require.NoError(t, err)
+			return q.Config(), did
+		}
+		config := &visibility.QueueConfig{Delay: time.Minute, MaxPriority: 1}
+		_, did := ensure(config)
+		require.Equal(t, pebblemq.Ensured{Created: true}, did)
+		_, did = ensure(config)
+		require.Zero(t, did)
+		is, did := ensure(nil)
+		require.Zero(t, did, "nil is as stored")
+		require.Equal(t, time.Minute, is.Delay)
+		is, did = ensure(&visibility.QueueConfig{MaxPriority: 3, MaxInFlight: 9})
+		require.Equal(t, pebblemq.Ensured{Altered: []string{"Delay", "MaxPriority", "MaxInFlight"}}, did)
+		require.Equal(t, 9, is.MaxInFlight)
+
+		_, did, err := visibility.EnsureQueue(ctx, db, "q", &visibility.QueueConfig{FIFO: true, MaxInFlight: 1})
+		require.ErrorIs(t, err, pebblemq.ErrConfigMismatch)
+		require.ErrorContains(t, err, "FIFO false, not true; DedupeWindow 0s, not 5m0s; MaxPriority 3, not 0")
+		require.NotContains(t, err.Error(), "MaxInFlight", "that could be altered")
+		require.Zero(t, did)
+		q, err := visibility.LookupQueue(ctx, db, "q")
+		require.NoError(t, err)
+		require.Equal(t, is, q.Config(), "nothing was altered")
+
+		_, err = visibility.OpenQueue(ctx, db, "q", config)
+		require.ErrorIs(t, err, pebblemq.ErrConfigMismatch)
+		require.ErrorContains(t, err, "Delay 0s, not 1m0s; MaxPriority 3, not 1; MaxInFlight 9, not 0; EnsureQueue alters it")
+		_, err = visibility.OpenQueue(ctx, db, "q", nil)
+		require.NoError(t, err)
 	})
 }
 
@@ -128,16 +197,16 @@ func TestDeadLetterAllowRulesAreAllNoneOrByQueue(t *testing.T) {
 		}{
 			{"a", "all", nil}, {"b", "some", nil}, {"c", "some", visibility.ErrNotAllowed}, {"c", "none", visibility.ErrNotAllowed}, {"c", "c", pebblemq.ErrInvalid},
 		} {
-			_, err := visibility.OpenQueue(db, c.source, to(c.dead))
+			_, err := visibility.OpenQueue(ctx, db, c.source, to(c.dead))
 			require.ErrorIs(t, err, c.want, "%s to %s", c.source, c.dead)
 		}
-		require.NoError(t, visibility.AlterQueue(ctx, db, "a", to("some")))
-		require.ErrorIs(t, visibility.AlterQueue(ctx, db, "a", to("none")), visibility.ErrNotAllowed)
-		err := visibility.AlterQueue(ctx, db, "some", &visibility.QueueConfig{DeadLetterSources: []string{"a"}})
+		require.NoError(t, alterQueue(db, "a", to("some")))
+		require.ErrorIs(t, alterQueue(db, "a", to("none")), visibility.ErrNotAllowed)
+		err := alterQueue(db, "some", &visibility.QueueConfig{DeadLetterSources: []string{"a"}})
 		require.ErrorIs(t, err, visibility.ErrNotAllowed, "b has it")
-		require.NoError(t, visibility.AlterQueue(ctx, db, "b", nil))
-		require.NoError(t, visibility.AlterQueue(ctx, db, "some", &visibility.QueueConfig{DeadLetterSources: []string{"a"}}))
-		_, err = visibility.OpenQueue(db, "d", &visibility.QueueConfig{DeadLettersDenied: true, DeadLetterSources: []string{"a"}})
+		require.NoError(t, alterQueue(db, "b", nil))
+		require.NoError(t, alterQueue(db, "some", &visibility.QueueConfig{DeadLetterSources: []string{"a"}}))
+		_, err = visibility.OpenQueue(ctx, db, "d", &visibility.QueueConfig{DeadLettersDenied: true, DeadLetterSources: []string{"a"}})
 		require.ErrorIs(t, err, pebblemq.ErrInvalid)
 	})
 }
@@ -146,13 +215,13 @@ func TestDeadLetterKeepsTheLastErrorOfTheHandlerOverARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDisk(t)
 		c := &visibility.QueueConfig{DeadLetterQueue: "dead", MaxReceives: 2}
-		d.queue("dead", nil, nil)
-		q := d.queue("q", c, nil)
+		d.queue("dead", nil)
+		q := d.queue("q", c)
 		send(t, q, "poison")
 		fail(t, q, errors.New("first"))
 		fail(t, q, errors.New(strings.Repeat("ä", 600)+"\xff"))
 		d.reopen()
-		dead, q := d.queue("dead", nil, nil), d.queue("q", c, nil)
+		dead, q := d.queue("dead", nil), d.queue("q", c)
 		none(t, q)
 		m := one(t, dead)
 		require.Equal(t, &visibility.DeadLetterInfo{

@@ -13,7 +13,7 @@ func ExampleQueue_Browse() {
 	db := memory()
 	defer db.Close()
 	ctx := context.Background()
-	mail, err := visibility.OpenQueue(db, "mail", nil)
+	mail, err := visibility.OpenQueue(ctx, db, "mail", nil)
 	if err != nil {
 		panic(err)
 	}
@@ -39,7 +39,7 @@ func ExampleQueue_Cancel() {
 	db := memory()
 	defer db.Close()
 	ctx := context.Background()
-	mail, err := visibility.OpenQueue(db, "mail", nil)
+	mail, err := visibility.OpenQueue(ctx, db, "mail", nil)
 	if err != nil {
 		panic(err)
 	}
@@ -61,8 +61,8 @@ func ExampleQueue_Redrive() {
 	db := memory()
 	defer db.Close()
 	ctx := context.Background()
-	undeliverable, _ := visibility.OpenQueue(db, "undeliverable", nil)
-	mail, err := visibility.OpenQueue(db, "mail", &visibility.QueueConfig{DeadLetterQueue: "undeliverable", MaxReceives: 1})
+	undeliverable, _ := visibility.OpenQueue(ctx, db, "undeliverable", nil)
+	mail, err := visibility.OpenQueue(ctx, db, "mail", &visibility.QueueConfig{DeadLetterQueue: "undeliverable", MaxReceives: 1})
 	if err != nil {
 		panic(err)
 	}

@@ -112,16 +112,16 @@ func TestBrowseOfAFIFOQueue(t *testing.T) {
 func TestBrowseAfterARestartKnowsWhatIsInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDisk(t)
-		q := d.queue("q", nil, nil)
+		q := d.queue("q", nil)
 		send(t, q, "a", "b", "c")
 		receive(t, q, 2)
 		d.reopen()
-		q = d.queue("q", nil, nil)
+		q = d.queue("q", nil)
 		_, texts := browse(t, q, nil)
 		require.Equal(t, []string{"in flight a", "in flight b", "visible c"}, texts)
 		d.reopen()
 		<-time.After(time.Minute)
-		q = d.queue("q", nil, nil)
+		q = d.queue("q", nil)
 		_, texts = browse(t, q, nil)
 		require.Equal(t, []string{"visible a", "visible b", "visible c"}, texts)
 	})
@@ -172,7 +172,7 @@ func TestBrowseRefusesWhatIsBad(t *testing.T) {
 		for _, err := range q.Browse(ended, nil) {
 			require.ErrorIs(t, err, context.Canceled)
 		}
-		require.NoError(t, visibility.DeleteQueue(ctx, db, "q"))
+		require.NoError(t, deleteQueue(db, "q"))
 		for _, err := range q.Browse(ctx, nil) {
 			require.ErrorIs(t, err, visibility.ErrQueueDeleted)
 		}

@@ -11,12 +11,12 @@ func init() { store.RegisterCheck(store.ClassVisQueue, checkQueue) }
 // checkQueue is the store.Check of a queue. A hold may outlive the delayed message that
 // it is about.
 func checkQueue(a *store.Audit, o *store.Object) error {
-	stored, err := decodeConfig(o.Name, o.Config)
+	is, err := decodeConfig(o)
 	if err != nil {
 		a.Wrong(nil, "%v", err)
 		return nil
 	}
-	c := stored.config()
+	c := is.Config
 	err = a.WalkKind(store.KindVisRedrive, o.ID, func(key, v []byte) error {
 		if _, _, err := decodeRedrive(key, v); err != nil {
 			return a.Drop(key, "%v", err)

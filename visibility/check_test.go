@@ -21,7 +21,7 @@ func newCheckedQueue(t *testing.T) (fs *vfs.MemFS, id uint32) {
 	fs = vfs.NewMem()
 	db, err := storetest.OpenFS(fs, store.Options{})
 	require.NoError(t, err)
-	q, err := OpenQueue(db, "q", &QueueConfig{FIFO: true, MaxPriority: 2, DedupeWindow: time.Hour})
+	q, err := OpenQueue(ctx, db, "q", &QueueConfig{FIFO: true, MaxPriority: 2, DedupeWindow: time.Hour})
 	require.NoError(t, err)
 	for i := range 6 {
 		_, err := q.Send(ctx, Message{Body: []byte("body"), Group: fmt.Sprint("g", i%3), Priority: uint8(i % 3), DedupeID: fmt.Sprint(i)})
@@ -65,7 +65,7 @@ func TestContradictionsOfAQueueAreFoundAndMended(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			fs, id := newCheckedQueue(t)
 			db := storetest.Contradict(t, fs, c.text, func(turn *store.Turn) { c.change(turn, id) })
-			q, err := LookupQueue(db, "q")
+			q, err := LookupQueue(context.Background(), db, "q")
 			require.NoError(t, err)
 			n := 0
 			for {

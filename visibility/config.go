@@ -1,118 +1,118 @@
 package visibility
 
 import (
-	"encoding/json"
 	"fmt"
-	"reflect"
 	"slices"
 	"time"
 
+	"github.com/pebblemq/pebblemq/internal/codec"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// QueueConfig is stored with a queue. Opening the queue again takes the same
-// configuration, nil and zero standing for the defaults, or returns
-// pebblemq.ErrConfigMismatch. AlterQueue changes what may be changed.
+// QueueConfig is stored with a queue. A zero field stands for its default. EnsureQueue and
+// Queue.Alter change all that is not said to stay as it is.
 type QueueConfig struct {
 	// FIFO keeps the messages of each group (Message.Group) in order, which all
 	// must have one then: while one of a group is in flight, those behind it
 	// wait, and other groups do not. It cannot be changed, and the dead-letter
 	// queue must be of the same kind. Default: false, a queue that is in order
 	// as long as nothing comes back.
-	FIFO bool
+	FIFO bool `json:"fifo,omitempty" alter:"no"`
 
 	// DedupeWindow is how long a message is recognized that is sent again, see
 	// Message.DedupeID. It cannot be changed. Default: 5 minutes for FIFO, else 0,
 	// which recognizes none.
-	DedupeWindow time.Duration
+	DedupeWindow time.Duration `json:"dedupeWindow,omitempty" alter:"no"`
 
 	// DedupeByBody recognizes messages without a DedupeID by the SHA-256 of
 	// their body. It needs a DedupeWindow and cannot be changed. Default: false.
-	DedupeByBody bool
+	DedupeByBody bool `json:"dedupeByBody,omitempty" alter:"no"`
 
 	// DedupePerGroup has messages of different groups never be duplicates of
 	// one another. It needs a DedupeWindow and cannot be changed. Default: false.
-	DedupePerGroup bool
+	DedupePerGroup bool `json:"dedupePerGroup,omitempty" alter:"no"`
 
 	// VisibilityTimeout is how long a message that was received is hidden from
 	// others, unless Receive says otherwise. Up to MaxVisibilityTimeout.
 	// Default: 30 seconds.
-	VisibilityTimeout time.Duration
+	VisibilityTimeout time.Duration `json:"visibilityTimeout"`
 
 	// MaxVisibilityTimeout is how long after its receive a message may be hidden,
 	// extensions included, up to MaxVisibility. Default: 12 hours.
-	MaxVisibilityTimeout time.Duration
+	MaxVisibilityTimeout time.Duration `json:"maxVisibilityTimeout"`
 
 	// Delay is that of messages which have none of their own. Default: 0.
-	Delay time.Duration
+	Delay time.Duration `json:"delay,omitempty"`
 
 	// DelayBlocksGroup has a delayed message of a FIFO queue hold up those of its
 	// group that are sent after it: they are delayed as well, until it is visible, or
 	// would have been if it is cancelled. It cannot be changed. Default: false, they
 	// overtake it.
-	DelayBlocksGroup bool
+	DelayBlocksGroup bool `json:"delayBlocksGroup,omitempty" alter:"no"`
 
 	// Retention is how long a message is kept, up to MaxRetention. What is older
 	// is gone, also if it is in flight: its receipt is refused then. It counts from
 	// when the message was sent or, if it was delayed, was due: else a delay of any
 	// length would lose it. Another Retention counts for what is there as well.
 	// Default: 4 days.
-	Retention time.Duration
+	Retention time.Duration `json:"retention"`
 
 	// RetentionRestarts has the retention of a message that comes here from another
 	// queue, as a dead letter or by a redrive, count from then on, instead of from
 	// its first send, as that of one does anyway which would be over here by then.
 	// Default: false.
-	RetentionRestarts bool
+	RetentionRestarts bool `json:"retentionRestarts,omitempty"`
 
 	// DeadLetterQueue is where messages go that were received MaxReceives
 	// times and were not deleted: the next receive moves them instead. It must
 	// exist. Default: none.
-	DeadLetterQueue string
-	MaxReceives     int
+	DeadLetterQueue string `json:"deadLetterQueue,omitempty"`
+	MaxReceives     int    `json:"maxReceives,omitempty"`
 
 	// DeadLetterExpired has messages whose retention is over go to the
 	// DeadLetterQueue too. Unless that has a longer one, it begins anew there.
 	// Default: false, they are dropped and counted in Stats.Expired.
-	DeadLetterExpired bool
+	DeadLetterExpired bool `json:"deadLetterExpired,omitempty"`
 
 	// DeadLetterSources are the queues that may have this one as their dead-letter
 	// queue, and DeadLettersDenied says that none may: the allow rules of SQS.
 	// Default: any queue.
-	DeadLetterSources []string
-	DeadLettersDenied bool
+	DeadLetterSources []string `json:"deadLetterSources,omitempty"`
+	DeadLettersDenied bool     `json:"deadLettersDenied,omitempty"`
 
 	// MaxPriority is the highest Message.Priority, which costs some memory for each one
 	// that is used. It cannot be lowered. In a FIFO queue it costs each message two more
 	// writes, and there are no delays then. Default: 0, no priorities.
-	MaxPriority uint8
+	MaxPriority uint8 `json:"maxPriority,omitempty" alter:"grow"`
 
 	// MaxInFlight is how many messages may be in flight at a time. When they are,
 	// a receive returns ErrInFlightLimit, or waits if it may. Default: any number.
-	MaxInFlight int
+	MaxInFlight int `json:"maxInFlight,omitempty"`
 
 	// MaxBodyBytes is the largest message, attributes included, up to
 	// MaxBodyBytes. What is moved here as a dead letter may be larger.
 	// Default: 1 MiB.
-	MaxBodyBytes int
+	MaxBodyBytes int `json:"maxBodyBytes"`
 
 	// MaxAttributes is how many attributes a message may have, up to
 	// MaxAttributes. Default: 10.
-	MaxAttributes int
+	MaxAttributes int `json:"maxAttributes"`
 
 	// AllowEmptyBody lets messages have no body. Default: false, they are refused,
 	// as in SQS.
-	AllowEmptyBody bool
+	AllowEmptyBody bool `json:"allowEmptyBody,omitempty"`
+
+	// ReleaseOnOpen ends the visibility timeouts that were under way when the store was
+	// closed or crashed, which is right if those who had received the messages died with
+	// it. By default they go on. It is not stored. It counts when the queue is opened for
+	// the first time since the store was; to ask for it later is an error.
+	ReleaseOnOpen bool `json:"-"`
 }
 
-// Options are for this process. Nil is the defaults.
-type Options struct {
-	// ReleaseOnOpen ends the visibility timeouts that were under way when the
-	// store was closed or crashed, which is right if those who had received
-	// the messages died with it. By default they go on. It counts when the
-	// queue is opened for the first time since the store was; asking for it later
-	// is an error.
-	ReleaseOnOpen bool
+// normalize fills in the defaults and checks the rest.
+func (c *QueueConfig) normalize(name string) (QueueConfig, error) {
+	d := c.withDefaults()
+	return d, d.check(name)
 }
 
 func (c *QueueConfig) withDefaults() QueueConfig {
@@ -184,66 +184,17 @@ func (c *QueueConfig) check(name string) error {
 	return c.checkDeadLetters(name)
 }
 
-// storedConfig is the JSON in the catalog. Durations are nanoseconds.
-type storedConfig struct {
-	Config  storedFields `json:"config"`
-	Secret  []byte       `json:"secret"`            // of the receipts
-	Created int64        `json:"created"`           // nanoseconds since 1970
-	Altered int64        `json:"altered,omitempty"` // the same; 0 if it was not
+// secret is what the catalog says of a queue besides its configuration.
+type secret struct {
+	Secret []byte `json:"secret"` // of the receipts
 }
 
-// storedFields are those of QueueConfig.
-type storedFields struct {
-	FIFO                 bool          `json:"fifo,omitempty"`
-	DedupeWindow         time.Duration `json:"dedupeWindow,omitempty"`
-	DedupeByBody         bool          `json:"dedupeByBody,omitempty"`
-	DedupePerGroup       bool          `json:"dedupePerGroup,omitempty"`
-	VisibilityTimeout    time.Duration `json:"visibilityTimeout"`
-	MaxVisibilityTimeout time.Duration `json:"maxVisibilityTimeout"`
-	Delay                time.Duration `json:"delay,omitempty"`
-	DelayBlocksGroup     bool          `json:"delayBlocksGroup,omitempty"`
-	Retention            time.Duration `json:"retention"`
-	RetentionRestarts    bool          `json:"retentionRestarts,omitempty"`
-	DeadLetterQueue      string        `json:"deadLetterQueue,omitempty"`
-	MaxReceives          int           `json:"maxReceives,omitempty"`
-	DeadLetterExpired    bool          `json:"deadLetterExpired,omitempty"`
-	DeadLetterSources    []string      `json:"deadLetterSources,omitempty"`
-	DeadLettersDenied    bool          `json:"deadLettersDenied,omitempty"`
-	MaxPriority          uint8         `json:"maxPriority,omitempty"`
-	MaxInFlight          int           `json:"maxInFlight,omitempty"`
-	MaxBodyBytes         int           `json:"maxBodyBytes"`
-	MaxAttributes        int           `json:"maxAttributes"`
-	AllowEmptyBody       bool          `json:"allowEmptyBody,omitempty"`
-}
+type stored = codec.Stored[QueueConfig, secret]
 
-func (s *storedConfig) config() *QueueConfig {
-	c := QueueConfig(s.Config)
-	return &c
-}
-
-func (s *storedConfig) encode(c QueueConfig) ([]byte, error) {
-	s.Config = storedFields(c)
-	return json.Marshal(s)
-}
-
-func decodeConfig(name string, v []byte) (*storedConfig, error) {
-	s := &storedConfig{}
-	if err := json.Unmarshal(v, s); err != nil {
-		return nil, fmt.Errorf("%w: configuration of queue %q: %w", store.ErrCorrupt, name, err)
+func decodeConfig(o *store.Object) (stored, error) {
+	is, err := codec.Decode[QueueConfig, secret](named(o.Name), o.Config)
+	if err == nil && len(is.State.Secret) != secretLen {
+		err = fmt.Errorf("%w: configuration of %s: secret of %d bytes", store.ErrCorrupt, named(o.Name), len(is.State.Secret))
 	}
-	if len(s.Secret) != secretLen {
-		return nil, fmt.Errorf("%w: configuration of queue %q: secret of %d bytes", store.ErrCorrupt, name, len(s.Secret))
-	}
-	return s, nil
-}
-
-// differ names the first field in which given is not what is stored.
-func (c QueueConfig) differ(name string, given QueueConfig) error {
-	ours, theirs := reflect.ValueOf(c), reflect.ValueOf(given)
-	for i := range ours.NumField() {
-		if a, b := ours.Field(i).Interface(), theirs.Field(i).Interface(); !reflect.DeepEqual(a, b) {
-			return store.Mismatch(fmt.Sprintf("queue %q", name), ours.Type().Field(i).Name, a, b)
-		}
-	}
-	return nil
+	return is, err
 }

@@ -16,7 +16,7 @@ import (
 func contextVerbs(t testing.TB, db *pebblemq.DB) storetest.Verbs {
 	t.Helper()
 	open(t, db, "to", nil)
-	open(t, db, "gone", nil)
+	gone := open(t, db, "gone", nil)
 	q := open(t, db, "q", nil)
 	message := visibility.Message{Body: []byte("x")}
 	later := message
@@ -33,16 +33,20 @@ func contextVerbs(t testing.TB, db *pebblemq.DB) storetest.Verbs {
 	require.NoError(t, err)
 	handle := func(context.Context, *visibility.Received) error { return nil }
 	return storetest.Verbs{
-		"AlterQueue":                  {visibility.AlterQueue, db, "q", nil},
-		"DeleteQueue":                 {visibility.DeleteQueue, db, "gone"},
+		"EnsureQueue":                 {visibility.EnsureQueue, db, "ensured", nil},
+		"LookupQueue":                 {visibility.LookupQueue, db, "q"},
+		"OpenQueue":                   {visibility.OpenQueue, db, "opened", nil},
+		"Queues":                      {visibility.Queues, db},
+		"Queue.Alter":                 {q.Alter, nil},
+		"Queue.DeleteQueue":           {gone.DeleteQueue},
 		"Queue.Browse":                {q.Browse, nil},
 		"Queue.Cancel":                {q.Cancel, "later"},
 		"Queue.ChangeVisibility":      {q.ChangeVisibility, out[0].Receipt, time.Second},
 		"Queue.ChangeVisibilityBatch": {q.ChangeVisibilityBatch, []visibility.VisibilityChange{{Receipt: out[1].Receipt}}, nil},
 		"Queue.Delete":                {q.Delete, out[2].Receipt},
 		"Queue.DeleteBatch":           {q.DeleteBatch, []visibility.Receipt{out[3].Receipt}, nil},
-		"Queue.Describe":              {q.Describe},
 		"Queue.Get":                   {q.Get, "here"},
+		"Queue.Info":                  {q.Info},
 		"Queue.Peek":                  {q.Peek, position(t, q)},
 		"Queue.Purge":                 {q.Purge},
 		"Queue.Receive":               {q.Receive, nil},

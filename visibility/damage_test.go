@@ -212,7 +212,7 @@ func TestRetentionEndsAroundDamage(t *testing.T) {
 				open(t, s.DB, "dead", nil)
 				if c.moved {
 					config.DeadLetterQueue, config.MaxReceives, config.DeadLetterExpired = "dead", 9, true
-					require.NoError(t, visibility.AlterQueue(ctx, s.DB, "q", bodiless(config)))
+					require.NoError(t, alterQueue(s.DB, "q", bodiless(config)))
 				}
 				if c.kind == store.KindVisExpiry {
 					s.ahead = 30 * time.Minute

@@ -53,14 +53,14 @@ func (c *QueueConfig) checkTarget(t *store.Turn, name string) error {
 	if !ok {
 		return fmt.Errorf("%w: dead-letter queue %q of %q", ErrUnknownQueue, c.DeadLetterQueue, name)
 	}
-	target, err := decodeConfig(o.Name, o.Config)
+	target, err := decodeConfig(o)
 	if err != nil {
 		return err
 	}
 	if target.Config.FIFO != c.FIFO {
 		return store.Invalid("dead-letter queue %q and queue %q are not of one kind: both are FIFO, or none is", o.Name, name)
 	}
-	if !target.config().takes(name) {
+	if !target.Config.takes(name) {
 		return fmt.Errorf("%w: queue %q as the dead-letter queue of %q", ErrNotAllowed, o.Name, name)
 	}
 	return nil
@@ -89,7 +89,7 @@ func deadLettersOf(t *store.Turn, name string) (sources []string, err error) {
 		if !bytes.Contains(o.Config, []byte("deadLetterQueue")) {
 			continue // decoding takes longer than this
 		}
-		c, err := decodeConfig(o.Name, o.Config)
+		c, err := decodeConfig(o)
 		if err != nil {
 			return nil, err
 		}

@@ -93,8 +93,8 @@ func TestDedupeSurvivesDeleteAndDeadLetteringAndARestart(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				d := newDisk(t)
 				c := &visibility.QueueConfig{FIFO: true, DeadLetterQueue: "dead", MaxReceives: 1}
-				dead := d.queue("dead", fifo, nil)
-				q := d.queue("q", c, nil)
+				dead := d.queue("dead", fifo)
+				q := d.queue("q", c)
 				deleted := sendOnce(t, q, "a", "deleted", "")
 				buried := sendOnce(t, q, "b", "buried", "")
 				got := receive(t, q, 2)
@@ -108,8 +108,8 @@ func TestDedupeSurvivesDeleteAndDeadLetteringAndARestart(t *testing.T) {
 					<-time.After(time.Second)
 					d.crash(0)
 				}
-				d.queue("dead", fifo, nil)
-				q = d.queue("q", c, nil)
+				d.queue("dead", fifo)
+				q = d.queue("q", c)
 				require.Equal(t, deleted.ID, sendOnce(t, q, "a", "deleted", "").ID)
 				require.Equal(t, buried.ID, sendOnce(t, q, "b", "buried", "").ID)
 			})
@@ -179,7 +179,7 @@ func TestDedupeBadInput(t *testing.T) {
 		for _, c := range []visibility.QueueConfig{
 			{DedupeWindow: -1}, {DedupeWindow: visibility.MaxDelay + 1}, {DedupeByBody: true}, {DedupePerGroup: true},
 		} {
-			_, err := visibility.OpenQueue(db, "bad", &c)
+			_, err := visibility.OpenQueue(ctx, db, "bad", &c)
 			require.ErrorIs(t, err, pebblemq.ErrInvalid)
 		}
 		_, err := open(t, db, "standard", nil).Send(ctx, visibility.Message{DedupeID: "x"})
@@ -188,7 +188,7 @@ func TestDedupeBadInput(t *testing.T) {
 		_, err = q.Send(ctx, visibility.Message{Group: "a", DedupeID: strings.Repeat("x", visibility.MaxDedupeID+1)})
 		require.ErrorIs(t, err, pebblemq.ErrTooLarge)
 		sendOnce(t, q, "a", strings.Repeat("x", visibility.MaxDedupeID), "")
-		require.NoError(t, visibility.DeleteQueue(ctx, db, "q"))
+		require.NoError(t, deleteQueue(db, "q"))
 		q = open(t, db, "q", fifo)
 		require.False(t, sendOnce(t, q, "a", strings.Repeat("x", visibility.MaxDedupeID), "").Duplicate, "another queue")
 	})
@@ -199,7 +199,7 @@ func ExampleMessage_dedupeID() {
 	db := memory()
 	defer db.Close()
 	ctx := context.Background()
-	payments, err := visibility.OpenQueue(db, "payments", &visibility.QueueConfig{FIFO: true})
+	payments, err := visibility.OpenQueue(ctx, db, "payments", &visibility.QueueConfig{FIFO: true})
 	if err != nil {
 		panic(err)
 	}

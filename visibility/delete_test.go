@@ -102,7 +102,7 @@ func TestForeignReceipts(t *testing.T) {
 		}
 		counts(t, q, 0, 1, 0)
 
-		require.NoError(t, visibility.DeleteQueue(ctx, db, "q"))
+		require.NoError(t, deleteQueue(db, "q"))
 		again := open(t, db, "q", nil)
 		require.ErrorIs(t, again.Delete(ctx, m.Receipt), visibility.ErrInvalidReceipt)
 	})

@@ -3,7 +3,7 @@
 // it is deleted by then. There are no connections to lose and no consumers to
 // register; whoever has a receipt can delete or extend.
 //
-//	mail, err := visibility.OpenQueue(db, "mail", nil)
+//	mail, err := visibility.OpenQueue(ctx, db, "mail", nil)
 //	id, err := mail.Send(ctx, visibility.Message{Body: body})
 //	messages, err := mail.Receive(ctx, &visibility.ReceiveOptions{Wait: time.Minute})
 //	err = mail.Delete(ctx, messages[0].Receipt)

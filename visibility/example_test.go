@@ -24,7 +24,7 @@ func ExampleQueue_Receive() {
 	db := memory()
 	defer db.Close()
 	ctx := context.Background()
-	mail, err := visibility.OpenQueue(db, "mail", nil)
+	mail, err := visibility.OpenQueue(ctx, db, "mail", nil)
 	if err != nil {
 		panic(err)
 	}
@@ -51,8 +51,8 @@ func ExampleQueue_Receive() {
 func ExampleQueue_Run() {
 	db := memory()
 	defer db.Close()
-	_, _ = visibility.OpenQueue(db, "undeliverable", nil)
-	mail, err := visibility.OpenQueue(db, "mail", &visibility.QueueConfig{DeadLetterQueue: "undeliverable", MaxReceives: 3})
+	_, _ = visibility.OpenQueue(ctx, db, "undeliverable", nil)
+	mail, err := visibility.OpenQueue(ctx, db, "mail", &visibility.QueueConfig{DeadLetterQueue: "undeliverable", MaxReceives: 3})
 	if err != nil {
 		panic(err)
 	}
@@ -85,7 +85,7 @@ func ExampleQueue_ChangeVisibility() {
 	db := memory()
 	defer db.Close()
 	ctx := context.Background()
-	q, _ := visibility.OpenQueue(db, "jobs", nil)
+	q, _ := visibility.OpenQueue(ctx, db, "jobs", nil)
 	_, _ = q.Send(ctx, visibility.Message{Body: []byte("job")})
 	first, _ := q.Receive(ctx, nil)
 	_ = q.ChangeVisibility(ctx, first[0].Receipt, time.Hour) // it takes longer than thought
@@ -104,8 +104,8 @@ func ExampleQueue_In() {
 	db := memory()
 	defer db.Close()
 	ctx := context.Background()
-	orders, _ := visibility.OpenQueue(db, "orders", nil)
-	mail, _ := visibility.OpenQueue(db, "mail", nil)
+	orders, _ := visibility.OpenQueue(ctx, db, "orders", nil)
+	mail, _ := visibility.OpenQueue(ctx, db, "mail", nil)
 	_, _ = orders.Send(ctx, visibility.Message{Body: []byte("42")})
 	got, _ := orders.Receive(ctx, nil)
 
@@ -133,7 +133,7 @@ func ExampleQueue_SendBatch() {
 	db := memory()
 	defer db.Close()
 	ctx := context.Background()
-	q, _ := visibility.OpenQueue(db, "q", &visibility.QueueConfig{MaxBodyBytes: 5})
+	q, _ := visibility.OpenQueue(ctx, db, "q", &visibility.QueueConfig{MaxBodyBytes: 5})
 	results, err := q.SendBatch(ctx, []visibility.Message{{ID: "a", Body: []byte("short")}, {ID: "b", Body: []byte("too long")}}, nil)
 	if err != nil {
 		panic(err)

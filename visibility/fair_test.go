@@ -88,11 +88,11 @@ func TestFairCountsSurviveARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDisk(t)
 		c := &visibility.QueueConfig{VisibilityTimeout: time.Hour}
-		q := d.queue("q", c, nil)
+		q := d.queue("q", c)
 		sendTo(t, q, "a1", "a2", "a3", "b1")
 		require.Len(t, receive(t, q, 2), 2)
 		d.reopen()
-		q = d.queue("q", c, nil)
+		q = d.queue("q", c)
 		synctest.Wait()
 		require.Equal(t, []string{"b1", "a3"}, bodies(receive(t, q, 10)))
 	})
@@ -103,7 +103,7 @@ func ExampleMessage_group() {
 	db := memory()
 	defer db.Close()
 	ctx := context.Background()
-	mail, err := visibility.OpenQueue(db, "mail", nil)
+	mail, err := visibility.OpenQueue(ctx, db, "mail", nil)
 	if err != nil {
 		panic(err)
 	}

@@ -13,7 +13,7 @@ func ExampleQueueConfig_fIFO() {
 	db := memory()
 	defer db.Close()
 	ctx := context.Background()
-	bookings, err := visibility.OpenQueue(db, "bookings", &visibility.QueueConfig{FIFO: true})
+	bookings, err := visibility.OpenQueue(ctx, db, "bookings", &visibility.QueueConfig{FIFO: true})
 	if err != nil {
 		panic(err)
 	}

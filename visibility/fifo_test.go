@@ -144,7 +144,7 @@ func TestFIFOADelayedMessageBlocksItsGroupIfAskedTo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDisk(t)
 		c := &visibility.QueueConfig{FIFO: true, DelayBlocksGroup: true}
-		q := d.queue("q", c, nil)
+		q := d.queue("q", c)
 		later := func(body string, delay time.Duration) {
 			_, err := q.Send(ctx, visibility.Message{ID: body, Body: []byte(body), Group: body[:1], Delay: &delay})
 			require.NoError(t, err)
@@ -158,7 +158,7 @@ func TestFIFOADelayedMessageBlocksItsGroupIfAskedTo(t *testing.T) {
 		require.Equal(t, []string{"b1"}, bodies(got))
 		remove(t, q, got...)
 		d.reopen()
-		q = d.queue("q", c, nil)
+		q = d.queue("q", c)
 		<-time.After(time.Minute)
 		sendTo(t, q, "a5") // before the kernel has looked at the clock, perhaps
 		synctest.Wait()
@@ -191,10 +191,10 @@ func TestFIFOADelayedMessageBlocksItsGroupIfAskedTo(t *testing.T) {
 
 func TestFIFODelayBlocksGroupIsForFIFOQueuesAndStays(t *testing.T) {
 	bubble(t, func(t *testing.T, db *pebblemq.DB) {
-		_, err := visibility.OpenQueue(db, "q", &visibility.QueueConfig{DelayBlocksGroup: true})
+		_, err := visibility.OpenQueue(ctx, db, "q", &visibility.QueueConfig{DelayBlocksGroup: true})
 		require.ErrorIs(t, err, pebblemq.ErrInvalid)
 		open(t, db, "q", fifo)
-		err = visibility.AlterQueue(ctx, db, "q", bodiless(&visibility.QueueConfig{FIFO: true, DelayBlocksGroup: true}))
+		err = alterQueue(db, "q", bodiless(&visibility.QueueConfig{FIFO: true, DelayBlocksGroup: true}))
 		require.ErrorIs(t, err, pebblemq.ErrConfigMismatch)
 	})
 }
@@ -263,10 +263,10 @@ func TestFIFONeedsAGroupAndADeadLetterQueueOfItsKind(t *testing.T) {
 		require.NoError(t, results[0].Err)
 		require.ErrorIs(t, results[1].Err, pebblemq.ErrInvalid)
 
-		_, err = visibility.OpenQueue(db, "q", nil)
+		_, err = visibility.OpenQueue(ctx, db, "q", &visibility.QueueConfig{})
 		require.ErrorIs(t, err, pebblemq.ErrConfigMismatch)
 		require.ErrorContains(t, err, "FIFO")
-		_, err = visibility.OpenQueue(db, "other", &visibility.QueueConfig{DeadLetterQueue: "q", MaxReceives: 1})
+		_, err = visibility.OpenQueue(ctx, db, "other", &visibility.QueueConfig{DeadLetterQueue: "q", MaxReceives: 1})
 		require.ErrorIs(t, err, pebblemq.ErrInvalid)
 	})
 }

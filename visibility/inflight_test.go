@@ -73,11 +73,11 @@ func TestInFlightLimitCountsWhatSurvivedARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDisk(t)
 		c := &visibility.QueueConfig{MaxInFlight: 2, VisibilityTimeout: time.Hour}
-		q := d.queue("q", c, nil)
+		q := d.queue("q", c)
 		send(t, q, "a", "b", "c")
 		require.Len(t, receive(t, q, 10), 2)
 		d.reopen()
-		q = d.queue("q", c, nil)
+		q = d.queue("q", c)
 		_, err := q.Receive(ctx, nil)
 		require.ErrorIs(t, err, visibility.ErrInFlightLimit)
 	})
@@ -85,7 +85,7 @@ func TestInFlightLimitCountsWhatSurvivedARestart(t *testing.T) {
 
 func TestInFlightLimitOutOfRange(t *testing.T) {
 	bubble(t, func(t *testing.T, db *pebblemq.DB) {
-		_, err := visibility.OpenQueue(db, "q", &visibility.QueueConfig{MaxInFlight: -1})
+		_, err := visibility.OpenQueue(ctx, db, "q", &visibility.QueueConfig{MaxInFlight: -1})
 		require.ErrorIs(t, err, pebblemq.ErrInvalid)
 	})
 }

@@ -2,6 +2,7 @@ package visibility
 
 import (
 	"encoding/hex"
+	"errors"
 	"testing"
 	"time"
 
@@ -43,10 +44,10 @@ func TestGoldenBytes(t *testing.T) {
 	r := s.seal(delivery{seq: 1, count: 2, since: 3, born: 5, print: 4})
 	require.Equal(t, Receipt("AQAAAAcAAAAAAAAAAAEAAAACAAAAAAAAAAMAAAAAAAAABQAAAAS2aFv9GiEHWXnD6rRg_S0o"), r)
 	c := QueueConfig{FIFO: true, VisibilityTimeout: 1, Delay: 2, DeadLetterQueue: "d", MaxReceives: 3, MaxBodyBytes: 4, DeadLetterSources: []string{"s"}}
-	encoded, err := (&storedConfig{Secret: []byte("s"), Created: 5}).encode(c)
+	encoded, err := stored{Config: c, State: secret{[]byte("s")}, Created: 5}.Encode()
 	require.NoError(t, err)
-	require.Equal(t, `{"config":{"fifo":true,"visibilityTimeout":1,"maxVisibilityTimeout":0,"delay":2,"retention":0,"deadLetterQueue":"d",`+
-		`"maxReceives":3,"deadLetterSources":["s"],"maxBodyBytes":4,"maxAttributes":0},"secret":"cw==","created":5}`, string(encoded))
+	require.Equal(t, `{"version":1,"created":5,"config":{"fifo":true,"visibilityTimeout":1,"maxVisibilityTimeout":0,"delay":2,"retention":0,"deadLetterQueue":"d",`+
+		`"maxReceives":3,"deadLetterSources":["s"],"maxBodyBytes":4,"maxAttributes":0},"state":{"secret":"cw=="}}`, string(encoded))
 }
 
 func TestOtherVersionIsRefusedAsSuch(t *testing.T) {
@@ -161,13 +162,13 @@ func FuzzReceipt(f *testing.F) {
 }
 
 func FuzzDecodeConfig(f *testing.F) {
-	f.Add([]byte(`{"config":{"visibilityTimeout":1},"secret":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}`))
+	f.Add([]byte(`{"version":1,"config":{"visibilityTimeout":1},"state":{"secret":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}}`))
 	f.Add([]byte(`{`))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if c, err := decodeConfig("q", b); err == nil {
-			require.Len(t, c.Secret, secretLen)
+		if c, err := decodeConfig(&store.Object{Name: "q", Config: b}); err == nil {
+			require.Len(t, c.State.Secret, secretLen)
 		} else {
-			require.ErrorIs(t, err, store.ErrCorrupt)
+			require.True(t, errors.Is(err, store.ErrCorrupt) || errors.Is(err, store.ErrFormat), err)
 		}
 	})
 }

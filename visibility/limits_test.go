@@ -48,20 +48,20 @@ func TestAttributesAreLimitedToTenUnlessTheQueueSaysOtherwise(t *testing.T) {
 			_, err = q.Send(ctx, m)
 			require.ErrorIs(t, err, pebblemq.ErrTooLarge)
 		}
-		_, err := visibility.OpenQueue(db, "q", &visibility.QueueConfig{MaxAttributes: visibility.MaxAttributes + 1})
+		_, err := visibility.OpenQueue(ctx, db, "q", &visibility.QueueConfig{MaxAttributes: visibility.MaxAttributes + 1})
 		require.ErrorIs(t, err, pebblemq.ErrTooLarge)
-		_, err = visibility.OpenQueue(db, "q", &visibility.QueueConfig{MaxAttributes: -1})
+		_, err = visibility.OpenQueue(ctx, db, "q", &visibility.QueueConfig{MaxAttributes: -1})
 		require.ErrorIs(t, err, pebblemq.ErrInvalid)
 	})
 }
 
 func TestAnEmptyBodyIsRefusedUnlessTheQueueAllowsIt(t *testing.T) {
 	bubble(t, func(t *testing.T, db *pebblemq.DB) {
-		q, err := visibility.OpenQueue(db, "q", nil)
+		q, err := visibility.OpenQueue(ctx, db, "q", nil)
 		require.NoError(t, err)
 		_, err = q.Send(ctx, visibility.Message{})
 		require.ErrorIs(t, err, pebblemq.ErrInvalid)
-		require.NoError(t, visibility.AlterQueue(ctx, db, "q", &visibility.QueueConfig{AllowEmptyBody: true}))
+		require.NoError(t, alterQueue(db, "q", &visibility.QueueConfig{AllowEmptyBody: true}))
 		_, err = q.Send(ctx, visibility.Message{})
 		require.NoError(t, err)
 		require.Empty(t, one(t, q).Body)
@@ -83,10 +83,10 @@ func TestTheVisibilityTimeoutIsTwelveHoursAtMostUnlessTheQueueSaysOtherwise(t *t
 			require.ErrorIs(t, q.ChangeVisibility(ctx, m.Receipt, limit), pebblemq.ErrInvalid, "it would end too late")
 		}
 		for _, limit := range []time.Duration{-1, visibility.MaxVisibility + 1} {
-			_, err := visibility.OpenQueue(db, "q", &visibility.QueueConfig{MaxVisibilityTimeout: limit})
+			_, err := visibility.OpenQueue(ctx, db, "q", &visibility.QueueConfig{MaxVisibilityTimeout: limit})
 			require.ErrorIs(t, err, pebblemq.ErrInvalid)
 		}
-		_, err := visibility.OpenQueue(db, "q", &visibility.QueueConfig{MaxVisibilityTimeout: time.Second})
+		_, err := visibility.OpenQueue(ctx, db, "q", &visibility.QueueConfig{MaxVisibilityTimeout: time.Second})
 		require.ErrorIs(t, err, pebblemq.ErrInvalid, "the timeout of 30 s is longer")
 	})
 }

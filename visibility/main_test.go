@@ -35,7 +35,7 @@ func bubble(t *testing.T, f func(t *testing.T, db *pebblemq.DB)) {
 // open opens a queue that takes messages without a body, for brevity.
 func open(t testing.TB, db *pebblemq.DB, name string, c *visibility.QueueConfig) *visibility.Queue {
 	t.Helper()
-	q, err := visibility.OpenQueue(db, name, bodiless(c))
+	q, err := visibility.OpenQueue(ctx, db, name, bodiless(c))
 	require.NoError(t, err)
 	return q
 }
@@ -103,3 +103,29 @@ func ptr(d time.Duration) *time.Duration { return &d }
 
 // childEnv tells a re-executed test binary that it is a child, and what to do.
 const childEnv = "PEBBLEMQ_VISIBILITY_CHILD"
+
+// alterQueue and deleteQueue open the queue first.
+func alterQueue(db *pebblemq.DB, name string, c *visibility.QueueConfig) error {
+	q, err := visibility.LookupQueue(ctx, db, name)
+	if err != nil {
+		return err
+	}
+	return q.Alter(ctx, c)
+}
+
+func deleteQueue(db *pebblemq.DB, name string) error {
+	q, err := visibility.LookupQueue(ctx, db, name)
+	if err != nil {
+		return err
+	}
+	return q.DeleteQueue(ctx)
+}
+
+func queueNames(t testing.TB, db *pebblemq.DB) (names []string) {
+	list, err := visibility.Queues(ctx, db)
+	require.NoError(t, err)
+	for _, info := range list {
+		names = append(names, info.Name)
+	}
+	return names
+}

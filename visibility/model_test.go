@@ -97,8 +97,8 @@ type world struct {
 }
 
 func (w *world) open() {
-	w.dead = w.disk.queue("dead", &visibility.QueueConfig{FIFO: w.fifo, MaxPriority: w.highest}, nil)
-	w.q = w.disk.queue("q", w.config(), nil)
+	w.dead = w.disk.queue("dead", &visibility.QueueConfig{FIFO: w.fifo, MaxPriority: w.highest})
+	w.q = w.disk.queue("q", w.config())
 }
 
 func (w *world) config() *visibility.QueueConfig {
@@ -113,7 +113,7 @@ func (w *world) alter(t *rapid.T) {
 		t.Skip("leases may have ended on disk only")
 	}
 	w.keep = time.Duration(rapid.IntRange(1, 300).Draw(t, "retention")) * time.Second
-	require.NoError(t, visibility.AlterQueue(ctx, w.disk.db, "q", bodiless(w.config())))
+	require.NoError(t, alterQueue(w.disk.db, "q", bodiless(w.config())))
 	synctest.Wait()
 	w.expire()
 }

@@ -60,9 +60,8 @@ func TestPoisonEndsInTheDeadLetterQueue(t *testing.T) {
 
 func poisonQueues(t *testing.T, db *pebblemq.DB) (q, dead *visibility.Queue) {
 	dead = open(t, db, "dead", nil)
-	q, err := visibility.OpenQueueOptions(db, "q",
-		&visibility.QueueConfig{DeadLetterQueue: "dead", MaxReceives: poisonReceives},
-		&visibility.Options{ReleaseOnOpen: true})
+	q, err := visibility.OpenQueue(ctx, db, "q",
+		&visibility.QueueConfig{DeadLetterQueue: "dead", MaxReceives: poisonReceives, ReleaseOnOpen: true})
 	require.NoError(t, err)
 	return q, dead
 }

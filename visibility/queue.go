@@ -9,6 +9,7 @@ import (
 
 	"github.com/pebblemq/pebblemq"
 	"github.com/pebblemq/pebblemq/internal/bridge"
+	"github.com/pebblemq/pebblemq/internal/object"
 	"github.com/pebblemq/pebblemq/internal/spool"
 	"github.com/pebblemq/pebblemq/internal/store"
 	"github.com/pebblemq/pebblemq/internal/window"
@@ -44,64 +45,95 @@ type Queue struct {
 	recalled store.Signal // fires when the spool may be Recalled and Swept, or the queue is gone
 }
 
-// OpenQueue opens the queue of that name, and creates it if there is none.
-// The configuration must be the stored one, nil being the defaults; else it
-// returns pebblemq.ErrConfigMismatch; LookupQueue opens it whatever it is. Creating
-// is durable when it returns. A dead-letter queue that does not exist gives ErrUnknownQueue.
-func OpenQueue(db *pebblemq.DB, name string, c *QueueConfig) (*Queue, error) {
-	return OpenQueueOptions(db, name, c, nil)
+func named(name string) string { return fmt.Sprintf("queue %q", name) }
+
+// OpenQueue returns the queue of that name and creates it if need be. A nil config is the
+// stored one, or the defaults for a new queue. Another config than the stored one is
+// pebblemq.ErrConfigMismatch, which lists all fields that differ; EnsureQueue alters them.
+// A creation is durable when OpenQueue returns. A dead-letter queue that does not exist is
+// ErrUnknownQueue.
+func OpenQueue(ctx context.Context, db *pebblemq.DB, name string, c *QueueConfig) (*Queue, error) {
+	q, _, err := openQueue(ctx, db, name, c, false)
+	return q, err
 }
 
-// OpenQueueOptions is OpenQueue with options for this process.
-func OpenQueueOptions(db *pebblemq.DB, name string, c *QueueConfig, o *Options) (*Queue, error) {
+// EnsureQueue is OpenQueue, but it alters a queue whose config is another one, see
+// Queue.Alter. It says what it did.
+func EnsureQueue(ctx context.Context, db *pebblemq.DB, name string, c *QueueConfig) (*Queue, pebblemq.Ensured, error) {
+	return openQueue(ctx, db, name, c, true)
+}
+
+func openQueue(ctx context.Context, db *pebblemq.DB, name string, c *QueueConfig, ensure bool) (*Queue, pebblemq.Ensured, error) {
+	var did pebblemq.Ensured
+	if err := store.CheckName("queue", name); err != nil {
+		return nil, did, err
+	}
+	config, err := c.normalize(name)
+	if err != nil {
+		return nil, did, err
+	}
+	r := registryOf(bridge.Store(db))
+	if err := r.mu.Lock(ctx); err != nil {
+		return nil, did, err
+	}
+	defer r.mu.Unlock()
+	var changes object.Differences
+	if did.Created, changes, err = r.declare(ctx, name, config); err != nil {
+		return nil, pebblemq.Ensured{}, err
+	}
+	if c == nil {
+		changes = nil
+	}
+	if !ensure {
+		err = changes.Mismatch(named(name), "EnsureQueue")
+	}
+	if err != nil {
+		return nil, did, err
+	}
+	q, err := r.open(ctx, name, config.ReleaseOnOpen)
+	if err == nil && len(changes) > 0 {
+		err = r.alter(ctx, q, config)
+	}
+	if err != nil {
+		return nil, pebblemq.Ensured{}, err
+	}
+	did.Altered = changes.Fields()
+	return q, did, nil
+}
+
+// LookupQueue returns a queue that exists, or ErrUnknownQueue.
+func LookupQueue(ctx context.Context, db *pebblemq.DB, name string) (*Queue, error) {
 	if err := store.CheckName("queue", name); err != nil {
 		return nil, err
 	}
-	config := c.withDefaults()
-	if err := config.check(name); err != nil {
-		return nil, err
-	}
-	secret := make([]byte, secretLen)
-	if _, err := rand.Read(secret); err != nil {
-		return nil, fmt.Errorf("visibility: make a secret for queue %q: %w", name, err)
-	}
-	s := bridge.Store(db)
-	if err := s.Do(context.Background(), declare(name, config, secret), store.Sync); err != nil {
-		return nil, err
-	}
-	return registryOf(s).open(context.Background(), name, o)
+	return registryOf(bridge.Store(db)).lookup(ctx, name)
 }
 
-// LookupQueue opens an existing queue with the configuration it has. If there is none
-// it returns ErrUnknownQueue.
-func LookupQueue(db *pebblemq.DB, name string) (*Queue, error) {
-	if err := store.CheckName("queue", name); err != nil {
-		return nil, err
+// declare creates a queue, or finds in what its stored configuration is another one.
+func (r *registry) declare(ctx context.Context, name string, config QueueConfig) (created bool, changes object.Differences, err error) {
+	is := stored{Config: config, State: secret{make([]byte, secretLen)}}
+	if _, err := rand.Read(is.State.Secret); err != nil {
+		return false, nil, fmt.Errorf("visibility: make a secret for queue %q: %w", name, err)
 	}
-	return registryOf(bridge.Store(db)).open(context.Background(), name, nil)
-}
-
-// declare creates a queue, or checks that it is as it is to be.
-func declare(name string, config QueueConfig, secret []byte) store.QuietFunc {
-	return func(t *store.Turn) error {
+	err = r.s.Do(ctx, store.QuietFunc(func(t *store.Turn) error {
 		if o, ok := t.Lookup(store.ClassVisQueue, name); ok {
-			stored, err := decodeConfig(name, o.Config)
-			if err != nil {
-				return err
-			}
-			return stored.config().differ(name, config)
+			was, err := decodeConfig(o)
+			changes = object.Compare(was.Config, config)
+			return err
 		}
 		if err := config.checkTarget(t, name); err != nil {
 			return err
 		}
-		stored := storedConfig{Secret: secret, Created: t.Now().UnixNano()}
-		encoded, err := stored.encode(config)
+		is.Created = t.Now().UnixNano()
+		text, err := is.Encode()
 		if err != nil {
 			return fmt.Errorf("visibility: configuration of queue %q: %w", name, err)
 		}
-		_, err = t.Create(store.ClassVisQueue, name, encoded)
+		_, err = t.Create(store.ClassVisQueue, name, text)
+		created = err == nil
 		return err
-	}
+	}), store.Sync)
+	return created, changes, err
 }
 
 // Name returns the queue's name.
@@ -112,25 +144,37 @@ func (q *Queue) Config() QueueConfig { return *q.config() }
 
 func (q *Queue) config() *QueueConfig { return q.current.Load() }
 
-// Queues returns the names of all queues, in order.
-func Queues(db *pebblemq.DB) ([]string, error) {
-	var names []string
-	list := store.QuietFunc(func(t *store.Turn) error {
-		for _, o := range t.List(store.ClassVisQueue, "") {
-			names = append(names, o.Name)
+// DeleteQueue deletes the queue and everything in it, durably. Handles on it return
+// ErrQueueDeleted from then on, blocked receives too. The dead-letter queue of another
+// cannot be deleted before that one. A queue of the same name may be created again; it does
+// not know the old receipts. (Delete is for messages, as in SQS.)
+func (q *Queue) DeleteQueue(ctx context.Context) error {
+	r := registryOf(q.s)
+	if err := r.mu.Lock(ctx); err != nil {
+		return err
+	}
+	defer r.mu.Unlock()
+	done := false
+	err := q.s.Do(ctx, store.FreeingFunc{OpFunc: func(t *store.Turn) error {
+		if q.dropped {
+			return q.gone()
 		}
+		o, ok := t.Lookup(store.ClassVisQueue, q.name)
+		if !ok {
+			return q.gone()
+		}
+		if err := checkUnused(t, q.name); err != nil {
+			return err
+		}
+		t.Drop(o, append(layout.Kinds(), store.KindVisWindow, store.KindVisRedrive, store.KindVisHold)...)
+		q.drop(t)
+		done = true
 		return nil
-	})
-	err := bridge.Store(db).Do(context.Background(), list, store.NoSync)
-	return names, err
-}
-
-// DeleteQueue deletes a queue and everything in it, durably. Handles on it
-// return ErrQueueDeleted from then on, blocked receives too. The dead-letter queue
-// of another cannot be deleted before that one. A queue of the same name may be
-// created again; it does not know the old receipts.
-func DeleteQueue(ctx context.Context, db *pebblemq.DB, name string) error {
-	return registryOf(bridge.Store(db)).drop(ctx, name)
+	}}, store.Sync)
+	if done { // even if its fsync is not known of
+		delete(r.mu.queues, q.name)
+	}
+	return err
 }
 
 // Purge deletes every message that is visible or delayed, and returns how many

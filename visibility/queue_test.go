@@ -15,13 +15,13 @@ import (
 
 func TestLookupOpensAQueueWhateverItsConfiguration(t *testing.T) {
 	bubble(t, func(t *testing.T, db *pebblemq.DB) {
-		_, err := visibility.LookupQueue(db, "q")
+		_, err := visibility.LookupQueue(ctx, db, "q")
 		require.ErrorIs(t, err, visibility.ErrUnknownQueue)
 		made := open(t, db, "q", &visibility.QueueConfig{FIFO: true})
-		q, err := visibility.LookupQueue(db, "q")
+		q, err := visibility.LookupQueue(ctx, db, "q")
 		require.NoError(t, err)
 		require.Same(t, made, q)
-		_, err = visibility.LookupQueue(db, "")
+		_, err = visibility.LookupQueue(ctx, db, "")
 		require.ErrorIs(t, err, pebblemq.ErrInvalid)
 	})
 }
@@ -49,25 +49,23 @@ func TestOpenIsIdempotentAndNamesTheFieldThatDiffers(t *testing.T) {
 		} {
 			given := c
 			change(&given)
-			_, err := visibility.OpenQueue(db, "q", &given)
+			_, err := visibility.OpenQueue(ctx, db, "q", &given)
 			require.ErrorIs(t, err, pebblemq.ErrConfigMismatch)
 			require.ErrorContains(t, err, field)
 		}
-		names, err := visibility.Queues(db)
-		require.NoError(t, err)
-		require.Equal(t, []string{"dead", "dead2", "q"}, names)
+		require.Equal(t, []string{"dead", "dead2", "q"}, queueNames(t, db))
 	})
 }
 
 func TestDeadLetterQueueExistsBeforeAndAfter(t *testing.T) {
 	bubble(t, func(t *testing.T, db *pebblemq.DB) {
-		_, err := visibility.OpenQueue(db, "q", &visibility.QueueConfig{DeadLetterQueue: "dead", MaxReceives: 1})
+		_, err := visibility.OpenQueue(ctx, db, "q", &visibility.QueueConfig{DeadLetterQueue: "dead", MaxReceives: 1})
 		require.ErrorIs(t, err, visibility.ErrUnknownQueue)
 		open(t, db, "dead", nil)
 		open(t, db, "q", &visibility.QueueConfig{DeadLetterQueue: "dead", MaxReceives: 1})
-		require.ErrorIs(t, visibility.DeleteQueue(ctx, db, "dead"), pebblemq.ErrInvalid)
-		require.NoError(t, visibility.DeleteQueue(ctx, db, "q"))
-		require.NoError(t, visibility.DeleteQueue(ctx, db, "dead"))
+		require.ErrorIs(t, deleteQueue(db, "dead"), pebblemq.ErrInvalid)
+		require.NoError(t, deleteQueue(db, "q"))
+		require.NoError(t, deleteQueue(db, "dead"))
 	})
 }
 
@@ -85,9 +83,9 @@ func TestDeletedQueue(t *testing.T) {
 			blocked <- err
 		}()
 		synctest.Wait()
-		require.NoError(t, visibility.DeleteQueue(ctx, db, "q"))
+		require.NoError(t, deleteQueue(db, "q"))
 		require.ErrorIs(t, <-blocked, visibility.ErrQueueDeleted)
-		require.ErrorIs(t, visibility.DeleteQueue(ctx, db, "q"), visibility.ErrUnknownQueue)
+		require.ErrorIs(t, q.DeleteQueue(ctx), visibility.ErrQueueDeleted)
 		_, err = q.Send(ctx, visibility.Message{})
 		require.ErrorIs(t, err, visibility.ErrQueueDeleted)
 		_, err = q.Receive(ctx, nil)
@@ -110,9 +108,10 @@ func TestBadInput(t *testing.T) {
 	bubble(t, func(t *testing.T, db *pebblemq.DB) {
 		long := strings.Repeat("n", 256)
 		for name, want := range map[string]error{"": pebblemq.ErrInvalid, long: pebblemq.ErrTooLarge, "a\x00": pebblemq.ErrInvalid, "\xff": pebblemq.ErrInvalid} {
-			_, err := visibility.OpenQueue(db, name, nil)
+			_, err := visibility.OpenQueue(ctx, db, name, nil)
 			require.ErrorIs(t, err, want, "%q", name)
-			require.ErrorIs(t, visibility.DeleteQueue(ctx, db, name), want)
+			_, err = visibility.LookupQueue(ctx, db, name)
+			require.ErrorIs(t, err, want)
 		}
 		open(t, db, long[:255], nil)
 		for _, c := range []visibility.QueueConfig{
@@ -120,16 +119,14 @@ func TestBadInput(t *testing.T) {
 			{MaxReceives: 1}, {DeadLetterQueue: "x"}, {MaxReceives: -1, DeadLetterQueue: "x"}, {MaxReceives: 1 << 31, DeadLetterQueue: "x"},
 			{MaxReceives: 1, DeadLetterQueue: "bad"}, {MaxBodyBytes: -1},
 		} {
-			_, err := visibility.OpenQueue(db, "bad", &c)
+			_, err := visibility.OpenQueue(ctx, db, "bad", &c)
 			require.ErrorIs(t, err, pebblemq.ErrInvalid, "%+v", c)
 		}
 		for _, c := range []visibility.QueueConfig{{MaxBodyBytes: 64<<20 + 1}, {MaxReceives: 1, DeadLetterQueue: long}} {
-			_, err := visibility.OpenQueue(db, "bad", &c)
+			_, err := visibility.OpenQueue(ctx, db, "bad", &c)
 			require.ErrorIs(t, err, pebblemq.ErrTooLarge, "%+v", c)
 		}
-		names, err := visibility.Queues(db)
-		require.NoError(t, err)
-		require.Len(t, names, 1, "nothing was created")
+		require.Len(t, queueNames(t, db), 1, "nothing was created")
 
 		q := open(t, db, "q", &visibility.QueueConfig{MaxBodyBytes: 100})
 		many := map[string]visibility.Attribute{}
@@ -188,7 +185,7 @@ func TestBadInput(t *testing.T) {
 			_, err := q.Receive(ctx, &o)
 			require.ErrorIs(t, err, pebblemq.ErrInvalid, "%+v", o)
 		}
-		_, err = q.Receive(ctx, &visibility.ReceiveOptions{Max: 1001})
+		_, err := q.Receive(ctx, &visibility.ReceiveOptions{Max: 1001})
 		require.ErrorIs(t, err, pebblemq.ErrTooLarge)
 		require.Equal(t, before, stats(t, q))
 		got, err := q.Receive(ctx, &visibility.ReceiveOptions{Max: 1000, VisibilityTimeout: ptr(12 * time.Hour), Wait: 1<<63 - 1})
@@ -239,7 +236,7 @@ func TestClosedStoreAndEndedContext(t *testing.T) {
 			errs["ChangeVisibility"] = q.ChangeVisibility(ctx, m.Receipt, 0)
 			_, errs["Purge"] = q.Purge(ctx)
 			_, errs["Stats"] = q.Stats(ctx)
-			errs["DeleteQueue"] = visibility.DeleteQueue(ctx, db, "q")
+			errs["DeleteQueue"] = q.DeleteQueue(ctx)
 			return errs
 		}
 		for verb, err := range calls(ended) {
@@ -257,9 +254,9 @@ func TestClosedStoreAndEndedContext(t *testing.T) {
 		for verb, err := range calls(ctx) {
 			require.ErrorIs(t, err, pebblemq.ErrClosed, verb)
 		}
-		_, err := visibility.OpenQueue(db, "q", nil)
+		_, err := visibility.OpenQueue(ctx, db, "q", nil)
 		require.ErrorIs(t, err, pebblemq.ErrClosed)
-		_, err = visibility.Queues(db)
+		_, err = visibility.Queues(ctx, db)
 		require.ErrorIs(t, err, pebblemq.ErrClosed)
 	})
 }

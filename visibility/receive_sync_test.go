@@ -16,7 +16,7 @@ func TestAReceiveThatWaitedIsDurableIfAskedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDisk(t)
 		c := &visibility.QueueConfig{VisibilityTimeout: time.Hour}
-		q := d.queue("q", c, nil)
+		q := d.queue("q", c)
 		got := make(chan []*visibility.Received, 1)
 		go func() {
 			r, _ := q.Receive(pebblemq.WithDurability(ctx, pebblemq.Sync), &visibility.ReceiveOptions{Wait: time.Hour})
@@ -26,6 +26,6 @@ func TestAReceiveThatWaitedIsDurableIfAskedFor(t *testing.T) {
 		send(t, q, "a")
 		require.Len(t, <-got, 1)
 		d.crash(0)
-		counts(t, d.queue("q", c, nil), 0, 1, 0)
+		counts(t, d.queue("q", c), 0, 1, 0)
 	})
 }

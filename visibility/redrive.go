@@ -333,7 +333,7 @@ func (r *Redrive) wants(s *spool.Seen) (wanted bool, err error) {
 
 // destination returns a queue that messages of this one can be moved to.
 func (q *Queue) destination(ctx context.Context, name string) (*Queue, error) {
-	to, err := registryOf(q.s).open(ctx, name, nil)
+	to, err := registryOf(q.s).lookup(ctx, name)
 	switch {
 	case err != nil:
 		return nil, err

@@ -30,31 +30,36 @@ func registryOf(s *store.Store) *registry {
 	}).(*registry)
 }
 
-// open returns the memory of a queue that exists.
-func (r *registry) open(ctx context.Context, name string, o *Options) (*Queue, error) {
+// open returns the memory of a queue that exists. Its caller has the lock.
+func (r *registry) open(ctx context.Context, name string, release bool) (*Queue, error) {
+	if q := r.mu.queues[name]; q != nil && release && !q.released {
+		return nil, store.Invalid("queue %q is open already, as a dead-letter queue, by a broker, by a redrive or by a call without ReleaseOnOpen", name)
+	}
+	return r.load(ctx, name, release)
+}
+
+// lookup is open for those who do not have the lock.
+func (r *registry) lookup(ctx context.Context, name string) (*Queue, error) {
 	if err := r.mu.Lock(ctx); err != nil {
 		return nil, err
 	}
 	defer r.mu.Unlock()
-	if q := r.mu.queues[name]; q != nil && o != nil && o.ReleaseOnOpen && !q.released {
-		return nil, store.Invalid("queue %q is open already, as a dead-letter queue, by a broker, by a redrive or by a call without ReleaseOnOpen", name)
-	}
-	return r.load(ctx, name, o)
+	return r.open(ctx, name, false)
 }
 
 // load brings a queue into memory along with its dead-letter queue. It is put
 // into the map first, so that queues which are each other's come to an end.
-func (r *registry) load(ctx context.Context, name string, o *Options) (*Queue, error) {
+func (r *registry) load(ctx context.Context, name string, release bool) (*Queue, error) {
 	if q := r.mu.queues[name]; q != nil {
 		return q, nil
 	}
-	q, err := r.read(ctx, name, o)
+	q, err := r.read(ctx, name, release)
 	if err != nil {
 		return nil, err
 	}
 	r.mu.queues[name] = q
 	if q.config().DeadLetterQueue != "" {
-		if q.dead, err = r.load(ctx, q.config().DeadLetterQueue, o); err != nil {
+		if q.dead, err = r.load(ctx, q.config().DeadLetterQueue, release); err != nil {
 			delete(r.mu.queues, name)
 			return nil, err
 		}
@@ -78,66 +83,29 @@ func (r *registry) load(ctx context.Context, name string, o *Options) (*Queue, e
 	return q, nil
 }
 
-func (r *registry) read(ctx context.Context, name string, o *Options) (*Queue, error) {
-	var object *store.Object
-	err := r.s.Do(ctx, store.QuietFunc(func(t *store.Turn) error {
-		var ok bool
-		if object, ok = t.Lookup(store.ClassVisQueue, name); !ok {
-			return fmt.Errorf("%w: %q", ErrUnknownQueue, name)
-		}
-		return nil
+func (r *registry) read(ctx context.Context, name string, release bool) (*Queue, error) {
+	var o *store.Object
+	var is stored
+	err := r.s.Do(ctx, store.QuietFunc(func(t *store.Turn) (err error) {
+		o, is, err = lookup(t, name)
+		return err
 	}), store.NoSync)
 	if err != nil {
 		return nil, err
 	}
-	stored, err := decodeConfig(name, object.Config)
-	if err != nil {
-		return nil, err
-	}
-	q := &Queue{s: r.s, name: name, id: object.ID, sealer: newSealer(object.ID, stored.Secret)}
-	q.current.Store(stored.config())
+	q := &Queue{s: r.s, name: name, id: o.ID, sealer: newSealer(o.ID, is.State.Secret)}
+	q.current.Store(&is.Config)
 	q.leases.timer = store.NewTimer(q.expire)
 	so := spool.Options{Name: name, Ready: q.serve, Leased: q.resume, ID: idOf, Numbered: true, Born: sentAt, Outlived: q.outlived, Promoted: q.promoted}
-	if o != nil && o.ReleaseOnOpen {
+	if release {
 		so.Leased, q.released = nil, true
 	}
 	q.config().grouped(&so)
 	q.openWindow(r.s)
-	if q.spool, err = spool.OpenLanes(ctx, r.s, layout, object.ID, q.config().MaxPriority, so); err != nil {
+	if q.spool, err = spool.OpenLanes(ctx, r.s, layout, o.ID, q.config().MaxPriority, so); err != nil {
 		return nil, err
 	}
 	return q, q.readRedrives(ctx)
-}
-
-// drop deletes a queue, whether it is in memory or not.
-func (r *registry) drop(ctx context.Context, name string) error {
-	if err := store.CheckName("queue", name); err != nil {
-		return err
-	}
-	if err := r.mu.Lock(ctx); err != nil {
-		return err
-	}
-	defer r.mu.Unlock()
-	q, done := r.mu.queues[name], false
-	err := r.s.Do(ctx, store.FreeingFunc{OpFunc: func(t *store.Turn) error {
-		o, ok := t.Lookup(store.ClassVisQueue, name)
-		if !ok {
-			return fmt.Errorf("%w: %q", ErrUnknownQueue, name)
-		}
-		if err := checkUnused(t, name); err != nil {
-			return err
-		}
-		t.Drop(o, append(layout.Kinds(), store.KindVisWindow, store.KindVisRedrive, store.KindVisHold)...)
-		if q != nil {
-			q.drop(t)
-		}
-		done = true
-		return nil
-	}}, store.Sync)
-	if done { // even if its fsync is not known of
-		delete(r.mu.queues, name)
-	}
-	return err
 }
 
 // drop ends a queue in memory.
@@ -151,4 +119,14 @@ func (q *Queue) drop(t *store.Turn) {
 	q.leases.messages = nil
 	q.waiting.fail(q.gone())
 	q.recalled.Fire()
+}
+
+// lookup finds a queue in the catalog.
+func lookup(t *store.Turn, name string) (*store.Object, stored, error) {
+	o, ok := t.Lookup(store.ClassVisQueue, name)
+	if !ok {
+		return nil, stored{}, fmt.Errorf("%w: %q", ErrUnknownQueue, name)
+	}
+	is, err := decodeConfig(o)
+	return o, is, err
 }

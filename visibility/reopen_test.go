@@ -101,8 +101,8 @@ func TestAPrimeSuspectStaysOneOverTheNextCrash(t *testing.T) {
 		fs := vfs.NewCrashableMem()
 		db, err := storetest.OpenFS(fs, store.Options{MemoryBytes: store.MinMemoryBytes})
 		require.NoError(t, err)
-		oo := &visibility.Options{ReleaseOnOpen: true}
-		q, err := visibility.OpenQueueOptions(db, "mail", nil, oo)
+		releasing := &visibility.QueueConfig{ReleaseOnOpen: true}
+		q, err := visibility.OpenQueue(ctx, db, "mail", releasing)
 		require.NoError(t, err)
 		send(t, q, "n1", "culprit", "x", "y", "z")
 		receive(t, q, 2)
@@ -113,7 +113,7 @@ func TestAPrimeSuspectStaysOneOverTheNextCrash(t *testing.T) {
 			fs = left
 			db, err = storetest.OpenFS(fs, store.Options{MemoryBytes: store.MinMemoryBytes})
 			require.NoError(t, err)
-			q, err = visibility.OpenQueueOptions(db, "mail", nil, oo)
+			q, err = visibility.OpenQueue(ctx, db, "mail", releasing)
 			require.NoError(t, err)
 			got := bodies(receive(t, q, 3))
 			require.NotContains(t, got[1:], "culprit", "life %d: it was out when the process died, and goes alone", life)

@@ -60,9 +60,9 @@ func (d *disk) crash(percent int) {
 	d.open()
 }
 
-func (d *disk) queue(name string, c *visibility.QueueConfig, o *visibility.Options) *visibility.Queue {
+func (d *disk) queue(name string, c *visibility.QueueConfig) *visibility.Queue {
 	d.t.Helper()
-	q, err := visibility.OpenQueueOptions(d.db, name, bodiless(c), o)
+	q, err := visibility.OpenQueue(ctx, d.db, name, bodiless(c))
 	require.NoError(d.t, err)
 	return q
 }
@@ -72,7 +72,7 @@ func TestEverythingSurvivesARestart(t *testing.T) {
 		t.Run(end, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				d := newDisk(t)
-				q := d.queue("q", nil, nil)
+				q := d.queue("q", nil)
 				send(t, q, "deleted", "held", "extended", "released", "waits")
 				_, err := q.Send(ctx, visibility.Message{Body: []byte("delayed"), Delay: ptr(time.Hour)})
 				require.NoError(t, err)
@@ -89,7 +89,7 @@ func TestEverythingSurvivesARestart(t *testing.T) {
 					synctest.Wait()
 					d.crash(0)
 				}
-				q = d.queue("q", nil, nil)
+				q = d.queue("q", nil)
 				if end == "crash" {
 					before.OldestAge += time.Second
 				}
@@ -124,11 +124,11 @@ func TestEverythingSurvivesARestart(t *testing.T) {
 func TestReleaseOnOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDisk(t)
-		q := d.queue("q", nil, nil)
+		q := d.queue("q", nil)
 		send(t, q, "a", "b", "c")
 		old := receive(t, q, 2)
 		d.reopen()
-		q = d.queue("q", nil, &visibility.Options{ReleaseOnOpen: true})
+		q = d.queue("q", &visibility.QueueConfig{ReleaseOnOpen: true})
 		counts(t, q, 3, 0, 0)
 		got := receive(t, q, 1)
 		require.Equal(t, []string{"a"}, bodies(got))
@@ -142,7 +142,7 @@ func TestReleaseOnOpen(t *testing.T) {
 func TestOldReceiptsWorkBeyondTheWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDisk(t)
-		q := d.queue("q", nil, nil)
+		q := d.queue("q", nil)
 		const n = 6000
 		batch := make([]visibility.Message, n)
 		for i := range batch {
@@ -157,7 +157,7 @@ func TestOldReceiptsWorkBeyondTheWindow(t *testing.T) {
 			held = append(held, got...)
 		}
 		d.reopen()
-		q = d.queue("q", nil, nil)
+		q = d.queue("q", nil)
 		counts(t, q, 0, n, 0)
 		require.NoError(t, q.Delete(ctx, held[5000].Receipt))
 		require.NoError(t, q.ChangeVisibility(ctx, held[5001].Receipt, time.Hour))
@@ -189,14 +189,14 @@ func TestOldReceiptsWorkBeyondTheWindow(t *testing.T) {
 func TestReceiptOfALostMessage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDisk(t)
-		q := d.queue("q", nil, nil)
+		q := d.queue("q", nil)
 		send(t, q, "kept")
 		_, err := q.Send(pebblemq.WithDurability(ctx, pebblemq.NoSync), visibility.Message{Body: []byte("lost")})
 		require.NoError(t, err)
 		old := receive(t, q, 2)
 		require.Len(t, old, 2)
 		d.crash(0)
-		q = d.queue("q", nil, nil)
+		q = d.queue("q", nil)
 		counts(t, q, 1, 0, 0)
 		<-time.After(time.Millisecond)
 		send(t, q, "other")
@@ -210,11 +210,11 @@ func TestReceiptOfALostMessage(t *testing.T) {
 func TestSameCountAfterACrashIsAnotherReceipt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDisk(t)
-		q := d.queue("q", nil, nil)
+		q := d.queue("q", nil)
 		send(t, q, "x")
 		old := one(t, q)
 		d.crash(0)
-		q = d.queue("q", nil, nil)
+		q = d.queue("q", nil)
 		<-time.After(time.Millisecond)
 		again := one(t, q)
 		require.Equal(t, old.ReceiveCount, again.ReceiveCount, "the mark was lost")
@@ -228,8 +228,8 @@ func TestDeadLetterMoveSurvivesACrashAsAWhole(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			d := newDisk(t)
 			open := func() (q, dead *visibility.Queue) {
-				dead = d.queue("dead", nil, nil)
-				return d.queue("q", &visibility.QueueConfig{DeadLetterQueue: "dead", MaxReceives: 1}, &visibility.Options{ReleaseOnOpen: true}), dead
+				dead = d.queue("dead", nil)
+				return d.queue("q", &visibility.QueueConfig{DeadLetterQueue: "dead", MaxReceives: 1, ReleaseOnOpen: true}), dead
 			}
 			q, _ := open()
 			const n = 50

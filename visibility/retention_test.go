@@ -101,7 +101,7 @@ func TestRetentionGoesOnWhileTheStoreIsClosed(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := &visibility.QueueConfig{FIFO: kind, Retention: time.Minute}
 				d := newDisk(t)
-				q := d.queue("q", c, nil)
+				q := d.queue("q", c)
 				for i := range 5000 { // more than a window
 					_, err := q.Send(pebblemq.WithDurability(ctx, pebblemq.NoSync), visibility.Message{Body: []byte("x"), Group: fmt.Sprint(i % 3)})
 					require.NoError(t, err)
@@ -112,7 +112,7 @@ func TestRetentionGoesOnWhileTheStoreIsClosed(t *testing.T) {
 				require.NoError(t, err)
 				d.reopen()
 				<-time.After(30 * time.Second)
-				q = d.queue("q", c, nil)
+				q = d.queue("q", c)
 				synctest.Wait()
 				counts(t, q, 1, 0, 0)
 				require.ErrorIs(t, q.Delete(ctx, taken[0].Receipt), visibility.ErrExpired)
@@ -190,7 +190,7 @@ func TestRetentionLetsAGroupGoOn(t *testing.T) {
 func TestRetentionOutOfRange(t *testing.T) {
 	bubble(t, func(t *testing.T, db *pebblemq.DB) {
 		for _, d := range []time.Duration{-1, visibility.MaxRetention + 1} {
-			_, err := visibility.OpenQueue(db, "q", &visibility.QueueConfig{Retention: d})
+			_, err := visibility.OpenQueue(ctx, db, "q", &visibility.QueueConfig{Retention: d})
 			require.ErrorIs(t, err, pebblemq.ErrInvalid)
 			require.ErrorContains(t, err, "Retention")
 		}
@@ -227,7 +227,7 @@ func TestRetentionWhatIsDroppedIsCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDisk(t)
 		config := &visibility.QueueConfig{Retention: time.Minute, AllowEmptyBody: true}
-		q := d.queue("q", config, nil)
+		q := d.queue("q", config)
 		_, err := q.SendBatch(ctx, make([]visibility.Message, 10_000), nil) // also beyond the window
 		require.NoError(t, err)
 		send(t, q, "m")
@@ -237,7 +237,7 @@ func TestRetentionWhatIsDroppedIsCounted(t *testing.T) {
 		require.EqualValues(t, 10_001, stats(t, q).Expired)
 		pass(time.Second)
 		d.reopen()
-		q = d.queue("q", config, nil)
+		q = d.queue("q", config)
 		require.EqualValues(t, 10_001, stats(t, q).Expired)
 	})
 }

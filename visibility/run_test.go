@@ -179,7 +179,7 @@ func TestRunEndsWithTheStoreAndTheQueue(t *testing.T) {
 			go func() { errs <- q.Run(ctx, nop, &visibility.RunOptions{Concurrency: 3}) }()
 		}
 		synctest.Wait()
-		require.NoError(t, visibility.DeleteQueue(ctx, db, "gone"))
+		require.NoError(t, deleteQueue(db, "gone"))
 		require.ErrorIs(t, <-errs, visibility.ErrQueueDeleted)
 		require.NoError(t, db.Close())
 		require.ErrorIs(t, <-errs, pebblemq.ErrClosed)

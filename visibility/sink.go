@@ -14,7 +14,7 @@ func init() { store.RegisterSink(store.ClassVisQueue, openSink) }
 type sink struct{ q *Queue }
 
 func openSink(ctx context.Context, s *store.Store, name string) (store.Sink, error) {
-	q, err := registryOf(s).open(ctx, name, nil)
+	q, err := registryOf(s).lookup(ctx, name)
 	return sink{q}, err
 }
 

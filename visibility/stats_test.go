@@ -20,7 +20,7 @@ func TestStatsTheAgeOfTheOldestIsExactAtOnce(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				d := newDisk(t)
 				c := &visibility.QueueConfig{FIFO: kind, MaxPriority: map[bool]uint8{false: 2}[kind]}
-				q := d.queue("q", c, nil)
+				q := d.queue("q", c)
 				age := func(want time.Duration) {
 					t.Helper()
 					require.Equal(t, want, stats(t, q).OldestAge)
@@ -42,7 +42,7 @@ func TestStatsTheAgeOfTheOldestIsExactAtOnce(t *testing.T) {
 				remove(t, q, first["a1"])
 				age(time.Second)
 				d.reopen()
-				q = d.queue("q", c, nil)
+				q = d.queue("q", c)
 				age(time.Second)
 				remove(t, q, first["b1"])
 				age(0)
@@ -89,7 +89,7 @@ func TestConcurrentCreatesHaveOneWinner(t *testing.T) {
 		var won, lost atomic.Int64
 		for i := range 20 {
 			wg.Go(func() {
-				_, err := visibility.OpenQueue(db, "q", &visibility.QueueConfig{Delay: time.Duration(i % 2)})
+				_, err := visibility.OpenQueue(ctx, db, "q", &visibility.QueueConfig{Delay: time.Duration(i % 2)})
 				if err == nil {
 					won.Add(1)
 					return

@@ -37,7 +37,7 @@ func demonstrate(ctx context.Context, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	p, err := openPostOffice(db)
+	p, err := openPostOffice(ctx, db)
 	if err != nil {
 		return err
 	}
@@ -88,14 +88,14 @@ type postOffice struct {
 	server      server
 }
 
-func openPostOffice(db *pebblemq.DB) (*postOffice, error) {
-	dead, err := visibility.OpenQueue(db, "undeliverable", &visibility.QueueConfig{
+func openPostOffice(ctx context.Context, db *pebblemq.DB) (*postOffice, error) {
+	dead, err := visibility.OpenQueue(ctx, db, "undeliverable", &visibility.QueueConfig{
 		DeadLetterSources: []string{"mail"}, Retention: 14 * 24 * time.Hour,
 	})
 	if err != nil {
 		return nil, err
 	}
-	queue, err := visibility.OpenQueue(db, "mail", &visibility.QueueConfig{
+	queue, err := visibility.OpenQueue(ctx, db, "mail", &visibility.QueueConfig{
 		VisibilityTimeout: timeout, DeadLetterQueue: "undeliverable", MaxReceives: 3,
 	})
 	return &postOffice{queue: queue, dead: dead}, err

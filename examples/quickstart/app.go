@@ -61,9 +61,9 @@ func openApp(ctx context.Context, db *pebblemq.DB) (*app, error) {
 			return
 		},
 		func() (err error) { a.broker, err = workqueue.Open(db, "main"); return },
-		func() (err error) { a.dead, err = visibility.OpenQueue(db, "slow-dead", nil); return },
+		func() (err error) { a.dead, err = visibility.OpenQueue(ctx, db, "slow-dead", nil); return },
 		func() (err error) {
-			a.slow, err = visibility.OpenQueue(db, "slow", &visibility.QueueConfig{
+			a.slow, err = visibility.OpenQueue(ctx, db, "slow", &visibility.QueueConfig{
 				VisibilityTimeout: 2 * time.Second, DeadLetterQueue: "slow-dead", MaxReceives: 3,
 			})
 			return

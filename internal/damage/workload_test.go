@@ -98,20 +98,20 @@ func (l *life) openBroker(ctx context.Context) {
 
 func (l *life) openVisibility() {
 	_ = l.do("open mail-dead", func() (err error) {
-		l.dead, err = visibility.OpenQueue(l.db, "mail-dead", nil)
+		l.dead, err = visibility.OpenQueue(context.Background(), l.db, "mail-dead", nil)
 		return err
 	})
 	if l.dead != nil {
 		_ = l.do("open mail", func() (err error) {
-			l.mail, err = visibility.OpenQueue(l.db, "mail", &visibility.QueueConfig{
+			l.mail, err = visibility.OpenQueue(context.Background(), l.db, "mail", &visibility.QueueConfig{
 				VisibilityTimeout: farAway, DeadLetterQueue: "mail-dead", MaxReceives: 3,
 			})
 			return err
 		})
 	}
 	_ = l.do("open orders", func() (err error) {
-		l.orders, err = visibility.OpenQueueOptions(l.db, "orders",
-			&visibility.QueueConfig{FIFO: true, VisibilityTimeout: farAway}, &visibility.Options{ReleaseOnOpen: true})
+		l.orders, err = visibility.OpenQueue(context.Background(), l.db, "orders",
+			&visibility.QueueConfig{FIFO: true, VisibilityTimeout: farAway, ReleaseOnOpen: true})
 		return err
 	})
 }

@@ -47,7 +47,7 @@ type recorder struct {
 
 func record(t *testing.T, r rules, seed uint64) []porcupine.Operation {
 	h := &recorder{t: t, rules: r, fs: storetest.NewFS(vfs.NewCrashableMem()), start: time.Now()}
-	h.open(nil)
+	h.open(false)
 	random := rand.New(rand.NewPCG(seed, 1))
 	lives := 1
 	if r.crashes {
@@ -55,12 +55,12 @@ func record(t *testing.T, r rules, seed uint64) []porcupine.Operation {
 	}
 	for life := range lives {
 		if life > 0 {
-			h.open(nil)
+			h.open(false)
 		}
 		h.run(random, life, life < lives-1)
 	}
 	require.NoError(t, h.db.Close())
-	h.open(&visibility.Options{ReleaseOnOpen: true})
+	h.open(true)
 	h.drain()
 	require.NoError(t, h.db.Close())
 	return withoutIdle(h.history)
@@ -83,11 +83,11 @@ func withoutIdle(history []porcupine.Operation) []porcupine.Operation {
 	})
 }
 
-func (h *recorder) open(o *visibility.Options) {
+func (h *recorder) open(release bool) {
 	var err error
 	h.db, err = storetest.OpenFS(h.fs, store.Options{MemoryBytes: store.MinMemoryBytes})
 	require.NoError(h.t, err)
-	h.q, err = visibility.OpenQueueOptions(h.db, "q", &visibility.QueueConfig{FIFO: h.rules.fifo, VisibilityTimeout: leaseTime}, o)
+	h.q, err = visibility.OpenQueue(context.Background(), h.db, "q", &visibility.QueueConfig{FIFO: h.rules.fifo, VisibilityTimeout: leaseTime, ReleaseOnOpen: release})
 	require.NoError(h.t, err)
 }
 
