@@ -60,7 +60,7 @@ func newBank(t *testing.T, db *pebblemq.DB, release bool) *bank {
 	t.Helper()
 	var err error
 	b := &bank{db: db}
-	b.topic, err = log.OpenTopic(db, "transfers", &log.TopicConfig{Partitions: 8})
+	b.topic, err = log.OpenTopic(bg, db, "transfers", &log.TopicConfig{Partitions: 8})
 	require.NoError(t, err)
 	b.group, err = b.topic.Group("bank", nil)
 	require.NoError(t, err)

@@ -33,7 +33,7 @@ func openWorld(t testing.TB, db *pebblemq.DB) *world {
 	t.Helper()
 	w := &world{db: db}
 	var err error
-	w.topic, err = log.OpenTopic(db, "orders", nil)
+	w.topic, err = log.OpenTopic(bg, db, "orders", nil)
 	require.NoError(t, err)
 	w.broker, err = workqueue.Open(db, "main")
 	require.NoError(t, err)

@@ -4,7 +4,7 @@
 // application's own state. There is no broker, no daemon and no network.
 //
 //	db, err := pebblemq.Open("data", nil)
-//	orders, err := log.OpenTopic(db, "orders", nil)
+//	orders, err := log.OpenTopic(ctx, db, "orders", nil)
 //	err = db.Update(ctx, func(tx *pebblemq.Tx) error {
 //		orders.In(tx).Append(log.Record{Key: id, Value: event})
 //		return tx.Set(id, state)

@@ -16,7 +16,7 @@ func Example() {
 	ctx := context.Background()
 	db, _ := pebblemq.OpenMemory(nil) // or Open("data", nil)
 	defer db.Close()
-	orders, _ := log.OpenTopic(db, "orders", nil)
+	orders, _ := log.OpenTopic(ctx, db, "orders", nil)
 	broker, _ := workqueue.Open(db, "main")
 	_ = broker.DeclareQueue(ctx, "emails", nil)
 
@@ -37,7 +37,7 @@ func Example_routing() {
 	ctx := context.Background()
 	db, _ := pebblemq.OpenMemory(nil)
 	defer db.Close()
-	audit, _ := log.OpenTopic(db, "audit", nil)
+	audit, _ := log.OpenTopic(ctx, db, "audit", nil)
 	broker, _ := workqueue.Open(db, "main")
 	err := errors.Join(
 		broker.DeclareExchange(ctx, "events", workqueue.Topic, nil),
@@ -138,7 +138,7 @@ func ExampleWithDurability() {
 	ctx := context.Background()
 	db, _ := pebblemq.OpenMemory(nil)
 	defer db.Close()
-	events, _ := log.OpenTopic(db, "clicks", nil)
+	events, _ := log.OpenTopic(ctx, db, "clicks", nil)
 
 	fast := pebblemq.WithDurability(ctx, pebblemq.NoSync) // may lose the last 10 ms
 	at, err := events.Append(fast, log.Record{Value: []byte("click")})

@@ -53,7 +53,7 @@ func TestOnAFullDiskEverythingIsOpenedReadAndDrained(t *testing.T) {
 
 func requireNothingGrows(t *testing.T, w *world) {
 	t.Helper()
-	_, err := log.OpenTopic(w.db, "new", nil)
+	_, err := log.OpenTopic(bg, w.db, "new", nil)
 	require.ErrorIs(t, err, pebblemq.ErrDiskFull)
 	_, err = workqueue.Open(w.db, "new")
 	require.ErrorIs(t, err, pebblemq.ErrDiskFull)
@@ -68,7 +68,7 @@ func requireNothingGrows(t *testing.T, w *world) {
 
 func requireReadable(t *testing.T, w *world) {
 	t.Helper()
-	topics, err := log.ListTopics(bg, w.db)
+	topics, err := log.Topics(bg, w.db)
 	require.NoError(t, err)
 	require.Len(t, topics, 1)
 	r, err := w.topic.NewReader(0, log.Start())

@@ -60,11 +60,11 @@ func (h *household) close() { require.NoError(h.t, h.db.Close()) }
 func (h *household) openLog() {
 	t := h.t
 	var err error
-	h.topic, err = log.OpenTopic(h.db, "events", &log.TopicConfig{
+	h.topic, err = log.OpenTopic(bg, h.db, "events", &log.TopicConfig{
 		RetentionTime: time.Hour, RetentionBytes: 64 << 10, DedupeWindow: householdWindow,
 	})
 	require.NoError(t, err)
-	h.latest, err = log.OpenTopic(h.db, "state", &log.TopicConfig{Compact: true, IndexKeys: true, TombstoneRetention: time.Hour})
+	h.latest, err = log.OpenTopic(bg, h.db, "state", &log.TopicConfig{Compact: true, IndexKeys: true, TombstoneRetention: time.Hour})
 	require.NoError(t, err)
 	group, err := h.topic.Group("readers", nil)
 	require.NoError(t, err)
@@ -154,7 +154,7 @@ func (h *household) passingTopic(id string, body []byte) {
 	t := h.t
 	_, err := h.latest.Append(bg, log.Record{Key: []byte("the same"), Value: body}, log.Record{Key: []byte(id)})
 	require.NoError(t, err)
-	topic, err := log.OpenTopic(h.db, "topic "+id, &log.TopicConfig{RetentionTime: time.Hour})
+	topic, err := log.OpenTopic(bg, h.db, "topic "+id, &log.TopicConfig{RetentionTime: time.Hour})
 	require.NoError(t, err)
 	group, err := topic.Group("group "+id, nil)
 	require.NoError(t, err)
@@ -164,7 +164,7 @@ func (h *household) passingTopic(id string, body []byte) {
 	require.NoError(t, err)
 	require.NoError(t, member.Leave(bg))
 	require.NoError(t, topic.DeleteGroup(bg, "group "+id))
-	require.NoError(t, log.DeleteTopic(bg, h.db, "topic "+id))
+	require.NoError(t, topic.Delete(bg))
 }
 
 // passingQueues publishes a shared body, also to a queue that expires, and uses a new

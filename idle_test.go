@@ -48,7 +48,7 @@ func openCrowd(t *testing.T, size int) *crowd {
 // hours.
 func (c *crowd) join(name string) {
 	t, relaxed, body := c.t, pebblemq.WithDurability(bg, pebblemq.NoSync), []byte("body")
-	topic, err := log.OpenTopic(c.db, name, &log.TopicConfig{
+	topic, err := log.OpenTopic(bg, c.db, name, &log.TopicConfig{
 		RetentionTime: time.Hour, DedupeWindow: time.Minute, OffsetRetention: time.Hour,
 	})
 	require.NoError(t, err)

@@ -220,7 +220,9 @@ func TestABindingGoesWithItsDestination(t *testing.T) {
 				db, err = storetest.OpenFS(fs, store.Options{})
 				require.NoError(t, err)
 			}
-			require.NoError(t, log.DeleteTopic(bg, db, "orders"))
+			orders, err := log.LookupTopic(bg, db, "orders")
+			require.NoError(t, err)
+			require.NoError(t, orders.Delete(bg))
 			mail, err := visibility.LookupQueue(bg, db, "mail")
 			require.NoError(t, err)
 			require.NoError(t, mail.DeleteQueue(bg))

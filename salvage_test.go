@@ -56,9 +56,9 @@ func (w *everyLayer) fill(round int) {
 
 func (w *everyLayer) topics(round int) {
 	t := w.t
-	topic, err := log.OpenTopic(w.db, "events", &log.TopicConfig{Partitions: 3, IndexKeys: true, DedupeWindow: time.Hour})
+	topic, err := log.OpenTopic(bg, w.db, "events", &log.TopicConfig{Partitions: 3, IndexKeys: true, DedupeWindow: time.Hour})
 	require.NoError(t, err)
-	compacted, err := log.OpenTopic(w.db, "states", &log.TopicConfig{Compact: true, Compression: log.Snappy})
+	compacted, err := log.OpenTopic(bg, w.db, "states", &log.TopicConfig{Compact: true, Compression: log.Snappy})
 	require.NoError(t, err)
 	group, err := topic.Group("billing", nil)
 	require.NoError(t, err)
@@ -344,10 +344,10 @@ func checkSalvaged(t *testing.T, what string, r *store.SalvageReport, db *pebble
 // useEverything reads and takes all that is left.
 func useEverything(t *testing.T, what string, db *pebblemq.DB) {
 	t.Helper()
-	topics, err := log.ListTopics(bg, db)
+	topics, err := log.Topics(bg, db)
 	require.NoError(t, err, what)
 	for _, info := range topics {
-		topic, err := log.LookupTopic(db, info.Name)
+		topic, err := log.LookupTopic(bg, db, info.Name)
 		require.NoError(t, err, what)
 		for p := range topic.Partitions() {
 			r, err := topic.NewReader(p, log.Start())

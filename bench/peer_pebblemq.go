@@ -47,7 +47,7 @@ func openMQLog(e Env) (Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	topic, err := log.OpenTopic(db, "log", nil)
+	topic, err := log.OpenTopic(bg, db, "log", nil)
 	return &mqLog{db, topic}, err
 }
 

@@ -262,7 +262,7 @@ func openMQTx(e Env) (Tx, error) {
 		return nil, err
 	}
 	t := &mqTx{mqQueue: q}
-	if t.topic, err = log.OpenTopic(q.db, "log", nil); err != nil {
+	if t.topic, err = log.OpenTopic(bg, q.db, "log", nil); err != nil {
 		return nil, err
 	}
 	t.keys, err = idempotency.OpenNamespace(bg, q.db, "keys", nil)

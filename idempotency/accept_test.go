@@ -40,7 +40,7 @@ func records(t *testing.T, topic *log.Topic) int64 {
 func TestAMessageIsAcceptedOnceWithinTheWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db, k := open(t, &idempotency.Config{Expiry: time.Minute})
-		topic, err := log.OpenTopic(db, "orders", nil)
+		topic, err := log.OpenTopic(bg, db, "orders", nil)
 		require.NoError(t, err)
 		_, err = topic.Append(bg, log.Record{}, log.Record{}) // so that the offset tells
 		require.NoError(t, err)
@@ -82,7 +82,7 @@ func TestAnAnswerThatFailsAcceptsNothing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			db, k := open(t, &idempotency.Config{MaxResultBytes: 4})
-			topic, err := log.OpenTopic(db, "orders", nil)
+			topic, err := log.OpenTopic(bg, db, "orders", nil)
 			require.NoError(t, err)
 			_, err = k.Accept(bg, []byte("id"), func(tx *pebblemq.Tx) (func() ([]byte, error), error) {
 				_, err := topic.In(tx).Append(log.Record{Value: []byte("v")})
@@ -100,7 +100,7 @@ func TestAnAnswerThatFailsAcceptsNothing(t *testing.T) {
 func ExampleNamespace_Accept() {
 	db, _ := pebblemq.OpenMemory(nil)
 	defer db.Close()
-	orders, _ := log.OpenTopic(db, "orders", nil)
+	orders, _ := log.OpenTopic(bg, db, "orders", nil)
 	ids, _ := idempotency.OpenNamespace(bg, db, "orders", &idempotency.Config{Expiry: 10 * time.Minute})
 
 	for range 2 { // a producer that sends again, having lost the answer

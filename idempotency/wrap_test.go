@@ -134,7 +134,7 @@ func TestTheHandlersOfAllQueues(t *testing.T) {
 	}
 	id := func(i int) string { return "m" + strconv.Itoa(i) }
 	logged := func(t *testing.T, db *pebblemq.DB) *log.Group {
-		topic, err := log.OpenTopic(db, "t", nil)
+		topic, err := log.OpenTopic(bg, db, "t", nil)
 		require.NoError(t, err)
 		for i := range 2 * messages {
 			_, err := topic.Append(nosync, log.Record{Key: []byte(id(i % messages)), Value: []byte("1")})

@@ -265,7 +265,7 @@ func TestAsyncAppendsKeepTheirOrderAndTellTheirPlaces(t *testing.T) {
 }
 
 func TestACancelledAppendDoesNothing(t *testing.T) {
-	db, topic := openTopic(t, 1)
+	_, topic := openTopic(t, 1)
 	dead, cancel := context.WithCancel(ctx)
 	cancel()
 	_, err := topic.Append(dead, values("x")...)
@@ -273,7 +273,7 @@ func TestACancelledAppendDoesNothing(t *testing.T) {
 	_, err = topic.AppendAsync(dead, values("x")...)
 	require.ErrorIs(t, err, context.Canceled)
 	require.ErrorIs(t, topic.TrimTo(dead, 0, 0), context.Canceled)
-	require.ErrorIs(t, log.DeleteTopic(dead, db, "orders"), context.Canceled)
+	require.ErrorIs(t, topic.Delete(dead), context.Canceled)
 	require.Empty(t, fetchAll(t, topic, 0, log.Start()))
 }
 
@@ -307,7 +307,7 @@ func TestAppendsInATransactionHappenTogether(t *testing.T) {
 
 func TestARefusedTransactionLeavesNoTraceInTheLog(t *testing.T) {
 	db, topic := openTopic(t, 1)
-	other, err := log.OpenTopic(db, "other", nil)
+	other, err := log.OpenTopic(ctx, db, "other", nil)
 	require.NoError(t, err)
 	appendAll(t, topic, values("before")...)
 	var r *log.Result
@@ -321,13 +321,13 @@ func TestARefusedTransactionLeavesNoTraceInTheLog(t *testing.T) {
 			if _, err := other.In(tx).Append(values("refused")...); err != nil {
 				return err
 			}
-			return log.DeleteTopic(ctx, db, "other")
+			return deleteTopic(db, "other")
 		})
 		require.ErrorIs(t, err, log.ErrTopicDeleted)
 		require.ErrorContains(t, err, `append 1 records to topic "other"`)
 		_, err = r.Positions()
 		require.ErrorIs(t, err, log.ErrPending)
-		other, err = log.OpenTopic(db, "other", nil)
+		other, err = log.OpenTopic(ctx, db, "other", nil)
 		require.NoError(t, err)
 		at, err := topic.Append(noSync, values("after")...)
 		require.NoError(t, err)

@@ -22,7 +22,7 @@ func TestAsyncAppendsAreHeldUpByBytes(t *testing.T) {
 		fs := storetest.NewFS(vfs.NewCrashableMem())
 		db, err := storetest.OpenFS(fs, store.Options{})
 		require.NoError(t, err)
-		topic, err := log.OpenTopic(db, "orders", nil)
+		topic, err := log.OpenTopic(ctx, db, "orders", nil)
 		require.NoError(t, err)
 		fs.SetHook(gate.Hook)
 		gate.Shut()
@@ -77,7 +77,7 @@ func TestFlushWaitsForWhatWasAppendedBefore(t *testing.T) {
 	cancelled, cancel := context.WithCancel(ctx)
 	cancel()
 	require.ErrorIs(t, topic.Flush(cancelled), context.Canceled)
-	require.NoError(t, log.DeleteTopic(ctx, db, "orders"))
+	require.NoError(t, deleteTopic(db, "orders"))
 	require.ErrorIs(t, topic.Flush(ctx), log.ErrTopicDeleted)
 	require.NoError(t, db.Close())
 

@@ -143,7 +143,7 @@ func benchTopic(b *testing.B) *log.Topic {
 	db, err := pebblemq.Open(b.TempDir(), nil)
 	require.NoError(b, err)
 	b.Cleanup(func() { require.NoError(b, db.Close()) })
-	topic, err := log.OpenTopic(db, "t", nil)
+	topic, err := log.OpenTopic(ctx, db, "t", nil)
 	require.NoError(b, err)
 	return topic
 }

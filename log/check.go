@@ -41,12 +41,12 @@ type partCheck struct {
 
 // checkTopic is the store.Check of a topic.
 func checkTopic(a *store.Audit, o *store.Object) error {
-	config, err := decodeConfig(o)
+	is, err := decodeConfig(o)
 	if err != nil {
 		a.Wrong(nil, "%v", err)
 		return nil
 	}
-	c := &topicCheck{a: a, id: o.ID, config: config, coders: newCoders(), parts: make([]partCheck, config.Partitions)}
+	c := &topicCheck{a: a, id: o.ID, config: is.Config, coders: newCoders(), parts: make([]partCheck, is.Config.Partitions)}
 	for i := range c.parts {
 		c.parts[i].tail = emptyTail()
 	}

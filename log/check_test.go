@@ -21,7 +21,7 @@ func checkedTopic(t *testing.T) (fs *vfs.MemFS, topic, group uint32) {
 	fs = vfs.NewMem()
 	db, err := storetest.OpenFS(fs, store.Options{})
 	require.NoError(t, err)
-	events, err := OpenTopic(db, "events", &TopicConfig{Partitions: 2, IndexKeys: true, DedupeWindow: time.Hour})
+	events, err := OpenTopic(ctx, db, "events", &TopicConfig{Partitions: 2, IndexKeys: true, DedupeWindow: time.Hour})
 	require.NoError(t, err)
 	for i := range 10 {
 		_, err := events.AppendTo(ctx, 0, Record{Key: fmt.Appendf(nil, "k%d", i%5), Value: []byte("v")})
@@ -118,7 +118,7 @@ func TestContradictionsOfATopicAreFoundAndMended(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			fs, topic, group := checkedTopic(t)
 			db := storetest.Contradict(t, fs, c.text, func(turn *store.Turn) { c.change(turn, topic, group) })
-			events, err := LookupTopic(db, "events")
+			events, err := LookupTopic(context.Background(), db, "events")
 			require.NoError(t, err)
 			ctx := context.Background()
 			at, err := events.AppendTo(ctx, 0, Record{Key: []byte("new"), Value: []byte("v")})
@@ -140,7 +140,7 @@ func TestTheIndexOfLostRecordsLeadsToTheNewestThatAreLeft(t *testing.T) {
 	fs, topic, _ := checkedTopic(t)
 	db := storetest.Contradict(t, fs, `index of key "k3" leads to a record that is missing, and not to the newest that is left`,
 		func(turn *store.Turn) { turn.Delete(batchKey(topic, 0, 8)) })
-	events, err := LookupTopic(db, "events")
+	events, err := LookupTopic(context.Background(), db, "events")
 	require.NoError(t, err)
 	r, found, err := events.Latest(context.Background(), []byte("k3"))
 	require.NoError(t, err)

@@ -103,7 +103,7 @@ type workload struct {
 func newWorkload(t testing.TB, db *pebblemq.DB, life *logcheck.Life, n int) *workload {
 	w := &workload{t: t, db: db, life: life, n: n, reached: make(chan struct{})}
 	var err error
-	w.topic, err = log.OpenTopic(db, checkedTopic, &log.TopicConfig{Partitions: checkedPartitions})
+	w.topic, err = log.OpenTopic(ctx, db, checkedTopic, &log.TopicConfig{Partitions: checkedPartitions})
 	require.NoError(t, err)
 	w.group, err = w.topic.Group("g", nil)
 	require.NoError(t, err)

@@ -19,7 +19,7 @@ func TestATopicThatGetsCompactIsCompactedFromItsStart(t *testing.T) {
 	fs := vfs.NewCrashableMem()
 	db, err := storetest.OpenFS(fs, store.Options{})
 	require.NoError(t, err)
-	topic, err := log.OpenTopic(db, "orders", nil)
+	topic, err := log.OpenTopic(ctx, db, "orders", nil)
 	require.NoError(t, err)
 	add := func(n int) {
 		for i := range n {
@@ -34,18 +34,18 @@ func TestATopicThatGetsCompactIsCompactedFromItsStart(t *testing.T) {
 
 	db, err = storetest.OpenFS(fs, store.Options{})
 	require.NoError(t, err)
-	require.NoError(t, log.AlterTopic(ctx, db, "orders", log.TopicConfig{Compact: true}))
-	topic, err = log.LookupTopic(db, "orders")
+	require.NoError(t, alterTopic(db, "orders", log.TopicConfig{Compact: true}))
+	topic, err = log.LookupTopic(ctx, db, "orders")
 	require.NoError(t, err)
 	_, err = topic.Append(ctx, kv("k9", "last"))
 	require.NoError(t, err)
 	require.NoError(t, topic.Compact(ctx))
 	require.Equal(t, []string{"8 k0=8", "9 k1=9", "10 k9=last"}, show(all(t, topic)))
 
-	require.NoError(t, log.AlterTopic(ctx, db, "orders", log.TopicConfig{}))
+	require.NoError(t, alterTopic(db, "orders", log.TopicConfig{}))
 	add(4)
 	require.NoError(t, topic.Compact(ctx))
-	require.NoError(t, log.AlterTopic(ctx, db, "orders", log.TopicConfig{Compact: true}))
+	require.NoError(t, alterTopic(db, "orders", log.TopicConfig{Compact: true}))
 	_, err = topic.Append(ctx, kv("k9", "end"))
 	require.NoError(t, err)
 	require.NoError(t, topic.Compact(ctx))
@@ -56,7 +56,7 @@ func TestATopicThatGetsCompactIsCompactedFromItsStart(t *testing.T) {
 // Trims, compactions and changes of the configuration may come together.
 func TestACompactionBearsTrimsAndChanges(t *testing.T) {
 	db := storetest.Open(t, nil)
-	topic, err := log.OpenTopic(db, "orders", &log.TopicConfig{Partitions: 2, Compact: true})
+	topic, err := log.OpenTopic(ctx, db, "orders", &log.TopicConfig{Partitions: 2, Compact: true})
 	require.NoError(t, err)
 	var writers, compactors sync.WaitGroup
 	stop := make(chan struct{})
@@ -89,7 +89,7 @@ func TestACompactionBearsTrimsAndChanges(t *testing.T) {
 	}
 	writers.Go(func() {
 		for i := range 100 {
-			if err := log.AlterTopic(noSync, db, "orders", log.TopicConfig{Partitions: 2, Compact: i%2 == 0}); err != nil {
+			if err := topic.Alter(noSync, &log.TopicConfig{Partitions: 2, Compact: i%2 == 0}); err != nil {
 				t.Error(err)
 			}
 		}

@@ -13,7 +13,7 @@ import (
 // A pass that finds its records trimmed away is over; it is no failure.
 func TestACompactionThatIsTrimmedEndsQuietly(t *testing.T) {
 	ctx := context.Background()
-	topic, err := OpenTopic(storetest.Open(t, nil), "orders", &TopicConfig{Compact: true})
+	topic, err := OpenTopic(ctx, storetest.Open(t, nil), "orders", &TopicConfig{Compact: true})
 	require.NoError(t, err)
 	for range 5 {
 		_, err := topic.Append(ctx, Record{Key: []byte("k")})
@@ -35,18 +35,18 @@ func TestACompactionThatIsTrimmedEndsQuietly(t *testing.T) {
 func TestAPassThatIsOutdatedDoesNotCount(t *testing.T) {
 	ctx := context.Background()
 	db := storetest.Open(t, nil)
-	topic, err := OpenTopic(db, "orders", nil)
+	topic, err := OpenTopic(ctx, db, "orders", nil)
 	require.NoError(t, err)
 	_, err = topic.Append(ctx, Record{}, Record{})
 	require.NoError(t, err)
 	p, c := topic.partitions()[0], topic.config.Load()
-	require.NoError(t, AlterTopic(ctx, db, "orders", TopicConfig{Compact: true}))
+	require.NoError(t, topic.Alter(ctx, &TopicConfig{Compact: true}))
 	require.ErrorIs(t, p.endTidy(ctx, c, 1), errMoved)
 	require.Zero(t, p.tidy)
 }
 
 func TestACompactionThatWaitsForAnotherIsCancelled(t *testing.T) {
-	topic, err := OpenTopic(storetest.Open(t, nil), "orders", nil)
+	topic, err := OpenTopic(context.Background(), storetest.Open(t, nil), "orders", nil)
 	require.NoError(t, err)
 	require.NoError(t, topic.tidying.pass.Lock(context.Background()))
 	defer topic.tidying.pass.Unlock()

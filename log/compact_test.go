@@ -67,7 +67,7 @@ func TestTheNewestRecordOfEachKeyIsKept(t *testing.T) {
 	fs := vfs.NewMem()
 	db, err := storetest.OpenFS(fs, store.Options{})
 	require.NoError(t, err)
-	topic, err := log.OpenTopic(db, "orders", &log.TopicConfig{Compact: true})
+	topic, err := log.OpenTopic(ctx, db, "orders", &log.TopicConfig{Compact: true})
 	require.NoError(t, err)
 	for _, r := range []log.Record{kv("a", 1), kv("b", 1), kv("a", 2), kv("", 1), kv("c", 1), kv("b", 2), kv("", 2), kv("a", 3), kv("last", 1)} {
 		_, err := topic.Append(ctx, r) // a batch each
@@ -93,7 +93,7 @@ func TestTheNewestRecordOfEachKeyIsKept(t *testing.T) {
 
 	db, err = storetest.OpenFS(fs, store.Options{})
 	require.NoError(t, err)
-	topic, err = log.LookupTopic(db, "orders")
+	topic, err = log.LookupTopic(ctx, db, "orders")
 	require.NoError(t, err)
 	require.Equal(t, want, show(all(t, topic)))
 	at, err := topic.Append(ctx, kv("e", 1))
@@ -247,13 +247,13 @@ func TestACompactedTopicRefusesRecordsWithoutAKey(t *testing.T) {
 	require.Empty(t, all(t, topic))
 
 	// Those of before stay.
-	plain, err := log.OpenTopic(db, "plain", nil)
+	plain, err := log.OpenTopic(ctx, db, "plain", nil)
 	require.NoError(t, err)
 	for range 3 {
 		_, err = plain.Append(ctx, values("keyless")...)
 		require.NoError(t, err)
 	}
-	require.NoError(t, log.AlterTopic(ctx, db, "plain", log.TopicConfig{Compact: true}))
+	require.NoError(t, alterTopic(db, "plain", log.TopicConfig{Compact: true}))
 	_, err = plain.Append(ctx, kv("a", 1))
 	require.NoError(t, err)
 	require.NoError(t, plain.Compact(ctx))
@@ -268,12 +268,12 @@ func TestBadCompactionConfigsAreRefused(t *testing.T) {
 		"negative lag":                  {Compact: true, MinCompactionLag: -1},
 		"negative retention":            {Compact: true, TombstoneRetention: -1},
 	} {
-		_, err := log.OpenTopic(db, "orders", &c)
+		_, err := log.OpenTopic(ctx, db, "orders", &c)
 		require.ErrorIs(t, err, pebblemq.ErrInvalid, name)
 	}
-	_, err := log.OpenTopic(db, "orders", &log.TopicConfig{Compact: true})
+	_, err := log.OpenTopic(ctx, db, "orders", &log.TopicConfig{Compact: true})
 	require.NoError(t, err)
-	_, err = log.OpenTopic(db, "orders", nil)
+	_, err = log.OpenTopic(ctx, db, "orders", &log.TopicConfig{})
 	require.ErrorIs(t, err, pebblemq.ErrConfigMismatch)
 	require.ErrorContains(t, err, "Compact true, not false")
 }
@@ -357,7 +357,7 @@ func compactionModel(t *testing.T, c *log.TopicConfig) {
 	for round := range 8 {
 		db, err := storetest.OpenFS(fs, store.Options{})
 		require.NoError(t, err)
-		topic, err := log.OpenTopic(db, "orders", c)
+		topic, err := log.OpenTopic(ctx, db, "orders", c)
 		require.NoError(t, err)
 		for range 20 {
 			switch rng.IntN(12) {
@@ -392,7 +392,7 @@ func compactionModel(t *testing.T, c *log.TopicConfig) {
 		fs = clone
 		db, err = storetest.OpenFS(fs, store.Options{})
 		require.NoError(t, err)
-		topic, err = log.OpenTopic(db, "orders", c)
+		topic, err = log.OpenTopic(ctx, db, "orders", c)
 		require.NoError(t, err)
 		requireCompacted(t, topic, latest, trimmed)
 		require.NoError(t, topic.CheckInvariants())

@@ -27,7 +27,7 @@ func compressedTopic(b *testing.B, c log.Compression) *log.Topic {
 	db, err := pebblemq.Open(b.TempDir(), nil)
 	require.NoError(b, err)
 	b.Cleanup(func() { require.NoError(b, db.Close()) })
-	topic, err := log.OpenTopic(db, "t", &log.TopicConfig{Compression: c})
+	topic, err := log.OpenTopic(ctx, db, "t", &log.TopicConfig{Compression: c})
 	require.NoError(b, err)
 	return topic
 }

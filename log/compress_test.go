@@ -22,7 +22,7 @@ func eachCompression(t *testing.T, f func(t *testing.T, db *pebblemq.DB, topic *
 	for _, c := range compressions {
 		t.Run(c.String(), func(t *testing.T) {
 			db := storetest.Open(t, nil)
-			topic, err := log.OpenTopic(db, "orders", &log.TopicConfig{Compression: c})
+			topic, err := log.OpenTopic(ctx, db, "orders", &log.TopicConfig{Compression: c})
 			require.NoError(t, err)
 			f(t, db, topic)
 		})
@@ -80,7 +80,7 @@ func TestSmallAndLargeAppendsMixInOneGroup(t *testing.T) {
 // either kind.
 func TestARefusedTransactionLeavesNoCompressedRecords(t *testing.T) {
 	eachCompression(t, func(t *testing.T, db *pebblemq.DB, topic *log.Topic) {
-		doomed, err := log.OpenTopic(db, "doomed", nil)
+		doomed, err := log.OpenTopic(ctx, db, "doomed", nil)
 		require.NoError(t, err)
 		kept := text(2000)
 		appendAll(t, topic, kept[:2]...)
@@ -93,7 +93,7 @@ func TestARefusedTransactionLeavesNoCompressedRecords(t *testing.T) {
 			if _, err := doomed.In(tx).Append(values("x")...); err != nil {
 				return err
 			}
-			return log.DeleteTopic(ctx, db, "doomed")
+			return deleteTopic(db, "doomed")
 		})
 		require.ErrorIs(t, err, log.ErrTopicDeleted)
 		appendAll(t, topic, kept[2:]...)
@@ -107,18 +107,18 @@ func TestCompressionSurvivesReopeningAndIsPartOfTheConfig(t *testing.T) {
 	for life := range 2 {
 		db, err := storetest.OpenFS(fs, store.Options{})
 		require.NoError(t, err)
-		topic, err := log.OpenTopic(db, "orders", &log.TopicConfig{Compression: log.Zstd})
+		topic, err := log.OpenTopic(ctx, db, "orders", &log.TopicConfig{Compression: log.Zstd})
 		require.NoError(t, err)
 		if life == 0 {
 			appendAll(t, topic, text(3000)...)
 		}
 		require.Equal(t, want, fetchAll(t, topic, 0, log.Start()))
-		for _, c := range []*log.TopicConfig{nil, {Compression: log.Snappy}} {
-			_, err = log.OpenTopic(db, "orders", c)
+		for _, c := range []*log.TopicConfig{{}, {Compression: log.Snappy}} {
+			_, err = log.OpenTopic(ctx, db, "orders", c)
 			require.ErrorIs(t, err, pebblemq.ErrConfigMismatch)
 			require.ErrorContains(t, err, "Compression zstd")
 		}
-		list, err := log.ListTopics(ctx, db)
+		list, err := log.Topics(ctx, db)
 		require.NoError(t, err)
 		require.Equal(t, log.Zstd, list[0].Config.Compression)
 		require.NoError(t, db.Close())
@@ -127,7 +127,7 @@ func TestCompressionSurvivesReopeningAndIsPartOfTheConfig(t *testing.T) {
 
 func TestAnUnknownCompressionIsRefused(t *testing.T) {
 	db := storetest.Open(t, nil)
-	_, err := log.OpenTopic(db, "t", &log.TopicConfig{Compression: 3})
+	_, err := log.OpenTopic(ctx, db, "t", &log.TopicConfig{Compression: 3})
 	require.ErrorIs(t, err, pebblemq.ErrInvalid)
 	require.Equal(t, "Compression(3)", log.Compression(3).String())
 }
@@ -138,7 +138,7 @@ func TestCompressionWorksInEveryBubble(t *testing.T) {
 	use := func(t *testing.T) {
 		db, err := pebblemq.OpenMemory(nil)
 		require.NoError(t, err)
-		topic, err := log.OpenTopic(db, "orders", &log.TopicConfig{Compression: log.Zstd})
+		topic, err := log.OpenTopic(ctx, db, "orders", &log.TopicConfig{Compression: log.Zstd})
 		require.NoError(t, err)
 		_, err = topic.Append(ctx, text(1000)...)
 		require.NoError(t, err)

@@ -1,21 +1,21 @@
 package log
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
+	"github.com/pebblemq/pebblemq/internal/codec"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// TopicConfig is stored with a topic. Opening a topic with another is
-// ErrConfigMismatch; AlterTopic changes what can be changed.
+// TopicConfig is stored with a topic. A zero field stands for its default. EnsureTopic and
+// Topic.Alter change all that is not said to stay as it is.
 type TopicConfig struct {
 	// Partitions is the number of independent sequences that the topic is made
 	// of; equal keys go to the same one. Default 1, at most MaxPartitions. It may
-	// grow, by AlterTopic, and never shrinks.
-	Partitions int `json:"partitions"`
+	// grow and never shrinks.
+	Partitions int `json:"partitions" alter:"grow"`
 
 	// Compression of the stored batches. Default NoCompression.
 	Compression Compression `json:"compression,omitempty"`
@@ -29,12 +29,12 @@ type TopicConfig struct {
 
 	// DedupeWindow is how long AppendUnique knows a message id again. Default: not
 	// at all. It cannot be altered.
-	DedupeWindow time.Duration `json:"dedupeWindow,omitempty"`
+	DedupeWindow time.Duration `json:"dedupeWindow,omitempty" alter:"no"`
 
 	// IndexKeys has the topic know where the newest record of each key is, for
 	// Latest and AppendAfter. It costs an index entry for each record that has a
 	// key. It cannot be altered.
-	IndexKeys bool `json:"indexKeys,omitempty"`
+	IndexKeys bool `json:"indexKeys,omitempty" alter:"no"`
 
 	// RetentionTime is how long records are kept at least, by their timestamps;
 	// one from the future counts as of its append. Default: for ever.
@@ -109,54 +109,23 @@ func (c *TopicConfig) normalizeCompaction() error {
 	return nil
 }
 
-// match compares what was given on opening with what is stored.
-func (c TopicConfig) match(name string, stored TopicConfig) error {
-	object := fmt.Sprintf("topic %q", name)
-	switch {
-	case c.Partitions != stored.Partitions:
-		return store.Mismatch(object, "Partitions", stored.Partitions, c.Partitions)
-	case c.Compression != stored.Compression:
-		return store.Mismatch(object, "Compression", stored.Compression, c.Compression)
-	case c.MaxRecordBytes != stored.MaxRecordBytes:
-		return store.Mismatch(object, "MaxRecordBytes", stored.MaxRecordBytes, c.MaxRecordBytes)
-	case c.TimestampType != stored.TimestampType:
-		return store.Mismatch(object, "TimestampType", stored.TimestampType, c.TimestampType)
-	case c.DedupeWindow != stored.DedupeWindow:
-		return store.Mismatch(object, "DedupeWindow", stored.DedupeWindow, c.DedupeWindow)
-	case c.IndexKeys != stored.IndexKeys:
-		return store.Mismatch(object, "IndexKeys", stored.IndexKeys, c.IndexKeys)
-	case c.RetentionTime != stored.RetentionTime:
-		return store.Mismatch(object, "RetentionTime", stored.RetentionTime, c.RetentionTime)
-	case c.RetentionBytes != stored.RetentionBytes:
-		return store.Mismatch(object, "RetentionBytes", stored.RetentionBytes, c.RetentionBytes)
-	case c.OffsetRetention != stored.OffsetRetention:
-		return store.Mismatch(object, "OffsetRetention", stored.OffsetRetention, c.OffsetRetention)
-	case c.Compact != stored.Compact:
-		return store.Mismatch(object, "Compact", stored.Compact, c.Compact)
-	case c.MinCompactionLag != stored.MinCompactionLag:
-		return store.Mismatch(object, "MinCompactionLag", stored.MinCompactionLag, c.MinCompactionLag)
-	case c.TombstoneRetention != stored.TombstoneRetention:
-		return store.Mismatch(object, "TombstoneRetention", stored.TombstoneRetention, c.TombstoneRetention)
-	}
-	return nil
-}
+// stored is what the catalog says of a topic.
+type stored = codec.Stored[TopicConfig, codec.None]
 
-func decodeConfig(o *store.Object) (TopicConfig, error) {
-	var c TopicConfig
-	if err := json.Unmarshal(o.Config, &c); err != nil {
-		return c, corrupt("config of topic %q: %v", o.Name, err)
+func decodeConfig(o *store.Object) (stored, error) {
+	is, err := codec.Decode[TopicConfig, codec.None](named(o.Name), o.Config)
+	c := is.Config
+	switch {
+	case err != nil:
+		return is, err
+	case c.Partitions < 1 || c.Partitions > MaxPartitions:
+		return is, corrupt("config of topic %q has %d partitions", o.Name, c.Partitions)
+	case c.MaxRecordBytes < 1 || c.MaxRecordBytes > MaxRecordBytes:
+		return is, corrupt("config of topic %q has records of %d bytes", o.Name, c.MaxRecordBytes)
+	case c.Compression > lastCompression:
+		return is, fmt.Errorf("%w: log: topic %q has compression %d", store.ErrFormat, o.Name, uint8(c.Compression))
+	case c.TimestampType > lastTimestampType:
+		return is, fmt.Errorf("%w: log: topic %q has timestamp type %d", store.ErrFormat, o.Name, uint8(c.TimestampType))
 	}
-	if c.Partitions < 1 || c.Partitions > MaxPartitions {
-		return c, corrupt("config of topic %q has %d partitions", o.Name, c.Partitions)
-	}
-	if c.MaxRecordBytes < 1 || c.MaxRecordBytes > MaxRecordBytes {
-		return c, corrupt("config of topic %q has records of %d bytes", o.Name, c.MaxRecordBytes)
-	}
-	if c.Compression > lastCompression {
-		return c, fmt.Errorf("%w: log: topic %q has compression %d", store.ErrFormat, o.Name, uint8(c.Compression))
-	}
-	if c.TimestampType > lastTimestampType {
-		return c, fmt.Errorf("%w: log: topic %q has timestamp type %d", store.ErrFormat, o.Name, uint8(c.TimestampType))
-	}
-	return c, nil
+	return is, nil
 }

@@ -15,9 +15,9 @@ import (
 // contextVerbs returns every verb that takes a context, ready to be called once on db.
 func contextVerbs(t testing.TB, db *pebblemq.DB) storetest.Verbs {
 	t.Helper()
-	plain, err := log.OpenTopic(db, "plain", &log.TopicConfig{Partitions: 2})
+	plain, err := log.OpenTopic(ctx, db, "plain", &log.TopicConfig{Partitions: 2})
 	require.NoError(t, err)
-	keyed, err := log.OpenTopic(db, "keyed", &log.TopicConfig{DedupeWindow: time.Hour, IndexKeys: true, Compact: true})
+	keyed, err := log.OpenTopic(ctx, db, "keyed", &log.TopicConfig{DedupeWindow: time.Hour, IndexKeys: true, Compact: true})
 	require.NoError(t, err)
 	config := plain.Config()
 	record := log.Record{Key: []byte("k"), Value: []byte("v")}
@@ -38,9 +38,10 @@ func contextVerbs(t testing.TB, db *pebblemq.DB) storetest.Verbs {
 	handle := func(context.Context, log.Record) error { return nil }
 	offset := log.Committed{Partition: polled[0].Partition, Next: polled[0].Offset + 1}
 	return storetest.Verbs{
-		"AlterTopic":             {log.AlterTopic, db, "plain", config},
-		"DeleteTopic":            {log.DeleteTopic, db, "plain"},
-		"ListTopics":             {log.ListTopics, db},
+		"EnsureTopic":            {log.EnsureTopic, db, "ensured", nil},
+		"LookupTopic":            {log.LookupTopic, db, "plain"},
+		"OpenTopic":              {log.OpenTopic, db, "opened", nil},
+		"Topics":                 {log.Topics, db},
 		"Group.Committed":        {g.Committed},
 		"Group.Join":             {g.Join},
 		"Group.Lag":              {g.Lag},
@@ -55,6 +56,7 @@ func contextVerbs(t testing.TB, db *pebblemq.DB) storetest.Verbs {
 		"Reader.Fetch":           {fetcher.Fetch, 1, 1},
 		"Reader.Records":         {reader.Records},
 		"Result.Wait":            {pending.Wait},
+		"Topic.Alter":            {plain.Alter, &config},
 		"Topic.Append":           {plain.Append, record},
 		"Topic.AppendAfter":      {keyed.AppendAfter, at[1], record},
 		"Topic.AppendAsync":      {plain.AppendAsync, record},
@@ -63,10 +65,12 @@ func contextVerbs(t testing.TB, db *pebblemq.DB) storetest.Verbs {
 		"Topic.AppendTo":         {plain.AppendTo, 0, record},
 		"Topic.AppendUnique":     {keyed.AppendUnique, "id", record},
 		"Topic.Compact":          {keyed.Compact},
+		"Topic.Delete":           {plain.Delete},
 		"Topic.DeleteGroup":      {plain.DeleteGroup, "g"},
 		"Topic.EnforceRetention": {plain.EnforceRetention},
 		"Topic.Flush":            {plain.Flush},
 		"Topic.ForgetProducer":   {plain.ForgetProducer, "p"},
+		"Topic.Info":             {plain.Info},
 		"Topic.Groups":           {plain.Groups},
 		"Topic.Latest":           {keyed.Latest, record.Key},
 		"Topic.OffsetAt":         {plain.OffsetAt, 0, time.Now()},

@@ -24,7 +24,7 @@ func (f crashFS) open(t testing.TB) (*pebblemq.DB, *log.Topic) {
 	t.Helper()
 	db, err := storetest.OpenFS(f, store.Options{MemoryBytes: store.MinMemoryBytes})
 	require.NoError(t, err)
-	topic, err := log.OpenTopic(db, "orders", nil)
+	topic, err := log.OpenTopic(ctx, db, "orders", nil)
 	require.NoError(t, err)
 	return db, topic
 }

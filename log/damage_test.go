@@ -30,7 +30,7 @@ func newShelf(t *testing.T, c log.TopicConfig) *shelf {
 	s := &shelf{config: c}
 	s.Start(t, store.Options{}, func() {
 		var err error
-		s.topic, err = log.OpenTopic(s.DB, "orders", &s.config)
+		s.topic, err = log.OpenTopic(ctx, s.DB, "orders", &s.config)
 		require.NoError(t, err)
 	})
 	return s

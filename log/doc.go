@@ -3,7 +3,7 @@
 // groups share a topic among their members. It is modelled on Kafka's log, in
 // one process, on the store of package pebblemq.
 //
-//	orders, err := log.OpenTopic(db, "orders", &log.TopicConfig{Partitions: 4})
+//	orders, err := log.OpenTopic(ctx, db, "orders", &log.TopicConfig{Partitions: 4})
 //	at, err := orders.Append(ctx, log.Record{Key: id, Value: event})
 //
 //	billing, err := orders.Group("billing", nil)

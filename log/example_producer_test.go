@@ -29,7 +29,7 @@ func ExampleTopic_AppendUnique() {
 	db, err := pebblemq.OpenMemory(nil)
 	check(err)
 	defer db.Close()
-	orders, err := log.OpenTopic(db, "orders", &log.TopicConfig{DedupeWindow: 5 * time.Minute})
+	orders, err := log.OpenTopic(ctx, db, "orders", &log.TopicConfig{DedupeWindow: 5 * time.Minute})
 	check(err)
 	for range 2 { // the second time, the answer to the first was lost
 		fmt.Println(orders.AppendUnique(ctx, "order-42", log.Record{Value: []byte("two teapots")}))
@@ -54,7 +54,7 @@ func ExampleTopic_AppendAfter() {
 	db, err := pebblemq.OpenMemory(nil)
 	check(err)
 	defer db.Close()
-	accounts, err := log.OpenTopic(db, "accounts", &log.TopicConfig{Partitions: 8, IndexKeys: true})
+	accounts, err := log.OpenTopic(ctx, db, "accounts", &log.TopicConfig{Partitions: 8, IndexKeys: true})
 	check(err)
 	opened := log.Record{Key: []byte("ann"), Value: []byte("opened")}
 	at, err := accounts.AppendAfter(ctx, log.Nowhere, opened)
@@ -72,7 +72,7 @@ func ExampleTopic_Latest() {
 	db, err := pebblemq.OpenMemory(nil)
 	check(err)
 	defer db.Close()
-	prices, err := log.OpenTopic(db, "prices", &log.TopicConfig{Compact: true, IndexKeys: true})
+	prices, err := log.OpenTopic(ctx, db, "prices", &log.TopicConfig{Compact: true, IndexKeys: true})
 	check(err)
 	for _, price := range []string{"12", "13"} {
 		_, err := prices.Append(ctx, log.Record{Key: []byte("teapot"), Value: []byte(price)})

@@ -40,7 +40,7 @@ func ExampleTopicConfig() {
 	check(err)
 	defer db.Close()
 
-	_, err = log.OpenTopic(db, "documents", &log.TopicConfig{
+	_, err = log.OpenTopic(ctx, db, "documents", &log.TopicConfig{
 		Compression:    log.Zstd,
 		MaxRecordBytes: 8 << 20,
 		TimestampType:  log.AppendTime,

@@ -20,7 +20,7 @@ func check(err error) {
 func open(partitions int) (*pebblemq.DB, *log.Topic) {
 	db, err := pebblemq.OpenMemory(nil)
 	check(err)
-	topic, err := log.OpenTopic(db, "orders", &log.TopicConfig{Partitions: partitions})
+	topic, err := log.OpenTopic(ctx, db, "orders", &log.TopicConfig{Partitions: partitions})
 	check(err)
 	return db, topic
 }
@@ -30,11 +30,11 @@ func ExampleOpenTopic() {
 	check(err)
 	defer db.Close()
 
-	orders, err := log.OpenTopic(db, "orders", &log.TopicConfig{Partitions: 4})
+	orders, err := log.OpenTopic(ctx, db, "orders", &log.TopicConfig{Partitions: 4})
 	check(err)
 	fmt.Println(orders.Name(), orders.Partitions())
 
-	_, err = log.OpenTopic(db, "orders", &log.TopicConfig{Partitions: 8})
+	_, err = log.OpenTopic(ctx, db, "orders", &log.TopicConfig{Partitions: 8})
 	fmt.Println(errors.Is(err, pebblemq.ErrConfigMismatch))
 	// Output:
 	// orders 4
@@ -113,14 +113,14 @@ func ExampleTopic_SetPartitioner() {
 	// partition 3
 }
 
-func ExampleAlterTopic() {
+func ExampleTopic_Alter() {
 	db, orders := open(1)
 	defer db.Close()
 	ctx := context.Background()
 
 	config := orders.Config()
 	config.Partitions = 2 // and no record moves
-	check(log.AlterTopic(ctx, db, "orders", config))
+	check(orders.Alter(ctx, &config))
 	at, err := orders.AppendTo(ctx, 1, log.Record{Value: []byte("paid")})
 	check(err)
 	fmt.Println(orders.Partitions(), "partitions, appended at", at[0])

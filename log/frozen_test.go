@@ -34,9 +34,9 @@ func TestRunEndsWithItsContextOnAFrozenDisk(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				cold := storetest.OpenCold(t, "")
-				topic, err := log.OpenTopic(cold.DB, "orders", nil)
+				topic, err := log.OpenTopic(ctx, cold.DB, "orders", nil)
 				require.NoError(t, err)
-				dead, err := log.OpenTopic(cold.DB, "dead", nil)
+				dead, err := log.OpenTopic(ctx, cold.DB, "dead", nil)
 				require.NoError(t, err)
 				appendAll(t, topic, values("x")...)
 				g := openGroup(t, topic, "g")

@@ -44,7 +44,7 @@ func TestAHandlerThatExitsItsGoroutineIsTriedAgain(t *testing.T) {
 func TestARecordWhoseHandlerExitsIsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db, topic := openTopic(t, 1)
-		dead, err := log.OpenTopic(db, "dead", nil)
+		dead, err := log.OpenTopic(ctx, db, "dead", nil)
 		require.NoError(t, err)
 		appendAll(t, topic, numbered(3)...)
 		g := openGroup(t, topic, "g")

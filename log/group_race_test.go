@@ -22,7 +22,7 @@ func TestAGroupThatIsDeletedWhileItOpensLeavesNothing(t *testing.T) {
 	reopen := func() (*pebblemq.DB, *Topic) {
 		db, err := storetest.OpenFS(fs, store.Options{})
 		require.NoError(t, err)
-		topic, err := OpenTopic(db, "orders", nil)
+		topic, err := OpenTopic(ctx, db, "orders", nil)
 		require.NoError(t, err)
 		return db, topic
 	}
@@ -62,7 +62,7 @@ func TestAGroupThatExpiresWhileItOpensIsLookedAtAgain(t *testing.T) {
 		config := &TopicConfig{OffsetRetention: time.Hour}
 		db, err := storetest.OpenFS(fs, store.Options{})
 		require.NoError(t, err)
-		topic, err := OpenTopic(db, "orders", config)
+		topic, err := OpenTopic(ctx, db, "orders", config)
 		require.NoError(t, err)
 		_, err = topic.Group("g", nil)
 		require.NoError(t, err)
@@ -70,7 +70,7 @@ func TestAGroupThatExpiresWhileItOpensIsLookedAtAgain(t *testing.T) {
 
 		db, err = storetest.OpenFS(fs, store.Options{})
 		require.NoError(t, err)
-		topic, err = OpenTopic(db, "orders", config)
+		topic, err = OpenTopic(ctx, db, "orders", config)
 		require.NoError(t, err)
 		require.NoError(t, topic.ready(ctx))
 		found, err := topic.findGroup(ctx, "g")

@@ -21,7 +21,7 @@ func grow(t testing.TB, db *pebblemq.DB, topic *log.Topic, n int) {
 	t.Helper()
 	c := topic.Config()
 	c.Partitions = n
-	require.NoError(t, log.AlterTopic(ctx, db, topic.Name(), c))
+	require.NoError(t, alterTopic(db, topic.Name(), c))
 	require.Equal(t, n, topic.Partitions())
 }
 
@@ -29,7 +29,7 @@ func TestATopicGrowsAndNeverShrinks(t *testing.T) {
 	fs := vfs.NewCrashableMem()
 	db, err := storetest.OpenFS(fs, store.Options{})
 	require.NoError(t, err)
-	topic, err := log.OpenTopic(db, "orders", nil)
+	topic, err := log.OpenTopic(ctx, db, "orders", nil)
 	require.NoError(t, err)
 	appendAll(t, topic, values("old")...)
 	_, err = topic.AppendTo(ctx, 3, values("x")...)
@@ -46,19 +46,19 @@ func TestATopicGrowsAndNeverShrinks(t *testing.T) {
 	require.Equal(t, []string{"new"}, fetchAll(t, topic, 3, log.Start()))
 
 	for _, n := range []int{0, 1, 3} {
-		require.ErrorIs(t, log.AlterTopic(ctx, db, "orders", log.TopicConfig{Partitions: n}), pebblemq.ErrInvalid, n)
+		require.ErrorIs(t, alterTopic(db, "orders", log.TopicConfig{Partitions: n}), pebblemq.ErrConfigMismatch, n)
 	}
-	require.ErrorIs(t, log.AlterTopic(ctx, db, "orders", log.TopicConfig{Partitions: -1}), pebblemq.ErrInvalid)
-	require.ErrorIs(t, log.AlterTopic(ctx, db, "orders", log.TopicConfig{Partitions: log.MaxPartitions + 1}), pebblemq.ErrTooLarge)
-	require.ErrorIs(t, log.AlterTopic(ctx, db, "other", log.TopicConfig{Partitions: 8}), log.ErrUnknownTopic)
+	require.ErrorIs(t, alterTopic(db, "orders", log.TopicConfig{Partitions: -1}), pebblemq.ErrInvalid)
+	require.ErrorIs(t, alterTopic(db, "orders", log.TopicConfig{Partitions: log.MaxPartitions + 1}), pebblemq.ErrTooLarge)
+	require.ErrorIs(t, alterTopic(db, "other", log.TopicConfig{Partitions: 8}), log.ErrUnknownTopic)
 	require.NoError(t, topic.CheckInvariants())
 	require.NoError(t, db.Close())
 
 	db, err = storetest.OpenFS(fs, store.Options{})
 	require.NoError(t, err)
-	_, err = log.OpenTopic(db, "orders", nil)
+	_, err = log.OpenTopic(ctx, db, "orders", &log.TopicConfig{})
 	require.ErrorIs(t, err, pebblemq.ErrConfigMismatch)
-	topic, err = log.OpenTopic(db, "orders", &log.TopicConfig{Partitions: 4})
+	topic, err = log.OpenTopic(ctx, db, "orders", &log.TopicConfig{Partitions: 4})
 	require.NoError(t, err)
 	require.Equal(t, []string{"new"}, fetchAll(t, topic, 3, log.Start()))
 	grow(t, db, topic, log.MaxPartitions)
@@ -71,7 +71,7 @@ func TestGroupsReadNewPartitionsFromTheirBeginning(t *testing.T) {
 	fs := vfs.NewCrashableMem()
 	db, err := storetest.OpenFS(fs, store.Options{})
 	require.NoError(t, err)
-	topic, err := log.OpenTopic(db, "orders", nil)
+	topic, err := log.OpenTopic(ctx, db, "orders", nil)
 	require.NoError(t, err)
 	appendAll(t, topic, values("a", "b")...)
 	for _, name := range []string{"live", "asleep"} {
@@ -82,7 +82,7 @@ func TestGroupsReadNewPartitionsFromTheirBeginning(t *testing.T) {
 
 	db, err = storetest.OpenFS(fs, store.Options{})
 	require.NoError(t, err)
-	topic, err = log.OpenTopic(db, "orders", nil)
+	topic, err = log.OpenTopic(ctx, db, "orders", nil)
 	require.NoError(t, err)
 	live, err := topic.Group("live", &log.GroupConfig{From: log.End()})
 	require.NoError(t, err)
@@ -119,7 +119,7 @@ func TestGroupsReadNewPartitionsFromTheirBeginning(t *testing.T) {
 
 	db, err = storetest.OpenFS(fs, store.Options{})
 	require.NoError(t, err)
-	topic, err = log.LookupTopic(db, "orders")
+	topic, err = log.LookupTopic(ctx, db, "orders")
 	require.NoError(t, err)
 	live, err = topic.Group("live", &log.GroupConfig{From: log.End()})
 	require.NoError(t, err)
@@ -227,7 +227,7 @@ func TestNothingIsLostWhileATopicGrows(t *testing.T) {
 
 	db, err := storetest.OpenFS(crashed, store.Options{MemoryBytes: store.MinMemoryBytes})
 	require.NoError(t, err)
-	topic, err = log.OpenTopic(db, "orders", &log.TopicConfig{Partitions: steps})
+	topic, err = log.OpenTopic(ctx, db, "orders", &log.TopicConfig{Partitions: steps})
 	require.NoError(t, err)
 	total := 0
 	for p := range steps {

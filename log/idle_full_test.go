@@ -30,7 +30,7 @@ func newForgetfulDisk() forgetfulDisk {
 func (d forgetfulDisk) open(t *testing.T) (*pebblemq.DB, *log.Topic) {
 	db, err := storetest.OpenFS(d, store.Options{MemoryBytes: store.MinMemoryBytes})
 	require.NoError(t, err)
-	topic, err := log.OpenTopic(db, "orders", forgetful)
+	topic, err := log.OpenTopic(ctx, db, "orders", forgetful)
 	require.NoError(t, err)
 	return db, topic
 }

@@ -74,7 +74,7 @@ func TestAGroupThatSaysWhereBeginsAnew(t *testing.T) {
 			fs := vfs.NewMem()
 			db, err := storetest.OpenFS(fs, store.Options{})
 			require.NoError(t, err)
-			topic, err := log.OpenTopic(db, "orders", forgetful)
+			topic, err := log.OpenTopic(ctx, db, "orders", forgetful)
 			require.NoError(t, err)
 			_, err = topic.Group("g", &log.GroupConfig{From: from})
 			require.NoError(t, err)
@@ -88,7 +88,7 @@ func TestAGroupThatSaysWhereBeginsAnew(t *testing.T) {
 				require.NoError(t, db.Close())
 				db, err = storetest.OpenFS(fs, store.Options{})
 				require.NoError(t, err)
-				topic, err = log.OpenTopic(db, "orders", forgetful)
+				topic, err = log.OpenTopic(ctx, db, "orders", forgetful)
 				require.NoError(t, err)
 			}
 			require.NoError(t, db.Close())
@@ -107,7 +107,7 @@ func TestTimeWithoutMembersCountsOverRestarts(t *testing.T) {
 			var err error
 			db, err = storetest.OpenFS(fs, store.Options{})
 			require.NoError(t, err)
-			topic, err = log.OpenTopic(db, "orders", forgetful)
+			topic, err = log.OpenTopic(ctx, db, "orders", forgetful)
 			require.NoError(t, err)
 			synctest.Wait()
 		}
@@ -145,10 +145,10 @@ func TestTheOffsetRetentionCanBeAltered(t *testing.T) {
 		appendAll(t, topic, numbered(10)...)
 		g := committedBy(t, topic, "g", 4, log.Start())
 		<-time.After(100 * time.Minute)
-		require.NoError(t, log.AlterTopic(ctx, db, "orders", *forgetful))
+		require.NoError(t, alterTopic(db, "orders", *forgetful))
 		synctest.Wait()
 		_, err := g.Committed(ctx)
 		require.ErrorIs(t, err, log.ErrOffsetsExpired)
-		require.ErrorIs(t, log.AlterTopic(ctx, db, "orders", log.TopicConfig{OffsetRetention: -1}), pebblemq.ErrInvalid)
+		require.ErrorIs(t, alterTopic(db, "orders", log.TopicConfig{OffsetRetention: -1}), pebblemq.ErrInvalid)
 	})
 }

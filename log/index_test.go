@@ -71,7 +71,7 @@ func TestLatestWaitsForTheDisk(t *testing.T) {
 		fs := storetest.NewFS(vfs.NewMem())
 		db, err := storetest.OpenFS(fs, store.Options{})
 		require.NoError(t, err)
-		topic, err := log.OpenTopic(db, "orders", indexed)
+		topic, err := log.OpenTopic(ctx, db, "orders", indexed)
 		require.NoError(t, err)
 		_, err = topic.Append(ctx, kv("a", 1))
 		require.NoError(t, err)
@@ -179,14 +179,14 @@ func TestBadAppendsAfterAreRefused(t *testing.T) {
 		_, err := topic.AppendAfter(ctx, last, kv("a", 1))
 		require.ErrorIs(t, err, pebblemq.ErrInvalid, "%v", last)
 	}
-	plain, err := log.OpenTopic(db, "plain", nil)
+	plain, err := log.OpenTopic(ctx, db, "plain", nil)
 	require.NoError(t, err)
 	_, err = plain.AppendAfter(ctx, log.Nowhere, kv("a", 1))
 	require.ErrorIs(t, err, pebblemq.ErrInvalid)
 	_, _, err = plain.Latest(ctx, []byte("a"))
 	require.ErrorContains(t, err, "IndexKeys")
-	require.ErrorIs(t, log.AlterTopic(ctx, db, "plain", *indexed), pebblemq.ErrInvalid)
-	_, err = log.OpenTopic(db, "orders", &log.TopicConfig{Partitions: 3})
+	require.ErrorIs(t, alterTopic(db, "plain", *indexed), pebblemq.ErrConfigMismatch)
+	_, err = log.OpenTopic(ctx, db, "orders", &log.TopicConfig{Partitions: 3})
 	require.ErrorIs(t, err, pebblemq.ErrConfigMismatch)
 }
 
@@ -202,7 +202,7 @@ func TestIndexModel(t *testing.T) {
 		for range 10 {
 			db, err := storetest.OpenFS(fs, store.Options{})
 			require.NoError(t, err)
-			topic, err := log.OpenTopic(db, "orders", config)
+			topic, err := log.OpenTopic(ctx, db, "orders", config)
 			require.NoError(t, err)
 			for i := range 30 {
 				key := fmt.Sprint(rng.IntN(8))

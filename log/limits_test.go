@@ -32,7 +32,7 @@ func TestATopicSaysHowLargeItsRecordsMayBe(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			db := storetest.Open(t, nil)
-			topic, err := log.OpenTopic(db, "orders", &c.config)
+			topic, err := log.OpenTopic(ctx, db, "orders", &c.config)
 			require.NoError(t, err)
 			fits, over := log.Record{Value: c.value[:c.limit]}, log.Record{Value: c.value[:c.limit+1]}
 			_, err = topic.Append(ctx, over)
@@ -63,7 +63,7 @@ func TestATopicSaysHowLargeItsRecordsMayBe(t *testing.T) {
 // call.
 func TestALargeRecordIsAppendedAlone(t *testing.T) {
 	db := storetest.Open(t, nil)
-	topic, err := log.OpenTopic(db, "orders", &log.TopicConfig{MaxRecordBytes: log.MaxRecordBytes})
+	topic, err := log.OpenTopic(ctx, db, "orders", &log.TopicConfig{MaxRecordBytes: log.MaxRecordBytes})
 	require.NoError(t, err)
 	full := make([]byte, log.MaxBatchBytes)
 	_, err = topic.Append(ctx, log.Record{}, log.Record{Value: append(full, 0)})
@@ -80,7 +80,7 @@ func TestALargeRecordIsAppendedAlone(t *testing.T) {
 // TestLargeRecordsFillATransactionToItsLimit ends at the limit of the store.
 func TestLargeRecordsFillATransactionToItsLimit(t *testing.T) {
 	db := storetest.Open(t, nil)
-	topic, err := log.OpenTopic(db, "orders", &log.TopicConfig{MaxRecordBytes: log.MaxRecordBytes})
+	topic, err := log.OpenTopic(ctx, db, "orders", &log.TopicConfig{MaxRecordBytes: log.MaxRecordBytes})
 	require.NoError(t, err)
 	large := log.Record{Value: make([]byte, pebblemq.MaxTxBytes/2-1000)}
 	fill := func(n int) error {

@@ -48,7 +48,7 @@ var noSync = pebblemq.WithDurability(ctx, pebblemq.NoSync)
 func openTopic(t testing.TB, partitions int) (*pebblemq.DB, *log.Topic) {
 	t.Helper()
 	db := storetest.Open(t, nil)
-	topic, err := log.OpenTopic(db, "orders", &log.TopicConfig{Partitions: partitions})
+	topic, err := log.OpenTopic(ctx, db, "orders", &log.TopicConfig{Partitions: partitions})
 	require.NoError(t, err)
 	return db, topic
 }
@@ -99,4 +99,21 @@ func valuesOf(records []log.Record) []string {
 		vs[i] = string(r.Value)
 	}
 	return vs
+}
+
+// alterTopic and deleteTopic look the topic up first.
+func alterTopic(db *pebblemq.DB, name string, c log.TopicConfig) error {
+	topic, err := log.LookupTopic(ctx, db, name)
+	if err != nil {
+		return err
+	}
+	return topic.Alter(ctx, &c)
+}
+
+func deleteTopic(db *pebblemq.DB, name string) error {
+	topic, err := log.LookupTopic(ctx, db, name)
+	if err != nil {
+		return err
+	}
+	return topic.Delete(ctx)
 }

@@ -39,7 +39,7 @@ func (m *model) open(t *rapid.T) {
 	db, err := storetest.OpenFS(m.fs, store.Options{MemoryBytes: store.MinMemoryBytes})
 	require.NoError(t, err)
 	m.db = db
-	m.topic, err = log.OpenTopic(db, "t", &log.TopicConfig{Partitions: modelPartitions, Compression: m.compression})
+	m.topic, err = log.OpenTopic(ctx, db, "t", &log.TopicConfig{Partitions: modelPartitions, Compression: m.compression})
 	require.NoError(t, err)
 	m.group, err = m.topic.Group("g", nil)
 	require.NoError(t, err)

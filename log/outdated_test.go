@@ -51,15 +51,15 @@ func TestAShorterRetentionDuringAPassIsHeeded(t *testing.T) {
 		c := &pausedClock{in: "log.(*Topic).retain", goOn: make(chan struct{})}
 		db, err := storetest.OpenFS(vfs.NewMem(), store.Options{Clock: c.now})
 		require.NoError(t, err)
-		topic, err := log.OpenTopic(db, "orders", &log.TopicConfig{RetentionTime: 30 * day})
+		topic, err := log.OpenTopic(ctx, db, "orders", &log.TopicConfig{RetentionTime: 30 * day})
 		require.NoError(t, err)
 		appendAll(t, topic, numbered(10)...)
 		<-time.After(2 * day)
 		c.on.Store(true)
-		require.NoError(t, log.AlterTopic(ctx, db, "orders", log.TopicConfig{RetentionTime: 29 * day})) // or any pass
+		require.NoError(t, alterTopic(db, "orders", log.TopicConfig{RetentionTime: 29 * day})) // or any pass
 		synctest.Wait()
 		require.True(t, c.held.Load())
-		require.NoError(t, log.AlterTopic(ctx, db, "orders", log.TopicConfig{RetentionTime: time.Hour}))
+		require.NoError(t, alterTopic(db, "orders", log.TopicConfig{RetentionTime: time.Hour}))
 		synctest.Wait()
 		close(c.goOn)
 		<-time.After(2 * day)
@@ -74,7 +74,7 @@ func TestAPassTrimsNothingThatIsToStayByNow(t *testing.T) {
 		c := &pausedClock{in: "log.(*Topic).retain", goOn: make(chan struct{})}
 		db, err := storetest.OpenFS(vfs.NewMem(), store.Options{Clock: c.now})
 		require.NoError(t, err)
-		topic, err := log.OpenTopic(db, "orders", &log.TopicConfig{RetentionTime: time.Hour})
+		topic, err := log.OpenTopic(ctx, db, "orders", &log.TopicConfig{RetentionTime: time.Hour})
 		require.NoError(t, err)
 		appendAll(t, topic, numbered(10)...)
 		<-time.After(30 * time.Minute)
@@ -82,14 +82,14 @@ func TestAPassTrimsNothingThatIsToStayByNow(t *testing.T) {
 		<-time.After(time.Hour)
 		synctest.Wait()
 		require.True(t, c.held.Load())
-		require.NoError(t, log.AlterTopic(ctx, db, "orders", log.TopicConfig{}))
+		require.NoError(t, alterTopic(db, "orders", log.TopicConfig{}))
 		start, _ := bounds(t, topic)
 		require.Zero(t, start)
 		close(c.goOn)
 		<-time.After(time.Second)
 		start, _ = bounds(t, topic)
 		require.NoError(t, db.Close())
-		require.Zero(t, start, "kept for ever since AlterTopic returned")
+		require.Zero(t, start, "kept for ever since Alter returned")
 	})
 }
 
@@ -98,7 +98,7 @@ func TestAPassDropsNothingOnceTheTopicIsNotCompacted(t *testing.T) {
 		c := &pausedClock{in: "log.(*partition).compact", goOn: make(chan struct{})}
 		db, err := storetest.OpenFS(vfs.NewMem(), store.Options{Clock: c.now})
 		require.NoError(t, err)
-		topic, err := log.OpenTopic(db, "orders", &log.TopicConfig{Compact: true})
+		topic, err := log.OpenTopic(ctx, db, "orders", &log.TopicConfig{Compact: true})
 		require.NoError(t, err)
 		for range 10 {
 			_, err = topic.Append(ctx, log.Record{Key: []byte("k"), Value: []byte("v")})
@@ -109,12 +109,12 @@ func TestAPassDropsNothingOnceTheTopicIsNotCompacted(t *testing.T) {
 		go func() { done <- topic.Compact(ctx) }()
 		synctest.Wait()
 		require.True(t, c.held.Load())
-		require.NoError(t, log.AlterTopic(ctx, db, "orders", log.TopicConfig{}))
+		require.NoError(t, alterTopic(db, "orders", log.TopicConfig{}))
 		require.Len(t, fetchAll(t, topic, 0, log.Start()), 10)
 		close(c.goOn)
 		require.NoError(t, <-done)
 		n := len(fetchAll(t, topic, 0, log.Start()))
 		require.NoError(t, db.Close())
-		require.Equal(t, 10, n, "no compaction since AlterTopic returned")
+		require.Equal(t, 10, n, "no compaction since Alter returned")
 	})
 }

@@ -121,7 +121,7 @@ func TestSequencesSurviveCrashes(t *testing.T) {
 	for round := range 20 {
 		db, err := storetest.OpenFS(fs, store.Options{})
 		require.NoError(t, err)
-		topic, err := log.OpenTopic(db, "orders", nil)
+		topic, err := log.OpenTopic(ctx, db, "orders", nil)
 		require.NoError(t, err)
 		send := func(b batch) {
 			records := make([]log.Record, b.n)

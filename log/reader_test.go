@@ -107,7 +107,7 @@ func TestBlockedReadersAreReleased(t *testing.T) {
 	}{
 		"context": {func(b blocked) error { b.cancel(); return nil }, context.Canceled},
 		"close":   {func(b blocked) error { return b.db.Close() }, pebblemq.ErrClosed},
-		"delete":  {func(b blocked) error { return log.DeleteTopic(ctx, b.db, "orders") }, log.ErrTopicDeleted},
+		"delete":  {func(b blocked) error { return deleteTopic(b.db, "orders") }, log.ErrTopicDeleted},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -353,7 +353,7 @@ func TestReplayAllocatesPerBatchNotPerRecord(t *testing.T) {
 func TestAPausedReaderPinsNothing(t *testing.T) {
 	db, err := storetest.OpenFS(vfs.NewMem(), store.Options{MemoryBytes: store.MinMemoryBytes})
 	require.NoError(t, err)
-	topic, err := log.OpenTopic(db, "orders", nil)
+	topic, err := log.OpenTopic(ctx, db, "orders", nil)
 	require.NoError(t, err)
 	random := rand.NewChaCha8([32]byte{})
 	for range 200 { // 25 MiB

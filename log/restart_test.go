@@ -22,7 +22,7 @@ func inShortLives(t *testing.T, lives int, c *log.TopicConfig, f func(life int, 
 	for life := range lives {
 		db, err := storetest.OpenFS(fs, store.Options{})
 		require.NoError(t, err)
-		topic, err := log.OpenTopic(db, "orders", c)
+		topic, err := log.OpenTopic(ctx, db, "orders", c)
 		require.NoError(t, err)
 		f(life, topic)
 		synctest.Wait()
@@ -58,7 +58,7 @@ func TestShortLivesCompactATopic(t *testing.T) {
 			}
 		})
 		defer storetest.Close(t, db)
-		topic, err := log.LookupTopic(db, "orders")
+		topic, err := log.LookupTopic(ctx, db, "orders")
 		require.NoError(t, err)
 		require.Less(t, len(all(t, topic)), lives*records/2)
 	})
@@ -71,7 +71,7 @@ func TestShortLivesCompactLargeRecords(t *testing.T) {
 			appendAll(t, topic, kv("the same", string(make([]byte, size))))
 		})
 		defer storetest.Close(t, db)
-		topic, err := log.LookupTopic(db, "orders")
+		topic, err := log.LookupTopic(ctx, db, "orders")
 		require.NoError(t, err)
 		require.Less(t, len(all(t, topic)), lives/2)
 	})

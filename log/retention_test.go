@@ -21,7 +21,7 @@ import (
 func retained(t testing.TB, c *log.TopicConfig) (*pebblemq.DB, *log.Topic) {
 	t.Helper()
 	db := storetest.Open(t, nil)
-	topic, err := log.OpenTopic(db, "orders", c)
+	topic, err := log.OpenTopic(ctx, db, "orders", c)
 	require.NoError(t, err)
 	return db, topic
 }
@@ -123,7 +123,7 @@ func TestRetentionGoesOnAfterARestart(t *testing.T) {
 		c := &log.TopicConfig{RetentionTime: time.Hour, RetentionBytes: 1 << 30}
 		db, err := storetest.OpenFS(fs, store.Options{})
 		require.NoError(t, err)
-		topic, err := log.OpenTopic(db, "orders", c)
+		topic, err := log.OpenTopic(ctx, db, "orders", c)
 		require.NoError(t, err)
 		_, err = topic.Append(ctx, numbered(10)...)
 		require.NoError(t, err)
@@ -131,7 +131,7 @@ func TestRetentionGoesOnAfterARestart(t *testing.T) {
 		<-time.After(30 * time.Minute)
 		db, err = storetest.OpenFS(fs, store.Options{})
 		require.NoError(t, err)
-		topic, err = log.OpenTopic(db, "orders", c)
+		topic, err = log.OpenTopic(ctx, db, "orders", c)
 		require.NoError(t, err)
 		synctest.Wait()
 		start, _ := bounds(t, topic)
@@ -150,20 +150,20 @@ func TestAlteredRetentionCountsAtOnce(t *testing.T) {
 		appendAll(t, topic, numbered(10)...)
 		<-time.After(2 * time.Hour)
 		require.NoError(t, topic.EnforceRetention(ctx))
-		require.NoError(t, log.AlterTopic(ctx, db, "orders", log.TopicConfig{RetentionTime: time.Hour}))
+		require.NoError(t, alterTopic(db, "orders", log.TopicConfig{RetentionTime: time.Hour}))
 		synctest.Wait()
 		start, _ := bounds(t, topic)
 		require.EqualValues(t, 10, start)
 		require.Equal(t, time.Hour, topic.Config().RetentionTime)
-		_, err := log.OpenTopic(db, "orders", nil)
+		_, err := log.OpenTopic(ctx, db, "orders", &log.TopicConfig{})
 		require.ErrorIs(t, err, pebblemq.ErrConfigMismatch)
 		require.ErrorContains(t, err, "RetentionTime 1h0m0s, not 0s")
-		require.NoError(t, log.AlterTopic(ctx, db, "orders", log.TopicConfig{}))
-		_, err = log.OpenTopic(db, "orders", nil)
+		require.NoError(t, alterTopic(db, "orders", log.TopicConfig{}))
+		_, err = log.OpenTopic(ctx, db, "orders", nil)
 		require.NoError(t, err)
-		require.ErrorIs(t, log.AlterTopic(ctx, db, "none", log.TopicConfig{}), log.ErrUnknownTopic)
+		require.ErrorIs(t, alterTopic(db, "none", log.TopicConfig{}), log.ErrUnknownTopic)
 		for _, c := range []log.TopicConfig{{RetentionTime: 1}, {RetentionTime: -1}, {RetentionBytes: -1}, {Partitions: -1}} {
-			require.ErrorIs(t, log.AlterTopic(ctx, db, "orders", c), pebblemq.ErrInvalid, "%+v", c)
+			require.ErrorIs(t, alterTopic(db, "orders", c), pebblemq.ErrInvalid, "%+v", c)
 		}
 	})
 }
@@ -171,7 +171,7 @@ func TestAlteredRetentionCountsAtOnce(t *testing.T) {
 func TestRetentionGivesTheDiskBack(t *testing.T) {
 	db, err := storetest.OpenFS(vfs.NewMem(), store.Options{MemoryBytes: store.MinMemoryBytes})
 	require.NoError(t, err)
-	topic, err := log.OpenTopic(db, "orders", &log.TopicConfig{RetentionBytes: 1 << 20})
+	topic, err := log.OpenTopic(ctx, db, "orders", &log.TopicConfig{RetentionBytes: 1 << 20})
 	require.NoError(t, err)
 	random, most := rand.NewChaCha8([32]byte{}), uint64(0)
 	value := make([]byte, 64<<10)
@@ -193,7 +193,7 @@ func TestAPassWaitsForWhatTheDiskIsBusyWith(t *testing.T) {
 		fs := storetest.NewFS(vfs.NewMem())
 		db, err := storetest.OpenFS(fs, store.Options{})
 		require.NoError(t, err)
-		topic, err := log.OpenTopic(db, "orders", &log.TopicConfig{RetentionTime: time.Second})
+		topic, err := log.OpenTopic(ctx, db, "orders", &log.TopicConfig{RetentionTime: time.Second})
 		require.NoError(t, err)
 		gate := &storetest.Gate{Class: storetest.ClassWAL, Op: storetest.OpSync}
 		fs.SetHook(gate.Hook)

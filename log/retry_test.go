@@ -24,7 +24,7 @@ func openTopics(t testing.TB, names ...string) (*pebblemq.DB, []*log.Topic) {
 	topics := make([]*log.Topic, len(names))
 	for i, name := range names {
 		var err error
-		topics[i], err = log.OpenTopic(db, name, nil)
+		topics[i], err = log.OpenTopic(ctx, db, name, nil)
 		require.NoError(t, err)
 	}
 	return db, topics
@@ -70,7 +70,7 @@ func TestTheLargestRecordCanBeGivenUp(t *testing.T) {
 	largest := log.Record{Value: make([]byte, log.MaxRecordBytes-log.MaxHeaderBytes), Headers: headers}
 	synctest.Test(t, func(t *testing.T) {
 		db, topics := openTopics(t, "retry", "dead") // which take no such records from others
-		orders, err := log.OpenTopic(db, "orders", &log.TopicConfig{MaxRecordBytes: log.MaxRecordBytes})
+		orders, err := log.OpenTopic(ctx, db, "orders", &log.TopicConfig{MaxRecordBytes: log.MaxRecordBytes})
 		require.NoError(t, err)
 		appendAll(t, orders, largest)
 		g := openGroup(t, orders, "g")

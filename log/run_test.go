@@ -167,9 +167,9 @@ func TestARecordIsTriedAgainInPlaceWithABackoff(t *testing.T) {
 func TestAFailingRecordGoesToTheRetryTopicAndThenToTheDeadLetters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db, topic := openTopic(t, 2)
-		again, err := log.OpenTopic(db, "orders.retry", nil)
+		again, err := log.OpenTopic(ctx, db, "orders.retry", nil)
 		require.NoError(t, err)
-		dead, err := log.OpenTopic(db, "orders.dead", nil)
+		dead, err := log.OpenTopic(ctx, db, "orders.dead", nil)
 		require.NoError(t, err)
 		_, err = topic.AppendTo(ctx, 1, log.Record{Key: []byte("k"), Value: []byte("good")},
 			log.Record{Key: []byte("k"), Value: []byte("bad"), Headers: []log.Header{{Name: "mine", Value: []byte("v")}}},
@@ -219,7 +219,7 @@ func TestAFailingRecordGoesToTheRetryTopicAndThenToTheDeadLetters(t *testing.T) 
 // exactly one of the places.
 func TestAMoveToTheDeadLettersIsOneCommit(t *testing.T) {
 	db, topic := openTopic(t, 1)
-	dead, err := log.OpenTopic(db, "dead", nil)
+	dead, err := log.OpenTopic(ctx, db, "dead", nil)
 	require.NoError(t, err)
 	appendAll(t, topic, values("bad")...)
 	g := openGroup(t, topic, "g")
@@ -279,9 +279,9 @@ func TestAHandlerIsToldThatItLostItsPartition(t *testing.T) {
 
 func TestBadRunOptionsAreRefused(t *testing.T) {
 	db, topic := openTopic(t, 1)
-	foreign, err := log.OpenTopic(storetest.Open(t, nil), "dead", nil)
+	foreign, err := log.OpenTopic(ctx, storetest.Open(t, nil), "dead", nil)
 	require.NoError(t, err)
-	again, err := log.OpenTopic(db, "retry", nil)
+	again, err := log.OpenTopic(ctx, db, "retry", nil)
 	require.NoError(t, err)
 	g := openGroup(t, topic, "g")
 	for name, o := range map[string]log.RunOptions{
@@ -310,7 +310,7 @@ func TestBadRunOptionsAreRefused(t *testing.T) {
 // was not handled.
 func TestManyRunsShareATopic(t *testing.T) {
 	db, topic := openTopic(t, 3)
-	again, err := log.OpenTopic(db, "retry", nil)
+	again, err := log.OpenTopic(ctx, db, "retry", nil)
 	require.NoError(t, err)
 	const n = 600
 	for i := range n {

@@ -26,7 +26,7 @@ func manyTopics(t testing.TB, dir string, n int) {
 	for w := range workers {
 		wg.Go(func() {
 			for i := w; i < n; i += workers {
-				topic, err := log.OpenTopic(db, topicName(i), nil)
+				topic, err := log.OpenTopic(context.Background(), db, topicName(i), nil)
 				if assert.NoError(t, err) {
 					_, err = topic.Append(noSync, values("x")...)
 					assert.NoError(t, err)
@@ -58,7 +58,7 @@ func TestAnIdleTopicIsSmall(t *testing.T) {
 	known := storetest.Heap()
 	opened := make([]*log.Topic, topics)
 	for i := range opened {
-		opened[i], err = log.LookupTopic(db, topicName(i))
+		opened[i], err = log.LookupTopic(context.Background(), db, topicName(i))
 		require.NoError(t, err)
 	}
 	looked := storetest.Heap()

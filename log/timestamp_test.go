@@ -23,7 +23,7 @@ func (c *clock) now() time.Time { return time.Unix(0, c.nanos.Load()) }
 func openClocked(t *testing.T, fs vfs.FS, c *clock, config log.TopicConfig) (*pebblemq.DB, *log.Topic) {
 	db, err := storetest.OpenFS(fs, store.Options{Clock: c.now})
 	require.NoError(t, err)
-	topic, err := log.OpenTopic(db, "orders", &config)
+	topic, err := log.OpenTopic(ctx, db, "orders", &config)
 	require.NoError(t, err)
 	return db, topic
 }
@@ -132,10 +132,10 @@ func TestTheTimestampTypeCanBeAltered(t *testing.T) {
 	db, topic := openClocked(t, vfs.NewMem(), &c, log.TopicConfig{})
 	defer func() { require.NoError(t, db.Close()) }()
 	appendSynced(t, topic, log.Record{Timestamp: at(9999)})
-	require.NoError(t, log.AlterTopic(ctx, db, topic.Name(), log.TopicConfig{TimestampType: log.AppendTime}))
+	require.NoError(t, alterTopic(db, topic.Name(), log.TopicConfig{TimestampType: log.AppendTime}))
 	c.set(200)
 	appendSynced(t, topic, log.Record{Timestamp: at(7)}, log.Record{Timestamp: at(9999)})
-	require.NoError(t, log.AlterTopic(ctx, db, topic.Name(), log.TopicConfig{}))
+	require.NoError(t, alterTopic(db, topic.Name(), log.TopicConfig{}))
 	appendSynced(t, topic, log.Record{Timestamp: at(7)})
 	require.Equal(t, []int64{9999, 200, 200, 7}, times(t, topic))
 }
@@ -157,9 +157,9 @@ func TestGroupsSeeTheAppendTime(t *testing.T) {
 
 func TestTheTimestampTypeIsPartOfTheConfig(t *testing.T) {
 	db, _ := openTopic(t, 1)
-	_, err := log.OpenTopic(db, "orders", &log.TopicConfig{TimestampType: log.AppendTime})
+	_, err := log.OpenTopic(ctx, db, "orders", &log.TopicConfig{TimestampType: log.AppendTime})
 	require.ErrorIs(t, err, pebblemq.ErrConfigMismatch)
 	require.ErrorContains(t, err, "TimestampType create time")
-	_, err = log.OpenTopic(db, "t", &log.TopicConfig{TimestampType: 2})
+	_, err = log.OpenTopic(ctx, db, "t", &log.TopicConfig{TimestampType: 2})
 	require.ErrorIs(t, err, pebblemq.ErrInvalid)
 }

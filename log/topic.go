@@ -2,13 +2,13 @@ package log
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sync/atomic"
 
 	"github.com/pebblemq/pebblemq"
 	"github.com/pebblemq/pebblemq/internal/bridge"
+	"github.com/pebblemq/pebblemq/internal/object"
 	"github.com/pebblemq/pebblemq/internal/store"
 	"github.com/pebblemq/pebblemq/internal/window"
 )
@@ -48,51 +48,76 @@ func layerOf(s *store.Store) *layer {
 	}).(*layer)
 }
 
-// OpenTopic returns the topic of that name, creating it if it does not exist. A
-// nil config is the default one. If the topic exists with another config the
-// error is ErrConfigMismatch and names the field; LookupTopic opens it whatever
-// its config. A creation is durable when OpenTopic returns. It takes the same
-// short time however much the topic holds.
-func OpenTopic(db *pebblemq.DB, name string, c *TopicConfig) (*Topic, error) {
+func named(topic string) string { return fmt.Sprintf("topic %q", topic) }
+
+// OpenTopic returns the topic of that name and creates it if need be. A nil config is the
+// stored one, or the defaults for a new topic. Another config than the stored one is
+// pebblemq.ErrConfigMismatch, which lists all fields that differ; EnsureTopic alters them.
+// A creation is durable when OpenTopic returns. It takes the same short time however much
+// the topic holds.
+func OpenTopic(ctx context.Context, db *pebblemq.DB, name string, c *TopicConfig) (*Topic, error) {
+	topic, _, err := openTopic(ctx, db, name, c, false)
+	return topic, err
+}
+
+// EnsureTopic is OpenTopic, but it alters a topic whose config is another one, see
+// Topic.Alter. It says what it did.
+func EnsureTopic(ctx context.Context, db *pebblemq.DB, name string, c *TopicConfig) (*Topic, pebblemq.Ensured, error) {
+	return openTopic(ctx, db, name, c, true)
+}
+
+func openTopic(ctx context.Context, db *pebblemq.DB, name string, c *TopicConfig, ensure bool) (topic *Topic, did pebblemq.Ensured, err error) {
+	if err := store.CheckName("topic", name); err != nil {
+		return nil, did, err
+	}
 	config, err := c.normalize()
+	if err != nil {
+		return nil, did, fmt.Errorf("%s: %w", named(name), err)
+	}
+	l := layerOf(bridge.Store(db))
+	err = l.s.Do(ctx, store.QuietFunc(func(t *store.Turn) (err error) {
+		topic, err = l.open(t, name)
+		if did.Created = errors.Is(err, ErrUnknownTopic); did.Created {
+			topic, err = l.create(t, name, config)
+		}
+		return err
+	}), store.Sync)
+	if err != nil {
+		return nil, pebblemq.Ensured{}, err
+	}
+	if c == nil || did.Created {
+		return topic, did, nil
+	}
+	if ensure {
+		did.Altered, err = topic.alter(ctx, config)
+	} else {
+		err = object.Compare(topic.Config(), config).Mismatch(named(name), "EnsureTopic")
+	}
+	if err != nil {
+		return nil, pebblemq.Ensured{}, err
+	}
+	return topic, did, nil
+}
+
+// create puts a topic into the catalog and into memory. The baton is held.
+func (l *layer) create(t *store.Turn, name string, config TopicConfig) (*Topic, error) {
+	text, err := stored{Created: t.Now().UnixNano(), Config: config}.Encode()
 	if err != nil {
 		return nil, err
 	}
-	if err := store.CheckName("topic", name); err != nil {
+	o, err := t.Create(store.ClassTopic, name, text)
+	if err != nil {
 		return nil, err
 	}
-	l := layerOf(bridge.Store(db))
-	var topic *Topic
-	open := store.QuietFunc(func(t *store.Turn) (err error) {
-		if topic, err = l.open(t, name); !errors.Is(err, ErrUnknownTopic) {
-			return err
-		}
-		stored, err := json.Marshal(config)
-		if err != nil {
-			return err
-		}
-		o, err := t.Create(store.ClassTopic, name, stored)
-		if err == nil {
-			topic = l.add(t, o, config)
-		}
-		return err
-	})
-	if err := l.s.Do(context.Background(), open, store.Sync); err != nil {
-		return nil, err
-	}
-	if err := config.match(name, topic.Config()); err != nil {
-		return nil, err
-	}
-	return topic, nil
+	return l.add(t, o, config), nil
 }
 
-// LookupTopic returns an existing topic with the config it has. If there is none
-// the error is ErrUnknownTopic.
-func LookupTopic(db *pebblemq.DB, name string) (*Topic, error) {
+// LookupTopic returns a topic that exists, or ErrUnknownTopic.
+func LookupTopic(ctx context.Context, db *pebblemq.DB, name string) (*Topic, error) {
 	if err := store.CheckName("topic", name); err != nil {
 		return nil, err
 	}
-	return layerOf(bridge.Store(db)).lookup(context.Background(), name)
+	return layerOf(bridge.Store(db)).lookup(ctx, name)
 }
 
 // lookup opens a topic that exists.
@@ -108,124 +133,105 @@ func (l *layer) lookup(ctx context.Context, name string) (*Topic, error) {
 	return topic, nil
 }
 
-// TopicInfo describes a topic.
-type TopicInfo struct {
-	Name   string
-	Config TopicConfig
-}
-
-// ListTopics returns the topics of a store, by name.
-func ListTopics(ctx context.Context, db *pebblemq.DB) ([]TopicInfo, error) {
-	l := layerOf(bridge.Store(db))
-	var list []TopicInfo
-	err := l.s.Do(ctx, store.QuietFunc(func(t *store.Turn) error {
-		for _, o := range t.List(store.ClassTopic, "") {
-			config, err := decodeConfig(o)
-			if err != nil {
-				return err
-			}
-			list = append(list, TopicInfo{Name: o.Name, Config: config})
-		}
-		return nil
-	}), store.Sync)
-	return list, err
-}
-
-// AlterTopic changes the configuration of a topic. It counts at once and is durable
-// when AlterTopic returns. Records without a key that a topic has when it gets
-// Compact stay.
+// Alter gives the topic another config; nil and zero stand for the defaults. It counts at
+// once and is durable when Alter returns. Records without a key that a topic has when it
+// gets Compact stay.
 //
 // With more Partitions no record moves, but keys do: from now on a key goes where
 // the new number puts it, so that its newer records can be handled before its older
 // ones. Groups read the new partitions from their beginning, wherever they began
-// in the others, and share them out at once. Fewer are refused, and so are another
-// DedupeWindow or IndexKeys.
-func AlterTopic(ctx context.Context, db *pebblemq.DB, name string, c TopicConfig) error {
+// in the others, and share them out at once. Fewer are pebblemq.ErrConfigMismatch, and so
+// are another DedupeWindow or IndexKeys; nothing is altered then.
+func (t *Topic) Alter(ctx context.Context, c *TopicConfig) error {
 	config, err := c.normalize()
+	if err != nil {
+		return fmt.Errorf("%s: %w", named(t.name), err)
+	}
+	_, err = t.alter(ctx, config)
+	return err
+}
+
+// alter returns the fields that it has altered.
+func (t *Topic) alter(ctx context.Context, config TopicConfig) (fields []string, err error) {
+	if config.Compact {
+		if err := t.ready(ctx); err != nil {
+			return nil, err
+		}
+	}
+	err = t.s.Do(ctx, store.OpFunc(func(turn *store.Turn) error {
+		if err := t.alive(); err != nil {
+			return err
+		}
+		changes := object.Compare(t.Config(), config)
+		fields = changes.Fields()
+		if len(changes) == 0 {
+			return nil
+		}
+		if err := changes.Alterable(named(t.name)); err != nil {
+			return err
+		}
+		return t.become(turn, config)
+	}), store.Sync)
+	if err != nil {
+		return nil, err
+	}
+	return fields, nil
+}
+
+// become makes the change. The baton is held.
+func (t *Topic) become(turn *store.Turn, config TopicConfig) error {
+	o, is, err := t.lookup(turn)
 	if err != nil {
 		return err
 	}
-	if err := store.CheckName("topic", name); err != nil {
+	is.Config, is.Altered = config, turn.Now().UnixNano()
+	text, err := is.Encode()
+	if err != nil {
 		return err
 	}
-	l := layerOf(bridge.Store(db))
-	if config.Compact {
-		topic, err := l.lookup(ctx, name)
-		if err != nil {
-			return err
-		}
-		if err := topic.ready(ctx); err != nil {
-			return err
-		}
+	turn.Alter(o, text)
+	if config.Compact && !t.Config().Compact {
+		t.forgetTidy(turn)
 	}
-	return l.s.Do(ctx, store.OpFunc(func(t *store.Turn) error {
-		topic, err := l.open(t, name)
-		if err != nil {
-			return err
-		}
-		if n := topic.Partitions(); config.Partitions < n {
-			return store.Invalid("topic %q has %d Partitions, %d are fewer", name, n, config.Partitions)
-		}
-		if had := topic.Config().DedupeWindow; config.DedupeWindow != had {
-			return store.Invalid("DedupeWindow of topic %q is %v for good", name, had)
-		}
-		if had := topic.Config().IndexKeys; config.IndexKeys != had {
-			return store.Invalid("IndexKeys of topic %q is %v for good", name, had)
-		}
-		stored, err := json.Marshal(config)
-		if err != nil {
-			return err
-		}
-		o, _ := t.Lookup(store.ClassTopic, name)
-		t.Alter(o, stored)
-		if config.Compact && !topic.Config().Compact {
-			topic.forgetTidy(t)
-		}
-		topic.config.Store(&config)
-		topic.grow(config.Partitions)
-		topic.armRetention(t, t.Now())
-		topic.armIdle(t, t.Now())
-		return nil
-	}), store.Sync)
-}
-
-// DeleteTopic removes a topic, its records, and its groups with their offsets.
-// Calls that are blocked on it return ErrTopicDeleted, as all others do from then
-// on. A topic that is created under the name later has nothing of it. Disk space
-// returns in the background.
-func DeleteTopic(ctx context.Context, db *pebblemq.DB, name string) error {
-	if err := store.CheckName("topic", name); err != nil {
-		return err
-	}
-	l := layerOf(bridge.Store(db))
-	return l.s.Do(ctx, &deleteTopic{l, name}, store.Sync)
-}
-
-type deleteTopic struct {
-	l    *layer
-	name string
-}
-
-func (o *deleteTopic) Frees() {}
-
-func (o *deleteTopic) Run(t *store.Turn) error {
-	obj, ok := t.Lookup(store.ClassTopic, o.name)
-	if !ok {
-		return unknownTopic(o.name)
-	}
-	for _, g := range t.List(store.ClassGroup, groupName(obj.ID, "")) {
-		t.Drop(g, store.KindLogCommit)
-	}
-	if topic := o.l.topics[o.name]; topic != nil {
-		topic.drop(t)
-		delete(o.l.topics, o.name)
-	}
-	t.Drop(obj, store.KindLogBatch, store.KindLogMeta, store.KindLogProducer, store.KindLogWindow, store.KindLogIndex)
+	t.config.Store(&config)
+	t.grow(config.Partitions)
+	t.armRetention(turn, turn.Now())
+	t.armIdle(turn, turn.Now())
 	return nil
 }
 
-func (o *deleteTopic) Undo()               {}
-func (o *deleteTopic) Visible(*store.Turn) {}
+// lookup finds the topic in the catalog. The baton is held.
+func (t *Topic) lookup(turn *store.Turn) (*store.Object, stored, error) {
+	o, ok := turn.Lookup(store.ClassTopic, t.name)
+	if !ok {
+		return nil, stored{}, unknownTopic(t.name)
+	}
+	is, err := decodeConfig(o)
+	return o, is, err
+}
+
+// Delete removes the topic, its records, and its groups with their offsets, durably. Calls
+// that are blocked on it return ErrTopicDeleted, as all others do from then on. A topic
+// that is created under the name later has nothing of it. Disk space returns in the
+// background.
+func (t *Topic) Delete(ctx context.Context) error {
+	return t.s.Do(ctx, store.FreeingFunc{OpFunc: func(turn *store.Turn) error {
+		if err := t.alive(); err != nil {
+			return err
+		}
+		o, ok := turn.Lookup(store.ClassTopic, t.name)
+		if !ok {
+			return unknownTopic(t.name)
+		}
+		for _, g := range turn.List(store.ClassGroup, groupName(t.id, "")) {
+			turn.Drop(g, store.KindLogCommit)
+		}
+		t.drop(turn)
+		delete(layerOf(t.s).topics, t.name)
+		turn.Drop(o, store.KindLogBatch, store.KindLogMeta, store.KindLogProducer, store.KindLogWindow, store.KindLogIndex)
+		return nil
+	}}, store.Sync)
+}
 
 // open finds a topic in memory or in the catalog. The baton is held.
 func (l *layer) open(t *store.Turn, name string) (*Topic, error) {
@@ -236,11 +242,11 @@ func (l *layer) open(t *store.Turn, name string) (*Topic, error) {
 	if !ok {
 		return nil, unknownTopic(name)
 	}
-	config, err := decodeConfig(o)
+	is, err := decodeConfig(o)
 	if err != nil {
 		return nil, err
 	}
-	return l.add(t, o, config), nil
+	return l.add(t, o, is.Config), nil
 }
 
 func (l *layer) add(t *store.Turn, o *store.Object, c TopicConfig) *Topic {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
@@ -17,10 +19,10 @@ import (
 
 func TestOpeningATopicTwiceGivesTheSame(t *testing.T) {
 	db, topic := openTopic(t, 3)
-	again, err := log.OpenTopic(db, "orders", &log.TopicConfig{Partitions: 3})
+	again, err := log.OpenTopic(ctx, db, "orders", &log.TopicConfig{Partitions: 3})
 	require.NoError(t, err)
 	require.Same(t, topic, again)
-	again, err = log.LookupTopic(db, "orders")
+	again, err = log.LookupTopic(ctx, db, "orders")
 	require.NoError(t, err)
 	require.Same(t, topic, again)
 	require.Equal(t, "orders", again.Name())
@@ -33,11 +35,11 @@ func TestAnotherConfigIsAMismatchThatNamesTheField(t *testing.T) {
 		config *log.TopicConfig
 		field  string
 	}{
-		{nil, "Partitions"}, {&log.TopicConfig{}, "Partitions"}, {&log.TopicConfig{Partitions: 4}, "Partitions"},
+		{&log.TopicConfig{}, "Partitions"}, {&log.TopicConfig{Partitions: 4}, "Partitions"},
 		{&log.TopicConfig{Partitions: 3, Compression: log.Zstd}, "Compression"},
 		{&log.TopicConfig{Partitions: 3, MaxRecordBytes: 5}, "MaxRecordBytes"},
 	} {
-		_, err := log.OpenTopic(db, "orders", c.config)
+		_, err := log.OpenTopic(ctx, db, "orders", c.config)
 		require.ErrorIs(t, err, pebblemq.ErrConfigMismatch)
 		require.ErrorContains(t, err, c.field)
 		require.ErrorContains(t, err, "orders")
@@ -46,10 +48,10 @@ func TestAnotherConfigIsAMismatchThatNamesTheField(t *testing.T) {
 
 func TestAnUnknownTopicIsNotCreatedByLookup(t *testing.T) {
 	db := storetest.Open(t, nil)
-	_, err := log.LookupTopic(db, "nope")
+	_, err := log.LookupTopic(ctx, db, "nope")
 	require.ErrorIs(t, err, log.ErrUnknownTopic)
-	require.ErrorIs(t, log.DeleteTopic(ctx, db, "nope"), log.ErrUnknownTopic)
-	list, err := log.ListTopics(ctx, db)
+	require.ErrorIs(t, deleteTopic(db, "nope"), log.ErrUnknownTopic)
+	list, err := log.Topics(ctx, db)
 	require.NoError(t, err)
 	require.Empty(t, list)
 }
@@ -57,13 +59,70 @@ func TestAnUnknownTopicIsNotCreatedByLookup(t *testing.T) {
 func TestTopicsAreListedByName(t *testing.T) {
 	db := storetest.Open(t, nil)
 	for _, name := range []string{"b", "c", "a"} {
-		_, err := log.OpenTopic(db, name, &log.TopicConfig{Partitions: len(name)})
+		_, err := log.OpenTopic(ctx, db, name, &log.TopicConfig{Partitions: len(name)})
 		require.NoError(t, err)
 	}
-	list, err := log.ListTopics(ctx, db)
+	list, err := log.Topics(ctx, db)
 	require.NoError(t, err)
 	one := log.TopicConfig{Partitions: 1, MaxRecordBytes: log.DefaultRecordBytes}
-	require.Equal(t, []log.TopicInfo{{"a", one}, {"b", one}, {"c", one}}, list)
+	require.Len(t, list, 3)
+	for i, name := range []string{"a", "b", "c"} {
+		require.Equal(t, log.TopicInfo{Name: name, ID: list[i].ID, Config: one, Created: list[i].Created}, list[i])
+	}
+}
+
+func TestInfoTellsOfATopic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db, topic := openTopic(t, 2)
+		created := time.Now()
+		_, err := topic.AppendTo(ctx, 1, numbered(10)...)
+		require.NoError(t, err)
+		require.NoError(t, topic.TrimTo(ctx, 1, 4))
+		<-time.After(time.Minute)
+		config := topic.Config()
+		config.RetentionTime = time.Hour
+		require.NoError(t, topic.Alter(ctx, &config))
+		info, err := topic.Info(ctx)
+		require.NoError(t, err)
+		require.NotZero(t, info.ID)
+		require.Equal(t, log.TopicInfo{
+			Name: "orders", ID: info.ID, Config: config, Created: created, Altered: time.Now(),
+			Partitions: []log.PartitionInfo{{}, {Start: 4, End: 10}},
+		}, info)
+		require.NoError(t, db.Close())
+	})
+}
+
+func TestEnsureTopicCreatesAndAlters(t *testing.T) {
+	db := storetest.Open(t, nil)
+	ensure := func(c *log.TopicConfig) (log.TopicConfig, pebblemq.Ensured) {
+		topic, did, err := log.EnsureTopic(ctx, db, "orders", c)
+		require.NoError(t, err)
+		return topic.Config(), did
+	}
+	config := &log.TopicConfig{Partitions: 2, RetentionTime: time.Hour}
+	_, did := ensure(config)
+	require.Equal(t, pebblemq.Ensured{Created: true}, did)
+	_, did = ensure(config)
+	require.Zero(t, did)
+	is, did := ensure(nil)
+	require.Zero(t, did, "nil is as stored")
+	require.Equal(t, 2, is.Partitions)
+	is, did = ensure(&log.TopicConfig{Partitions: 4, Compression: log.Zstd})
+	require.Equal(t, pebblemq.Ensured{Altered: []string{"Partitions", "Compression", "RetentionTime"}}, did)
+	require.Equal(t, 4, is.Partitions)
+
+	_, did, err := log.EnsureTopic(ctx, db, "orders", &log.TopicConfig{Partitions: 3, IndexKeys: true})
+	require.ErrorIs(t, err, pebblemq.ErrConfigMismatch)
+	require.ErrorContains(t, err, "Partitions 4, not 3; IndexKeys false, not true, which cannot be altered")
+	require.Zero(t, did)
+	topic, err := log.LookupTopic(ctx, db, "orders")
+	require.NoError(t, err)
+	require.Equal(t, is, topic.Config(), "nothing was altered")
+
+	_, err = log.OpenTopic(ctx, db, "orders", config)
+	require.ErrorIs(t, err, pebblemq.ErrConfigMismatch)
+	require.ErrorContains(t, err, "Partitions 4, not 2; Compression zstd, not none; RetentionTime 0s, not 1h0m0s; EnsureTopic alters it")
 }
 
 func TestADeletedTopicIsGoneAndItsSuccessorEmpty(t *testing.T) {
@@ -76,7 +135,7 @@ func TestADeletedTopicIsGoneAndItsSuccessorEmpty(t *testing.T) {
 	r, err := old.NewReader(0, log.Start())
 	require.NoError(t, err)
 	appendAll(t, old, numbered(10)...) // on its way while the topic goes
-	require.NoError(t, log.DeleteTopic(ctx, db, "orders"))
+	require.NoError(t, deleteTopic(db, "orders"))
 
 	_, err = old.Append(ctx, values("x")...)
 	require.ErrorIs(t, err, log.ErrTopicDeleted)
@@ -101,7 +160,7 @@ func TestADeletedTopicIsGoneAndItsSuccessorEmpty(t *testing.T) {
 	require.ErrorIs(t, old.TrimTo(ctx, 0, 1), log.ErrTopicDeleted)
 	require.NoError(t, m.Leave(ctx))
 
-	topic, err := log.OpenTopic(db, "orders", nil)
+	topic, err := log.OpenTopic(ctx, db, "orders", nil)
 	require.NoError(t, err)
 	start, end, err := topic.Offsets(ctx, 0)
 	require.NoError(t, err)
@@ -119,7 +178,7 @@ func TestATopicAndItsOffsetsSurviveReopening(t *testing.T) {
 	for life := range 4 {
 		db, err := storetest.OpenFS(fs, store.Options{})
 		require.NoError(t, err)
-		topic, err := log.OpenTopic(db, "orders", &log.TopicConfig{Partitions: 2})
+		topic, err := log.OpenTopic(ctx, db, "orders", &log.TopicConfig{Partitions: 2})
 		require.NoError(t, err)
 		at, err := topic.AppendTo(ctx, 1, numbered(100)...)
 		require.NoError(t, err)
@@ -144,15 +203,14 @@ func TestBadArgumentsAreRefused(t *testing.T) {
 		err  error
 		want error
 	}{
-		"empty topic name":          {second(log.OpenTopic(db, "", nil)), pebblemq.ErrInvalid},
-		"empty name to look up":     {second(log.LookupTopic(db, "")), pebblemq.ErrInvalid},
-		"empty name to delete":      {log.DeleteTopic(ctx, db, ""), pebblemq.ErrInvalid},
-		"over-long topic name":      {second(log.OpenTopic(db, long, nil)), pebblemq.ErrTooLarge},
-		"topic name not UTF-8":      {second(log.OpenTopic(db, "\xff", nil)), pebblemq.ErrInvalid},
-		"negative partitions":       {second(log.OpenTopic(db, "t", &log.TopicConfig{Partitions: -1})), pebblemq.ErrInvalid},
-		"too many partitions":       {second(log.OpenTopic(db, "t", &log.TopicConfig{Partitions: log.MaxPartitions + 1})), pebblemq.ErrTooLarge},
-		"negative record bytes":     {second(log.OpenTopic(db, "t", &log.TopicConfig{MaxRecordBytes: -1})), pebblemq.ErrInvalid},
-		"too many record bytes":     {second(log.OpenTopic(db, "t", &log.TopicConfig{MaxRecordBytes: log.MaxRecordBytes + 1})), pebblemq.ErrTooLarge},
+		"empty topic name":          {second(log.OpenTopic(ctx, db, "", nil)), pebblemq.ErrInvalid},
+		"empty name to look up":     {second(log.LookupTopic(ctx, db, "")), pebblemq.ErrInvalid},
+		"over-long topic name":      {second(log.OpenTopic(ctx, db, long, nil)), pebblemq.ErrTooLarge},
+		"topic name not UTF-8":      {second(log.OpenTopic(ctx, db, "\xff", nil)), pebblemq.ErrInvalid},
+		"negative partitions":       {second(log.OpenTopic(ctx, db, "t", &log.TopicConfig{Partitions: -1})), pebblemq.ErrInvalid},
+		"too many partitions":       {second(log.OpenTopic(ctx, db, "t", &log.TopicConfig{Partitions: log.MaxPartitions + 1})), pebblemq.ErrTooLarge},
+		"negative record bytes":     {second(log.OpenTopic(ctx, db, "t", &log.TopicConfig{MaxRecordBytes: -1})), pebblemq.ErrInvalid},
+		"too many record bytes":     {second(log.OpenTopic(ctx, db, "t", &log.TopicConfig{MaxRecordBytes: log.MaxRecordBytes + 1})), pebblemq.ErrTooLarge},
 		"no records":                {second(topic.Append(ctx)), pebblemq.ErrInvalid},
 		"no records, async":         {second(topic.AppendAsync(ctx)), pebblemq.ErrInvalid},
 		"append below partitions":   {second(topic.AppendTo(ctx, -1, values("x")...)), log.ErrUnknownPartition},
@@ -182,7 +240,7 @@ func TestBadArgumentsAreRefused(t *testing.T) {
 	} {
 		require.ErrorIs(t, c.err, c.want, name)
 	}
-	_, err = log.OpenTopic(db, "wide", &log.TopicConfig{Partitions: log.MaxPartitions})
+	_, err = log.OpenTopic(ctx, db, "wide", &log.TopicConfig{Partitions: log.MaxPartitions})
 	require.NoError(t, err)
 }
 
@@ -199,10 +257,12 @@ func TestUseAfterCloseIsErrClosed(t *testing.T) {
 	second := func(_ any, err error) error { return err }
 	_, _, offsetsErr := topic.Offsets(ctx, 0)
 	for name, err := range map[string]error{
-		"OpenTopic":    second(log.OpenTopic(db, "orders", nil)),
-		"LookupTopic":  second(log.LookupTopic(db, "orders")),
-		"ListTopics":   second(log.ListTopics(ctx, db)),
-		"DeleteTopic":  log.DeleteTopic(ctx, db, "orders"),
+		"OpenTopic":    second(log.OpenTopic(ctx, db, "orders", nil)),
+		"LookupTopic":  second(log.LookupTopic(ctx, db, "orders")),
+		"Topics":       second(log.Topics(ctx, db)),
+		"Delete":       topic.Delete(ctx),
+		"Alter":        topic.Alter(ctx, nil),
+		"Info":         second(topic.Info(ctx)),
 		"Append":       second(topic.Append(ctx, values("x")...)),
 		"AppendAsync":  second(topic.AppendAsync(ctx, values("x")...)),
 		"Offsets":      offsetsErr,

@@ -20,7 +20,7 @@ func TestTrimmingBehindEachRecordDeletesInChunks(t *testing.T) {
 	for life := range 2 {
 		db, err := storetest.OpenFS(fs, store.Options{})
 		require.NoError(t, err)
-		topic, err := log.OpenTopic(db, "orders", nil)
+		topic, err := log.OpenTopic(ctx, db, "orders", nil)
 		require.NoError(t, err)
 		for i := range int64(records) {
 			positions, err := topic.Append(noSync, log.Record{Value: make([]byte, size)})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,13 +23,13 @@ import (
 type shop struct {
 	storetest.Workbench
 	config *visibility.QueueConfig
-	ahead  time.Duration // of the clock
+	ahead  atomic.Int64 // of the clock, nanoseconds
 	q      *visibility.Queue
 }
 
 func newShop(t *testing.T, c *visibility.QueueConfig) *shop {
 	s := &shop{config: c}
-	clock := func() time.Time { return time.Now().Add(s.ahead) }
+	clock := func() time.Time { return time.Now().Add(time.Duration(s.ahead.Load())) }
 	s.Start(t, store.Options{Clock: clock}, func() { s.q = open(t, s.DB, "q", s.config) })
 	return s
 }
@@ -215,9 +216,9 @@ func TestRetentionEndsAroundDamage(t *testing.T) {
 					require.NoError(t, alterQueue(s.DB, "q", bodiless(config)))
 				}
 				if c.kind == store.KindVisExpiry {
-					s.ahead = 30 * time.Minute
+					s.ahead.Store(int64(30 * time.Minute))
 					s.fill(1, nil) // the others are older
-					s.ahead = 0
+					s.ahead.Store(0)
 				}
 				s.fill(500, nil)
 				s.Damage(c.kind, 0, 0.5)

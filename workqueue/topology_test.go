@@ -47,7 +47,7 @@ func parse(t testing.TB, text string) *workqueue.Topology {
 func TestATopologyIsExportedAndImportedAsJSON(t *testing.T) {
 	fs := vfs.NewCrashableMem()
 	db, b := restart(t, fs, nil)
-	_, err := log.OpenTopic(db, "audit", nil)
+	_, err := log.OpenTopic(bg, db, "audit", nil)
 	require.NoError(t, err)
 	require.Equal(t, `{"Exchanges":null,"Queues":null,"Bindings":null}`, export(t, b))
 	require.NoError(t, b.Import(bg, parse(t, definitions)))

@@ -84,15 +84,15 @@ type bank struct {
 	}
 }
 
-func open(dir string) (*bank, error) {
+func open(ctx context.Context, dir string) (*bank, error) {
 	db, err := pebblemq.Open(dir, &pebblemq.Options{Durability: pebblemq.NoSync})
 	if err != nil {
 		return nil, err
 	}
 	b := &bank{db: db}
-	b.events, err = log.OpenTopic(db, "events", nil)
+	b.events, err = log.OpenTopic(ctx, db, "events", nil)
 	if err == nil {
-		b.newest, err = log.OpenTopic(db, "balances", &log.TopicConfig{Compact: true})
+		b.newest, err = log.OpenTopic(ctx, db, "balances", &log.TopicConfig{Compact: true})
 	}
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
@@ -102,7 +102,7 @@ func open(dir string) (*bank, error) {
 
 // trade has clerks work at once, and returns the balances in the end.
 func trade(ctx context.Context, dir string) (balances map[string]int64, refused int, err error) {
-	b, err := open(dir)
+	b, err := open(ctx, dir)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -193,7 +193,7 @@ func (b *bank) look(ctx context.Context, account string) (balance, next int64, e
 
 // restart reads the balances as a new process would, from the compacted topic.
 func restart(ctx context.Context, dir string) (balances map[string]int64, read int, err error) {
-	b, err := open(dir)
+	b, err := open(ctx, dir)
 	if err != nil {
 		return nil, 0, err
 	}

@@ -55,7 +55,7 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer db.Close()
-	topic, err := log.OpenTopic(db, "orders", &log.TopicConfig{Partitions: 3})
+	topic, err := log.OpenTopic(ctx, db, "orders", &log.TopicConfig{Partitions: 3})
 	if err != nil {
 		return err
 	}

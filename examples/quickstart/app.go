@@ -57,7 +57,7 @@ func openApp(ctx context.Context, db *pebblemq.DB) (*app, error) {
 		func() (err error) { a.requests, err = idempotency.OpenNamespace(ctx, db, "requests", nil); return },
 		func() (err error) { a.seen, err = idempotency.OpenNamespace(ctx, db, "deliveries", nil); return },
 		func() (err error) {
-			a.events, err = log.OpenTopic(db, "events", &log.TopicConfig{Partitions: 4})
+			a.events, err = log.OpenTopic(ctx, db, "events", &log.TopicConfig{Partitions: 4})
 			return
 		},
 		func() (err error) { a.broker, err = workqueue.Open(db, "main"); return },

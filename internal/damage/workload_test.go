@@ -40,11 +40,11 @@ func (l *life) prepare() {
 	ctx := context.Background()
 	l.names = l.ledger.next
 	_ = l.do("open events", func() (err error) {
-		l.events, err = plog.OpenTopic(l.db, "events", &plog.TopicConfig{Partitions: partitions, DedupeWindow: 24 * time.Hour})
+		l.events, err = plog.OpenTopic(ctx, l.db, "events", &plog.TopicConfig{Partitions: partitions, DedupeWindow: 24 * time.Hour})
 		return err
 	})
 	_ = l.do("open state", func() (err error) {
-		l.state, err = plog.OpenTopic(l.db, "state", &plog.TopicConfig{Compact: true, IndexKeys: true})
+		l.state, err = plog.OpenTopic(ctx, l.db, "state", &plog.TopicConfig{Compact: true, IndexKeys: true})
 		return err
 	})
 	if l.events != nil {

@@ -1,0 +1,77 @@
+package log
+
+import (
+	"context"
+	"time"
+
+	"github.com/pebblemq/pebblemq"
+	"github.com/pebblemq/pebblemq/internal/bridge"
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// TopicInfo is what is known of a topic at one moment.
+type TopicInfo struct {
+	Name    string
+	ID      uint32      // of no other topic, also if it is deleted
+	Config  TopicConfig // with its defaults filled in
+	Created time.Time
+	Altered time.Time // zero if it was not
+
+	// Partitions are those of the topic, in order. Topics leaves them out, because they
+	// would have to be read.
+	Partitions []PartitionInfo
+}
+
+// PartitionInfo is what can be read from a partition, as Topic.Offsets has it.
+type PartitionInfo struct {
+	Start int64 // the offset of its oldest record
+	End   int64 // the offset of the next one to come
+}
+
+// Info returns what is known of the topic.
+func (t *Topic) Info(ctx context.Context) (info TopicInfo, err error) {
+	err = t.s.Do(ctx, store.QuietFunc(func(turn *store.Turn) error {
+		if err := t.alive(); err != nil {
+			return err
+		}
+		o, is, err := t.lookup(turn)
+		if err == nil {
+			info = describe(o, is)
+		}
+		return err
+	}), store.NoSync)
+	if err != nil {
+		return TopicInfo{}, err
+	}
+	for i := range t.partitions() {
+		var p PartitionInfo
+		if p.Start, p.End, err = t.Offsets(ctx, i); err != nil {
+			return TopicInfo{}, err
+		}
+		info.Partitions = append(info.Partitions, p)
+	}
+	return info, nil
+}
+
+func describe(o *store.Object, is stored) TopicInfo {
+	info := TopicInfo{Name: o.Name, ID: o.ID, Config: is.Config, Created: time.Unix(0, is.Created)}
+	if is.Altered != 0 {
+		info.Altered = time.Unix(0, is.Altered)
+	}
+	return info
+}
+
+// Topics returns what is known of all topics of a store, by name.
+func Topics(ctx context.Context, db *pebblemq.DB) (list []TopicInfo, err error) {
+	err = bridge.Store(db).Do(ctx, store.QuietFunc(func(t *store.Turn) error {
+		for _, o := range t.List(store.ClassTopic, "") {
+			is, err := decodeConfig(o)
+			if err != nil {
+				return err
+			}
+			list = append(list, describe(o, is))
+		}
+		return nil
+	}), store.NoSync)
+	return list, err
+}
