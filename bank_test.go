@@ -62,7 +62,7 @@ func newBank(t *testing.T, db *pebblemq.DB, release bool) *bank {
 	b := &bank{db: db}
 	b.topic, err = log.OpenTopic(bg, db, "transfers", &log.TopicConfig{Partitions: 8})
 	require.NoError(t, err)
-	b.group, err = b.topic.Group("bank", nil)
+	b.group, err = b.topic.OpenGroup(bg, "bank", nil)
 	require.NoError(t, err)
 	b.broker, err = workqueue.Open(db, "bank")
 	require.NoError(t, err)

@@ -52,7 +52,7 @@ func (c *crowd) join(name string) {
 		RetentionTime: time.Hour, DedupeWindow: time.Minute, OffsetRetention: time.Hour,
 	})
 	require.NoError(t, err)
-	group, err := topic.Group("readers", nil)
+	group, err := topic.OpenGroup(bg, "readers", nil)
 	require.NoError(t, err)
 	member, err := group.Join(bg)
 	require.NoError(t, err)

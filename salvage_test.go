@@ -60,7 +60,7 @@ func (w *everyLayer) topics(round int) {
 	require.NoError(t, err)
 	compacted, err := log.OpenTopic(bg, w.db, "states", &log.TopicConfig{Compact: true, Compression: log.Snappy})
 	require.NoError(t, err)
-	group, err := topic.Group("billing", nil)
+	group, err := topic.OpenGroup(bg, "billing", nil)
 	require.NoError(t, err)
 	for i := range 40 {
 		r := log.Record{Key: fmt.Appendf(nil, "key %d", i%11), Value: w.text()}

@@ -86,7 +86,7 @@ func (l *mqLog) Replay(n int, f func([]byte) error) error {
 }
 
 func (l *mqLog) ReplayGroup(name string, n, commitEvery int, f func([]byte) error) error {
-	g, err := l.topic.Group(name, nil)
+	g, err := l.topic.OpenGroup(bg, name, nil)
 	if err != nil {
 		return err
 	}

@@ -140,7 +140,7 @@ func TestTheHandlersOfAllQueues(t *testing.T) {
 			_, err := topic.Append(nosync, log.Record{Key: []byte(id(i % messages)), Value: []byte("1")})
 			require.NoError(t, err)
 		}
-		g, err := topic.Group("g", nil)
+		g, err := topic.OpenGroup(bg, "g", nil)
 		require.NoError(t, err)
 		return g
 	}

@@ -199,7 +199,7 @@ func BenchmarkReplay(b *testing.B) {
 				_, err := topic.Append(ctx, records...)
 				require.NoError(b, err)
 			}
-			g, err := topic.Group("g", nil)
+			g, err := topic.OpenGroup(ctx, "g", nil)
 			require.NoError(b, err)
 			m, err := g.Join(ctx)
 			require.NoError(b, err)
@@ -251,7 +251,7 @@ func BenchmarkCommit(b *testing.B) {
 	topic, ctx := benchTopic(b), context.Background()
 	_, err := topic.Append(ctx, log.Record{Value: payload(0)})
 	require.NoError(b, err)
-	g, err := topic.Group("g", nil)
+	g, err := topic.OpenGroup(ctx, "g", nil)
 	require.NoError(b, err)
 	m, err := g.Join(ctx)
 	require.NoError(b, err)

@@ -31,7 +31,7 @@ func checkedTopic(t *testing.T) (fs *vfs.MemFS, topic, group uint32) {
 	require.NoError(t, err)
 	_, err = events.AppendOnce(ctx, 1, Sequence{Producer: "p"}, Record{Value: []byte("v")})
 	require.NoError(t, err)
-	g, err := events.Group("billing", nil)
+	g, err := events.OpenGroup(ctx, "billing", nil)
 	require.NoError(t, err)
 	m, err := g.Join(ctx)
 	require.NoError(t, err)

@@ -105,9 +105,9 @@ func newWorkload(t testing.TB, db *pebblemq.DB, life *logcheck.Life, n int) *wor
 	var err error
 	w.topic, err = log.OpenTopic(ctx, db, checkedTopic, &log.TopicConfig{Partitions: checkedPartitions})
 	require.NoError(t, err)
-	w.group, err = w.topic.Group("g", nil)
+	w.group, err = w.topic.OpenGroup(ctx, "g", nil)
 	require.NoError(t, err)
-	refusing, err := w.topic.Group("refusing", nil)
+	refusing, err := w.topic.OpenGroup(ctx, "refusing", nil)
 	require.NoError(t, err)
 	w.refuser, err = refusing.Join(ctx)
 	require.NoError(t, err)

@@ -44,7 +44,7 @@ func TestACrashLosesNoAcknowledgedRecord(t *testing.T) {
 	for life := range 12 {
 		db, topic := fs.open(t)
 		checkAfterCrash(t, topic, acked)
-		g, err := topic.Group("g", nil)
+		g, err := topic.OpenGroup(ctx, "g", nil)
 		require.NoError(t, err)
 		lags, err := g.Lag(ctx)
 		require.NoError(t, err)

@@ -140,10 +140,10 @@ func TestAMemberGoesOnWithItsOtherPartitions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShelf(t, log.TopicConfig{Partitions: 3})
 		s.fill(200, nil)
-		_, err := s.topic.Group("g", nil)
+		_, err := s.topic.OpenGroup(ctx, "g", nil)
 		require.NoError(t, err)
 		s.Damage(store.KindLogBatch, 0.5) // in partition 1
-		g, err := s.topic.Group("g", nil)
+		g, err := s.topic.OpenGroup(ctx, "g", nil)
 		require.NoError(t, err)
 		m, err := g.Join(ctx)
 		require.NoError(t, err)
@@ -203,7 +203,7 @@ func TestRunGoesOnAroundDamage(t *testing.T) {
 		s := newShelf(t, log.TopicConfig{Partitions: 3})
 		s.fill(100, nil)
 		s.Damage(store.KindLogBatch, 0.5)
-		g, err := s.topic.Group("g", nil)
+		g, err := s.topic.OpenGroup(ctx, "g", nil)
 		require.NoError(t, err)
 		limited, cancel := context.WithTimeout(ctx, time.Hour)
 		defer cancel()
@@ -225,7 +225,7 @@ func TestRunGoesOnWhenReadsWorkAgain(t *testing.T) {
 		s.fill(100, nil)
 		s.Close()
 		s.Open()
-		g, err := s.topic.Group("g", nil)
+		g, err := s.topic.OpenGroup(ctx, "g", nil)
 		require.NoError(t, err)
 		reads := atomic.Int64{}
 		s.FS.SetReadHook(func(c storetest.Call) error {
@@ -256,11 +256,11 @@ func TestRunGoesOnWhenReadsWorkAgain(t *testing.T) {
 func TestADamagedEndOfAPartitionRefusesAppendsToItAlone(t *testing.T) {
 	s := newShelf(t, log.TopicConfig{Partitions: 3})
 	s.fill(100, nil)
-	g, err := s.topic.Group("g", &log.GroupConfig{From: log.End()})
+	g, err := s.topic.OpenGroup(ctx, "g", &log.GroupConfig{From: log.End()})
 	require.NoError(t, err)
 	require.NotNil(t, g)
 	s.Damage(store.KindLogBatch, 1)
-	g, err = s.topic.Group("g", &log.GroupConfig{From: log.End()})
+	g, err = s.topic.OpenGroup(ctx, "g", &log.GroupConfig{From: log.End()})
 	require.NoError(t, err)
 	lags, err := g.Lag(ctx)
 	require.NoError(t, err)
@@ -499,13 +499,13 @@ func TestKeysProducersAndIDsThatCannotBeReadRefuseAlone(t *testing.T) {
 func TestAGroupWhoseOffsetsCannotBeReadRefusesAlone(t *testing.T) {
 	s := newShelf(t, log.TopicConfig{Partitions: 50})
 	for i := range 50 {
-		_, err := s.topic.Group(fmt.Sprint("g", i), nil)
+		_, err := s.topic.OpenGroup(ctx, fmt.Sprint("g", i), nil)
 		require.NoError(t, err)
 	}
 	s.Damage(store.KindLogCommit, 0.5)
 	failed := 0
 	for i := range 50 {
-		if _, err := s.topic.Group(fmt.Sprint("g", i), nil); err != nil {
+		if _, err := s.topic.OpenGroup(ctx, fmt.Sprint("g", i), nil); err != nil {
 			require.ErrorIs(t, err, pebblemq.ErrCorrupt)
 			require.ErrorContains(t, err, `topic "orders"`)
 			failed++

@@ -6,7 +6,7 @@
 //	orders, err := log.OpenTopic(ctx, db, "orders", &log.TopicConfig{Partitions: 4})
 //	at, err := orders.Append(ctx, log.Record{Key: id, Value: event})
 //
-//	billing, err := orders.Group("billing", nil)
+//	billing, err := orders.OpenGroup(ctx, "billing", nil)
 //	err = billing.Run(ctx, func(ctx context.Context, r log.Record) error { ... }, nil)
 //
 // The name is the field's; where it collides with the standard library, import

@@ -232,7 +232,7 @@ func ExampleGroup_Run() {
 	_, err := orders.AppendTo(ctx, 1, log.Record{Value: []byte("created")}, log.Record{Value: []byte("paid")})
 	check(err)
 
-	billing, err := orders.Group("billing", nil)
+	billing, err := orders.OpenGroup(ctx, "billing", nil)
 	check(err)
 	err = billing.Run(ctx, func(_ context.Context, r log.Record) error {
 		fmt.Println(string(r.Value))
@@ -260,7 +260,7 @@ func ExampleMember_In() {
 	ctx := context.Background()
 	_, err := orders.Append(ctx, log.Record{Key: []byte("42"), Value: []byte("paid")})
 	check(err)
-	billing, err := orders.Group("billing", nil)
+	billing, err := orders.OpenGroup(ctx, "billing", nil)
 	check(err)
 	m, err := billing.Join(ctx)
 	check(err)
@@ -288,7 +288,7 @@ func ExampleMember_Commit() {
 	ctx := context.Background()
 	_, err := orders.Append(ctx, log.Record{Value: []byte("a")}, log.Record{Value: []byte("b")})
 	check(err)
-	billing, err := orders.Group("billing", nil)
+	billing, err := orders.OpenGroup(ctx, "billing", nil)
 	check(err)
 	first, err := billing.Join(ctx)
 	check(err)
@@ -314,7 +314,7 @@ func ExampleGroup_Seek() {
 	ctx := context.Background()
 	_, err := orders.Append(ctx, log.Record{Value: []byte("a")}, log.Record{Value: []byte("b")})
 	check(err)
-	billing, err := orders.Group("billing", &log.GroupConfig{From: log.End()})
+	billing, err := orders.OpenGroup(ctx, "billing", &log.GroupConfig{From: log.End()})
 	check(err)
 
 	check(billing.Seek(ctx, log.Start())) // replay

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/pebblemq/pebblemq/internal/store"
@@ -41,7 +42,7 @@ func Offset(n int64) From { return From{kind: fromOffset, offset: n} }
 // At is the oldest record whose timestamp is not before t, even if timestamps
 // are out of order; if there is none, it is End. Topic.OffsetAt tells the
 // difference.
-func At(t time.Time) From { return From{kind: fromTime, at: t} }
+func At(t time.Time) From { return From{kind: fromTime, at: t.Round(0).UTC()} } // no monotonic clock: equal times are equal Froms
 
 // Shift is n records on from where a group stands, or back if n is negative. It is
 // for Group.Seek only.
@@ -87,11 +88,45 @@ func (f From) position() string {
 	case fromOffset:
 		return "offset " + strconv.FormatInt(f.offset, 10)
 	case fromTime:
-		return "time " + f.at.UTC().Format(time.RFC3339Nano)
+		return "time " + f.at.Format(time.RFC3339Nano)
 	case fromShift:
 		return fmt.Sprintf("shift %+d", f.offset)
 	}
 	return "start"
+}
+
+// MarshalText returns what String returns, and UnmarshalText reads it. A From is stored
+// like this.
+func (f From) MarshalText() ([]byte, error) { return []byte(f.String()), nil }
+
+// UnmarshalText reads what MarshalText writes.
+func (f *From) UnmarshalText(text []byte) (err error) {
+	position, reset, any := strings.Cut(string(text), " or ")
+	var is From
+	word, value, _ := strings.Cut(position, " ")
+	switch word {
+	case "start":
+		is = Start()
+	case "end":
+		is = End()
+	case "offset":
+		is.kind = fromOffset
+		is.offset, err = strconv.ParseInt(value, 10, 64)
+	case "time":
+		is.kind = fromTime
+		is.at, err = time.Parse(time.RFC3339Nano, value)
+	}
+	if any {
+		is.reset = Earliest
+		if reset == "latest" {
+			is.reset = Latest
+		}
+	}
+	if err != nil || is.String() != string(text) {
+		return store.Invalid("%q is no place to begin", text)
+	}
+	*f = is
+	return nil
 }
 
 func (f From) check() error {

@@ -3,13 +3,14 @@ package log
 import (
 	"context"
 	"encoding/binary"
-
 	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
 	"time"
 
+	"github.com/pebblemq/pebblemq"
+	"github.com/pebblemq/pebblemq/internal/object"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
@@ -18,9 +19,19 @@ type GroupConfig struct {
 	// From is where the group begins in each partition, settled when it is
 	// created. Default: Start, so that nothing is missed. With From.Or, a group
 	// whose place was lost to the topic's OffsetRetention begins anew where that
-	// says; otherwise it is ErrOffsetsExpired. It has to be the same whenever the
-	// group is opened, so an At counts from a fixed moment, not from now.
-	From From
+	// says; otherwise it is ErrOffsetsExpired. An At is a fixed moment, not one that is
+	// computed anew at each start: that would be another config.
+	From From `json:"from"`
+}
+
+func (c *GroupConfig) normalize() (GroupConfig, error) {
+	if c == nil {
+		return GroupConfig{}, nil
+	}
+	if year := c.From.at.Year(); c.From.kind == fromTime && (year < 0 || year > 9999) {
+		return *c, store.Invalid("From of a group is in the year %d, not between 0 and 9999", year)
+	}
+	return *c, c.From.check()
 }
 
 // Group is a named reader of a whole topic that shares the work among its
@@ -38,7 +49,6 @@ type Group struct {
 	topic *Topic
 	name  string
 	id    uint32
-	from  string
 	list  atomic.Pointer[[]*claim] // grows under the baton
 
 	members []*Member // in the order of joining; under the baton
@@ -67,18 +77,6 @@ func groupDeleted(t *Topic, name string) error {
 
 func unknownGroup(t *Topic, name string) error {
 	return fmt.Errorf("%w: %q of topic %q", ErrUnknownGroup, name, t.name)
-}
-
-// Groups returns the names of the topic's groups, in order.
-func (t *Topic) Groups(ctx context.Context) (names []string, err error) {
-	err = t.s.Do(ctx, store.QuietFunc(func(turn *store.Turn) error {
-		prefix := groupName(t.id, "")
-		for _, o := range turn.List(store.ClassGroup, prefix) {
-			names = append(names, o.Name[len(prefix):])
-		}
-		return t.alive()
-	}), store.Sync)
-	return names, err
 }
 
 // DeleteGroup removes a group with its offsets, durably. Its members end with
@@ -115,73 +113,132 @@ func (g *Group) delete() {
 	}
 }
 
+// groupPrefix is how many bytes of a name in the catalog say of which topic the group is.
+const groupPrefix = 4
+
 // groupName is the name of a group in the catalog.
 func groupName(topic uint32, name string) string {
 	return string(binary.BigEndian.AppendUint32(nil, topic)) + name
 }
 
-// Group returns the group of that name, creating it if it does not exist: then it
-// begins where the config says. Nil is the default config; another than the
-// stored one is ErrConfigMismatch; LookupGroup opens it whatever its config. A
-// creation is durable when Group returns.
-func (t *Topic) Group(name string, c *GroupConfig) (*Group, error) {
-	if c == nil {
-		c = &GroupConfig{}
-	}
-	if err := errors.Join(store.CheckName("group", name), c.From.check()); err != nil {
-		return nil, err
-	}
-	g, err := t.openGroup(name, c.From, true)
-	if err != nil {
-		return nil, err
-	}
-	if g.from != c.From.String() {
-		return nil, t.mismatch(name, g.from, c.From)
-	}
-	return g, nil
+func (t *Topic) namedGroup(name string) string {
+	return fmt.Sprintf("group %q of topic %q", name, t.name)
 }
 
-func (t *Topic) mismatch(group, stored string, from From) error {
-	return store.Mismatch(fmt.Sprintf("group %q of topic %q", group, t.name), "From", stored, from)
+// OpenGroup returns the group of that name and creates it if need be: then it begins where
+// the config says. A nil config is the stored one, or the defaults for a new group. Another
+// config than the stored one is pebblemq.ErrConfigMismatch; EnsureGroup alters it. A group
+// whose offsets have expired begins anew if its config says where, see GroupConfig; else it
+// is ErrOffsetsExpired. A creation is durable when OpenGroup returns.
+func (t *Topic) OpenGroup(ctx context.Context, name string, c *GroupConfig) (*Group, error) {
+	g, _, err := t.openGroup(ctx, name, c, false)
+	return g, err
 }
 
-// LookupGroup returns an existing group with the config it has. If there is none the
-// error is ErrUnknownGroup; if its offsets have expired, ErrOffsetsExpired, whatever
-// its From says.
-func (t *Topic) LookupGroup(name string) (*Group, error) {
+// EnsureGroup is OpenGroup, but it alters a group whose config is another one, see
+// Group.Alter. It says what it did.
+func (t *Topic) EnsureGroup(ctx context.Context, name string, c *GroupConfig) (*Group, pebblemq.Ensured, error) {
+	return t.openGroup(ctx, name, c, true)
+}
+
+// LookupGroup returns a group that exists, or ErrUnknownGroup. If its offsets have expired
+// it is ErrOffsetsExpired, whatever its From says.
+func (t *Topic) LookupGroup(ctx context.Context, name string) (*Group, error) {
 	if err := store.CheckName("group", name); err != nil {
 		return nil, err
 	}
-	return t.openGroup(name, From{}, false)
-}
-
-// openGroup finds the group in memory or on disk, or creates it. What has to be
-// read for that is read outside the baton, and holds only if the group is still the
-// one that was found.
-func (t *Topic) openGroup(name string, from From, create bool) (*Group, error) {
-	ctx := context.Background()
 	if err := t.ready(ctx); err != nil {
 		return nil, err
 	}
 	for {
 		found, err := t.findGroup(ctx, name)
-		if found.g != nil || err != nil {
-			return found.g, err
-		}
 		switch {
-		case found.o == nil && !create:
+		case found.g != nil || err != nil:
+			return found.g, err
+		case found.o == nil:
 			return nil, unknownGroup(t, name)
-		case found.o != nil && create && found.from != from.String(): // or it would begin anew by that
-			return nil, t.mismatch(name, found.from, from)
+		case found.expired:
+			return nil, expired(t, name)
 		}
-		done, err := t.placeOf(ctx, found, from)
-		if err != nil {
-			return nil, err
-		}
-		if g, err := t.installFound(ctx, found, from, done); g != nil || err != nil {
+		if g, err := t.takeIn(ctx, found, found.config); g != nil || err != nil {
 			return g, err
 		}
 	}
+}
+
+// openGroup finds the group in memory or on disk, or creates it. What has to be read for
+// that is read outside the baton, and holds only if the group is still the one that was
+// found.
+func (t *Topic) openGroup(ctx context.Context, name string, c *GroupConfig, ensure bool) (g *Group, did pebblemq.Ensured, err error) {
+	given, err := c.normalize()
+	if err := errors.Join(store.CheckName("group", name), err); err != nil {
+		return nil, did, err
+	}
+	if err := t.ready(ctx); err != nil {
+		return nil, did, err
+	}
+	for g == nil {
+		found, err := t.findGroup(ctx, name)
+		if err != nil {
+			return nil, pebblemq.Ensured{}, err
+		}
+		did.Created = found.o == nil
+		config := given
+		switch {
+		case found.o == nil:
+		case c == nil:
+			config = found.config
+		case found.config != given && !ensure: // or it would begin anew by that
+			return nil, pebblemq.Ensured{}, object.Compare(found.config, given).Mismatch(t.namedGroup(name), "EnsureGroup")
+		case found.config != given:
+			if did.Altered, err = t.alterGroup(ctx, name, given, t.alive); err != nil {
+				return nil, pebblemq.Ensured{}, err
+			}
+			continue
+		}
+		if g = found.g; g == nil {
+			g, err = t.takeIn(ctx, found, config)
+		}
+		if err != nil {
+			return nil, pebblemq.Ensured{}, err
+		}
+	}
+	return g, did, nil
+}
+
+// alterGroup returns the fields that it has altered.
+func (t *Topic) alterGroup(ctx context.Context, name string, c GroupConfig, alive func() error) (fields []string, err error) {
+	err = t.s.Do(ctx, store.QuietFunc(func(turn *store.Turn) error {
+		if err := alive(); err != nil {
+			return err
+		}
+		o, known := turn.Lookup(store.ClassGroup, groupName(t.id, name))
+		if !known {
+			return unknownGroup(t, name)
+		}
+		is, err := decodeGroup(o)
+		if err != nil {
+			return err
+		}
+		fields = object.Compare(is.Config, c).Fields()
+		if len(fields) == 0 {
+			return nil
+		}
+		is.Config, is.Altered = c, turn.Now().UnixNano()
+		return growGroup(turn, o, is)
+	}), store.Sync)
+	return fields, err
+}
+
+// Alter gives the group another config, durably; nil stands for the defaults. The group
+// stays where it is, and an altered From counts if its place is lost. Seek moves it.
+func (g *Group) Alter(ctx context.Context, c *GroupConfig) error {
+	config, err := c.normalize()
+	if err != nil {
+		return err
+	}
+	_, err = g.topic.alterGroup(ctx, g.name, config, g.alive)
+	return err
 }
 
 // foundGroup is what the memory and the catalog had of a group under the baton.
@@ -189,7 +246,7 @@ type foundGroup struct {
 	name    string
 	g       *Group        // nil if it is not in memory
 	o       *store.Object // nil if there is none
-	from    string        // of its config
+	config  GroupConfig
 	expired bool
 }
 
@@ -209,9 +266,34 @@ func (t *Topic) lookupGroup(turn *store.Turn, name string) (foundGroup, error) {
 	if !known {
 		return found, nil
 	}
-	c, err := decodeGroup(o)
-	found.o, found.from, found.expired = o, c.From, c.Expired
+	is, err := decodeGroup(o)
+	found.o, found.config, found.expired = o, is.Config, is.State.Expired
 	return found, err
+}
+
+// takeIn creates the group that was not found, or takes the one that was into memory.
+func (t *Topic) takeIn(ctx context.Context, found foundGroup, config GroupConfig) (*Group, error) {
+	done, err := t.placeOf(ctx, found, config.From)
+	if err != nil {
+		return nil, err
+	}
+	return t.installFound(ctx, found, config, done)
+}
+
+// installFound takes a group into memory that is still as it was found. It returns
+// none if it is not; if another caller is faster, its group.
+func (t *Topic) installFound(ctx context.Context, found foundGroup, config GroupConfig, done []progress) (g *Group, err error) {
+	err = t.s.Do(ctx, store.QuietFunc(func(turn *store.Turn) error {
+		now, err := t.lookupGroup(turn, found.name)
+		if g = now.g; now == found && err == nil {
+			g, err = t.installGroup(turn, found.o, found.name, config, done)
+		}
+		return err
+	}), store.Sync)
+	if err != nil {
+		return nil, err
+	}
+	return g, nil
 }
 
 // placeOf returns where a group stands, or is to begin.
@@ -225,22 +307,6 @@ func (t *Topic) placeOf(ctx context.Context, found foundGroup, from From) ([]pro
 		return nil, expired(t, found.name)
 	}
 	return t.beginnings(ctx, from.beginAnew())
-}
-
-// installFound takes a group into memory that is still as it was found. It returns
-// none if it is not; if another caller is faster, its group.
-func (t *Topic) installFound(ctx context.Context, found foundGroup, from From, done []progress) (g *Group, err error) {
-	err = t.s.Do(ctx, store.QuietFunc(func(turn *store.Turn) error {
-		now, err := t.lookupGroup(turn, found.name)
-		if g = now.g; now == found && err == nil {
-			g, err = t.installGroup(turn, found.o, found.name, from, done)
-		}
-		return err
-	}), store.Sync)
-	if err != nil {
-		return nil, err
-	}
-	return g, nil
 }
 
 // readCommits returns the committed offset of each partition.
@@ -302,38 +368,38 @@ func (t *Topic) beginnings(ctx context.Context, from From) ([]progress, error) {
 
 // installGroup takes a group into memory, and into the catalog if o is nil. The
 // baton is held.
-func (t *Topic) installGroup(turn *store.Turn, o *store.Object, name string, from From, done []progress) (*Group, error) {
+func (t *Topic) installGroup(turn *store.Turn, o *store.Object, name string, config GroupConfig, done []progress) (*Group, error) {
 	if err := t.alive(); err != nil {
 		return nil, err
 	}
 	known := o != nil
 	if !known {
-		config, err := storedGroup{From: from.String()}.encode()
+		text, err := storedGroup{Created: turn.Now().UnixNano(), Config: config}.Encode()
 		if err != nil {
 			return nil, err
 		}
-		if o, err = turn.Create(store.ClassGroup, groupName(t.id, name), config); err != nil {
+		if o, err = turn.Create(store.ClassGroup, groupName(t.id, name), text); err != nil {
 			return nil, err
 		}
 	}
-	config, err := decodeGroup(o)
+	is, err := decodeGroup(o)
 	if err != nil {
 		return nil, err
 	}
-	if config.Expired {
-		known, config.Expired = false, false
-		if err := config.grow(turn, o); err != nil {
+	if is.State.Expired {
+		known, is.State.Expired = false, false
+		if err := growGroup(turn, o, is); err != nil {
 			return nil, err
 		}
 	}
-	g := &Group{topic: t, name: name, id: o.ID, from: config.From, idle: turn.Now()}
+	g := &Group{topic: t, name: name, id: o.ID, idle: turn.Now()}
 	g.setClaims(g.newClaims(t.partitions()))
 	for i, c := range g.claims() {
 		if i < len(done) { // else the topic has grown since
 			c.done = done[i]
 		}
 		if !known {
-			if !from.exact() { // what was trimmed meanwhile was never asked for
+			if !config.From.exact() { // what was trimmed meanwhile was never asked for
 				c.done.next = max(c.done.next, c.p.start.Load())
 			}
 			turn.Touch(c)

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -16,7 +17,7 @@ import (
 
 func openGroup(t testing.TB, topic *log.Topic, name string) *log.Group {
 	t.Helper()
-	g, err := topic.Group(name, nil)
+	g, err := topic.OpenGroup(ctx, name, nil)
 	require.NoError(t, err)
 	return g
 }
@@ -103,18 +104,16 @@ func TestUncommittedRecordsGoToTheNextOwner(t *testing.T) {
 
 func TestLookupOpensAGroupWhateverItsConfig(t *testing.T) {
 	_, topic := openTopic(t, 1)
-	_, err := topic.LookupGroup("g")
+	_, err := topic.LookupGroup(ctx, "g")
 	require.ErrorIs(t, err, log.ErrUnknownGroup)
-	names, err := topic.Groups(ctx)
-	require.NoError(t, err)
-	require.Empty(t, names, "a lookup creates nothing")
+	require.Empty(t, groupNames(t, topic), "a lookup creates nothing")
 	appendAll(t, topic, numbered(3)...)
-	made, err := topic.Group("g", &log.GroupConfig{From: log.End()})
+	made, err := topic.OpenGroup(ctx, "g", &log.GroupConfig{From: log.End()})
 	require.NoError(t, err)
-	g, err := topic.LookupGroup("g")
+	g, err := topic.LookupGroup(ctx, "g")
 	require.NoError(t, err)
 	require.Same(t, made, g)
-	_, err = topic.LookupGroup("")
+	_, err = topic.LookupGroup(ctx, "")
 	require.ErrorIs(t, err, pebblemq.ErrInvalid)
 }
 
@@ -240,7 +239,7 @@ func TestCommittedOffsetsSurviveReopening(t *testing.T) {
 	g := openGroup(t, topic, "g")
 	m := join(t, g)
 	require.NoError(t, m.Commit(ctx, poll(t, m, 42)...))
-	late, err := topic.Group("late", &log.GroupConfig{From: log.End()})
+	late, err := topic.OpenGroup(ctx, "late", &log.GroupConfig{From: log.End()})
 	require.NoError(t, err)
 	require.Equal(t, []int64{100}, committed(t, late))
 	require.NoError(t, db.Close())
@@ -250,10 +249,10 @@ func TestCommittedOffsetsSurviveReopening(t *testing.T) {
 	g = openGroup(t, topic, "g")
 	require.Equal(t, []int64{42}, committed(t, g))
 	require.Equal(t, []string{"v42"}, valuesOf(poll(t, join(t, g), 1)))
-	_, err = topic.Group("late", nil)
+	_, err = topic.OpenGroup(ctx, "late", &log.GroupConfig{})
 	require.ErrorIs(t, err, pebblemq.ErrConfigMismatch)
 	require.ErrorContains(t, err, "From")
-	late, err = topic.Group("late", &log.GroupConfig{From: log.End()})
+	late, err = topic.OpenGroup(ctx, "late", &log.GroupConfig{From: log.End()})
 	require.NoError(t, err)
 	require.Equal(t, []int64{100}, committed(t, late), "where it began, not where the end is now")
 	require.NoError(t, db.Close())
@@ -298,6 +297,84 @@ func TestWhatACompactionDropsCountsUntilItIsPassed(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, m.Commit(ctx, found[0]))
 	require.Zero(t, lag())
+}
+
+func groupNames(t testing.TB, topic *log.Topic) (names []string) {
+	t.Helper()
+	list, err := topic.Groups(ctx)
+	require.NoError(t, err)
+	for _, info := range list {
+		names = append(names, info.Name)
+	}
+	return names
+}
+
+func TestEnsureGroupCreatesAndAlters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, topic := retained(t, forgetful)
+		appendAll(t, topic, numbered(10)...)
+		created := time.Now()
+		g, did, err := topic.EnsureGroup(ctx, "g", nil)
+		require.NoError(t, err)
+		require.Equal(t, pebblemq.Ensured{Created: true}, did)
+		<-time.After(30 * time.Second)
+		again := &log.GroupConfig{From: log.At(time.Now()).Or(log.Latest)}
+		_, err = topic.OpenGroup(ctx, "g", again)
+		require.ErrorIs(t, err, pebblemq.ErrConfigMismatch)
+		require.ErrorContains(t, err, `group "g" of topic "orders" has From start, not time 2000-01-01T00:00:30Z or latest; EnsureGroup alters it`)
+		_, did, err = topic.EnsureGroup(ctx, "g", again)
+		require.NoError(t, err)
+		require.Equal(t, pebblemq.Ensured{Altered: []string{"From"}}, did)
+		require.Equal(t, []int64{0}, committed(t, g), "it stays where it is")
+		info, err := g.Info(ctx)
+		require.NoError(t, err)
+		require.Equal(t, log.GroupInfo{Name: "g", ID: info.ID, Config: *again, Created: created, Altered: time.Now()}, info)
+
+		<-time.After(time.Hour)
+		synctest.Wait()
+		_, err = topic.LookupGroup(ctx, "g")
+		require.ErrorIs(t, err, log.ErrOffsetsExpired)
+		g, err = topic.OpenGroup(ctx, "g", nil)
+		require.NoError(t, err, "nil is as stored, and says where to begin anew")
+		require.Equal(t, []int64{10}, committed(t, g))
+		require.NoError(t, g.Alter(ctx, nil))
+		_, did, err = topic.EnsureGroup(ctx, "g", &log.GroupConfig{})
+		require.NoError(t, err)
+		require.Zero(t, did)
+	})
+}
+
+func TestFromIsStoredAsItsText(t *testing.T) {
+	at := time.Date(2026, 11, 29, 6, 30, 0, 123456789, time.FixedZone("", 3600))
+	for text, from := range map[string]log.From{
+		"start": log.Start(), "start or earliest": log.Start().Or(log.Earliest), "end or latest": log.End().Or(log.Latest), "offset 42": log.Offset(42),
+		"time 2026-11-29T05:30:00.123456789Z or latest": log.At(at).Or(log.Latest),
+	} {
+		written, err := from.MarshalText()
+		require.NoError(t, err)
+		require.Equal(t, text, string(written))
+		var read log.From
+		require.NoError(t, read.UnmarshalText(written))
+		require.Equal(t, from, read)
+	}
+	for _, text := range []string{"", "beginning", "start ", "start or", "start or never", "offset", "offset x", "offset 042", "time now", "shift +1", "end end"} {
+		require.ErrorIs(t, new(log.From).UnmarshalText([]byte(text)), pebblemq.ErrInvalid, "%q", text)
+	}
+	_, topic := openTopic(t, 1)
+	_, err := topic.OpenGroup(ctx, "g", &log.GroupConfig{From: log.At(time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC))})
+	require.ErrorIs(t, err, pebblemq.ErrInvalid)
+}
+
+func FuzzFrom(f *testing.F) {
+	for _, seed := range []string{"start", "end or latest", "offset 7 or earliest", "time 2026-11-29T05:30:00.5Z"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		var from log.From
+		if from.UnmarshalText([]byte(text)) == nil {
+			require.Equal(t, text, from.String())
+		}
+	})
 }
 
 func TestLagIsExact(t *testing.T) {

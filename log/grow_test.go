@@ -75,7 +75,7 @@ func TestGroupsReadNewPartitionsFromTheirBeginning(t *testing.T) {
 	require.NoError(t, err)
 	appendAll(t, topic, values("a", "b")...)
 	for _, name := range []string{"live", "asleep"} {
-		_, err = topic.Group(name, &log.GroupConfig{From: log.End()})
+		_, err = topic.OpenGroup(ctx, name, &log.GroupConfig{From: log.End()})
 		require.NoError(t, err)
 	}
 	require.NoError(t, db.Close())
@@ -84,7 +84,7 @@ func TestGroupsReadNewPartitionsFromTheirBeginning(t *testing.T) {
 	require.NoError(t, err)
 	topic, err = log.OpenTopic(ctx, db, "orders", nil)
 	require.NoError(t, err)
-	live, err := topic.Group("live", &log.GroupConfig{From: log.End()})
+	live, err := topic.OpenGroup(ctx, "live", &log.GroupConfig{From: log.End()})
 	require.NoError(t, err)
 	appendAll(t, topic, values("c")...)
 	m, idle := join(t, live), join(t, live)
@@ -110,7 +110,7 @@ func TestGroupsReadNewPartitionsFromTheirBeginning(t *testing.T) {
 	require.NoError(t, idle.CommitOffset(ctx, log.Committed{Partition: 1, Next: 1}))
 	require.Equal(t, []int64{3, 1}, committed(t, live))
 
-	asleep, err := topic.Group("asleep", &log.GroupConfig{From: log.End()})
+	asleep, err := topic.OpenGroup(ctx, "asleep", &log.GroupConfig{From: log.End()})
 	require.NoError(t, err)
 	require.Equal(t, []int64{2, 0}, committed(t, asleep))
 	require.Equal(t, []string{"c", "first"}, valuesOf(drain(t, join(t, asleep), 2)))
@@ -121,7 +121,7 @@ func TestGroupsReadNewPartitionsFromTheirBeginning(t *testing.T) {
 	require.NoError(t, err)
 	topic, err = log.LookupTopic(ctx, db, "orders")
 	require.NoError(t, err)
-	live, err = topic.Group("live", &log.GroupConfig{From: log.End()})
+	live, err = topic.OpenGroup(ctx, "live", &log.GroupConfig{From: log.End()})
 	require.NoError(t, err)
 	require.Equal(t, []int64{3, 1}, committed(t, live))
 	require.NoError(t, db.Close())
@@ -202,7 +202,7 @@ func TestNothingIsLostWhileATopicGrows(t *testing.T) {
 				err = g.Seek(ctx, log.Shift(0), i%topic.Partitions())
 			}
 			if err == nil {
-				_, err = topic.Group(fmt.Sprint("g", i%4), nil)
+				_, err = topic.OpenGroup(ctx, fmt.Sprint("g", i%4), nil)
 			}
 			if err == nil && i%4 == 3 {
 				err = topic.DeleteGroup(ctx, "g1")

@@ -1,11 +1,11 @@
 package log
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
+	"github.com/pebblemq/pebblemq/internal/codec"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
@@ -13,40 +13,36 @@ import (
 // members for the topic's OffsetRetention.
 var ErrOffsetsExpired = errors.New("log: offsets of the group have expired")
 
-// storedGroup is a group in the catalog.
-type storedGroup struct {
-	From string `json:"from"`
+// storedGroup is what the catalog says of a group.
+type storedGroup = codec.Stored[GroupConfig, groupState]
+
+type groupState struct {
 	// Idle is since when the group has had no members, in nanoseconds; 0 if it has
 	// some, or nobody has looked yet. It may lie too late, never too early.
 	Idle    int64 `json:"idle,omitempty"`
 	Expired bool  `json:"expired,omitempty"` // its offsets are gone
 }
 
-func decodeGroup(o *store.Object) (c storedGroup, err error) {
-	if err := json.Unmarshal(o.Config, &c); err != nil {
-		return c, corrupt("config of group %q: %v", o.Name, err)
-	}
-	return c, nil
+func decodeGroup(o *store.Object) (storedGroup, error) {
+	return codec.Decode[GroupConfig, groupState](fmt.Sprintf("group %q", o.Name[groupPrefix:]), o.Config)
 }
 
-func (c storedGroup) encode() ([]byte, error) { return json.Marshal(c) }
-
-// alter stores a group's config. The baton is held.
-func (c storedGroup) alter(t *store.Turn, o *store.Object) error {
-	v, err := c.encode()
+// storeGroup changes what the catalog says of a group. The baton is held.
+func storeGroup(t *store.Turn, o *store.Object, is storedGroup) error {
+	text, err := is.Encode()
 	if err == nil {
-		t.Alter(o, v)
+		t.Alter(o, text)
 	}
 	return err
 }
 
-// grow is alter where nothing is to change on a disk that is nearly full, memory
+// growGroup is storeGroup where nothing is to change on a disk that is nearly full, memory
 // included.
-func (c storedGroup) grow(t *store.Turn, o *store.Object) error {
+func growGroup(t *store.Turn, o *store.Object, is storedGroup) error {
 	if err := t.Grow(); err != nil {
 		return err
 	}
-	return c.alter(t, o)
+	return storeGroup(t, o, is)
 }
 
 func expired(t *Topic, name string) error {
@@ -68,13 +64,13 @@ func (g *Group) busy(t *store.Turn) error {
 	if !known {
 		return groupDeleted(g.topic, g.name)
 	}
-	c, err := decodeGroup(o)
+	is, err := decodeGroup(o)
 	if err != nil {
 		return err
 	}
-	if c.Idle != 0 {
-		c.Idle = 0
-		if err := c.grow(t, o); err != nil {
+	if is.State.Idle != 0 {
+		is.State.Idle = 0
+		if err := growGroup(t, o, is); err != nil {
 			return err
 		}
 	}
@@ -118,22 +114,22 @@ func (t *Topic) lookAtIdle(turn *store.Turn) {
 
 // lookAtGroup expires a group, or returns when it would.
 func (t *Topic) lookAtGroup(turn *store.Turn, o *store.Object, name string, keep time.Duration) (end time.Time, err error) {
-	c, err := decodeGroup(o)
+	is, err := decodeGroup(o)
 	g := t.groups[name]
-	if err != nil || c.Expired || g != nil && len(g.members) > 0 {
+	if err != nil || is.State.Expired || g != nil && len(g.members) > 0 {
 		return end, err
 	}
 	since := turn.Now()
-	if c.Idle != 0 {
-		since = time.Unix(0, c.Idle)
+	if is.State.Idle != 0 {
+		since = time.Unix(0, is.State.Idle)
 	}
-	if g != nil && !g.idle.IsZero() && (c.Idle == 0 || g.idle.After(since)) {
+	if g != nil && !g.idle.IsZero() && (is.State.Idle == 0 || g.idle.After(since)) {
 		since = g.idle
 	}
 	if end = since.Add(keep); end.After(turn.Now()) {
-		if c.Idle != since.UnixNano() {
-			c.Idle = since.UnixNano()
-			err = c.alter(turn, o)
+		if is.State.Idle != since.UnixNano() {
+			is.State.Idle = since.UnixNano()
+			err = storeGroup(turn, o, is)
 		}
 		return end, err
 	}
@@ -143,6 +139,6 @@ func (t *Topic) lookAtGroup(turn *store.Turn, o *store.Object, name string, keep
 		g.expired.Store(true)
 		g.delete()
 	}
-	c.Expired = true
-	return time.Time{}, c.alter(turn, o)
+	is.State.Expired = true
+	return time.Time{}, storeGroup(turn, o, is)
 }

@@ -75,3 +75,63 @@ func Topics(ctx context.Context, db *pebblemq.DB) (list []TopicInfo, err error) 
 	}), store.NoSync)
 	return list, err
 }
+
+// GroupInfo is what is known of a group at one moment.
+type GroupInfo struct {
+	Name    string
+	ID      uint32 // of no other group, also if it is deleted
+	Config  GroupConfig
+	Created time.Time
+	Altered time.Time // zero if it was not
+
+	Members int  // of this process, as all are
+	Expired bool // its offsets are gone, see ErrOffsetsExpired
+}
+
+// Info returns what is known of the group. Committed and Lag tell where it stands.
+func (g *Group) Info(ctx context.Context) (info GroupInfo, err error) {
+	err = g.topic.s.Do(ctx, store.QuietFunc(func(turn *store.Turn) error {
+		if err := g.alive(); err != nil {
+			return err
+		}
+		o, known := turn.Lookup(store.ClassGroup, groupName(g.topic.id, g.name))
+		if !known {
+			return groupDeleted(g.topic, g.name)
+		}
+		info, err = g.topic.describeGroup(o)
+		return err
+	}), store.NoSync)
+	return info, err
+}
+
+// Groups returns what is known of all groups of the topic, by name.
+func (t *Topic) Groups(ctx context.Context) (list []GroupInfo, err error) {
+	err = t.s.Do(ctx, store.QuietFunc(func(turn *store.Turn) error {
+		for _, o := range turn.List(store.ClassGroup, groupName(t.id, "")) {
+			info, err := t.describeGroup(o)
+			if err != nil {
+				return err
+			}
+			list = append(list, info)
+		}
+		return t.alive()
+	}), store.NoSync)
+	return list, err
+}
+
+// describeGroup is called under the baton.
+func (t *Topic) describeGroup(o *store.Object) (GroupInfo, error) {
+	is, err := decodeGroup(o)
+	if err != nil {
+		return GroupInfo{}, err
+	}
+	name := o.Name[groupPrefix:]
+	info := GroupInfo{Name: name, ID: o.ID, Config: is.Config, Created: time.Unix(0, is.Created), Expired: is.State.Expired}
+	if is.Altered != 0 {
+		info.Altered = time.Unix(0, is.Altered)
+	}
+	if g := t.groups[name]; g != nil {
+		info.Members = len(g.members)
+	}
+	return info, nil
+}

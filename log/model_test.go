@@ -41,7 +41,7 @@ func (m *model) open(t *rapid.T) {
 	m.db = db
 	m.topic, err = log.OpenTopic(ctx, db, "t", &log.TopicConfig{Partitions: modelPartitions, Compression: m.compression})
 	require.NoError(t, err)
-	m.group, err = m.topic.Group("g", nil)
+	m.group, err = m.topic.OpenGroup(ctx, "g", nil)
 	require.NoError(t, err)
 	m.member, m.held = nil, nil
 }
@@ -199,7 +199,7 @@ func (m *model) actions() map[string]func(*rapid.T) {
 
 // refuse makes the transaction fail in its turn, after the appends have run.
 func (m *model) refuse(tx *pebblemq.Tx) error {
-	g, err := m.topic.Group("refusing", nil)
+	g, err := m.topic.OpenGroup(ctx, "refusing", nil)
 	if err != nil {
 		return err
 	}

@@ -112,7 +112,7 @@ func TestBlockedReadersAreReleased(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				db, topic := openTopic(t, 2)
-				g, err := topic.Group("g", nil)
+				g, err := topic.OpenGroup(ctx, "g", nil)
 				require.NoError(t, err)
 				m, err := g.Join(ctx)
 				require.NoError(t, err)

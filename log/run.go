@@ -184,7 +184,7 @@ func (r *runner) join(ctx context.Context) ([]*feed, error) {
 	if r.o.Retry == nil {
 		return feeds, nil
 	}
-	again, err := r.o.Retry.Topic.Group(r.g.name, nil)
+	again, err := r.o.Retry.Topic.OpenGroup(ctx, r.g.name, nil)
 	if err != nil {
 		return feeds, err
 	}

@@ -146,7 +146,7 @@ func TestGroupsSeeTheAppendTime(t *testing.T) {
 	db, topic := openClocked(t, vfs.NewMem(), &c, log.TopicConfig{TimestampType: log.AppendTime})
 	defer func() { require.NoError(t, db.Close()) }()
 	appendSynced(t, topic, log.Record{Timestamp: at(7)})
-	g, err := topic.Group("g", nil)
+	g, err := topic.OpenGroup(ctx, "g", nil)
 	require.NoError(t, err)
 	m, err := g.Join(ctx)
 	require.NoError(t, err)

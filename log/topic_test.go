@@ -128,7 +128,7 @@ func TestEnsureTopicCreatesAndAlters(t *testing.T) {
 func TestADeletedTopicIsGoneAndItsSuccessorEmpty(t *testing.T) {
 	db, old := openTopic(t, 1)
 	appendAll(t, old, numbered(10)...)
-	g, err := old.Group("g", nil)
+	g, err := old.OpenGroup(ctx, "g", nil)
 	require.NoError(t, err)
 	m, err := g.Join(ctx)
 	require.NoError(t, err)
@@ -145,7 +145,7 @@ func TestADeletedTopicIsGoneAndItsSuccessorEmpty(t *testing.T) {
 	require.ErrorIs(t, err, log.ErrTopicDeleted)
 	_, err = old.NewReader(0, log.Start())
 	require.ErrorIs(t, err, log.ErrTopicDeleted)
-	_, err = old.Group("h", nil)
+	_, err = old.OpenGroup(ctx, "h", nil)
 	require.ErrorIs(t, err, log.ErrTopicDeleted)
 	_, err = m.Poll(ctx, 1)
 	require.ErrorIs(t, err, log.ErrTopicDeleted)
@@ -166,7 +166,7 @@ func TestADeletedTopicIsGoneAndItsSuccessorEmpty(t *testing.T) {
 	require.NoError(t, err)
 	require.Zero(t, start)
 	require.Zero(t, end)
-	g, err = topic.Group("g", nil)
+	g, err = topic.OpenGroup(ctx, "g", nil)
 	require.NoError(t, err)
 	lags, err := g.Lag(ctx)
 	require.NoError(t, err)
@@ -191,7 +191,7 @@ func TestATopicAndItsOffsetsSurviveReopening(t *testing.T) {
 
 func TestBadArgumentsAreRefused(t *testing.T) {
 	db, topic := openTopic(t, 2)
-	g, err := topic.Group("g", nil)
+	g, err := topic.OpenGroup(ctx, "g", nil)
 	require.NoError(t, err)
 	m, err := g.Join(ctx)
 	require.NoError(t, err)
@@ -223,11 +223,11 @@ func TestBadArgumentsAreRefused(t *testing.T) {
 		"trim unknown partition":    {topic.TrimTo(ctx, 2, 0), log.ErrUnknownPartition},
 		"trim below zero":           {topic.TrimTo(ctx, 0, -1), pebblemq.ErrInvalid},
 		"trim beyond the end":       {topic.TrimTo(ctx, 0, 1), log.ErrOffsetOutOfRange},
-		"empty group name":          {second(topic.Group("", nil)), pebblemq.ErrInvalid},
-		"over-long group name":      {second(topic.Group(long, nil)), pebblemq.ErrTooLarge},
-		"group at negative offset":  {second(topic.Group("h", &log.GroupConfig{From: log.Offset(-1)})), pebblemq.ErrInvalid},
-		"group beyond the end":      {second(topic.Group("h", &log.GroupConfig{From: log.Offset(1)})), log.ErrOffsetOutOfRange},
-		"group with another start":  {second(topic.Group("g", &log.GroupConfig{From: log.End()})), pebblemq.ErrConfigMismatch},
+		"empty group name":          {second(topic.OpenGroup(ctx, "", nil)), pebblemq.ErrInvalid},
+		"over-long group name":      {second(topic.OpenGroup(ctx, long, nil)), pebblemq.ErrTooLarge},
+		"group at negative offset":  {second(topic.OpenGroup(ctx, "h", &log.GroupConfig{From: log.Offset(-1)})), pebblemq.ErrInvalid},
+		"group beyond the end":      {second(topic.OpenGroup(ctx, "h", &log.GroupConfig{From: log.Offset(1)})), log.ErrOffsetOutOfRange},
+		"group with another start":  {second(topic.OpenGroup(ctx, "g", &log.GroupConfig{From: log.End()})), pebblemq.ErrConfigMismatch},
 		"poll of no records":        {second(m.Poll(ctx, 0)), pebblemq.ErrInvalid},
 		"commit of no records":      {m.Commit(ctx), pebblemq.ErrInvalid},
 		"commit of a foreign one":   {m.Commit(ctx, log.Record{Offset: 0}), pebblemq.ErrInvalid},
@@ -247,7 +247,7 @@ func TestBadArgumentsAreRefused(t *testing.T) {
 func TestUseAfterCloseIsErrClosed(t *testing.T) {
 	db, topic := openTopic(t, 1)
 	appendAll(t, topic, numbered(2)...)
-	g, err := topic.Group("g", nil)
+	g, err := topic.OpenGroup(ctx, "g", nil)
 	require.NoError(t, err)
 	m, err := g.Join(ctx)
 	require.NoError(t, err)
@@ -269,7 +269,7 @@ func TestUseAfterCloseIsErrClosed(t *testing.T) {
 		"NewReader":    second(topic.NewReader(0, log.Start())),
 		"Fetch":        second(r.Fetch(ctx, 1, 1)),
 		"TrimTo":       topic.TrimTo(ctx, 0, 1),
-		"Group":        second(topic.Group("g", nil)),
+		"Group":        second(topic.OpenGroup(ctx, "g", nil)),
 		"Join":         second(g.Join(ctx)),
 		"Seek":         g.Seek(ctx, log.End()),
 		"Lag":          second(g.Lag(ctx)),

@@ -141,7 +141,7 @@ func (s *shop) consume(ctx context.Context) error {
 
 // drain runs a handler until its group has finished all there is.
 func (s *shop) drain(ctx context.Context, name string, handle func(event) error) error {
-	group, err := s.topic.Group(name, nil)
+	group, err := s.topic.OpenGroup(ctx, name, nil)
 	if err != nil {
 		return err
 	}
@@ -164,7 +164,7 @@ func (s *shop) drain(ctx context.Context, name string, handle func(event) error)
 // analyse keeps the table of revenue: each row changes in the commit that moves the
 // group on, so no event is ever counted twice.
 func (s *shop) analyse(ctx context.Context) error {
-	group, err := s.topic.Group("analytics", nil)
+	group, err := s.topic.OpenGroup(ctx, "analytics", nil)
 	if err != nil {
 		return err
 	}

@@ -69,7 +69,7 @@ func (a *app) deadLetters(ctx context.Context) (map[string]int, error) {
 // replay reads the whole log as a consumer group that comes late, and returns
 // the routing key of each record by delivery id, and how often it was there.
 func (a *app) replay(ctx context.Context) (map[string][]string, error) {
-	group, err := a.events.Group("late", nil)
+	group, err := a.events.OpenGroup(ctx, "late", nil)
 	if err != nil {
 		return nil, err
 	}

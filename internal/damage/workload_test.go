@@ -49,7 +49,7 @@ func (l *life) prepare() {
 	})
 	if l.events != nil {
 		_ = l.do("open billing", func() (err error) {
-			l.billing, err = l.events.Group("billing", nil)
+			l.billing, err = l.events.OpenGroup(ctx, "billing", nil)
 			return err
 		})
 	}
