@@ -68,6 +68,24 @@ func (t *topology) matchNames(a *address, w *walk) {
 	}
 }
 
+// checkNames refuses an address of the default exchange that names a queue which is not
+// there.
+func (t *topology) checkNames(a *address) error {
+	if t.queues[a.key] == nil {
+		return errUnknownName(a.key)
+	}
+	for _, key := range a.more {
+		if t.queues[key] == nil {
+			return errUnknownName(key)
+		}
+	}
+	return nil
+}
+
+func errUnknownName(key string) error {
+	return fmt.Errorf("%w: %q, which a message for the default exchange names", ErrUnknownQueue, key)
+}
+
 func (t *topology) matchName(key string, w *walk) {
 	q := t.queues[key]
 	if q == nil {

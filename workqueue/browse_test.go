@@ -30,7 +30,7 @@ func browse(t testing.TB, b *workqueue.Broker, o *workqueue.BrowseOptions) (all 
 func TestBrowseShowsWhatIsThereAndChangesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, b := open(t)
-		declare(t, b, "dead")
+		declare(t, b, "dead", "cc")
 		declareWith(t, b, workqueue.QueueConfig{MaxPriority: 5, DeadLetter: toDead})
 		now := time.Now()
 		for _, m := range []workqueue.Message{

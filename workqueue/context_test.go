@@ -17,7 +17,7 @@ func contextVerbs(t testing.TB, db *pebblemq.DB) storetest.Verbs {
 	t.Helper()
 	b := openBroker(t, db)
 	dying(t, b, "q")
-	declare(t, b, "in", "out", "gone", "gone too", "replies", "browsed", "work")
+	declare(t, b, "in", "copy", "out", "gone", "gone too", "replies", "browsed", "work")
 	require.NoError(t, b.DeclareExchange(bg, "x", workqueue.Topic, nil))
 	require.NoError(t, b.DeclareExchange(bg, "gone", workqueue.Fanout, nil))
 	require.NoError(t, b.PutJob(bg, hourly))

@@ -24,6 +24,10 @@ func TestCCAndBCCAreFurtherRoutingKeys(t *testing.T) {
 	}
 	for _, exchange := range []string{"", "direct", "topic"} {
 		m := workqueue.Message{Body: []byte(exchange), CC: []string{"cc", "to"}, BCC: []string{"bcc", "cc", "nowhere"}, Mandatory: true}
+		if exchange == "" { // where each name has to be that of a queue
+			require.ErrorIs(t, b.Publish(bg, "", "to", m), workqueue.ErrUnknownQueue)
+			m.BCC = m.BCC[:2]
+		}
 		require.NoError(t, b.Publish(bg, exchange, "to", m))
 		for _, queue := range []string{"to", "cc", "bcc"} {
 			require.Equal(t, 1, ready(t, b, queue), "one copy each")
@@ -35,6 +39,10 @@ func TestCCAndBCCAreFurtherRoutingKeys(t *testing.T) {
 		}
 		require.Zero(t, ready(t, b, "other"))
 		m.CC = nil
+		if exchange == "" {
+			require.ErrorIs(t, b.Publish(bg, "", "nowhere", m), workqueue.ErrUnknownQueue)
+			continue
+		}
 		require.NoError(t, b.Publish(bg, exchange, "nowhere", m), "the copies count as routed")
 		for _, queue := range []string{"bcc", "cc"} {
 			require.NoError(t, get(t, b, queue, exchange).Ack(bg))
@@ -85,7 +93,7 @@ func TestCCInATransactionIsTheCallersToChange(t *testing.T) {
 
 func TestLimitsOfCCAndBCC(t *testing.T) {
 	_, b := open(t)
-	declare(t, b, "q")
+	declare(t, b, "q", strings.Repeat("k", workqueue.MaxPropertyBytes))
 	some := func(n int) []string { return slices.Repeat([]string{"q"}, n) }
 	most := strings.Repeat("k", workqueue.MaxPropertyBytes)
 	for _, c := range []struct {

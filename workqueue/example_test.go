@@ -38,8 +38,8 @@ func ExampleBroker_Publish() {
 	defer db.Close()
 	broker, _ := workqueue.Open(db, "main")
 
-	fmt.Println(broker.Publish(ctx, "", "nobody", workqueue.Message{Mandatory: true}))
-	// Output: workqueue: message is unroutable: exchange "", key "nobody"
+	fmt.Println(broker.Publish(ctx, "", "emals", workqueue.Message{Body: []byte("welcome")}))
+	// Output: workqueue: unknown queue: "emals", which a message for the default exchange names
 }
 
 func ExampleDelivery_Nack() {

@@ -132,7 +132,7 @@ func TestAScheduleThatFailsHarmsNothingElse(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := openBroker(t, storetest.Open(t, nil))
-				declare(t, b, "in")
+				declare(t, b, "in", "copy")
 				require.ErrorIs(t, b.PutJob(bg, scheduled(unnamed(fail))), pebblemq.ErrInvalid)
 				bad := schedule{"bad", func(time.Time) time.Time { fail(); return time.Time{} }}
 				require.ErrorContains(t, b.PutJob(bg, scheduled(bad)), "Schedule")

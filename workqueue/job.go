@@ -56,9 +56,11 @@ type JobInfo struct {
 // of the same name. The same job again changes nothing, so a service may put its
 // jobs whenever it starts. It is durable when PutJob returns.
 //
+// Its exchange must exist, and for the default exchange its queue.
+//
 // Each publishing is one commit with the step to the next. Times that passed while
 // the store was closed, or its disk was full, are made up for by one. A publishing
-// that is refused, because its exchange does not exist for instance, is logged and
+// that is refused, because its exchange was deleted for instance, is logged and
 // counts as done until the store is opened again. RabbitMQ has no such jobs.
 func (b *Broker) PutJob(ctx context.Context, j Job) error {
 	if err := j.check(b); err != nil {
@@ -175,6 +177,9 @@ func (t *topology) putJob(turn *store.Turn, j Job, text []byte, next time.Time) 
 	if old == nil && len(t.jobs) >= MaxJobs {
 		return store.TooLarge("number of jobs", int64(len(t.jobs)+1), MaxJobs)
 	}
+	if err := t.checkJob(&j); err != nil {
+		return err
+	}
 	made := t.newJob(j, text, next)
 	if old != nil {
 		turn.Disarm(old.timer)
@@ -182,6 +187,21 @@ func (t *topology) putJob(turn *store.Turn, j Job, text []byte, next time.Time) 
 	t.jobs[j.Name] = made
 	turn.Set(jobKey(t.id, j.Name), encodeJob(next, text))
 	turn.Arm(made.timer, next)
+	return nil
+}
+
+// checkJob refuses a job whose messages would lead nowhere from the beginning.
+func (t *topology) checkJob(j *Job) error {
+	if j.Exchange == "" {
+		a := address{key: j.Key, more: slices.Concat(j.Message.CC, j.Message.BCC)}
+		if err := t.checkNames(&a); err != nil {
+			return fmt.Errorf("job %q: %w", j.Name, err)
+		}
+		return nil
+	}
+	if t.exchanges[j.Exchange] == nil {
+		return fmt.Errorf("job %q: %w: %q", j.Name, ErrUnknownExchange, j.Exchange)
+	}
 	return nil
 }
 

@@ -15,8 +15,9 @@ import (
 // Publish sends a message to every queue that the exchange routes its key to,
 // all of them or none, and returns when each of them holds it durably; that is
 // stronger than RabbitMQ, where a confirm may cover some. The default exchange,
-// "", routes to the queue that is named by the key. A message that matches
-// nothing is accepted and counted, unless it is Mandatory. One with a MessageID
+// "", routes to the queue that is named by the key, and a name that no queue has is
+// ErrUnknownQueue, also one of CC and BCC. A message that matches nothing of another
+// exchange is accepted and counted, unless it is Mandatory. One with a MessageID
 // that the exchange or a queue knows has no effect there; see their DedupeWindow. Nor
 // has one with the UniqueKey of another in a queue; to be told so use PublishAsync.
 func (b *Broker) Publish(ctx context.Context, exchange, key string, m Message) error {
@@ -149,6 +150,7 @@ type publishOp struct {
 	hashed  window.ID
 	routed  int // places, once it has run
 	counted bool
+	answer  bool // to a request, whose sender may be gone
 	copies  copies
 	one     [1]placed // most messages go to one queue
 
@@ -204,8 +206,18 @@ func (o *publishOp) route(t *store.Turn) error {
 	return err
 }
 
-// refuse refuses a mandatory message that leads nowhere.
+// refuse refuses a mandatory message that leads nowhere, and any one to a queue that is
+// not there.
 func (o *publishOp) refuse() error {
+	if o.address.exchange == "" && !o.answer && o.routed <= len(o.address.more) { // else each name has its queue
+		err := o.t.checkNames(&o.address)
+		if err != nil && o.message.Mandatory && o.routed == 0 {
+			err = fmt.Errorf("%w: %w", ErrUnroutable, err)
+		}
+		if err != nil {
+			return err
+		}
+	}
 	if o.message.Mandatory && o.routed == 0 {
 		return fmt.Errorf("%w: exchange %q, key %q", ErrUnroutable, o.address.exchange, o.address.key)
 	}

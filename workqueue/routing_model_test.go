@@ -246,6 +246,8 @@ func (r *router) publish(t *rapid.T) {
 		require.ErrorIs(t, c.Err(), workqueue.ErrUnknownExchange)
 	case d.Internal:
 		require.ErrorIs(t, c.Err(), workqueue.ErrInUse)
+	case x == "" && slices.ContainsFunc(keys, func(key string) bool { _, there := r.queues[key]; return !there }):
+		require.ErrorIs(t, c.Err(), workqueue.ErrUnknownQueue)
 	case repeated && (before > 0 || !m.Mandatory):
 		require.NoError(t, c.Err())
 		require.Equal(t, before, c.Routed())

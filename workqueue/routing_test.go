@@ -119,13 +119,14 @@ func TestTheDefaultExchangeRoutesByQueueName(t *testing.T) {
 
 func TestAnUnroutableMessage(t *testing.T) {
 	_, b := open(t)
-	require.NoError(t, b.Publish(bg, "", "nowhere", body("m")))
+	exchange(t, b, workqueue.Direct, "x")
+	require.NoError(t, b.Publish(bg, "x", "nowhere", body("m")))
 	n, err := b.Unrouted(bg)
 	require.NoError(t, err)
 	require.EqualValues(t, 1, n)
 	m := body("m")
 	m.Mandatory = true
-	require.ErrorIs(t, b.Publish(bg, "", "nowhere", m), workqueue.ErrUnroutable)
+	require.ErrorIs(t, b.Publish(bg, "x", "nowhere", m), workqueue.ErrUnroutable)
 }
 
 func TestTheTopologyIsDurable(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 
 	"github.com/pebblemq/pebblemq/internal/store"
@@ -205,7 +206,11 @@ func (d *Delivery) Reply(ctx context.Context, answer Message) error {
 	if err != nil {
 		return err
 	}
-	return d.b.Publish(ctx, "", d.ReplyTo, answer)
+	op, err := d.b.answering(d, answer)
+	if err != nil {
+		return err
+	}
+	return d.b.s.Do(ctx, op, store.Default)
 }
 
 // Report is Reply with something that is not the answer yet: how far the work has
@@ -228,7 +233,20 @@ func (t BrokerTx) Reply(d *Delivery, answer Message) error {
 	if err != nil {
 		return t.x.Fail(err)
 	}
-	return t.Publish("", d.ReplyTo, answer)
+	answer.Headers = maps.Clone(answer.Headers) // routed by at the commit
+	op, err := t.b.answering(d, answer)
+	if err != nil {
+		return t.x.Fail(err)
+	}
+	return t.x.Add(op, len(op.parcel.data))
+}
+
+func (b *Broker) answering(d *Delivery, answer Message) (*publishOp, error) {
+	op, err := b.publishing("", d.ReplyTo, answer)
+	if err == nil {
+		op.answer = true
+	}
+	return op, err
 }
 
 // answer addresses a message to who sent the request.

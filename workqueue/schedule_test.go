@@ -141,6 +141,7 @@ func TestAScheduledPublishingThatIsRefusedCountsAsDone(t *testing.T) {
 
 func TestBadSchedulesAreRefused(t *testing.T) {
 	_, b := open(t)
+	declare(t, b, "in", "copy")
 	long := func(n int) workqueue.Job { return scheduled(schedule{strings.Repeat("x", n), every(time.Hour).Next}) }
 	require.NoError(t, b.PutJob(bg, long(workqueue.MaxSchedule)))
 	require.ErrorIs(t, b.PutJob(bg, long(workqueue.MaxSchedule+1)), pebblemq.ErrTooLarge)

@@ -29,8 +29,7 @@ func TestTotalsCountWhatHappenedToTheMessagesOfAQueue(t *testing.T) {
 	}{
 		"published, delivered, acknowledged": {
 			happen: func(t *testing.T, _ *pebblemq.DB, b *workqueue.Broker) {
-				batch := []workqueue.Publishing{{Key: "q"}, {Key: "q"}, {Key: "nowhere"}}
-				require.NoError(t, b.PublishBatch(bg, "", batch))
+				require.NoError(t, b.PublishBatch(bg, "", []workqueue.Publishing{{Key: "q"}, {Key: "q"}}))
 				c := consume(t, b, "q", 10)
 				next(t, c, "")
 				require.NoError(t, next(t, c, "").AckUpTo(bg))
