@@ -223,11 +223,8 @@ func (n *keys) info() NamespaceInfo {
 }
 
 func describe(o *store.Object, is stored, m meta) NamespaceInfo {
-	info := NamespaceInfo{Name: o.Name, ID: o.ID, Config: is.Config, Created: time.Unix(0, is.Created), Completed: m.records}
-	if is.Altered != 0 {
-		info.Altered = time.Unix(0, is.Altered)
-	}
-	return info
+	created, altered := is.Times()
+	return NamespaceInfo{Name: o.Name, ID: o.ID, Config: is.Config, Created: created, Altered: altered, Completed: m.records}
 }
 
 // Namespaces returns what is known of all namespaces of a store, by name.

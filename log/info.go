@@ -54,11 +54,8 @@ func (t *Topic) Info(ctx context.Context) (info TopicInfo, err error) {
 }
 
 func describe(o *store.Object, is stored) TopicInfo {
-	info := TopicInfo{Name: o.Name, ID: o.ID, Config: is.Config, Created: time.Unix(0, is.Created)}
-	if is.Altered != 0 {
-		info.Altered = time.Unix(0, is.Altered)
-	}
-	return info
+	created, altered := is.Times()
+	return TopicInfo{Name: o.Name, ID: o.ID, Config: is.Config, Created: created, Altered: altered}
 }
 
 // Topics returns what is known of all topics of a store, by name.
@@ -126,10 +123,8 @@ func (t *Topic) describeGroup(o *store.Object) (GroupInfo, error) {
 		return GroupInfo{}, err
 	}
 	name := o.Name[groupPrefix:]
-	info := GroupInfo{Name: name, ID: o.ID, Config: is.Config, Created: time.Unix(0, is.Created), Expired: is.State.Expired}
-	if is.Altered != 0 {
-		info.Altered = time.Unix(0, is.Altered)
-	}
+	info := GroupInfo{Name: name, ID: o.ID, Config: is.Config, Expired: is.State.Expired}
+	info.Created, info.Altered = is.Times()
 	if g := t.groups[name]; g != nil {
 		info.Members = len(g.members)
 	}

@@ -53,11 +53,8 @@ func (q *Queue) Info(ctx context.Context) (QueueInfo, error) {
 }
 
 func describe(o *store.Object, is stored) QueueInfo {
-	info := QueueInfo{Name: o.Name, ID: o.ID, Config: is.Config, Created: time.Unix(0, is.Created)}
-	if is.Altered != 0 {
-		info.Altered = time.Unix(0, is.Altered)
-	}
-	return info
+	created, altered := is.Times()
+	return QueueInfo{Name: o.Name, ID: o.ID, Config: is.Config, Created: created, Altered: altered}
 }
 
 // Queues returns what is known of all queues of a store, by name. It opens none: see

@@ -110,7 +110,11 @@ func (b *Broker) In(tx *pebblemq.Tx) BrokerTx {
 // Publish is Broker.Publish as a part of the transaction.
 func (t BrokerTx) Publish(exchange, key string, m Message) error {
 	m.Headers = maps.Clone(m.Headers) // routed by at the commit
-	op, err := t.b.publishing(exchange, key, m)
+	return t.add(t.b.publishing(exchange, key, m))
+}
+
+// add has the transaction publish, or fail if the message was refused.
+func (t BrokerTx) add(op *publishOp, err error) error {
 	if err != nil {
 		return t.x.Fail(err)
 	}

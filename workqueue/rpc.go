@@ -234,11 +234,7 @@ func (t BrokerTx) Reply(d *Delivery, answer Message) error {
 		return t.x.Fail(err)
 	}
 	answer.Headers = maps.Clone(answer.Headers) // routed by at the commit
-	op, err := t.b.answering(d, answer)
-	if err != nil {
-		return t.x.Fail(err)
-	}
-	return t.x.Add(op, len(op.parcel.data))
+	return t.add(t.b.answering(d, answer))
 }
 
 func (b *Broker) answering(d *Delivery, answer Message) (*publishOp, error) {

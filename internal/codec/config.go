@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/pebblemq/pebblemq/internal/store"
 )
@@ -32,6 +33,14 @@ type None struct{}
 func (s Stored[C, S]) Encode() ([]byte, error) {
 	s.Version = ConfigVersion
 	return json.Marshal(s)
+}
+
+// Times returns when the object was created and altered; the latter is zero if it was not.
+func (s Stored[C, S]) Times() (created, altered time.Time) {
+	if s.Altered != 0 {
+		altered = time.Unix(0, s.Altered)
+	}
+	return time.Unix(0, s.Created), altered
 }
 
 // Decode reads the JSON of an object, which what names. A member that it does not know

@@ -190,11 +190,12 @@ func (g *guard) fail(op, name string, err error) {
 // anew for as long as the disk is full, and Close alone gives up.
 func (g *guard) backOff(op, name string, err error) error {
 	if isFull(err) && g.patient.Load() && !g.hurried() {
+		err = fmt.Errorf("%s %s: %w", op, name, err)
 		g.stuck.Add(1)
 		defer g.stuck.Add(-1)
-		g.noRoom(fmt.Errorf("%s %s: %w", op, name, err))
+		g.noRoom(err)
 		g.pause(maxBackoff)
-		return fmt.Errorf("%s %s: %w", op, name, err)
+		return err
 	}
 	n := g.tableErrs.Add(1)
 	if n >= maxTableFails {
