@@ -192,6 +192,9 @@ func (t *Topic) OffsetAt(ctx context.Context, partition int, at time.Time) (offs
 		return 0, false, err
 	}
 	n, ok, err := p.offsetAt(ctx, at)
+	if err == nil && !ok {
+		err = p.broken(n)
+	}
 	if err != nil || !ok {
 		return 0, false, err
 	}

@@ -255,6 +255,9 @@ func (p *partition) show(end uint64) {
 
 // outOfRange reports a bad position.
 func (p *partition) outOfRange(offset int64) error {
+	if e := p.damage.tail.Load(); e != nil && offset >= e.From { // it may be in range
+		return e
+	}
 	return &OffsetError{
 		Topic: p.topic.name, Partition: int(p.index), Offset: offset,
 		Start: int64(p.start.Load()), End: int64(p.end.Load()),

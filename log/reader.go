@@ -58,6 +58,9 @@ func (r *Reader) Until(to From) error {
 	if err != nil {
 		return err
 	}
+	if to.kind != fromOffset && until == r.r.p.end.Load() && r.r.p.appendable() != nil {
+		until = maxOffset // it lies behind what cannot be read, which is to be an error
+	}
 	r.r.until, r.r.bounded = until, true
 	return nil
 }
