@@ -64,9 +64,9 @@ func newBank(t *testing.T, db *pebblemq.DB, release bool) *bank {
 	require.NoError(t, err)
 	b.group, err = b.topic.OpenGroup(bg, "bank", nil)
 	require.NoError(t, err)
-	b.broker, err = workqueue.Open(db, "bank")
+	b.broker, err = workqueue.OpenBroker(bg, db, "bank")
 	require.NoError(t, err)
-	require.NoError(t, b.broker.DeclareQueue(bg, "transfers", nil))
+	declareQueue(t, b.broker, "transfers", nil)
 	b.queue, err = visibility.OpenQueue(bg, db, "transfers", &visibility.QueueConfig{ReleaseOnOpen: release})
 	require.NoError(t, err)
 	b.keys, err = idempotency.OpenNamespace(bg, db, "transfers", nil)
@@ -185,7 +185,11 @@ func (b *bank) work(ctx context.Context, after func(id int)) {
 	}
 	const share = bankWorkers / 3
 	run(func() error {
-		return b.broker.Run(ctx, "transfers", handler(b, func(d *workqueue.Delivery) []byte { return d.Body },
+		transfers, err := b.broker.Queue(ctx, "transfers")
+		if err != nil {
+			return err
+		}
+		return transfers.Run(ctx, handler(b, func(d *workqueue.Delivery) []byte { return d.Body },
 			func(tx *pebblemq.Tx, d *workqueue.Delivery) error { return b.broker.In(tx).Ack(d) }, after),
 			&workqueue.RunOptions{Concurrency: share})
 	})
@@ -222,7 +226,7 @@ func (b *bank) member(ctx context.Context, after func(id int)) error {
 
 // drained reports whether nothing is left in any queue.
 func (b *bank) drained(t *testing.T) bool {
-	w, err := b.broker.QueueStats(bg, "transfers")
+	w, err := queueOf(t, b.broker, "transfers").Stats(bg)
 	require.NoError(t, err)
 	v, err := b.queue.Stats(bg)
 	require.NoError(t, err)

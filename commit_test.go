@@ -35,11 +35,11 @@ func openWorld(t testing.TB, db *pebblemq.DB) *world {
 	var err error
 	w.topic, err = log.OpenTopic(bg, db, "orders", nil)
 	require.NoError(t, err)
-	w.broker, err = workqueue.Open(db, "main")
+	w.broker, err = workqueue.OpenBroker(bg, db, "main")
 	require.NoError(t, err)
 	require.NoError(t, w.broker.DeclareExchange(bg, "events", workqueue.Topic, nil))
 	for _, q := range []string{"in", "out"} {
-		require.NoError(t, w.broker.DeclareQueue(bg, q, nil))
+		declareQueue(t, w.broker, q, nil)
 	}
 	require.NoError(t, w.broker.Bind(bg, workqueue.Binding{Exchange: "events", Queue: "out", Key: "order.*"}))
 	w.mail, err = visibility.OpenQueue(bg, db, "mail", &visibility.QueueConfig{AllowEmptyBody: true})
@@ -55,7 +55,7 @@ func (w *world) stock(t testing.TB, text string) (*workqueue.Delivery, *visibili
 	require.NoError(t, w.broker.Publish(bg, "", "in", workqueue.Message{Body: []byte(text)}))
 	_, err := w.mail.Send(bg, visibility.Message{Body: []byte(text)})
 	require.NoError(t, err)
-	d, ok, err := w.broker.Get(bg, "in")
+	d, ok, err := queueOf(t, w.broker, "in").Get(bg)
 	require.NoError(t, err)
 	require.True(t, ok)
 	got, err := w.mail.Receive(bg, nil)
@@ -95,7 +95,7 @@ func (w *world) holdings(t testing.TB) (h holdings) {
 	require.NoError(t, err)
 	h.Records = end
 	for queue, n := range map[string]*uint64{"in": &h.In, "out": &h.Out} {
-		st, err := w.broker.QueueStats(bg, queue)
+		st, err := queueOf(t, w.broker, queue).Stats(bg)
 		require.NoError(t, err)
 		*n = st.Ready + st.Unacked
 	}
@@ -248,7 +248,7 @@ func TestBrokenDiskInChild(t *testing.T) {
 	d, m := w.stock(t, "x")
 	reader, err := w.topic.NewReader(0, log.Start())
 	require.NoError(t, err)
-	consumer, err := w.broker.Consume(bg, "out", nil)
+	consumer, err := queueOf(t, w.broker, "out").Consume(bg, nil)
 	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(bg, time.Minute)
 	defer cancel()

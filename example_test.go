@@ -17,8 +17,8 @@ func Example() {
 	db, _ := pebblemq.OpenMemory(nil) // or Open("data", nil)
 	defer db.Close()
 	orders, _ := log.OpenTopic(ctx, db, "orders", nil)
-	broker, _ := workqueue.Open(db, "main")
-	_ = broker.DeclareQueue(ctx, "emails", nil)
+	broker, _ := workqueue.OpenBroker(ctx, db, "main")
+	emails, _ := broker.DeclareQueue(ctx, "emails", nil)
 
 	err := db.Update(ctx, func(tx *pebblemq.Tx) error { // all of it, or nothing
 		_, err := orders.In(tx).Append(log.Record{Key: []byte("42"), Value: []byte("paid")})
@@ -26,7 +26,7 @@ func Example() {
 			broker.In(tx).Publish("", "emails", workqueue.Message{Body: []byte("receipt for 42")}),
 			tx.Set([]byte("order/42"), []byte("paid")))
 	})
-	d, _, _ := broker.Get(ctx, "emails")
+	d, _, _ := emails.Get(ctx)
 	fmt.Println(err, string(d.Body), d.Ack(ctx))
 	// Output: <nil> receipt for 42 <nil>
 }
@@ -38,10 +38,10 @@ func Example_routing() {
 	db, _ := pebblemq.OpenMemory(nil)
 	defer db.Close()
 	audit, _ := log.OpenTopic(ctx, db, "audit", nil)
-	broker, _ := workqueue.Open(db, "main")
+	broker, _ := workqueue.OpenBroker(ctx, db, "main")
+	emails, _ := broker.DeclareQueue(ctx, "emails", nil)
 	err := errors.Join(
 		broker.DeclareExchange(ctx, "events", workqueue.Topic, nil),
-		broker.DeclareQueue(ctx, "emails", nil),
 		broker.Bind(ctx, workqueue.Binding{Exchange: "events", Key: "order.#", Queue: "emails"}),
 		broker.Bind(ctx, workqueue.Binding{Exchange: "events", Key: "#", Topic: "audit"}),
 		broker.Publish(ctx, "events", "order.paid", workqueue.Message{Body: []byte("42")}),
@@ -49,7 +49,7 @@ func Example_routing() {
 	)
 	fmt.Println(err)
 
-	st, _ := broker.QueueStats(ctx, "emails")
+	st, _ := emails.Stats(ctx)
 	fmt.Println("emails:", st.Ready)
 	r, _ := audit.NewReader(0, log.Start())
 	records, _ := r.Fetch(ctx, 10, 1<<20)

@@ -75,15 +75,15 @@ func (h *household) openLog() {
 func (h *household) openQueues() {
 	t := h.t
 	var err error
-	h.broker, err = workqueue.Open(h.db, "broker")
+	h.broker, err = workqueue.OpenBroker(bg, h.db, "broker")
 	require.NoError(t, err)
 	dead := &workqueue.DeadLetter{Key: "dead"}
-	require.NoError(t, h.broker.DeclareQueue(bg, "dead", nil))
+	declareQueue(t, h.broker, "dead", nil)
 	for name, c := range map[string]*workqueue.QueueConfig{
 		"jobs":   {DedupeWindow: householdWindow, DeadLetter: dead},
 		"urgent": {MaxPriority: 3, MessageTTL: 20 * time.Second, DeadLetter: dead},
 	} {
-		require.NoError(t, h.broker.DeclareQueue(bg, name, c))
+		declareQueue(t, h.broker, name, c)
 	}
 	require.NoError(t, h.broker.DeclareExchange(bg, "all", workqueue.Fanout, nil))
 	require.NoError(t, h.broker.Bind(bg, workqueue.Binding{Exchange: "all", Queue: "urgent"}))
@@ -126,7 +126,7 @@ func (h *household) minute() {
 
 func (h *household) ackOne(queue string) {
 	h.t.Helper()
-	d, ok, err := h.broker.Get(bg, queue)
+	d, ok, err := queueOf(h.t, h.broker, queue).Get(bg)
 	require.NoError(h.t, err)
 	require.True(h.t, ok)
 	require.NoError(h.t, d.Ack(bg))
@@ -171,10 +171,10 @@ func (h *household) passingTopic(id string, body []byte) {
 // consumer, unique key and group.
 func (h *household) passingQueues(id string, body []byte) {
 	t := h.t
-	name, err := h.broker.DeclareNewQueue(bg, &workqueue.QueueConfig{Expires: householdWindow})
+	q, err := h.broker.DeclareNewQueue(bg, &workqueue.QueueConfig{Expires: householdWindow})
 	require.NoError(t, err)
-	require.NoError(t, h.broker.Bind(bg, workqueue.Binding{Exchange: "all", Queue: name}))
-	c, err := h.broker.Consume(bg, "urgent", nil)
+	require.NoError(t, h.broker.Bind(bg, workqueue.Binding{Exchange: "all", Queue: q.Name()}))
+	c, err := queueOf(h.t, h.broker, "urgent").Consume(bg, nil)
 	require.NoError(t, err)
 	require.NoError(t, h.broker.Publish(bg, "all", "", workqueue.Message{Body: body, UniqueKey: id}))
 	d, err := c.Next(bg)

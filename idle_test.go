@@ -36,7 +36,7 @@ func openCrowd(t *testing.T, size int) *crowd {
 		return time.Now()
 	}})
 	require.NoError(t, err)
-	c.broker, err = workqueue.Open(c.db, "broker")
+	c.broker, err = workqueue.OpenBroker(bg, c.db, "broker")
 	require.NoError(t, err)
 	for n := range size {
 		c.join(fmt.Sprint(n))
@@ -62,7 +62,7 @@ func (c *crowd) join(name string) {
 	require.NoError(t, err)
 	require.NoError(t, member.Commit(relaxed, records...))
 
-	require.NoError(t, c.broker.DeclareQueue(bg, name, &workqueue.QueueConfig{DedupeWindow: time.Minute, MessageTTL: time.Hour}))
+	declareQueue(t, c.broker, name, &workqueue.QueueConfig{DedupeWindow: time.Minute, MessageTTL: time.Hour})
 	require.NoError(t, c.broker.Publish(relaxed, "", name, workqueue.Message{MessageID: "id", Body: body, Delay: time.Second}))
 	queue, err := visibility.OpenQueue(bg, c.db, name, &visibility.QueueConfig{DedupeWindow: time.Minute, Retention: time.Hour})
 	require.NoError(t, err)

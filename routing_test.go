@@ -34,7 +34,7 @@ func (w *world) bindAll(t testing.TB) {
 // counts says how many messages the three destinations hold.
 func (w *world) counts(t testing.TB) string {
 	t.Helper()
-	st, err := w.broker.QueueStats(bg, "out")
+	st, err := queueOf(t, w.broker, "out").Stats(bg)
 	require.NoError(t, err)
 	_, end, err := w.topic.Offsets(bg, 0)
 	require.NoError(t, err)
@@ -52,7 +52,7 @@ func TestAnExchangeLeadsToQueuesTopicsAndVisibilityQueues(t *testing.T) {
 		MessageID: "m-1", ContentType: "text/plain", Timestamp: at, Mandatory: true,
 	}))
 
-	d, ok, err := w.broker.Get(bg, "out")
+	d, ok, err := queueOf(t, w.broker, "out").Get(bg)
 	require.NoError(t, err)
 	require.True(t, ok)
 	require.Equal(t, "hello", string(d.Body))
@@ -97,7 +97,7 @@ func TestQueuesOfBothSortsShareAPayload(t *testing.T) {
 	require.False(t, it.Next(), "stored once")
 	require.NoError(t, it.Close())
 
-	d, ok, err := w.broker.Get(bg, "out")
+	d, ok, err := queueOf(t, w.broker, "out").Get(bg)
 	require.NoError(t, err)
 	require.True(t, ok)
 	require.Equal(t, body, d.Body)
@@ -197,7 +197,7 @@ func TestBindingsOutliveTheProcess(t *testing.T) {
 
 	db, err = storetest.OpenFS(fs, store.Options{})
 	require.NoError(t, err)
-	broker, err := workqueue.Open(db, "main") // before the others
+	broker, err := workqueue.OpenBroker(bg, db, "main") // before the others
 	require.NoError(t, err)
 	require.NoError(t, broker.Publish(bg, "events", "user.new", workqueue.Message{}))
 	after, err := broker.Bindings(bg)
@@ -251,11 +251,11 @@ func TestDeadLettersGoToAVisibilityQueue(t *testing.T) {
 	w := openWorld(t, storetest.Open(t, nil))
 	require.NoError(t, w.broker.DeclareExchange(bg, "dead", workqueue.Fanout, nil))
 	require.NoError(t, w.broker.Bind(bg, workqueue.Binding{Exchange: "dead", VisibilityQueue: "mail"}))
-	require.NoError(t, w.broker.DeclareQueue(bg, "work", &workqueue.QueueConfig{DeadLetter: &workqueue.DeadLetter{Exchange: "dead"}}))
+	declareQueue(t, w.broker, "work", &workqueue.QueueConfig{DeadLetter: &workqueue.DeadLetter{Exchange: "dead"}})
 	require.NoError(t, w.broker.Publish(bg, "", "work", workqueue.Message{
 		Body: []byte("bad"), Headers: map[string]string{"mine": "v", "x-death-queue": "forged"},
 	}))
-	d, _, err := w.broker.Get(bg, "work")
+	d, _, err := queueOf(t, w.broker, "work").Get(bg)
 	require.NoError(t, err)
 	require.NoError(t, d.Reject(bg))
 	got, err := w.mail.Receive(bg, nil)
@@ -292,7 +292,7 @@ func TestASharedBodyThatIsMissingIsReported(t *testing.T) {
 	}), store.Sync))
 
 	for what, call := range map[string]func() error{
-		"out":  func() error { _, _, err := w.broker.Get(bg, "out"); return err },
+		"out":  func() error { _, _, err := queueOf(t, w.broker, "out").Get(bg); return err },
 		"mail": func() error { _, err := w.mail.Receive(bg, nil); return err },
 	} {
 		err := call()

@@ -88,12 +88,12 @@ func (w *everyLayer) topics(round int) {
 
 func (w *everyLayer) brokers(round int) {
 	t := w.t
-	b, err := workqueue.Open(w.db, "shop")
+	b, err := workqueue.OpenBroker(bg, w.db, "shop")
 	require.NoError(t, err)
+	declareQueue(t, b, "orders", &workqueue.QueueConfig{MaxPriority: 3})
+	declareQueue(t, b, "mails", &workqueue.QueueConfig{DedupeWindow: time.Hour})
 	require.NoError(t, errors.Join(
 		b.DeclareExchange(bg, "all", workqueue.Fanout, &workqueue.ExchangeConfig{DedupeWindow: time.Hour}),
-		b.DeclareQueue(bg, "orders", &workqueue.QueueConfig{MaxPriority: 3}),
-		b.DeclareQueue(bg, "mails", &workqueue.QueueConfig{DedupeWindow: time.Hour}),
 		b.Bind(bg, workqueue.Binding{Exchange: "all", Queue: "orders"}),
 		b.Bind(bg, workqueue.Binding{Exchange: "all", Queue: "mails"}),
 		b.Bind(bg, workqueue.Binding{Exchange: "all", VisibilityQueue: "jobs"}),
@@ -114,7 +114,7 @@ func (w *everyLayer) brokers(round int) {
 		}
 	}
 	for i := range 12 {
-		d, ok, err := b.Get(bg, "orders")
+		d, ok, err := queueOf(w.t, b, "orders").Get(bg)
 		require.NoError(t, err)
 		require.True(t, ok)
 		switch i % 3 {
@@ -363,16 +363,18 @@ func useEverything(t *testing.T, what string, db *pebblemq.DB) {
 			}
 		}
 	}
-	b, err := workqueue.Open(db, "shop")
+	b, err := workqueue.OpenBroker(bg, db, "shop")
 	require.NoError(t, err, what)
-	for _, q := range []string{"orders", "mails"} {
-		if _, err := b.QueueStats(bg, q); errors.Is(err, workqueue.ErrUnknownQueue) {
+	for _, name := range []string{"orders", "mails"} {
+		q, err := b.Queue(bg, name)
+		if errors.Is(err, workqueue.ErrUnknownQueue) {
 			continue
 		}
-		require.NoError(t, b.Publish(bg, "", q, workqueue.Message{Body: []byte("new")}), what)
+		require.NoError(t, err, what)
+		require.NoError(t, b.Publish(bg, "", name, workqueue.Message{Body: []byte("new")}), what)
 		n := 0
 		for {
-			d, ok, err := b.Get(bg, q)
+			d, ok, err := q.Get(bg)
 			require.NoError(t, err, what)
 			if !ok {
 				break
@@ -381,7 +383,7 @@ func useEverything(t *testing.T, what string, db *pebblemq.DB) {
 			require.NoError(t, d.Ack(bg), what)
 		}
 		require.Positive(t, n, what)
-		st, err := b.QueueStats(bg, q)
+		st, err := q.Stats(bg)
 		require.NoError(t, err, what)
 		require.Zero(t, st.Ready+st.Unacked, what)
 	}

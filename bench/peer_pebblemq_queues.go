@@ -18,6 +18,7 @@ import (
 type mqQueue struct {
 	db     *pebblemq.DB
 	broker *workqueue.Broker
+	queue  *workqueue.Queue // if it is alone
 }
 
 func openMQBroker(e Env) (*mqQueue, error) {
@@ -25,8 +26,8 @@ func openMQBroker(e Env) (*mqQueue, error) {
 	if err != nil {
 		return nil, err
 	}
-	broker, err := workqueue.Open(db, "main")
-	return &mqQueue{db, broker}, err
+	broker, err := workqueue.OpenBroker(bg, db, "main")
+	return &mqQueue{db: db, broker: broker}, err
 }
 
 func openMQQueue(e Env) (Queue, error) {
@@ -34,7 +35,8 @@ func openMQQueue(e Env) (Queue, error) {
 	if err != nil {
 		return nil, err
 	}
-	return q, q.broker.DeclareQueue(bg, "q", nil)
+	q.queue, err = q.broker.DeclareQueue(bg, "q", nil)
+	return q, err
 }
 
 func (q *mqQueue) Publish(bodies [][]byte) error {
@@ -49,7 +51,7 @@ func (q *mqQueue) Publish(bodies [][]byte) error {
 }
 
 func (q *mqQueue) Consumer(prefetch int) (Consumer, error) {
-	c, err := q.broker.Consume(bg, "q", &workqueue.ConsumeOptions{Prefetch: prefetch})
+	c, err := q.queue.Consume(bg, &workqueue.ConsumeOptions{Prefetch: prefetch})
 	return &mqConsumer{q, c}, err
 }
 
@@ -138,7 +140,8 @@ func (v *mqVisibility) Close() error { return v.db.Close() }
 // mqExchange is an exchange with its queues, of either kind.
 type mqExchange struct {
 	*mqQueue
-	kind workqueue.ExchangeKind
+	kind   workqueue.ExchangeKind
+	queues []*workqueue.Queue
 }
 
 func openMQExchange(e Env, kind workqueue.ExchangeKind) (*mqExchange, error) {
@@ -146,14 +149,16 @@ func openMQExchange(e Env, kind workqueue.ExchangeKind) (*mqExchange, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &mqExchange{q, kind}, q.broker.DeclareExchange(bg, "x", kind, nil)
+	return &mqExchange{mqQueue: q, kind: kind}, q.broker.DeclareExchange(bg, "x", kind, nil)
 }
 
-func (x *mqExchange) queues(n int) error {
+func (x *mqExchange) declare(n int) error {
 	for i := range n {
-		if err := x.broker.DeclareQueue(bg, queueName(i), nil); err != nil {
+		q, err := x.broker.DeclareQueue(bg, queueName(i), nil)
+		if err != nil {
 			return err
 		}
+		x.queues = append(x.queues, q)
 	}
 	return nil
 }
@@ -161,7 +166,7 @@ func (x *mqExchange) queues(n int) error {
 func queueName(i int) string { return fmt.Sprintf("q%d", i) }
 
 func (x *mqExchange) Take(queue int) ([]byte, error) {
-	d, ok, err := x.broker.Get(bg, queueName(queue))
+	d, ok, err := x.queues[queue].Get(bg)
 	if err != nil || !ok {
 		return nil, err
 	}
@@ -176,7 +181,7 @@ func openMQFanout(e Env) (Fanout, error) {
 }
 
 func (f mqFanout) Bind(queues int) error {
-	if err := f.queues(queues); err != nil {
+	if err := f.declare(queues); err != nil {
 		return err
 	}
 	for i := range queues {
@@ -199,7 +204,7 @@ func openMQRouter(e Env) (Router, error) {
 }
 
 func (r mqRouter) Bind(bindings, queues int) error {
-	if err := r.queues(queues); err != nil {
+	if err := r.declare(queues); err != nil {
 		return err
 	}
 	ctx := pebblemq.WithDurability(bg, pebblemq.NoSync)
@@ -271,13 +276,14 @@ func openMQTx(e Env) (Tx, error) {
 
 func (t *mqTx) Worker(n int) (func(int, []byte) error, error) {
 	queue, state := queueName(n), []byte(fmt.Sprintf("state %d", n))
-	if err := t.broker.DeclareQueue(bg, queue, nil); err != nil {
+	q, err := t.broker.DeclareQueue(bg, queue, nil)
+	if err != nil {
 		return nil, err
 	}
 	if err := t.broker.Publish(bg, "", queue, workqueue.Message{Body: []byte("first")}); err != nil {
 		return nil, err
 	}
-	c, err := t.broker.Consume(bg, queue, &workqueue.ConsumeOptions{Prefetch: 1})
+	c, err := q.Consume(bg, &workqueue.ConsumeOptions{Prefetch: 1})
 	if err != nil {
 		return nil, err
 	}
@@ -308,9 +314,7 @@ func (t *mqTx) Check() (records, keys, waiting int, err error) {
 	}
 	queues, err := t.broker.Queues(bg)
 	for _, q := range queues {
-		st, e := t.broker.QueueStats(bg, q)
-		err = errors.Join(err, e)
-		waiting += int(st.Ready + st.Unacked)
+		waiting += int(q.Stats.Ready + q.Stats.Unacked)
 	}
 	return int(end), int(count), waiting, err
 }

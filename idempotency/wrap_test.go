@@ -102,20 +102,21 @@ func TestAFinalErrorIsReturnedForEachDelivery(t *testing.T) {
 // A settlement that is refused takes the effect and the key with it.
 func TestALostDeliveryRefusesTheWholeTransaction(t *testing.T) {
 	db, k := open(t, nil)
-	broker, err := workqueue.Open(db, "main")
+	broker, err := workqueue.OpenBroker(bg, db, "main")
 	require.NoError(t, err)
-	require.NoError(t, broker.DeclareQueue(bg, "q", nil))
+	q, err := broker.DeclareQueue(bg, "q", nil)
+	require.NoError(t, err)
 	require.NoError(t, broker.Publish(bg, "", "q", workqueue.Message{MessageID: "m", Body: []byte("5")}))
 	w := idempotency.Wrapper[*workqueue.Delivery]{Keys: k, Key: func(d *workqueue.Delivery) ([]byte, error) { return []byte(d.MessageID), nil }}
 	h := w.Transactional(db, func(tx *pebblemq.Tx, d *workqueue.Delivery) error { _, err := add(tx, 5); return err },
 		func(tx *pebblemq.Tx, d *workqueue.Delivery) error { return broker.In(tx).Ack(d) })
-	d, ok, err := broker.Get(bg, "q")
+	d, ok, err := q.Get(bg)
 	require.NoError(t, err)
 	require.True(t, ok)
 	require.NoError(t, d.Nack(bg, true))
 	require.ErrorIs(t, h(bg, d), workqueue.ErrSettled)
 	require.Empty(t, sum(t, db))
-	d, _, err = broker.Get(bg, "q")
+	d, _, err = q.Get(bg)
 	require.NoError(t, err)
 	require.NoError(t, h(bg, d))
 	require.Equal(t, "5", sum(t, db))
@@ -174,17 +175,18 @@ func TestTheHandlersOfAllQueues(t *testing.T) {
 			require.Zero(t, lag[0].Records)
 		},
 		"workqueue, by message id": func(ctx context.Context, t *testing.T, db *pebblemq.DB, k *idempotency.Namespace) {
-			b, err := workqueue.Open(db, "main")
+			b, err := workqueue.OpenBroker(bg, db, "main")
 			require.NoError(t, err)
-			require.NoError(t, b.DeclareQueue(ctx, "q", nil))
+			q, err := b.DeclareQueue(bg, "q", nil)
+			require.NoError(t, err)
 			for i := range 2 * messages {
 				require.NoError(t, b.Publish(nosync, "", "q", workqueue.Message{MessageID: id(i % messages), Body: []byte("1")}))
 			}
 			w := idempotency.Wrapper[*workqueue.Delivery]{Keys: k, Key: func(d *workqueue.Delivery) ([]byte, error) { return []byte(d.MessageID), nil }}
-			require.NoError(t, b.Run(ctx, "q", w.Transactional(db,
+			require.NoError(t, q.Run(ctx, w.Transactional(db,
 				func(tx *pebblemq.Tx, d *workqueue.Delivery) error { return amount(tx, d.Body) },
 				func(tx *pebblemq.Tx, d *workqueue.Delivery) error { return b.In(tx).Ack(d) }), &workqueue.RunOptions{Concurrency: 4}))
-			st, err := b.QueueStats(bg, "q")
+			st, err := q.Stats(bg)
 			require.NoError(t, err)
 			require.Zero(t, st.Ready)
 		},

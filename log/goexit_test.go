@@ -78,7 +78,7 @@ func TestAPartitionerThatExitsRefusesTheAppend(t *testing.T) {
 	_, err = topic.Append(ctx, values("bad")...)
 	require.ErrorContains(t, err, "runtime.Goexit")
 
-	b, err := workqueue.Open(db, "b")
+	b, err := workqueue.OpenBroker(ctx, db, "b")
 	require.NoError(t, err)
 	require.NoError(t, b.DeclareExchange(ctx, "x", workqueue.Fanout, nil))
 	require.NoError(t, b.Bind(ctx, workqueue.Binding{Exchange: "x", Topic: topic.Name()}))

@@ -17,10 +17,11 @@ func TestAQueueIsAlteredInPlace(t *testing.T) {
 	declare(t, b, "q", "dead")
 	publish(t, b, "q", "1", "2")
 	altered := workqueue.QueueConfig{DeliveryLimit: 1, DeadLetter: &workqueue.DeadLetter{Key: "dead"}, AutoDelete: true}
-	require.NoError(t, b.AlterQueue(bg, "q", &altered))
+	require.NoError(t, queueOf(t, b, "q").Alter(bg, &altered))
 	db, b = restart(t, fs, db)
 	declareAs(t, b, "q", altered)
-	require.ErrorIs(t, b.DeclareQueue(bg, "q", nil), pebblemq.ErrConfigMismatch)
+	require.ErrorIs(t, errOf(b.DeclareQueue(bg, "q", &workqueue.QueueConfig{})), pebblemq.ErrConfigMismatch)
+	declareQueue(t, b, "q", nil) // is as stored
 	require.NoError(t, get(t, b, "q", "1").Reject(bg))
 	get(t, b, "dead", "1")
 	c := consume(t, b, "q", 1)
@@ -38,7 +39,7 @@ func TestAlteredExpiryCountsFromNowOn(t *testing.T) {
 		declare(t, b, "now too")
 		<-time.After(59 * time.Minute)
 		for queue, expires := range map[string]time.Duration{"sooner": time.Minute, "never": 0, "now too": 2 * time.Minute} {
-			require.NoError(t, b.AlterQueue(bg, queue, &workqueue.QueueConfig{Expires: expires}))
+			require.NoError(t, queueOf(t, b, queue).Alter(bg, &workqueue.QueueConfig{Expires: expires}))
 		}
 		pass := func(d time.Duration) {
 			<-time.After(d)
@@ -70,7 +71,7 @@ func TestAnExchangeIsAlteredInPlace(t *testing.T) {
 	get(t, b, "q", "k")
 	get(t, b, "lost", "other")
 	require.ErrorIs(t, b.Publish(bg, "spare", "", body("m")), workqueue.ErrInUse)
-	require.NoError(t, b.DeleteQueue(bg, "q"))
+	require.NoError(t, queueOf(t, b, "q").Delete(bg))
 	kinds, err := b.Exchanges(bg)
 	require.NoError(t, err)
 	require.Len(t, kinds, 1)
@@ -83,20 +84,18 @@ func TestWhatCannotBeAltered(t *testing.T) {
 	exchange(t, b, workqueue.Hash, "x")
 	before := export(t, b)
 	for want, err := range map[string]error{
-		"Exclusive":        b.AlterQueue(bg, "q", &workqueue.QueueConfig{Exclusive: true}),
-		"DedupeWindow":     b.AlterQueue(bg, "q", &workqueue.QueueConfig{DedupeWindow: 1}),
+		"Exclusive":        queueOf(t, b, "q").Alter(bg, &workqueue.QueueConfig{Exclusive: true}),
+		"DedupeWindow":     queueOf(t, b, "q").Alter(bg, &workqueue.QueueConfig{DedupeWindow: 1}),
 		"HashHeader":       b.AlterExchange(bg, "x", &workqueue.ExchangeConfig{HashHeader: "h"}),
 		"DedupeWindow 0":   b.AlterExchange(bg, "x", &workqueue.ExchangeConfig{DedupeWindow: 1}),
 		"HashProperty":     b.AlterExchange(bg, "x", &workqueue.ExchangeConfig{HashProperty: workqueue.HashType}),
-		"Expires":          b.AlterQueue(bg, "q", &workqueue.QueueConfig{Expires: -1}),
-		"unknown queue":    b.AlterQueue(bg, "none", nil),
+		"Expires":          queueOf(t, b, "q").Alter(bg, &workqueue.QueueConfig{Expires: -1}),
 		"unknown exchange": b.AlterExchange(bg, "none", nil),
-		"name is empty":    b.AlterQueue(bg, "", nil),
 		"name":             b.AlterExchange(bg, "", nil),
 	} {
 		require.ErrorContains(t, err, want)
 	}
 	require.Equal(t, before, export(t, b))
 	declareAs(t, b, "mine", workqueue.QueueConfig{Exclusive: true})
-	require.ErrorIs(t, openBroker(t, db).AlterQueue(bg, "mine", nil), workqueue.ErrInUse)
+	require.ErrorIs(t, errOf(openBroker(t, db).Queue(bg, "mine")), workqueue.ErrInUse)
 }

@@ -69,9 +69,10 @@ func TestAnExchangeOfAnotherConfiguration(t *testing.T) {
 	config := &workqueue.ExchangeConfig{Alternate: "a"}
 	require.NoError(t, b.DeclareExchange(bg, "x", workqueue.Direct, config))
 	require.NoError(t, b.DeclareExchange(bg, "x", workqueue.Direct, config))
+	require.NoError(t, b.DeclareExchange(bg, "x", workqueue.Direct, nil), "is as stored")
 	for says, c := range map[string]*workqueue.ExchangeConfig{
-		`Alternate a, not`:         nil,
-		`Alternate a, not b`:       {Alternate: "b"},
+		`Alternate "a", not ""`:    {},
+		`Alternate "a", not "b"`:   {Alternate: "b"},
 		`Internal false, not true`: {Alternate: "a", Internal: true},
 	} {
 		err := b.DeclareExchange(bg, "x", workqueue.Direct, c)

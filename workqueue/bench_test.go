@@ -122,7 +122,11 @@ func (q brokerQueue) publish(d pebblemq.Durability, body []byte, n int) error {
 }
 
 func (q brokerQueue) consume(ctx context.Context, f func(body []byte) bool) error {
-	c, err := q.broker.Consume(bg, "q", &workqueue.ConsumeOptions{Prefetch: 256})
+	jobs, err := q.broker.Queue(ctx, "q")
+	if err != nil {
+		return err
+	}
+	c, err := jobs.Consume(bg, &workqueue.ConsumeOptions{Prefetch: 256})
 	if err != nil {
 		return err
 	}

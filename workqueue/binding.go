@@ -17,14 +17,14 @@ import (
 type Binding struct {
 	// Exchange the messages come from. The default exchange routes by the name
 	// of the queue and cannot be bound.
-	Exchange string
+	Exchange string `json:"exchange"`
 
 	// Key selects them: for Direct the routing key itself, for Topic a pattern,
 	// for Hash the weight; elsewhere it does not matter.
-	Key string `json:",omitempty"`
+	Key string `json:"key,omitempty"`
 
 	// Arguments select them for Headers.
-	Arguments Arguments `json:",omitempty"`
+	Arguments Arguments `json:"arguments,omitempty"`
 
 	// Exactly one of these is set.
 	//
@@ -43,10 +43,10 @@ type Binding struct {
 	//
 	// Either refuses what is over its own limits, which refuses the publishing.
 	// Priority means nothing there.
-	Queue           string `json:",omitempty"`
-	ToExchange      string `json:",omitempty"`
-	Topic           string `json:",omitempty"`
-	VisibilityQueue string `json:",omitempty"`
+	Queue           string `json:"queue,omitempty"`
+	ToExchange      string `json:"toExchange,omitempty"`
+	Topic           string `json:"topic,omitempty"`
+	VisibilityQueue string `json:"visibilityQueue,omitempty"`
 }
 
 // binding is a Binding that was checked.
@@ -167,8 +167,11 @@ func (b *Broker) mayBind(to destination) error {
 	if to.class != store.ClassQueue {
 		return nil
 	}
-	_, err := b.queue(to.name)
-	return err
+	q := b.t.queues[to.name]
+	if q == nil {
+		return to.unknown()
+	}
+	return (&Queue{b, q}).usable()
 }
 
 // createBinding makes a binding whose ends are there, unless it is there too.

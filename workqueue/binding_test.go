@@ -174,7 +174,7 @@ func TestBindingsGoWithEitherEnd(t *testing.T) {
 	require.Equal(t, left, bindings(t, b), "a new exchange of an old name has none")
 	db, b = restart(t, fs, db)
 	require.Equal(t, left, bindings(t, b))
-	require.NoError(t, b.DeleteQueue(bg, "q"))
+	require.NoError(t, queueOf(t, b, "q").Delete(bg))
 	require.Empty(t, bindings(t, b))
 	require.NoError(t, db.Close())
 }

@@ -7,10 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 
 	"github.com/pebblemq/pebblemq"
 	"github.com/pebblemq/pebblemq/internal/bridge"
+	"github.com/pebblemq/pebblemq/internal/codec"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
@@ -39,59 +39,111 @@ type topology struct {
 	stuck     map[*queue]bool // that have dead letters without a place
 }
 
+// scope is the prefix of the names that the parts of a broker have in the catalog.
+func scope(id uint32) string { return string(binary.BigEndian.AppendUint32(nil, id)) }
+
 // scoped is the name of a part of the broker in the catalog.
-func (t *topology) scoped(name string) string {
-	return string(binary.BigEndian.AppendUint32(nil, t.id)) + name
-}
+func (t *topology) scoped(name string) string { return scope(t.id) + name }
+
+// scopedName is the name of a part of a broker in its broker.
+func scopedName(o *store.Object) string { return o.Name[4:] }
 
 type registryKey struct{}
 
-// registry is the brokers that are open in a store.
+// registry is the brokers that are open in a store. Its lock is taken before the baton.
 type registry struct {
-	mu      sync.Mutex // held while one is loaded
-	brokers map[string]*topology
+	s  *store.Store
+	mu struct {
+		store.Latch
+		brokers map[string]*topology
+	}
 }
 
-// Open opens a broker in db and creates it if need be.
-func Open(db *pebblemq.DB, name string) (*Broker, error) {
+func registryOf(s *store.Store) *registry {
+	return s.Local(registryKey{}, func() any {
+		r := &registry{s: s}
+		r.mu.Latch = store.NewLatch()
+		r.mu.brokers = make(map[string]*topology)
+		return r
+	}).(*registry)
+}
+
+// OpenBroker returns the broker of that name and creates it if need be. A creation is
+// durable when OpenBroker returns.
+func OpenBroker(ctx context.Context, db *pebblemq.DB, name string) (*Broker, error) {
+	return registryOf(bridge.Store(db)).open(ctx, name, create)
+}
+
+// LookupBroker returns a broker that exists, or ErrUnknownBroker.
+func LookupBroker(ctx context.Context, db *pebblemq.DB, name string) (*Broker, error) {
+	return registryOf(bridge.Store(db)).open(ctx, name, lookup)
+}
+
+func (r *registry) open(ctx context.Context, name string, find func(*store.Turn, string) (*store.Object, error)) (*Broker, error) {
 	if err := store.CheckName("broker", name); err != nil {
 		return nil, err
 	}
-	s := bridge.Store(db)
-	open := s.Local(registryKey{}, func() any { return &registry{brokers: make(map[string]*topology)} }).(*registry)
-	open.mu.Lock()
-	defer open.mu.Unlock()
-	if err := s.Cause(); err != nil && !errors.Is(err, store.ErrFailed) {
+	if err := r.mu.Lock(ctx); err != nil {
 		return nil, err
 	}
-	if t := open.brokers[name]; t != nil {
-		return &Broker{s: s, t: t}, nil
+	defer r.mu.Unlock()
+	if err := r.s.Cause(); err != nil && !errors.Is(err, store.ErrFailed) {
+		return nil, err
 	}
-	t, err := load(s, name)
+	if t := r.mu.brokers[name]; t != nil {
+		return &Broker{s: r.s, t: t}, nil
+	}
+	t, err := load(ctx, r.s, name, find)
 	if err != nil {
 		return nil, fmt.Errorf("workqueue: open broker %q: %w", name, err)
 	}
-	open.brokers[name] = t
-	return &Broker{s: s, t: t}, nil
+	r.mu.brokers[name] = t
+	return &Broker{s: r.s, t: t}, nil
+}
+
+type storedBroker = codec.Stored[codec.None, codec.None]
+
+func decodeBroker(o *store.Object) (storedBroker, error) {
+	return codec.Decode[codec.None, codec.None](fmt.Sprintf("broker %q", o.Name), o.Config)
+}
+
+// lookup finds a broker in the catalog.
+func lookup(t *store.Turn, name string) (*store.Object, error) {
+	o, known := t.Lookup(store.ClassBroker, name)
+	if !known {
+		return nil, fmt.Errorf("%w: %q", ErrUnknownBroker, name)
+	}
+	_, err := decodeBroker(o)
+	return o, err
+}
+
+// create is lookup for a broker that need not be there.
+func create(t *store.Turn, name string) (*store.Object, error) {
+	o, err := lookup(t, name)
+	if !errors.Is(err, ErrUnknownBroker) {
+		return o, err
+	}
+	text, err := storedBroker{Created: t.Now().UnixNano()}.Encode()
+	if err != nil {
+		return nil, err
+	}
+	return t.Create(store.ClassBroker, name, text)
 }
 
 // load reads a broker: its objects from the catalog, its bindings, and the
 // record of each queue. Nobody else has it yet, so what it does outside the
 // baton is safe.
-func load(s *store.Store, name string) (*topology, error) {
+func load(ctx context.Context, s *store.Store, name string, find func(*store.Turn, string) (*store.Object, error)) (*topology, error) {
 	t := &topology{
 		s: s, name: name,
 		exchanges: make(map[string]*exchange), queues: make(map[string]*queue), stuck: make(map[*queue]bool), ends: make(map[destination]*end),
 		jobs: make(map[string]*job),
 	}
 	var exchanges, queues []*store.Object
-	ctx := context.Background()
-	err := s.Do(ctx, store.QuietFunc(func(turn *store.Turn) (err error) {
-		o, known := turn.Lookup(store.ClassBroker, name)
-		if !known {
-			if o, err = turn.Create(store.ClassBroker, name, nil); err != nil {
-				return err
-			}
+	err := s.Do(ctx, store.QuietFunc(func(turn *store.Turn) error {
+		o, err := find(turn, name)
+		if err != nil {
+			return err
 		}
 		t.id = o.ID
 		exchanges = turn.List(store.ClassExchange, t.scoped(""))
@@ -102,12 +154,12 @@ func load(s *store.Store, name string) (*topology, error) {
 		return nil, err
 	}
 	for _, o := range exchanges {
-		if t.exchanges[o.Name[4:]], err = newExchange(s, o); err != nil {
+		if t.exchanges[scopedName(o)], err = newExchange(s, o); err != nil {
 			return nil, err
 		}
 	}
 	for _, o := range queues {
-		if t.queues[o.Name[4:]], err = newQueue(ctx, t, o); err != nil {
+		if t.queues[scopedName(o)], err = newQueue(ctx, t, o); err != nil {
 			return nil, err
 		}
 	}
@@ -237,38 +289,4 @@ func (t *topology) watch(turn *store.Turn) {
 			})
 		}
 	}
-}
-
-// Exchanges returns the names of the declared exchanges and their kinds.
-func (b *Broker) Exchanges(ctx context.Context) (map[string]ExchangeKind, error) {
-	kinds := make(map[string]ExchangeKind)
-	err := b.s.Do(ctx, store.QuietFunc(func(*store.Turn) error {
-		for name, e := range b.t.exchanges {
-			kinds[name] = e.config.Kind
-		}
-		return nil
-	}), store.Sync)
-	return kinds, err
-}
-
-// Queues returns the names of the declared queues, in order.
-func (b *Broker) Queues(ctx context.Context) (names []string, err error) {
-	err = b.s.Do(ctx, store.QuietFunc(func(*store.Turn) error {
-		for name := range b.t.queues {
-			names = append(names, name)
-		}
-		return nil
-	}), store.Sync)
-	slices.Sort(names)
-	return names, err
-}
-
-// Unrouted returns how many messages were accepted since the store was opened
-// although no binding matched them.
-func (b *Broker) Unrouted(ctx context.Context) (n uint64, err error) {
-	err = b.s.Do(ctx, store.QuietFunc(func(*store.Turn) error {
-		n = b.t.unrouted
-		return nil
-	}), store.Sync)
-	return n, err
 }

@@ -71,8 +71,8 @@ type BrowseOptions struct {
 // delay, counts as another one.
 //
 // A message that is damaged comes as pebblemq.ErrCorrupt, and the loop may go on. Any
-// other error ends it: that of ctx, ErrUnknownQueue, or ErrQueueDeleted.
-func (b *Broker) Browse(ctx context.Context, queue string, o *BrowseOptions) iter.Seq2[*Browsed, error] {
+// other error ends it: that of ctx, or ErrQueueDeleted.
+func (q *Queue) Browse(ctx context.Context, o *BrowseOptions) iter.Seq2[*Browsed, error] {
 	if o == nil {
 		o = &BrowseOptions{}
 	}
@@ -81,15 +81,14 @@ func (b *Broker) Browse(ctx context.Context, queue string, o *BrowseOptions) ite
 		if err != nil {
 			return nil, err
 		}
-		q, err := b.find(ctx, queue)
-		if err != nil {
+		if err := q.look(ctx); err != nil {
 			return nil, err
 		}
-		query.Alive = q.alive
-		return q.spool.Browse(query), nil
+		query.Alive = q.q.alive
+		return q.q.spool.Browse(query), nil
 	}
 	return spool.All(ctx, begin, func(s *spool.Seen) (*Browsed, error) {
-		m, err := b.browsed(queue, s)
+		m, err := q.q.browsed(s)
 		if m != nil && o.State != "" && m.State != o.State {
 			return nil, nil
 		}
@@ -117,35 +116,34 @@ func (o *BrowseOptions) query() (query spool.Query, err error) {
 
 // Peek returns the message at a position, as Browse would, or ErrUnknownMessage if it
 // is not there any more.
-func (b *Broker) Peek(ctx context.Context, queue string, at Position) (*Browsed, error) {
+func (q *Queue) Peek(ctx context.Context, at Position) (*Browsed, error) {
 	p, err := at.parse()
 	if err != nil {
 		return nil, err
 	}
-	q, err := b.find(ctx, queue)
-	if err != nil {
+	if err := q.look(ctx); err != nil {
 		return nil, err
 	}
-	s, err := q.spool.Peek(ctx, q.alive, p)
+	s, err := q.q.spool.Peek(ctx, q.q.alive, p)
 	if err != nil {
 		return nil, err
 	}
 	if s != nil {
-		if m, err := b.browsed(queue, s); m != nil || err != nil {
+		if m, err := q.q.browsed(s); m != nil || err != nil {
 			return m, err
 		}
 	}
-	return nil, fmt.Errorf("%w: queue %q, position %s", ErrUnknownMessage, queue, at)
+	return nil, fmt.Errorf("%w: queue %q, position %s", ErrUnknownMessage, q.Name(), at)
 }
 
 // browsed returns nil if the message is gone by now, and its shared body with it.
-func (b *Broker) browsed(queue string, s *spool.Seen) (*Browsed, error) {
+func (q *queue) browsed(s *spool.Seen) (*Browsed, error) {
 	if s.Err != nil {
-		return nil, fmt.Errorf("message at %v of queue %q: %w", s.Position, queue, s.Err)
+		return nil, fmt.Errorf("message at %v of queue %q: %w", s.Position, q.name, s.Err)
 	}
 	e, err := decodeMessage(s.Data)
 	if err != nil {
-		return nil, fmt.Errorf("message at %v of queue %q: %w", s.Position, queue, err)
+		return nil, fmt.Errorf("message at %v of queue %q: %w", s.Position, q.name, err)
 	}
 	m := &Browsed{
 		Message: e.Message, Exchange: e.exchange, RoutingKey: e.key, Deaths: e.deaths,
@@ -161,20 +159,11 @@ func (b *Broker) browsed(queue string, s *spool.Seen) (*Browsed, error) {
 		m.State = Unacked
 	}
 	if s.Payload.Shared() {
-		if m.Body, err = b.s.Payload(s.Payload); m.Body == nil {
+		if m.Body, err = q.topology.s.Payload(s.Payload); m.Body == nil {
 			return nil, err
 		}
 	}
 	return m, err
-}
-
-// find returns a queue that this handle may use.
-func (b *Broker) find(ctx context.Context, name string) (q *queue, err error) {
-	err = b.s.Do(ctx, store.QuietFunc(func(*store.Turn) (err error) {
-		q, err = b.queue(name)
-		return err
-	}), store.NoSync)
-	return q, err
 }
 
 // alive is called under the baton.

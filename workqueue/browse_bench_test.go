@@ -58,7 +58,7 @@ func BenchmarkCancel(b *testing.B) {
 			publishDelayed(ctx, b, broker, n, true)
 			b.ResetTimer()
 			for i := range b.N {
-				if err := broker.Cancel(ctx, "q", fmt.Sprintf("reminder-%09d", i*7919%n)); err != nil {
+				if err := queueOf(b, broker, "q").Cancel(ctx, fmt.Sprintf("reminder-%09d", i*7919%n)); err != nil {
 					b.StopTimer() // all are cancelled
 					publishDelayed(ctx, b, broker, n, true)
 					b.StartTimer()
@@ -82,7 +82,7 @@ func BenchmarkBrowse(b *testing.B) {
 	b.ResetTimer()
 	for range b.N {
 		seen := 0
-		for _, err := range broker.Browse(ctx, "q", nil) {
+		for _, err := range queueOf(b, broker, "q").Browse(ctx, nil) {
 			require.NoError(b, err)
 			seen++
 		}
@@ -106,7 +106,7 @@ func BenchmarkRedrive(b *testing.B) {
 			require.NoError(b, broker.PublishBatch(ctx, "", batch))
 		}
 		b.StartTimer()
-		p, err := broker.Redrive(ctx, "q", &workqueue.RedriveOptions{To: &workqueue.RedriveTo{Key: "to"}})
+		p, err := queueOf(b, broker, "q").Redrive(ctx, &workqueue.RedriveOptions{To: &workqueue.RedriveTo{Key: "to"}})
 		require.NoError(b, err)
 		require.EqualValues(b, n, p.Moved)
 	}

@@ -19,7 +19,7 @@ import (
 func browse(t testing.TB, b *workqueue.Broker, o *workqueue.BrowseOptions) (all []*workqueue.Browsed, texts []string) {
 	t.Helper()
 	texts = []string{}
-	for m, err := range b.Browse(bg, "q", o) {
+	for m, err := range queueOf(t, b, "q").Browse(bg, o) {
 		require.NoError(t, err)
 		all = append(all, m)
 		texts = append(texts, fmt.Sprintf("%s %s", m.State, m.Body))
@@ -43,7 +43,7 @@ func TestBrowseShowsWhatIsThereAndChangesNothing(t *testing.T) {
 			require.NoError(t, b.Publish(bg, "", "q", m))
 		}
 		out := get(t, b, "q", "out")
-		before, err := b.QueueStats(bg, "q")
+		before, err := queueOf(t, b, "q").Stats(bg)
 		require.NoError(t, err)
 
 		all, texts := browse(t, b, nil)
@@ -69,12 +69,12 @@ func TestBrowseShowsWhatIsThereAndChangesNothing(t *testing.T) {
 			require.Equal(t, texts[i+1:], rest, "page by page")
 			_, same := browse(t, b, &workqueue.BrowseOptions{MessageID: m.MessageID})
 			require.Equal(t, texts[i:i+1], same, "by id")
-			seen, err := b.Peek(bg, "q", m.Position)
+			seen, err := queueOf(t, b, "q").Peek(bg, m.Position)
 			require.NoError(t, err)
 			require.Equal(t, m, seen)
 			m.Body[0] = 'X' // which is ours
 		}
-		after, err := b.QueueStats(bg, "q")
+		after, err := queueOf(t, b, "q").Stats(bg)
 		require.NoError(t, err)
 		require.Equal(t, before, after)
 
@@ -84,12 +84,12 @@ func TestBrowseShowsWhatIsThereAndChangesNothing(t *testing.T) {
 		d := get(t, b, "q", "out")
 		require.Equal(t, 2, d.DeliveryCount, "looking is no delivery")
 		require.NoError(t, d.Reject(bg))
-		for m, err := range b.Browse(bg, "dead", nil) {
+		for m, err := range queueOf(t, b, "dead").Browse(bg, nil) {
 			require.NoError(t, err)
 			require.Equal(t, "q", m.Deaths[0].Queue)
 			require.Equal(t, workqueue.ReasonRejected, m.Deaths[0].Reason)
 		}
-		_, err = b.Peek(bg, "q", all[0].Position)
+		_, err = queueOf(t, b, "q").Peek(bg, all[0].Position)
 		require.ErrorIs(t, err, workqueue.ErrUnknownMessage, "it is gone")
 	})
 }
@@ -100,11 +100,11 @@ func TestBrowseReadsSharedBodies(t *testing.T) {
 	require.NoError(t, b.Publish(bg, "all", "", workqueue.Message{Body: big('a')}))
 	require.NoError(t, b.Publish(bg, "all", "", workqueue.Message{Body: big('b'), Delay: time.Hour}))
 	var bodies [][]byte
-	for m, err := range b.Browse(bg, "1", nil) {
+	for m, err := range queueOf(t, b, "1").Browse(bg, nil) {
 		require.NoError(t, err)
 		bodies = append(bodies, m.Body)
 		if len(bodies) == 1 {
-			_, err := b.Purge(bg, "1")
+			_, err := queueOf(t, b, "1").Purge(bg)
 			require.NoError(t, err)
 		}
 	}
@@ -126,7 +126,7 @@ func TestBrowseOfAQueueInUse(t *testing.T) {
 	done := make(chan error, 1)
 	go func() {
 		for i := 0; ctx.Err() == nil; i++ {
-			d, ok, err := b.Get(bg, "q")
+			d, ok, err := queueOf(t, b, "q").Get(bg)
 			if err == nil && ok {
 				err = errors.Join(d.Ack(bg), b.Publish(bg, "", "q", body(fmt.Sprint("new", i))))
 			}
@@ -138,7 +138,7 @@ func TestBrowseOfAQueueInUse(t *testing.T) {
 		done <- nil
 	}()
 	seen := map[string]bool{}
-	for m, err := range b.Browse(bg, "q", nil) {
+	for m, err := range queueOf(t, b, "q").Browse(bg, nil) {
 		require.NoError(t, err)
 		require.False(t, seen[string(m.Body)], "%s twice", m.Body)
 		seen[string(m.Body)] = true
@@ -157,17 +157,14 @@ func TestBrowseRefusesWhatIsBad(t *testing.T) {
 	_, b := open(t)
 	declare(t, b, "q")
 	for name, o := range map[string]*workqueue.BrowseOptions{"state": {State: "lost"}, "position": {After: "7"}} {
-		for m, err := range b.Browse(bg, "q", o) {
+		for m, err := range queueOf(t, b, "q").Browse(bg, o) {
 			require.Nil(t, m)
 			require.ErrorIs(t, err, pebblemq.ErrInvalid, name)
 		}
 	}
-	for _, err := range b.Browse(bg, "none", nil) {
-		require.ErrorIs(t, err, workqueue.ErrUnknownQueue)
-	}
-	_, err := b.Peek(bg, "q", "x")
+	_, err := queueOf(t, b, "q").Peek(bg, "x")
 	require.ErrorIs(t, err, pebblemq.ErrInvalid)
-	_, err = b.Peek(bg, "q", "9.0")
+	_, err = queueOf(t, b, "q").Peek(bg, "9.0")
 	require.ErrorIs(t, err, workqueue.ErrUnknownMessage)
 
 	for i := range 600 { // more than a chunk
@@ -175,16 +172,17 @@ func TestBrowseRefusesWhatIsBad(t *testing.T) {
 	}
 	var last error
 	n := 0
-	for _, err := range b.Browse(bg, "q", nil) {
+	q := queueOf(t, b, "q")
+	for _, err := range q.Browse(bg, nil) {
 		if n++; n == 1 {
-			require.NoError(t, b.DeleteQueue(bg, "q"))
+			require.NoError(t, q.Delete(bg))
 		}
 		last = err
 	}
 	require.ErrorIs(t, last, workqueue.ErrQueueDeleted)
 	ctx, cancel := context.WithCancel(bg)
 	cancel()
-	for _, err := range b.Browse(ctx, "q", nil) {
+	for _, err := range q.Browse(ctx, nil) {
 		require.ErrorIs(t, err, context.Canceled)
 	}
 }
@@ -196,33 +194,32 @@ func TestADelayedMessageIsCancelledByID(t *testing.T) {
 		for _, id := range []string{"a", "b", "", "b", "c"} {
 			require.NoError(t, b.Publish(bg, "", "q", workqueue.Message{MessageID: id, Body: []byte(id + "!"), Delay: time.Hour}))
 		}
-		require.ErrorIs(t, b.Cancel(bg, "q", "x"), workqueue.ErrUnknownMessage)
-		require.ErrorIs(t, b.Cancel(bg, "q", ""), pebblemq.ErrInvalid)
-		require.ErrorIs(t, b.Cancel(bg, "none", "a"), workqueue.ErrUnknownQueue)
-		require.NoError(t, b.Cancel(bg, "q", "b"))
-		require.ErrorIs(t, b.Cancel(bg, "q", "b"), workqueue.ErrUnknownMessage)
+		require.ErrorIs(t, queueOf(t, b, "q").Cancel(bg, "x"), workqueue.ErrUnknownMessage)
+		require.ErrorIs(t, queueOf(t, b, "q").Cancel(bg, ""), pebblemq.ErrInvalid)
+		require.NoError(t, queueOf(t, b, "q").Cancel(bg, "b"))
+		require.ErrorIs(t, queueOf(t, b, "q").Cancel(bg, "b"), workqueue.ErrUnknownMessage)
 		all, texts := browse(t, b, nil)
 		require.Equal(t, []string{"delayed a!", "delayed !", "delayed c!"}, texts)
 
-		require.NoError(t, b.CancelAt(bg, "q", all[1].Position), "which has no id")
-		require.ErrorIs(t, b.CancelAt(bg, "q", all[1].Position), workqueue.ErrUnknownMessage)
-		require.ErrorIs(t, b.CancelAt(bg, "q", "?"), pebblemq.ErrInvalid)
+		require.NoError(t, queueOf(t, b, "q").CancelAt(bg, all[1].Position), "which has no id")
+		require.ErrorIs(t, queueOf(t, b, "q").CancelAt(bg, all[1].Position), workqueue.ErrUnknownMessage)
+		require.ErrorIs(t, queueOf(t, b, "q").CancelAt(bg, "?"), pebblemq.ErrInvalid)
 
 		// Along with the application's state, or not at all.
 		require.ErrorIs(t, db.Update(bg, func(tx *pebblemq.Tx) error {
-			require.NoError(t, b.In(tx).Cancel("q", "a"))
-			return b.In(tx).CancelAt("q", all[1].Position)
+			require.NoError(t, queueOf(t, b, "q").In(tx).Cancel("a"))
+			return queueOf(t, b, "q").In(tx).CancelAt(all[1].Position)
 		}), workqueue.ErrUnknownMessage)
 		require.NoError(t, db.Update(bg, func(tx *pebblemq.Tx) error {
 			require.NoError(t, tx.Set([]byte("a"), []byte("cancelled")))
-			return b.In(tx).Cancel("q", "a")
+			return queueOf(t, b, "q").In(tx).Cancel("a")
 		}))
 		_, texts = browse(t, b, nil)
 		require.Equal(t, []string{"delayed c!"}, texts)
 		pass(time.Hour)
-		require.ErrorIs(t, b.Cancel(bg, "q", "c"), workqueue.ErrUnknownMessage, "it is due")
+		require.ErrorIs(t, queueOf(t, b, "q").Cancel(bg, "c"), workqueue.ErrUnknownMessage, "it is due")
 		require.NoError(t, get(t, b, "q", "c!").Ack(bg))
-		st, err := b.QueueStats(bg, "q")
+		st, err := queueOf(t, b, "q").Stats(bg)
 		require.NoError(t, err)
 		require.Equal(t, workqueue.QueueStats{}, st)
 	})
@@ -235,17 +232,17 @@ func TestCancellingFreesASharedBody(t *testing.T) {
 	require.NoError(t, b.Publish(bg, "all", "", m))
 	require.Equal(t, 1, payloads(t, db))
 	require.ErrorIs(t, db.Update(bg, func(tx *pebblemq.Tx) error { // undone
-		require.NoError(t, b.In(tx).Cancel("0", "m"))
-		return b.In(tx).Cancel("0", "another")
+		require.NoError(t, queueOf(t, b, "0").In(tx).Cancel("m"))
+		return queueOf(t, b, "0").In(tx).Cancel("another")
 	}), workqueue.ErrUnknownMessage)
-	require.NoError(t, b.Cancel(bg, "0", "m"))
-	for m, err := range b.Browse(bg, "1", nil) {
+	require.NoError(t, queueOf(t, b, "0").Cancel(bg, "m"))
+	for m, err := range queueOf(t, b, "1").Browse(bg, nil) {
 		require.NoError(t, err)
 		require.Equal(t, big('a'), m.Body, "the other copy")
 	}
-	require.NoError(t, b.Cancel(bg, "1", "m"))
+	require.NoError(t, queueOf(t, b, "1").Cancel(bg, "m"))
 	for _, q := range []string{"0", "1"} {
-		st, err := b.QueueStats(bg, q)
+		st, err := queueOf(t, b, q).Stats(bg)
 		require.NoError(t, err)
 		require.Zero(t, st.Delayed+st.Bytes)
 	}
@@ -261,12 +258,12 @@ func TestCancelOfMoreThanATurnTakes(t *testing.T) {
 			batch[i] = workqueue.Publishing{Key: "q", Message: workqueue.Message{MessageID: "m", Delay: time.Hour}}
 		}
 		require.NoError(t, b.PublishBatch(bg, "", batch))
-		err := db.Update(bg, func(tx *pebblemq.Tx) error { return b.In(tx).Cancel("q", "m") })
+		err := db.Update(bg, func(tx *pebblemq.Tx) error { return queueOf(t, b, "q").In(tx).Cancel("m") })
 		if n == 1023 {
 			require.NoError(t, err)
 		} else {
 			require.ErrorIs(t, err, pebblemq.ErrTooLarge)
-			require.NoError(t, b.Cancel(bg, "q", "m"))
+			require.NoError(t, queueOf(t, b, "q").Cancel(bg, "m"))
 		}
 		_, left := browse(t, b, nil)
 		require.Empty(t, left)

@@ -2,7 +2,6 @@ package workqueue
 
 import (
 	"encoding/binary"
-	"encoding/json"
 	"fmt"
 
 	"github.com/pebblemq/pebblemq/internal/spool"
@@ -20,13 +19,15 @@ func init() {
 // and jobs can be decoded. A binding to a topic or visibility queue that was deleted
 // while the broker was not open is fine, because opening the broker drops it.
 func checkBroker(a *store.Audit, o *store.Object) error {
-	scoped := func(name string) string { return string(binary.BigEndian.AppendUint32(nil, o.ID)) + name }
+	if _, err := decodeBroker(o); err != nil {
+		a.Wrong(nil, "%v", err)
+	}
 	err := a.WalkKind(store.KindWorkBinding, o.ID, func(key, v []byte) error {
 		b, made, err := decodeBinding(key, v)
 		if err != nil {
 			return a.Drop(key, "%v", err)
 		}
-		from, known := a.Lookup(store.ClassExchange, scoped(b.exchange))
+		from, known := a.Lookup(store.ClassExchange, scope(o.ID)+b.exchange)
 		if !known {
 			return a.Drop(key, "binding of exchange %q, which does not exist, to %v", b.exchange, b.to)
 		}
@@ -36,7 +37,7 @@ func checkBroker(a *store.Audit, o *store.Object) error {
 		if places[b.to.class].pkg != "" {
 			return nil
 		}
-		if to, known := a.Lookup(b.to.class, scoped(b.to.name)); !known || to.ID != made.id {
+		if to, known := a.Lookup(b.to.class, scope(o.ID)+b.to.name); !known || to.ID != made.id {
 			return a.Drop(key, "binding of exchange %q to %v, which does not exist", b.exchange, b.to)
 		}
 		return nil
@@ -76,12 +77,12 @@ func checkExchange(a *store.Audit, o *store.Object) error {
 
 // checkQueue is the store.Check of a queue.
 func checkQueue(a *store.Audit, o *store.Object) error {
-	var stored storedQueue
-	if err := json.Unmarshal(o.Config, &stored); err != nil {
-		a.Wrong(nil, "configuration: %v", err)
+	is, err := decodeQueue(o)
+	if err != nil {
+		a.Wrong(nil, "%v", err)
 		return nil
 	}
-	err := window.Examine(a, store.KindWorkWindow, o.ID, stored.DedupeWindow, func(answer []byte) error {
+	err = window.Examine(a, store.KindWorkWindow, o.ID, is.Config.DedupeWindow, func(answer []byte) error {
 		if len(answer) > 0 {
 			return fmt.Errorf("answer %x", answer)
 		}
@@ -91,7 +92,7 @@ func checkQueue(a *store.Audit, o *store.Object) error {
 		return err
 	}
 	return spool.Check(a, o.ID, spool.Checked{
-		Layout: layout, Highest: stored.MaxPriority, ID: messageIDOf,
+		Layout: layout, Highest: is.Config.MaxPriority, ID: messageIDOf,
 		Decode: func(data []byte) error {
 			_, err := decodeMessage(data)
 			return err

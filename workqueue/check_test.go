@@ -27,11 +27,12 @@ func newCheckedQueue(t *testing.T) checkedQueue {
 	c := checkedQueue{fs: vfs.NewMem()}
 	db, err := storetest.OpenFS(c.fs, store.Options{})
 	require.NoError(t, err)
-	b, err := Open(db, "main")
+	b, err := OpenBroker(ctx, db, "main")
 	require.NoError(t, err)
 	require.NoError(t, b.DeclareExchange(ctx, "all", Fanout, nil))
 	for _, name := range []string{"q", "other"} {
-		require.NoError(t, b.DeclareQueue(ctx, name, &QueueConfig{DedupeWindow: time.Hour}))
+		_, err := b.DeclareQueue(ctx, name, &QueueConfig{DedupeWindow: time.Hour})
+		require.NoError(t, err)
 		require.NoError(t, b.Bind(ctx, Binding{Exchange: "all", Queue: name}))
 	}
 	require.NoError(t, b.PutJob(ctx, Job{Name: "nightly", Every: time.Hour, Key: "q"}))
@@ -42,7 +43,9 @@ func newCheckedQueue(t *testing.T) checkedQueue {
 	require.NoError(t, b.Publish(ctx, "", "q", Message{Body: []byte("body"), UniqueKey: "u"}))                                   // 6
 	require.NoError(t, b.Publish(ctx, "all", "", Message{Body: []byte(strings.Repeat("body", 1000))}))                           // 7, shared
 	require.NoError(t, b.Publish(ctx, "", "q", Message{Body: []byte("body"), MessageID: "d", UniqueKey: "w", Delay: time.Hour})) // delayed
-	_, ok, err := b.Get(ctx, "q")
+	q, err := b.Queue(ctx, "q")
+	require.NoError(t, err)
+	_, ok, err := q.Get(ctx)
 	require.NoError(t, err)
 	require.True(t, ok)
 	c.broker, c.queue = b.t.id, b.t.queues["q"].object.ID
@@ -136,12 +139,14 @@ func TestContradictionsOfAQueueAreFoundAndMended(t *testing.T) {
 			c := newCheckedQueue(t)
 			db := storetest.Contradict(t, c.fs, x.text, func(turn *store.Turn) { x.change(turn, &c) })
 			ctx := context.Background()
-			b, err := Open(db, "main")
+			b, err := OpenBroker(ctx, db, "main")
 			require.NoError(t, err)
 			require.NoError(t, b.Publish(ctx, "", "q", Message{Body: []byte("new")}))
+			q, err := b.Queue(ctx, "q")
+			require.NoError(t, err)
 			n := 0
 			for {
-				d, ok, err := b.Get(ctx, "q")
+				d, ok, err := q.Get(ctx)
 				require.NoError(t, err)
 				if !ok {
 					break
@@ -150,7 +155,7 @@ func TestContradictionsOfAQueueAreFoundAndMended(t *testing.T) {
 				require.NoError(t, d.Ack(ctx))
 			}
 			require.Equal(t, x.ready+1, n)
-			require.NoError(t, b.DeleteQueue(ctx, "q"))
+			require.NoError(t, q.Delete(ctx))
 			storetest.Close(t, db)
 		})
 	}

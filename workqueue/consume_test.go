@@ -28,7 +28,7 @@ func publish(t testing.TB, b *workqueue.Broker, queue string, bodies ...string) 
 
 func consume(t testing.TB, b *workqueue.Broker, queue string, prefetch int) *workqueue.Consumer {
 	t.Helper()
-	c, err := b.Consume(bg, queue, &workqueue.ConsumeOptions{Prefetch: prefetch})
+	c, err := queueOf(t, b, queue).Consume(bg, &workqueue.ConsumeOptions{Prefetch: prefetch})
 	require.NoError(t, err)
 	return c
 }
@@ -43,7 +43,7 @@ func next(t testing.TB, c *workqueue.Consumer, want string) *workqueue.Delivery 
 
 func get(t testing.TB, b *workqueue.Broker, queue, want string) *workqueue.Delivery {
 	t.Helper()
-	d, ok, err := b.Get(bg, queue)
+	d, ok, err := queueOf(t, b, queue).Get(bg)
 	require.NoError(t, err)
 	require.True(t, ok, "nothing ready")
 	require.Equal(t, want, string(d.Body))
@@ -158,15 +158,15 @@ func TestRequeuedMessagesReturnToTheirOldPlaces(t *testing.T) {
 func TestDeadLetters(t *testing.T) {
 	_, b := open(t)
 	declare(t, b, "dead")
-	require.NoError(t, b.DeclareQueue(bg, "q", &workqueue.QueueConfig{
+	declareQueue(t, b, "q", &workqueue.QueueConfig{
 		DeliveryLimit: 2, DeadLetter: &workqueue.DeadLetter{Key: "dead"},
-	}))
+	})
 	publish(t, b, "q", "rejected", "tired")
 	require.NoError(t, get(t, b, "q", "rejected").Reject(bg))
 	for range 2 {
 		require.NoError(t, get(t, b, "q", "tired").Nack(bg, true))
 	}
-	_, ok, err := b.Get(bg, "q")
+	_, ok, err := queueOf(t, b, "q").Get(bg)
 	require.NoError(t, err)
 	require.False(t, ok)
 	for _, c := range []struct{ body, reason string }{
@@ -179,7 +179,7 @@ func TestDeadLetters(t *testing.T) {
 		require.Equal(t, workqueue.Death{Queue: "q", Reason: c.reason, Count: 1, RoutingKeys: []string{"q"}}, d.Deaths[0])
 		require.Equal(t, 1, d.DeliveryCount)
 	}
-	st, err := b.QueueStats(bg, "q")
+	st, err := queueOf(t, b, "q").Stats(bg)
 	require.NoError(t, err)
 	require.Equal(t, workqueue.QueueStats{}, st)
 }
@@ -187,8 +187,8 @@ func TestDeadLetters(t *testing.T) {
 func TestTheDeathHistoryIsNewestFirstWithACountForEachQueueAndReason(t *testing.T) {
 	_, b := open(t)
 	require.NoError(t, b.DeclareExchange(bg, "x", workqueue.Fanout, nil))
-	require.NoError(t, b.DeclareQueue(bg, "a", &workqueue.QueueConfig{DeadLetter: &workqueue.DeadLetter{Key: "b"}}))
-	require.NoError(t, b.DeclareQueue(bg, "b", &workqueue.QueueConfig{DeadLetter: &workqueue.DeadLetter{Key: "a"}}))
+	declareQueue(t, b, "a", &workqueue.QueueConfig{DeadLetter: &workqueue.DeadLetter{Key: "b"}})
+	declareQueue(t, b, "b", &workqueue.QueueConfig{DeadLetter: &workqueue.DeadLetter{Key: "a"}})
 	require.NoError(t, b.Bind(bg, workqueue.Binding{Exchange: "x", Queue: "a"}))
 	require.NoError(t, b.Publish(bg, "x", "key", body("m")))
 	for range 2 {
@@ -207,7 +207,7 @@ func TestTheDeathHistoryIsNewestFirstWithACountForEachQueueAndReason(t *testing.
 func TestADeathHistoryCannotBeForged(t *testing.T) {
 	_, b := open(t)
 	declare(t, b, "dead")
-	require.NoError(t, b.DeclareQueue(bg, "q", &workqueue.QueueConfig{DeadLetter: &workqueue.DeadLetter{Key: "dead"}}))
+	declareQueue(t, b, "q", &workqueue.QueueConfig{DeadLetter: &workqueue.DeadLetter{Key: "dead"}})
 	m := body("m")
 	m.Headers = map[string]string{"x-death-queue": "forged", "x-death": "forged"}
 	require.NoError(t, b.Publish(bg, "", "q", m))
@@ -224,10 +224,10 @@ func TestADropWithoutADeadLetterPlaceIsNotSilent(t *testing.T) {
 	var text bytes.Buffer
 	db := storetest.Open(t, &pebblemq.Options{Logger: slog.New(slog.NewTextHandler(&text, nil))})
 	b := openBroker(t, db)
-	require.NoError(t, b.DeclareQueue(bg, "q", &workqueue.QueueConfig{DeliveryLimit: 1}))
+	declareQueue(t, b, "q", &workqueue.QueueConfig{DeliveryLimit: 1})
 	publish(t, b, "q", "m")
 	require.NoError(t, get(t, b, "q", "m").Nack(bg, true))
-	_, ok, err := b.Get(bg, "q")
+	_, ok, err := queueOf(t, b, "q").Get(bg)
 	require.NoError(t, err)
 	require.False(t, ok)
 	require.Contains(t, text.String(), "dropped")
@@ -250,7 +250,7 @@ func TestAnOverdueDeliveryIsLoggedAsItWasStored(t *testing.T) {
 
 func TestADeadLetterPlaceThatCannotBeReachedLosesNothing(t *testing.T) {
 	_, b := open(t)
-	require.NoError(t, b.DeclareQueue(bg, "q", &workqueue.QueueConfig{DeadLetter: &workqueue.DeadLetter{Key: "missing"}}))
+	declareQueue(t, b, "q", &workqueue.QueueConfig{DeadLetter: &workqueue.DeadLetter{Key: "missing"}})
 	publish(t, b, "q", "m")
 	d := get(t, b, "q", "m")
 	require.ErrorIs(t, d.Reject(bg), workqueue.ErrUnroutable)
@@ -268,7 +268,7 @@ func TestDelayedMessages(t *testing.T) {
 			m.Delay = d
 			require.NoError(t, b.Publish(bg, "", "q", m))
 		}
-		st, err := b.QueueStats(bg, "q")
+		st, err := queueOf(t, b, "q").Stats(bg)
 		require.NoError(t, err)
 		require.EqualValues(t, 3, st.Delayed)
 		c := consume(t, b, "q", 1)
@@ -339,7 +339,7 @@ func TestATransactionPublishesAndAcknowledgesOrDoesNothing(t *testing.T) {
 	third := get(t, b, "in", "3")
 	require.ErrorIs(t, pass(third, third), workqueue.ErrSettled, "twice in one transaction")
 	require.NoError(t, third.Nack(bg, true))
-	st, err := b.QueueStats(bg, "in")
+	st, err := queueOf(t, b, "in").Stats(bg)
 	require.NoError(t, err)
 	require.EqualValues(t, 1, st.Ready)
 }
@@ -388,7 +388,7 @@ func TestABacklogFarBeyondTheWindowIsDeliveredInOrder(t *testing.T) {
 	for i := range n {
 		require.NoError(t, next(t, c, fmt.Sprint(i)).Ack(bg))
 	}
-	st, err := b.QueueStats(bg, "q")
+	st, err := queueOf(t, b, "q").Stats(bg)
 	require.NoError(t, err)
 	require.Equal(t, workqueue.QueueStats{Consumers: 1}, st)
 }
@@ -398,7 +398,7 @@ func TestPurgeTakesWhatIsReady(t *testing.T) {
 	declare(t, b, "q")
 	publish(t, b, "q", "1", "2", "3")
 	d := get(t, b, "q", "1")
-	n, err := b.Purge(bg, "q")
+	n, err := queueOf(t, b, "q").Purge(bg)
 	require.NoError(t, err)
 	require.Equal(t, 2, n)
 	require.NoError(t, d.Nack(bg, true))
@@ -408,9 +408,9 @@ func TestPurgeTakesWhatIsReady(t *testing.T) {
 func TestRun(t *testing.T) {
 	_, b := open(t)
 	declare(t, b, "dead")
-	require.NoError(t, b.DeclareQueue(bg, "q", &workqueue.QueueConfig{
+	declareQueue(t, b, "q", &workqueue.QueueConfig{
 		DeliveryLimit: 3, DeadLetter: &workqueue.DeadLetter{Key: "dead"},
-	}))
+	})
 	publish(t, b, "q", "good", "fails", "panics", "settles itself", "last")
 	var mu sync.Mutex
 	seen := map[string]int{}
@@ -432,14 +432,14 @@ func TestRun(t *testing.T) {
 		}
 		return nil
 	}
-	require.NoError(t, b.Run(ctx, "q", handler, &workqueue.RunOptions{Concurrency: 2}))
+	require.NoError(t, queueOf(t, b, "q").Run(ctx, handler, &workqueue.RunOptions{Concurrency: 2}))
 	require.Equal(t, map[string]int{"good": 1, "fails": 3, "panics": 3, "settles itself": 1, "last": 1}, seen)
 	var dead []string
 	for {
-		d, ok, err := b.Get(bg, "q") // buries what is over its limit
+		d, ok, err := queueOf(t, b, "q").Get(bg) // buries what is over its limit
 		require.NoError(t, err)
 		require.False(t, ok, "%v", d)
-		if d, ok, err = b.Get(bg, "dead"); !ok {
+		if d, ok, err = queueOf(t, b, "dead").Get(bg); !ok {
 			require.NoError(t, err)
 			break
 		}
@@ -454,8 +454,10 @@ func TestBlockedConsumersWake(t *testing.T) {
 		want error
 	}{
 		"when the consumer is closed": {func(_ *pebblemq.DB, _ *workqueue.Broker, c *workqueue.Consumer) error { return c.Close() }, workqueue.ErrConsumerClosed},
-		"when the queue is deleted":   {func(_ *pebblemq.DB, b *workqueue.Broker, _ *workqueue.Consumer) error { return b.DeleteQueue(bg, "q") }, workqueue.ErrQueueDeleted},
-		"when the store is closed":    {func(db *pebblemq.DB, _ *workqueue.Broker, _ *workqueue.Consumer) error { return db.Close() }, pebblemq.ErrClosed},
+		"when the queue is deleted": {func(_ *pebblemq.DB, b *workqueue.Broker, _ *workqueue.Consumer) error {
+			return queueOf(t, b, "q").Delete(bg)
+		}, workqueue.ErrQueueDeleted},
+		"when the store is closed": {func(db *pebblemq.DB, _ *workqueue.Broker, _ *workqueue.Consumer) error { return db.Close() }, pebblemq.ErrClosed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -56,14 +56,14 @@ type Consumer struct {
 	wake chan struct{}
 }
 
-// Consume starts a consumer on a queue. Deliveries are shared out fairly: each
+// Consume starts a consumer on the queue. Deliveries are shared out fairly: each
 // goes to the next consumer, in turn, that has room. Close the consumer when
 // done.
-func (b *Broker) Consume(ctx context.Context, queue string, o *ConsumeOptions) (*Consumer, error) {
+func (q *Queue) Consume(ctx context.Context, o *ConsumeOptions) (*Consumer, error) {
 	if o == nil {
 		o = &ConsumeOptions{}
 	}
-	c := &Consumer{b: b, tag: o.Tag, prefetch: o.Prefetch, priority: o.Priority, held: make(map[*Delivery]bool), wake: make(chan struct{}, 1)}
+	c := &Consumer{b: q.b, q: q.q, tag: o.Tag, prefetch: o.Prefetch, priority: o.Priority, held: make(map[*Delivery]bool), wake: make(chan struct{}, 1)}
 	switch {
 	case c.prefetch == 0:
 		c.prefetch = DefaultPrefetch
@@ -74,11 +74,11 @@ func (b *Broker) Consume(ctx context.Context, queue string, o *ConsumeOptions) (
 		return nil, err
 	}
 	joined := false
-	err := b.s.Do(ctx, store.QuietFunc(func(t *store.Turn) (err error) {
-		if c.q, err = b.use(t, queue); err != nil {
+	err := q.b.s.Do(ctx, store.QuietFunc(func(t *store.Turn) error {
+		if err := q.use(t); err != nil {
 			return err
 		}
-		err = c.q.join(t, c)
+		err := c.q.join(t, c)
 		joined = err == nil
 		return err
 	}), store.Sync)

@@ -16,7 +16,7 @@ import (
 
 func unacked(t testing.TB, b *workqueue.Broker, queue string) int {
 	t.Helper()
-	st, err := b.QueueStats(bg, queue)
+	st, err := queueOf(t, b, queue).Stats(bg)
 	require.NoError(t, err)
 	return int(st.Unacked)
 }
@@ -25,9 +25,9 @@ func TestAConsumerTagIsUniqueWithinItsQueue(t *testing.T) {
 	_, b := open(t)
 	declare(t, b, "q", "other")
 	c := consumeAs(t, b, "tag", 0, 1)
-	_, err := b.Consume(bg, "q", &workqueue.ConsumeOptions{Tag: "tag"})
+	_, err := queueOf(t, b, "q").Consume(bg, &workqueue.ConsumeOptions{Tag: "tag"})
 	require.ErrorIs(t, err, workqueue.ErrInUse)
-	_, err = b.Consume(bg, "other", &workqueue.ConsumeOptions{Tag: "tag"})
+	_, err = queueOf(t, b, "other").Consume(bg, &workqueue.ConsumeOptions{Tag: "tag"})
 	require.NoError(t, err, "another queue has names of its own")
 	require.NotEqual(t, consume(t, b, "q", 1).Tag(), consume(t, b, "q", 1).Tag(), "names that are made up")
 	require.NoError(t, c.Close())
@@ -102,7 +102,7 @@ func TestADeliveryOfAnotherBrokerIsRefused(t *testing.T) {
 	declare(t, b, "q")
 	publish(t, b, "q", "m")
 	d := get(t, b, "q", "m")
-	other, err := workqueue.Open(db, "another")
+	other, err := workqueue.OpenBroker(bg, db, "another")
 	require.NoError(t, err)
 	for name, settle := range map[string]func(workqueue.BrokerTx) error{
 		"ack":        func(x workqueue.BrokerTx) error { return x.Ack(d) },
@@ -119,7 +119,7 @@ func TestADeliveryOfAnotherBrokerIsRefused(t *testing.T) {
 
 func TestANackUpToThatOneDeadLetterHasNoRoomForSettlesNone(t *testing.T) {
 	_, b := open(t)
-	require.NoError(t, b.DeclareQueue(bg, "dead", &workqueue.QueueConfig{MaxLength: 2, Overflow: workqueue.RejectPublish}))
+	declareQueue(t, b, "dead", &workqueue.QueueConfig{MaxLength: 2, Overflow: workqueue.RejectPublish})
 	declareWith(t, b, workqueue.QueueConfig{DeadLetter: toDead})
 	publish(t, b, "q", "1", "2", "3", "4")
 	c := consumeAs(t, b, "c", 0, 3)
@@ -155,7 +155,7 @@ func TestWhatCountsTowardsTheDeliveryLimit(t *testing.T) {
 				require.NoError(t, c.end(consumer, next(t, consumer, "m")))
 				require.NoError(t, consumer.Close())
 			}
-			d, ok, err := b.Get(bg, "q")
+			d, ok, err := queueOf(t, b, "q").Get(bg)
 			require.NoError(t, err)
 			require.Equal(t, !c.counts, ok)
 			if c.counts {
@@ -174,7 +174,7 @@ func TestADeletedQueueRefusesWhatACancelledConsumerHolds(t *testing.T) {
 	c := consume(t, b, "q", 1)
 	d := next(t, c, "1")
 	require.NoError(t, c.Cancel())
-	require.NoError(t, b.DeleteQueue(bg, "q"))
+	require.NoError(t, queueOf(t, b, "q").Delete(bg))
 	require.ErrorIs(t, d.Ack(bg), workqueue.ErrQueueDeleted)
 	require.ErrorIs(t, d.AckUpTo(bg), workqueue.ErrQueueDeleted)
 	require.NoError(t, c.Close())

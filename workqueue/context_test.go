@@ -27,13 +27,13 @@ func contextVerbs(t testing.TB, db *pebblemq.DB) storetest.Verbs {
 		require.NoError(t, b.Publish(bg, "", "browsed", workqueue.Message{MessageID: id, Delay: time.Hour}))
 	}
 	var at workqueue.Position
-	for m, err := range b.Browse(bg, "browsed", nil) {
+	for m, err := range queueOf(t, b, "browsed").Browse(bg, nil) {
 		require.NoError(t, err)
 		at = m.Position
 	}
 	out := func() *workqueue.Delivery {
 		require.NoError(t, b.Publish(bg, "", "out", workqueue.Message{ReplyTo: "replies"}))
-		d, ok, err := b.Get(bg, "out")
+		d, ok, err := queueOf(t, b, "out").Get(bg)
 		require.NoError(t, err)
 		require.True(t, ok)
 		return d
@@ -55,46 +55,35 @@ func contextVerbs(t testing.TB, db *pebblemq.DB) storetest.Verbs {
 		}
 	}
 	return storetest.Verbs{
+		"Brokers":                     {workqueue.Brokers, db},
+		"LookupBroker":                {workqueue.LookupBroker, db, "main"},
+		"OpenBroker":                  {workqueue.OpenBroker, db, "new"},
 		"Broker.AlterExchange":        {b.AlterExchange, "x", nil},
-		"Broker.AlterQueue":           {b.AlterQueue, "q", nil},
 		"Broker.Bind":                 {b.Bind, binding},
 		"Broker.Bindings":             {b.Bindings},
-		"Broker.Browse":               {b.Browse, "browsed", nil},
-		"Broker.Cancel":               {b.Cancel, "browsed", "1"},
-		"Broker.CancelAt":             {b.CancelAt, "browsed", at},
-		"Broker.Consume":              {b.Consume, "q", nil},
 		"Broker.DeclareExchange":      {b.DeclareExchange, "new", workqueue.Fanout, nil},
 		"Broker.DeclareNewQueue":      {b.DeclareNewQueue, nil},
 		"Broker.DeclareQueue":         {b.DeclareQueue, "new", nil},
+		"Broker.EnsureQueue":          {b.EnsureQueue, "ensured", nil},
+		"Broker.EnsureExchange":       {b.EnsureExchange, "ensured", workqueue.Fanout, nil},
 		"Broker.DeleteExchange":       {b.DeleteExchange, "gone"},
 		"Broker.DeleteExclusive":      {b.DeleteExclusive},
 		"Broker.DeleteJob":            {b.DeleteJob, "report"},
-		"Broker.DeleteQueue":          {b.DeleteQueue, "gone"},
-		"Broker.DeleteQueueIf":        {b.DeleteQueueIf, "gone too", workqueue.DeleteIf{}},
 		"Broker.DeleteUnusedExchange": {b.DeleteUnusedExchange, "gone"},
 		"Broker.Exchange":             {b.Exchange, "x"},
 		"Broker.Exchanges":            {b.Exchanges},
 		"Broker.Export":               {b.Export},
-		"Broker.Get":                  {b.Get, "dead"},
-		"Broker.Import":               {b.Import, topology},
+		"Broker.Apply":                {b.Apply, topology, nil},
 		"Broker.Jobs":                 {b.Jobs},
 		"Broker.NewCaller":            {b.NewCaller},
-		"Broker.PauseQueue":           {b.PauseQueue, "q"},
-		"Broker.Peek":                 {b.Peek, "browsed", at},
 		"Broker.Publish":              {b.Publish, "", "q", message},
 		"Broker.PublishAsync":         {publishAsync},
 		"Broker.PublishBatch":         {b.PublishBatch, "", []workqueue.Publishing{{Key: "q", Message: message}}},
-		"Broker.Purge":                {b.Purge, "dead"},
 		"Broker.PutJob":               {b.PutJob, scheduled(every(time.Hour))},
 		"Broker.Queue":                {b.Queue, "q"},
-		"Broker.QueueStats":           {b.QueueStats, "q"},
-		"Broker.QueueTotals":          {b.QueueTotals, "q"},
 		"Broker.Queues":               {b.Queues},
-		"Broker.Redrive":              {b.Redrive, "dead", nil},
-		"Broker.ResumeQueue":          {b.ResumeQueue, "q"},
-		"Broker.Run":                  {b.Run, "work", workqueue.Handler(nop), nil},
 		"Broker.Unbind":               {b.Unbind, binding},
-		"Broker.Unrouted":             {b.Unrouted},
+		"Broker.Info":                 {b.Info},
 		"Caller.Call":                 {caller.Call, "", "q", message, nil},
 		"Consumer.All":                {all.All},
 		"Consumer.Next":               {c.Next},
@@ -108,6 +97,22 @@ func contextVerbs(t testing.TB, db *pebblemq.DB) storetest.Verbs {
 		"Delivery.Report":             {out().Report, message},
 		"Delivery.Requeue":            {out().Requeue, workqueue.Requeue{}},
 		"Delivery.Return":             {out().Return},
+		"Queue.Alter":                 {queueOf(t, b, "q").Alter, nil},
+		"Queue.Browse":                {queueOf(t, b, "browsed").Browse, nil},
+		"Queue.Cancel":                {queueOf(t, b, "browsed").Cancel, "1"},
+		"Queue.CancelAt":              {queueOf(t, b, "browsed").CancelAt, at},
+		"Queue.Consume":               {queueOf(t, b, "q").Consume, nil},
+		"Queue.Delete":                {queueOf(t, b, "gone").Delete},
+		"Queue.DeleteIf":              {queueOf(t, b, "gone too").DeleteIf, workqueue.DeleteIf{}},
+		"Queue.Get":                   {queueOf(t, b, "dead").Get},
+		"Queue.Pause":                 {queueOf(t, b, "q").Pause},
+		"Queue.Peek":                  {queueOf(t, b, "browsed").Peek, at},
+		"Queue.Purge":                 {queueOf(t, b, "dead").Purge},
+		"Queue.Stats":                 {queueOf(t, b, "q").Stats},
+		"Queue.Info":                  {queueOf(t, b, "q").Info},
+		"Queue.Redrive":               {queueOf(t, b, "dead").Redrive, nil},
+		"Queue.Resume":                {queueOf(t, b, "q").Resume},
+		"Queue.Run":                   {queueOf(t, b, "work").Run, workqueue.Handler(nop), nil},
 	}
 }
 

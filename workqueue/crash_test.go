@@ -44,17 +44,17 @@ func (w *witness) clone() *witness {
 func (w *witness) check(t *testing.T, b *workqueue.Broker, at string) {
 	t.Helper()
 	present := map[int]bool{}
-	for m, err := range b.Browse(bg, "q", &workqueue.BrowseOptions{State: workqueue.Delayed}) {
+	for m, err := range queueOf(t, b, "q").Browse(bg, &workqueue.BrowseOptions{State: workqueue.Delayed}) {
 		require.NoError(t, err, at)
 		n, err := strconv.Atoi(m.MessageID)
 		require.NoError(t, err, at)
 		present[n] = true
-		require.NoError(t, b.Cancel(bg, "q", m.MessageID), at)
+		require.NoError(t, queueOf(t, b, "q").Cancel(bg, m.MessageID), at)
 	}
 	for _, queue := range []string{"q", "dead"} {
 		depth := ready(t, b, queue)
 		for {
-			d, ok, err := b.Get(bg, queue)
+			d, ok, err := queueOf(t, b, queue).Get(bg)
 			require.NoError(t, err, at)
 			if !ok {
 				break
@@ -79,7 +79,7 @@ func (w *witness) check(t *testing.T, b *workqueue.Broker, at string) {
 func topology(t *testing.T, b *workqueue.Broker) {
 	t.Helper()
 	declare(t, b, "dead")
-	require.NoError(t, b.DeclareQueue(bg, "q", &workqueue.QueueConfig{DeadLetter: &workqueue.DeadLetter{Key: "dead"}}))
+	declareQueue(t, b, "q", &workqueue.QueueConfig{DeadLetter: &workqueue.DeadLetter{Key: "dead"}})
 }
 
 // work is a workload of everything that moves messages.
@@ -89,7 +89,7 @@ func (w *witness) work(t *testing.T, db *pebblemq.DB, b *workqueue.Broker, from,
 		require.NoError(t, b.Publish(bg, "", "q", body(fmt.Sprint(i))))
 		w.note(w.published, i)
 		if i%20 == 18 {
-			_, err := b.Redrive(bg, "dead", nil)
+			_, err := queueOf(t, b, "dead").Redrive(bg, nil)
 			require.NoError(t, err)
 		}
 		if i%4 == 2 {
@@ -98,7 +98,7 @@ func (w *witness) work(t *testing.T, db *pebblemq.DB, b *workqueue.Broker, from,
 		if i%2 == 0 {
 			continue
 		}
-		d, ok, err := b.Get(bg, "q")
+		d, ok, err := queueOf(t, b, "q").Get(bg)
 		require.NoError(t, err)
 		if !ok {
 			continue
@@ -131,7 +131,7 @@ func (w *witness) cancel(t *testing.T, b *workqueue.Broker, n int) {
 	require.NoError(t, b.Publish(bg, "", "q", m))
 	w.note(w.published, n)
 	w.note(w.gone, n)
-	require.NoError(t, b.Cancel(bg, "q", m.MessageID))
+	require.NoError(t, queueOf(t, b, "q").Cancel(bg, m.MessageID))
 	w.note(w.acked, n)
 }
 

@@ -29,7 +29,7 @@ func newShop(t *testing.T) *shop {
 	s := &shop{}
 	s.Start(t, store.Options{}, func() {
 		var err error
-		s.b, err = workqueue.Open(s.DB, "main")
+		s.b, err = workqueue.OpenBroker(bg, s.DB, "main")
 		require.NoError(t, err)
 	})
 	return s
@@ -49,7 +49,7 @@ func (s *shop) fill(n int, change func(i int, m *workqueue.Message)) {
 
 func (s *shop) stats() workqueue.QueueStats {
 	s.T.Helper()
-	st, err := s.b.QueueStats(bg, "q")
+	st, err := queueOf(s.T, s.b, "q").Stats(bg)
 	require.NoError(s.T, err)
 	return st
 }
@@ -72,7 +72,7 @@ func (s *shop) get(ack bool) (ids []string, told int) {
 	ctx, cancel := context.WithTimeout(bg, time.Minute)
 	defer cancel()
 	for {
-		d, ok, err := s.b.Get(ctx, "q")
+		d, ok, err := queueOf(s.T, s.b, "q").Get(ctx)
 		if errors.Is(err, pebblemq.ErrCorrupt) || errors.Is(err, pebblemq.ErrUnreadable) {
 			require.ErrorContains(s.T, err, `queue "q"`)
 			told++
@@ -108,7 +108,7 @@ func TestADamagedBlockDoesNotHoldUpTheRestOfItsQueue(t *testing.T) {
 	s.fill(500, nil)
 	var kept []*workqueue.Delivery
 	for i := range 500 {
-		d, ok, err := s.b.Get(bg, "q")
+		d, ok, err := queueOf(t, s.b, "q").Get(bg)
 		require.NoError(t, err)
 		require.True(t, ok)
 		if i%7 == 0 {
@@ -140,7 +140,7 @@ func TestADamagedBlockDoesNotHoldUpTheRestOfItsQueue(t *testing.T) {
 			s.restart()
 		}
 	}
-	n, err := s.b.Purge(bg, "q")
+	n, err := queueOf(t, s.b, "q").Purge(bg)
 	require.NoError(t, err)
 	require.EqualValues(t, lost, n)
 	require.Equal(t, workqueue.QueueStats{}, s.stats())
@@ -155,7 +155,7 @@ func TestConsumersGoOnBehindDamage(t *testing.T) {
 	ctx, cancel := context.WithTimeout(bg, time.Minute)
 	defer cancel()
 	var ids []string
-	require.NoError(t, s.b.Run(ctx, "q", func(_ context.Context, d *workqueue.Delivery) error {
+	require.NoError(t, queueOf(t, s.b, "q").Run(ctx, func(_ context.Context, d *workqueue.Delivery) error {
 		if ids = append(ids, d.MessageID); d.MessageID == "500" {
 			cancel()
 		}
@@ -194,7 +194,7 @@ func TestNextTellsOfWhatCannotBeReadOnce(t *testing.T) {
 	require.NoError(t, s.b.Publish(bg, "", "q", workqueue.Message{MessageID: "500"}))
 	ctx, cancel := context.WithTimeout(bg, time.Minute)
 	defer cancel()
-	c, err := s.b.Consume(ctx, "q", nil)
+	c, err := queueOf(t, s.b, "q").Consume(ctx, nil)
 	require.NoError(t, err)
 	ids, told := ackUntil(t, ctx, c, "500")
 	inOrder(t, ids)
@@ -234,7 +234,7 @@ func TestReadsThatFailForLongHoldUpNothingElse(t *testing.T) {
 		s.FailReads()
 		short, cancel := context.WithTimeout(bg, time.Second)
 		defer cancel()
-		_, _, err := s.b.Get(short, "q")
+		_, _, err := queueOf(t, s.b, "q").Get(short)
 		require.ErrorIs(t, err, context.DeadlineExceeded, "no longer than its context")
 
 		require.NoError(t, s.b.Publish(bg, "", "q", workqueue.Message{MessageID: "new"}))
@@ -347,7 +347,7 @@ func TestMessagesWhoseDeliveriesCannotBeReadAreDelivered(t *testing.T) {
 	s.fill(500, nil)
 	var out []*workqueue.Delivery
 	for range 500 {
-		d, ok, err := s.b.Get(bg, "q")
+		d, ok, err := queueOf(t, s.b, "q").Get(bg)
 		require.NoError(t, err)
 		require.True(t, ok)
 		out = append(out, d)
@@ -358,7 +358,7 @@ func TestMessagesWhoseDeliveriesCannotBeReadAreDelivered(t *testing.T) {
 	s.Damage(store.KindWorkMark, 0.5)
 	redelivered := 0
 	for {
-		d, ok, err := s.b.Get(bg, "q")
+		d, ok, err := queueOf(t, s.b, "q").Get(bg)
 		require.NoError(t, err)
 		if !ok {
 			break
@@ -391,7 +391,7 @@ func TestAConsumerGoesOnBehindBodiesThatCannotBeRead(t *testing.T) {
 	s := newShop(t)
 	s.sharedBodies(100)
 	s.Damage(store.KindPayload, 0.5)
-	c, err := s.b.Consume(bg, "other", &workqueue.ConsumeOptions{Prefetch: 1})
+	c, err := queueOf(t, s.b, "other").Consume(bg, &workqueue.ConsumeOptions{Prefetch: 1})
 	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(bg, time.Minute)
 	defer cancel()
@@ -413,7 +413,7 @@ func TestBodiesComeWhenReadsWorkAgain(t *testing.T) {
 		s.sharedBodies(100)
 		s.Close()
 		s.Open()
-		d, _, err := s.b.Get(bg, "q") // brings the messages into memory, and a few bodies
+		d, _, err := queueOf(t, s.b, "q").Get(bg) // brings the messages into memory, and a few bodies
 		require.NoError(t, err)
 		require.NoError(t, d.Nack(bg, true))
 		s.FailReads()
@@ -432,7 +432,7 @@ func TestBodiesComeWhenReadsWorkAgain(t *testing.T) {
 
 func TestAPriorityDoesNotWaitForDamageInAHigherOne(t *testing.T) {
 	s := newShop(t)
-	require.NoError(t, s.b.DeclareQueue(bg, "q", &workqueue.QueueConfig{MaxPriority: 1}))
+	declareQueue(t, s.b, "q", &workqueue.QueueConfig{MaxPriority: 1})
 	s.fill(100, func(_ int, m *workqueue.Message) { m.Priority = 1 })
 	s.Damage(store.KindWorkMessage, 0, 0.5, 1)
 	require.NoError(t, s.b.Publish(bg, "", "q", workqueue.Message{MessageID: "low"}))
@@ -444,7 +444,7 @@ func TestAPriorityDoesNotWaitForDamageInAHigherOne(t *testing.T) {
 
 func TestAPublisherDoesNotWaitForRoomThatCannotBeRead(t *testing.T) {
 	s := newShop(t)
-	require.NoError(t, s.b.DeclareQueue(bg, "q", &workqueue.QueueConfig{MaxLength: 400}))
+	declareQueue(t, s.b, "q", &workqueue.QueueConfig{MaxLength: 400})
 	s.fill(400, nil)
 	s.Damage(store.KindWorkMessage, 0)
 	for i := range 50 {
@@ -486,7 +486,7 @@ func TestUniqueKeysThatCannotBeReadRefuseTheirMessagesAlone(t *testing.T) {
 func TestMessageIDsThatCannotBeReadRefuseTheirMessagesAlone(t *testing.T) {
 	for _, part := range []float64{0, 0.5, 1} {
 		s := newShop(t)
-		require.NoError(t, s.b.DeclareQueue(bg, "q", &workqueue.QueueConfig{DedupeWindow: time.Hour}))
+		declareQueue(t, s.b, "q", &workqueue.QueueConfig{DedupeWindow: time.Hour})
 		s.fill(1000, nil)
 		s.Damage(store.KindWorkWindow, part)
 		s.refusesSome(func(i int) workqueue.Message { return workqueue.Message{MessageID: fmt.Sprint(i)} })
@@ -504,7 +504,7 @@ func TestBrowseShowsWhatCannotBeReadAndTheRest(t *testing.T) {
 	storetest.DamageTables(t, s.FS.FS, store.KindWorkMessage, 0, 0.5)
 	s.Open()
 	seen, damaged := 0, 0
-	for m, err := range s.b.Browse(bg, "q", nil) {
+	for m, err := range queueOf(t, s.b, "q").Browse(bg, nil) {
 		if err != nil {
 			require.ErrorIs(t, err, pebblemq.ErrCorrupt)
 			require.ErrorContains(t, err, `queue "q"`)
@@ -512,7 +512,7 @@ func TestBrowseShowsWhatCannotBeReadAndTheRest(t *testing.T) {
 			continue
 		}
 		seen++
-		_, err := s.b.Peek(bg, "q", m.Position)
+		_, err := queueOf(t, s.b, "q").Peek(bg, m.Position)
 		require.NoError(t, err)
 	}
 	require.Equal(t, 3, damaged)
@@ -525,7 +525,7 @@ func TestARedriveMovesWhatCanBeRead(t *testing.T) {
 	declare(t, s.b, "q", "to")
 	s.fill(500, nil)
 	s.Damage(store.KindWorkMessage, 0, 0.5)
-	p, err := s.b.Redrive(bg, "q", &workqueue.RedriveOptions{To: &workqueue.RedriveTo{Key: "to"}})
+	p, err := queueOf(t, s.b, "q").Redrive(bg, &workqueue.RedriveOptions{To: &workqueue.RedriveTo{Key: "to"}})
 	require.NoError(t, err)
 	require.NotZero(t, p.Failed)
 	require.ErrorIs(t, p.Reason, pebblemq.ErrCorrupt)
@@ -546,18 +546,18 @@ func TestAQueueWhoseRecordIsDamagedRefusesAlone(t *testing.T) {
 		require.NoError(t, s.b.Publish(store.WithDurability(bg, store.NoSync), "", fmt.Sprint("q", i), body("x")))
 	}
 	s.Damage(store.KindWorkMeta, 0)
-	_, err := s.b.QueueStats(bg, "q")
+	_, err := queueOf(t, s.b, "q").Stats(bg)
 	require.ErrorIs(t, err, pebblemq.ErrCorrupt)
 	require.ErrorContains(t, err, `queue "q"`)
 	require.ErrorIs(t, s.b.Publish(bg, "", "q", body("y")), pebblemq.ErrCorrupt)
-	_, _, err = s.b.Get(bg, "q")
+	_, _, err = queueOf(t, s.b, "q").Get(bg)
 	require.ErrorIs(t, err, pebblemq.ErrCorrupt)
 	require.Len(t, s.Log.Lines("queue=q "), 1)
-	d, ok, err := s.b.Get(bg, "q199")
+	d, ok, err := queueOf(t, s.b, "q199").Get(bg)
 	require.NoError(t, err)
 	require.True(t, ok)
 	require.Equal(t, "x", string(d.Body))
-	require.NoError(t, s.b.DeleteQueue(bg, "q"))
+	require.NoError(t, queueOf(t, s.b, "q").Delete(bg))
 	declare(t, s.b, "q")
 	require.NoError(t, s.b.Publish(bg, "", "q", body("y")))
 	ids, _ := s.drain()
@@ -579,9 +579,9 @@ func TestAQueueWhoseRecordCouldNotBeReadComesBack(t *testing.T) {
 			}
 			return nil
 		})
-		s.b, err = workqueue.Open(s.DB, "main")
+		s.b, err = workqueue.OpenBroker(bg, s.DB, "main")
 		require.NoError(t, err)
-		_, err = s.b.QueueStats(bg, "q")
+		_, err = queueOf(t, s.b, "q").Stats(bg)
 		require.ErrorIs(t, err, pebblemq.ErrUnreadable)
 		s.FS.SetReadHook(nil)
 		time.Sleep(time.Minute)

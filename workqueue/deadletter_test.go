@@ -15,7 +15,7 @@ func TestARingOfDeadLettersWithoutARejectionIsCut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, b := open(t)
 		declareWith(t, b, workqueue.QueueConfig{MessageTTL: time.Second, DeadLetter: &workqueue.DeadLetter{Key: "other"}})
-		require.NoError(t, b.DeclareQueue(bg, "other", &workqueue.QueueConfig{MessageTTL: time.Second, DeadLetter: &workqueue.DeadLetter{Key: "q"}}))
+		declareQueue(t, b, "other", &workqueue.QueueConfig{MessageTTL: time.Second, DeadLetter: &workqueue.DeadLetter{Key: "q"}})
 		publishTTL(t, b, "round", 0)
 		pass(time.Second)
 		require.Equal(t, 1, ready(t, b, "other"))
@@ -31,7 +31,7 @@ func TestARejectionMayCycle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, b := open(t)
 		declareWith(t, b, workqueue.QueueConfig{DeadLetter: &workqueue.DeadLetter{Key: "later"}})
-		require.NoError(t, b.DeclareQueue(bg, "later", &workqueue.QueueConfig{MessageTTL: time.Second, DeadLetter: &workqueue.DeadLetter{Key: "q"}}))
+		declareQueue(t, b, "later", &workqueue.QueueConfig{MessageTTL: time.Second, DeadLetter: &workqueue.DeadLetter{Key: "q"}})
 		publishTTL(t, b, "again", 0)
 		for range 3 {
 			require.NoError(t, get(t, b, "q", "again").Reject(bg))
@@ -54,7 +54,7 @@ func TestADeadLetterWhosePlaceIsMissingIsTriedAgain(t *testing.T) {
 		"when it appears": func(t *testing.T, b *workqueue.Broker) { declare(t, b, "dead") },
 		"when the queue has another": func(t *testing.T, b *workqueue.Broker) {
 			declare(t, b, "other")
-			require.NoError(t, b.AlterQueue(bg, "q", &workqueue.QueueConfig{DeliveryLimit: 1, DeadLetter: &workqueue.DeadLetter{Key: "other"}}))
+			require.NoError(t, queueOf(t, b, "q").Alter(bg, &workqueue.QueueConfig{DeliveryLimit: 1, DeadLetter: &workqueue.DeadLetter{Key: "other"}}))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -67,20 +67,20 @@ func TestADeadLetterWhosePlaceIsMissingIsTriedAgain(t *testing.T) {
 				require.NoError(t, get(t, b, "q", "tired").Nack(bg, true))
 				require.Empty(t, drain(t, b))
 				pass(time.Hour)
-				st, err := b.QueueStats(bg, "q")
+				st, err := queueOf(t, b, "q").Stats(bg)
 				require.NoError(t, err)
 				require.Equal(t, workqueue.Dead{Expired: 1, DeliveryLimit: 1}, st.Stuck)
 
 				make(t, b)
 				pass(0)
-				st, err = b.QueueStats(bg, "q")
+				st, err = queueOf(t, b, "q").Stats(bg)
 				require.NoError(t, err)
 				require.Zero(t, st.Stuck.Total()+st.Unacked+st.Ready)
 				got := 0
-				for _, queue := range []string{"dead", "other"} {
-					if st, err := b.QueueStats(bg, queue); err == nil {
-						got += int(st.Ready)
-					}
+				list, err := b.Queues(bg)
+				require.NoError(t, err)
+				for _, place := range list {
+					got += int(place.Stats.Ready)
 				}
 				require.Equal(t, 2, got)
 			})
@@ -91,12 +91,12 @@ func TestADeadLetterWhosePlaceIsMissingIsTriedAgain(t *testing.T) {
 func TestADeadLetterThatIsRefusedIsTriedAgainUntilThereIsRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, b := open(t)
-		require.NoError(t, b.DeclareQueue(bg, "dead", &workqueue.QueueConfig{MaxLength: 1, Overflow: workqueue.RejectPublish}))
+		declareQueue(t, b, "dead", &workqueue.QueueConfig{MaxLength: 1, Overflow: workqueue.RejectPublish})
 		declareWith(t, b, workqueue.QueueConfig{DeadLetter: toDead})
 		publishTTL(t, b, "1", time.Second)
 		publishTTL(t, b, "2", 2*time.Second)
 		pass(time.Minute)
-		st, err := b.QueueStats(bg, "q")
+		st, err := queueOf(t, b, "q").Stats(bg)
 		require.NoError(t, err)
 		require.Equal(t, workqueue.Dead{Expired: 1}, st.Stuck)
 		require.NoError(t, get(t, b, "dead", "1").Ack(bg))
@@ -115,7 +115,7 @@ func TestDropIfMissingDropsADeadLetterWithoutAPlace(t *testing.T) {
 			declareWith(t, b, workqueue.QueueConfig{DeadLetter: &d})
 			publish(t, b, "q", "m")
 			require.NoError(t, get(t, b, "q", "m").Reject(bg))
-			st, err := b.QueueStats(bg, "q")
+			st, err := queueOf(t, b, "q").Stats(bg)
 			require.NoError(t, err)
 			require.Zero(t, st)
 		})

@@ -67,8 +67,7 @@ func TestAQueueKnowsAMessageIDWhereverItComesFrom(t *testing.T) {
 		m.Mandatory = true
 		require.NoError(t, b.Publish(bg, "", "once", m), "that it was dropped is not unroutable")
 		require.Equal(t, []int{1, 2, 2}, []int{ready(t, b, "once"), ready(t, b, "all"), ready(t, b, "more")})
-		n, err := b.Unrouted(bg)
-		require.NoError(t, err)
+		n := unrouted(t, b)
 		require.Zero(t, n)
 
 		require.NoError(t, get(t, b, "once", large).Ack(bg))
@@ -143,7 +142,7 @@ func TestDeletingForgetsMessageIDs(t *testing.T) {
 			require.NoError(t, b.Publish(bg, "x", "", message("1", "m")))
 		}
 		require.Equal(t, 1, ready(t, b, "q"))
-		require.NoError(t, b.DeleteQueue(bg, "q"))
+		require.NoError(t, queueOf(t, b, "q").Delete(bg))
 		require.NoError(t, b.DeleteExchange(bg, "x"))
 	}
 }
@@ -151,12 +150,12 @@ func TestDeletingForgetsMessageIDs(t *testing.T) {
 func TestBadDedupeWindows(t *testing.T) {
 	_, b := open(t)
 	for _, d := range []time.Duration{-1, workqueue.MaxDedupeWindow + 1} {
-		require.ErrorIs(t, b.DeclareQueue(bg, "q", &workqueue.QueueConfig{DedupeWindow: d}), pebblemq.ErrInvalid)
+		require.ErrorIs(t, errOf(b.DeclareQueue(bg, "q", &workqueue.QueueConfig{DedupeWindow: d})), pebblemq.ErrInvalid)
 		require.ErrorIs(t, b.DeclareExchange(bg, "x", workqueue.Direct, &workqueue.ExchangeConfig{DedupeWindow: d}), pebblemq.ErrInvalid)
 	}
 	for i, d := range []time.Duration{1, workqueue.MaxDedupeWindow} {
 		declareAs(t, b, fmt.Sprint(i), workqueue.QueueConfig{DedupeWindow: d})
-		require.ErrorContains(t, b.DeclareQueue(bg, fmt.Sprint(i), nil), "DedupeWindow")
+		require.ErrorContains(t, errOf(b.DeclareQueue(bg, fmt.Sprint(i), &workqueue.QueueConfig{})), "DedupeWindow")
 	}
 }
 

@@ -225,11 +225,11 @@ func (t BrokerTx) Return(d *Delivery) error {
 // Messages that cannot be read stay in the queue, and Get returns the others. It
 // returns pebblemq.ErrCorrupt, or pebblemq.ErrUnreadable, once for each stretch of
 // messages that was found since the last Get; call it again. See QueueStats.Unreadable.
-func (b *Broker) Get(ctx context.Context, queue string) (d *Delivery, ok bool, err error) {
+func (q *Queue) Get(ctx context.Context) (d *Delivery, ok bool, err error) {
 	for {
-		op := &getOp{b: b, queue: queue}
-		if err := b.s.Do(ctx, op, store.NoSync); err != nil {
-			b.giveUp(ctx, op)
+		op := &getOp{q: q}
+		if err := q.b.s.Do(ctx, op, store.NoSync); err != nil {
+			q.b.giveUp(ctx, op)
 			return nil, false, err
 		}
 		if op.unread != nil {
@@ -248,8 +248,8 @@ func (b *Broker) Get(ctx context.Context, queue string) (d *Delivery, ok bool, e
 		case <-op.more:
 		case <-ctx.Done():
 			return nil, false, ctx.Err()
-		case <-b.s.Down():
-			return nil, false, b.s.Cause()
+		case <-q.b.s.Down():
+			return nil, false, q.b.s.Cause()
 		}
 	}
 }
@@ -271,8 +271,7 @@ type giveUpOp struct{ *requeueOp }
 func (giveUpOp) Prompt() {}
 
 type getOp struct {
-	b      *Broker
-	queue  string
+	q      *Queue
 	d      *Delivery
 	more   <-chan struct{} // closed when what is ready has been read from disk
 	unread error           // what was found that cannot be read
@@ -283,12 +282,12 @@ type getOp struct {
 func (o *getOp) Frees() {}
 
 func (o *getOp) Run(t *store.Turn) error {
-	q, err := o.b.use(t, o.queue)
-	if err != nil {
+	if err := o.q.use(t); err != nil {
 		return err
 	}
+	q := o.q.q
 	if q.config.SingleActive && len(q.consumers) > 0 {
-		return fmt.Errorf("%w: queue %q has SingleActive and a consumer", ErrInUse, o.queue)
+		return fmt.Errorf("%w: queue %q has SingleActive and a consumer", ErrInUse, q.name)
 	}
 	if o.unread = q.spool.Unread(); o.unread != nil {
 		return nil

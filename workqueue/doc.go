@@ -76,7 +76,7 @@
 //	                 └─ nothing matches ─▶ alternate exchange ─▶ ...
 //
 // Exchanges and queues stay until they are deleted, or end by themselves:
-// AutoDelete, Expires, Exclusive. Export and Import move a topology as JSON. With
+// AutoDelete, Expires, Exclusive. Export and Apply move a topology as JSON. With
 // a DedupeWindow an exchange or queue takes the same MessageID once.
 //
 // # Departures from RabbitMQ

@@ -18,6 +18,9 @@ var (
 	// ErrUnknownBinding is returned by Unbind for a binding that does not exist.
 	ErrUnknownBinding = store.CaseOf(store.ErrNotFound, "workqueue: unknown binding")
 
+	// ErrUnknownBroker is returned by LookupBroker for a broker that does not exist.
+	ErrUnknownBroker = store.CaseOf(store.ErrNotFound, "workqueue: unknown broker")
+
 	// ErrUnknownJob is returned by DeleteJob for a job that does not exist.
 	ErrUnknownJob = store.CaseOf(store.ErrNotFound, "workqueue: unknown job")
 

@@ -11,22 +11,22 @@ import (
 )
 
 // What is in the queue is shown, and is there afterwards.
-func ExampleBroker_Browse() {
+func ExampleQueue_Browse() {
 	ctx := context.Background()
 	db, _ := pebblemq.OpenMemory(nil)
 	defer db.Close()
-	broker, _ := workqueue.Open(db, "main")
-	_ = broker.DeclareQueue(ctx, "mail", nil)
+	broker, _ := workqueue.OpenBroker(ctx, db, "main")
+	mail, _ := broker.DeclareQueue(ctx, "mail", nil)
 	_ = broker.Publish(ctx, "", "mail", workqueue.Message{Body: []byte("welcome")})
 	_ = broker.Publish(ctx, "", "mail", workqueue.Message{Body: []byte("how is it going?"), Delay: 24 * time.Hour})
 
-	for m, err := range broker.Browse(ctx, "mail", nil) {
+	for m, err := range mail.Browse(ctx, nil) {
 		if err != nil {
 			panic(err)
 		}
 		fmt.Printf("%s: %s\n", m.State, m.Body)
 	}
-	st, _ := broker.QueueStats(ctx, "mail")
+	st, _ := mail.Stats(ctx)
 	fmt.Println(st.Ready, st.Delayed)
 	// Output:
 	// ready: welcome
@@ -36,21 +36,21 @@ func ExampleBroker_Browse() {
 
 // A reminder is cancelled by the id that it was published with, in one commit with
 // what the application knows of it.
-func ExampleBroker_Cancel() {
+func ExampleQueue_Cancel() {
 	ctx := context.Background()
 	db, _ := pebblemq.OpenMemory(nil)
 	defer db.Close()
-	broker, _ := workqueue.Open(db, "main")
-	_ = broker.DeclareQueue(ctx, "due", nil)
+	broker, _ := workqueue.OpenBroker(ctx, db, "main")
+	due, _ := broker.DeclareQueue(ctx, "due", nil)
 	_ = broker.Publish(ctx, "", "due", workqueue.Message{MessageID: "dentist", Delay: 24 * time.Hour})
 
 	fmt.Println(db.Update(ctx, func(tx *pebblemq.Tx) error {
 		if err := tx.Delete([]byte("reminder/dentist")); err != nil {
 			return err
 		}
-		return broker.In(tx).Cancel("due", "dentist")
+		return due.In(tx).Cancel("dentist")
 	}))
-	err := broker.Cancel(ctx, "due", "dentist")
+	err := due.Cancel(ctx, "dentist")
 	fmt.Println(errors.Is(err, workqueue.ErrUnknownMessage))
 	// Output:
 	// <nil>
@@ -58,25 +58,25 @@ func ExampleBroker_Cancel() {
 }
 
 // What was rejected is looked at, and goes back to its queue when it can be handled.
-func ExampleBroker_Redrive() {
+func ExampleQueue_Redrive() {
 	ctx := context.Background()
 	db, _ := pebblemq.OpenMemory(nil)
 	defer db.Close()
-	broker, _ := workqueue.Open(db, "main")
-	_ = broker.DeclareQueue(ctx, "dead", nil)
-	_ = broker.DeclareQueue(ctx, "mail", &workqueue.QueueConfig{DeadLetter: &workqueue.DeadLetter{Key: "dead"}})
+	broker, _ := workqueue.OpenBroker(ctx, db, "main")
+	dead, _ := broker.DeclareQueue(ctx, "dead", nil)
+	mail, _ := broker.DeclareQueue(ctx, "mail", &workqueue.QueueConfig{DeadLetter: &workqueue.DeadLetter{Key: "dead"}})
 	for _, to := range []string{"ada", "nobody"} {
 		_ = broker.Publish(ctx, "", "mail", workqueue.Message{Body: []byte(to)})
-		d, _, _ := broker.Get(ctx, "mail")
+		d, _, _ := mail.Get(ctx)
 		_ = d.Reject(ctx)
 	}
 
-	p, err := broker.Redrive(ctx, "dead", &workqueue.RedriveOptions{
+	p, err := dead.Redrive(ctx, &workqueue.RedriveOptions{
 		Filter: func(m *workqueue.Browsed) bool { return string(m.Body) != "nobody" },
 		Rate:   100,
 	})
 	fmt.Println(p.Moved, p.Skipped, err)
-	d, _, _ := broker.Get(ctx, "mail")
+	d, _, _ := mail.Get(ctx)
 	fmt.Printf("%s, %s in %s\n", d.Body, d.Deaths[0].Reason, d.Deaths[0].Queue)
 	// Output:
 	// 1 1 <nil>

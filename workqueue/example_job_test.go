@@ -18,11 +18,12 @@ func ExampleCaller_Call() {
 	db, err := pebblemq.OpenMemory(nil)
 	must(err)
 	defer db.Close()
-	broker, err := workqueue.Open(db, "main")
+	broker, err := workqueue.OpenBroker(ctx, db, "main")
 	must(err)
-	must(broker.DeclareQueue(ctx, "shout", nil))
+	shout, err := broker.DeclareQueue(ctx, "shout", nil)
+	must(err)
 	go func() {
-		_ = broker.Run(ctx, "shout", func(ctx context.Context, d *workqueue.Delivery) error {
+		_ = shout.Run(ctx, func(ctx context.Context, d *workqueue.Delivery) error {
 			return d.Reply(ctx, workqueue.Message{Body: bytes.ToUpper(d.Body)})
 		}, nil)
 	}()
@@ -41,9 +42,10 @@ func ExampleBroker_PutJob() {
 	db, err := pebblemq.OpenMemory(nil)
 	must(err)
 	defer db.Close()
-	broker, err := workqueue.Open(db, "main")
+	broker, err := workqueue.OpenBroker(ctx, db, "main")
 	must(err)
-	must(broker.DeclareQueue(ctx, "reports", nil))
+	_, err = broker.DeclareQueue(ctx, "reports", nil)
+	must(err)
 	must(broker.PutJob(ctx, workqueue.Job{ // whenever the service starts
 		Name: "nightly", Every: 24 * time.Hour, First: time.Date(2030, 1, 1, 3, 0, 0, 0, time.UTC),
 		Key: "reports", Message: workqueue.Message{Body: []byte("yesterday's sales")},
@@ -61,13 +63,14 @@ func must(err error) {
 }
 
 // Eight handlers at once, but one at a time for each customer, and those in order.
-func ExampleBroker_Run_key() {
+func ExampleQueue_Run_key() {
 	db, err := pebblemq.OpenMemory(nil)
 	must(err)
 	defer db.Close()
-	broker, err := workqueue.Open(db, "main")
+	broker, err := workqueue.OpenBroker(bg, db, "main")
 	must(err)
-	must(broker.DeclareQueue(bg, "bookings", nil))
+	bookings, err := broker.DeclareQueue(bg, "bookings", nil)
+	must(err)
 	for _, b := range []string{"ann: +10", "bob: +5", "ann: -3", "ann: x2"} {
 		customer, _, _ := strings.Cut(b, ":")
 		must(broker.Publish(bg, "", "bookings", workqueue.Message{
@@ -78,7 +81,7 @@ func ExampleBroker_Run_key() {
 	ctx, stop := context.WithCancel(bg)
 	var mu sync.Mutex
 	booked := map[string][]string{}
-	must(broker.Run(ctx, "bookings", func(_ context.Context, d *workqueue.Delivery) error {
+	must(bookings.Run(ctx, func(_ context.Context, d *workqueue.Delivery) error {
 		mu.Lock()
 		defer mu.Unlock()
 		customer := d.Headers["customer"]

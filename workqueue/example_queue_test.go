@@ -14,8 +14,8 @@ func ExampleBroker_DeclareQueue() {
 	ctx := context.Background()
 	db, _ := pebblemq.OpenMemory(nil)
 	defer db.Close()
-	broker, _ := workqueue.Open(db, "main")
-	_ = broker.DeclareQueue(ctx, "mail", &workqueue.QueueConfig{
+	broker, _ := workqueue.OpenBroker(ctx, db, "main")
+	mail, _ := broker.DeclareQueue(ctx, "mail", &workqueue.QueueConfig{
 		MaxPriority: 9,
 		MaxLength:   2,
 		Overflow:    workqueue.RejectPublish,
@@ -27,7 +27,7 @@ func ExampleBroker_DeclareQueue() {
 	fmt.Println(errors.Is(err, workqueue.ErrQueueFull))
 
 	for range 2 {
-		d, _, _ := broker.Get(ctx, "mail")
+		d, _, _ := mail.Get(ctx)
 		fmt.Println(string(d.Body), d.Ack(ctx))
 	}
 	// Output:

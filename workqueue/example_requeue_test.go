@@ -14,16 +14,16 @@ func ExampleDelivery_Requeue() {
 	ctx := context.Background()
 	db, _ := pebblemq.OpenMemory(nil)
 	defer db.Close()
-	broker, _ := workqueue.Open(db, "main")
-	_ = broker.DeclareQueue(ctx, "jobs", nil)
+	broker, _ := workqueue.OpenBroker(ctx, db, "main")
+	jobs, _ := broker.DeclareQueue(ctx, "jobs", nil)
 	for _, job := range []string{"big", "small"} {
 		_ = broker.Publish(ctx, "", "jobs", workqueue.Message{Body: []byte(job)})
 	}
 
-	d, _, _ := broker.Get(ctx, "jobs")
+	d, _, _ := jobs.Get(ctx)
 	fmt.Println(string(d.Body), d.Requeue(ctx, workqueue.Requeue{}))
 	for range 2 {
-		d, _, _ = broker.Get(ctx, "jobs")
+		d, _, _ = jobs.Get(ctx)
 		fmt.Println(string(d.Body), d.DeliveryCount, d.Ack(ctx))
 	}
 	// Output:
@@ -37,17 +37,17 @@ func ExampleQueueConfig_retry() {
 	ctx := context.Background()
 	db, _ := pebblemq.OpenMemory(nil)
 	defer db.Close()
-	broker, _ := workqueue.Open(db, "main")
-	_ = broker.DeclareQueue(ctx, "calls", &workqueue.QueueConfig{
+	broker, _ := workqueue.OpenBroker(ctx, db, "main")
+	calls, _ := broker.DeclareQueue(ctx, "calls", &workqueue.QueueConfig{
 		Retry: &pebblemq.Backoff{Min: 10 * time.Millisecond, Max: time.Second},
 	})
 	_ = broker.Publish(ctx, "", "calls", workqueue.Message{Body: []byte("partner")})
 
-	c, _ := broker.Consume(ctx, "calls", nil)
+	c, _ := calls.Consume(ctx, nil)
 	defer c.Close()
 	d, _ := c.Next(ctx)
 	_ = d.Nack(ctx, true)
-	st, _ := broker.QueueStats(ctx, "calls")
+	st, _ := calls.Stats(ctx)
 	fmt.Println("waiting:", st.Delayed)
 	d, _ = c.Next(ctx) // after some milliseconds
 	fmt.Println(string(d.Body), d.DeliveryCount, d.Ack(ctx))
@@ -57,21 +57,22 @@ func ExampleQueueConfig_retry() {
 }
 
 // Between two looks the totals give the rates.
-func ExampleBroker_QueueTotals() {
+func ExampleQueue_Info() {
 	ctx := context.Background()
 	db, _ := pebblemq.OpenMemory(nil)
 	defer db.Close()
-	broker, _ := workqueue.Open(db, "main")
-	_ = broker.DeclareQueue(ctx, "jobs", nil)
+	broker, _ := workqueue.OpenBroker(ctx, db, "main")
+	jobs, _ := broker.DeclareQueue(ctx, "jobs", nil)
 	for range 3 {
 		_ = broker.Publish(ctx, "", "jobs", workqueue.Message{})
 	}
-	first, _, _ := broker.Get(ctx, "jobs")
+	first, _, _ := jobs.Get(ctx)
 	_ = first.Ack(ctx)
-	second, _, _ := broker.Get(ctx, "jobs")
+	second, _, _ := jobs.Get(ctx)
 	_ = second.Reject(ctx)
 
-	t, _ := broker.QueueTotals(ctx, "jobs")
+	info, _ := jobs.Info(ctx)
+	t := info.Totals
 	fmt.Println(t.Published, t.Delivered, t.Acked, t.Dead.Rejected)
 	// Output: 3 2 1 1
 }

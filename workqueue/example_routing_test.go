@@ -13,10 +13,9 @@ import (
 // waiting prints how many messages are ready in each queue.
 func waiting(broker *workqueue.Broker) {
 	ctx := context.Background()
-	names, _ := broker.Queues(ctx)
-	for _, name := range names {
-		stats, _ := broker.QueueStats(ctx, name)
-		fmt.Println(name, stats.Ready)
+	queues, _ := broker.Queues(ctx)
+	for _, q := range queues {
+		fmt.Println(q.Name, q.Stats.Ready)
 	}
 }
 
@@ -25,10 +24,10 @@ func ExampleBroker_Bind_topic() {
 	ctx := context.Background()
 	db, _ := pebblemq.OpenMemory(nil)
 	defer db.Close()
-	broker, _ := workqueue.Open(db, "main")
+	broker, _ := workqueue.OpenBroker(ctx, db, "main")
 	_ = broker.DeclareExchange(ctx, "events", workqueue.Topic, nil)
 	for queue, pattern := range map[string]string{"all": "#", "orders": "order.#", "europe": "*.*.eu"} {
-		_ = broker.DeclareQueue(ctx, queue, nil)
+		_, _ = broker.DeclareQueue(ctx, queue, nil)
 		_ = broker.Bind(ctx, workqueue.Binding{Exchange: "events", Queue: queue, Key: pattern})
 	}
 
@@ -48,13 +47,13 @@ func ExampleBroker_Bind_headers() {
 	ctx := context.Background()
 	db, _ := pebblemq.OpenMemory(nil)
 	defer db.Close()
-	broker, _ := workqueue.Open(db, "main")
+	broker, _ := workqueue.OpenBroker(ctx, db, "main")
 	_ = broker.DeclareExchange(ctx, "files", workqueue.Headers, nil)
 	for queue, arguments := range map[string]workqueue.Arguments{
 		"large images": {"type": "image", "large": nil},
 		"to look at":   {"x-match": "any", "type": "image", "reported": "yes"},
 	} {
-		_ = broker.DeclareQueue(ctx, queue, nil)
+		_, _ = broker.DeclareQueue(ctx, queue, nil)
 		_ = broker.Bind(ctx, workqueue.Binding{Exchange: "files", Queue: queue, Arguments: arguments})
 	}
 
@@ -77,12 +76,12 @@ func ExampleBroker_Bind_exchange() {
 	ctx := context.Background()
 	db, _ := pebblemq.OpenMemory(nil)
 	defer db.Close()
-	broker, _ := workqueue.Open(db, "main")
+	broker, _ := workqueue.OpenBroker(ctx, db, "main")
 	_ = broker.DeclareExchange(ctx, "events", workqueue.Topic, nil)
 	_ = broker.DeclareExchange(ctx, "billing", workqueue.Hash, &workqueue.ExchangeConfig{HashHeader: "customer", Internal: true})
 	_ = broker.Bind(ctx, workqueue.Binding{Exchange: "events", ToExchange: "billing", Key: "order.#"})
 	for _, queue := range []string{"billing 1", "billing 2"} {
-		_ = broker.DeclareQueue(ctx, queue, nil)
+		_, _ = broker.DeclareQueue(ctx, queue, nil)
 		_ = broker.Bind(ctx, workqueue.Binding{Exchange: "billing", Queue: queue, Key: "1"}) // the weight
 	}
 
@@ -101,12 +100,12 @@ func ExampleBroker_DeclareNewQueue() {
 	ctx := context.Background()
 	db, _ := pebblemq.OpenMemory(nil)
 	defer db.Close()
-	broker, _ := workqueue.Open(db, "main")
+	broker, _ := workqueue.OpenBroker(ctx, db, "main")
 
 	answers, err := broker.DeclareNewQueue(ctx, &workqueue.QueueConfig{Exclusive: true})
-	fmt.Println(answers[:8], err)
-	_ = broker.Publish(ctx, "", answers, workqueue.Message{Body: []byte("42")})
-	d, _, _ := broker.Get(ctx, answers)
+	fmt.Println(answers.Name()[:8], err)
+	_ = broker.Publish(ctx, "", answers.Name(), workqueue.Message{Body: []byte("42")})
+	d, _, _ := answers.Get(ctx)
 	fmt.Println(string(d.Body))
 	// Output:
 	// amq.gen- <nil>
@@ -118,10 +117,10 @@ func ExampleBroker_PublishAsync() {
 	ctx := context.Background()
 	db, _ := pebblemq.OpenMemory(nil)
 	defer db.Close()
-	broker, _ := workqueue.Open(db, "main")
+	broker, _ := workqueue.OpenBroker(ctx, db, "main")
 	_ = broker.DeclareExchange(ctx, "orders", workqueue.Fanout, &workqueue.ExchangeConfig{DedupeWindow: time.Hour})
 	for _, queue := range []string{"invoices", "parcels"} {
-		_ = broker.DeclareQueue(ctx, queue, nil)
+		_, _ = broker.DeclareQueue(ctx, queue, nil)
 		_ = broker.Bind(ctx, workqueue.Binding{Exchange: "orders", Queue: queue})
 	}
 
@@ -137,22 +136,24 @@ func ExampleBroker_PublishAsync() {
 	// parcels 1
 }
 
-func ExampleBroker_Export() {
+func ExampleBroker_Apply() {
 	ctx := context.Background()
 	db, _ := pebblemq.OpenMemory(nil)
 	defer db.Close()
-	broker, _ := workqueue.Open(db, "main")
+	broker, _ := workqueue.OpenBroker(ctx, db, "main")
 	_ = broker.DeclareExchange(ctx, "events", workqueue.Topic, nil)
 
 	topology, _ := broker.Export(ctx)
 	text, _ := json.Marshal(topology.Exchanges)
 	fmt.Println(string(text))
 
-	other, _ := workqueue.Open(db, "other")
-	fmt.Println(other.Import(ctx, topology))
-	fmt.Println(other.Exchanges(ctx))
+	other, _ := workqueue.OpenBroker(ctx, db, "other")
+	applied, err := other.Apply(ctx, topology, nil)
+	fmt.Println(applied.Exchanges["events"].Created, err)
+	again, err := other.Apply(ctx, topology, &workqueue.ApplyOptions{DryRun: true})
+	fmt.Println(len(again.Exchanges), err)
 	// Output:
-	// [{"Name":"events","Kind":"topic"}]
-	// <nil>
-	// map[events:topic] <nil>
+	// [{"name":"events","kind":"topic"}]
+	// true <nil>
+	// 0 <nil>
 }

@@ -13,14 +13,14 @@ func Example() {
 	ctx := context.Background()
 	db, _ := pebblemq.OpenMemory(nil)
 	defer db.Close()
-	broker, _ := workqueue.Open(db, "main")
+	broker, _ := workqueue.OpenBroker(ctx, db, "main")
 	_ = broker.DeclareExchange(ctx, "events", workqueue.Topic, nil)
-	_ = broker.DeclareQueue(ctx, "invoices", nil)
+	invoices, _ := broker.DeclareQueue(ctx, "invoices", nil)
 	_ = broker.Bind(ctx, workqueue.Binding{Exchange: "events", Queue: "invoices", Key: "order.#"})
 
 	_ = broker.Publish(ctx, "events", "order.paid.eu", workqueue.Message{Body: []byte("order 42")})
 
-	consumer, _ := broker.Consume(ctx, "invoices", nil)
+	consumer, _ := invoices.Consume(ctx, nil)
 	defer consumer.Close()
 	for d, err := range consumer.All(ctx) {
 		if err != nil {
@@ -36,7 +36,7 @@ func ExampleBroker_Publish() {
 	ctx := context.Background()
 	db, _ := pebblemq.OpenMemory(nil)
 	defer db.Close()
-	broker, _ := workqueue.Open(db, "main")
+	broker, _ := workqueue.OpenBroker(ctx, db, "main")
 
 	fmt.Println(broker.Publish(ctx, "", "emals", workqueue.Message{Body: []byte("welcome")}))
 	// Output: workqueue: unknown queue: "emals", which a message for the default exchange names
@@ -46,17 +46,17 @@ func ExampleDelivery_Nack() {
 	ctx := context.Background()
 	db, _ := pebblemq.OpenMemory(nil)
 	defer db.Close()
-	broker, _ := workqueue.Open(db, "main")
-	_ = broker.DeclareQueue(ctx, "failed", nil)
-	_ = broker.DeclareQueue(ctx, "jobs", &workqueue.QueueConfig{DeadLetter: &workqueue.DeadLetter{Key: "failed"}})
+	broker, _ := workqueue.OpenBroker(ctx, db, "main")
+	failed, _ := broker.DeclareQueue(ctx, "failed", nil)
+	jobs, _ := broker.DeclareQueue(ctx, "jobs", &workqueue.QueueConfig{DeadLetter: &workqueue.DeadLetter{Key: "failed"}})
 	_ = broker.Publish(ctx, "", "jobs", workqueue.Message{Body: []byte("job")})
 
-	d, _, _ := broker.Get(ctx, "jobs")
+	d, _, _ := jobs.Get(ctx)
 	_ = d.Nack(ctx, true) // back to its old place
-	d, _, _ = broker.Get(ctx, "jobs")
+	d, _, _ = jobs.Get(ctx)
 	fmt.Println(d.Redelivered, d.DeliveryCount)
 	_ = d.Nack(ctx, false) // to the dead letter place
-	d, _, _ = broker.Get(ctx, "failed")
+	d, _, _ = failed.Get(ctx)
 	fmt.Println(string(d.Body), d.Deaths[0].Reason)
 	// Output:
 	// true 2
@@ -67,11 +67,11 @@ func ExampleBrokerTx_Ack() {
 	ctx := context.Background()
 	db, _ := pebblemq.OpenMemory(nil)
 	defer db.Close()
-	broker, _ := workqueue.Open(db, "main")
-	_ = broker.DeclareQueue(ctx, "jobs", nil)
+	broker, _ := workqueue.OpenBroker(ctx, db, "main")
+	jobs, _ := broker.DeclareQueue(ctx, "jobs", nil)
 	_ = broker.Publish(ctx, "", "jobs", workqueue.Message{Body: []byte("job")})
 
-	d, _, _ := broker.Get(ctx, "jobs")
+	d, _, _ := jobs.Get(ctx)
 	err := db.Update(ctx, func(tx *pebblemq.Tx) error { // the effect and the ack are one commit
 		return errors.Join(tx.Set([]byte("done"), d.Body), broker.In(tx).Ack(d))
 	})
@@ -79,16 +79,16 @@ func ExampleBrokerTx_Ack() {
 	// Output: <nil> workqueue: delivery is settled already: queue "jobs"
 }
 
-func ExampleBroker_Run() {
+func ExampleQueue_Run() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	db, _ := pebblemq.OpenMemory(nil)
 	defer db.Close()
-	broker, _ := workqueue.Open(db, "main")
-	_ = broker.DeclareQueue(ctx, "jobs", nil)
+	broker, _ := workqueue.OpenBroker(ctx, db, "main")
+	jobs, _ := broker.DeclareQueue(ctx, "jobs", nil)
 	_ = broker.Publish(ctx, "", "jobs", workqueue.Message{Body: []byte("job")})
 
-	err := broker.Run(ctx, "jobs", func(_ context.Context, d *workqueue.Delivery) error {
+	err := jobs.Run(ctx, func(_ context.Context, d *workqueue.Delivery) error {
 		fmt.Println("doing", string(d.Body), d.DeliveryCount)
 		if d.DeliveryCount == 1 {
 			return errors.New("not this time")

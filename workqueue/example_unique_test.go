@@ -12,9 +12,10 @@ func ExampleConfirm_Duplicates() {
 	db, err := pebblemq.OpenMemory(nil)
 	must(err)
 	defer db.Close()
-	broker, err := workqueue.Open(db, "main")
+	broker, err := workqueue.OpenBroker(bg, db, "main")
 	must(err)
-	must(broker.DeclareQueue(bg, "reindex", nil))
+	_, err = broker.DeclareQueue(bg, "reindex", nil)
+	must(err)
 
 	for _, id := range []string{"job-1", "job-2"} {
 		c := broker.PublishAsync(bg, "", "reindex", workqueue.Message{MessageID: id, UniqueKey: "customer/42"})

@@ -2,11 +2,13 @@ package workqueue
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
 
+	"github.com/pebblemq/pebblemq"
+	"github.com/pebblemq/pebblemq/internal/codec"
+	"github.com/pebblemq/pebblemq/internal/object"
 	"github.com/pebblemq/pebblemq/internal/store"
 	"github.com/pebblemq/pebblemq/internal/window"
 )
@@ -42,46 +44,54 @@ const (
 	Random ExchangeKind = "random"
 )
 
-// ExchangeConfig is stored with an exchange; declaring it with another is
-// pebblemq.ErrConfigMismatch.
+// ExchangeConfig is stored with an exchange. EnsureExchange and Broker.AlterExchange change
+// all that is not said to stay as it is.
 type ExchangeConfig struct {
 	// Alternate is the exchange that gets a message which none of the bindings
 	// matches. It may have one itself; the chain ends when a message is routed
 	// or comes to an exchange again. It need not exist yet: while it does not,
 	// such a message is unroutable, as it is without one. Default: none.
-	Alternate string `json:",omitempty"`
+	Alternate string `json:"alternate,omitempty"`
 
 	// Internal exchanges get messages from other exchanges only: through
 	// bindings, as an alternate or as a dead letter place. To publish to one
 	// is ErrInUse.
-	Internal bool `json:",omitempty"`
+	Internal bool `json:"internal,omitempty"`
 
 	// AutoDelete exchanges are deleted with the last binding that leads from
 	// them. One that never had a binding stays.
-	AutoDelete bool `json:",omitempty"`
+	AutoDelete bool `json:"autoDelete,omitempty"`
 
-	// DedupeWindow is how long the exchange knows a MessageID again. Within that
+	// DedupeWindow is how long the exchange knows a MessageID again. It cannot be changed. Within that
 	// time of the first, publishing a message with the same one has no effect,
 	// whatever it holds, and the outcome of the first. Messages without one are
 	// all different, and those that come through a binding, as an alternate or
 	// as dead letters do not count. Zero is not at all; at most MaxDedupeWindow.
-	DedupeWindow time.Duration `json:",omitempty"`
+	DedupeWindow time.Duration `json:"dedupeWindow,omitempty" alter:"no"`
 
-	// HashHeader is the header that a Hash exchange goes by instead of the
+	// HashHeader, which cannot be changed, is the header that a Hash exchange goes by instead of the
 	// routing key, HashProperty the property, one of those above; at most one
 	// is set. The messages that lack it all go to the same destination.
-	HashHeader   string `json:",omitempty"`
-	HashProperty string `json:",omitempty"`
+	HashHeader   string `json:"hashHeader,omitempty" alter:"no"`
+	HashProperty string `json:"hashProperty,omitempty" alter:"no"`
 }
 
-// storedExchange is what is stored with an exchange.
-type storedExchange struct {
-	Kind ExchangeKind
+// exchangeConfig is all that an exchange is declared with.
+type exchangeConfig struct {
+	Kind ExchangeKind `json:"kind" alter:"no"`
 	ExchangeConfig
 }
 
-func (c *ExchangeConfig) normalize(kind ExchangeKind) (storedExchange, error) {
-	full := storedExchange{Kind: kind}
+type storedExchange = codec.Stored[exchangeConfig, codec.None]
+
+func namedExchange(name string) string { return fmt.Sprintf("exchange %q", name) }
+
+func decodeConfig(o *store.Object) (storedExchange, error) {
+	return codec.Decode[exchangeConfig, codec.None](namedExchange(scopedName(o)), o.Config)
+}
+
+func (c *ExchangeConfig) normalize(kind ExchangeKind) (exchangeConfig, error) {
+	full := exchangeConfig{Kind: kind}
 	if c != nil {
 		full.ExchangeConfig = *c
 	}
@@ -99,34 +109,13 @@ func (c *ExchangeConfig) normalize(kind ExchangeKind) (storedExchange, error) {
 	return full, checkHashSource(kind, &full.ExchangeConfig)
 }
 
-func (c storedExchange) match(name string, stored storedExchange) error {
-	object := fmt.Sprintf("exchange %q", name)
-	switch {
-	case c.Kind != stored.Kind:
-		return store.Mismatch(object, "kind", stored.Kind, c.Kind)
-	case c.Alternate != stored.Alternate:
-		return store.Mismatch(object, "Alternate", stored.Alternate, c.Alternate)
-	case c.Internal != stored.Internal:
-		return store.Mismatch(object, "Internal", stored.Internal, c.Internal)
-	case c.AutoDelete != stored.AutoDelete:
-		return store.Mismatch(object, "AutoDelete", stored.AutoDelete, c.AutoDelete)
-	case c.DedupeWindow != stored.DedupeWindow:
-		return store.Mismatch(object, "DedupeWindow", stored.DedupeWindow, c.DedupeWindow)
-	case c.HashHeader != stored.HashHeader:
-		return store.Mismatch(object, "HashHeader", stored.HashHeader, c.HashHeader)
-	case c.HashProperty != stored.HashProperty:
-		return store.Mismatch(object, "HashProperty", stored.HashProperty, c.HashProperty)
-	}
-	return nil
-}
-
 // exchange is an exchange in memory. It is touched under the baton only.
 //
 // Invariant: bindings are those of the matcher, and no others.
 type exchange struct {
 	object   *store.Object
 	name     string
-	config   storedExchange
+	config   exchangeConfig
 	bindings map[binding]uint64 // to their numbers, which grow as bindings are made
 	matcher  matcher
 	window   *window.Window // nil without DedupeWindow
@@ -144,10 +133,11 @@ func newExchange(s *store.Store, o *store.Object) (*exchange, error) {
 
 // decodeExchange makes an exchange without a window.
 func decodeExchange(o *store.Object) (*exchange, error) {
-	e := &exchange{object: o, name: o.Name[4:], bindings: make(map[binding]uint64)}
-	if err := json.Unmarshal(o.Config, &e.config); err != nil {
-		return nil, fmt.Errorf("%w: configuration of exchange %q: %w", store.ErrCorrupt, e.name, err)
+	is, err := decodeConfig(o)
+	if err != nil {
+		return nil, err
 	}
+	e := &exchange{object: o, name: scopedName(o), config: is.Config, bindings: make(map[binding]uint64)}
 	newMatcher := matchers[e.config.Kind]
 	if newMatcher == nil {
 		return nil, fmt.Errorf("%w: exchange %q is of kind %q", store.ErrFormat, e.name, e.config.Kind)
@@ -169,28 +159,53 @@ func checkName(what, name string) error {
 	return nil
 }
 
-// DeclareExchange makes sure that an exchange exists. The same kind and
-// configuration again is a no-op, another is pebblemq.ErrConfigMismatch (see
-// AlterExchange); nil is the default one. The default exchange, whose name is empty, is always there.
-// It is durable when DeclareExchange returns.
+// DeclareExchange makes sure that an exchange exists. A nil config is the stored one, or the
+// defaults for a new exchange. Another kind or config than the stored one is
+// pebblemq.ErrConfigMismatch, which lists all fields that differ; EnsureExchange alters them.
+// The default exchange, whose name is empty, is always there. A creation is durable when
+// DeclareExchange returns.
 func (b *Broker) DeclareExchange(ctx context.Context, name string, kind ExchangeKind, c *ExchangeConfig) error {
+	_, err := b.declareExchange(ctx, name, kind, c, false)
+	return err
+}
+
+// EnsureExchange is DeclareExchange, but it alters an exchange whose config is another one,
+// see AlterExchange. It says what it did. Another kind is pebblemq.ErrConfigMismatch.
+func (b *Broker) EnsureExchange(ctx context.Context, name string, kind ExchangeKind, c *ExchangeConfig) (pebblemq.Ensured, error) {
+	return b.declareExchange(ctx, name, kind, c, true)
+}
+
+func (b *Broker) declareExchange(ctx context.Context, name string, kind ExchangeKind, c *ExchangeConfig, ensure bool) (did pebblemq.Ensured, err error) {
 	plan, err := planExchange(name, kind, c)
 	if err != nil {
-		return err
+		return did, err
 	}
-	return b.s.Do(ctx, store.QuietFunc(func(t *store.Turn) error {
-		if e := b.t.exchanges[name]; e != nil {
-			return plan.config.match(name, e.config)
+	err = b.s.Do(ctx, store.QuietFunc(func(t *store.Turn) error {
+		e := b.t.exchanges[name]
+		if e == nil {
+			did.Created = true
+			return b.t.createExchange(t, plan)
 		}
-		return b.t.createExchange(t, plan)
+		if c == nil {
+			plan.config.ExchangeConfig = e.config.ExchangeConfig
+		}
+		changes := object.Compare(e.config, plan.config)
+		if !ensure {
+			return changes.Mismatch(namedExchange(name), "EnsureExchange")
+		}
+		did.Altered = changes.Fields()
+		return e.alter(t, plan.config)
 	}), store.Sync)
+	if err != nil {
+		return pebblemq.Ensured{}, err
+	}
+	return did, nil
 }
 
 // exchangePlan is an exchange that may be declared.
 type exchangePlan struct {
 	name   string
-	config storedExchange
-	text   []byte // config as it is stored
+	config exchangeConfig
 }
 
 func planExchange(name string, kind ExchangeKind, c *ExchangeConfig) (exchangePlan, error) {
@@ -201,12 +216,15 @@ func planExchange(name string, kind ExchangeKind, c *ExchangeConfig) (exchangePl
 	if err != nil {
 		return exchangePlan{}, fmt.Errorf("exchange %q: %w", name, err)
 	}
-	text, err := json.Marshal(config)
-	return exchangePlan{name, config, text}, err
+	return exchangePlan{name, config}, nil
 }
 
 func (t *topology) createExchange(turn *store.Turn, p exchangePlan) error {
-	o, err := turn.Create(store.ClassExchange, t.scoped(p.name), p.text)
+	text, err := storedExchange{Created: turn.Now().UnixNano(), Config: p.config}.Encode()
+	if err != nil {
+		return fmt.Errorf("workqueue: configuration of exchange %q: %w", p.name, err)
+	}
+	o, err := turn.Create(store.ClassExchange, t.scoped(p.name), text)
 	if err != nil {
 		return err
 	}
@@ -226,18 +244,13 @@ func (e *exchange) check(b binding) error {
 	return nil
 }
 
-// Exchange returns the kind and configuration of an exchange, or
-// ErrUnknownExchange: it is the passive form of DeclareExchange.
-func (b *Broker) Exchange(ctx context.Context, name string) (kind ExchangeKind, c ExchangeConfig, err error) {
-	err = b.s.Do(ctx, store.QuietFunc(func(*store.Turn) error {
-		e := b.t.exchanges[name]
-		if e == nil {
-			return fmt.Errorf("%w: %q", ErrUnknownExchange, name)
-		}
-		kind, c = e.config.Kind, e.config.ExchangeConfig
-		return nil
-	}), store.Sync)
-	return kind, c, err
+// exchange returns an exchange that exists.
+func (t *topology) exchange(name string) (*exchange, error) {
+	e := t.exchanges[name]
+	if e == nil {
+		return nil, destination{store.ClassExchange, name}.unknown()
+	}
+	return e, nil
 }
 
 // DeleteExchange removes an exchange and the bindings from and to it. One that does not
@@ -262,9 +275,9 @@ func (b *Broker) deleteExchange(ctx context.Context, name string, check func(*ex
 		return err
 	}
 	return b.s.Do(ctx, store.FreeingFunc{OpFunc: func(t *store.Turn) error {
-		e := b.t.exchanges[name]
-		if e == nil {
-			return destination{store.ClassExchange, name}.unknown()
+		e, err := b.t.exchange(name)
+		if err != nil {
+			return err
 		}
 		if err := check(e); err != nil {
 			return err

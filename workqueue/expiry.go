@@ -13,7 +13,7 @@ const MaxTTL = 10 * 365 * 24 * time.Hour
 // NowOrNever as a Message.TTL or QueueConfig.MessageTTL is for messages that a consumer
 // gets as they come into the queue, or nobody: RabbitMQ's TTL of 0. One that comes when
 // no consumer has room for it is a dead letter at once, with ReasonExpired; so is
-// one that is given back. Broker.Get gets none of them.
+// one that is given back. Queue.Get gets none of them.
 const NowOrNever time.Duration = -1
 
 func checkTTL(what string, ttl time.Duration) error {

@@ -57,7 +57,7 @@ func TestTheLowerOfTheTTLsOfQueueAndMessageCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, b := open(t)
 		declareWith(t, b, workqueue.QueueConfig{MessageTTL: 3 * time.Second})
-		require.ErrorIs(t, b.DeclareQueue(bg, "q", nil), pebblemq.ErrConfigMismatch)
+		require.ErrorIs(t, errOf(b.DeclareQueue(bg, "q", &workqueue.QueueConfig{})), pebblemq.ErrConfigMismatch)
 		publishTTL(t, b, "of the queue", 0)
 		publishTTL(t, b, "of the queue too", time.Hour)
 		publishTTL(t, b, "its own", time.Second)
@@ -196,7 +196,7 @@ func TestAPurgedOrAckedMessageDoesNotExpire(t *testing.T) {
 		}
 		require.NoError(t, get(t, b, "q", "acked").Ack(bg))
 		out := get(t, b, "q", "out")
-		n, err := b.Purge(bg, "q")
+		n, err := queueOf(t, b, "q").Purge(bg)
 		require.NoError(t, err)
 		require.Equal(t, 1, n)
 		pass(time.Second)
@@ -213,7 +213,7 @@ func TestAnExpiredMessageWithoutADeadLetterPlaceIsDropped(t *testing.T) {
 		declareWith(t, b, workqueue.QueueConfig{})
 		publishTTL(t, b, "goes", time.Second)
 		pass(time.Second)
-		st, err := b.QueueStats(bg, "q")
+		st, err := queueOf(t, b, "q").Stats(bg)
 		require.NoError(t, err)
 		require.Zero(t, st)
 	})
@@ -229,7 +229,7 @@ func TestAnExpiredMessageWhoseDeadLetterPlaceIsMissingIsNeitherLostNorDelivered(
 		publishTTL(t, b, "stuck", time.Second)
 		publishTTL(t, b, "lives", 0)
 		pass(time.Second)
-		st, err := b.QueueStats(bg, "q")
+		st, err := queueOf(t, b, "q").Stats(bg)
 		require.NoError(t, err)
 		require.Equal(t, []int{1, 1}, []int{int(st.Ready), int(st.Unacked)})
 		require.Equal(t, []string{"lives"}, drain(t, b))
@@ -253,7 +253,7 @@ func TestABadTTLIsRefused(t *testing.T) {
 	}
 	require.NoError(t, b.Publish(bg, "", "q", workqueue.Message{TTL: workqueue.MaxTTL}))
 	for _, ttl := range []time.Duration{-2, workqueue.MaxTTL + 1} {
-		require.ErrorIs(t, b.DeclareQueue(bg, "r", &workqueue.QueueConfig{MessageTTL: ttl}), pebblemq.ErrInvalid, ttl)
+		require.ErrorIs(t, errOf(b.DeclareQueue(bg, "r", &workqueue.QueueConfig{MessageTTL: ttl})), pebblemq.ErrInvalid, ttl)
 	}
 }
 
@@ -274,12 +274,12 @@ func TestATTLIsRoundedDownToMicroseconds(t *testing.T) {
 				require.Zero(t, ready(t, b, "q"))
 				continue
 			}
-			for m, err := range b.Browse(bg, "q", nil) {
+			for m, err := range queueOf(t, b, "q").Browse(bg, nil) {
 				require.NoError(t, err)
 				require.Equal(t, want, m.TTL)
 			}
 			if ttl > time.Hour {
-				_, err := b.Purge(bg, "q")
+				_, err := queueOf(t, b, "q").Purge(bg)
 				require.NoError(t, err)
 				continue
 			}
@@ -298,7 +298,7 @@ func TestAnAlteredTTLIsNotRetroactive(t *testing.T) {
 		for range 50 {
 			publishTTL(t, b, "old", 0)
 		}
-		require.NoError(t, b.AlterQueue(bg, "q", &workqueue.QueueConfig{MessageTTL: time.Second}))
+		require.NoError(t, queueOf(t, b, "q").Alter(bg, &workqueue.QueueConfig{MessageTTL: time.Second}))
 		for range 25 {
 			publishTTL(t, b, "new", 0)
 		}

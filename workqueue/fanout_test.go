@@ -22,10 +22,10 @@ func fanOut(t testing.TB, b *workqueue.Broker, n int) {
 	t.Helper()
 	require.NoError(t, b.DeclareExchange(bg, "all", workqueue.Fanout, nil))
 	for i := range n {
-		require.NoError(t, b.DeclareQueue(bg, fmt.Sprint(i), &workqueue.QueueConfig{DeadLetter: &workqueue.DeadLetter{Key: "dead"}}))
+		declareQueue(t, b, fmt.Sprint(i), &workqueue.QueueConfig{DeadLetter: &workqueue.DeadLetter{Key: "dead"}})
 		require.NoError(t, b.Bind(bg, workqueue.Binding{Exchange: "all", Queue: fmt.Sprint(i)}))
 	}
-	require.NoError(t, b.DeclareQueue(bg, "dead", nil))
+	declareQueue(t, b, "dead", nil)
 }
 
 // payloads counts the bodies that are stored for sharing.
@@ -45,7 +45,7 @@ func big(fill byte) []byte { return bytes.Repeat([]byte{fill}, 10<<10) }
 // take gets one message and checks its body.
 func take(t testing.TB, b *workqueue.Broker, queue string, want []byte) *workqueue.Delivery {
 	t.Helper()
-	d, ok, err := b.Get(bg, queue)
+	d, ok, err := queueOf(t, b, queue).Get(bg)
 	require.NoError(t, err)
 	require.True(t, ok, queue)
 	require.Equal(t, want, d.Body)
@@ -68,7 +68,7 @@ func TestAFanOutStoresItsPayloadOnce(t *testing.T) {
 			require.NoError(t, b.Publish(bg, "all", "", workqueue.Message{Body: body, MessageID: "m"}))
 			require.Equal(t, c.stored, payloads(t, db))
 			for i := range c.queues {
-				st, err := b.QueueStats(bg, fmt.Sprint(i))
+				st, err := queueOf(t, b, fmt.Sprint(i)).Stats(bg)
 				require.NoError(t, err)
 				require.Greater(t, st.Bytes, uint64(c.bytes), "the body counts in each queue")
 				d := take(t, b, fmt.Sprint(i), body)
@@ -112,11 +112,11 @@ func TestASharedPayloadOutlivesTheProcess(t *testing.T) {
 func TestASharedPayloadStaysForTheOtherQueues(t *testing.T) {
 	for what, take1 := range map[string]func(t *testing.T, b *workqueue.Broker) error{
 		"purge": func(t *testing.T, b *workqueue.Broker) error {
-			n, err := b.Purge(bg, "1")
+			n, err := queueOf(t, b, "1").Purge(bg)
 			require.Equal(t, 600, n)
 			return err
 		},
-		"delete": func(_ *testing.T, b *workqueue.Broker) error { return b.DeleteQueue(bg, "1") },
+		"delete": func(t *testing.T, b *workqueue.Broker) error { return queueOf(t, b, "1").Delete(bg) },
 	} {
 		t.Run(what, func(t *testing.T) {
 			db, b := open(t)
@@ -189,7 +189,7 @@ func TestAConsumerThatClosesWhileOthersSettle(t *testing.T) {
 	var wg sync.WaitGroup
 	drain := func(queue string, each int) {
 		for {
-			c, err := b.Consume(bg, queue, nil)
+			c, err := queueOf(t, b, queue).Consume(bg, nil)
 			if err != nil {
 				t.Error(err)
 				return

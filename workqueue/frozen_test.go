@@ -47,7 +47,7 @@ func TestRunEndsWithItsContextOnAFrozenDisk(t *testing.T) {
 				defer stop()
 				var begin time.Time
 				calls := 0
-				err := b.Run(ctx, "q", func(context.Context, *workqueue.Delivery) error {
+				err := queueOf(t, b, "q").Run(ctx, func(context.Context, *workqueue.Delivery) error {
 					if calls++; calls > 1 {
 						return c.failure
 					}
@@ -65,7 +65,7 @@ func TestRunEndsWithItsContextOnAFrozenDisk(t *testing.T) {
 					require.ErrorIs(t, err, c.err)
 				}
 				cold.Thaw()
-				st, err := b.QueueStats(bg, "q")
+				st, err := queueOf(t, b, "q").Stats(bg)
 				require.NoError(t, err)
 				require.Zero(t, st.Unacked, "nothing is held")
 				require.Zero(t, st.Consumers)
@@ -91,8 +91,8 @@ func TestACallThatEndsOnAFrozenDiskLeavesNothingBehind(t *testing.T) {
 				var ended [3]error
 				var calls [3]chan error
 				for i, call := range []func() error{
-					func() error { _, err := b.Consume(ctx, "q", nil); return err },
-					func() error { _, _, err := b.Get(ctx, "q"); return err },
+					func() error { _, err := queueOf(t, b, "q").Consume(ctx, nil); return err },
+					func() error { _, _, err := queueOf(t, b, "q").Get(ctx); return err },
 					func() error { _, err := b.NewCaller(ctx); return err },
 				} {
 					calls[i] = make(chan error, 1)
@@ -108,10 +108,8 @@ func TestACallThatEndsOnAFrozenDiskLeavesNothingBehind(t *testing.T) {
 				}
 				cold.Thaw()
 				<-under.Done()
-				queues, err := b.Queues(bg)
-				require.NoError(t, err)
-				require.Equal(t, []string{"q"}, queues)
-				st, err := b.QueueStats(bg, "q")
+				require.Equal(t, []string{"q"}, queues(t, b))
+				st, err := queueOf(t, b, "q").Stats(bg)
 				require.NoError(t, err)
 				require.Zero(t, st.Consumers)
 				require.Zero(t, st.Unacked)

@@ -40,7 +40,7 @@ func TestAHandlerThatExitsItsGoroutineHasFailed(t *testing.T) {
 				runFor(t, b, time.Minute, o, exit)
 				require.Equal(t, time.Minute, time.Since(begin), "Run ends with its context")
 				require.Equal(t, 4, ready(t, b, "dead"))
-				st, err := b.QueueStats(bg, "q")
+				st, err := queueOf(t, b, "q").Stats(bg)
 				require.NoError(t, err)
 				require.Zero(t, st, "nothing is held")
 			})
@@ -96,7 +96,7 @@ func TestARedriveWhoseCallbackExitsLeavesNothingBehind(t *testing.T) {
 			ended := make(chan struct{})
 			go func() {
 				defer close(ended)
-				_, _ = b.Redrive(bg, "dead", o)
+				_, _ = queueOf(t, b, "dead").Redrive(bg, o)
 			}()
 			<-ended
 			counted(t, redrive(t, b, nil), 2, 0, 0)

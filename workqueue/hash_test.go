@@ -36,7 +36,7 @@ func shares(t testing.TB, b *workqueue.Broker, queues ...string) (of map[string]
 	of, counts = make(map[string]string), make(map[string]int)
 	for _, queue := range queues {
 		for {
-			d, ok, err := b.Get(relaxed, queue)
+			d, ok, err := queueOf(t, b, queue).Get(relaxed)
 			require.NoError(t, err)
 			if !ok {
 				break
@@ -89,7 +89,7 @@ func TestAHashExchangeIsStableOverRestartsAndMovesLittleWhenAQueueComes(t *testi
 		}
 	}
 
-	require.NoError(t, b.DeleteQueue(bg, "d"))
+	require.NoError(t, queueOf(t, b, "d").Delete(bg))
 	publishKeys(t, b, "x", 1000)
 	back, _ := shares(t, b, "a", "b", "c")
 	require.Equal(t, before, back, "and it moves back")

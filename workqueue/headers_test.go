@@ -138,7 +138,7 @@ func TestHeadersExchangesBehaveLikeTheirModel(t *testing.T) {
 					want = 1
 				}
 			}
-			n, err := b.Purge(relaxed, q)
+			n, err := queueOf(t, b, q).Purge(relaxed)
 			require.NoError(t, err)
 			require.Equal(t, want, n, "%s: %v on %v", q, bound[q], m.Headers)
 		}

@@ -15,7 +15,7 @@ import (
 // consumeAs starts a consumer of queue "q".
 func consumeAs(t testing.TB, b *workqueue.Broker, tag string, priority, prefetch int) *workqueue.Consumer {
 	t.Helper()
-	c, err := b.Consume(bg, "q", &workqueue.ConsumeOptions{Tag: tag, Priority: priority, Prefetch: prefetch})
+	c, err := queueOf(t, b, "q").Consume(bg, &workqueue.ConsumeOptions{Tag: tag, Priority: priority, Prefetch: prefetch})
 	require.NoError(t, err)
 	return c
 }
@@ -76,7 +76,7 @@ func TestNackUpToIsOneCommitAndKeepsTheOrder(t *testing.T) {
 			require.ErrorIs(t, d.Ack(bg), workqueue.ErrSettled)
 		}
 	}
-	st, err := b.QueueStats(bg, "q")
+	st, err := queueOf(t, b, "q").Stats(bg)
 	require.NoError(t, err)
 	require.Zero(t, st.Ready+st.Unacked)
 }
@@ -109,13 +109,13 @@ func TestGetTakesNothingBesideASingleActiveConsumer(t *testing.T) {
 	_, b := open(t)
 	declareWith(t, b, workqueue.QueueConfig{SingleActive: true})
 	require.NoError(t, b.Publish(bg, "", "q", workqueue.Message{MessageID: "m"}))
-	c, err := b.Consume(bg, "q", nil)
+	c, err := queueOf(t, b, "q").Consume(bg, nil)
 	require.NoError(t, err)
-	_, ok, err := b.Get(bg, "q")
+	_, ok, err := queueOf(t, b, "q").Get(bg)
 	require.ErrorIs(t, err, workqueue.ErrInUse)
 	require.False(t, ok)
 	require.NoError(t, c.Close())
-	d, ok, err := b.Get(bg, "q")
+	d, ok, err := queueOf(t, b, "q").Get(bg)
 	require.NoError(t, err)
 	require.True(t, ok)
 	require.NoError(t, d.Ack(bg))
@@ -184,7 +184,7 @@ func TestADeliveryThatIsNotAcknowledgedInTimeGoesBack(t *testing.T) {
 		require.Equal(t, 2, again.DeliveryCount, "the consumer goes on")
 		require.NoError(t, again.Ack(bg))
 		again = next(t, c, "2")
-		require.NoError(t, b.AlterQueue(bg, "q", &workqueue.QueueConfig{AckTimeout: workqueue.NoAckTimeout}))
+		require.NoError(t, queueOf(t, b, "q").Alter(bg, &workqueue.QueueConfig{AckTimeout: workqueue.NoAckTimeout}))
 		pass(2 * time.Hour)
 		require.NoError(t, again.Ack(bg))
 	})
@@ -202,9 +202,9 @@ func TestTheAckTimeoutIsHalfAnHourByDefault(t *testing.T) {
 		require.Equal(t, 1, ready(t, b, "q"))
 		require.ErrorIs(t, d.Ack(bg), workqueue.ErrDeliveryLost)
 		for _, bad := range []time.Duration{-2, workqueue.MinAckTimeout - 1, workqueue.MaxAckTimeout + 1} {
-			require.ErrorIs(t, b.DeclareQueue(bg, "bad", &workqueue.QueueConfig{AckTimeout: bad}), pebblemq.ErrInvalid)
+			require.ErrorIs(t, errOf(b.DeclareQueue(bg, "bad", &workqueue.QueueConfig{AckTimeout: bad})), pebblemq.ErrInvalid)
 		}
-		require.ErrorIs(t, b.DeclareQueue(bg, "q", &workqueue.QueueConfig{AckTimeout: time.Hour}), pebblemq.ErrConfigMismatch)
-		require.ErrorIs(t, b.DeclareQueue(bg, "q", &workqueue.QueueConfig{SingleActive: true}), pebblemq.ErrConfigMismatch)
+		require.ErrorIs(t, errOf(b.DeclareQueue(bg, "q", &workqueue.QueueConfig{AckTimeout: time.Hour})), pebblemq.ErrConfigMismatch)
+		require.ErrorIs(t, errOf(b.DeclareQueue(bg, "q", &workqueue.QueueConfig{SingleActive: true})), pebblemq.ErrConfigMismatch)
 	})
 }

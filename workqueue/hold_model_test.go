@@ -82,10 +82,10 @@ func (h *holding) open() {
 	var err error
 	h.db, err = storetest.OpenFS(h.fs, store.Options{})
 	require.NoError(h.t, err)
-	h.b, err = workqueue.Open(h.db, "main")
+	h.b, err = workqueue.OpenBroker(bg, h.db, "main")
 	require.NoError(h.t, err)
-	require.NoError(h.t, h.b.DeclareQueue(bg, "q", &h.config))
-	require.NoError(h.t, h.b.DeclareQueue(bg, "dead", nil))
+	declareQueue(h.t, h.b, "q", &h.config)
+	declareQueue(h.t, h.b, "dead", nil)
 }
 
 // draw makes some messages up.
@@ -223,7 +223,7 @@ func (h *holding) pass() {
 }
 
 func (h *holding) get(t *rapid.T) {
-	d, ok, err := h.b.Get(bg, "q")
+	d, ok, err := queueOf(t, h.b, "q").Get(bg)
 	require.NoError(t, err)
 	h.pass() // it may have waited
 	i := slices.IndexFunc(h.ready, func(e *held) bool { return !e.prime })
@@ -299,7 +299,7 @@ func (h *holding) purge(t *rapid.T) {
 	if !rapid.Bool().Draw(t, "really") {
 		t.Skip("not that often")
 	}
-	n, err := h.b.Purge(pebblemq.WithDurability(bg, pebblemq.Sync), "q")
+	n, err := queueOf(t, h.b, "q").Purge(pebblemq.WithDurability(bg, pebblemq.Sync))
 	require.NoError(t, err)
 	require.Equal(t, len(h.ready), n)
 	h.ready = nil
@@ -335,10 +335,10 @@ func (h *holding) comeBack() {
 func (h *holding) check(t *rapid.T) {
 	synctest.Wait()
 	h.pass()
-	st, err := h.b.QueueStats(bg, "q")
+	st, err := queueOf(t, h.b, "q").Stats(bg)
 	require.NoError(t, err)
 	require.Equal(t, []int{len(h.ready), len(h.out), len(h.delayed)}, []int{int(st.Ready), int(st.Unacked), int(st.Delayed)})
-	st, err = h.b.QueueStats(bg, "dead")
+	st, err = queueOf(t, h.b, "dead").Stats(bg)
 	require.NoError(t, err)
 	require.Equal(t, len(h.dead), int(st.Ready))
 	require.Equal(t, len(h.keys()), uniqueRecords(t, h.db))
@@ -347,7 +347,7 @@ func (h *holding) check(t *rapid.T) {
 	}
 	var dead []string
 	for range h.dead {
-		d, ok, err := h.b.Get(bg, "dead")
+		d, ok, err := queueOf(t, h.b, "dead").Get(bg)
 		require.NoError(t, err)
 		require.True(t, ok)
 		dead = append(dead, string(d.Body))

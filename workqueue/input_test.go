@@ -30,10 +30,10 @@ func TestBadInput(t *testing.T) {
 		return h
 	}
 	consume := func(queue string, o *workqueue.ConsumeOptions) error {
-		_, err := b.Consume(bg, queue, o)
+		_, err := queueOf(t, b, queue).Consume(bg, o)
 		return err
 	}
-	openErr := func(name string) error { _, err := workqueue.Open(db, name); return err }
+	openErr := func(name string) error { _, err := workqueue.OpenBroker(bg, db, name); return err }
 
 	for name, c := range map[string]struct {
 		err  error
@@ -42,19 +42,19 @@ func TestBadInput(t *testing.T) {
 	}{
 		"broker without a name":     {openErr(""), pebblemq.ErrInvalid, "broker name is empty"},
 		"broker name too long":      {openErr(long), pebblemq.ErrTooLarge, "256, limit 255"},
-		"queue without a name":      {b.DeclareQueue(bg, "", nil), pebblemq.ErrInvalid, "queue name is empty"},
-		"queue name too long":       {b.DeclareQueue(bg, long, nil), pebblemq.ErrTooLarge, "limit 255"},
-		"queue name not UTF-8":      {b.DeclareQueue(bg, "\xff", nil), pebblemq.ErrInvalid, "UTF-8"},
-		"queue name with a control": {b.DeclareQueue(bg, "a\nb", nil), pebblemq.ErrInvalid, "control"},
-		"reserved queue name":       {b.DeclareQueue(bg, "amq.q", nil), workqueue.ErrInUse, "reserved"},
+		"queue without a name":      {errOf(b.DeclareQueue(bg, "", nil)), pebblemq.ErrInvalid, "queue name is empty"},
+		"queue name too long":       {errOf(b.DeclareQueue(bg, long, nil)), pebblemq.ErrTooLarge, "limit 255"},
+		"queue name not UTF-8":      {errOf(b.DeclareQueue(bg, "\xff", nil)), pebblemq.ErrInvalid, "UTF-8"},
+		"queue name with a control": {errOf(b.DeclareQueue(bg, "a\nb", nil)), pebblemq.ErrInvalid, "control"},
+		"reserved queue name":       {errOf(b.DeclareQueue(bg, "amq.q", nil)), workqueue.ErrInUse, "reserved"},
 		"reserved exchange name":    {b.DeclareExchange(bg, "amq.x", workqueue.Direct, nil), workqueue.ErrInUse, "reserved"},
 		"default exchange declared": {b.DeclareExchange(bg, "", workqueue.Direct, nil), pebblemq.ErrInvalid, "exchange name is empty"},
 		"unknown kind of exchange":  {b.DeclareExchange(bg, "y", "ring", nil), pebblemq.ErrInvalid, `"ring"`},
-		"another kind of exchange":  {b.DeclareExchange(bg, "x", workqueue.Fanout, nil), pebblemq.ErrConfigMismatch, "kind topic, not fanout"},
-		"another delivery limit":    {b.DeclareQueue(bg, "q", &workqueue.QueueConfig{DeliveryLimit: 3}), pebblemq.ErrConfigMismatch, "DeliveryLimit 20, not 3"},
-		"another dead letter":       {b.DeclareQueue(bg, "q", &workqueue.QueueConfig{DeadLetter: &workqueue.DeadLetter{}}), pebblemq.ErrConfigMismatch, "DeadLetter none"},
-		"negative delivery limit":   {b.DeclareQueue(bg, "n", &workqueue.QueueConfig{DeliveryLimit: -2}), pebblemq.ErrInvalid, "DeliveryLimit -2"},
-		"absurd delivery limit":     {b.DeclareQueue(bg, "n", &workqueue.QueueConfig{DeliveryLimit: workqueue.MaxDeliveryLimit + 1}), pebblemq.ErrInvalid, "DeliveryLimit"},
+		"another kind of exchange":  {b.DeclareExchange(bg, "x", workqueue.Fanout, nil), pebblemq.ErrConfigMismatch, `Kind "topic", not "fanout"`},
+		"another delivery limit":    {errOf(b.DeclareQueue(bg, "q", &workqueue.QueueConfig{DeliveryLimit: 3})), pebblemq.ErrConfigMismatch, "DeliveryLimit 20, not 3"},
+		"another dead letter":       {errOf(b.DeclareQueue(bg, "q", &workqueue.QueueConfig{DeadLetter: &workqueue.DeadLetter{}})), pebblemq.ErrConfigMismatch, "DeadLetter none"},
+		"negative delivery limit":   {errOf(b.DeclareQueue(bg, "n", &workqueue.QueueConfig{DeliveryLimit: -2})), pebblemq.ErrInvalid, "DeliveryLimit -2"},
+		"absurd delivery limit":     {errOf(b.DeclareQueue(bg, "n", &workqueue.QueueConfig{DeliveryLimit: workqueue.MaxDeliveryLimit + 1})), pebblemq.ErrInvalid, "DeliveryLimit"},
 		"binding to no exchange":    {b.Bind(bg, workqueue.Binding{Exchange: "none", Queue: "q", Key: "k"}), workqueue.ErrUnknownExchange, `"none"`},
 		"binding of no queue":       {b.Bind(bg, workqueue.Binding{Exchange: "x", Queue: "none", Key: "k"}), workqueue.ErrUnknownQueue, `"none"`},
 		"binding key too long":      {b.Bind(bg, workqueue.Binding{Exchange: "x", Queue: "q", Key: long}), pebblemq.ErrTooLarge, "binding key"},
@@ -72,13 +72,12 @@ func TestBadInput(t *testing.T) {
 		"absurd delay":              {send(func(m *workqueue.Message) { m.Delay = workqueue.MaxDelay + 1 }), pebblemq.ErrInvalid, "Delay"},
 		"empty batch":               {b.PublishBatch(bg, "x", nil), pebblemq.ErrInvalid, "empty batch"},
 		"batch too large":           {b.PublishBatch(bg, "x", make([]workqueue.Publishing, workqueue.MaxBatch+1)), pebblemq.ErrTooLarge, "10001, limit 10000"},
-		"consumer of no queue":      {consume("none", nil), workqueue.ErrUnknownQueue, `"none"`},
 		"negative prefetch":         {consume("q", &workqueue.ConsumeOptions{Prefetch: -2}), pebblemq.ErrInvalid, "Prefetch -2"},
 		"absurd prefetch":           {consume("q", &workqueue.ConsumeOptions{Prefetch: workqueue.MaxPrefetch + 1}), pebblemq.ErrInvalid, "Prefetch"},
-		"nil handler":               {b.Run(bg, "q", nil, nil), pebblemq.ErrInvalid, "handler of queue"},
-		"negative concurrency":      {b.Run(bg, "q", nop, &workqueue.RunOptions{Concurrency: -1}), pebblemq.ErrInvalid, "Concurrency -1"},
-		"get from no queue":         {func() error { _, _, err := b.Get(bg, "none"); return err }(), workqueue.ErrUnknownQueue, `"none"`},
-		"purge of no queue":         {func() error { _, err := b.Purge(bg, "none"); return err }(), workqueue.ErrUnknownQueue, `"none"`},
+		"nil handler":               {queueOf(t, b, "q").Run(bg, nil, nil), pebblemq.ErrInvalid, "handler of queue"},
+		"negative concurrency":      {queueOf(t, b, "q").Run(bg, nop, &workqueue.RunOptions{Concurrency: -1}), pebblemq.ErrInvalid, "Concurrency -1"},
+		"no queue":                  {errOf(b.Queue(bg, "none")), workqueue.ErrUnknownQueue, `"none"`},
+		"no broker":                 {errOf(workqueue.LookupBroker(bg, db, "none")), workqueue.ErrUnknownBroker, `"none"`},
 	} {
 		require.ErrorIs(t, c.err, c.want, name)
 		require.ErrorContains(t, c.err, c.says, name)
@@ -91,7 +90,7 @@ func TestBadInput(t *testing.T) {
 		"header":   send(func(m *workqueue.Message) { m.Headers = headers(1, workqueue.MaxHeaderBytes-3) }),
 		"property": send(func(m *workqueue.Message) { m.ReplyTo = long[1:] }),
 		"delay":    send(func(m *workqueue.Message) { m.Delay = workqueue.MaxDelay }),
-		"name":     b.DeclareQueue(bg, long[1:], nil),
+		"name":     errOf(b.DeclareQueue(bg, long[1:], nil)),
 		"batch":    b.PublishBatch(bg, "x", make([]workqueue.Publishing, workqueue.MaxBatch)),
 	} {
 		require.NoError(t, err, "%s at its limit", name)
@@ -116,14 +115,15 @@ func TestUseAfterClose(t *testing.T) {
 	publish(t, b, "q", "m")
 	c := consume(t, b, "q", 1)
 	d := next(t, c, "m")
+	q := queueOf(t, b, "q")
 	require.NoError(t, db.Close())
 	for name, err := range map[string]error{
-		"declare": b.DeclareQueue(bg, "other", nil),
+		"declare": errOf(b.DeclareQueue(bg, "other", nil)),
 		"publish": b.Publish(bg, "", "q", body("m")),
 		"async":   b.PublishAsync(bg, "", "q", body("m")).Err(),
 		"ack":     d.Ack(bg),
 		"next":    func() error { _, err := c.Next(bg); return err }(),
-		"run":     b.Run(bg, "q", nop, nil),
+		"run":     q.Run(bg, nop, nil),
 	} {
 		require.ErrorIs(t, err, pebblemq.ErrClosed, name)
 	}
@@ -139,6 +139,6 @@ func TestCancellation(t *testing.T) {
 	_, err := c.Next(ctx)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.ErrorIs(t, b.Publish(ctx, "", "q", body("m")), context.DeadlineExceeded)
-	require.NoError(t, b.Run(ctx, "q", nop, nil), "the end of its context is how Run ends")
+	require.NoError(t, queueOf(t, b, "q").Run(ctx, nop, nil), "the end of its context is how Run ends")
 	require.Zero(t, ready(t, b, "q"))
 }

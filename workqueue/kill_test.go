@@ -131,7 +131,7 @@ func TestChildGets(t *testing.T) {
 		if turn++; turn%2 == 0 {
 			return
 		}
-		d, ok, err := b.Get(bg, "q")
+		d, ok, err := queueOf(t, b, "q").Get(bg)
 		require.NoError(t, err)
 		if ok {
 			ackAloud(t, d)
@@ -142,7 +142,7 @@ func TestChildGets(t *testing.T) {
 // TestChildConsumes has always some messages out, and gives back or rejects others.
 func TestChildConsumes(t *testing.T) {
 	b := openChild(t)
-	c, err := b.Consume(bg, "q", &workqueue.ConsumeOptions{Prefetch: 8})
+	c, err := queueOf(t, b, "q").Consume(bg, &workqueue.ConsumeOptions{Prefetch: 8})
 	require.NoError(t, err)
 	go publishForEver(t, b, func() {})
 	for {
@@ -170,7 +170,7 @@ func TestChildRuns(t *testing.T) {
 		return nil
 	}
 	later := pebblemq.Backoff{Min: time.Hour, Max: time.Hour} // is delayed when it is counted
-	require.NoError(t, b.Run(bg, "q", handle, &workqueue.RunOptions{Concurrency: 4, Backoff: later}))
+	require.NoError(t, queueOf(t, b, "q").Run(bg, handle, &workqueue.RunOptions{Concurrency: 4, Backoff: later}))
 }
 
 // TestAPoisonMessageEndsInTheDeadLetterPlace has a handler that kills its
@@ -182,9 +182,9 @@ func TestAPoisonMessageEndsInTheDeadLetterPlace(t *testing.T) {
 	require.NoError(t, err)
 	b := openBroker(t, db)
 	declare(t, b, "dead", "done")
-	require.NoError(t, b.DeclareQueue(bg, "q", &workqueue.QueueConfig{
+	declareQueue(t, b, "q", &workqueue.QueueConfig{
 		DeliveryLimit: limit, DeadLetter: &workqueue.DeadLetter{Key: "dead"},
-	}))
+	})
 	for i := range neighbours {
 		if i == neighbours/2 {
 			publish(t, b, "q", "poison")
@@ -211,7 +211,7 @@ func TestAPoisonMessageEndsInTheDeadLetterPlace(t *testing.T) {
 	require.Zero(t, ready(t, b, "q"))
 	var done []int
 	for {
-		d, ok, err := b.Get(bg, "done")
+		d, ok, err := queueOf(t, b, "done").Get(bg)
 		require.NoError(t, err)
 		if !ok {
 			break
@@ -232,7 +232,7 @@ func TestChildMeetsPoison(t *testing.T) {
 	ctx, cancel := context.WithCancel(bg)
 	idle := func() {
 		for _, q := range []string{"q", "dead"} {
-			st, err := b.QueueStats(bg, q)
+			st, err := queueOf(t, b, q).Stats(bg)
 			require.NoError(t, err)
 			if q == "q" && st.Ready+st.Unacked > 0 || q == "dead" && st.Ready == 0 {
 				return
@@ -263,6 +263,6 @@ func TestChildMeetsPoison(t *testing.T) {
 			}
 		}
 	}()
-	require.NoError(t, b.Run(ctx, "q", handler, &workqueue.RunOptions{Concurrency: 4}))
+	require.NoError(t, queueOf(t, b, "q").Run(ctx, handler, &workqueue.RunOptions{Concurrency: 4}))
 	require.NoError(t, db.Close())
 }

@@ -2,7 +2,6 @@ package workqueue
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"time"
@@ -13,50 +12,11 @@ import (
 // MaxExpires is the longest QueueConfig.Expires.
 const MaxExpires = 10 * 365 * 24 * time.Hour
 
-// generated is the prefix of names that DeclareNewQueue makes.
-const generated = reserved + "gen-"
-
 func (c *QueueConfig) checkLifetime() error {
 	if c.Expires < 0 || c.Expires > MaxExpires {
 		return store.Invalid("Expires %v is not between 0 and %v", c.Expires, MaxExpires)
 	}
 	return checkDedupe(c.DedupeWindow)
-}
-
-func (c *QueueConfig) matchLifetime(object string, stored *QueueConfig) error {
-	switch {
-	case c.AutoDelete != stored.AutoDelete:
-		return store.Mismatch(object, "AutoDelete", stored.AutoDelete, c.AutoDelete)
-	case c.Expires != stored.Expires:
-		return store.Mismatch(object, "Expires", stored.Expires, c.Expires)
-	case c.DedupeWindow != stored.DedupeWindow:
-		return store.Mismatch(object, "DedupeWindow", stored.DedupeWindow, c.DedupeWindow)
-	case c.Exclusive != stored.Exclusive:
-		return store.Mismatch(object, "Exclusive", stored.Exclusive, c.Exclusive)
-	}
-	return nil
-}
-
-// DeclareNewQueue declares a queue under a name that it makes up, and returns
-// the name, which begins with "amq.gen-". That is what AMQP does for an empty
-// name. Such queues are often Exclusive or have Expires, or they stay.
-func (b *Broker) DeclareNewQueue(ctx context.Context, c *QueueConfig) (name string, err error) {
-	name = generated + rand.Text()
-	return name, b.declareQueue(ctx, name, c, store.CheckName)
-}
-
-// Queue returns the configuration of a queue, or ErrUnknownQueue: it is the
-// passive form of DeclareQueue and does not count as a use.
-func (b *Broker) Queue(ctx context.Context, name string) (c QueueConfig, err error) {
-	err = b.s.Do(ctx, store.QuietFunc(func(*store.Turn) error {
-		q, err := b.queue(name)
-		if err != nil {
-			return err
-		}
-		c = q.config.clone()
-		return nil
-	}), store.Sync)
-	return c, err
 }
 
 // DeleteIf says under which conditions a queue is deleted.
@@ -65,21 +25,20 @@ type DeleteIf struct {
 	Empty  bool // it holds no message, be it ready, delayed, unacknowledged or unreadable; else ErrNotEmpty
 }
 
-// DeleteQueueIf is DeleteQueue under conditions, which are tested in the same
-// step.
-func (b *Broker) DeleteQueueIf(ctx context.Context, name string, c DeleteIf) error {
-	if err := store.CheckName("queue", name); err != nil {
-		return err
-	}
-	return b.s.Do(ctx, store.FreeingFunc{OpFunc: func(t *store.Turn) error {
-		q := b.t.queues[name] // also one that cannot be used
-		if q == nil {
-			return fmt.Errorf("%w: %q", ErrUnknownQueue, name)
-		}
-		if err := errors.Join(q.ownedBy(b), q.deletable(c)); err != nil {
+// Delete removes the queue with its messages and bindings, durably. Its consumers end with
+// ErrQueueDeleted. It works on a queue that cannot be read, too.
+func (q *Queue) Delete(ctx context.Context) error { return q.DeleteIf(ctx, DeleteIf{}) }
+
+// DeleteIf is Delete under conditions, which are tested in the same step.
+func (q *Queue) DeleteIf(ctx context.Context, c DeleteIf) error {
+	return q.b.s.Do(ctx, store.FreeingFunc{OpFunc: func(t *store.Turn) error {
+		if err := q.q.alive(); err != nil {
 			return err
 		}
-		b.t.dropQueue(t, q)
+		if err := errors.Join(q.q.ownedBy(q.b), q.q.deletable(c)); err != nil {
+			return err
+		}
+		q.b.t.dropQueue(t, q.q)
 		return nil
 	}}, store.Sync)
 }
@@ -113,30 +72,12 @@ func (b *Broker) dropExclusive(t *store.Turn) error {
 	return nil
 }
 
-// queue returns a queue that this handle may use.
-func (b *Broker) queue(name string) (*queue, error) {
-	q, err := b.t.queue(name)
-	if err != nil {
-		return nil, err
-	}
-	return q, q.ownedBy(b)
-}
-
 // ownedBy refuses a handle if the queue is exclusive to another one.
 func (q *queue) ownedBy(b *Broker) error {
 	if q.owner != nil && q.owner != b {
 		return fmt.Errorf("%w: queue %q is exclusive to another handle", ErrInUse, q.name)
 	}
 	return nil
-}
-
-// use is queue for the verbs that keep one from expiring.
-func (b *Broker) use(t *store.Turn, name string) (*queue, error) {
-	q, err := b.queue(name)
-	if err == nil {
-		q.used = t.Now()
-	}
-	return q, err
 }
 
 // live begins the time that a queue has until it is used.

@@ -14,36 +14,40 @@ import (
 
 func queues(t testing.TB, b *workqueue.Broker) []string {
 	t.Helper()
-	names, err := b.Queues(bg)
+	list, err := b.Queues(bg)
 	require.NoError(t, err)
+	names := make([]string, len(list))
+	for i, q := range list {
+		names[i] = q.Name
+	}
 	return names
 }
 
 func declareAs(t testing.TB, b *workqueue.Broker, name string, c workqueue.QueueConfig) {
 	t.Helper()
-	require.NoError(t, b.DeclareQueue(bg, name, &c))
+	declareQueue(t, b, name, &c)
 }
 
 func TestPassiveDeclare(t *testing.T) {
 	_, b := open(t)
 	_, err := b.Queue(bg, "q")
 	require.ErrorIs(t, err, workqueue.ErrUnknownQueue)
-	_, _, err = b.Exchange(bg, "x")
+	_, err = b.Exchange(bg, "x")
 	require.ErrorIs(t, err, workqueue.ErrUnknownExchange)
 
 	want := workqueue.QueueConfig{DeliveryLimit: 3, AckTimeout: time.Minute, DeadLetter: &workqueue.DeadLetter{Key: "dead"}, Expires: time.Hour}
 	declareAs(t, b, "q", want)
-	got, err := b.Queue(bg, "q")
+	got, err := queueOf(t, b, "q").Info(bg)
 	require.NoError(t, err)
-	require.Equal(t, want, got)
-	got.DeadLetter.Key = "changed"
-	require.NoError(t, b.DeclareQueue(bg, "q", &want), "what was returned is a copy")
+	require.Equal(t, want, got.Config)
+	got.Config.DeadLetter.Key = "changed"
+	require.NoError(t, errOf(b.DeclareQueue(bg, "q", &want)), "what was returned is a copy")
 
 	require.NoError(t, b.DeclareExchange(bg, "x", workqueue.Topic, &workqueue.ExchangeConfig{Alternate: "y", AutoDelete: true}))
-	kind, config, err := b.Exchange(bg, "x")
+	x, err := b.Exchange(bg, "x")
 	require.NoError(t, err)
-	require.Equal(t, workqueue.Topic, kind)
-	require.Equal(t, workqueue.ExchangeConfig{Alternate: "y", AutoDelete: true}, config)
+	require.Equal(t, workqueue.Topic, x.Kind)
+	require.Equal(t, workqueue.ExchangeConfig{Alternate: "y", AutoDelete: true}, x.Config)
 }
 
 func TestDeclaringWithAnotherConfigurationNamesTheField(t *testing.T) {
@@ -54,7 +58,7 @@ func TestDeclaringWithAnotherConfigurationNamesTheField(t *testing.T) {
 		"AutoDelete": {AutoDelete: true}, "Expires": {Expires: time.Hour}, "Exclusive": {Exclusive: true},
 		"DeliveryLimit": {DeliveryLimit: 7}, "DeadLetter": {DeadLetter: &workqueue.DeadLetter{}},
 	} {
-		err := b.DeclareQueue(bg, "q", &c)
+		_, err := b.DeclareQueue(bg, "q", &c)
 		require.ErrorIs(t, err, pebblemq.ErrConfigMismatch)
 		require.ErrorContains(t, err, field)
 	}
@@ -66,22 +70,23 @@ func TestDeclaringWithAnotherConfigurationNamesTheField(t *testing.T) {
 		require.ErrorIs(t, err, pebblemq.ErrConfigMismatch)
 		require.ErrorContains(t, err, field)
 	}
-	require.ErrorContains(t, b.DeclareExchange(bg, "x", workqueue.Random, nil), "kind")
+	require.ErrorContains(t, b.DeclareExchange(bg, "x", workqueue.Random, nil), `Kind "hash", not "random"`)
 }
 
 func TestGeneratedNames(t *testing.T) {
 	_, b := open(t)
-	one, err := b.DeclareNewQueue(bg, nil)
+	first, err := b.DeclareNewQueue(bg, nil)
 	require.NoError(t, err)
-	two, err := b.DeclareNewQueue(bg, nil)
+	second, err := b.DeclareNewQueue(bg, nil)
 	require.NoError(t, err)
+	one, two := first.Name(), second.Name()
 	require.NotEqual(t, one, two)
 	require.Regexp(t, `^amq\.gen-[A-Z0-9]{20,}$`, one)
-	require.NoError(t, b.DeclareQueue(bg, one, nil), "it can be declared again")
+	require.NoError(t, errOf(b.DeclareQueue(bg, one, nil)), "it can be declared again")
 	publish(t, b, one, "m")
 	require.NoError(t, get(t, b, one, "m").Ack(bg))
-	require.NoError(t, b.DeleteQueue(bg, one))
-	require.ErrorIs(t, b.DeclareQueue(bg, one, nil), workqueue.ErrInUse, "but nobody makes such a name up")
+	require.NoError(t, queueOf(t, b, one).Delete(bg))
+	require.ErrorIs(t, errOf(b.DeclareQueue(bg, one, nil)), workqueue.ErrInUse, "but nobody makes such a name up")
 	require.Equal(t, []string{two}, queues(t, b))
 }
 
@@ -140,16 +145,17 @@ func TestAnAutoDeleteExchangeGoesWithItsLastBinding(t *testing.T) {
 		workqueue.Binding{Exchange: "last", Queue: "r"},
 	)
 	require.NoError(t, b.Unbind(bg, workqueue.Binding{Exchange: "last", ToExchange: "first"}))
-	require.NoError(t, b.DeleteQueue(bg, "r"))
+	require.NoError(t, queueOf(t, b, "r").Delete(bg))
 	db, b = restart(t, fs, db)
 	kinds, err := b.Exchanges(bg)
 	require.NoError(t, err)
 	require.Len(t, kinds, 4)
 
-	require.NoError(t, b.DeleteQueue(bg, "q"))
+	require.NoError(t, queueOf(t, b, "q").Delete(bg))
 	kinds, err = b.Exchanges(bg)
 	require.NoError(t, err)
-	require.Equal(t, map[string]workqueue.ExchangeKind{"unbound": workqueue.Fanout}, kinds, "and they go one after the other")
+	require.Len(t, kinds, 1)
+	require.Equal(t, "unbound", kinds[0].Name, "and they go one after the other")
 	require.Empty(t, bindings(t, b))
 	db, b = restart(t, fs, db)
 	kinds, err = b.Exchanges(bg)
@@ -173,7 +179,7 @@ func TestAnUnusedQueueExpires(t *testing.T) {
 		}
 		const most = 50 * time.Minute
 		pass(most)
-		_, _, err := b.Get(bg, "q")
+		_, _, err := queueOf(t, b, "q").Get(bg)
 		require.NoError(t, err)
 		pass(most)
 		exists(true, "a get uses it, even of nothing")
@@ -215,13 +221,9 @@ func TestAnExclusiveQueueBelongsToItsHandle(t *testing.T) {
 	to := workqueue.Binding{Exchange: "x", Queue: "q"}
 	bind(t, owner, to)
 
-	_, err := other.Consume(bg, "q", nil)
-	_, _, gotten := other.Get(bg, "q")
-	_, purged := other.Purge(bg, "q")
-	_, passive := other.Queue(bg, "q")
 	for _, err := range []error{
-		err, gotten, purged, passive, other.DeclareQueue(bg, "q", &mine), other.DeclareQueue(bg, "q", nil),
-		other.DeleteQueue(bg, "q"), other.Bind(bg, workqueue.Binding{Exchange: "x", Queue: "q", Key: "k"}), other.Unbind(bg, to),
+		errOf(other.Queue(bg, "q")), errOf(other.DeclareQueue(bg, "q", &mine)), errOf(other.DeclareQueue(bg, "q", nil)),
+		other.Bind(bg, workqueue.Binding{Exchange: "x", Queue: "q", Key: "k"}), other.Unbind(bg, to),
 	} {
 		require.ErrorIs(t, err, workqueue.ErrInUse)
 	}
@@ -232,7 +234,7 @@ func TestAnExclusiveQueueBelongsToItsHandle(t *testing.T) {
 
 	require.NoError(t, owner.DeleteExclusive(bg))
 	require.Equal(t, []string{"p"}, queues(t, owner))
-	_, err = c.Next(bg)
+	_, err := c.Next(bg)
 	require.ErrorIs(t, err, workqueue.ErrQueueDeleted)
 	declareAs(t, other, "q", mine)
 
@@ -247,20 +249,21 @@ func TestDeleteIfUnusedAndIfEmpty(t *testing.T) {
 	declare(t, b, "q")
 	c := consume(t, b, "q", 1)
 	unused, empty := workqueue.DeleteIf{Unused: true}, workqueue.DeleteIf{Empty: true}
-	require.ErrorIs(t, b.DeleteQueueIf(bg, "q", unused), workqueue.ErrInUse)
+	require.ErrorIs(t, queueOf(t, b, "q").DeleteIf(bg, unused), workqueue.ErrInUse)
 	require.NoError(t, c.Close())
 
 	publish(t, b, "q", "m")
-	require.ErrorIs(t, b.DeleteQueueIf(bg, "q", empty), workqueue.ErrNotEmpty)
+	require.ErrorIs(t, queueOf(t, b, "q").DeleteIf(bg, empty), workqueue.ErrNotEmpty)
 	d := get(t, b, "q", "m")
-	require.ErrorIs(t, b.DeleteQueueIf(bg, "q", empty), workqueue.ErrNotEmpty, "it is unacknowledged")
+	require.ErrorIs(t, queueOf(t, b, "q").DeleteIf(bg, empty), workqueue.ErrNotEmpty, "it is unacknowledged")
 	require.NoError(t, d.Ack(bg))
 	require.NoError(t, b.Publish(bg, "", "q", workqueue.Message{Delay: time.Hour}))
-	require.ErrorIs(t, b.DeleteQueueIf(bg, "q", empty), workqueue.ErrNotEmpty, "it is delayed")
-	require.NoError(t, b.DeleteQueueIf(bg, "q", unused))
-	require.ErrorIs(t, b.DeleteQueueIf(bg, "q", empty), workqueue.ErrUnknownQueue)
+	require.ErrorIs(t, queueOf(t, b, "q").DeleteIf(bg, empty), workqueue.ErrNotEmpty, "it is delayed")
+	q := queueOf(t, b, "q")
+	require.NoError(t, q.DeleteIf(bg, unused))
+	require.ErrorIs(t, q.DeleteIf(bg, empty), workqueue.ErrQueueDeleted)
 	declare(t, b, "q")
-	require.NoError(t, b.DeleteQueueIf(bg, "q", workqueue.DeleteIf{Unused: true, Empty: true}))
+	require.NoError(t, queueOf(t, b, "q").DeleteIf(bg, workqueue.DeleteIf{Unused: true, Empty: true}))
 	require.Empty(t, queues(t, b))
 
 	exchange(t, b, workqueue.Fanout, "x", "y")
@@ -274,15 +277,13 @@ func TestDeleteIfUnusedAndIfEmpty(t *testing.T) {
 func TestBadLifetimes(t *testing.T) {
 	_, b := open(t)
 	for _, d := range []time.Duration{-1, workqueue.MaxExpires + 1} {
-		err := b.DeclareQueue(bg, "q", &workqueue.QueueConfig{Expires: d})
+		_, err := b.DeclareQueue(bg, "q", &workqueue.QueueConfig{Expires: d})
 		require.ErrorIs(t, err, pebblemq.ErrInvalid)
 		_, err = b.DeclareNewQueue(bg, &workqueue.QueueConfig{Expires: d})
 		require.ErrorIs(t, err, pebblemq.ErrInvalid)
 	}
-	require.NoError(t, b.DeclareQueue(bg, "q", &workqueue.QueueConfig{Expires: workqueue.MaxExpires}))
-	for _, err := range []error{
-		b.DeleteQueueIf(bg, "", workqueue.DeleteIf{}), b.DeleteUnusedExchange(bg, ""), b.DeleteQueue(bg, string(make([]byte, 256))),
-	} {
+	declareQueue(t, b, "q", &workqueue.QueueConfig{Expires: workqueue.MaxExpires})
+	for _, err := range []error{errOf(b.Queue(bg, "")), b.DeleteUnusedExchange(bg, ""), errOf(b.Queue(bg, string(make([]byte, 256))))} {
 		require.True(t, errors.Is(err, pebblemq.ErrInvalid) || errors.Is(err, pebblemq.ErrTooLarge), "%v", err)
 	}
 }

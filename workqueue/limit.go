@@ -54,20 +54,6 @@ func (c *QueueConfig) checkLimits() error {
 	return nil
 }
 
-func (c *QueueConfig) matchLimits(object string, stored *QueueConfig) error {
-	switch {
-	case c.MaxLength != stored.MaxLength:
-		return store.Mismatch(object, "MaxLength", stored.MaxLength, c.MaxLength)
-	case c.MaxBytes != stored.MaxBytes:
-		return store.Mismatch(object, "MaxBytes", stored.MaxBytes, c.MaxBytes)
-	case c.LimitTotal != stored.LimitTotal:
-		return store.Mismatch(object, "LimitTotal", stored.LimitTotal, c.LimitTotal)
-	case c.Overflow != stored.Overflow:
-		return store.Mismatch(object, "Overflow", stored.Overflow, c.Overflow)
-	}
-	return nil
-}
-
 func (c *QueueConfig) limited() bool { return c.MaxLength > 0 || c.MaxBytes > 0 }
 
 // over reports whether the queue holds more than it may.

@@ -92,14 +92,14 @@ func TestMaxBytesIsExact(t *testing.T) {
 	_, b := open(t)
 	declareWith(t, b, workqueue.QueueConfig{})
 	publishTTL(t, b, strings.Repeat("x", 100), 0)
-	st, err := b.QueueStats(bg, "q")
+	st, err := queueOf(t, b, "q").Stats(bg)
 	require.NoError(t, err)
 	one := int64(st.Bytes)
 	for _, c := range []struct {
 		max  int64
 		want int
 	}{{3 * one, 3}, {3*one - 1, 2}, {one - 1, 0}} {
-		require.NoError(t, b.AlterQueue(bg, "q", &workqueue.QueueConfig{MaxBytes: c.max}))
+		require.NoError(t, queueOf(t, b, "q").Alter(bg, &workqueue.QueueConfig{MaxBytes: c.max}))
 		for range 5 {
 			publishTTL(t, b, strings.Repeat("x", 100), 0)
 		}
@@ -176,7 +176,7 @@ func TestABatchLargerThanTheQueueLeavesItsEnd(t *testing.T) {
 	require.NoError(t, b.PublishBatch(bg, "", batch))
 	require.Equal(t, 3, ready(t, b, "q"))
 	require.NoError(t, b.PublishBatch(bg, "", batch[:1]))
-	n, err := b.Purge(bg, "q")
+	n, err := queueOf(t, b, "q").Purge(bg)
 	require.NoError(t, err)
 	require.Equal(t, 3, n)
 	require.NoError(t, b.PublishBatch(bg, "", batch[4:]))
@@ -237,7 +237,7 @@ func TestADelayedMessageMakesRoomWhenItIsDue(t *testing.T) {
 func TestFullQueuesThatPushIntoOneAnother(t *testing.T) {
 	_, b := open(t)
 	declareWith(t, b, workqueue.QueueConfig{MaxLength: 20, DeadLetter: &workqueue.DeadLetter{Key: "other"}})
-	require.NoError(t, b.DeclareQueue(bg, "other", &workqueue.QueueConfig{MaxLength: 20, DeadLetter: &workqueue.DeadLetter{Key: "q"}}))
+	declareQueue(t, b, "other", &workqueue.QueueConfig{MaxLength: 20, DeadLetter: &workqueue.DeadLetter{Key: "q"}})
 	for i := range 40 {
 		queue := []string{"q", "other"}[i%2]
 		require.NoError(t, b.Publish(bg, "", queue, body(fmt.Sprint(i))))
@@ -253,13 +253,13 @@ func TestBadLimitsAreRefused(t *testing.T) {
 	for _, c := range []workqueue.QueueConfig{
 		{MaxLength: -1}, {MaxLength: workqueue.MaxMaxLength + 1}, {MaxBytes: -1}, {Overflow: "drop-tail"},
 	} {
-		require.ErrorIs(t, b.DeclareQueue(bg, "q", &c), pebblemq.ErrInvalid, "%+v", c)
+		require.ErrorIs(t, errOf(b.DeclareQueue(bg, "q", &c)), pebblemq.ErrInvalid, "%+v", c)
 	}
 	declareWith(t, b, workqueue.QueueConfig{MaxLength: workqueue.MaxMaxLength, Overflow: workqueue.DropHead})
 	declareWith(t, b, workqueue.QueueConfig{MaxLength: workqueue.MaxMaxLength})
 	for _, c := range []workqueue.QueueConfig{
 		{}, {MaxLength: 1}, {MaxLength: workqueue.MaxMaxLength, MaxBytes: 1}, {MaxLength: workqueue.MaxMaxLength, Overflow: workqueue.DropLowest},
 	} {
-		require.ErrorIs(t, b.DeclareQueue(bg, "q", &c), pebblemq.ErrConfigMismatch, "%+v", c)
+		require.ErrorIs(t, errOf(b.DeclareQueue(bg, "q", &c)), pebblemq.ErrConfigMismatch, "%+v", c)
 	}
 }

@@ -59,7 +59,7 @@ func TestATotalLimitCountsWhatIsOutAndDelayedWithEachOverflow(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				_, b := open(t)
 				out := total(t, b, workqueue.QueueConfig{Overflow: c.overflow, DeadLetter: toDead}, c.ready)
-				before, err := b.QueueStats(bg, "q")
+				before, err := queueOf(t, b, "q").Stats(bg)
 				require.NoError(t, err)
 				require.EqualValues(t, 3, before.Ready+before.Unacked+before.Delayed)
 
@@ -69,7 +69,7 @@ func TestATotalLimitCountsWhatIsOutAndDelayedWithEachOverflow(t *testing.T) {
 				} else {
 					require.NoError(t, err)
 				}
-				st, err := b.QueueStats(bg, "q")
+				st, err := queueOf(t, b, "q").Stats(bg)
 				require.NoError(t, err)
 				require.EqualValues(t, 3, st.Ready+st.Unacked+st.Delayed)
 
@@ -102,20 +102,20 @@ func TestATotalLimitOfBytesIsExact(t *testing.T) {
 		_, b := open(t)
 		declareWith(t, b, workqueue.QueueConfig{})
 		publishLater(t, b, "x", time.Hour)
-		st, err := b.QueueStats(bg, "q")
+		st, err := queueOf(t, b, "q").Stats(bg)
 		require.NoError(t, err)
 		one := int64(st.Bytes)
 		limit := workqueue.QueueConfig{MaxBytes: 3 * one, LimitTotal: true, Overflow: workqueue.RejectPublish}
-		require.NoError(t, b.AlterQueue(bg, "q", &limit))
+		require.NoError(t, queueOf(t, b, "q").Alter(bg, &limit))
 		publish(t, b, "q", "x")
 		get(t, b, "q", "x")
 		publishLater(t, b, "x", time.Hour)
 		require.ErrorIs(t, b.Publish(bg, "", "q", workqueue.Message{Body: []byte("x")}), workqueue.ErrQueueFull)
 		limit.MaxBytes++
-		require.NoError(t, b.AlterQueue(bg, "q", &limit))
+		require.NoError(t, queueOf(t, b, "q").Alter(bg, &limit))
 		require.ErrorIs(t, b.Publish(bg, "", "q", workqueue.Message{Body: []byte("x")}), workqueue.ErrQueueFull)
 		limit.MaxBytes = 4 * one
-		require.NoError(t, b.AlterQueue(bg, "q", &limit))
+		require.NoError(t, queueOf(t, b, "q").Alter(bg, &limit))
 		publish(t, b, "q", "x")
 	})
 }
@@ -127,7 +127,7 @@ func TestATotalLimitWhoseDeadLetterPlaceIsMissingRefusesADelayedMessage(t *testi
 		total(t, b, workqueue.QueueConfig{DeadLetter: &workqueue.DeadLetter{Key: "nowhere"}}, false)
 		later := workqueue.Message{MessageID: "id", UniqueKey: "key", Body: big('x'), Delay: time.Hour}
 		require.ErrorIs(t, b.Publish(bg, "", "q", later), workqueue.ErrQueueFull)
-		require.ErrorIs(t, b.Cancel(bg, "q", "id"), workqueue.ErrUnknownMessage)
+		require.ErrorIs(t, queueOf(t, b, "q").Cancel(bg, "id"), workqueue.ErrUnknownMessage)
 
 		// The same after others of its transaction, which are refused with it.
 		err := db.Update(bg, func(tx *pebblemq.Tx) error {
@@ -136,10 +136,10 @@ func TestATotalLimitWhoseDeadLetterPlaceIsMissingRefusesADelayedMessage(t *testi
 		})
 		require.ErrorIs(t, err, workqueue.ErrQueueFull)
 		require.Zero(t, ready(t, b, "dead"))
-		st, err := b.QueueStats(bg, "q")
+		st, err := queueOf(t, b, "q").Stats(bg)
 		require.NoError(t, err)
 		require.Equal(t, [2]uint64{1, 2}, [2]uint64{st.Unacked, st.Delayed})
-		require.NoError(t, b.AlterQueue(bg, "q", &workqueue.QueueConfig{}))
+		require.NoError(t, queueOf(t, b, "q").Alter(bg, &workqueue.QueueConfig{}))
 		require.NoError(t, b.Publish(bg, "", "q", later), "its unique key is free")
 	})
 }
@@ -149,14 +149,14 @@ func TestATotalLimitIsRolledBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db, b := open(t)
 		total(t, b, workqueue.QueueConfig{Overflow: workqueue.RejectDeadLetter, DeadLetter: toDead}, true)
-		before, err := b.QueueStats(bg, "q")
+		before, err := queueOf(t, b, "q").Stats(bg)
 		require.NoError(t, err)
 		err = db.Update(bg, func(tx *pebblemq.Tx) error {
 			require.NoError(t, b.In(tx).Publish("", "q", workqueue.Message{Body: big('x'), Delay: time.Hour}))
 			return b.In(tx).Publish("", "nowhere", workqueue.Message{Mandatory: true})
 		})
 		require.ErrorIs(t, err, workqueue.ErrUnroutable)
-		after, err := b.QueueStats(bg, "q")
+		after, err := queueOf(t, b, "q").Stats(bg)
 		require.NoError(t, err)
 		require.Equal(t, before, after)
 		require.Zero(t, ready(t, b, "dead"))
@@ -165,11 +165,11 @@ func TestATotalLimitIsRolledBack(t *testing.T) {
 
 func TestATotalLimitIsStoredAndNeedsALimit(t *testing.T) {
 	_, b := open(t)
-	require.ErrorIs(t, b.DeclareQueue(bg, "none", &workqueue.QueueConfig{LimitTotal: true}), pebblemq.ErrInvalid)
+	require.ErrorIs(t, errOf(b.DeclareQueue(bg, "none", &workqueue.QueueConfig{LimitTotal: true})), pebblemq.ErrInvalid)
 	declareWith(t, b, workqueue.QueueConfig{MaxLength: 1, LimitTotal: true})
-	err := b.DeclareQueue(bg, "q", &workqueue.QueueConfig{MaxLength: 1})
+	_, err := b.DeclareQueue(bg, "q", &workqueue.QueueConfig{MaxLength: 1})
 	require.ErrorIs(t, err, pebblemq.ErrConfigMismatch)
 	require.ErrorContains(t, err, "LimitTotal")
-	require.NoError(t, b.AlterQueue(bg, "q", &workqueue.QueueConfig{MaxLength: 1}))
-	require.NoError(t, b.DeclareQueue(bg, "q", &workqueue.QueueConfig{MaxLength: 1}))
+	require.NoError(t, queueOf(t, b, "q").Alter(bg, &workqueue.QueueConfig{MaxLength: 1}))
+	declareQueue(t, b, "q", &workqueue.QueueConfig{MaxLength: 1})
 }

@@ -47,13 +47,13 @@ func (m *model) open(t *rapid.T) {
 	var err error
 	m.db, err = storetest.OpenFS(m.fs, store.Options{})
 	require.NoError(t, err)
-	m.b, err = workqueue.Open(m.db, "main")
+	m.b, err = workqueue.OpenBroker(bg, m.db, "main")
 	require.NoError(t, err)
 	require.NoError(t, m.b.DeclareExchange(bg, "x", workqueue.Direct, nil))
-	require.NoError(t, m.b.DeclareQueue(bg, "dead", nil))
-	require.NoError(t, m.b.DeclareQueue(bg, "q", &workqueue.QueueConfig{
+	declareQueue(t, m.b, "dead", nil)
+	declareQueue(t, m.b, "q", &workqueue.QueueConfig{
 		DeliveryLimit: workqueue.NoDeliveryLimit, DeadLetter: &workqueue.DeadLetter{Key: "dead"},
-	}))
+	})
 }
 
 // putBack returns what is out to its places.
@@ -94,7 +94,7 @@ func (m *model) bind(t *rapid.T) {
 }
 
 func (m *model) get(t *rapid.T) {
-	d, ok, err := m.b.Get(bg, "q")
+	d, ok, err := queueOf(t, m.b, "q").Get(bg)
 	require.NoError(t, err)
 	require.Equal(t, len(m.ready) > 0, ok)
 	if !ok {
@@ -157,7 +157,7 @@ func (m *model) browse(t *rapid.T) {
 		want = append(want, n)
 	}
 	m.order(want)
-	for found, err := range m.b.Browse(bg, "q", nil) {
+	for found, err := range queueOf(t, m.b, "q").Browse(bg, nil) {
 		require.NoError(t, err)
 		require.NotEmpty(t, want)
 		require.Equal(t, fmt.Sprint(want[0]), string(found.Body))
@@ -172,7 +172,7 @@ func (m *model) browse(t *rapid.T) {
 func (m *model) redrive(t *rapid.T) {
 	odd := rapid.IntRange(0, 2).Draw(t, "which")
 	wanted := func(n int) bool { return n%2 != odd }
-	p, err := m.b.Redrive(bg, "dead", &workqueue.RedriveOptions{Filter: func(found *workqueue.Browsed) bool {
+	p, err := queueOf(t, m.b, "dead").Redrive(bg, &workqueue.RedriveOptions{Filter: func(found *workqueue.Browsed) bool {
 		n, err := strconv.Atoi(string(found.Body))
 		require.NoError(t, err)
 		return wanted(n)
@@ -199,18 +199,18 @@ func (m *model) reopen(t *rapid.T) {
 }
 
 func (m *model) purge(t *rapid.T) {
-	n, err := m.b.Purge(bg, "q")
+	n, err := queueOf(t, m.b, "q").Purge(bg)
 	require.NoError(t, err)
 	require.Equal(t, len(m.ready), n)
 	m.ready = nil
 }
 
 func (m *model) check(t *rapid.T) {
-	st, err := m.b.QueueStats(bg, "q")
+	st, err := queueOf(t, m.b, "q").Stats(bg)
 	require.NoError(t, err)
 	require.EqualValues(t, len(m.ready), st.Ready)
 	require.EqualValues(t, len(m.out), st.Unacked)
-	st, err = m.b.QueueStats(bg, "dead")
+	st, err = queueOf(t, m.b, "dead").Stats(bg)
 	require.NoError(t, err)
 	require.EqualValues(t, len(m.dead), st.Ready)
 }

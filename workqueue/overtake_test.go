@@ -43,7 +43,7 @@ func TestModelOfOvertaking(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		n++
 		name, most := fmt.Sprint("q", n), rapid.IntRange(1, 4).Draw(r, "overtakes")
-		require.NoError(r, b.DeclareQueue(bg, name, &workqueue.QueueConfig{MaxPriority: 3, MaxOvertakes: most}))
+		declareQueue(r, b, name, &workqueue.QueueConfig{MaxPriority: 3, MaxOvertakes: most})
 		var lists [4][]string
 		var overtaken [4]int
 		choose := func() (next int) {
@@ -66,7 +66,7 @@ func TestModelOfOvertaking(t *testing.T) {
 				lists[p] = append(lists[p], body)
 			},
 			"get": func(r *rapid.T) {
-				d, ok, err := b.Get(bg, name)
+				d, ok, err := queueOf(r, b, name).Get(bg)
 				require.NoError(r, err)
 				p := choose()
 				require.Equal(r, len(lists[p]) > 0, ok)
@@ -83,22 +83,22 @@ func TestModelOfOvertaking(t *testing.T) {
 				}
 			},
 		})
-		require.NoError(r, b.DeleteQueue(bg, name))
+		require.NoError(r, queueOf(r, b, name).Delete(bg))
 	})
 }
 
 func TestMaxOvertakesIsStoredAndNeedsPriorities(t *testing.T) {
 	_, b := open(t)
 	for _, c := range []workqueue.QueueConfig{{MaxOvertakes: 1}, {MaxOvertakes: -1, MaxPriority: 1}} {
-		require.ErrorIs(t, b.DeclareQueue(bg, "none", &c), pebblemq.ErrInvalid, "%+v", c)
+		require.ErrorIs(t, errOf(b.DeclareQueue(bg, "none", &c)), pebblemq.ErrInvalid, "%+v", c)
 	}
 	declareWith(t, b, workqueue.QueueConfig{MaxPriority: 1, MaxOvertakes: 1})
-	err := b.DeclareQueue(bg, "q", &workqueue.QueueConfig{MaxPriority: 1})
+	_, err := b.DeclareQueue(bg, "q", &workqueue.QueueConfig{MaxPriority: 1})
 	require.ErrorIs(t, err, pebblemq.ErrConfigMismatch)
 	require.ErrorContains(t, err, "MaxOvertakes")
 	publishPriority(t, b, "low", 0)
 	publishPriority(t, b, "high", 1)
 	publishPriority(t, b, "high", 1)
-	require.NoError(t, b.AlterQueue(bg, "q", &workqueue.QueueConfig{MaxPriority: 1}))
+	require.NoError(t, queueOf(t, b, "q").Alter(bg, &workqueue.QueueConfig{MaxPriority: 1}))
 	require.Equal(t, []string{"high", "high", "low"}, drain(t, b), "an alteration counts at once")
 }

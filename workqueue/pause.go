@@ -2,65 +2,30 @@ package workqueue
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// storedQueue is a queue in the catalog.
-type storedQueue struct {
-	QueueConfig
-	Paused bool `json:",omitempty"`
-}
+// Pause stops the queue from handing out messages until Resume, over restarts. Messages still come in,
+// expire, and are acknowledged. Pausing again does nothing. It is durable when Pause returns.
+// RabbitMQ has no such thing.
+func (q *Queue) Pause(ctx context.Context) error { return q.pause(ctx, true) }
 
-// decodeQueue reads what the catalog says of a queue.
-func (q *queue) decode() error {
-	var s storedQueue
-	if err := json.Unmarshal(q.object.Config, &s); err != nil {
-		return fmt.Errorf("%w: configuration of queue %q: %w", store.ErrCorrupt, q.name, err)
-	}
-	q.config, q.paused = s.QueueConfig, s.Paused
-	return nil
-}
-
-// store writes what the queue has become.
-func (q *queue) store(t *store.Turn, c QueueConfig, paused bool) error {
-	text, err := json.Marshal(storedQueue{c, paused})
-	if err != nil {
-		return err
-	}
-	t.Alter(q.object, text)
-	q.config, q.paused = c, paused
-	return nil
-}
-
-// PauseQueue has a queue hand out nothing until ResumeQueue, over restarts. Messages
-// still come in, expire, and are acknowledged. Pausing again does nothing. It is
-// durable when PauseQueue returns. RabbitMQ has no such thing.
-func (b *Broker) PauseQueue(ctx context.Context, name string) error { return b.pause(ctx, name, true) }
-
-// ResumeQueue ends PauseQueue.
-func (b *Broker) ResumeQueue(ctx context.Context, name string) error {
-	return b.pause(ctx, name, false)
-}
+// Resume ends a Pause.
+func (q *Queue) Resume(ctx context.Context) error { return q.pause(ctx, false) }
 
 // halted reports whether the queue hands out nothing.
 func (q *queue) halted() bool { return q.paused || q.stuck.jammed() }
 
-func (b *Broker) pause(ctx context.Context, name string, paused bool) error {
-	if err := store.CheckName("queue", name); err != nil {
-		return err
-	}
-	return b.s.Do(ctx, store.FreeingFunc{OpFunc: func(t *store.Turn) error {
-		q, err := b.queue(name)
-		if err != nil || q.paused == paused {
+func (q *Queue) pause(ctx context.Context, paused bool) error {
+	return q.b.s.Do(ctx, store.FreeingFunc{OpFunc: func(t *store.Turn) error {
+		if err := q.usable(); err != nil || q.q.paused == paused {
 			return err
 		}
-		if err := q.store(t, q.config, paused); err != nil {
+		if err := q.q.store(t, func(is *storedQueue) { is.State.Paused = paused }); err != nil {
 			return err
 		}
-		q.ready(t)
+		q.q.ready(t)
 		return nil
 	}}, store.Sync)
 }

@@ -20,7 +20,7 @@ import (
 // declareWith declares queue q.
 func declareWith(t testing.TB, b *workqueue.Broker, c workqueue.QueueConfig) {
 	t.Helper()
-	require.NoError(t, b.DeclareQueue(bg, "q", &c))
+	declareQueue(t, b, "q", &c)
 }
 
 func publishPriority(t testing.TB, b *workqueue.Broker, body string, priority uint8) {
@@ -31,7 +31,7 @@ func publishPriority(t testing.TB, b *workqueue.Broker, body string, priority ui
 // drain acknowledges all that is ready in queue q, and returns it.
 func drain(t require.TestingT, b *workqueue.Broker) (bodies []string) {
 	for {
-		d, ok, err := b.Get(bg, "q")
+		d, ok, err := queueOf(t, b, "q").Get(bg)
 		require.NoError(t, err)
 		if !ok {
 			return bodies
@@ -70,7 +70,7 @@ func TestAQueueWithoutPrioritiesDoesNotLookAtThem(t *testing.T) {
 	publishPriority(t, b, "low", 0)
 	publishPriority(t, b, "high", 9)
 	require.Equal(t, []string{"low", "high"}, drain(t, b))
-	require.ErrorIs(t, b.DeclareQueue(bg, "q", &workqueue.QueueConfig{MaxPriority: 9}), pebblemq.ErrConfigMismatch)
+	require.ErrorIs(t, errOf(b.DeclareQueue(bg, "q", &workqueue.QueueConfig{MaxPriority: 9})), pebblemq.ErrConfigMismatch)
 }
 
 func TestARequeuedMessageIsAtItsOldPlaceAmongItsPriority(t *testing.T) {
@@ -152,7 +152,7 @@ func TestAPurgeTakesAllPriorities(t *testing.T) {
 		publishPriority(t, b, fmt.Sprint(p), p)
 	}
 	d := get(t, b, "q", "3")
-	n, err := b.Purge(bg, "q")
+	n, err := queueOf(t, b, "q").Purge(bg)
 	require.NoError(t, err)
 	require.Equal(t, 3, n)
 	require.NoError(t, d.Nack(bg, true))
@@ -182,9 +182,9 @@ func TestModelOfPriorities(t *testing.T) {
 			var err error
 			db, err = storetest.OpenFS(storetest.NewFS(fs), store.Options{})
 			require.NoError(t, err)
-			b, err = workqueue.Open(db, "main")
+			b, err = workqueue.OpenBroker(bg, db, "main")
 			require.NoError(t, err)
-			require.NoError(t, b.DeclareQueue(bg, "q", &workqueue.QueueConfig{MaxPriority: 4, DeliveryLimit: workqueue.NoDeliveryLimit}))
+			declareQueue(t, b, "q", &workqueue.QueueConfig{MaxPriority: 4, DeliveryLimit: workqueue.NoDeliveryLimit})
 		}
 		putBack := func(i int) {
 			ready = append(ready, out[i])
@@ -203,7 +203,7 @@ func TestModelOfPriorities(t *testing.T) {
 				slices.SortFunc(ready, before)
 			},
 			"get": func(t *rapid.T) {
-				d, ok, err := b.Get(bg, "q")
+				d, ok, err := queueOf(t, b, "q").Get(bg)
 				require.NoError(t, err)
 				require.Equal(t, len(ready) > 0, ok)
 				if ok {
@@ -232,7 +232,7 @@ func TestModelOfPriorities(t *testing.T) {
 				openAll()
 			},
 			"": func(t *rapid.T) {
-				st, err := b.QueueStats(bg, "q")
+				st, err := queueOf(t, b, "q").Stats(bg)
 				require.NoError(t, err)
 				require.Equal(t, []int{len(ready), len(out)}, []int{int(st.Ready), int(st.Unacked)})
 			},
@@ -248,10 +248,10 @@ func TestMaxPriorityIsRaisedInPlace(t *testing.T) {
 	b := openBroker(t, db)
 	declareWith(t, b, workqueue.QueueConfig{})
 	publishPriority(t, b, "old", 9)
-	require.NoError(t, b.AlterQueue(bg, "q", &workqueue.QueueConfig{MaxPriority: 9}))
+	require.NoError(t, queueOf(t, b, "q").Alter(bg, &workqueue.QueueConfig{MaxPriority: 9}))
 	publishPriority(t, b, "new", 9)
 	publishPriority(t, b, "low", 0)
-	require.ErrorIs(t, b.AlterQueue(bg, "q", &workqueue.QueueConfig{MaxPriority: 8}), pebblemq.ErrConfigMismatch)
+	require.ErrorIs(t, queueOf(t, b, "q").Alter(bg, &workqueue.QueueConfig{MaxPriority: 8}), pebblemq.ErrConfigMismatch)
 	storetest.Close(t, db)
 
 	db, err = storetest.OpenFS(storetest.NewFS(fs), store.Options{})

@@ -55,7 +55,7 @@ type RedriveProgress struct {
 	Reason    error  // of the wait, or else of the latest failure
 }
 
-// Redrive moves the messages that are ready in a queue, which most often is a dead
+// Redrive moves the messages that are ready in the queue, which most often is a dead
 // letter place, back to the queues that they died in, or elsewhere. It returns when it
 // has come to all that was there when it began, or ctx ends; what was moved is moved,
 // the rest stays. If the disk does not answer within a second after ctx has ended, the
@@ -69,20 +69,19 @@ type RedriveProgress struct {
 // for, and the Progress says so. A message that cannot be moved, because its queue does
 // not exist any more or no binding matches it, stays and is counted as Failed; that the
 // exchange of To does not exist, or is internal, ends the redrive with an error.
-func (b *Broker) Redrive(ctx context.Context, queue string, o *RedriveOptions) (RedriveProgress, error) {
+func (q *Queue) Redrive(ctx context.Context, o *RedriveOptions) (RedriveProgress, error) {
 	if o == nil {
 		o = &RedriveOptions{}
 	}
 	if err := o.check(); err != nil {
 		return RedriveProgress{}, err
 	}
-	q, err := b.find(ctx, queue)
-	if err != nil {
+	if err := q.look(ctx); err != nil {
 		return RedriveProgress{}, err
 	}
-	r := &redrive{b: b, q: q, o: o}
+	r := &redrive{b: q.b, q: q.q, o: o}
 	pump := &spool.Pump{
-		Browse: q.spool.Browse(spool.Query{Alive: r.alive, Waiting: true}),
+		Browse: q.q.spool.Browse(spool.Query{Alive: r.alive, Waiting: true}),
 		Select: r.choose, Judge: r.judge, Rate: o.Rate, Burst: o.Burst, Report: r.report,
 	}
 	p, err := pump.Run(ctx, spool.Progress{})
@@ -140,7 +139,7 @@ func (r *redrive) choose(s *spool.Seen) (spool.Move, error) {
 	if r.o.Filter != nil {
 		shown := *s
 		shown.Data = slices.Clone(s.Data) // of which the body is the filter's to change
-		m, err := r.b.browsed(r.q.name, &shown)
+		m, err := r.q.browsed(&shown)
 		if m == nil || err != nil || !r.o.Filter(m) {
 			return nil, err
 		}

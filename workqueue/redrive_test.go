@@ -18,7 +18,7 @@ func dying(t testing.TB, b *workqueue.Broker, names ...string) {
 	t.Helper()
 	declare(t, b, "dead")
 	for _, name := range names {
-		require.NoError(t, b.DeclareQueue(bg, name, &workqueue.QueueConfig{DeadLetter: toDead}))
+		declareQueue(t, b, name, &workqueue.QueueConfig{DeadLetter: toDead})
 	}
 }
 
@@ -35,7 +35,7 @@ func bury(t testing.TB, b *workqueue.Broker, queue string, bodies ...string) {
 func in(t testing.TB, b *workqueue.Broker, queue string) []string {
 	t.Helper()
 	bodies := []string{}
-	for m, err := range b.Browse(bg, queue, nil) {
+	for m, err := range queueOf(t, b, queue).Browse(bg, nil) {
 		require.NoError(t, err)
 		bodies = append(bodies, string(m.Body))
 	}
@@ -44,7 +44,7 @@ func in(t testing.TB, b *workqueue.Broker, queue string) []string {
 
 func redrive(t testing.TB, b *workqueue.Broker, o *workqueue.RedriveOptions) workqueue.RedriveProgress {
 	t.Helper()
-	p, err := b.Redrive(bg, "dead", o)
+	p, err := queueOf(t, b, "dead").Redrive(bg, o)
 	require.NoError(t, err)
 	require.False(t, p.Waiting)
 	require.Zero(t, p.Remaining)
@@ -84,7 +84,7 @@ func TestARedriveMovesEachMessageBackToTheQueueOfItsNewestDeath(t *testing.T) {
 	require.Equal(t, "q", d.Deaths[0].Queue, "its history is kept")
 	require.Equal(t, 1, d.Deaths[0].Count)
 	require.NoError(t, d.Reject(bg))
-	for m, err := range b.Browse(bg, "dead", &workqueue.BrowseOptions{MessageID: "1"}) {
+	for m, err := range queueOf(t, b, "dead").Browse(bg, &workqueue.BrowseOptions{MessageID: "1"}) {
 		require.NoError(t, err)
 		require.Len(t, m.Deaths, 1)
 		require.Equal(t, 2, m.Deaths[0].Count, "and goes on")
@@ -125,7 +125,7 @@ func TestARedriveOfSharedBodies(t *testing.T) {
 	require.NoError(t, take(t, b, "0", big('a')).Ack(bg))
 	require.NoError(t, take(t, b, "1", big('a')).Ack(bg))
 	for _, q := range []string{"0", "1", "dead"} {
-		st, err := b.QueueStats(bg, q)
+		st, err := queueOf(t, b, q).Stats(bg)
 		require.NoError(t, err)
 		require.Equal(t, workqueue.QueueStats{}, st)
 	}
@@ -142,7 +142,7 @@ func TestARedriveKeepsToItsRateAndEndsWithItsContext(t *testing.T) {
 		var last workqueue.RedriveProgress
 		ended := make(chan error, 1)
 		go func() {
-			_, err := b.Redrive(ctx, "dead", &workqueue.RedriveOptions{Rate: 10, Burst: 3, Progress: func(p workqueue.RedriveProgress) { last = p }})
+			_, err := queueOf(t, b, "dead").Redrive(ctx, &workqueue.RedriveOptions{Rate: 10, Burst: 3, Progress: func(p workqueue.RedriveProgress) { last = p }})
 			ended <- err
 		}()
 		for _, step := range []struct {
@@ -218,7 +218,7 @@ func TestARedriveOfWhatHasNoQueueAnyMore(t *testing.T) {
 	dying(t, b, "q", "r")
 	bury(t, b, "q", "a")
 	bury(t, b, "r", "b")
-	require.NoError(t, b.DeleteQueue(bg, "q"))
+	require.NoError(t, queueOf(t, b, "q").Delete(bg))
 	p := redrive(t, b, nil)
 	counted(t, p, 1, 0, 1)
 	require.ErrorIs(t, p.Reason, workqueue.ErrUnknownQueue)
@@ -230,7 +230,7 @@ func TestARedriveOfWhatHasNoQueueAnyMore(t *testing.T) {
 func TestARedriveByPriority(t *testing.T) {
 	const n = 5000
 	_, b := open(t)
-	require.NoError(t, b.DeclareQueue(bg, "dead", &workqueue.QueueConfig{MaxPriority: 3}))
+	declareQueue(t, b, "dead", &workqueue.QueueConfig{MaxPriority: 3})
 	declareWith(t, b, workqueue.QueueConfig{MaxPriority: 1})
 	batch := make([]workqueue.Publishing, n)
 	for i := range batch {
@@ -241,7 +241,7 @@ func TestARedriveByPriority(t *testing.T) {
 	ended := make(chan workqueue.RedriveProgress, 1)
 	go func() { ended <- redrive(t, b, &workqueue.RedriveOptions{To: &workqueue.RedriveTo{Key: "q"}}) }()
 	for {
-		d, ok, err := b.Get(bg, "dead")
+		d, ok, err := queueOf(t, b, "dead").Get(bg)
 		require.NoError(t, err)
 		if !ok {
 			break
@@ -276,11 +276,9 @@ func TestRedriveRefusesWhatIsBad(t *testing.T) {
 		"no exchange":       {workqueue.RedriveOptions{To: &workqueue.RedriveTo{Exchange: "none"}}, workqueue.ErrUnknownExchange},
 		"internal exchange": {workqueue.RedriveOptions{To: &workqueue.RedriveTo{Exchange: "in"}}, workqueue.ErrInUse},
 	} {
-		_, err := b.Redrive(bg, "q", &c.o)
+		_, err := queueOf(t, b, "q").Redrive(bg, &c.o)
 		require.ErrorIs(t, err, c.want, name)
 	}
-	_, err := b.Redrive(bg, "none", nil)
-	require.ErrorIs(t, err, workqueue.ErrUnknownQueue)
-	_, err = b.Redrive(bg, "q", &workqueue.RedriveOptions{Rate: workqueue.MaxRedriveRate, Burst: workqueue.MaxRedriveBurst})
+	_, err := queueOf(t, b, "q").Redrive(bg, &workqueue.RedriveOptions{Rate: workqueue.MaxRedriveRate, Burst: workqueue.MaxRedriveBurst})
 	require.NoError(t, err)
 }

@@ -19,10 +19,10 @@ import (
 func ownBroker(t *testing.T, queues ...string) (*pebblemq.DB, *workqueue.Broker) {
 	db, err := pebblemq.OpenMemory(nil)
 	require.NoError(t, err)
-	b, err := workqueue.Open(db, "main")
+	b, err := workqueue.OpenBroker(bg, db, "main")
 	require.NoError(t, err)
 	for _, q := range queues {
-		require.NoError(t, b.DeclareQueue(bg, q, nil))
+		declareQueue(t, b, q, nil)
 	}
 	return db, b
 }
@@ -42,7 +42,7 @@ func TestRunStopsWhenItsContextEnds(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(bg)
 	handled := 0
-	require.NoError(t, b.Run(ctx, "q", func(context.Context, *workqueue.Delivery) error { handled++; cancel(); return nil }, nil))
+	require.NoError(t, queueOf(t, b, "q").Run(ctx, func(context.Context, *workqueue.Delivery) error { handled++; cancel(); return nil }, nil))
 	require.LessOrEqual(t, handled, 2, "handlers begun after the context ended")
 }
 
@@ -50,7 +50,7 @@ func TestNextHonoursAnEndedContext(t *testing.T) {
 	db, b := ownBroker(t, "q")
 	defer db.Close()
 	publishAll(t, b, "q", "m")
-	c, err := b.Consume(bg, "q", nil)
+	c, err := queueOf(t, b, "q").Consume(bg, nil)
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(bg)
 	cancel()
@@ -62,13 +62,13 @@ func TestNextHonoursAnEndedContext(t *testing.T) {
 func TestADeadLetterIsWhatWasPublished(t *testing.T) {
 	db, b := ownBroker(t, "dead")
 	defer db.Close()
-	require.NoError(t, b.DeclareQueue(bg, "q", &workqueue.QueueConfig{DeadLetter: &workqueue.DeadLetter{Key: "dead"}}))
+	declareQueue(t, b, "q", &workqueue.QueueConfig{DeadLetter: &workqueue.DeadLetter{Key: "dead"}})
 	publishAll(t, b, "q", "m")
-	d, _, err := b.Get(bg, "q")
+	d, _, err := queueOf(t, b, "q").Get(bg)
 	require.NoError(t, err)
 	d.Message = workqueue.Message{Body: []byte("other")}
 	require.NoError(t, d.Reject(bg))
-	dead, _, err := b.Get(bg, "dead")
+	dead, _, err := queueOf(t, b, "dead").Get(bg)
 	require.NoError(t, err)
 	require.Equal(t, "m", string(dead.Body))
 }
@@ -77,11 +77,11 @@ func TestARedeliveryIsWhatWasPublished(t *testing.T) {
 	db, b := ownBroker(t, "q")
 	defer db.Close()
 	publishAll(t, b, "q", "m")
-	d, _, err := b.Get(bg, "q")
+	d, _, err := queueOf(t, b, "q").Get(bg)
 	require.NoError(t, err)
 	d.Body[0] = 'X'
 	require.NoError(t, d.Nack(bg, true))
-	d, _, err = b.Get(bg, "q")
+	d, _, err = queueOf(t, b, "q").Get(bg)
 	require.NoError(t, err)
 	require.Equal(t, "m", string(d.Body))
 }
@@ -116,14 +116,14 @@ func TestADeliveryOfAnotherStoreDeletesNothingHere(t *testing.T) {
 	fs := vfs.NewMem()
 	db, err := storetest.OpenFS(fs, store.Options{})
 	require.NoError(t, err)
-	b, err := workqueue.Open(db, "main")
+	b, err := workqueue.OpenBroker(bg, db, "main")
 	require.NoError(t, err)
-	require.NoError(t, b.DeclareQueue(bg, "q", nil))
+	declareQueue(t, b, "q", nil)
 	other, ob := ownBroker(t, "q")
 	defer other.Close()
 	publishAll(t, b, "q", "ours")
 	publishAll(t, ob, "q", "theirs")
-	d, _, err := ob.Get(bg, "q")
+	d, _, err := queueOf(t, ob, "q").Get(bg)
 	require.NoError(t, err)
 	err = db.Update(bg, func(tx *pebblemq.Tx) error { return b.In(tx).Ack(d) })
 	require.ErrorIs(t, err, pebblemq.ErrInvalid)
@@ -131,11 +131,11 @@ func TestADeliveryOfAnotherStoreDeletesNothingHere(t *testing.T) {
 	db, err = storetest.OpenFS(fs, store.Options{})
 	require.NoError(t, err)
 	defer db.Close()
-	b, err = workqueue.Open(db, "main")
+	b, err = workqueue.OpenBroker(bg, db, "main")
 	require.NoError(t, err)
 	limited, cancel := context.WithTimeout(bg, time.Minute)
 	defer cancel()
-	_, ok, err := b.Get(limited, "q")
+	_, ok, err := queueOf(t, b, "q").Get(limited)
 	require.NoError(t, err)
 	require.True(t, ok, "our message was deleted by the ack of theirs")
 }
@@ -154,11 +154,11 @@ func TestAFullDiskCanBeEmptied(t *testing.T) {
 	db, err := storetest.OpenFS(fs, store.Options{})
 	require.NoError(t, err)
 	defer db.Close()
-	b, err := workqueue.Open(db, "main")
+	b, err := workqueue.OpenBroker(bg, db, "main")
 	require.NoError(t, err)
-	require.NoError(t, b.DeclareQueue(bg, "q", nil))
+	declareQueue(t, b, "q", nil)
 	publishAll(t, b, "q", "a", "b")
-	d, _, err := b.Get(bg, "q")
+	d, _, err := queueOf(t, b, "q").Get(bg)
 	require.NoError(t, err)
 	full = true
 	for range 200 {
@@ -172,18 +172,18 @@ func TestAFullDiskCanBeEmptied(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	_, _, err = b.Get(bg, "q")
+	_, _, err = queueOf(t, b, "q").Get(bg)
 	check("get", err)
 	check("reject", d.Reject(bg))
-	_, err = b.Purge(bg, "q")
+	_, err = queueOf(t, b, "q").Purge(bg)
 	check("purge", err)
-	check("delete", b.DeleteQueue(bg, "q"))
+	check("delete", queueOf(t, b, "q").Delete(bg))
 }
 
 func TestOpenOnAClosedStore(t *testing.T) {
 	db, _ := ownBroker(t)
 	require.NoError(t, db.Close())
-	_, err := workqueue.Open(db, "main")
+	_, err := workqueue.OpenBroker(bg, db, "main")
 	require.ErrorIs(t, err, pebblemq.ErrClosed)
 }
 

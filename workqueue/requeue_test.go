@@ -48,23 +48,23 @@ func TestARequeuedMessageKeepsWhatIsKnownOfIt(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := openBroker(t, storetest.Open(t, nil))
 				declare(t, b, "dead")
-				require.NoError(t, b.DeclareQueue(bg, "q", &workqueue.QueueConfig{
+				declareQueue(t, b, "q", &workqueue.QueueConfig{
 					DeliveryLimit: 2, DeadLetter: toDead, MaxPriority: 3, MaxLength: 1, Overflow: workqueue.RejectPublish,
-				}))
+				})
 				m := workqueue.Message{Body: make([]byte, 2<<10), Priority: 2, TTL: time.Hour, UniqueKey: "u", MessageID: "id"}
 				require.NoError(t, b.Publish(bg, "", "q", m))
-				first, _, err := b.Get(bg, "q")
+				first, _, err := queueOf(t, b, "q").Get(bg)
 				require.NoError(t, err)
 				other := m
 				other.UniqueKey, other.Priority = "", 1
 				require.NoError(t, b.Publish(bg, "", "q", other), "there is room while it is out")
 				require.NoError(t, first.Requeue(bg, to), "and it is not refused")
 				pass(to.Delay)
-				st, err := b.QueueStats(bg, "q")
+				st, err := queueOf(t, b, "q").Stats(bg)
 				require.NoError(t, err)
 				require.EqualValues(t, 2, st.Ready)
 
-				second, ok, err := b.Get(bg, "q")
+				second, ok, err := queueOf(t, b, "q").Get(bg)
 				require.NoError(t, err)
 				require.True(t, ok)
 				require.Equal(t, first.Message, second.Message)
@@ -73,11 +73,11 @@ func TestARequeuedMessageKeepsWhatIsKnownOfIt(t *testing.T) {
 
 				require.NoError(t, second.Requeue(bg, to))
 				pass(to.Delay)
-				last, ok, err := b.Get(bg, "q")
+				last, ok, err := queueOf(t, b, "q").Get(bg)
 				require.NoError(t, err)
 				require.True(t, ok)
 				require.EqualValues(t, 1, last.Priority, "the other: the third delivery is over the limit")
-				dead, ok, err := b.Get(bg, "dead")
+				dead, ok, err := queueOf(t, b, "dead").Get(bg)
 				require.NoError(t, err)
 				require.True(t, ok)
 				require.Equal(t, workqueue.ReasonDeliveryLimit, dead.Deaths[0].Reason)
@@ -95,7 +95,7 @@ func TestARequeueWithADelayWaitsAndThenGoesToTheTail(t *testing.T) {
 		require.Equal(t, []string{"1"}, drain(t, b))
 		publish(t, b, "q", "2")
 		pass(time.Minute - time.Millisecond)
-		st, err := b.QueueStats(bg, "q")
+		st, err := queueOf(t, b, "q").Stats(bg)
 		require.NoError(t, err)
 		require.EqualValues(t, 1, st.Delayed)
 		pass(time.Millisecond)
@@ -107,11 +107,11 @@ func TestARequeueWithADelayExpiresOnTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := openBroker(t, storetest.Open(t, nil))
 		declare(t, b, "dead")
-		require.NoError(t, b.DeclareQueue(bg, "q", &workqueue.QueueConfig{DeadLetter: toDead}))
+		declareQueue(t, b, "q", &workqueue.QueueConfig{DeadLetter: toDead})
 		publishTTL(t, b, "m", time.Minute)
 		require.NoError(t, get(t, b, "q", "m").Requeue(bg, workqueue.Requeue{Delay: time.Hour}))
 		pass(time.Minute - time.Millisecond)
-		st, err := b.QueueStats(bg, "dead")
+		st, err := queueOf(t, b, "dead").Stats(bg)
 		require.NoError(t, err)
 		require.Zero(t, st.Ready)
 		pass(time.Millisecond)

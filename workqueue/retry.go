@@ -21,13 +21,6 @@ func (c *QueueConfig) checkRetry() error {
 	return nil
 }
 
-func describeRetry(b *pebblemq.Backoff) string {
-	if b == nil {
-		return "none"
-	}
-	return fmt.Sprintf("%v to %v, factor %v, jitter %v", b.Min, b.Max, b.Factor, b.Jitter)
-}
-
 // pause returns how long a message waits after its latest delivery has failed: as
 // the queue's Retry says, or the backoff of who gives it back, which may be nil.
 func (q *queue) pause(deliveries int, backoff *pebblemq.Backoff) time.Duration {

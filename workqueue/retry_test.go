@@ -34,7 +34,7 @@ func TestAFailedMessageIsDeliveredAgainAfterTheBackoffOfItsQueue(t *testing.T) {
 				for _, wait := range []time.Duration{time.Second, 2 * time.Second, 3 * time.Second} {
 					require.NoError(t, nack(db, b, get(t, b, "q", "m")))
 					pass(wait - time.Millisecond)
-					_, ok, err := b.Get(bg, "q")
+					_, ok, err := queueOf(t, b, "q").Get(bg)
 					require.NoError(t, err)
 					require.False(t, ok, "it waits %v", wait)
 					pass(time.Millisecond)
@@ -54,7 +54,7 @@ func TestAFailedHandlerOfRunWaitsForTheBackoffOfItsQueue(t *testing.T) {
 		publish(t, b, "q", "m")
 		ctx, stop := context.WithCancel(bg)
 		start, at := time.Now(), []time.Duration(nil)
-		require.NoError(t, b.Run(ctx, "q", func(_ context.Context, d *workqueue.Delivery) error {
+		require.NoError(t, queueOf(t, b, "q").Run(ctx, func(_ context.Context, d *workqueue.Delivery) error {
 			if at = append(at, time.Since(start)); d.DeliveryCount == 4 {
 				stop()
 				return nil
@@ -103,16 +103,16 @@ func TestWhatDidNotFailComesBackAtOnce(t *testing.T) {
 func TestRetryIsStoredWithTheQueueAndMayBeAltered(t *testing.T) {
 	_, b := open(t)
 	declareWith(t, b, workqueue.QueueConfig{Retry: steps})
-	stored, err := b.Queue(bg, "q")
+	stored, err := queueOf(t, b, "q").Info(bg)
 	require.NoError(t, err)
-	require.Equal(t, steps, stored.Retry)
-	require.NoError(t, b.DeclareQueue(bg, "q", &stored), "what it returns is the same again")
-	err = b.DeclareQueue(bg, "q", nil)
+	require.Equal(t, steps, stored.Config.Retry)
+	require.NoError(t, errOf(b.DeclareQueue(bg, "q", &stored.Config)), "what it returns is the same again")
+	_, err = b.DeclareQueue(bg, "q", &workqueue.QueueConfig{})
 	require.ErrorIs(t, err, pebblemq.ErrConfigMismatch)
 	require.ErrorContains(t, err, "Retry")
-	require.NoError(t, b.AlterQueue(bg, "q", nil))
+	require.NoError(t, queueOf(t, b, "q").Alter(bg, nil))
 	publish(t, b, "q", "m")
 	require.NoError(t, get(t, b, "q", "m").Nack(bg, true))
 	get(t, b, "q", "m")
-	require.ErrorIs(t, b.AlterQueue(bg, "q", &workqueue.QueueConfig{Retry: &pebblemq.Backoff{Factor: 0.5}}), pebblemq.ErrInvalid)
+	require.ErrorIs(t, queueOf(t, b, "q").Alter(bg, &workqueue.QueueConfig{Retry: &pebblemq.Backoff{Factor: 0.5}}), pebblemq.ErrInvalid)
 }

@@ -36,7 +36,7 @@ func BenchmarkFanOut(b *testing.B) {
 			for range b.N {
 				require.NoError(b, broker.Publish(relaxed, "all", "", workqueue.Message{Body: body}))
 				for i := range n {
-					d, ok, err := broker.Get(relaxed, fmt.Sprint(i))
+					d, ok, err := queueOf(b, broker, fmt.Sprint(i)).Get(relaxed)
 					require.NoError(b, err)
 					require.True(b, ok)
 					require.NoError(b, d.Ack(relaxed))
@@ -146,7 +146,7 @@ func BenchmarkOpen(b *testing.B) {
 	dir := b.TempDir()
 	db, err := pebblemq.Open(dir, nil)
 	require.NoError(b, err)
-	require.NoError(b, openBroker(b, db).Import(bg, x))
+	require.NoError(b, errOf(openBroker(b, db).Apply(bg, x, nil)))
 	require.NoError(b, db.Close())
 	b.Run("raw", func(b *testing.B) {
 		for range b.N {

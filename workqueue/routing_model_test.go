@@ -44,7 +44,7 @@ func (r *router) open(t *rapid.T) {
 	var err error
 	r.db, err = storetest.OpenFS(r.fs, store.Options{})
 	require.NoError(t, err)
-	r.b, err = workqueue.Open(r.db, "main")
+	r.b, err = workqueue.OpenBroker(bg, r.db, "main")
 	require.NoError(t, err)
 	r.unrouted = 0
 }
@@ -68,7 +68,7 @@ func (r *router) declare(t *rapid.T) {
 
 func (r *router) declareQueue(t *rapid.T) {
 	q := someQueue.Draw(t, "queue")
-	require.NoError(t, r.b.DeclareQueue(bg, q, &workqueue.QueueConfig{DedupeWindow: map[string]time.Duration{"q0": time.Hour}[q]}))
+	declareQueue(t, r.b, q, &workqueue.QueueConfig{DedupeWindow: map[string]time.Duration{"q0": time.Hour}[q]})
 	r.queues[q] += 0
 }
 
@@ -97,7 +97,10 @@ func (r *router) dropExchange(x string) {
 func (r *router) deleteQueue(t *rapid.T) {
 	q := someQueue.Draw(t, "queue")
 	_, known := r.queues[q]
-	found(t, known, r.b.DeleteQueue(bg, q))
+	handle, err := r.b.Queue(bg, q)
+	if found(t, known, err); known {
+		require.NoError(t, handle.Delete(bg))
+	}
 	delete(r.queues, q)
 	r.forget(q)
 	r.cut(func(b workqueue.Binding) bool { return b.Queue == q })
@@ -302,12 +305,11 @@ func (r *router) check(t *rapid.T) {
 	}
 	require.Len(t, x.Queues, len(r.queues))
 	for q, n := range r.queues {
-		st, err := r.b.QueueStats(bg, q)
+		st, err := queueOf(t, r.b, q).Stats(bg)
 		require.NoError(t, err)
 		require.EqualValues(t, n, st.Ready, q)
 	}
-	n, err := r.b.Unrouted(bg)
-	require.NoError(t, err)
+	n := unrouted(t, r.b)
 	require.Equal(t, r.unrouted, n)
 }
 

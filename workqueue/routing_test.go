@@ -22,7 +22,7 @@ func open(t testing.TB) (*pebblemq.DB, *workqueue.Broker) {
 
 func openBroker(t testing.TB, db *pebblemq.DB) *workqueue.Broker {
 	t.Helper()
-	b, err := workqueue.Open(db, "main")
+	b, err := workqueue.OpenBroker(bg, db, "main")
 	require.NoError(t, err)
 	return b
 }
@@ -30,7 +30,7 @@ func openBroker(t testing.TB, db *pebblemq.DB) *workqueue.Broker {
 func declare(t testing.TB, b *workqueue.Broker, queues ...string) {
 	t.Helper()
 	for _, q := range queues {
-		require.NoError(t, b.DeclareQueue(bg, q, nil))
+		declareQueue(t, b, q, nil)
 	}
 }
 
@@ -38,7 +38,7 @@ func body(s string) workqueue.Message { return workqueue.Message{Body: []byte(s)
 
 func ready(t testing.TB, b *workqueue.Broker, queue string) int {
 	t.Helper()
-	st, err := b.QueueStats(bg, queue)
+	st, err := queueOf(t, b, queue).Stats(bg)
 	require.NoError(t, err)
 	return int(st.Ready)
 }
@@ -121,8 +121,7 @@ func TestAnUnroutableMessage(t *testing.T) {
 	_, b := open(t)
 	exchange(t, b, workqueue.Direct, "x")
 	require.NoError(t, b.Publish(bg, "x", "nowhere", body("m")))
-	n, err := b.Unrouted(bg)
-	require.NoError(t, err)
+	n := unrouted(t, b)
 	require.EqualValues(t, 1, n)
 	m := body("m")
 	m.Mandatory = true
@@ -136,7 +135,7 @@ func TestTheTopologyIsDurable(t *testing.T) {
 	b := openBroker(t, db)
 	config := &workqueue.QueueConfig{DeliveryLimit: 3, DeadLetter: &workqueue.DeadLetter{Key: "dead"}}
 	require.NoError(t, b.DeclareExchange(bg, "x", workqueue.Topic, nil))
-	require.NoError(t, b.DeclareQueue(bg, "q", config))
+	declareQueue(t, b, "q", config)
 	require.NoError(t, b.Bind(bg, workqueue.Binding{Exchange: "x", Queue: "q", Key: "a.#"}))
 	require.NoError(t, b.Publish(bg, "x", "a.b", body("m")))
 	require.NoError(t, db.Close())
@@ -145,22 +144,27 @@ func TestTheTopologyIsDurable(t *testing.T) {
 	require.NoError(t, err)
 	defer storetest.Close(t, db)
 	b = openBroker(t, db)
-	require.NoError(t, b.DeclareQueue(bg, "q", config))
-	require.ErrorIs(t, b.DeclareQueue(bg, "q", nil), pebblemq.ErrConfigMismatch)
+	declareQueue(t, b, "q", config)
+	require.ErrorIs(t, errOf(b.DeclareQueue(bg, "q", &workqueue.QueueConfig{})), pebblemq.ErrConfigMismatch)
 	require.ErrorIs(t, b.DeclareExchange(bg, "x", workqueue.Direct, nil), pebblemq.ErrConfigMismatch)
 	require.NoError(t, b.Publish(bg, "x", "a.c", body("m")))
 	require.Equal(t, 2, ready(t, b, "q"))
-	kinds, err := b.Exchanges(bg)
+	exchanges, err := b.Exchanges(bg)
 	require.NoError(t, err)
-	require.Equal(t, map[string]workqueue.ExchangeKind{"x": workqueue.Topic}, kinds)
+	require.Len(t, exchanges, 1)
+	require.Equal(t, "x", exchanges[0].Name)
+	require.Equal(t, workqueue.Topic, exchanges[0].Kind)
 
 	require.NoError(t, b.DeleteExchange(bg, "x"))
 	require.ErrorIs(t, b.Publish(bg, "x", "a.b", body("m")), workqueue.ErrUnknownExchange)
-	require.NoError(t, b.DeleteQueue(bg, "q"))
-	require.ErrorIs(t, b.DeleteQueue(bg, "q"), workqueue.ErrUnknownQueue)
+	q := queueOf(t, b, "q")
+	require.NoError(t, q.Delete(bg))
+	require.ErrorIs(t, q.Delete(bg), workqueue.ErrQueueDeleted)
+	require.ErrorIs(t, errOf(b.Queue(bg, "q")), workqueue.ErrUnknownQueue)
 	names, err := b.Queues(bg)
 	require.NoError(t, err)
 	require.Empty(t, names)
 	declare(t, b, "q")
+	require.ErrorIs(t, errOf(q.Stats(bg)), workqueue.ErrQueueDeleted, "it is another one")
 	require.Zero(t, ready(t, b, "q"), "a new queue of an old name is empty")
 }

@@ -69,7 +69,7 @@ func (b *Broker) NewCaller(ctx context.Context) (*Caller, error) {
 		return nil, err
 	}
 	c := &Caller{b: own, waiting: make(map[string]*call)}
-	if c.c, err = own.Consume(ctx, queue, &ConsumeOptions{Prefetch: UnlimitedPrefetch}); err == nil && !b.s.Spawn(c.receive) {
+	if c.c, err = queue.Consume(ctx, &ConsumeOptions{Prefetch: UnlimitedPrefetch}); err == nil && !b.s.Spawn(c.receive) {
 		err = b.s.Cause()
 	}
 	if err != nil {

@@ -29,7 +29,7 @@ func serve(t testing.TB, b *workqueue.Broker, queue string, f func(context.Conte
 	t.Helper()
 	ctx, cancel := context.WithCancel(bg)
 	done := make(chan error, 1)
-	go func() { done <- b.Run(ctx, queue, f, &workqueue.RunOptions{Concurrency: 4}) }()
+	go func() { done <- queueOf(t, b, queue).Run(ctx, f, &workqueue.RunOptions{Concurrency: 4}) }()
 	return func() {
 		cancel()
 		require.NoError(t, <-done)
@@ -57,9 +57,7 @@ func TestEachCallGetsItsReply(t *testing.T) {
 	}
 	wg.Wait()
 	require.NoError(t, c.Close())
-	queues, err := b.Queues(bg)
-	require.NoError(t, err)
-	require.Equal(t, []string{"double"}, queues, "the caller's queue is gone")
+	require.Equal(t, []string{"double"}, queues(t, b), "the caller's queue is gone")
 }
 
 func TestACallHearsOfTheProgress(t *testing.T) {
@@ -189,8 +187,7 @@ func TestBadRepliesAreRefused(t *testing.T) {
 	d = get(t, b, "work", "x")
 	require.ErrorIs(t, d.Reply(bg, workqueue.Message{CorrelationID: "2"}), pebblemq.ErrInvalid)
 	require.NoError(t, d.Reply(bg, workqueue.Message{}), "a caller that is gone is no error")
-	n, err := b.Unrouted(bg)
-	require.NoError(t, err)
+	n := unrouted(t, b)
 	require.EqualValues(t, 1, n)
 }
 

@@ -72,7 +72,7 @@ var ErrReject = errors.New("workqueue: reject the delivery")
 // Handler handles a delivery.
 type Handler = func(context.Context, *Delivery) error
 
-// Run calls handler for each delivery of a queue until ctx ends. When the
+// Run calls handler for each delivery of the queue until ctx ends. When the
 // handler returns nil the delivery is acknowledged, unless the handler has
 // settled it itself, for instance in its transaction. A handler that returns an error,
 // panics or calls runtime.Goexit has failed. It is called again, Attempts times in all.
@@ -88,18 +88,18 @@ type Handler = func(context.Context, *Delivery) error
 // within a second after the end of ctx, or of a handler that went on longer, Run returns
 // ErrUnknownOutcome. Other errors end it as well: that of the store when it is closed or
 // fails, and ErrQueueDeleted.
-func (b *Broker) Run(ctx context.Context, queue string, handler func(context.Context, *Delivery) error, o *RunOptions) error {
+func (q *Queue) Run(ctx context.Context, handler func(context.Context, *Delivery) error, o *RunOptions) error {
 	if err := store.CheckContext(ctx); err != nil {
 		return err
 	}
 	if handler == nil {
-		return store.Invalid("handler of queue %q is nil", queue)
+		return store.Invalid("handler of queue %q is nil", q.Name())
 	}
 	full, err := o.normalize()
 	if err != nil {
 		return err
 	}
-	c, err := b.Consume(ctx, queue, &ConsumeOptions{Prefetch: full.Prefetch, Priority: full.Priority})
+	c, err := q.Consume(ctx, &ConsumeOptions{Prefetch: full.Prefetch, Priority: full.Priority})
 	if err != nil {
 		return ended(ctx, err)
 	}

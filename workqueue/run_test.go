@@ -22,7 +22,7 @@ func runFor(t testing.TB, b *workqueue.Broker, d time.Duration, o *workqueue.Run
 	t.Helper()
 	ctx, stop := context.WithTimeout(bg, d)
 	defer stop()
-	require.NoError(t, b.Run(ctx, "q", h, o))
+	require.NoError(t, queueOf(t, b, "q").Run(ctx, h, o))
 }
 
 func TestRunTriesInPlaceWithABackoff(t *testing.T) {
@@ -98,7 +98,7 @@ func TestAHandlerHasATimeLimit(t *testing.T) {
 func TestTheContextOfAHandlerEndsWithItsDelivery(t *testing.T) {
 	for name, lose := range map[string]func(b *workqueue.Broker) error{
 		"ack timeout":   func(*workqueue.Broker) error { <-time.After(time.Minute); return nil },
-		"queue deleted": func(b *workqueue.Broker) error { return b.DeleteQueue(bg, "q") },
+		"queue deleted": func(b *workqueue.Broker) error { return queueOf(t, b, "q").Delete(bg) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -110,7 +110,7 @@ func TestTheContextOfAHandlerEndsWithItsDelivery(t *testing.T) {
 				calls := 0
 				done := make(chan error, 1)
 				go func() {
-					done <- b.Run(ctx, "q", func(ctx context.Context, _ *workqueue.Delivery) error {
+					done <- queueOf(t, b, "q").Run(ctx, func(ctx context.Context, _ *workqueue.Delivery) error {
 						if calls++; calls == 2 {
 							stop()
 							return nil
@@ -164,7 +164,7 @@ func TestRunLimitsItsRateAndAllowsABurst(t *testing.T) {
 				publish(t, b, "q", "m")
 			}
 		}()
-		require.NoError(t, b.Run(ctx, "q", func(context.Context, *workqueue.Delivery) error {
+		require.NoError(t, queueOf(t, b, "q").Run(ctx, func(context.Context, *workqueue.Delivery) error {
 			perSecond[int(time.Since(begin).Seconds())].Add(1)
 			return nil
 		}, &workqueue.RunOptions{Concurrency: 10, Interval: time.Second / 4, Burst: 10}))
@@ -277,7 +277,7 @@ func TestTheAckTimeoutHoldsBesideExtendedDeliveries(t *testing.T) {
 		ctx, stop := context.WithCancel(bg)
 		done := make(chan error, 1)
 		go func() {
-			done <- b.Run(ctx, "q", func(context.Context, *workqueue.Delivery) error {
+			done <- queueOf(t, b, "q").Run(ctx, func(context.Context, *workqueue.Delivery) error {
 				<-time.After(50 * time.Minute)
 				return nil
 			}, &workqueue.RunOptions{Timeout: time.Hour, Prefetch: 1})
@@ -337,6 +337,6 @@ func TestBadRunOptionsAreRefused(t *testing.T) {
 		"limit of no key": {KeyConcurrency: 1}, "key concurrency": {KeyConcurrency: -1, Key: byType},
 		"large key concurrency": {KeyConcurrency: workqueue.MaxConcurrency + 1, Key: byType},
 	} {
-		require.ErrorIs(t, b.Run(bg, "q", nop, &o), pebblemq.ErrInvalid, name)
+		require.ErrorIs(t, queueOf(t, b, "q").Run(bg, nop, &o), pebblemq.ErrInvalid, name)
 	}
 }

@@ -149,9 +149,11 @@ func TestDeliveriesThatAreLostWhileTheyWaitForTheirKeyAreNotHandled(t *testing.T
 		publishTyped(t, b, "a", "1", "2", "3")
 		w := newWatcher(time.Minute)
 		done := make(chan error, 1)
-		go func() { done <- b.Run(bg, "q", w.handle, &workqueue.RunOptions{Concurrency: 2, Key: byType}) }()
+		go func() {
+			done <- queueOf(t, b, "q").Run(bg, w.handle, &workqueue.RunOptions{Concurrency: 2, Key: byType})
+		}()
 		synctest.Wait()
-		require.NoError(t, b.DeleteQueue(bg, "q"))
+		require.NoError(t, queueOf(t, b, "q").Delete(bg))
 		require.ErrorIs(t, <-done, workqueue.ErrQueueDeleted)
 		require.Equal(t, []string{"a/1"}, w.begun)
 	})
@@ -192,7 +194,7 @@ func TestWhatWaitsForItsKeyIsBounded(t *testing.T) {
 		ctx, stop := context.WithCancel(bg)
 		done := make(chan error, 1)
 		go func() {
-			done <- b.Run(ctx, "q", w.handle, &workqueue.RunOptions{Concurrency: 3, Prefetch: 3, Key: byType})
+			done <- queueOf(t, b, "q").Run(ctx, w.handle, &workqueue.RunOptions{Concurrency: 3, Prefetch: 3, Key: byType})
 		}()
 		synctest.Wait()
 		require.Equal(t, 10_000+3, unacked(t, b, "q"))
@@ -210,7 +212,7 @@ func TestWhatWaitsForItsKeyIsBounded(t *testing.T) {
 func TestARejectedMessageThatHasNoPlaceYetComesBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, b := open(t)
-		require.NoError(t, b.DeclareQueue(bg, "dead", &workqueue.QueueConfig{MaxLength: 1, Overflow: workqueue.RejectPublish}))
+		declareQueue(t, b, "dead", &workqueue.QueueConfig{MaxLength: 1, Overflow: workqueue.RejectPublish})
 		publish(t, b, "dead", "full")
 		declareWith(t, b, workqueue.QueueConfig{DeadLetter: toDead})
 		publishTyped(t, b, "k", "bad", "1", "2")
@@ -219,7 +221,7 @@ func TestARejectedMessageThatHasNoPlaceYetComesBack(t *testing.T) {
 		ctx, stop := context.WithCancel(bg)
 		done := make(chan error, 1)
 		go func() {
-			done <- b.Run(ctx, "q", func(_ context.Context, d *workqueue.Delivery) error {
+			done <- queueOf(t, b, "q").Run(ctx, func(_ context.Context, d *workqueue.Delivery) error {
 				if string(d.Body) == "k/bad" {
 					return workqueue.ErrReject
 				}

@@ -34,7 +34,7 @@ func TestAQueueWithTooManyDeadLettersWithoutAPlaceIsJammedUntilThereIsOne(t *tes
 					require.NoError(t, b.PublishBatch(bg, "", batch))
 				}
 				pass(time.Hour)
-				st, err := b.QueueStats(bg, "q")
+				st, err := queueOf(t, b, "q").Stats(bg)
 				require.NoError(t, err)
 				if !c.jammed {
 					require.Zero(t, st)
@@ -45,13 +45,13 @@ func TestAQueueWithTooManyDeadLettersWithoutAPlaceIsJammedUntilThereIsOne(t *tes
 				require.EqualValues(t, backlog, st.Ready+st.Unacked)
 				late := workqueue.Message{TTL: 10 * time.Hour}
 				require.NoError(t, b.Publish(bg, "", "q", late))
-				_, ok, err := b.Get(bg, "q")
+				_, ok, err := queueOf(t, b, "q").Get(bg)
 				require.NoError(t, err)
 				require.False(t, ok, "nothing is handed out, least of all what has expired")
 
 				declare(t, b, "dead")
 				pass(time.Second)
-				st, err = b.QueueStats(bg, "q")
+				st, err = queueOf(t, b, "q").Stats(bg)
 				require.NoError(t, err)
 				require.Zero(t, st)
 				require.Equal(t, backlog+1, ready(t, b, "dead"))
@@ -71,12 +71,12 @@ func TestAQueueIsJammedByTheSizeOfItsDeadLettersToo(t *testing.T) {
 			require.NoError(t, b.Publish(bg, "", "q", workqueue.Message{Body: make([]byte, workqueue.MaxBodyBytes)}))
 		}
 		pass(time.Hour)
-		st, err := b.QueueStats(bg, "q")
+		st, err := queueOf(t, b, "q").Stats(bg)
 		require.NoError(t, err)
 		require.EqualValues(t, 16, st.Stuck.Expired)
-		require.NoError(t, b.AlterQueue(bg, "q", &workqueue.QueueConfig{MessageTTL: time.Second}))
+		require.NoError(t, queueOf(t, b, "q").Alter(bg, &workqueue.QueueConfig{MessageTTL: time.Second}))
 		pass(time.Second)
-		st, err = b.QueueStats(bg, "q")
+		st, err = queueOf(t, b, "q").Stats(bg)
 		require.NoError(t, err)
 		require.Zero(t, st, "the queue wants no dead letters any more")
 	})

@@ -11,30 +11,32 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/pebblemq/pebblemq"
+	"github.com/pebblemq/pebblemq/internal/object"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// MaxTopology is how many exchanges, queues and bindings one Import takes.
+// MaxTopology is how many exchanges, queues and bindings one Apply takes.
 const MaxTopology = 100_000
 
 // Topology is what a broker consists of, without its messages. As JSON it has
-// the names of these fields; durations are in nanoseconds.
+// the names of these fields, which begin with a small letter; durations are in nanoseconds.
 type Topology struct {
-	Exchanges []ExchangeDefinition
-	Queues    []QueueDefinition
-	Bindings  []Binding
+	Exchanges []ExchangeDefinition `json:"exchanges,omitempty"`
+	Queues    []QueueDefinition    `json:"queues,omitempty"`
+	Bindings  []Binding            `json:"bindings,omitempty"`
 }
 
 // ExchangeDefinition is what an exchange is declared with.
 type ExchangeDefinition struct {
-	Name string
-	Kind ExchangeKind
+	Name string       `json:"name"`
+	Kind ExchangeKind `json:"kind"`
 	ExchangeConfig
 }
 
 // QueueDefinition is what a queue is declared with.
 type QueueDefinition struct {
-	Name string
+	Name string `json:"name"`
 	QueueConfig
 }
 
@@ -86,49 +88,72 @@ func (b *Broker) Export(ctx context.Context) (*Topology, error) {
 	return x, nil
 }
 
-// Import declares and binds what a topology holds, all of it or none, in one
-// durable commit. What is there already in the same form stays as it is, in
-// another form it is pebblemq.ErrConfigMismatch; nothing is removed. What a
-// binding leads from and to must be there or be a part of the topology.
-func (b *Broker) Import(ctx context.Context, x *Topology) error {
-	if x == nil {
-		return store.Invalid("import of no topology")
-	}
-	if n := len(x.Exchanges) + len(x.Queues) + len(x.Bindings); n > MaxTopology {
-		return store.TooLarge("number of parts of a topology", int64(n), MaxTopology)
-	}
-	p := &importing{b: b, exchanges: make(map[string]exchangePlan), queues: make(map[string]queuePlan)}
-	if err := errors.Join(p.planExchanges(x), p.planQueues(x), p.planBindings(ctx, x)); err != nil {
-		return fmt.Errorf("import: %w", err)
-	}
-	err := b.s.Do(ctx, store.OpFunc(func(t *store.Turn) error {
-		if err := p.check(t); err != nil {
-			return err
-		}
-		return p.create(t)
-	}), store.Sync)
-	if err != nil {
-		return fmt.Errorf("import: %w", err)
-	}
-	return nil
+// ApplyOptions are choices of one Apply. Nil is the default.
+type ApplyOptions struct {
+	// DryRun has Apply find out what it would do, and do nothing.
+	DryRun bool
 }
 
-// importing is a topology that was checked as far as it can be alone.
-type importing struct {
+// Applied is what Apply has done, or would do. Objects that were there in the same form are
+// not in it.
+type Applied struct {
+	Exchanges map[string]pebblemq.Ensured // by name
+	Queues    map[string]pebblemq.Ensured // by name
+	Bindings  []Binding                   // that were made
+}
+
+// Apply makes sure that a broker has what a topology holds: it creates, alters and binds, all
+// of it or nothing, in one durable commit, and says what it did. What cannot be altered is
+// pebblemq.ErrConfigMismatch, see Queue.Alter and Broker.AlterExchange. It removes nothing.
+// Both ends of a binding must exist or be a part of the topology.
+func (b *Broker) Apply(ctx context.Context, x *Topology, o *ApplyOptions) (*Applied, error) {
+	if x == nil {
+		return nil, store.Invalid("no topology to apply")
+	}
+	if n := len(x.Exchanges) + len(x.Queues) + len(x.Bindings); n > MaxTopology {
+		return nil, store.TooLarge("number of parts of a topology", int64(n), MaxTopology)
+	}
+	p := &applying{b: b, exchanges: make(map[string]exchangePlan), queues: make(map[string]queuePlan)}
+	if err := errors.Join(p.planExchanges(x), p.planQueues(x), p.planBindings(ctx, x)); err != nil {
+		return nil, fmt.Errorf("apply: %w", err)
+	}
+	err := b.s.Do(ctx, store.OpFunc(func(t *store.Turn) error {
+		if err := p.check(t); err != nil || o != nil && o.DryRun {
+			return err
+		}
+		return p.carryOut(t)
+	}), store.Sync)
+	if err != nil {
+		return nil, fmt.Errorf("apply: %w", err)
+	}
+	return &p.applied, nil
+}
+
+// applying is a topology that was checked as far as it can be alone.
+type applying struct {
 	b         *Broker
 	exchanges map[string]exchangePlan
 	queues    map[string]queuePlan
 	bindings  []bindingPlan
+	applied   Applied
 }
 
-func (p *importing) planExchanges(x *Topology) error {
+// twice refuses an object that a topology defines a second time in another way.
+func twice(what string, changes object.Differences) error {
+	if len(changes) == 0 {
+		return nil
+	}
+	return store.Invalid("topology: %s is defined twice, with another %s", what, strings.Join(changes.Fields(), ", "))
+}
+
+func (p *applying) planExchanges(x *Topology) error {
 	for _, d := range x.Exchanges {
 		plan, err := planExchange(d.Name, d.Kind, &d.ExchangeConfig)
 		if err != nil {
 			return err
 		}
 		if twin, again := p.exchanges[d.Name]; again {
-			if err := plan.config.match(d.Name, twin.config); err != nil {
+			if err := twice(namedExchange(d.Name), object.Compare(twin.config, plan.config)); err != nil {
 				return err
 			}
 		}
@@ -137,7 +162,7 @@ func (p *importing) planExchanges(x *Topology) error {
 	return nil
 }
 
-func (p *importing) planQueues(x *Topology) error {
+func (p *applying) planQueues(x *Topology) error {
 	for _, d := range x.Queues {
 		check := checkName
 		if strings.HasPrefix(d.Name, generated) {
@@ -148,7 +173,7 @@ func (p *importing) planQueues(x *Topology) error {
 			return err
 		}
 		if twin, again := p.queues[d.Name]; again {
-			if err := plan.config.match(d.Name, twin.config); err != nil {
+			if err := twice(namedQueue(d.Name), object.Compare(twin.config, plan.config)); err != nil {
 				return err
 			}
 		}
@@ -157,13 +182,17 @@ func (p *importing) planQueues(x *Topology) error {
 	return nil
 }
 
-func (p *importing) planBindings(ctx context.Context, x *Topology) error {
-	opened := make(map[destination]bindingPlan)
+func (p *applying) planBindings(ctx context.Context, x *Topology) error {
+	opened, seen := make(map[destination]bindingPlan), make(map[binding]bool)
 	for i, to := range x.Bindings {
 		bound, err := to.check()
 		if err != nil {
 			return fmt.Errorf("binding %d: %w", i, err)
 		}
+		if seen[bound] {
+			continue
+		}
+		seen[bound] = true
 		plan, known := opened[bound.to]
 		if !known {
 			if plan.sink, plan.opened, err = p.b.t.openSink(ctx, bound.to); err != nil {
@@ -177,36 +206,62 @@ func (p *importing) planBindings(ctx context.Context, x *Topology) error {
 	return nil
 }
 
-// check refuses what does not go with what is there. It changes nothing.
-func (p *importing) check(t *store.Turn) error {
-	for name, plan := range p.exchanges {
-		if e := p.b.t.exchanges[name]; e != nil {
-			if err := plan.config.match(name, e.config); err != nil {
-				return err
-			}
-		}
+// check finds out what is to be done, and refuses what does not go with what is there. It
+// changes nothing.
+func (p *applying) check(t *store.Turn) error {
+	p.applied = Applied{Exchanges: make(map[string]pebblemq.Ensured), Queues: make(map[string]pebblemq.Ensured)}
+	if err := p.checkExchanges(); err != nil {
+		return err
 	}
-	for name, plan := range p.queues {
-		if p.b.t.queues[name] == nil {
-			continue
-		}
-		q, err := p.b.queue(name)
-		if err != nil {
-			return err
-		}
-		if err := plan.config.match(name, q.config); err != nil {
-			return err
-		}
+	if err := p.checkQueues(); err != nil {
+		return err
 	}
 	for i, plan := range p.bindings {
 		if err := p.checkBinding(t, plan); err != nil {
 			return fmt.Errorf("binding %d: %w", i, err)
 		}
+		if e := p.b.t.exchanges[plan.exchange]; e == nil || e.bindings[plan.binding] == 0 {
+			p.applied.Bindings = append(p.applied.Bindings, plan.binding.public())
+		}
 	}
 	return nil
 }
 
-func (p *importing) checkBinding(t *store.Turn, plan bindingPlan) error {
+func (p *applying) checkExchanges() error {
+	for name, plan := range p.exchanges {
+		did := pebblemq.Ensured{Created: true}
+		if e := p.b.t.exchanges[name]; e != nil {
+			changes := object.Compare(e.config, plan.config)
+			if err := changes.Alterable(namedExchange(name)); err != nil {
+				return err
+			}
+			did = pebblemq.Ensured{Altered: changes.Fields()}
+		}
+		if !did.Unchanged() {
+			p.applied.Exchanges[name] = did
+		}
+	}
+	return nil
+}
+
+func (p *applying) checkQueues() error {
+	for name, plan := range p.queues {
+		did := pebblemq.Ensured{Created: true}
+		if q := p.b.t.queues[name]; q != nil {
+			changes := object.Compare(q.config, plan.config)
+			if err := errors.Join((&Queue{p.b, q}).usable(), changes.Alterable(namedQueue(name))); err != nil {
+				return err
+			}
+			did = pebblemq.Ensured{Altered: changes.Fields()}
+		}
+		if !did.Unchanged() {
+			p.applied.Queues[name] = did
+		}
+	}
+	return nil
+}
+
+func (p *applying) checkBinding(t *store.Turn, plan bindingPlan) error {
 	if e := p.b.t.exchanges[plan.exchange]; e != nil {
 		if err := e.check(plan.binding); err != nil {
 			return err
@@ -224,30 +279,37 @@ func (p *importing) checkBinding(t *store.Turn, plan bindingPlan) error {
 	return p.b.bindable(t, plan)
 }
 
-// create makes what is missing. Only the disk can refuse that, which is known
-// before there are bindings.
-func (p *importing) create(t *store.Turn) error {
-	var made []string
-	for _, name := range slices.Sorted(maps.Keys(p.exchanges)) {
-		if p.b.t.exchanges[name] != nil {
+// carryOut does what check has found. Only the disk can refuse that, which is known before
+// anything is altered or bound.
+func (p *applying) carryOut(t *store.Turn) error {
+	if err := t.Grow(); err != nil {
+		return err
+	}
+	var made created
+	for _, name := range slices.Sorted(maps.Keys(p.applied.Exchanges)) {
+		if !p.applied.Exchanges[name].Created {
 			continue
 		}
 		if err := p.b.t.createExchange(t, p.exchanges[name]); err != nil {
-			p.drop(t, made, nil)
+			p.b.t.dropCreated(t, made)
 			return err
 		}
-		made = append(made, name)
+		made.exchanges = append(made.exchanges, p.b.t.exchanges[name])
 	}
-	var queues []string
-	for _, name := range slices.Sorted(maps.Keys(p.queues)) {
-		if p.b.t.queues[name] != nil {
+	for _, name := range slices.Sorted(maps.Keys(p.applied.Queues)) {
+		if !p.applied.Queues[name].Created {
 			continue
 		}
-		if err := p.b.createQueue(t, p.queues[name]); err != nil {
-			p.drop(t, made, queues)
+		q, err := p.b.createQueue(t, p.queues[name])
+		if err != nil {
+			p.b.t.dropCreated(t, made)
 			return err
 		}
-		queues = append(queues, name)
+		made.queues = append(made.queues, q)
+	}
+	if err := p.alter(t); err != nil {
+		p.b.t.dropCreated(t, made)
+		return err
 	}
 	for _, plan := range p.bindings {
 		p.b.createBinding(t, plan)
@@ -255,11 +317,31 @@ func (p *importing) create(t *store.Turn) error {
 	return nil
 }
 
-func (p *importing) drop(t *store.Turn, exchanges, queues []string) {
-	for _, name := range exchanges {
-		p.b.t.dropExchange(t, p.b.t.exchanges[name])
+func (p *applying) alter(t *store.Turn) error {
+	for name := range p.applied.Exchanges {
+		if err := p.b.t.exchanges[name].alter(t, p.exchanges[name].config); err != nil {
+			return err
+		}
 	}
-	for _, name := range queues {
-		p.b.t.dropQueue(t, p.b.t.queues[name])
+	for name := range p.applied.Queues {
+		if err := p.b.t.queues[name].alter(t, p.queues[name].config); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// created is what an Apply has made so far.
+type created struct {
+	exchanges []*exchange
+	queues    []*queue
+}
+
+func (t *topology) dropCreated(turn *store.Turn, made created) {
+	for _, e := range made.exchanges {
+		t.dropExchange(turn, e)
+	}
+	for _, q := range made.queues {
+		t.dropQueue(turn, q)
 	}
 }

@@ -14,19 +14,19 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-const definitions = `{"Exchanges":[` +
-	`{"Name":"events","Kind":"topic","Alternate":"spare"},` +
-	`{"Name":"shards","Kind":"hash","AutoDelete":true,"HashHeader":"tenant"},` +
-	`{"Name":"spare","Kind":"fanout","Internal":true}],` +
-	`"Queues":[` +
-	`{"Name":"lost","DeliveryLimit":20,"AckTimeout":1800000000000},` +
-	`{"Name":"mail","DeliveryLimit":3,"DeadLetter":{"Exchange":"","Key":"lost"},"AckTimeout":60000000000,"Expires":3600000000000}],` +
-	`"Bindings":[` +
-	`{"Exchange":"events","Key":"audit.#","Topic":"audit"},` +
-	`{"Exchange":"events","Key":"*.sharded","ToExchange":"shards"},` +
-	`{"Exchange":"events","Key":"mail.*","Arguments":{"a":null,"b":"1"},"Queue":"mail"},` +
-	`{"Exchange":"shards","Key":"7","Queue":"mail"},` +
-	`{"Exchange":"spare","Queue":"lost"}]}`
+const definitions = `{"exchanges":[` +
+	`{"name":"events","kind":"topic","alternate":"spare"},` +
+	`{"name":"shards","kind":"hash","autoDelete":true,"hashHeader":"tenant"},` +
+	`{"name":"spare","kind":"fanout","internal":true}],` +
+	`"queues":[` +
+	`{"name":"lost","deliveryLimit":20,"ackTimeout":1800000000000},` +
+	`{"name":"mail","deliveryLimit":3,"deadLetter":{"key":"lost"},"ackTimeout":60000000000,"expires":3600000000000}],` +
+	`"bindings":[` +
+	`{"exchange":"events","key":"audit.#","topic":"audit"},` +
+	`{"exchange":"events","key":"*.sharded","toExchange":"shards"},` +
+	`{"exchange":"events","key":"mail.*","arguments":{"a":null,"b":"1"},"queue":"mail"},` +
+	`{"exchange":"shards","key":"7","queue":"mail"},` +
+	`{"exchange":"spare","queue":"lost"}]}`
 
 func export(t testing.TB, b *workqueue.Broker) string {
 	t.Helper()
@@ -44,15 +44,27 @@ func parse(t testing.TB, text string) *workqueue.Topology {
 	return x
 }
 
-func TestATopologyIsExportedAndImportedAsJSON(t *testing.T) {
+func TestATopologyIsExportedAndAppliedAsJSON(t *testing.T) {
 	fs := vfs.NewCrashableMem()
 	db, b := restart(t, fs, nil)
 	_, err := log.OpenTopic(bg, db, "audit", nil)
 	require.NoError(t, err)
-	require.Equal(t, `{"Exchanges":null,"Queues":null,"Bindings":null}`, export(t, b))
-	require.NoError(t, b.Import(bg, parse(t, definitions)))
+	require.Equal(t, `{}`, export(t, b))
+	did, err := b.Apply(bg, parse(t, definitions), &workqueue.ApplyOptions{DryRun: true})
+	require.NoError(t, err)
+	require.Equal(t, `{}`, export(t, b), "it was a dry run")
+	again, err := b.Apply(bg, parse(t, definitions), nil)
+	require.NoError(t, err)
+	require.Equal(t, did, again)
+	require.Equal(t, map[string]pebblemq.Ensured{"lost": {Created: true}, "mail": {Created: true}}, did.Queues)
+	require.Len(t, did.Exchanges, 3)
+	require.Equal(t, parse(t, definitions).Bindings, did.Bindings)
 	require.Equal(t, definitions, export(t, b))
-	require.NoError(t, b.Import(bg, parse(t, definitions)), "again is a no-op")
+	nothing, err := b.Apply(bg, parse(t, definitions), nil)
+	require.NoError(t, err)
+	require.Empty(t, nothing.Exchanges)
+	require.Empty(t, nothing.Queues)
+	require.Empty(t, nothing.Bindings)
 	declareAs(t, b, "mine", workqueue.QueueConfig{Exclusive: true})
 	bind(t, b, workqueue.Binding{Exchange: "events", Queue: "mine"})
 	require.Equal(t, definitions, export(t, b), "an exclusive queue belongs to its handle")
@@ -69,7 +81,7 @@ func TestATopologyIsExportedAndImportedAsJSON(t *testing.T) {
 	require.NoError(t, db.Close())
 }
 
-func TestAnImportIsAllOrNothing(t *testing.T) {
+func TestApplyDoesAllOrNothing(t *testing.T) {
 	db, b := open(t)
 	exchange(t, b, workqueue.Direct, "x")
 	require.NoError(t, b.DeclareExchange(bg, "auto", workqueue.Hash, &workqueue.ExchangeConfig{AutoDelete: true}))
@@ -88,12 +100,12 @@ func TestAnImportIsAllOrNothing(t *testing.T) {
 		want error
 	}{
 		{workqueue.Topology{Exchanges: []Exchange{{Name: "x", Kind: workqueue.Fanout}}}, pebblemq.ErrConfigMismatch},
-		{workqueue.Topology{Exchanges: []Exchange{{Name: "y", Kind: workqueue.Fanout}, {Name: "y", Kind: workqueue.Topic}}}, pebblemq.ErrConfigMismatch},
+		{workqueue.Topology{Exchanges: []Exchange{{Name: "y", Kind: workqueue.Fanout}, {Name: "y", Kind: workqueue.Topic}}}, pebblemq.ErrInvalid},
 		{workqueue.Topology{Exchanges: []Exchange{{Name: "y", Kind: "what"}}}, pebblemq.ErrInvalid},
 		{workqueue.Topology{Exchanges: []Exchange{{Kind: workqueue.Fanout}}}, pebblemq.ErrInvalid},
 		{workqueue.Topology{Exchanges: []Exchange{{Name: "amq.y", Kind: workqueue.Fanout}}}, workqueue.ErrInUse},
-		{workqueue.Topology{Queues: []Queue{{Name: "q", QueueConfig: workqueue.QueueConfig{Expires: time.Hour}}}}, pebblemq.ErrConfigMismatch},
-		{workqueue.Topology{Queues: []Queue{{Name: "r"}, {Name: "r", QueueConfig: workqueue.QueueConfig{Expires: 1}}}}, pebblemq.ErrConfigMismatch},
+		{workqueue.Topology{Queues: []Queue{{Name: "q", QueueConfig: workqueue.QueueConfig{DedupeWindow: time.Hour}}}}, pebblemq.ErrConfigMismatch},
+		{workqueue.Topology{Queues: []Queue{{Name: "r"}, {Name: "r", QueueConfig: workqueue.QueueConfig{Expires: 1}}}}, pebblemq.ErrInvalid},
 		{workqueue.Topology{Queues: []Queue{{Name: "r", QueueConfig: workqueue.QueueConfig{Expires: -1}}}}, pebblemq.ErrInvalid},
 		{workqueue.Topology{Queues: []Queue{{Name: ""}}}, pebblemq.ErrInvalid},
 		{workqueue.Topology{Queues: []Queue{{Name: "amq.r"}}}, workqueue.ErrInUse},
@@ -115,15 +127,39 @@ func TestAnImportIsAllOrNothing(t *testing.T) {
 		x.Exchanges = append([]Exchange{{Name: "good", Kind: workqueue.Topic}}, x.Exchanges...)
 		x.Queues = append([]Queue{{Name: "fine"}}, x.Queues...)
 		x.Bindings = append([]Binding{{Exchange: "good", Queue: "fine"}, {Exchange: "auto", Queue: "fine", Key: "1"}}, x.Bindings...)
-		require.ErrorIs(t, b.Import(bg, &x), c.want, "%+v", c.bad)
+		for _, dry := range []bool{true, false} {
+			require.ErrorIs(t, errOf(b.Apply(bg, &x, &workqueue.ApplyOptions{DryRun: dry})), c.want, "%+v", c.bad)
+		}
 		require.Equal(t, before, export(t, b))
 	}
-	require.ErrorIs(t, b.Import(bg, nil), pebblemq.ErrInvalid)
+	require.ErrorIs(t, errOf(b.Apply(bg, nil, nil)), pebblemq.ErrInvalid)
 	most := &workqueue.Topology{Queues: make([]Queue, workqueue.MaxTopology)}
 	for i := range most.Queues {
 		most.Queues[i].Name = "q"
 	}
-	require.NoError(t, b.Import(bg, most))
+	require.NoError(t, errOf(b.Apply(bg, most, nil)))
+}
+
+func TestApplyAltersWhatIsThere(t *testing.T) {
+	fs := vfs.NewCrashableMem()
+	db, b := restart(t, fs, nil)
+	_, err := log.OpenTopic(bg, db, "audit", nil)
+	require.NoError(t, err)
+	require.NoError(t, errOf(b.Apply(bg, parse(t, definitions), nil)))
+	publish(t, b, "mail", "kept")
+	x := parse(t, strings.NewReplacer(`"deliveryLimit":3`, `"deliveryLimit":5`, `"alternate":"spare"`, `"internal":true`).Replace(definitions))
+	did, err := b.Apply(bg, x, nil)
+	require.NoError(t, err)
+	require.Equal(t, &workqueue.Applied{
+		Exchanges: map[string]pebblemq.Ensured{"events": {Altered: []string{"Alternate", "Internal"}}},
+		Queues:    map[string]pebblemq.Ensured{"mail": {Altered: []string{"DeliveryLimit"}}},
+	}, did)
+	db, b = restart(t, fs, db)
+	after, err := b.Export(bg)
+	require.NoError(t, err)
+	require.Equal(t, x, after)
+	get(t, b, "mail", "kept")
+	require.NoError(t, db.Close())
 }
 
 func TestParsingATopologyLeavesNothingOut(t *testing.T) {
@@ -137,7 +173,7 @@ func TestParsingATopologyLeavesNothingOut(t *testing.T) {
 	parse(t, " {} \n")
 }
 
-func TestALargeTopologyIsImported(t *testing.T) {
+func TestALargeTopologyIsApplied(t *testing.T) {
 	_, b := open(t)
 	x := &workqueue.Topology{Exchanges: []workqueue.ExchangeDefinition{{Name: "x", Kind: workqueue.Topic}}}
 	for i := range 100 {
@@ -146,10 +182,10 @@ func TestALargeTopologyIsImported(t *testing.T) {
 	for i := range 10_000 {
 		x.Bindings = append(x.Bindings, workqueue.Binding{Exchange: "x", Queue: fmt.Sprint("q", i%100), Key: fmt.Sprintf("a.%d.#", i)})
 	}
-	require.NoError(t, b.Import(bg, x))
+	require.NoError(t, errOf(b.Apply(bg, x, nil)))
 	require.NoError(t, b.Publish(bg, "x", "a.4711.b", body("m")))
 	get(t, b, "q11", "m")
-	require.Equal(t, 10_000, strings.Count(export(t, b), `"Key"`))
+	require.Equal(t, 10_000, strings.Count(export(t, b), `"key"`))
 }
 
 func FuzzParseTopology(f *testing.F) {

@@ -1,11 +1,5 @@
 package workqueue
 
-import (
-	"context"
-
-	"github.com/pebblemq/pebblemq/internal/store"
-)
-
 // QueueTotals counts what has happened in a queue since the store was opened, or the
 // queue declared after that; nothing is written for it. Two of them with the time
 // between give the rates that RabbitMQ shows. Only what was carried out counts: a
@@ -40,19 +34,6 @@ func (d *Dead) count(reason string, n int) {
 	case ReasonDeliveryLimit:
 		d.DeliveryLimit += uint64(n)
 	}
-}
-
-// QueueTotals returns the totals of a queue, exact at one moment, or ErrUnknownQueue.
-// What is not durable yet, of Sync calls that are still under way, does not count.
-func (b *Broker) QueueTotals(ctx context.Context, name string) (st QueueTotals, err error) {
-	err = b.s.Do(ctx, store.QuietFunc(func(*store.Turn) error {
-		q, err := b.t.queue(name)
-		if err == nil {
-			st = q.totals
-		}
-		return err
-	}), store.Sync)
-	return st, err
 }
 
 // countDelivery is called for each message that is handed out.

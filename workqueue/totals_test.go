@@ -14,9 +14,9 @@ import (
 
 func totals(t *testing.T, b *workqueue.Broker, queue string) workqueue.QueueTotals {
 	t.Helper()
-	st, err := b.QueueTotals(bg, queue)
+	info, err := queueOf(t, b, queue).Info(bg)
 	require.NoError(t, err)
-	return st
+	return info.Totals
 }
 
 func TestTotalsCountWhatHappenedToTheMessagesOfAQueue(t *testing.T) {
@@ -59,7 +59,7 @@ func TestTotalsCountWhatHappenedToTheMessagesOfAQueue(t *testing.T) {
 			happen: func(t *testing.T, _ *pebblemq.DB, b *workqueue.Broker) {
 				publish(t, b, "q", "m")
 				require.NoError(t, get(t, b, "q", "m").Nack(bg, true))
-				_, ok, err := b.Get(bg, "q")
+				_, ok, err := queueOf(t, b, "q").Get(bg)
 				require.NoError(t, err)
 				require.False(t, ok)
 			},
@@ -115,10 +115,4 @@ func TestTotalsCountWhatHappenedToTheMessagesOfAQueue(t *testing.T) {
 			})
 		})
 	}
-}
-
-func TestTotalsOfAnUnknownQueue(t *testing.T) {
-	_, b := open(t)
-	_, err := b.QueueTotals(bg, "none")
-	require.ErrorIs(t, err, workqueue.ErrUnknownQueue)
 }

@@ -65,11 +65,11 @@ func TestAUniqueKeyIsHeldUntilTheMessageIsGone(t *testing.T) {
 			}
 		},
 		"purge": func(t *testing.T, b *workqueue.Broker) {
-			_, err := b.Purge(bg, "q")
+			_, err := queueOf(t, b, "q").Purge(bg)
 			require.NoError(t, err)
 		},
 		"delete of the queue": func(t *testing.T, b *workqueue.Broker) {
-			require.NoError(t, b.DeleteQueue(bg, "q"))
+			require.NoError(t, queueOf(t, b, "q").Delete(bg))
 			declare(t, b, "q")
 		},
 	}
@@ -119,7 +119,7 @@ func TestADelayedMessageHoldsItsUniqueKey(t *testing.T) {
 		later.Delay, later.Priority = time.Minute, 3
 		require.Empty(t, publishUnique(t, b, "q", later))
 		require.Equal(t, "later", publishUnique(t, b, "q", unique("k", "now")), "whatever its priority")
-		_, err := b.Purge(bg, "q")
+		_, err := queueOf(t, b, "q").Purge(bg)
 		require.NoError(t, err)
 		require.Equal(t, "later", publishUnique(t, b, "q", unique("k", "now")), "a purge spares it")
 		pass(time.Minute)
@@ -219,7 +219,7 @@ func TestAPurgeKeepsTheUniqueKeysOfWhatItKeeps(t *testing.T) {
 		require.Empty(t, publishUnique(t, b, "q", m))
 	}
 	d := get(t, b, "q", "1")
-	n, err := b.Purge(bg, "q")
+	n, err := queueOf(t, b, "q").Purge(bg)
 	require.NoError(t, err)
 	require.Equal(t, 3, n)
 	require.Equal(t, 1, uniqueRecords(t, db))
@@ -235,11 +235,11 @@ func TestAPurgeSparesTheUniqueKeyOfWhatIsOnItsWay(t *testing.T) {
 	declare(t, b, "q")
 	for i := range 50 {
 		first := b.PublishAsync(bg, "", "q", unique("k", fmt.Sprint(i)))
-		n, err := b.Purge(pebblemq.WithDurability(bg, pebblemq.NoSync), "q")
+		n, err := queueOf(t, b, "q").Purge(pebblemq.WithDurability(bg, pebblemq.NoSync))
 		require.NoError(t, err)
 		require.NoError(t, first.Err())
 		require.Equal(t, 1-n, uniqueRecords(t, db))
-		_, err = b.Purge(bg, "q")
+		_, err = queueOf(t, b, "q").Purge(bg)
 		require.NoError(t, err)
 	}
 }
@@ -296,7 +296,7 @@ func TestOnlyOneOfManyPublishersOfAUniqueKeySucceeds(t *testing.T) {
 	ctx, stop := context.WithCancel(bg)
 	running, overlaps, done := make(chan struct{}, 1), make(chan struct{}, 1000), make(chan error, 1)
 	go func() {
-		done <- b.Run(ctx, "q", func(context.Context, *workqueue.Delivery) error {
+		done <- queueOf(t, b, "q").Run(ctx, func(context.Context, *workqueue.Delivery) error {
 			select {
 			case running <- struct{}{}:
 				<-running
@@ -317,14 +317,14 @@ func TestOnlyOneOfManyPublishersOfAUniqueKeySucceeds(t *testing.T) {
 func TestACancelledMessageFreesItsKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := storetest.Open(t, nil)
-		b, err := workqueue.Open(db, "main")
+		b, err := workqueue.OpenBroker(bg, db, "main")
 		require.NoError(t, err)
-		require.NoError(t, b.DeclareQueue(bg, "q", nil))
+		declareQueue(t, b, "q", nil)
 		m := unique("k", "1")
 		m.Delay = time.Hour
 		require.Empty(t, publishUnique(t, b, "q", m))
 		require.Equal(t, "1", publishUnique(t, b, "q", unique("k", "2")))
-		require.NoError(t, b.Cancel(bg, "q", "1"))
+		require.NoError(t, queueOf(t, b, "q").Cancel(bg, "1"))
 		require.Zero(t, uniqueRecords(t, db))
 		require.Empty(t, publishUnique(t, b, "q", unique("k", "3")))
 	})
@@ -339,7 +339,7 @@ func TestWhatIsRedrivenHoldsNoUniqueKey(t *testing.T) {
 	require.Empty(t, publishUnique(t, b, "q", unique("k", "1")))
 	require.NoError(t, get(t, b, "q", "1").Reject(bg))
 	require.Empty(t, publishUnique(t, b, "q", unique("k", "2")))
-	_, err := b.Redrive(bg, "dead", nil)
+	_, err := queueOf(t, b, "dead").Redrive(bg, nil)
 	require.NoError(t, err)
 	require.Equal(t, 2, ready(t, b, "q"))
 	require.Equal(t, 1, uniqueRecords(t, db))

@@ -29,7 +29,7 @@ func TestUpToOneSparesWhatNextHasNotReturned(t *testing.T) {
 				require.NoError(t, err)
 				b := openBroker(t, db)
 				require.NoError(t, b.Publish(bg, "", "q", workqueue.Message{MessageID: "younger"}))
-				c, err := b.Consume(bg, "q", &workqueue.ConsumeOptions{Prefetch: 2})
+				c, err := queueOf(t, b, "q").Consume(bg, &workqueue.ConsumeOptions{Prefetch: 2})
 				require.NoError(t, err)
 				next := func(id string) *workqueue.Delivery {
 					ctx, stop := context.WithTimeout(bg, storetest.Patience)
@@ -67,7 +67,7 @@ func leftOut(t *testing.T, ids ...string) *vfs.MemFS {
 	for _, id := range ids {
 		require.NoError(t, b.Publish(bg, "", "q", workqueue.Message{MessageID: id}))
 	}
-	_, ok, err := b.Get(bg, "q")
+	_, ok, err := queueOf(t, b, "q").Get(bg)
 	require.NoError(t, err)
 	require.True(t, ok)
 	crashed := fs.CrashClone(vfs.CrashCloneCfg{})

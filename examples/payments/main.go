@@ -88,6 +88,7 @@ func try(ctx context.Context, way func(*shop) handler) (charged int, err error) 
 type shop struct {
 	db      *pebblemq.DB
 	broker  *workqueue.Broker
+	orders  *workqueue.Queue
 	keys    *idempotency.Namespace
 	service service
 }
@@ -98,8 +99,8 @@ func open(ctx context.Context) (*shop, error) {
 		return nil, err
 	}
 	s := &shop{db: db}
-	if s.broker, err = workqueue.Open(db, "shop"); err == nil {
-		err = s.broker.DeclareQueue(ctx, "orders", nil)
+	if s.broker, err = workqueue.OpenBroker(ctx, db, "shop"); err == nil {
+		s.orders, err = s.broker.DeclareQueue(ctx, "orders", nil)
 	}
 	if err == nil {
 		s.keys, err = idempotency.OpenNamespace(ctx, db, "payments", nil)
@@ -128,7 +129,7 @@ func (s *shop) handle(ctx context.Context, h handler) error {
 		}
 		return err
 	}
-	return s.broker.Run(ctx, "orders", counted, &workqueue.RunOptions{Concurrency: 4})
+	return s.orders.Run(ctx, counted, &workqueue.RunOptions{Concurrency: 4})
 }
 
 // naive charges whenever it is called.

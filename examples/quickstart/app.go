@@ -47,12 +47,13 @@ type app struct {
 	seen     *idempotency.Namespace // by X-GitHub-Delivery
 	events   *log.Topic
 	broker   *workqueue.Broker
+	queues   map[string]*workqueue.Queue // of broker
 	slow     *visibility.Queue
 	dead     *visibility.Queue
 }
 
 func openApp(ctx context.Context, db *pebblemq.DB) (*app, error) {
-	a := &app{db: db}
+	a := &app{db: db, queues: make(map[string]*workqueue.Queue)}
 	steps := []func() error{
 		func() (err error) { a.requests, err = idempotency.OpenNamespace(ctx, db, "requests", nil); return },
 		func() (err error) { a.seen, err = idempotency.OpenNamespace(ctx, db, "deliveries", nil); return },
@@ -60,7 +61,7 @@ func openApp(ctx context.Context, db *pebblemq.DB) (*app, error) {
 			a.events, err = log.OpenTopic(ctx, db, "events", &log.TopicConfig{Partitions: 4})
 			return
 		},
-		func() (err error) { a.broker, err = workqueue.Open(db, "main"); return },
+		func() (err error) { a.broker, err = workqueue.OpenBroker(ctx, db, "main"); return },
 		func() (err error) { a.dead, err = visibility.OpenQueue(ctx, db, "slow-dead", nil); return },
 		func() (err error) {
 			a.slow, err = visibility.OpenQueue(ctx, db, "slow", &visibility.QueueConfig{
@@ -80,13 +81,20 @@ func openApp(ctx context.Context, db *pebblemq.DB) (*app, error) {
 
 func (a *app) declare(ctx context.Context) error {
 	err := a.broker.DeclareExchange(ctx, exchange, workqueue.Topic, nil)
+	if err != nil {
+		return err
+	}
 	for queue, patterns := range bindings {
-		err = errors.Join(err, a.broker.DeclareQueue(ctx, queue, nil))
+		if a.queues[queue], err = a.broker.DeclareQueue(ctx, queue, nil); err != nil {
+			return err
+		}
 		for _, pattern := range patterns {
-			err = errors.Join(err, a.broker.Bind(ctx, workqueue.Binding{Exchange: exchange, Queue: queue, Key: pattern}))
+			if err := a.broker.Bind(ctx, workqueue.Binding{Exchange: exchange, Queue: queue, Key: pattern}); err != nil {
+				return err
+			}
 		}
 	}
-	return err
+	return nil
 }
 
 // job is what travels through the queues; the payload stays in the log.

@@ -17,8 +17,8 @@ import (
 // waits for them and returns what went wrong.
 func (a *app) startWorkers(ctx context.Context) (wait func() error) {
 	workers := []func() error{
-		func() error { return a.broker.Run(ctx, jobs, a.work, &workqueue.RunOptions{Concurrency: 4}) },
-		func() error { return a.broker.Run(ctx, notices, a.notify, nil) },
+		func() error { return a.queues[jobs].Run(ctx, a.work, &workqueue.RunOptions{Concurrency: 4}) },
+		func() error { return a.queues[notices].Run(ctx, a.notify, nil) },
 		func() error { return a.slow.Run(ctx, a.workSlowly, &visibility.RunOptions{Concurrency: 2}) },
 	}
 	errs := make([]error, len(workers))
@@ -111,7 +111,7 @@ func (a *app) drain(ctx context.Context) error {
 // in which jobs pass through them, so that none slips by.
 func (a *app) left(ctx context.Context) (n uint64, err error) {
 	for _, queue := range []string{jobs, notices} {
-		st, err := a.broker.QueueStats(ctx, queue)
+		st, err := a.queues[queue].Stats(ctx)
 		if err != nil {
 			return 0, err
 		}

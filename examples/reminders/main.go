@@ -97,6 +97,7 @@ type diary struct {
 // service is one life of the program.
 type service struct {
 	broker *workqueue.Broker
+	due    *workqueue.Queue
 }
 
 // live opens the store, lets f work with it and closes it.
@@ -106,11 +107,12 @@ func live(ctx context.Context, dir string, f func(*service) error) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	broker, err := workqueue.Open(db, "main")
+	broker, err := workqueue.OpenBroker(ctx, db, "main")
 	if err != nil {
 		return err
 	}
-	if err := broker.DeclareQueue(ctx, "due", nil); err != nil {
+	due, err := broker.DeclareQueue(ctx, "due", nil)
+	if err != nil {
 		return err
 	}
 	if err := broker.PutJob(ctx, workqueue.Job{ // the same in each life
@@ -118,7 +120,7 @@ func live(ctx context.Context, dir string, f func(*service) error) (err error) {
 	}); err != nil {
 		return err
 	}
-	return f(&service{broker})
+	return f(&service{broker, due})
 }
 
 func (s *service) remind(ctx context.Context, what string, in time.Duration) error {
@@ -130,12 +132,12 @@ func (s *service) remind(ctx context.Context, what string, in time.Duration) err
 
 // cancel takes a reminder back that is not due yet.
 func (s *service) cancel(ctx context.Context, what string) error {
-	return s.broker.Cancel(ctx, "due", what)
+	return s.due.Cancel(ctx, what)
 }
 
 // reminders returns what is to come, in its order.
 func (s *service) reminders(ctx context.Context) (list []string, err error) {
-	for m, err := range s.broker.Browse(ctx, "due", &workqueue.BrowseOptions{State: workqueue.Delayed}) {
+	for m, err := range s.due.Browse(ctx, &workqueue.BrowseOptions{State: workqueue.Delayed}) {
 		if err != nil {
 			return nil, err
 		}
@@ -148,7 +150,7 @@ func (s *service) reminders(ctx context.Context) (list []string, err error) {
 func (s *service) work(ctx context.Context, heard *diary, enough func() bool) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	return s.broker.Run(ctx, "due", func(_ context.Context, d *workqueue.Delivery) error {
+	return s.due.Run(ctx, func(_ context.Context, d *workqueue.Delivery) error {
 		if enough() {
 			return errors.New("enough for today") // it is there the next time
 		}

@@ -86,6 +86,8 @@ func demonstrate(ctx context.Context, out io.Writer) (err error) {
 type service struct {
 	db     *pebblemq.DB
 	broker *workqueue.Broker
+	jobs   *workqueue.Queue
+	dead   *workqueue.Queue
 
 	mu    sync.Mutex
 	order []uint8 // priorities of the jobs that were done
@@ -97,11 +99,11 @@ func open(ctx context.Context) (*service, error) {
 		return nil, err
 	}
 	s := &service{db: db}
-	if s.broker, err = workqueue.Open(db, "media"); err == nil {
-		err = s.broker.DeclareQueue(ctx, "dead", nil)
+	if s.broker, err = workqueue.OpenBroker(ctx, db, "media"); err == nil {
+		s.dead, err = s.broker.DeclareQueue(ctx, "dead", nil)
 	}
 	if err == nil {
-		err = s.broker.DeclareQueue(ctx, "jobs", &workqueue.QueueConfig{
+		s.jobs, err = s.broker.DeclareQueue(ctx, "jobs", &workqueue.QueueConfig{
 			MaxPriority: preview, DeliveryLimit: attempts, DeadLetter: &workqueue.DeadLetter{Key: "dead"},
 		})
 	}
@@ -170,7 +172,7 @@ func (s *service) work(ctx context.Context, done, dead int) error {
 	defer stop()
 	failures := 0
 	soon := &workqueue.RunOptions{Backoff: pebblemq.Backoff{Min: 10 * time.Millisecond}}
-	return s.broker.Run(ctx, "jobs", func(ctx context.Context, d *workqueue.Delivery) error {
+	return s.jobs.Run(ctx, func(ctx context.Context, d *workqueue.Delivery) error {
 		err := s.handle(ctx, d)
 		if err == nil {
 			done--
@@ -222,7 +224,7 @@ func (s *service) previewsFirst() bool {
 func (s *service) redrive(ctx context.Context, out io.Writer) (repaired int, err error) {
 	whole := make(map[string]bool)
 	var report []string
-	for m, err := range s.broker.Browse(ctx, "dead", nil) {
+	for m, err := range s.dead.Browse(ctx, nil) {
 		if err != nil {
 			return 0, err
 		}
@@ -235,7 +237,7 @@ func (s *service) redrive(ctx context.Context, out io.Writer) (repaired int, err
 	}
 	slices.Sort(report) // they died in no order
 	fmt.Fprintln(out, strings.Join(report, "\n"))
-	p, err := s.broker.Redrive(ctx, "dead", &workqueue.RedriveOptions{
+	p, err := s.dead.Redrive(ctx, &workqueue.RedriveOptions{
 		Rate:   1000, // the others are not to wait long
 		Filter: func(m *workqueue.Browsed) bool { return whole[m.MessageID] },
 	})

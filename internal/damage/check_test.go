@@ -278,7 +278,7 @@ func (r *reading) browse(queue, payload string) {
 	r.life.report(report{Kind: at, What: "browse " + queue})
 	last := make(map[uint8]int)
 	lowest := uint8(priorities)
-	for m, err := range r.life.broker.Browse(context.Background(), queue, nil) {
+	for m, err := range r.life.queues[queue].Browse(context.Background(), nil) {
 		if err != nil {
 			r.fail("browse "+queue+" of", err)
 			continue

@@ -24,7 +24,7 @@ func (l *life) drain() {
 		l.emptyRanked()
 		for _, item := range l.ledger.in("later", "later") {
 			_ = l.act(unsynced, "cancel later", []change{{"later", item, ""}}, func(ctx context.Context) error {
-				return l.broker.Cancel(ctx, "later", item)
+				return l.queues["later"].Cancel(ctx, item)
 			})
 		}
 	}

@@ -76,6 +76,7 @@ type life struct {
 	billing  *plog.Group
 	member   *plog.Member
 	broker   *workqueue.Broker
+	queues   map[string]*workqueue.Queue // of broker
 	ranked   *workqueue.Consumer
 	mail     *visibility.Queue
 	dead     *visibility.Queue // of mail
@@ -96,8 +97,8 @@ type life struct {
 func newLife(p plan, l *ledger, out func(report), resume func()) *life {
 	return &life{
 		plan: p, ledger: l, report: out, resume: resume,
-		random:  rand.New(rand.NewPCG(p.Seed, uint64(l.next))),
-		fetched: make(map[string]bool), told: make(map[string]bool),
+		random: rand.New(rand.NewPCG(p.Seed, uint64(l.next))),
+		queues: make(map[string]*workqueue.Queue), fetched: make(map[string]bool), told: make(map[string]bool),
 	}
 }
 

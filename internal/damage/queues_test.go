@@ -67,7 +67,7 @@ func (l *life) publishJob() {
 func (l *life) get(object, payload, queue string) (d *workqueue.Delivery, item string) {
 	var found bool
 	err := l.take(queue, "get "+queue, func(ctx context.Context) (err error) {
-		d, found, err = l.broker.Get(ctx, queue)
+		d, found, err = l.queues[queue].Get(ctx)
 		return err
 	})
 	if err != nil {
@@ -126,7 +126,7 @@ func (l *life) publishRanked() {
 // together.
 func (l *life) takeRanked() {
 	if l.ranked == nil && l.do("consume ranked", func() (err error) {
-		l.ranked, err = l.broker.Consume(context.Background(), "ranked", &workqueue.ConsumeOptions{Prefetch: 4})
+		l.ranked, err = l.queues["ranked"].Consume(context.Background(), &workqueue.ConsumeOptions{Prefetch: 4})
 		return err
 	}) != nil {
 		return
@@ -185,7 +185,7 @@ func (l *life) publishLater() {
 func (l *life) cancelLater() {
 	if item, ok := l.anyOf(l.ledger.in("later", "later")); ok {
 		_ = l.act(l.durability(), "cancel later", []change{{"later", item, ""}}, func(ctx context.Context) error {
-			return l.broker.Cancel(ctx, "later", item)
+			return l.queues["later"].Cancel(ctx, item)
 		})
 	}
 }

@@ -64,7 +64,7 @@ func (l *life) prepare() {
 func (l *life) openBroker(ctx context.Context) {
 	var b *workqueue.Broker
 	err := l.do("open broker", func() (err error) {
-		b, err = workqueue.Open(l.db, "main")
+		b, err = workqueue.OpenBroker(ctx, l.db, "main")
 		return err
 	})
 	if err != nil {
@@ -82,7 +82,11 @@ func (l *life) openBroker(ctx context.Context) {
 		{"later", workqueue.QueueConfig{}},
 	} {
 		q.config.DeliveryLimit = workqueue.NoDeliveryLimit
-		if l.do("declare "+q.name, func() error { return b.DeclareQueue(ctx, q.name, &q.config) }) != nil {
+		err := l.do("declare "+q.name, func() (err error) {
+			l.queues[q.name], err = b.DeclareQueue(ctx, q.name, &q.config)
+			return err
+		})
+		if err != nil {
 			return
 		}
 	}

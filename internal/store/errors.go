@@ -50,9 +50,3 @@ func Invalid(format string, args ...any) error {
 func TooLarge(what string, size, limit int64) error {
 	return fmt.Errorf("%w: %s is %d, limit %d", ErrTooLarge, what, size, limit)
 }
-
-// Mismatch reports the field in which a stored configuration differs from the
-// one asked for.
-func Mismatch(object, field string, stored, given any) error {
-	return fmt.Errorf("%w: %s has %s %v, not %v", ErrConfigMismatch, object, field, stored, given)
-}
