@@ -15,7 +15,7 @@ import (
 // priority and their end of life. It is durable when Alter returns, and all handles have it.
 // RabbitMQ has policies for that.
 func (q *Queue) Alter(ctx context.Context, c *QueueConfig) error {
-	plan, err := planQueue(q.q.name, c)
+	plan, err := planQueue(q.queue.name, c)
 	if err != nil {
 		return err
 	}
@@ -23,7 +23,7 @@ func (q *Queue) Alter(ctx context.Context, c *QueueConfig) error {
 		if err := q.usable(); err != nil {
 			return err
 		}
-		return q.q.alter(t, plan.config)
+		return q.queue.alter(t, plan.config)
 	}), store.Sync)
 }
 
@@ -47,6 +47,7 @@ func (q *queue) alter(t *store.Turn, config QueueConfig) error {
 	if q.config.AckTimeout != NoAckTimeout {
 		q.watch(t, t.Now()) // which finds out when
 	}
+	q.hasDead.Store(false)
 	q.topology.unstick(t)
 	q.active = nil
 	q.ready(t)

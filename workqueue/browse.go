@@ -84,11 +84,11 @@ func (q *Queue) Browse(ctx context.Context, o *BrowseOptions) iter.Seq2[*Browsed
 		if err := q.look(ctx); err != nil {
 			return nil, err
 		}
-		query.Alive = q.q.alive
-		return q.q.spool.Browse(query), nil
+		query.Alive = q.queue.alive
+		return q.queue.spool.Browse(query), nil
 	}
 	return spool.All(ctx, begin, func(s *spool.Seen) (*Browsed, error) {
-		m, err := q.q.browsed(s)
+		m, err := q.queue.browsed(s)
 		if m != nil && o.State != "" && m.State != o.State {
 			return nil, nil
 		}
@@ -124,12 +124,12 @@ func (q *Queue) Peek(ctx context.Context, at Position) (*Browsed, error) {
 	if err := q.look(ctx); err != nil {
 		return nil, err
 	}
-	s, err := q.q.spool.Peek(ctx, q.q.alive, p)
+	s, err := q.queue.spool.Peek(ctx, q.queue.alive, p)
 	if err != nil {
 		return nil, err
 	}
 	if s != nil {
-		if m, err := q.q.browsed(s); m != nil || err != nil {
+		if m, err := q.queue.browsed(s); m != nil || err != nil {
 			return m, err
 		}
 	}

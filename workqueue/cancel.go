@@ -75,7 +75,7 @@ func (q *Queue) cancel(ctx context.Context, messageID string) (*spool.CancelOp, 
 		return nil, err
 	}
 	o.ID = []byte(messageID)
-	o.At, err = q.q.spool.Later(ctx, o.ID)
+	o.At, err = q.queue.spool.Later(ctx, o.ID)
 	return o, err
 }
 
@@ -96,5 +96,5 @@ func (q *Queue) newCancel(ctx context.Context, which string) (*spool.CancelOp, e
 	if err := q.look(ctx); err != nil {
 		return nil, err
 	}
-	return &spool.CancelOp{Queue: q.Name(), Which: which, Alive: q.q.alive, Remove: q.q.spool.Cancel, None: ErrUnknownMessage}, nil
+	return &spool.CancelOp{Queue: q.Name(), Which: which, Alive: q.queue.alive, Remove: q.queue.spool.Cancel, None: ErrUnknownMessage}, nil
 }

@@ -29,11 +29,16 @@ type QueueConfig struct {
 	// went away.
 	DeliveryLimit int `json:"deliveryLimit"`
 
-	// DeadLetter says where messages go that are rejected or over the delivery
-	// limit, in the same commit that takes them out of the queue. Without it
-	// they are dropped, as in RabbitMQ; over the limit, with a warning in the
-	// store's log.
+	// DeadLetter says where messages go that are rejected, over the delivery limit, expired
+	// or too many, in the same commit that takes them out of the queue. Default: messages
+	// that are rejected or over the limit go to the queue NAME.dead, which is created when
+	// it is first needed and keeps them for DeadRetention; the others are dropped, and so is
+	// every message of an exclusive queue. RabbitMQ drops all of them.
 	DeadLetter *DeadLetter `json:"deadLetter,omitempty"`
+
+	// DropDead drops the messages that are rejected, or over the delivery limit with a
+	// warning in the log. It excludes a DeadLetter. Default: false.
+	DropDead bool `json:"dropDead,omitempty"`
 
 	// Retry is how long a message waits that is given back with Nack or NackUpTo, or
 	// whose handler in Run has failed, by the number of its deliveries; then it goes
@@ -146,6 +151,9 @@ func (c *QueueConfig) normalize() (QueueConfig, error) {
 	}
 	if full.AckTimeout != NoAckTimeout && (full.AckTimeout < MinAckTimeout || full.AckTimeout > MaxAckTimeout) {
 		return full, store.Invalid("AckTimeout %v is not between %v and %v, or NoAckTimeout", full.AckTimeout, MinAckTimeout, MaxAckTimeout)
+	}
+	if full.DropDead && full.DeadLetter != nil {
+		return full, store.Invalid("DropDead with a DeadLetter")
 	}
 	if err := full.checkRetry(); err != nil {
 		return full, err

@@ -220,11 +220,11 @@ func TestADeathHistoryCannotBeForged(t *testing.T) {
 	require.Equal(t, m.Headers, d.Headers, "they are the client's own")
 }
 
-func TestADropWithoutADeadLetterPlaceIsNotSilent(t *testing.T) {
+func TestADropIsNotSilent(t *testing.T) {
 	var text bytes.Buffer
 	db := storetest.Open(t, &pebblemq.Options{Logger: slog.New(slog.NewTextHandler(&text, nil))})
 	b := openBroker(t, db)
-	declareQueue(t, b, "q", &workqueue.QueueConfig{DeliveryLimit: 1})
+	declareQueue(t, b, "q", &workqueue.QueueConfig{DeliveryLimit: 1, DropDead: true})
 	publish(t, b, "q", "m")
 	require.NoError(t, get(t, b, "q", "m").Nack(bg, true))
 	_, ok, err := queueOf(t, b, "q").Get(bg)

@@ -63,7 +63,7 @@ func (q *Queue) Consume(ctx context.Context, o *ConsumeOptions) (*Consumer, erro
 	if o == nil {
 		o = &ConsumeOptions{}
 	}
-	c := &Consumer{b: q.b, q: q.q, tag: o.Tag, prefetch: o.Prefetch, priority: o.Priority, held: make(map[*Delivery]bool), wake: make(chan struct{}, 1)}
+	c := &Consumer{b: q.b, q: q.queue, tag: o.Tag, prefetch: o.Prefetch, priority: o.Priority, held: make(map[*Delivery]bool), wake: make(chan struct{}, 1)}
 	switch {
 	case c.prefetch == 0:
 		c.prefetch = DefaultPrefetch

@@ -93,7 +93,8 @@ func TestCCInATransactionIsTheCallersToChange(t *testing.T) {
 
 func TestLimitsOfCCAndBCC(t *testing.T) {
 	_, b := open(t)
-	declare(t, b, "q", strings.Repeat("k", workqueue.MaxPropertyBytes))
+	declare(t, b, "q")
+	declareAs(t, b, strings.Repeat("k", workqueue.MaxPropertyBytes), workqueue.QueueConfig{DropDead: true})
 	some := func(n int) []string { return slices.Repeat([]string{"q"}, n) }
 	most := strings.Repeat("k", workqueue.MaxPropertyBytes)
 	for _, c := range []struct {

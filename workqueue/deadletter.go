@@ -28,6 +28,17 @@ func (q *queue) bury(t *store.Turn, d *Delivery, reason string) (*burial, error)
 	return b, err
 }
 
+// buryDoomed is bury for a message that the queue itself gives up, which is never a part of a
+// transaction.
+func (q *queue) buryDoomed(t *store.Turn, d *Delivery, reason string) (*burial, error) {
+	if reason == ReasonDeliveryLimit {
+		if err := q.makeDead(t); err != nil {
+			return nil, err
+		}
+	}
+	return q.bury(t, d, reason)
+}
+
 // buryDelayed moves a message that is delayed.
 func (q *queue) buryDelayed(t *store.Turn, at spool.Position, reason string) (b *burial, err error) {
 	err = t.Try(func() error {
@@ -52,17 +63,17 @@ func (q *queue) buryDelayed(t *store.Turn, at spool.Position, reason string) (b 
 // copyDead puts a dead message where it goes.
 func (q *queue) copyDead(t *store.Turn, d *Delivery, reason string) (*burial, error) {
 	b := &burial{d: d, reason: reason}
-	if dl := q.config.DeadLetter; dl != nil {
+	if place := q.deadPlace(reason); place != nil {
 		// Not what the receiver has, who may have changed it.
 		dead, err := decodeMessage(d.m.Data)
 		if err != nil {
 			return nil, err
 		}
 		dead.die(q.name, reason, t.Now())
-		if dead.exchange = dl.Exchange; dl.Key != "" {
-			dead.key, dead.CC = dl.Key, nil
+		if dead.exchange = place.Exchange; place.Key != "" {
+			dead.key, dead.CC = place.Key, nil
 		}
-		targets, err := q.deadTargets(&dead)
+		targets, err := q.deadTargets(&dead, place)
 		if err != nil {
 			return nil, err
 		}

@@ -49,10 +49,10 @@ func (b *Broker) Queue(ctx context.Context, name string) (*Queue, error) {
 	}
 	q := &Queue{b: b}
 	err := b.s.Do(ctx, store.QuietFunc(func(*store.Turn) error {
-		if q.q = b.t.queues[name]; q.q == nil {
+		if q.queue = b.t.queues[name]; q.queue == nil {
 			return fmt.Errorf("%w: %q", ErrUnknownQueue, name)
 		}
-		return q.q.ownedBy(b)
+		return q.queue.ownedBy(b)
 	}), store.NoSync)
 	if err != nil {
 		return nil, err
@@ -77,23 +77,23 @@ func (b *Broker) declareQueue(ctx context.Context, name string, c *QueueConfig, 
 	}
 	q := &Queue{b: b}
 	err = b.s.Do(ctx, store.QuietFunc(func(t *store.Turn) (err error) {
-		if q.q = b.t.queues[name]; q.q == nil {
+		if q.queue = b.t.queues[name]; q.queue == nil {
 			if err := d.check("queue", name); err != nil {
 				return err
 			}
 			did.Created = true
-			q.q, err = b.createQueue(t, plan)
+			q.queue, err = b.createQueue(t, plan)
 			return err
 		}
 		if err := q.use(t); err != nil || c == nil {
 			return err
 		}
-		changes := object.Compare(q.q.config, plan.config)
+		changes := object.Compare(q.queue.config, plan.config)
 		if !d.ensure {
 			return changes.Mismatch(namedQueue(name), "EnsureQueue")
 		}
 		did.Altered = changes.Fields()
-		return q.q.alter(t, plan.config)
+		return q.queue.alter(t, plan.config)
 	}), store.Sync)
 	if err != nil {
 		return nil, pebblemq.Ensured{}, err
@@ -103,8 +103,9 @@ func (b *Broker) declareQueue(ctx context.Context, name string, c *QueueConfig, 
 
 // queuePlan is a queue that may be declared.
 type queuePlan struct {
-	name   string
-	config QueueConfig
+	name    string
+	config  QueueConfig
+	reserve bool // also on a disk that is nearly full
 }
 
 func planQueue(name string, c *QueueConfig) (queuePlan, error) {
@@ -112,27 +113,41 @@ func planQueue(name string, c *QueueConfig) (queuePlan, error) {
 	if err != nil {
 		return queuePlan{}, fmt.Errorf("queue %q: %w", name, err)
 	}
-	return queuePlan{name, config}, nil
+	if config.makesDead() && len(name) > maxDeadOwner {
+		return queuePlan{}, store.Invalid("name of queue %q has more than %d bytes and leaves no room for that of its dead-letter queue: set DeadLetter or DropDead",
+			name, maxDeadOwner)
+	}
+	return queuePlan{name: name, config: config}, nil
 }
 
+// createQueue creates a queue of this handle, if it is exclusive.
 func (b *Broker) createQueue(t *store.Turn, p queuePlan) (*queue, error) {
-	text, err := storedQueue{Created: t.Now().UnixNano(), Config: p.config}.Encode()
+	q, err := b.t.createQueue(t, p)
+	if err == nil && p.config.Exclusive {
+		q.owner = b
+	}
+	return q, err
+}
+
+func (t *topology) createQueue(turn *store.Turn, p queuePlan) (*queue, error) {
+	text, err := storedQueue{Created: turn.Now().UnixNano(), Config: p.config}.Encode()
 	if err != nil {
 		return nil, fmt.Errorf("workqueue: configuration of queue %q: %w", p.name, err)
 	}
-	o, err := t.Create(store.ClassQueue, b.t.scoped(p.name), text)
+	create := turn.Create
+	if p.reserve {
+		create = turn.CreateInReserve
+	}
+	o, err := create(store.ClassQueue, t.scoped(p.name), text)
 	if err != nil {
 		return nil, err
 	}
-	q := &queue{name: p.name, object: o, config: p.config, topology: b.t}
-	q.window = newWindow(b.s, o, p.config.DedupeWindow)
-	if p.config.Exclusive {
-		q.owner = b
-	}
-	q.spool = spool.NewLanes(b.s, layout, o.ID, p.config.MaxPriority, q.options())
+	q := &queue{name: p.name, object: o, config: p.config, topology: t}
+	q.window = newWindow(t.s, o, p.config.DedupeWindow)
+	q.spool = spool.NewLanes(t.s, layout, o.ID, p.config.MaxPriority, q.options())
 	q.limit()
-	b.t.queues[p.name] = q
-	q.live(t)
-	b.t.unstick(t)
+	t.queues[p.name] = q
+	q.live(turn)
+	t.unstick(turn)
 	return q, nil
 }

@@ -148,11 +148,16 @@ func (d *Delivery) Ack(ctx context.Context) error {
 
 // Nack gives the message back: to its old place in the queue, or to the tail after
 // a pause if the queue has a Retry; or, without requeue, to the queue's dead letter
-// place. If there is none set, the message is dropped; if it cannot be reached, the error
-// is ErrUnroutable or ErrUnknownExchange, and the delivery stays unacknowledged.
+// place, see QueueConfig.DeadLetter. If that cannot be reached, the error is ErrUnroutable or
+// ErrUnknownExchange, and the delivery stays unacknowledged.
 func (d *Delivery) Nack(ctx context.Context, requeue bool) error {
 	if err := d.real(); err != nil {
 		return err
+	}
+	if !requeue {
+		if err := d.q.readyDead(ctx); err != nil {
+			return err
+		}
 	}
 	return d.b.s.Do(ctx, d.nack(requeue), store.NoSync)
 }
@@ -203,6 +208,11 @@ func (t BrokerTx) own(d *Delivery) error {
 func (t BrokerTx) Nack(d *Delivery, requeue bool) error {
 	if err := t.own(d); err != nil {
 		return err
+	}
+	if !requeue {
+		if err := d.q.readyDead(t.x.Context()); err != nil {
+			return t.x.Fail(err)
+		}
 	}
 	return t.x.Add(d.nack(requeue), len(d.m.Data))
 }
@@ -285,7 +295,7 @@ func (o *getOp) Run(t *store.Turn) error {
 	if err := o.q.use(t); err != nil {
 		return err
 	}
-	q := o.q.q
+	q := o.q.queue
 	if q.config.SingleActive && len(q.consumers) > 0 {
 		return fmt.Errorf("%w: queue %q has SingleActive and a consumer", ErrInUse, q.name)
 	}

@@ -126,7 +126,7 @@ func (q *queue) take(t *store.Turn, c *Consumer) (*Delivery, *burial) {
 			continue
 		}
 		if reason := q.doom(t, m); reason != "" {
-			b, err := q.bury(t, d, reason)
+			b, err := q.buryDoomed(t, d, reason)
 			if err == nil {
 				return nil, b
 			}

@@ -33,7 +33,7 @@ func (q *Queue) Info(ctx context.Context) (info QueueInfo, err error) {
 		if err := q.usable(); err != nil {
 			return err
 		}
-		info, err = q.q.info()
+		info, err = q.queue.info()
 		return err
 	}), store.Sync)
 	return info, err

@@ -53,6 +53,8 @@ func TestBadInput(t *testing.T) {
 		"another kind of exchange":  {b.DeclareExchange(bg, "x", workqueue.Fanout, nil), pebblemq.ErrConfigMismatch, `Kind "topic", not "fanout"`},
 		"another delivery limit":    {errOf(b.DeclareQueue(bg, "q", &workqueue.QueueConfig{DeliveryLimit: 3})), pebblemq.ErrConfigMismatch, "DeliveryLimit 20, not 3"},
 		"another dead letter":       {errOf(b.DeclareQueue(bg, "q", &workqueue.QueueConfig{DeadLetter: &workqueue.DeadLetter{}})), pebblemq.ErrConfigMismatch, "DeadLetter none"},
+		"no room for NAME.dead":     {errOf(b.DeclareQueue(bg, long[5:], nil)), pebblemq.ErrInvalid, "more than 250 bytes"},
+		"dropped and kept":          {errOf(b.DeclareQueue(bg, "n", &workqueue.QueueConfig{DropDead: true, DeadLetter: toDead})), pebblemq.ErrInvalid, "DropDead"},
 		"negative delivery limit":   {errOf(b.DeclareQueue(bg, "n", &workqueue.QueueConfig{DeliveryLimit: -2})), pebblemq.ErrInvalid, "DeliveryLimit -2"},
 		"absurd delivery limit":     {errOf(b.DeclareQueue(bg, "n", &workqueue.QueueConfig{DeliveryLimit: workqueue.MaxDeliveryLimit + 1})), pebblemq.ErrInvalid, "DeliveryLimit"},
 		"binding to no exchange":    {b.Bind(bg, workqueue.Binding{Exchange: "none", Queue: "q", Key: "k"}), workqueue.ErrUnknownExchange, `"none"`},
@@ -90,7 +92,7 @@ func TestBadInput(t *testing.T) {
 		"header":   send(func(m *workqueue.Message) { m.Headers = headers(1, workqueue.MaxHeaderBytes-3) }),
 		"property": send(func(m *workqueue.Message) { m.ReplyTo = long[1:] }),
 		"delay":    send(func(m *workqueue.Message) { m.Delay = workqueue.MaxDelay }),
-		"name":     errOf(b.DeclareQueue(bg, long[1:], nil)),
+		"name":     errOf(b.DeclareQueue(bg, long[1:], &workqueue.QueueConfig{DropDead: true})),
 		"batch":    b.PublishBatch(bg, "x", make([]workqueue.Publishing, workqueue.MaxBatch)),
 	} {
 		require.NoError(t, err, "%s at its limit", name)

@@ -32,13 +32,13 @@ func (q *Queue) Delete(ctx context.Context) error { return q.DeleteIf(ctx, Delet
 // DeleteIf is Delete under conditions, which are tested in the same step.
 func (q *Queue) DeleteIf(ctx context.Context, c DeleteIf) error {
 	return q.b.s.Do(ctx, store.FreeingFunc{OpFunc: func(t *store.Turn) error {
-		if err := q.q.alive(); err != nil {
+		if err := q.queue.alive(); err != nil {
 			return err
 		}
-		if err := errors.Join(q.q.ownedBy(q.b), q.q.deletable(c)); err != nil {
+		if err := errors.Join(q.queue.ownedBy(q.b), q.queue.deletable(c)); err != nil {
 			return err
 		}
-		q.b.t.dropQueue(t, q.q)
+		q.b.t.dropQueue(t, q.queue)
 		return nil
 	}}, store.Sync)
 }
@@ -143,4 +143,5 @@ func (t *topology) dropQueue(turn *store.Turn, q *queue) {
 	q.consumers = nil
 	turn.Drop(q.object, append(closeWindow(turn, q.window), layout.Kinds()...)...)
 	delete(t.queues, q.name)
+	t.lostDead(q.name)
 }

@@ -19,13 +19,13 @@ func (q *queue) halted() bool { return q.paused || q.stuck.jammed() }
 
 func (q *Queue) pause(ctx context.Context, paused bool) error {
 	return q.b.s.Do(ctx, store.FreeingFunc{OpFunc: func(t *store.Turn) error {
-		if err := q.usable(); err != nil || q.q.paused == paused {
+		if err := q.usable(); err != nil || q.queue.paused == paused {
 			return err
 		}
-		if err := q.q.store(t, func(is *storedQueue) { is.State.Paused = paused }); err != nil {
+		if err := q.queue.store(t, func(is *storedQueue) { is.State.Paused = paused }); err != nil {
 			return err
 		}
-		q.q.ready(t)
+		q.queue.ready(t)
 		return nil
 	}}, store.Sync)
 }

@@ -2,6 +2,7 @@ package workqueue
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/pebblemq/pebblemq/internal/spool"
@@ -13,30 +14,30 @@ import (
 // needs no closing. Once the queue is deleted they return ErrQueueDeleted, also if there is
 // another one of its name by then.
 type Queue struct {
-	b *Broker
-	q *queue
+	b     *Broker
+	queue *queue
 }
 
 // Name returns the name of the queue.
-func (q *Queue) Name() string { return q.q.name }
+func (q *Queue) Name() string { return q.queue.name }
 
 // usable refuses a queue that was deleted, cannot be read, or is exclusive to another handle
 // on the broker. It is called under the baton.
 func (q *Queue) usable() error {
-	if err := q.q.alive(); err != nil {
+	if err := q.queue.alive(); err != nil {
 		return err
 	}
-	if q.q.damage != nil {
-		return q.q.damage
+	if q.queue.damage != nil {
+		return q.queue.damage
 	}
-	return q.q.ownedBy(q.b)
+	return q.queue.ownedBy(q.b)
 }
 
 // use is usable for the verbs that keep the queue from expiring.
 func (q *Queue) use(t *store.Turn) error {
 	err := q.usable()
 	if err == nil {
-		q.q.used = t.Now()
+		q.queue.used = t.Now()
 	}
 	return err
 }
@@ -75,8 +76,11 @@ type queue struct {
 
 	window *window.Window // nil without DedupeWindow
 	owner  *Broker        // if it is exclusive
-	expiry *store.Timer
-	used   time.Time // last
+	// hasDead says that the queue needs no dead-letter queue to be made. It is read without
+	// the baton.
+	hasDead atomic.Bool
+	expiry  *store.Timer
+	used    time.Time // last
 }
 
 func newQueue(ctx context.Context, t *topology, o *store.Object) (*queue, error) {
@@ -109,7 +113,7 @@ func (q *Queue) Purge(ctx context.Context) (n int, err error) {
 		if err := q.usable(); err != nil {
 			return err
 		}
-		n = q.q.spool.Purge(t, false)
+		n = q.queue.spool.Purge(t, false)
 		return nil
 	}}, store.Default)
 	return n, err
@@ -135,7 +139,7 @@ func (q *Queue) Stats(ctx context.Context) (st QueueStats, err error) {
 		if err := q.usable(); err != nil {
 			return err
 		}
-		st = q.q.stats()
+		st = q.queue.stats()
 		return nil
 	}), store.Sync)
 	return st, err

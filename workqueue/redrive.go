@@ -79,9 +79,9 @@ func (q *Queue) Redrive(ctx context.Context, o *RedriveOptions) (RedriveProgress
 	if err := q.look(ctx); err != nil {
 		return RedriveProgress{}, err
 	}
-	r := &redrive{b: q.b, q: q.q, o: o}
+	r := &redrive{b: q.b, q: q.queue, o: o}
 	pump := &spool.Pump{
-		Browse: q.q.spool.Browse(spool.Query{Alive: r.alive, Waiting: true}),
+		Browse: q.queue.spool.Browse(spool.Query{Alive: r.alive, Waiting: true}),
 		Select: r.choose, Judge: r.judge, Rate: o.Rate, Burst: o.Burst, Report: r.report,
 	}
 	p, err := pump.Run(ctx, spool.Progress{})

@@ -137,7 +137,7 @@ func (q *queue) buryStuck(t *store.Turn, s stuck) (*burial, error) {
 	if err != nil {
 		return nil, err
 	}
-	return q.bury(t, d, s.reason)
+	return q.buryDoomed(t, d, s.reason)
 }
 
 func (o *unstickOp) Undo() {}
@@ -150,13 +150,13 @@ func (o *unstickOp) Visible(t *store.Turn) {
 
 // deadTargets returns where a dead letter goes. Without an error there is a place,
 // or the queue wants it dropped.
-func (q *queue) deadTargets(dead *envelope) ([]*end, error) {
+func (q *queue) deadTargets(dead *envelope, place *DeadLetter) ([]*end, error) {
 	targets, err := q.topology.route(dead.address())
 	if err == nil && len(targets) == 0 {
 		err = fmt.Errorf("%w: exchange %q, key %q", ErrUnroutable, dead.exchange, dead.key)
 	}
 	missing := errors.Is(err, ErrUnroutable) || errors.Is(err, ErrUnknownExchange)
-	if missing && q.config.DeadLetter.DropIfMissing {
+	if missing && place.DropIfMissing {
 		q.topology.s.Log().Warn("dead letter was dropped: its place is missing", "queue", q.name, "message_id", dead.MessageID, "error", err)
 		return nil, nil
 	}

@@ -99,11 +99,17 @@ func (t *Turn) List(class Class, prefix string) []*Object {
 // full. Create, Alter and Drop
 // belong in Ops of their own, never in transactions: they have no Undo.
 func (t *Turn) Create(class Class, name string, config []byte) (*Object, error) {
-	if _, taken := t.Lookup(class, name); taken {
-		return nil, Invalid("%q exists", name)
-	}
 	if err := t.Grow(); err != nil {
 		return nil, err
+	}
+	return t.CreateInReserve(class, name, config)
+}
+
+// CreateInReserve is Create on a disk that may be nearly full, for an object that helps to
+// empty others.
+func (t *Turn) CreateInReserve(class Class, name string, config []byte) (*Object, error) {
+	if _, taken := t.Lookup(class, name); taken {
+		return nil, Invalid("%q exists", name)
 	}
 	c := &t.s.catalog
 	if c.nextID == math.MaxUint32 {
