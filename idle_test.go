@@ -1,7 +1,9 @@
 package pebblemq_test
 
 import (
+	"context"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -22,6 +24,7 @@ import (
 // looks at the store's clock, which are counted.
 type crowd struct {
 	t      *testing.T
+	fs     vfs.FS
 	db     *pebblemq.DB
 	broker *workqueue.Broker
 	looks  atomic.Int64
@@ -29,19 +32,24 @@ type crowd struct {
 
 func openCrowd(t *testing.T, size int) *crowd {
 	t.Helper()
-	c := &crowd{t: t}
-	var err error
-	c.db, err = storetest.OpenFS(vfs.NewMem(), store.Options{Clock: func() time.Time {
-		c.looks.Add(1)
-		return time.Now()
-	}})
-	require.NoError(t, err)
-	c.broker, err = workqueue.OpenBroker(bg, c.db, "broker")
-	require.NoError(t, err)
+	c := &crowd{t: t, fs: vfs.NewMem()}
+	c.open()
 	for n := range size {
 		c.join(fmt.Sprint(n))
 	}
 	return c
+}
+
+func (c *crowd) open() {
+	c.t.Helper()
+	var err error
+	c.db, err = storetest.OpenFS(c.fs, store.Options{Clock: func() time.Time {
+		c.looks.Add(1)
+		return time.Now()
+	}})
+	require.NoError(c.t, err)
+	c.broker, err = workqueue.OpenBroker(bg, c.db, "broker")
+	require.NoError(c.t, err)
 }
 
 // join makes a topic and two queues and uses them. What they hold expires within two
@@ -81,15 +89,57 @@ func (c *crowd) looksIn(d time.Duration) int64 {
 	return c.looks.Load() - before
 }
 
+// requireSleep lets a year pass, after a day in which what is due ends.
+func (c *crowd) requireSleep() {
+	c.t.Helper()
+	require.Positive(c.t, c.looksIn(24*time.Hour))
+	groups := c.db.Stats().Groups
+	require.Zero(c.t, c.looksIn(365*24*time.Hour))
+	require.Equal(c.t, groups, c.db.Stats().Groups)
+}
+
 // A ticker of the engine or of a layer would make the year last for minutes.
 func TestAStoreWithNothingDueSleeps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := openCrowd(t, 1000)
 		defer func() { require.NoError(t, c.db.Close()) }()
-		require.Positive(t, c.looksIn(24*time.Hour))
-		groups := c.db.Stats().Groups
-		require.Zero(t, c.looksIn(365*24*time.Hour))
-		require.Equal(t, groups, c.db.Stats().Groups)
+		c.requireSleep()
+	})
+}
+
+// The same of what an earlier life has left, in the next one, and of calls that wait.
+func TestAStoreThatWasOpenedAgainSleepsBesideWaitingCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := openCrowd(t, 1000)
+		require.NoError(t, c.db.Close())
+		c.open()
+		ctx, stop := context.WithCancel(bg)
+		var waiting sync.WaitGroup
+		for n := range 1000 {
+			name := fmt.Sprint(n)
+			topic, err := log.LookupTopic(bg, c.db, name)
+			require.NoError(t, err)
+			group, err := topic.LookupGroup(bg, "readers")
+			require.NoError(t, err)
+			member, err := group.Join(bg)
+			require.NoError(t, err)
+			queue, err := visibility.LookupQueue(bg, c.db, name)
+			require.NoError(t, err)
+			_, _, err = queueOf(t, c.broker, name).Get(bg)
+			require.NoError(t, err)
+			if n%100 != 0 {
+				continue
+			}
+			waiting.Go(func() { _, _ = member.Poll(ctx, 1) })
+			waiting.Go(func() { _ = queue.Run(ctx, func(context.Context, *visibility.Received) error { return nil }, nil) })
+			waiting.Go(func() {
+				_ = queueOf(t, c.broker, name).Run(ctx, func(context.Context, *workqueue.Delivery) error { return nil }, nil)
+			})
+		}
+		c.requireSleep()
+		stop()
+		waiting.Wait()
+		require.NoError(t, c.db.Close())
 	})
 }
 

@@ -2,8 +2,13 @@ package pebblemq_test
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
+	"runtime"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -280,24 +285,100 @@ func TestASharedBodyThatIsMissingIsReported(t *testing.T) {
 	db, err := storetest.OpenFS(vfs.NewMem(), store.Options{})
 	require.NoError(t, err)
 	w := openWorld(t, db)
-	w.bindAll(t)
-	for i := range 2 {
-		m := workqueue.Message{MessageID: fmt.Sprint(i), Body: bytes.Repeat([]byte("x"), 4<<10)}
-		require.NoError(t, w.broker.Publish(bg, "events", "user.new", m))
-	}
+	w.sharedBodies(t, 2)
 	s := bridge.Store(db)
 	require.NoError(t, s.Do(bg, store.OpFunc(func(turn *store.Turn) error {
 		turn.DeleteRange(store.PayloadSpan())
 		return nil
 	}), store.Sync))
 
-	for what, call := range map[string]func() error{
-		"out":  func() error { _, _, err := queueOf(t, w.broker, "out").Get(bg); return err },
-		"mail": func() error { _, err := w.mail.Receive(bg, nil); return err },
-	} {
-		err := call()
+	for what, call := range w.receivers(t) {
+		err := call(bg)
 		require.ErrorIs(t, err, pebblemq.ErrCorrupt, what)
 		require.ErrorContains(t, err, "is missing", what)
 	}
 	require.NoError(t, db.Close())
+}
+
+// sharedBodies publishes messages to all destinations whose body is stored once.
+func (w *world) sharedBodies(t testing.TB, n int) {
+	t.Helper()
+	w.bindAll(t)
+	for i := range n {
+		m := workqueue.Message{MessageID: fmt.Sprint(i), Body: bytes.Repeat([]byte("x"), 4<<10)}
+		require.NoError(t, w.broker.Publish(bg, "events", "user.new", m))
+	}
+}
+
+// receivers are the calls that read a shared body.
+func (w *world) receivers(t testing.TB) map[string]func(context.Context) error {
+	t.Helper()
+	out := queueOf(t, w.broker, "out")
+	return map[string]func(context.Context) error{
+		"out":  func(ctx context.Context) error { _, _, err := out.Get(ctx); return err },
+		"mail": func(ctx context.Context) error { _, err := w.mail.Receive(ctx, nil); return err },
+	}
+}
+
+// requireEnd makes a call that must end with its context.
+func requireEnd(t *testing.T, call func(context.Context) error) error {
+	t.Helper()
+	ctx, stop := context.WithTimeout(bg, storetest.Patience)
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- call(ctx) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(storetest.Patience + storetest.Grace + 1):
+		return errors.New("the call goes on after its context and the grace")
+	}
+}
+
+// readsPayload reports whether its goroutine reads a shared body.
+func readsPayload() bool {
+	pc := make([]uintptr, 100)
+	frames := runtime.CallersFrames(pc[:runtime.Callers(0, pc)])
+	for more := true; more; {
+		var f runtime.Frame
+		if f, more = frames.Next(); strings.HasSuffix(f.Function, "(*Store).Payload") {
+			return true
+		}
+	}
+	return false
+}
+
+// The disk freezes while a body is read that turns out to be unreadable. The message
+// is set aside, although the store has no room for more.
+func TestABodyThatCannotBeReadIsReportedByAFrozenStoreWithoutRoom(t *testing.T) {
+	for name, want := range map[string]error{
+		"out":  context.DeadlineExceeded, // it goes on to the next message
+		"mail": pebblemq.ErrUnreadable,
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				cold := storetest.OpenCold(t, "")
+				openWorld(t, cold.DB).sharedBodies(t, 1)
+				cold.Reopen(t)
+				w := openWorld(t, cold.DB)
+				var frozen atomic.Bool
+				cold.FS.SetReadHook(func(storetest.Call) error {
+					if !readsPayload() {
+						return nil
+					}
+					if frozen.CompareAndSwap(false, true) {
+						cold.Freeze()
+						cold.Fill(t)
+					}
+					return syscall.EIO
+				})
+				err := requireEnd(t, w.receivers(t)[name])
+				require.True(t, frozen.Load(), "no table was read")
+				cold.FS.SetReadHook(nil)
+				cold.Thaw()
+				require.NoError(t, cold.DB.Close())
+				require.ErrorIs(t, err, want)
+			})
+		})
+	}
 }

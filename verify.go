@@ -115,7 +115,8 @@ func (r *VerifyReport) Err() error { return r.err }
 // program.
 //
 // Every table is verified that is live when Verify comes to it. The newest write-ahead log
-// and MANIFEST are verified up to where they are being written.
+// and MANIFEST are verified up to where they are being written. The MANIFEST, its marker, the
+// list of write-ahead logs and the file SYNCED are compared with what the store has written.
 func (db *DB) Verify(ctx context.Context, o *VerifyOptions) (*VerifyReport, error) {
 	var k store.VerifyOptions
 	if o != nil {

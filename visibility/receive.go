@@ -73,7 +73,7 @@ func (q *Queue) Receive(ctx context.Context, o *ReceiveOptions) ([]*Received, er
 	if w.err != nil {
 		return nil, w.err
 	}
-	messages, err := q.unpack(w.got)
+	messages, err := q.unpack(ctx, w.got)
 	return messages, errors.Join(w.unread, err)
 }
 
@@ -106,7 +106,7 @@ func (q *Queue) newWaiter(o *ReceiveOptions) (w *waiter, wait time.Duration, err
 }
 
 // unpack makes messages of what was taken. Those that cannot be read are set aside.
-func (q *Queue) unpack(got []handout) ([]*Received, error) {
+func (q *Queue) unpack(ctx context.Context, got []handout) ([]*Received, error) {
 	if len(got) == 0 {
 		return nil, nil
 	}
@@ -115,7 +115,7 @@ func (q *Queue) unpack(got []handout) ([]*Received, error) {
 	for _, h := range got {
 		r, err := q.decode(h)
 		if r == nil && err == nil { // asideOp knows if it was deleted since it was taken
-			err = q.s.PayloadMissing(context.Background(), h.payload)
+			err = q.s.PayloadMissing(ctx, h.payload)
 		}
 		if err != nil {
 			aside.messages, aside.why = append(aside.messages, h.delivery), append(aside.why, err)
@@ -131,7 +131,7 @@ func (q *Queue) unpack(got []handout) ([]*Received, error) {
 	if len(aside.messages) == 0 {
 		return messages, nil
 	}
-	err := q.s.Do(store.WithDurability(context.Background(), store.NoSync), aside, store.NoSync)
+	err := q.s.Do(store.WithDurability(context.WithoutCancel(ctx), store.NoSync), aside, store.NoSync)
 	return messages, errors.Join(err, aside.unread)
 }
 
@@ -145,6 +145,9 @@ type asideOp struct {
 
 // Frees lets it in on a full disk.
 func (o *asideOp) Frees() {}
+
+// Prompt lets it in without waiting for room: its caller's context may be over.
+func (o *asideOp) Prompt() {}
 
 func (o *asideOp) Run(t *store.Turn) error {
 	q := o.q

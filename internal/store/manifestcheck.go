@@ -50,12 +50,22 @@ func corruptIn(dir string, err error) error {
 	return fmt.Errorf("%w: %s: %w", ErrCorrupt, dir, err)
 }
 
+// markerError says what is wrong with a marker.
+type markerError struct {
+	file string
+	error
+}
+
+func badMarker(file, format string, args ...any) error {
+	return markerError{file, fmt.Errorf(format, args...)}
+}
+
 // checkMarkers returns the MANIFEST that the engine is going to read, "" if the store has
-// none yet.
+// none yet. An error is a markerError.
 func (p progress) checkMarkers(names []string) (current string, err error) {
 	for _, name := range names {
 		if _, ok := parseMarker(name); isMarker(name) && !ok {
-			return "", fmt.Errorf("the name of %s is damaged", name)
+			return "", badMarker(name, "the name of %s is damaged", name)
 		}
 	}
 	m, marked := currentMarker(names, manifestMarker)
@@ -63,18 +73,20 @@ func (p progress) checkMarkers(names []string) (current string, err error) {
 		return "", nil
 	}
 	if !marked {
-		return "", fmt.Errorf("the file %s, which names the MANIFEST, is missing%s", markerFiles(manifestMarker), p.last())
+		file := markerFiles(manifestMarker)
+		return "", badMarker(file, "the file %s, which names the MANIFEST, is missing%s", file, p.last())
 	}
 	switch n, ok := manifestNumber(m.value); {
 	case !ok:
-		return "", fmt.Errorf("%s names no MANIFEST%s", m.file, p.last())
+		return "", badMarker(m.file, "%s names no MANIFEST%s", m.file, p.last())
 	case !slices.Contains(names, m.value):
-		return "", fmt.Errorf("%s names a MANIFEST that is missing%s", m.file, p.last())
+		return "", badMarker(m.file, "%s names a MANIFEST that is missing%s", m.file, p.last())
 	case n < p.manifest.number:
-		return "", fmt.Errorf("%s names an older MANIFEST%s", m.file, p.last())
+		return "", badMarker(m.file, "%s names an older MANIFEST%s", m.file, p.last())
 	}
 	if _, marked := currentMarker(names, formatMarker); !marked && p.seq > 0 {
-		return "", fmt.Errorf("the file %s is missing", markerFiles(formatMarker))
+		file := markerFiles(formatMarker)
+		return "", badMarker(file, "the file %s is missing", file)
 	}
 	return m.value, nil
 }

@@ -99,14 +99,40 @@ func (d *onDisk) dirSynced() {
 
 // put writes the record. The caller has the lock.
 func (d *onDisk) put() {
-	if d.record == nil || d.ended.Load() {
-		return
+	if d.kept() {
+		d.record.put(d.progress())
 	}
+}
+
+// kept reports whether the record is being written.
+func (d *onDisk) kept() bool { return d.record != nil && d.record.f != nil && !d.ended.Load() }
+
+// progress is what goes to the record.
+func (d *onDisk) progress() progress {
 	p := progress{seq: d.seq, manifest: written{number: d.manifest}}
 	newest := d.wals[max(len(d.wals)-maxWALs, 0):]
 	copy(p.wals[maxWALs-len(newest):], newest)
 	if d.written.number == d.manifest {
 		p.manifest = d.written
 	}
-	d.record.put(p)
+	return p
+}
+
+// diskState is what onDisk knows at a moment.
+type diskState struct {
+	progress
+	named uint64   // the MANIFEST of the newest marker
+	wals  []uint64 // all of them
+	last  progress // the newest write to the record
+	kept  bool     // the record is being written
+}
+
+func (d *onDisk) state() diskState {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	st := diskState{progress: d.progress(), named: d.named, wals: slices.Clone(d.wals), kept: d.kept()}
+	if st.kept {
+		st.last = d.record.last
+	}
+	return st
 }

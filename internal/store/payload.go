@@ -154,9 +154,11 @@ func (t *Turn) Payload(p Payload) ([]byte, error) {
 }
 
 // PayloadMissing is the error of a payload that is not there although somebody holds it. It
-// names the tables that should have it, if the engine can tell them. It must not be called
-// under the baton.
+// names the tables that should have it, if the engine can tell them in time. It must not be
+// called under the baton.
 func (s *Store) PayloadMissing(ctx context.Context, p Payload) error {
+	ctx, cancel := context.WithTimeout(ctx, engineGrace)
+	defer cancel()
 	key := payloadKey(p.Generation, p.Number)
 	tables, err := s.engineTables(ctx)
 	if err != nil {

@@ -29,10 +29,10 @@ import (
 //	│ 4 B     │ write 8 B  │ 8 B │ 8 B      │ 8 B   │ 4 B      │ in order 16 x 8 B│ 4 B   │
 //	└─────────┴────────────┴─────┴──────────┴───────┴──────────┴──────────────────┴───────┘
 type syncRecord struct {
-	log    *slog.Logger
-	f      vfs.File // nil after an error
-	number uint64   // of the last write
-	buf    [slotSize]byte
+	log  *slog.Logger
+	f    vfs.File // nil after an error
+	last progress // written
+	buf  [slotSize]byte
 }
 
 // progress is what a slot of the record holds.
@@ -119,7 +119,7 @@ func openRecord(fs vfs.FS, dir string, last progress, log *slog.Logger) (*syncRe
 	if err != nil {
 		return nil, err
 	}
-	return &syncRecord{f: f, log: log, number: last.number}, nil
+	return &syncRecord{f: f, log: log, last: last}, nil
 }
 
 // put notes what is on disk. A failure ends the record, not the store: it is a second
@@ -128,11 +128,11 @@ func (r *syncRecord) put(p progress) {
 	if r.f == nil {
 		return
 	}
-	p.number = r.number + 1
+	p.number = r.last.number + 1
 	encodeSlot(&r.buf, p)
 	switch _, err := r.f.WriteAt(r.buf[:], int64(p.number%2*slotSize)); {
 	case err == nil:
-		r.number = p.number
+		r.last = p
 	case !heals(err):
 		r.log.Warn("sync record not written any more", "error", err)
 		r.close()

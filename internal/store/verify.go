@@ -102,12 +102,8 @@ func (v *verification) run() error {
 	if err := v.pace.err(); err != nil {
 		return err
 	}
-	names, err := v.s.opts.FS.List(v.s.opts.Dir)
-	if err != nil {
-		return err
-	}
-	v.ownFiles(names)
-	if err := v.journals(names); err != nil {
+	v.ownFiles()
+	if err := v.journals(); err != nil {
 		return err
 	}
 	if err := v.tables(); err != nil {

@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -196,4 +197,116 @@ func TestVerifyBesideTheLoadFindsNothing(t *testing.T) {
 	close(stop)
 	require.NoError(t, <-stopped)
 	require.NoError(t, s.Close())
+}
+
+// The MANIFEST is whole in all these cases, and so are its records. It is not what the
+// engine wrote, or not what the next Open would read.
+func TestVerifyFindsAManifestThatIsNotTheOneOnRecord(t *testing.T) {
+	for what, harm := range map[string]func(t *testing.T, fs vfs.FS, name string) (named string){
+		"cut behind a record": func(t *testing.T, fs vfs.FS, name string) string {
+			b := contents(t, fs, name)
+			first := 7 + int(b[4]) + int(b[5])<<8 // the header of a chunk
+			require.Less(t, first, len(b))
+			replace(t, fs, name, b[:first])
+			return name
+		},
+		"of another store": func(t *testing.T, fs vfs.FS, name string) string {
+			other := crashed(t, 20)
+			replace(t, fs, name, contents(t, other, newest(t, other, "MANIFEST")))
+			return name
+		},
+		"missing": func(t *testing.T, fs vfs.FS, name string) string {
+			require.NoError(t, fs.Remove("data/"+name))
+			return newest(t, fs, "marker.manifest")
+		},
+		"without a marker": func(t *testing.T, fs vfs.FS, _ string) string {
+			require.NoError(t, fs.Remove("data/"+newest(t, fs, "marker.manifest")))
+			return "marker.manifest"
+		},
+		"older than the marker": func(t *testing.T, fs vfs.FS, name string) string {
+			marker := newest(t, fs, "marker.manifest")
+			old := strings.Replace(marker, name, "MANIFEST-000001", 1)
+			require.NotEqual(t, marker, old)
+			replace(t, fs, "MANIFEST-000001", contents(t, fs, name))
+			require.NoError(t, fs.Rename("data/"+marker, "data/"+old))
+			return old
+		},
+		"of an unknown format": func(t *testing.T, fs vfs.FS, _ string) string {
+			require.NoError(t, fs.Remove("data/"+newest(t, fs, "marker.format-version")))
+			return "marker.format-version"
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			fs := vfs.NewMem()
+			s := settled(t, fs)
+			named := harm(t, fs, newest(t, fs, "MANIFEST"))
+			r, err := s.Verify(ctx, fast())
+			require.NoError(t, err)
+			require.ErrorIs(t, r.Err(), store.ErrCorrupt)
+			require.Len(t, r.Damages, 1)
+			require.Contains(t, r.Damages[0].File, named)
+			require.NoError(t, s.Close())
+		})
+	}
+}
+
+// overwrite changes a file that is open in place.
+func overwrite(t *testing.T, fs vfs.FS, name string, b []byte) {
+	t.Helper()
+	f, err := fs.OpenReadWrite("data/"+name, vfs.WriteCategoryUnspecified)
+	require.NoError(t, err)
+	_, err = f.WriteAt(b, 0)
+	require.NoError(t, errors.Join(err, f.Close()))
+}
+
+func TestVerifyFindsASyncRecordThatIsNotTheOneWritten(t *testing.T) {
+	other := crashed(t, 20)
+	for what, harm := range map[string]func(b []byte) []byte{
+		"zeroed":           func(b []byte) []byte { return make([]byte, len(b)) },
+		"damaged slot 0":   func(b []byte) []byte { b[20] ^= 1; return b },
+		"damaged slot 1":   func(b []byte) []byte { b[len(b)/2+20] ^= 1; return b },
+		"of another store": func(b []byte) []byte { return contents(t, other, "SYNCED")[:len(b)] },
+	} {
+		t.Run(what, func(t *testing.T) {
+			fs := vfs.NewMem()
+			s := settled(t, fs)
+			found := 0
+			for range 2 { // the newest write is in either slot
+				require.NoError(t, s.Do(ctx, set("a", "b"), store.Sync))
+				b := contents(t, fs, "SYNCED")
+				overwrite(t, fs, "SYNCED", harm(bytes.Clone(b)))
+				r, err := s.Verify(ctx, fast())
+				require.NoError(t, err)
+				for _, d := range r.Damages {
+					require.Equal(t, "SYNCED", d.File)
+					require.ErrorIs(t, d.Err, store.ErrCorrupt)
+					found++
+				}
+				overwrite(t, fs, "SYNCED", b)
+			}
+			require.Positive(t, found)
+			r, err := s.Verify(ctx, fast())
+			require.NoError(t, err)
+			require.NoError(t, r.Err())
+			require.NoError(t, s.Close())
+		})
+	}
+}
+
+func TestVerifyFindsWhatIsMissing(t *testing.T) {
+	for _, part := range []string{"SYNCED", ".log"} {
+		fs := vfs.NewMem()
+		s := settled(t, fs)
+		require.NoError(t, s.Do(ctx, set("a", "b"), store.Sync))
+		name := newest(t, fs, part)
+		require.NoError(t, fs.Remove("data/"+name))
+		for range 2 {
+			r, err := s.Verify(ctx, fast())
+			require.NoError(t, err)
+			require.Len(t, r.Damages, 1)
+			require.Equal(t, name, r.Damages[0].File)
+			require.NoError(t, s.Do(ctx, set("a", "b"), store.Sync))
+		}
+		require.NoError(t, s.Close())
+	}
 }

@@ -4,87 +4,10 @@ import (
 	"bytes"
 	"cmp"
 	"errors"
-	"os"
 	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 )
-
-// ownFiles verifies FORMAT and SYNCED. The latter is written in place all the time, so
-// one of its slots may be half written.
-func (v *verification) ownFiles(names []string) {
-	fs, dir := v.s.opts.FS, v.s.opts.Dir
-	if err := checkFormat(fs, dir); err != nil {
-		v.damages.add(Damage{File: formatName, Part: partFile, Err: err})
-	}
-	if !slices.Contains(names, recordName) {
-		return
-	}
-	if _, err := readRecord(fs, dir); err != nil {
-		v.damages.add(Damage{File: recordName, Part: partFile, Err: err})
-	}
-}
-
-// journals verifies the MANIFEST and the WALs. The engine may write on in the newest of
-// each. It reads no WAL whose changes are all in tables, so the end of such a one may be
-// torn: that is what a crash leaves of the newest.
-func (v *verification) journals(names []string) error {
-	name, marked := currentManifest(names)
-	if !marked {
-		v.damages.add(Damage{File: markerFiles(manifestMarker), Part: partFile, Err: damagedBlock("the marker that names the MANIFEST is missing")})
-	}
-	m := newManifest()
-	err := v.journal(name, 0, false, func(b []byte, _ int64) error {
-		_ = m.apply(b) // only for the first WAL that is needed
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	logs := filesOf(names, isWAL)
-	for i, n := range logs {
-		number, _ := walNumber(n)
-		if number < m.wal {
-			continue
-		}
-		if err := v.journal(n, number, i < len(logs)-1, func([]byte, int64) error { return nil }); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// journal verifies one of them. If it is closed, its end must not be torn either.
-//
-// The engine may use a WAL again under another name, while it is read. So damage counts
-// only if a second look finds it at the same place, in a file that is still there.
-func (v *verification) journal(name string, number uint64, closed bool, record func(b []byte, at int64) error) error {
-	fs := v.s.opts.FS
-	path := fs.PathJoin(v.s.opts.Dir, name)
-	look := func() ([]journalDamage, error) {
-		lost, err := readJournal(fs, path, number, v.pace.read, record)
-		if errors.Is(err, os.ErrNotExist) && number != 0 {
-			return nil, nil // obsolete by now
-		}
-		return lost, err
-	}
-	v.progress.Files++
-	first, err := look()
-	if err != nil || len(first) == 0 {
-		return err
-	}
-	second, err := look()
-	for _, d := range second {
-		if d.torn && !closed || !slices.ContainsFunc(first, func(f journalDamage) bool { return f.offset == d.offset }) {
-			continue
-		}
-		v.damages.add(Damage{
-			File: name, Part: partRecord, Offset: d.offset, Length: d.length,
-			Err: damagedBlock("the next Open could not read what is on record there"),
-		})
-	}
-	return err
-}
 
 // tableParts are the tables that are made of one file: one, or several that are parts
 // of it.

@@ -70,7 +70,7 @@ func (f freeze) measure(t *testing.T, name string, make func(testing.TB, *pebble
 		c.Fill(t)
 	}
 	if f.class != "" {
-		c.flush(t)
+		c.Flush(t)
 	}
 	under := start(context.Background(), Verb{c.DB.Update, func(tx *pebblemq.Tx) error { return tx.Set(nil, nil) }})
 	synctest.Wait()
@@ -107,6 +107,8 @@ func start(ctx context.Context, v Verb) chan error {
 // Cold is a store whose file system can be frozen: what changes a file then waits.
 type Cold struct {
 	DB   *pebblemq.DB
+	FS   *FS
+	o    store.Options
 	gate *Gate
 }
 
@@ -114,11 +116,29 @@ type Cold struct {
 // all. The caller thaws and closes it.
 func OpenCold(t testing.TB, class string) *Cold {
 	t.Helper()
-	fs, gate := NewFS(vfs.NewCrashableMem()), &Gate{Class: class}
-	fs.SetHook(gate.Hook)
-	db, err := OpenFS(fs, store.Options{MemoryBytes: store.MinMemoryBytes})
+	c := &Cold{FS: NewFS(vfs.NewCrashableMem()), gate: &Gate{Class: class}}
+	c.o.MemoryBytes = store.MinMemoryBytes
+	c.FS.SetHook(c.gate.Hook)
+	c.open(t)
+	return c
+}
+
+func (c *Cold) open(t testing.TB) {
+	t.Helper()
+	var err error
+	c.DB, err = OpenFS(c.FS, c.o)
 	require.NoError(t, err)
-	return &Cold{db, gate}
+}
+
+// Reopen closes the store and opens it again, with all that it holds in tables, which
+// nothing has read.
+func (c *Cold) Reopen(t testing.TB) {
+	t.Helper()
+	c.o.NoCompactions = true
+	for range 2 { // the first Open flushes the WAL
+		require.NoError(t, c.DB.Close())
+		c.open(t)
+	}
 }
 
 // Freeze begins it.
@@ -145,8 +165,8 @@ func (c *Cold) Fill(t testing.TB) {
 	}
 }
 
-// flush writes until the engine has a table to note in the MANIFEST, which is frozen.
-func (c *Cold) flush(t testing.TB) {
+// Flush writes until the engine has a table to note in the MANIFEST, which is frozen.
+func (c *Cold) Flush(t testing.TB) {
 	t.Helper()
 	value := make([]byte, 16<<10)
 	for n := 0; c.gate.Held() == 0; n++ {
