@@ -93,6 +93,9 @@ const (
 	keyedLeast = 1024
 )
 
+// DefaultMaxBackoff is the longest pause of a Backoff that says nothing else.
+const DefaultMaxBackoff = time.Minute
+
 // Normalize fills the defaults in and refuses what makes no sense.
 func (o *Options[M]) Normalize() error {
 	if err := o.check(); err != nil {
