@@ -54,7 +54,7 @@ func (s *source) Fetch(ctx context.Context, n int) ([]worker.Item[*Received], er
 }
 
 // Begin has nothing to do.
-func (s *source) Begin(context.Context, *Received) error { return nil }
+func (s *source) Begin(context.Context, *Received) (end func(), err error) { return nil, nil }
 
 // Settle deletes a message, hides it, releases it or moves it to the dead letters.
 func (s *source) Settle(ctx context.Context, m *Received, o worker.Outcome) error {

@@ -99,18 +99,35 @@ func (r *run[M]) handle(parts []part[M]) []part[M] {
 		return parts
 	}
 	errs, cause := r.call(tasks)
+	late, stop := store.Outlive(r.caller)
+	defer stop()
 	at := 0
 	for i := range parts {
 		var again []*task[M]
 		for _, t := range parts[i].tasks {
-			if r.finish(t, errs(at), cause) {
+			if r.finish(late, t, errs(at), cause) {
 				again = append(again, t)
 			}
 			at++
 		}
-		parts[i].tasks = again
+		parts[i].tasks = together(again)
 	}
 	return parts
+}
+
+// together makes tasks of one lane due at the same time, so that they are in one batch
+// again.
+func together[M any](tasks []*task[M]) []*task[M] {
+	var latest time.Time
+	for _, t := range tasks {
+		if t.due.After(latest) {
+			latest = t.due
+		}
+	}
+	for _, t := range tasks {
+		t.due = latest
+	}
+	return tasks
 }
 
 // mayBegin waits for the rate. It reports false if Run ends.
@@ -128,7 +145,7 @@ func (r *run[M]) begin(t *task[M]) bool {
 	if r.lost(t) {
 		err = store.ErrLost
 	} else {
-		err = t.source.Begin(r.caller, t.item.Message)
+		t.settled, err = t.source.Begin(r.caller, t.item.Message)
 	}
 	if err == nil {
 		return true
@@ -165,7 +182,7 @@ func (r *run[M]) call(tasks []*task[M]) (errs func(i int) error, cause error) {
 func (r *run[M]) contextOf(tasks []*task[M]) (context.Context, func()) {
 	ctx, stop := tasks[0].ctx, func() {}
 	if len(tasks) > 1 {
-		ctx, stop = together(r.calls, tasks)
+		ctx, stop = anyOf(r.calls, tasks)
 	}
 	if r.o.Timeout == 0 {
 		return ctx, stop
@@ -174,7 +191,8 @@ func (r *run[M]) contextOf(tasks []*task[M]) (context.Context, func()) {
 	return limited, func() { cancel(); stop() }
 }
 
-func together[M any](calls context.Context, tasks []*task[M]) (ctx context.Context, stop func()) {
+// anyOf returns a context that ends when that of any of the tasks does.
+func anyOf[M any](calls context.Context, tasks []*task[M]) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(calls)
 	var unwatch []func() bool
 	for _, t := range tasks {

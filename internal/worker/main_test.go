@@ -69,6 +69,7 @@ type fake struct {
 	failed   map[message]int
 	lost     map[message]func(error) // of what is held
 	begun    map[message]int
+	busy     int // begun and not ended
 	outcomes map[message][]worker.Outcome
 	wake     chan struct{}
 
@@ -133,11 +134,16 @@ func (f *fake) Hold(_ context.Context, m message, lost func(error)) (stop func()
 	}
 }
 
-func (f *fake) Begin(_ context.Context, m message) error {
+func (f *fake) Begin(_ context.Context, m message) (end func(), err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.begun[m]++
-	return nil
+	f.busy++
+	return func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.busy--
+	}, nil
 }
 
 func (f *fake) Settle(_ context.Context, m message, o worker.Outcome) error {
@@ -185,7 +191,7 @@ func (f *fake) last(m message) worker.Outcome {
 func (f *fake) held() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return len(f.lost)
+	return len(f.lost) + f.busy
 }
 
 // watched counts calls and notes what must not be: two of a key at once.

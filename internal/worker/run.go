@@ -17,6 +17,7 @@ import (
 type run[M any] struct {
 	o       Options[M]
 	caller  context.Context // of Run
+	late    context.Context // for what is given back
 	ctx     context.Context // ends when nothing more may begin
 	stop    context.CancelFunc
 	calls   context.Context // of all calls; ends when the drain is over
@@ -37,6 +38,9 @@ type run[M any] struct {
 // normalized.
 func Run[M any](ctx context.Context, o Options[M], sources ...Source[M]) error {
 	r := newRun(ctx, o, len(sources))
+	var stop context.CancelFunc
+	r.late, stop = store.Outlive(store.WithDurability(ctx, store.NoSync)) // a crash gives back anyway
+	defer stop()
 	idle := make(chan struct{})
 	var feeds, workers, watch sync.WaitGroup
 	watch.Go(func() { r.watch(idle) })

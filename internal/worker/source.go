@@ -16,8 +16,10 @@ type Source[M any] interface {
 	// is not Run's any more, with the reason.
 	Hold(ctx context.Context, m M, lost func(cause error)) (stop func())
 
-	// Begin is called before each call of the handler. ErrLost ends the task.
-	Begin(ctx context.Context, m M) error
+	// Begin is called before each call of the handler. ErrLost ends the task. The end that it
+	// returns, which may be nil, is called when the outcome of the call is settled, or when
+	// the message waits for another call in place.
+	Begin(ctx context.Context, m M) (end func(), err error)
 
 	// Settle carries an outcome out. ErrLost says that there is nothing to settle any
 	// more, because somebody else has the message, or the handler has settled it. Other
@@ -35,12 +37,3 @@ type Item[M any] struct {
 	MaxAttempts int       // a limit of its queue beside that of Options; 0 is none
 	NotBefore   time.Time // when it may be handled; zero is at once
 }
-
-// NoHold is a part of a Source that has nothing to do for Hold and Begin.
-type NoHold[M any] struct{}
-
-// Hold does nothing.
-func (NoHold[M]) Hold(context.Context, M, func(error)) (stop func()) { return func() {} }
-
-// Begin does nothing.
-func (NoHold[M]) Begin(context.Context, M) error { return nil }

@@ -18,6 +18,8 @@ type task[M any] struct {
 	lose   context.CancelCauseFunc
 	unhold func()
 
+	settled func() // ends what Begin has begun; may be nil
+
 	failed int       // attempts in place
 	err    error     // of the last one
 	due    time.Time // of the next one
@@ -62,7 +64,9 @@ func (r *run[M]) enqueue(t *task[M]) {
 		}
 		return
 	}
-	if r.finish(t, err, nil) {
+	late, stop := store.Outlive(r.caller)
+	defer stop()
+	if r.finish(late, t, err, nil) {
 		r.after(t.due.Sub(r.o.Store.Now()), func() { r.enqueue(t) })
 	}
 }
@@ -90,8 +94,12 @@ func (r *run[M]) schedule(l *lane[M]) {
 }
 
 // finish ends a task as the end of its call wants it. It reports whether the task is to be
-// called again in place instead.
-func (r *run[M]) finish(t *task[M], err, cause error) (again bool) {
+// called again in place instead. All tasks of a call are settled with one late context, so
+// that a disk that does not answer holds Run up once.
+func (r *run[M]) finish(late context.Context, t *task[M], err, cause error) (again bool) {
+	if t.settled != nil {
+		defer t.settled()
+	}
 	o := r.judge(t, err, cause)
 	if o.Verdict != Done && r.lost(t) {
 		r.end(t) // others handle the message
@@ -105,7 +113,7 @@ func (r *run[M]) finish(t *task[M], err, cause error) (again bool) {
 		t.due = r.o.Store.Now().Add(o.Delay)
 		return true
 	}
-	r.settle(t, o)
+	r.settle(late, t, o)
 	r.end(t)
 	return false
 }
@@ -122,18 +130,18 @@ func (r *run[M]) giveBack(t *task[M]) {
 	if t.err != nil {
 		o.Verdict, o.Attempts, o.Err = Retry, t.attempts(), t.err
 	}
-	r.settle(t, o)
+	r.settle(r.late, t, o)
 	r.end(t)
 }
 
 // settle carries an outcome out, again and again while the store is short of something.
-func (r *run[M]) settle(t *task[M], o Outcome) {
+func (r *run[M]) settle(late context.Context, t *task[M], o Outcome) {
 	t.letGo() // first, because a heartbeat would extend what is given back
 	if o.Verdict == Leave {
 		return
 	}
 	for n := 1; ; n++ {
-		err := r.settleOnce(t, o)
+		err := t.source.Settle(late, t.item.Message, o)
 		switch {
 		case err == nil || errors.Is(err, store.ErrLost):
 			return
@@ -146,12 +154,6 @@ func (r *run[M]) settle(t *task[M], o Outcome) {
 			return // the message comes back by itself
 		}
 	}
-}
-
-func (r *run[M]) settleOnce(t *task[M], o Outcome) error {
-	late, stop := store.Outlive(r.caller)
-	defer stop()
-	return t.source.Settle(late, t.item.Message, o)
 }
 
 // letGo stops to hold the message.
