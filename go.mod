@@ -7,6 +7,7 @@ require (
 	github.com/klauspost/compress v1.17.11
 	github.com/stretchr/testify v1.12.1
 	go.uber.org/goleak v1.3.0
+	golang.org/x/sync v0.7.0
 	pgregory.net/rapid v1.3.0
 )
 

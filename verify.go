@@ -7,9 +7,6 @@ import (
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// Unlimited is the rate of a Verify that reads as fast as the disk allows.
-const Unlimited = store.Unlimited
-
 // DefaultVerifyRate is the rate of a Verify without one, 64 MiB per second.
 const DefaultVerifyRate = store.DefaultVerifyRate
 

@@ -1,6 +1,7 @@
 package log
 
 import (
+	"context"
 	"sync/atomic"
 
 	"github.com/pebblemq/pebblemq/internal/store"
@@ -15,7 +16,9 @@ type claim struct {
 	p      *partition
 	done   progress
 	epoch  uint64 // of the newest tenure
+	owners uint64 // that there have been
 	tenure *tenure
+	heir   *Member // gets the partition when the calls of the tenure are settled
 }
 
 // Seal writes what is finished.
@@ -40,25 +43,23 @@ type tenure struct {
 	claim  *claim
 	member *Member
 	epoch  uint64
+	owner  uint64                // the number of the member among the owners; Seek keeps it
 	from   progress              // what was finished when it began
 	unread atomic.Pointer[error] // why the member cannot read on, nil if it can
-	over   chan struct{}         // closed when the partition is lost; a hint for those outside the baton
+	hand   handover
+
+	ctx context.Context // ends when the partition is lost; a hint for those outside the baton
+	end context.CancelCauseFunc
 }
 
 // lost reports that the tenure is over.
-func (t *tenure) lost() bool {
-	select {
-	case <-t.over:
-		return true
-	default:
-		return false
-	}
-}
+func (t *tenure) lost() bool { return t.ctx.Err() != nil }
 
 // vacate ends the tenure of a claim.
 func (c *claim) vacate() {
+	c.heir = nil
 	if c.tenure != nil {
-		close(c.tenure.over)
+		c.tenure.end(ErrFenced)
 		c.tenure.member.wake.Fire()
 		c.tenure = nil
 	}
@@ -66,7 +67,11 @@ func (c *claim) vacate() {
 
 // assign begins a new tenure, of which the member hears by publish.
 func (c *claim) assign(m *Member) {
+	if c.tenure == nil || c.tenure.member != m {
+		c.owners++
+	}
 	c.vacate()
 	c.epoch++
-	c.tenure = &tenure{claim: c, member: m, epoch: c.epoch, from: c.done, over: make(chan struct{})}
+	c.tenure = &tenure{claim: c, member: m, epoch: c.epoch, owner: c.owners, from: c.done}
+	c.tenure.ctx, c.tenure.end = context.WithCancelCause(context.Background())
 }

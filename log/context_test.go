@@ -36,6 +36,7 @@ func contextVerbs(t testing.TB, db *pebblemq.DB) storetest.Verbs {
 	pending, err := plain.AppendAsync(ctx, record)
 	require.NoError(t, err)
 	handle := func(context.Context, log.Record) error { return nil }
+	handleAll := func(context.Context, []log.Record) error { return nil }
 	offset := log.Committed{Partition: polled[0].Partition, Next: polled[0].Offset + 1}
 	return storetest.Verbs{
 		"EnsureTopic":            {log.EnsureTopic, db, "ensured", nil},
@@ -48,6 +49,7 @@ func contextVerbs(t testing.TB, db *pebblemq.DB) storetest.Verbs {
 		"Group.Join":             {g.Join},
 		"Group.Lag":              {g.Lag},
 		"Group.Run":              {openGroup(t, plain, "run").Run, log.Handler(handle), nil},
+		"Group.RunBatch":         {openGroup(t, plain, "run").RunBatch, handleAll, nil},
 		"Group.Seek":             {g.Seek, log.At(time.Now())},
 		"Member.Ack":             {m.Ack, polled[0]},
 		"Member.Commit":          {m.Commit, polled[0]},

@@ -50,6 +50,9 @@
 //	   └───────────────────┘ │ another member, or Seek: epoch + 1,
 //	                         └ begins at the committed offset
 //
+// If the owner is a Run with handlers under way, another member becomes the heir. It is the
+// owner when they have returned, or the DrainTimeout is over.
+//
 // # Storage
 //
 // The log stores record batches: whatever concurrent appends bring to a

@@ -125,6 +125,8 @@ func (t *Topic) namedGroup(name string) string {
 	return fmt.Sprintf("group %q of topic %q", name, t.name)
 }
 
+func (g *Group) named() string { return g.topic.namedGroup(g.name) }
+
 // OpenGroup returns the group of that name and creates it if need be: then it begins where
 // the config says. A nil config is the stored one, or the defaults for a new group. Another
 // config than the stored one is pebblemq.ErrConfigMismatch; EnsureGroup alters it. A group
@@ -499,8 +501,8 @@ func (o *seekOp) Run(t *store.Turn) error {
 	for _, m := range o.moves {
 		m.c.done = progress{next: m.to}
 		t.Touch(m.c)
-		if m.c.tenure != nil {
-			m.c.assign(m.c.tenure.member)
+		if owner := m.c.owner(); owner != nil {
+			m.c.assign(owner)
 		} else {
 			m.c.epoch++
 		}

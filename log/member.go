@@ -22,8 +22,9 @@ const maxPollBytes = 4 << 20
 // A member that does not read keeps its partitions: there are no heartbeats in one
 // process. Leave gives them up.
 type Member struct {
-	g    *Group
-	wake store.Signal // records, another assignment, or the end
+	g     *Group
+	drain time.Duration // of a Run: how long a partition may wait for the calls under way
+	wake  store.Signal  // records, another assignment, or the end
 
 	owned atomic.Pointer[[]*tenure] // replaced under the baton
 	left  atomic.Bool
@@ -32,7 +33,7 @@ type Member struct {
 		store.Latch
 		seen    *[]*tenure // what cursors was made from
 		cursors []*owned
-		paused  map[int]bool
+		paused  map[int]uint64 // by partition: the number of the owner who has paused it
 		turn    int
 		served  int   // records in a row from the cursor whose turn it is
 		failed  error // to be returned by the next call
@@ -61,8 +62,10 @@ func (o *owned) read(ctx context.Context, r *Record) (ok bool, err error) {
 }
 
 // Join adds a member to the group. It gets its share of the partitions at once.
-func (g *Group) Join(ctx context.Context) (*Member, error) {
-	m := &Member{g: g}
+func (g *Group) Join(ctx context.Context) (*Member, error) { return g.join(ctx, 0) }
+
+func (g *Group) join(ctx context.Context, drain time.Duration) (*Member, error) {
+	m := &Member{g: g, drain: drain}
 	m.mu.Latch = store.NewLatch()
 	m.owned.Store(&[]*tenure{})
 	err := g.topic.s.Do(unsynced(ctx), store.QuietFunc(func(t *store.Turn) error {
@@ -133,10 +136,8 @@ func (g *Group) rebalance() {
 	owners := make([]int, len(claims))
 	for i, c := range claims {
 		owners[i] = nobody
-		if t := c.tenure; t != nil {
-			if n, ok := number[t.member]; ok {
-				owners[i] = n
-			}
+		if n, ok := number[c.owner()]; ok {
+			owners[i] = n
 		}
 	}
 	spread(owners, len(g.members))
@@ -145,8 +146,8 @@ func (g *Group) rebalance() {
 		switch {
 		case n == nobody:
 			c.vacate()
-		case c.tenure == nil || c.tenure.member != g.members[n]:
-			c.assign(g.members[n])
+		case c.owner() != g.members[n] || c.tenure.member.left.Load():
+			c.pass(g.members[n])
 		}
 	}
 	g.publish()
@@ -157,7 +158,7 @@ func (g *Group) rebalance() {
 func (g *Group) publish() {
 	owned := make(map[*Member][]*tenure, len(g.members))
 	for _, c := range g.claims() {
-		if t := c.tenure; t != nil {
+		if t := c.tenure; t != nil && !t.hand.ending() {
 			owned[t.member] = append(owned[t.member], t)
 		}
 	}
@@ -323,7 +324,7 @@ func (m *Member) step(ctx context.Context, r *Record) (ok bool, err error) {
 			m.mu.turn = 0
 		}
 		o := m.mu.cursors[m.mu.turn]
-		if m.mu.paused[int(o.t.claim.p.index)] || o.out.lasts() {
+		if m.paused(o) || o.out.lasts() {
 			m.mu.turn, m.mu.served = m.mu.turn+1, 0
 			continue
 		}

@@ -84,13 +84,6 @@ func partitionOf(key []byte, n int) int {
 	return int(uint32(murmur2(key))&0x7fffffff) % n
 }
 
-// laneOf places a key among n handlers. Keys of one partition have the remainder of
-// their hash in common, so that it must not be that which decides here.
-func laneOf(key []byte, n int) int {
-	const golden = 0x9e3779b1 // brings every bit of the hash to the top
-	return int(uint64(uint32(murmur2(key))*golden) * uint64(n) >> 32)
-}
-
 // murmur2 is the hash of Kafka's partitioner: 32-bit MurmurHash2 with a fixed
 // seed.
 func murmur2(data []byte) int32 {

@@ -3,6 +3,7 @@ package log
 import (
 	"context"
 	"maps"
+	"slices"
 )
 
 // Pause keeps the records of the given partitions from this member, without giving
@@ -22,12 +23,13 @@ func (m *Member) Pause(partitions ...int) error {
 		partitions = m.Partitions()
 	}
 	if m.mu.paused == nil {
-		m.mu.paused = make(map[int]bool)
+		m.mu.paused = make(map[int]uint64)
 	}
-	for _, p := range partitions {
-		m.mu.paused[p] = true
+	for _, o := range m.mu.cursors {
+		if p := int(o.t.claim.p.index); slices.Contains(partitions, p) {
+			m.mu.paused[p] = o.t.owner
+		}
 	}
-	m.forgetPauses()
 	return nil
 }
 
@@ -58,14 +60,16 @@ func (m *Member) known(partitions []int) error {
 	return nil
 }
 
-// forgetPauses ends those of partitions that the member has lost.
+// paused reports whether the partition of a cursor is paused.
+func (m *Member) paused(o *owned) bool {
+	owner, ok := m.mu.paused[int(o.t.claim.p.index)]
+	return ok && owner == o.t.owner
+}
+
+// forgetPauses ends those of partitions that the member has lost, be it that it has them
+// again.
 func (m *Member) forgetPauses() {
-	maps.DeleteFunc(m.mu.paused, func(p int, _ bool) bool {
-		for _, o := range m.mu.cursors {
-			if int(o.t.claim.p.index) == p {
-				return false
-			}
-		}
-		return true
+	maps.DeleteFunc(m.mu.paused, func(p int, _ uint64) bool {
+		return !slices.ContainsFunc(m.mu.cursors, func(o *owned) bool { return int(o.t.claim.p.index) == p && m.paused(o) })
 	})
 }

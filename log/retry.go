@@ -2,12 +2,13 @@ package log
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"slices"
 	"strconv"
 	"time"
 
 	"github.com/pebblemq/pebblemq/internal/store"
+	"github.com/pebblemq/pebblemq/internal/worker"
 )
 
 // Retry has records that were given up wait in a topic, and be handled again.
@@ -43,8 +44,8 @@ func (c *Retry) check(g *Group) (*Retry, error) {
 		return nil, store.Invalid("Retry.Topic is missing, the group's own, or of another store")
 	case n.Delay < 0 || n.Delay > MaxRetryDelay:
 		return nil, store.Invalid("Retry.Delay %v is not between 0 and %v", n.Delay, MaxRetryDelay)
-	case n.Times < 0 || n.Times > MaxAttempts:
-		return nil, store.Invalid("Retry.Times %d is not between 1 and %d", n.Times, MaxAttempts)
+	case n.Times < 0 || n.Times > worker.MaxAttempts:
+		return nil, store.Invalid("Retry.Times %d is not between 1 and %d", n.Times, worker.MaxAttempts)
 	}
 	return &n, nil
 }
@@ -66,41 +67,70 @@ const (
 const maxErrorBytes = 1 << 10
 
 // giveUp moves a record to where it belongs now, in one commit with its
-// acknowledgement. It returns why if there is no such place.
-func (r *runner) giveUp(ctx context.Context, j job, failure error) error {
+// acknowledgement.
+func (s *source) giveUp(ctx context.Context, r Record, o worker.Outcome) error {
 	retries := 0
-	if j.feed.delayed { // else the headers are of another time
-		retries = int(number(&j.r, HeaderRetries, 0))
+	if s.again { // else the headers are of another time
+		retries = int(number(&r, HeaderRetries, 0))
 	}
-	to := r.o.DeadLetter
-	retry := r.o.Retry != nil && retries < r.o.Retry.Times
-	if retry {
-		to, retries = r.o.Retry.Topic, retries+1
+	retry := s.o.Retry != nil && retries < s.o.Retry.Times && !o.Rejected
+	to, err := s.o.DeadLetter, error(nil)
+	switch {
+	case retry:
+		to, retries = s.o.Retry.Topic, retries+1
+	case to == nil && s.o.DropDead:
+		return s.m.Ack(ctx, r)
+	case to == nil:
+		if to, err = s.g.topic.defaultDead(ctx); err != nil {
+			return err
+		}
 	}
-	if to == nil {
-		return fmt.Errorf("log: group %q of topic %q, partition %d, offset %d: %w",
-			r.g.name, j.feed.m.g.topic.name, j.r.Partition, j.r.Offset, failure)
-	}
-	moved := j.r.Clone()
+	moved := r.Clone()
 	moved.Headers = append(ownHeaders(moved.Headers),
-		text(HeaderError, cut(failure.Error(), maxErrorBytes)),
-		text(HeaderAttempts, strconv.FormatInt(number(&j.r, HeaderAttempts, 0)+int64(r.o.Attempts), 10)),
+		text(HeaderError, cut(o.Err.Error(), maxErrorBytes)),
+		text(HeaderAttempts, strconv.FormatInt(number(&r, HeaderAttempts, 0)+int64(o.Attempts), 10)),
 		text(HeaderRetries, strconv.Itoa(retries)),
-		text(HeaderGroup, r.g.name),
-		text(HeaderOriginTopic, value(&j.r, HeaderOriginTopic, j.feed.m.g.topic.name)),
-		text(HeaderOriginPartition, strconv.FormatInt(number(&j.r, HeaderOriginPartition, int64(j.r.Partition)), 10)),
-		text(HeaderOriginOffset, strconv.FormatInt(number(&j.r, HeaderOriginOffset, j.r.Offset), 10)),
+		text(HeaderGroup, s.g.name),
+		text(HeaderOriginTopic, value(&r, HeaderOriginTopic, s.m.g.topic.name)),
+		text(HeaderOriginPartition, strconv.FormatInt(number(&r, HeaderOriginPartition, int64(r.Partition)), 10)),
+		text(HeaderOriginOffset, strconv.FormatInt(number(&r, HeaderOriginOffset, r.Offset), 10)),
 	)
 	if retry {
-		moved.Headers = append(moved.Headers, text(HeaderDue, r.g.topic.s.Now().Add(r.o.Retry.Delay).UTC().Format(time.RFC3339Nano)))
+		moved.Headers = append(moved.Headers, text(HeaderDue, s.g.topic.s.Now().Add(s.o.Retry.Delay).UTC().Format(time.RFC3339Nano)))
 	}
-	r.g.topic.s.Log().Warn("record was given up", "topic", r.g.topic.name, "group", r.g.name, "partition", j.r.Partition,
-		"offset", j.r.Offset, "to", to.name, "error", failure)
-	return relocate(ctx, to, moved, j)
+	return s.relocate(ctx, to, moved, r)
+}
+
+// A topic without a DeadLetter has the topic NAME.dead for records that were given up. It
+// is created when it is needed.
+const (
+	deadSuffix    = ".dead"
+	deadRetention = 14 * 24 * time.Hour
+)
+
+// defaultDead returns that topic.
+func (t *Topic) defaultDead(ctx context.Context) (dead *Topic, err error) {
+	name := t.name + deadSuffix
+	if err := store.CheckName("dead-letter topic", name); err != nil {
+		return nil, err
+	}
+	own := t.Config()
+	config, err := (&TopicConfig{MaxRecordBytes: own.MaxRecordBytes, Compression: own.Compression, RetentionTime: deadRetention, TimestampType: AppendTime}).normalize()
+	if err != nil {
+		return nil, err
+	}
+	l := layerOf(t.s)
+	err = t.s.Do(ctx, store.QuietFunc(func(turn *store.Turn) (err error) {
+		if dead, err = l.open(turn, name); errors.Is(err, ErrUnknownTopic) {
+			dead, err = l.create(turn, name, config)
+		}
+		return err
+	}), store.NoSync)
+	return dead, err
 }
 
 // relocate appends a record and acknowledges the one that it was, in one commit.
-func relocate(ctx context.Context, to *Topic, moved Record, j job) error {
+func (s *source) relocate(ctx context.Context, to *Topic, moved, was Record) error {
 	put, err := to.encode(anyPartition, []Record{moved}, exactBuffer) // its headers may be one too many
 	if err != nil {
 		return err
@@ -108,7 +138,7 @@ func relocate(ctx context.Context, to *Topic, moved Record, j job) error {
 	if err := put.ready(ctx); err != nil {
 		return err
 	}
-	ack, err := j.feed.m.ack([]Record{j.r})
+	ack, err := s.m.ack([]Record{was})
 	if err != nil {
 		return err
 	}

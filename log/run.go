@@ -3,168 +3,166 @@ package log
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"github.com/pebblemq/pebblemq"
 	"github.com/pebblemq/pebblemq/internal/store"
+	"github.com/pebblemq/pebblemq/internal/worker"
 )
 
-// Handler processes a record. Its context ends when the member has lost the
-// record's partition, with ErrFenced as the cause, or the store goes down; not when
-// the context of Run does, so that what has begun can be finished.
-type Handler func(ctx context.Context, r Record) error
+// Handler processes a record. Its context has the values of the context of Run. It ends
+// with ErrFenced as the cause when the member has lost the record's partition, after the
+// Timeout, when the store goes down, or when Run has ended and its DrainTimeout is over.
+// What has begun can be finished: the end of Run's context alone does not end it.
+type Handler = func(ctx context.Context, r Record) error
+
+// BatchHandler is a Handler of several records. It returns nil, an error for all of them or
+// a pebblemq.BatchError.
+type BatchHandler = func(ctx context.Context, batch []Record) error
+
+// Middleware wraps a Handler. Package pebblemq has some.
+type Middleware = func(next Handler) Handler
 
 // RunOptions are choices of one Run. Nil is the default.
 type RunOptions struct {
-	// Concurrency is how many handlers run at once, however many partitions
-	// there are. Records of one key are handled one after the other, in their
-	// order; those without a key in any order. Default 1: all records of a
-	// partition are handled in their order.
+	// Concurrency is how many handlers run at once, however many partitions there are.
+	// Default: 1.
 	Concurrency int
 
-	// MaxInFlight is how many records may be read and not finished, at most
-	// MaxGaps. Default: 16 for each handler.
-	MaxInFlight int
+	// MaxAttempts is how often a record is handled before it is given up, or
+	// pebblemq.Unlimited. Attempts are not stored: they begin anew with another owner of
+	// the partition. Default: 20.
+	MaxAttempts int
 
-	// Attempts is how often a record is handled in place before it is given up.
-	// Those of the same key wait meanwhile. Default 1.
-	Attempts int
-	// Backoff is the pause between them.
+	// Backoff is the pause after a failure, by the number of failures. Records of the same
+	// key wait meanwhile. Default: from 100 ms up to a minute.
 	Backoff pebblemq.Backoff
 
-	// Retry is where a record goes that was given up, to be tried again later.
-	// Others of the same key overtake it then.
+	// Timeout ends the context of a call that takes longer. The call has failed then, unless
+	// the handler returns nil. Default: none.
+	Timeout time.Duration
+
+	// DrainTimeout is how long handlers may go on after the end of Run's context, and after
+	// their partition was given to another member. Then their contexts end.
+	// pebblemq.Unlimited waits for as long as they take. Default: 30 s.
+	DrainTimeout time.Duration
+
+	// Rate limits how many records are handled. Default: no limit.
+	Rate pebblemq.Rate
+
+	// Key returns what a record is about. Records with equal keys are handled one after the
+	// other, in their order; those with "" in any order. Key must be quick. Default: with a
+	// Concurrency of 1 the partition, so that each partition is handled in its order; else
+	// the key of the record, and none if that is nil.
+	Key func(Record) string
+
+	// BatchSize is how many records RunBatch handles at a time, and BatchWait how long it
+	// waits for them after the first one. Defaults: 100 and 10 ms.
+	BatchSize int
+	BatchWait time.Duration
+
+	// Middleware is put around the handler of Run. The first one is outermost.
+	Middleware []Middleware
+
+	// OnError is called after each failure of a handler. It must be quick.
+	OnError func(ctx context.Context, r Record, err error)
+
+	// DropDead acknowledges a record that was given up if there is no DeadLetter topic.
+	// Default: false, it goes to the topic NAME.dead.
+	DropDead bool
+
+	// MaxInFlight is how many records may be read and not finished, at most MaxGaps.
+	// Default: 16 for each handler, and at least 256.
+	MaxInFlight int
+
+	// Retry is where a record goes that was given up, to be tried again later. Others of
+	// the same key overtake it then.
 	Retry *Retry
-	// DeadLetter is a topic of the same store for records that nothing could be
-	// done about. Without it, Run ends with the error of the first such record.
+
+	// DeadLetter is a topic of the same store for records that nothing could be done about.
+	// Default: the topic NAME.dead.
 	DeadLetter *Topic
 }
 
-// Limits and defaults of Run.
+// The default of MaxInFlight.
 const (
-	MaxConcurrency = MaxGaps
-	MaxAttempts    = 1_000_000
-	inFlightEach   = 16
+	inFlightEach  = 16
+	inFlightLeast = 256
 )
 
-// Run joins the group and calls handler for the records of its partitions until
-// ctx ends; then it waits for the handlers under way, leaves and returns nil. When
-// handler returns nil the record is acknowledged, as if by Member.Ack, so what is
-// finished is not delivered again when the partition goes to another member, and
-// what is not finished is. Errors of the store end Run, too. Records that cannot be read
-// do not: Run stays before them and goes on with the other partitions (see Poll, and
-// Lag.Err). If the disk does not confirm the outcome of a record within a second after the
-// end of ctx, or of a handler that went on longer, Run returns ErrUnknownOutcome.
+// Run joins the group and calls handler for the records of its partitions until ctx ends.
+// Then it waits for the handlers under way, leaves and returns nil. Nothing else ends it
+// but the store, the deletion of the group, a position that was trimmed away, and
+// pebblemq.Stop returned by a handler: then Run returns the error. If the disk does not
+// confirm an outcome within a second after the end of ctx, or of a handler that went on
+// longer, Run returns ErrUnknownOutcome. Records that cannot be read end nothing: Run stays
+// before them and goes on with the other partitions (see Poll, and Lag.Err).
 //
-// A handler that returns an error, panics or calls runtime.Goexit has failed. It is
-// called again, up to Attempts. Then the record moves to the Retry topic, or to
-// DeadLetter, in one commit with its acknowledgement. Without these, Run ends with the
-// error and the place of the record, and the next owner of the partition gets the
-// record again. Records in the Retry topic are handled only by a Run with that Retry.
+// If handler returns nil, the record is acknowledged as by Member.Ack: what is finished is
+// not delivered again when the partition goes to another member, and what is not finished
+// is. A handler that returns an error, panics or calls runtime.Goexit has failed. It is
+// called again after the Backoff, up to MaxAttempts; each failure is logged. Then the record
+// moves to the Retry topic, or else to DeadLetter, in one commit with its acknowledgement.
+// Without a DeadLetter that is the topic NAME.dead, which Run creates when it is needed and
+// which keeps records for 14 days. Records in the Retry topic are handled only by a Run with
+// that Retry.
 //
-// A record may be handled twice: by the former owner of a partition, who is told by
-// its context, and by the new one. To commit in one transaction with the handler's
-// effects, use Join, Records and Member.In instead.
+// With pebblemq.Release the handler has the record again later, uncounted, and those of its
+// key wait; with pebblemq.Reject it is a dead letter at once.
+//
+// A partition that goes to another member is handed over: the new owner begins when the
+// handlers of the former one have returned, or its DrainTimeout is over. A record may be
+// handled twice all the same, after a crash or that timeout. To commit in one transaction
+// with the handler's effects, use Join, Records and Member.In instead.
 func (g *Group) Run(ctx context.Context, handler Handler, o *RunOptions) error {
+	return g.run(ctx, handler, nil, o)
+}
+
+// RunBatch is Run with several records in each call of the handler. They may be of several
+// partitions; those of one key are in their order.
+func (g *Group) RunBatch(ctx context.Context, handler BatchHandler, o *RunOptions) error {
+	return g.run(ctx, nil, handler, o)
+}
+
+func (g *Group) run(ctx context.Context, handler Handler, batch BatchHandler, o *RunOptions) error {
 	if err := store.CheckContext(ctx); err != nil {
 		return err
 	}
-	r, err := g.newRunner(ctx, handler, o)
+	if o == nil {
+		o = &RunOptions{}
+	}
+	full, err := o.check(g)
 	if err != nil {
 		return err
 	}
-	defer r.cancel(nil)
-	feeds, err := r.join(ctx)
-	if err == nil {
-		err = r.run(feeds)
+	work, err := full.worker(g)
+	if err != nil {
+		return err
 	}
-	if ctx.Err() != nil && !errors.Is(err, store.ErrUnknownOutcome) && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))) {
+	work.Handler, work.Batch = handler, batch
+	if err := work.Normalize(); err != nil {
+		return err
+	}
+	sources, err := g.sources(ctx, &full, work.DrainTimeout)
+	if err == nil {
+		err = worker.Run(ctx, work, sources...)
+	} else if ctx.Err() != nil && errors.Is(err, ctx.Err()) && !errors.Is(err, store.ErrUnknownOutcome) {
 		err = nil
 	}
-	for _, f := range feeds {
-		err = errors.Join(err, f.m.Leave(ctx))
+	for _, s := range sources {
+		if left := s.(*source).m.Leave(ctx); left != nil {
+			err = errors.Join(err, left)
+		}
 	}
 	return err
 }
 
-// runner is a Run under way. Records go from the feeds to the lanes: each key has
-// its lane, and what has no key goes to any.
-type runner struct {
-	g       *Group
-	handler Handler
-	o       RunOptions
-	ctx     context.Context // ends when no more is to begin
-	cancel  context.CancelCauseFunc
-	lanes   []chan job
-	any     chan job
-
-	mu struct {
-		sync.Mutex
-		contexts map[*tenure]context.Context
-		unknown  error // outcome of a record
-	}
-	idle     chan struct{} // closed when all handlers are through
-	watchers sync.WaitGroup
-}
-
-// job is a record to be handled.
-type job struct {
-	r    Record
-	feed *feed
-}
-
-// feed is one source of records: the topic, or the retry topic.
-type feed struct {
-	m       *Member
-	delayed bool          // wait for each record's time
-	slots   chan struct{} // one is taken for each record in flight
-}
-
-func (g *Group) newRunner(ctx context.Context, handler Handler, o *RunOptions) (*runner, error) {
-	r := &runner{g: g, handler: handler, idle: make(chan struct{})}
-	if o != nil {
-		r.o = *o
-	}
-	var err error
-	if r.o, err = r.o.check(g); err != nil {
-		return nil, err
-	}
-	if handler == nil {
-		return nil, store.Invalid("handler is nil")
-	}
-	r.ctx, r.cancel = context.WithCancelCause(ctx)
-	r.mu.contexts = make(map[*tenure]context.Context)
-	room := 2 * r.o.MaxInFlight // of both feeds, so that nothing blocks on a lane
-	r.any = make(chan job, room)
-	for range r.o.Concurrency {
-		r.lanes = append(r.lanes, make(chan job, room))
-	}
-	return r, nil
-}
-
+// check refuses what makes no sense for a group.
 func (o RunOptions) check(g *Group) (RunOptions, error) {
-	if o.Concurrency == 0 {
-		o.Concurrency = 1
-	}
-	if o.MaxInFlight == 0 {
-		o.MaxInFlight = min(inFlightEach*max(o.Concurrency, 1), MaxGaps)
-	}
-	if o.Attempts == 0 {
-		o.Attempts = 1
-	}
-	switch {
-	case o.Concurrency < 0 || o.Concurrency > MaxConcurrency:
-		return o, store.Invalid("Concurrency %d is not between 1 and %d", o.Concurrency, MaxConcurrency)
-	case o.MaxInFlight < 0 || o.MaxInFlight > MaxGaps:
-		return o, store.Invalid("MaxInFlight %d is not between 1 and %d", o.MaxInFlight, MaxGaps)
-	case o.Attempts < 0 || o.Attempts > MaxAttempts:
-		return o, store.Invalid("Attempts %d is not between 1 and %d", o.Attempts, MaxAttempts)
+	if o.MaxInFlight < 0 || o.MaxInFlight > MaxGaps {
+		return o, store.Invalid("MaxInFlight %d of %s is not between 1 and %d", o.MaxInFlight, g.named(), MaxGaps)
 	}
 	var err error
-	if o.Backoff, err = o.Backoff.WithDefaults(); err != nil {
-		return o, err
-	}
 	if o.Retry, err = o.Retry.check(g); err != nil {
 		return o, err
 	}
@@ -174,202 +172,39 @@ func (o RunOptions) check(g *Group) (RunOptions, error) {
 	return o, nil
 }
 
-// join makes the feeds.
-func (r *runner) join(ctx context.Context) ([]*feed, error) {
-	m, err := r.g.Join(ctx)
-	if err != nil {
-		return nil, err
+// worker returns the options that all queues have.
+func (o *RunOptions) worker(g *Group) (worker.Options[Record], error) {
+	backoff := o.Backoff
+	if backoff.Max == 0 {
+		backoff.Max = max(backoff.Min, worker.DefaultMaxBackoff)
 	}
-	feeds := []*feed{{m: m, slots: make(chan struct{}, r.o.MaxInFlight)}}
-	if r.o.Retry == nil {
-		return feeds, nil
+	backoff, err := backoff.WithDefaults()
+	inFlight := o.MaxInFlight
+	if inFlight == 0 {
+		inFlight = min(max(inFlightEach*o.Concurrency, inFlightLeast), MaxGaps)
 	}
-	again, err := r.o.Retry.Topic.OpenGroup(ctx, r.g.name, nil)
-	if err != nil {
-		return feeds, err
-	}
-	if m, err = again.Join(ctx); err != nil {
-		return feeds, err
-	}
-	return append(feeds, &feed{m: m, delayed: true, slots: make(chan struct{}, r.o.MaxInFlight)}), nil
+	return worker.Options[Record]{
+		Store: g.topic.s, Of: g.named(),
+		Concurrency: o.Concurrency, MaxAttempts: o.MaxAttempts, Backoff: backoff.Delay, Timeout: o.Timeout,
+		DrainTimeout: o.DrainTimeout, Rate: worker.Rate(o.Rate), Key: o.key(), InPlace: true, InFlight: inFlight,
+		BatchSize: o.BatchSize, BatchWait: o.BatchWait, Middleware: o.Middleware, OnError: o.OnError,
+	}, err
 }
 
-// run works until ctx ends or something fails.
-func (r *runner) run(feeds []*feed) error {
-	var workers sync.WaitGroup
-	for _, lane := range r.lanes {
-		workers.Go(func() { r.work(lane) })
-	}
-	var feeding sync.WaitGroup
-	for _, f := range feeds {
-		feeding.Go(func() { r.stop(r.feed(f, &feeding)) })
-	}
-	workers.Wait()
-	close(r.idle)
-	feeding.Wait()
-	r.watchers.Wait()
-	if r.mu.unknown != nil {
-		return r.mu.unknown
-	}
-	return context.Cause(r.ctx)
-}
-
-// stop lets nothing more begin. The first reason counts.
-func (r *runner) stop(err error) {
-	if err != nil {
-		r.cancel(err)
-	}
-}
-
-// feed reads records, as many as have room, and gives them to the lanes.
-func (r *runner) feed(f *feed, waiting *sync.WaitGroup) error {
-	for {
-		n := 1
-		select {
-		case f.slots <- struct{}{}:
-		case <-r.ctx.Done():
-			return nil
-		}
-		for ; n < cap(f.slots); n++ {
-			select {
-			case f.slots <- struct{}{}:
-				continue
-			default:
+// key returns the Key function. Records of a Retry topic are in no order with the others.
+func (o *RunOptions) key() func(Record) string {
+	switch {
+	case o.Key != nil:
+		return o.Key
+	case o.Concurrency > 1:
+		return func(r Record) string {
+			if r.Key == nil {
+				return ""
 			}
-			break
-		}
-		records, err := f.m.Poll(r.ctx, n)
-		for range n - len(records) {
-			<-f.slots
-		}
-		if err != nil && !store.IsUnread(err) { // else the other partitions go on
-			return err
-		}
-		for _, rec := range records {
-			r.submit(job{rec, f}, waiting)
+			return "k" + string(r.Key) // an empty key is one too
 		}
 	}
-}
-
-// submit gives a job to its lane, at its time.
-func (r *runner) submit(j job, waiting *sync.WaitGroup) {
-	lane := r.any
-	if j.r.Key != nil || len(r.lanes) == 1 {
-		lane = r.lanes[laneOf(j.r.Key, len(r.lanes))]
+	return func(r Record) string {
+		return string(partitionKey(store.KindLogCommit, r.tenure.claim.g.id, uint32(r.Partition)))
 	}
-	wait := time.Duration(0)
-	if j.feed.delayed && ofGroup(&j.r, r.g.name) {
-		wait = dueOf(&j.r).Sub(r.g.topic.s.Now())
-	}
-	if wait <= 0 {
-		lane <- j
-		return
-	}
-	waiting.Go(func() {
-		if r.pause(wait) {
-			lane <- j
-		}
-	})
-}
-
-// pause reports false if Run ends before the time is over.
-func (r *runner) pause(d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-r.ctx.Done():
-		return false
-	}
-}
-
-func (r *runner) work(lane chan job) {
-	for r.ctx.Err() == nil {
-		select {
-		case j := <-lane:
-			r.handle(j)
-		case j := <-r.any:
-			r.handle(j)
-		case <-r.ctx.Done():
-		}
-	}
-}
-
-// handle sees a record through.
-func (r *runner) handle(j job) {
-	defer func() { <-j.feed.slots }()
-	if j.r.tenure.lost() {
-		return
-	}
-	var err error
-	if !j.feed.delayed || ofGroup(&j.r, r.g.name) {
-		var ended bool
-		err, ended = r.try(r.contextOf(j.r.tenure), j.r)
-		if ended || err != nil && j.r.tenure.lost() {
-			return // whoever has the partition then gets it again
-		}
-	}
-	late, stop := store.Outlive(r.ctx)
-	defer stop()
-	if err == nil {
-		err = j.feed.m.Ack(late, j.r)
-	} else {
-		err = r.giveUp(late, j, err)
-	}
-	if errors.Is(err, store.ErrUnknownOutcome) {
-		r.doubt(err)
-	}
-	if !errors.Is(err, ErrFenced) { // else another has it now
-		r.stop(err)
-	}
-}
-
-// doubt notes that the outcome of a handler's record is unknown, which Run returns even
-// if its context has ended.
-func (r *runner) doubt(err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.mu.unknown = err
-}
-
-// try calls the handler until it succeeds or the attempts are used up. Ended says
-// that Run, or the tenure, was over before that.
-func (r *runner) try(ctx context.Context, rec Record) (err error, ended bool) {
-	for n := 1; ; n++ {
-		err = store.Call("handler", func() error { return r.handler(ctx, rec) })
-		if err == nil || n >= r.o.Attempts {
-			return err, false
-		}
-		r.g.topic.s.Log().Warn("handler failed", "topic", r.g.topic.name, "group", r.g.name,
-			"partition", rec.Partition, "offset", rec.Offset, "attempt", n, "error", err)
-		if !r.pause(r.o.Backoff.Delay(n)) || rec.tenure.lost() {
-			return err, true
-		}
-	}
-}
-
-// contextOf returns the context for handlers of records of a tenure.
-func (r *runner) contextOf(t *tenure) context.Context {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if ctx := r.mu.contexts[t]; ctx != nil {
-		return ctx
-	}
-	ctx, cancel := context.WithCancelCause(context.WithoutCancel(r.ctx))
-	r.mu.contexts[t] = ctx
-	r.watchers.Go(func() {
-		select {
-		case <-t.over:
-			cancel(ErrFenced)
-		case <-r.g.topic.s.Down():
-			cancel(r.g.topic.s.Cause())
-		case <-r.idle:
-			cancel(nil)
-		}
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		delete(r.mu.contexts, t)
-	})
-	return ctx
 }

@@ -56,19 +56,16 @@ func (o *changeOp) String() string { return fmt.Sprintf("change visibility in qu
 func (o *changeOp) Frees() {}
 
 func (o *changeOp) Run(t *store.Turn) error {
-	m, err := o.q.find(t, o.delivery)
+	m, err := o.inFlight(t)
 	if err != nil {
 		return err
-	}
-	if m == nil || !m.Taken() || !m.Until.After(t.Now()) {
-		return ErrNotInFlight
 	}
 	until := t.Now().Add(o.d)
 	limit := o.q.config().MaxVisibilityTimeout
 	if latest := o.at().Add(limit); o.d > 0 && until.After(latest) {
 		return store.Invalid("visibility timeout of %v would end %v after the receive, limit %v", o.d, until.Sub(o.at()), limit)
 	}
-	o.m, o.until, o.holder, o.note = m, m.Until, m.Holder(), m.Note()
+	o.take(m)
 	if o.failure != "" {
 		m.SetNote(o.failure)
 	}
@@ -78,10 +75,32 @@ func (o *changeOp) Run(t *store.Turn) error {
 		m.Hold(released)
 		return nil
 	}
-	o.q.spool.Extend(t, m, until)
-	o.q.leases.moved(m)
-	o.q.leases.arm(t)
+	o.extend(t, until)
 	return nil
+}
+
+// inFlight returns the message of a receipt while its timeout runs.
+func (o *changeOp) inFlight(t *store.Turn) (*spool.Message, error) {
+	m, err := o.q.find(t, o.delivery)
+	if err != nil {
+		return nil, err
+	}
+	if m == nil || !m.Taken() || !m.Until.After(t.Now()) {
+		return nil, ErrNotInFlight
+	}
+	return m, nil
+}
+
+// take notes what Undo needs.
+func (o *changeOp) take(m *spool.Message) {
+	o.m, o.until, o.holder, o.note = m, m.Until, m.Holder(), m.Note()
+}
+
+// extend gives the message another end of its timeout.
+func (o *changeOp) extend(t *store.Turn, until time.Time) {
+	o.q.spool.Extend(t, o.m, until)
+	o.q.leases.moved(o.m)
+	o.q.leases.arm(t)
 }
 
 // left returns how much longer the message may be in flight.

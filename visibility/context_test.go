@@ -23,8 +23,8 @@ func contextVerbs(t testing.TB, db *pebblemq.DB) storetest.Verbs {
 	later.ID, later.Delay = "later", ptr(time.Hour)
 	_, err := q.Send(ctx, later)
 	require.NoError(t, err)
-	send(t, q, "1", "2", "3", "4")
-	out := receive(t, q, 4)
+	send(t, q, "1", "2", "3", "4", "5")
+	out := receive(t, q, 5)
 	_, err = q.Send(ctx, visibility.Message{ID: "here", Body: []byte("x")})
 	require.NoError(t, err)
 	redrive, err := open(t, db, "moved", nil).Redrive(ctx, &visibility.RedriveOptions{To: "to"})
@@ -32,6 +32,7 @@ func contextVerbs(t testing.TB, db *pebblemq.DB) storetest.Verbs {
 	_, err = redrive.Wait(ctx)
 	require.NoError(t, err)
 	handle := func(context.Context, *visibility.Received) error { return nil }
+	handleAll := func(context.Context, []*visibility.Received) error { return nil }
 	return storetest.Verbs{
 		"EnsureQueue":                 {visibility.EnsureQueue, db, "ensured", nil},
 		"LookupQueue":                 {visibility.LookupQueue, db, "q"},
@@ -52,7 +53,9 @@ func contextVerbs(t testing.TB, db *pebblemq.DB) storetest.Verbs {
 		"Queue.Receive":               {q.Receive, nil},
 		"Queue.Redrive":               {q.Redrive, &visibility.RedriveOptions{To: "to"}},
 		"Queue.Redrives":              {q.Redrives},
+		"Queue.Release":               {q.Release, out[4].Receipt, time.Minute},
 		"Queue.Run":                   {q.Run, visibility.Handler(handle), nil},
+		"Queue.RunBatch":              {q.RunBatch, handleAll, nil},
 		"Queue.Send":                  {q.Send, message},
 		"Queue.SendBatch":             {q.SendBatch, []visibility.Message{message}, nil},
 		"Queue.Stats":                 {q.Stats},

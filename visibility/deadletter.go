@@ -14,6 +14,8 @@ import (
 const (
 	ReasonMaxReceives = "max receives" // it was received QueueConfig.MaxReceives times
 	ReasonExpired     = "expired"      // its retention was over
+	ReasonMaxAttempts = "max attempts" // a handler of Run failed RunOptions.MaxAttempts times
+	ReasonRejected    = "rejected"     // a handler of Run returned pebblemq.Reject
 )
 
 // maxReceives leaves room to count one more.
@@ -123,15 +125,19 @@ func (q *Queue) exhausted(m *spool.Message) bool {
 	return limit > 0 && int64(m.Count) > int64(limit)
 }
 
-// bury moves a message.
+// bury moves a message to the dead-letter queue.
 func (q *Queue) bury(t *store.Turn, m *spool.Message, d DeadLetterInfo) move {
+	return q.buryIn(t, q.dead, m, d)
+}
+
+func (q *Queue) buryIn(t *store.Turn, dead *Queue, m *spool.Message, d DeadLetterInfo) move {
 	d.Queue, d.At, d.LastError, d.Deaths = q.name, t.Now(), m.Note(), 1
 	data, err := encodeDead(m.Data, &d)
 	if err != nil {
 		q.s.Log().Error("dead letter is damaged, moved as it is", "queue", q.name, "sequence", m.Seq, "error", err)
 		data = m.Data
 	}
-	return q.moveTo(t, q.dead, m, data)
+	return q.moveTo(t, dead, m, data)
 }
 
 // moveTo moves a message as it is to be from now on.

@@ -8,8 +8,8 @@
 //	messages, err := mail.Receive(ctx, &visibility.ReceiveOptions{Wait: time.Minute})
 //	err = mail.Delete(ctx, messages[0].Receipt)
 //
-// Run does the receiving, deleting and extending around a handler, and hides what
-// failed for a while, longer each time.
+// Run does the receiving, deleting and extending around a handler. A message whose handler
+// fails is hidden for a while, longer each time, and is a dead letter in the end.
 //
 // # What it guarantees
 //
@@ -40,6 +40,7 @@
 //     also if it is in flight: its receipt is refused then, and a handler of Run is
 //     told.
 //   - With priorities, a higher one comes first; in a FIFO queue between groups.
+//   - A Release gives a message back without counting the receive.
 //   - Timeouts, delays and retention go on while the store is closed.
 //   - With In, sending, cancelling, deleting and extending are part of a transaction.
 //   - Messages that cannot be read, because the disk is damaged or fails, stay in the
@@ -55,8 +56,8 @@
 //	                           │  or is set to 0 └─ extend ─┐      │
 //	                           │                 ▲          │      │
 //	                           │                 └──────────┘      │
-//	                           └──received MaxReceives times: dead-letter queue,
-//	                              from which Redrive brings it back
+//	                           └──received MaxReceives times, or given up by Run:
+//	                              dead-letter queue, from which Redrive brings it back
 //
 // From visible and in flight, the end of the retention leads to gone, or to the
 // dead-letter queue.

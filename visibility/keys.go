@@ -42,7 +42,7 @@ var layout = spool.Layout{
 }
 
 // reasons by their number, from 1.
-var reasons = [...]string{ReasonMaxReceives, ReasonExpired}
+var reasons = [...]string{ReasonMaxReceives, ReasonExpired, ReasonMaxAttempts, ReasonRejected}
 
 const (
 	messageVersion = 1

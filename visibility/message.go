@@ -126,7 +126,7 @@ type DeadLetterInfo struct {
 	ReceiveCount int    // how often it was received there
 	Deaths       int    // how often it was moved to a dead-letter queue, this time included
 	At           time.Time
-	Reason       string // ReasonMaxReceives or ReasonExpired
+	Reason       string // ReasonMaxReceives and the others
 	LastError    string // of the handler of Run that had it last and failed, its first 1 KiB
 }
 

@@ -213,7 +213,7 @@ func TestBadInput(t *testing.T) {
 		h := func(context.Context, *visibility.Received) error { return nil }
 		require.ErrorIs(t, q.Run(ctx, nil, nil), pebblemq.ErrInvalid)
 		for _, o := range []visibility.RunOptions{
-			{Concurrency: -1}, {Concurrency: visibility.MaxRunConcurrency + 1}, {VisibilityTimeout: -1}, {VisibilityTimeout: visibility.MinRunVisibility - 1}, {VisibilityTimeout: 13 * time.Hour},
+			{Concurrency: -1}, {Concurrency: pebblemq.MaxConcurrency + 1}, {VisibilityTimeout: -1}, {VisibilityTimeout: visibility.MinRunVisibility - 1}, {VisibilityTimeout: 13 * time.Hour},
 		} {
 			require.ErrorIs(t, q.Run(ctx, h, &o), pebblemq.ErrInvalid, "%+v", o)
 		}

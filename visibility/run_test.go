@@ -60,7 +60,7 @@ func TestRunKeepsALongHandlersMessage(t *testing.T) {
 			calls.Add(1)
 			<-time.After(time.Hour)
 			return ctx.Err()
-		}, &visibility.RunOptions{Concurrency: 2})
+		}, &visibility.RunOptions{Concurrency: 2, DrainTimeout: pebblemq.Unlimited})
 		<-time.After(time.Minute)
 		require.NoError(t, stop(), "waits for the handler")
 		require.EqualValues(t, 1, calls.Load())

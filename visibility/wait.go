@@ -200,7 +200,11 @@ func (y *yield) fill(t *store.Turn, w *waiter) bool {
 		if m == nil {
 			break
 		}
-		m.Since = spool.At(now)
+		if m.Since == spool.At(now) {
+			m.Since++ // a receive that was released in this moment has the same count
+		} else {
+			m.Since = spool.At(now)
+		}
 		m.Hold(nil)
 		if m.First == 0 {
 			m.First = m.Since
@@ -215,7 +219,7 @@ func (y *yield) fill(t *store.Turn, w *waiter) bool {
 		}
 		w.got = append(w.got, handout{
 			sequence: m.Sequence(),
-			delivery: delivery{lane: m.Lane, seq: m.Seq, count: m.Count, since: now.UnixNano(), born: m.BornAt()},
+			delivery: delivery{lane: m.Lane, seq: m.Seq, count: m.Count, since: int64(m.Since), born: m.BornAt()},
 			data:     m.Data, payload: m.Payload, first: m.First.Time(), until: until,
 		})
 		if w.attempt != "" {

@@ -15,8 +15,11 @@ var errExited = errors.New("called runtime.Goexit")
 //
 // The callback has a goroutine of its own because nothing else stops a Goexit. On the
 // caller's goroutine it would end a worker, or poison the store under the baton.
-func Call(what string, callback func() error) error {
-	done := make(chan error, 1)
+func Call(what string, callback func() error) error { return <-Start(what, callback) }
+
+// Start is Call for those who do not wait for the callback in any case.
+func Start(what string, callback func() error) (done <-chan error) {
+	ended := make(chan error, 1)
 	go func() {
 		err, returned := error(nil), false
 		defer func() {
@@ -25,10 +28,10 @@ func Call(what string, callback func() error) error {
 			} else if !returned {
 				err = fmt.Errorf("%s %w", what, errExited)
 			}
-			done <- err
+			ended <- err
 		}()
 		err = callback()
 		returned = true
 	}()
-	return <-done
+	return ended
 }

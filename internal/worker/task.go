@@ -1,0 +1,187 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// task is a message from its fetch to its end.
+type task[M any] struct {
+	item   Item[M]
+	source Source[M]
+	room   func() // gives its place in InFlight back
+
+	ctx    context.Context // of its calls; ends when the message is lost
+	lose   context.CancelCauseFunc
+	unhold func()
+
+	settled func() // ends what Begin has begun; may be nil
+
+	failed int       // attempts in place
+	err    error     // of the last one
+	due    time.Time // of the next one
+}
+
+// attempts returns how often the handler has failed with the message.
+func (t *task[M]) attempts() int { return t.item.Attempts + t.failed }
+
+// lost reports that the message is not Run's any more.
+func (r *run[M]) lost(t *task[M]) bool {
+	return t.ctx.Err() != nil && context.Cause(t.ctx) != context.Cause(r.calls)
+}
+
+// accept begins a task.
+func (r *run[M]) accept(item Item[M], s Source[M], room func()) {
+	t := &task[M]{item: item, source: s, room: room, due: item.NotBefore}
+	t.ctx, t.lose = context.WithCancelCause(r.calls)
+	t.unhold = s.Hold(r.caller, item.Message, t.lose)
+	r.tasks.Add(1)
+	r.after(t.due.Sub(r.o.Store.Now()), func() { r.enqueue(t) })
+}
+
+// after calls f when the time is over, or at once if Run ends: f gives back then.
+func (r *run[M]) after(wait time.Duration, f func()) {
+	if wait <= 0 {
+		f()
+		return
+	}
+	go func() {
+		pause(r.ctx, wait)
+		f()
+	}()
+}
+
+// enqueue puts a task behind those of the same key. A Key function that fails is a failed
+// attempt.
+func (r *run[M]) enqueue(t *task[M]) {
+	key, err := r.keyOf(t)
+	if err == nil {
+		if l := r.lanes.put(key, t); l != nil {
+			r.schedule(l)
+		}
+		return
+	}
+	late, stop := store.Outlive(r.caller)
+	defer stop()
+	if r.finish(late, t, err, nil) {
+		r.after(t.due.Sub(r.o.Store.Now()), func() { r.enqueue(t) })
+	}
+}
+
+// keyOf asks the application.
+func (r *run[M]) keyOf(t *task[M]) (key string, err error) {
+	if r.o.Key == nil {
+		return "", nil
+	}
+	err = store.Call("Key function", func() error {
+		key = r.o.Key(t.item.Message)
+		return nil
+	})
+	return key, err
+}
+
+// schedule makes a lane ready when its first task may be handled.
+func (r *run[M]) schedule(l *lane[M]) {
+	now := r.o.Store.Now()
+	wait := max(r.lanes.first(l).due.Sub(now), 0)
+	if r.o.Rate.PerKey && l.key != "" {
+		wait += r.limit.reserve(l.key, 1, now.Add(wait))
+	}
+	r.after(wait, func() { r.ready <- l }) // which has room for all tasks
+}
+
+// finish ends a task as the end of its call wants it. It reports whether the task is to be
+// called again in place instead. All tasks of a call are settled with one late context, so
+// that a disk that does not answer holds Run up once.
+func (r *run[M]) finish(late context.Context, t *task[M], err, cause error) (again bool) {
+	if t.settled != nil {
+		defer t.settled()
+	}
+	o := r.judge(t, err, cause)
+	if o.Verdict != Done && r.lost(t) {
+		r.end(t) // others handle the message
+		return false
+	}
+	r.report(t, o)
+	if r.keeps(o) {
+		if o.Verdict == Retry {
+			t.failed, t.err = t.failed+1, o.Err
+		}
+		t.due = r.o.Store.Now().Add(o.Delay)
+		return true
+	}
+	r.settle(late, t, o)
+	r.end(t)
+	return false
+}
+
+// keeps reports whether an outcome makes Run call a task again in place.
+func (r *run[M]) keeps(o Outcome) bool {
+	return r.o.InPlace && r.ctx.Err() == nil && (o.Verdict == Retry || o.Verdict == Release)
+}
+
+// giveBack ends a task that is not handled any more. What has failed in place counts, and
+// has to wait for the rest of its pause.
+func (r *run[M]) giveBack(t *task[M]) {
+	o := Outcome{Verdict: Release, Delay: max(t.due.Sub(r.o.Store.Now()), 0)}
+	if t.err != nil {
+		o.Verdict, o.Attempts, o.Err = Retry, t.attempts(), t.err
+	}
+	r.settle(r.late, t, o)
+	r.end(t)
+}
+
+// settle carries an outcome out, again and again while the store is short of something.
+func (r *run[M]) settle(late context.Context, t *task[M], o Outcome) {
+	t.letGo() // first, because a heartbeat would extend what is given back
+	if o.Verdict == Leave {
+		return
+	}
+	for n := 1; ; n++ {
+		err := t.source.Settle(late, t.item.Message, o)
+		switch {
+		case err == nil || errors.Is(err, store.ErrLost):
+			return
+		case final(err):
+			r.fail(err)
+			return
+		}
+		r.o.Store.Log().Warn("outcome of a handler is not stored", append(t.source.Attrs(t.item.Message), "error", err)...)
+		if !pause(r.ctx, r.o.Backoff(n)) {
+			return // the message comes back by itself
+		}
+	}
+}
+
+// letGo stops to hold the message.
+func (t *task[M]) letGo() {
+	if t.unhold != nil {
+		t.unhold()
+		t.unhold = nil
+	}
+}
+
+// end is the last that happens to a task.
+func (r *run[M]) end(t *task[M]) {
+	t.letGo()
+	t.lose(nil)
+	t.room()
+	r.tasks.Done()
+}
+
+// tell calls OnError.
+func (r *run[M]) tell(t *task[M], o Outcome) {
+	if r.o.OnError == nil {
+		return
+	}
+	err := store.Call("OnError", func() error {
+		r.o.OnError(t.ctx, t.item.Message, o.Err)
+		return nil
+	})
+	if err != nil {
+		r.o.Store.Log().Warn("OnError failed", append(t.source.Attrs(t.item.Message), "error", err)...)
+	}
+}

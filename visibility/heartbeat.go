@@ -1,0 +1,84 @@
+package visibility
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/pebblemq/pebblemq/internal/spool"
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// Hold keeps the lease on a message by a heartbeat.
+func (s *source) Hold(ctx context.Context, m *Received, lost func(cause error)) (stop func()) {
+	ctx, cancel := context.WithCancel(store.WithDurability(context.WithoutCancel(ctx), store.NoSync)) // a crash may end a lease early anyway
+	beating := make(chan struct{})
+	go func() {
+		defer close(beating)
+		if err := s.q.beat(ctx, m); err != nil {
+			lost(err)
+		}
+	}()
+	return func() {
+		cancel()
+		<-beating
+	}
+}
+
+// beat extends the lease on a message until ctx ends or the handler has settled the
+// message. It returns an error if the lease is lost.
+func (q *Queue) beat(ctx context.Context, m *Received) error {
+	d, err := q.open(m.Receipt)
+	if err != nil {
+		return err
+	}
+	timeout := max(time.Until(m.VisibleAt), MinRunVisibility)
+	every := time.NewTicker(timeout / 3)
+	defer every.Stop()
+	end := time.NewTimer(time.Until(m.ExpiresAt)) // at which it is gone
+	defer end.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-q.s.Down():
+			return nil // Run sees to it
+		case <-every.C:
+		case <-end.C:
+			end.Reset(time.Until(time.Unix(0, d.born).Add(q.config().Retention)))
+		}
+		err := q.s.Do(ctx, &beatOp{changeOp{q: q, delivery: d, d: timeout}}, store.NoSync)
+		switch {
+		case err == nil || errors.Is(err, store.ErrDiskFull):
+		case ctx.Err() != nil || errors.Is(err, errSettled):
+			return nil
+		default:
+			return fmt.Errorf("%w: %w", ErrLeaseLost, err)
+		}
+	}
+}
+
+// beatOp is a changeOp that never shortens the timeout, which the handler may
+// have set itself.
+type beatOp struct{ changeOp }
+
+// errSettled tells a message that the handler has settled from one that was
+// taken from it.
+var errSettled = errors.New("visibility: settled by the handler")
+
+func (o *beatOp) Run(t *store.Turn) error {
+	m, err := o.q.find(t, o.delivery)
+	if err != nil {
+		return err
+	}
+	if m == nil || m.Holder() == released {
+		return errSettled
+	}
+	if m.Taken() {
+		if o.d = max(min(o.d, o.left(t)), 1); m.Until >= spool.At(t.Now().Add(o.d)) {
+			return nil
+		}
+	}
+	return o.changeOp.Run(t)
+}

@@ -1,0 +1,117 @@
+package visibility
+
+import (
+	"context"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+	"github.com/pebblemq/pebblemq/internal/worker"
+)
+
+// source is a queue as Run takes messages from it.
+type source struct {
+	q       *Queue
+	timeout time.Duration // 0 is that of the queue
+	drop    bool          // what has failed for good, if there is no dead-letter queue
+}
+
+func (q *Queue) newSource(o *RunOptions) (*source, error) {
+	config := q.config()
+	timeout := config.VisibilityTimeout
+	if o.VisibilityTimeout != 0 {
+		timeout = o.VisibilityTimeout
+	}
+	if timeout < MinRunVisibility {
+		return nil, store.Invalid("VisibilityTimeout %v for Run of %s is below %v", timeout, named(q.name), MinRunVisibility)
+	}
+	return &source{q: q, timeout: o.VisibilityTimeout, drop: o.DropDead}, config.checkVisibility(timeout)
+}
+
+// lease returns for how long to receive a message, because the queue may have been altered.
+func (s *source) lease() time.Duration {
+	c := s.q.config()
+	timeout := s.timeout
+	if timeout == 0 {
+		timeout = max(c.VisibilityTimeout, MinRunVisibility)
+	}
+	return min(timeout, c.MaxVisibilityTimeout)
+}
+
+// Fetch receives messages.
+func (s *source) Fetch(ctx context.Context, n int) ([]worker.Item[*Received], error) {
+	timeout := s.lease()
+	messages, err := s.q.Receive(ctx, &ReceiveOptions{
+		Max: min(n, MaxReceiveMessages), VisibilityTimeout: &timeout, Wait: math.MaxInt64,
+	})
+	limit := s.q.config().MaxReceives
+	items := make([]worker.Item[*Received], len(messages))
+	for i, m := range messages {
+		items[i] = worker.Item[*Received]{Message: m, Attempts: m.ReceiveCount - 1, MaxAttempts: limit}
+	}
+	return items, err
+}
+
+// Begin has nothing to do.
+func (s *source) Begin(context.Context, *Received) (end func(), err error) { return nil, nil }
+
+// Settle deletes a message, hides it, releases it or moves it to the dead letters.
+func (s *source) Settle(ctx context.Context, m *Received, o worker.Outcome) error {
+	d, err := s.q.open(m.Receipt)
+	if err != nil {
+		return err
+	}
+	var op store.Op
+	switch o.Verdict {
+	case worker.Retry:
+		op = &failOp{changeOp{q: s.q, delivery: d, d: o.Delay, failure: note(o.Err)}}
+	case worker.Release:
+		op = &releaseOp{changeOp: changeOp{q: s.q, delivery: d, d: o.Delay}}
+	case worker.Dead:
+		if op, err = s.dead(ctx, m, d, o); err != nil {
+			return err
+		}
+	default:
+		op = &deleteOp{q: s.q, delivery: d, sparing: true}
+	}
+	return s.q.s.Do(ctx, op, store.NoSync)
+}
+
+func (s *source) dead(ctx context.Context, m *Received, d delivery, o worker.Outcome) (op *deadOp, err error) {
+	config := s.q.config()
+	op = &deadOp{q: s.q, delivery: d, reason: ReasonMaxAttempts, failure: note(o.Err)}
+	switch {
+	case o.Rejected:
+		op.reason = ReasonRejected
+	case config.MaxReceives > 0 && m.ReceiveCount >= config.MaxReceives:
+		op.reason = ReasonMaxReceives
+	}
+	if !s.drop && config.DeadLetterQueue == "" {
+		op.otherwise, err = s.q.defaultDead(ctx)
+	}
+	return op, err
+}
+
+// Attrs returns the name of the queue and the ID of a message.
+func (s *source) Attrs(m *Received) []any { return []any{"queue", s.q.name, "id", m.ID} }
+
+// failOp is a changeOp that ends in time, even if the handler took all of it.
+type failOp struct{ changeOp }
+
+func (o *failOp) Run(t *store.Turn) error {
+	o.d = max(min(o.d, o.left(t)), 0)
+	return o.changeOp.Run(t)
+}
+
+// maxNote is how much of an error is kept, in bytes.
+const maxNote = 1 << 10
+
+// note is an error as it is kept with its message.
+func note(err error) string {
+	text := strings.ToValidUTF8(err.Error(), "\uFFFD")
+	if len(text) > maxNote {
+		text = strings.ToValidUTF8(text[:maxNote], "")
+	}
+	return text
+}
