@@ -175,7 +175,8 @@ func TestDeadLetters(t *testing.T) {
 		d := get(t, b, "dead", c.body)
 		require.Len(t, d.Deaths, 1)
 		require.WithinDuration(t, time.Now(), d.Deaths[0].Time, time.Minute)
-		d.Deaths[0].Time = time.Time{}
+		require.Equal(t, d.Deaths[0].Time, d.Deaths[0].Latest)
+		d.Deaths[0].Time, d.Deaths[0].Latest = time.Time{}, time.Time{}
 		require.Equal(t, workqueue.Death{Queue: "q", Reason: c.reason, Count: 1, RoutingKeys: []string{"q"}}, d.Deaths[0])
 		require.Equal(t, 1, d.DeliveryCount)
 	}
@@ -198,9 +199,10 @@ func TestTheDeathHistoryIsNewestFirstWithACountForEachQueueAndReason(t *testing.
 	require.NoError(t, get(t, b, "a", "m").Reject(bg))
 	d := get(t, b, "b", "m")
 	require.Equal(t, []workqueue.Death{
-		{Queue: "a", Reason: workqueue.ReasonRejected, Count: 3, Time: d.Deaths[0].Time, Exchange: "x", RoutingKeys: []string{"key"}},
-		{Queue: "b", Reason: workqueue.ReasonRejected, Count: 2, Time: d.Deaths[1].Time, RoutingKeys: []string{"b"}},
+		{Queue: "a", Reason: workqueue.ReasonRejected, Count: 3, Time: d.Deaths[0].Time, Latest: d.Deaths[0].Latest, Exchange: "x", RoutingKeys: []string{"key"}},
+		{Queue: "b", Reason: workqueue.ReasonRejected, Count: 2, Time: d.Deaths[1].Time, Latest: d.Deaths[1].Latest, RoutingKeys: []string{"b"}},
 	}, d.Deaths)
+	require.True(t, d.Deaths[0].Latest.After(d.Deaths[0].Time))
 	require.False(t, d.Deaths[0].Time.After(d.Deaths[1].Time), "the time is that of the first")
 }
 

@@ -45,7 +45,6 @@ type Consumer struct {
 	number    uint64             // of the latest in its inbox; under the baton
 	cancelled bool               // it gets nothing more; under the baton
 	held      map[*Delivery]bool // delivered and not settled; under the baton
-	spared    int                // of these, that do not count; under the baton
 
 	mu struct { // below the baton
 		sync.Mutex
@@ -261,7 +260,7 @@ func (c *Consumer) wasSeen(d *Delivery) bool {
 }
 
 func (c *Consumer) hasRoom() bool {
-	return c.prefetch == UnlimitedPrefetch || len(c.held)-c.spared < c.prefetch
+	return c.prefetch == UnlimitedPrefetch || len(c.held) < c.prefetch
 }
 
 // Cancel ends the consumption: Next returns ErrConsumerClosed from now on, and what the

@@ -87,7 +87,7 @@ func TestAnAcknowledgementIsFencedByItsDelivery(t *testing.T) {
 		"ack":        func() error { return old.Ack(bg) },
 		"nack":       func() error { return old.Nack(bg, true) },
 		"reject":     func() error { return old.Reject(bg) },
-		"return":     func() error { return old.Return(bg) },
+		"return":     func() error { return old.Release(bg, 0) },
 		"ack up to":  func() error { return old.AckUpTo(bg) },
 		"nack up to": func() error { return old.NackUpTo(bg, true) },
 	} {
@@ -107,7 +107,7 @@ func TestADeliveryOfAnotherBrokerIsRefused(t *testing.T) {
 	for name, settle := range map[string]func(workqueue.BrokerTx) error{
 		"ack":        func(x workqueue.BrokerTx) error { return x.Ack(d) },
 		"nack":       func(x workqueue.BrokerTx) error { return x.Nack(d, true) },
-		"return":     func(x workqueue.BrokerTx) error { return x.Return(d) },
+		"return":     func(x workqueue.BrokerTx) error { return x.Release(d, 0) },
 		"ack up to":  func(x workqueue.BrokerTx) error { return x.AckUpTo(d) },
 		"nack up to": func(x workqueue.BrokerTx) error { return x.NackUpTo(d, false) },
 	} {
@@ -143,7 +143,7 @@ func TestWhatCountsTowardsTheDeliveryLimit(t *testing.T) {
 	}{
 		"nack":     {func(_ *workqueue.Consumer, d *workqueue.Delivery) error { return d.Nack(bg, true) }, true},
 		"close":    {func(c *workqueue.Consumer, _ *workqueue.Delivery) error { return c.Close() }, true},
-		"no fault": {func(_ *workqueue.Consumer, d *workqueue.Delivery) error { return d.Return(bg) }, false},
+		"no fault": {func(_ *workqueue.Consumer, d *workqueue.Delivery) error { return d.Release(bg, 0) }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, b := open(t)
@@ -229,13 +229,13 @@ func TestAPanicIsNotTriedBeyondTheAttempts(t *testing.T) {
 		declareWith(t, b, workqueue.QueueConfig{DeliveryLimit: 2, DeadLetter: toDead})
 		publish(t, b, "q", "m", "next")
 		calls := map[string]int{}
-		runFor(t, b, time.Hour, &workqueue.RunOptions{Attempts: 3}, func(_ context.Context, d *workqueue.Delivery) error {
+		runFor(t, b, time.Hour, &workqueue.RunOptions{MaxAttempts: 3}, func(_ context.Context, d *workqueue.Delivery) error {
 			if calls[string(d.Body)]++; string(d.Body) == "m" {
 				panic(errors.New("no"))
 			}
 			return nil
 		})
-		require.Equal(t, map[string]int{"m": 6, "next": 1}, calls, "two deliveries of three attempts")
+		require.Equal(t, map[string]int{"m": 2, "next": 1}, calls, "the limit of the queue is lower")
 		get(t, b, "dead", "m")
 	})
 }

@@ -96,7 +96,7 @@ func contextVerbs(t testing.TB, db *pebblemq.DB) storetest.Verbs {
 		"Delivery.Reply":              {out().Reply, message},
 		"Delivery.Report":             {out().Report, message},
 		"Delivery.Requeue":            {out().Requeue, workqueue.Requeue{}},
-		"Delivery.Return":             {out().Return},
+		"Delivery.Release":            {out().Release, time.Duration(0)},
 		"Queue.Alter":                 {queueOf(t, b, "q").Alter, nil},
 		"Queue.Browse":                {queueOf(t, b, "browsed").Browse, nil},
 		"Queue.Cancel":                {queueOf(t, b, "browsed").Cancel, "1"},
@@ -113,6 +113,7 @@ func contextVerbs(t testing.TB, db *pebblemq.DB) storetest.Verbs {
 		"Queue.Redrive":               {queueOf(t, b, "dead").Redrive, nil},
 		"Queue.Resume":                {queueOf(t, b, "q").Resume},
 		"Queue.Run":                   {queueOf(t, b, "work").Run, workqueue.Handler(nop), nil},
+		"Queue.RunBatch":              {queueOf(t, b, "work").RunBatch, workqueue.BatchHandler(func(context.Context, []*workqueue.Delivery) error { return nil }), nil},
 	}
 }
 

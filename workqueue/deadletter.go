@@ -20,8 +20,8 @@ type burial struct {
 
 // bury moves a taken message. It either changes nothing and says why it
 // cannot, or does all of it.
-func (q *queue) bury(t *store.Turn, d *Delivery, reason string) (*burial, error) {
-	b, err := q.copyDead(t, d, reason)
+func (q *queue) bury(t *store.Turn, d *Delivery, reason, failure string) (*burial, error) {
+	b, err := q.copyDead(t, d, reason, failure)
 	if err == nil {
 		q.spool.Settle(t, d.m)
 	}
@@ -36,7 +36,7 @@ func (q *queue) buryDoomed(t *store.Turn, d *Delivery, reason string) (*burial, 
 			return nil, err
 		}
 	}
-	return q.bury(t, d, reason)
+	return q.bury(t, d, reason, "")
 }
 
 // buryDelayed moves a message that is delayed.
@@ -48,7 +48,7 @@ func (q *queue) buryDelayed(t *store.Turn, at spool.Position, reason string) (b 
 		}
 		d, err := newDelivery(q, nil, &spool.Message{Content: c.Content, Lane: at.Lane})
 		if err == nil {
-			b, err = q.copyDead(t, d, reason)
+			b, err = q.copyDead(t, d, reason, "")
 		}
 		if err != nil {
 			c.Undo()
@@ -61,7 +61,7 @@ func (q *queue) buryDelayed(t *store.Turn, at spool.Position, reason string) (b 
 }
 
 // copyDead puts a dead message where it goes.
-func (q *queue) copyDead(t *store.Turn, d *Delivery, reason string) (*burial, error) {
+func (q *queue) copyDead(t *store.Turn, d *Delivery, reason, failure string) (*burial, error) {
 	b := &burial{d: d, reason: reason}
 	if place := q.deadPlace(reason); place != nil {
 		// Not what the receiver has, who may have changed it.
@@ -69,7 +69,7 @@ func (q *queue) copyDead(t *store.Turn, d *Delivery, reason string) (*burial, er
 		if err != nil {
 			return nil, err
 		}
-		dead.die(q.name, reason, t.Now())
+		dead.die(q.name, reason, failure, t.Now())
 		if dead.exchange = place.Exchange; place.Key != "" {
 			dead.key, dead.CC = place.Key, nil
 		}
@@ -137,8 +137,10 @@ func (b *burial) show(t *store.Turn) {
 
 // rejectOp buries a delivery that its consumer gave up.
 type rejectOp struct {
-	d *Delivery
-	b *burial
+	d       *Delivery
+	reason  string
+	failure string // of the handler of Run
+	b       *burial
 }
 
 func (o *rejectOp) String() string { return fmt.Sprintf("reject a delivery of queue %q", o.d.Queue) }
@@ -150,7 +152,7 @@ func (o *rejectOp) Run(t *store.Turn) (err error) {
 	if err := o.d.settleable(); err != nil {
 		return err
 	}
-	if o.b, err = o.d.q.bury(t, o.d, ReasonRejected); err != nil {
+	if o.b, err = o.d.q.bury(t, o.d, o.reason, o.failure); err != nil {
 		return err
 	}
 	o.d.release(t)

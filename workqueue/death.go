@@ -24,8 +24,12 @@ type Death struct {
 	Reason string
 	Count  int
 
-	// Of the first such death: when it was, and how the message had been
-	// published. The time is kept to the microsecond.
+	// Latest is when the latest such death was, and Error the last error of the handler of
+	// Run that failed, if it was one, up to 1 KiB of it. Times are kept to the microsecond.
+	Latest time.Time
+	Error  string
+
+	// Of the first such death: when it was, and how the message had been published.
 	Time        time.Time
 	Exchange    string
 	RoutingKeys []string
@@ -33,7 +37,7 @@ type Death struct {
 }
 
 // die adds a death to the history, which is in order of the latest.
-func (e *envelope) die(queue, reason string, now time.Time) {
+func (e *envelope) die(queue, reason, failure string, now time.Time) {
 	latest := Death{
 		Queue: queue, Reason: reason, Time: now,
 		Exchange: e.exchange, RoutingKeys: append([]string{e.key}, e.CC...), TTL: e.TTL,
@@ -47,6 +51,7 @@ func (e *envelope) die(queue, reason string, now time.Time) {
 		rest = append(rest, d)
 	}
 	latest.Count++
+	latest.Latest, latest.Error = now, failure
 	e.deaths, e.TTL = slices.Insert(rest, 0, latest), 0
 }
 

@@ -40,7 +40,8 @@ type Delivery struct {
 	since    time.Time     // when it was handed out
 	seen     bool          // by the application; under the consumer's lock
 	parked   bool          // by Run; under the baton
-	spared   bool          // so that it takes up nothing of the Prefetch
+	through  bool          // Run has settled it; of the source
+	limit    int           // of the deliveries of its message; 0 is none
 
 	interrupt func() // when it is lost, if anybody wants to know; under the consumer's lock
 }
@@ -59,6 +60,7 @@ func newDelivery(q *queue, c *Consumer, m *spool.Message) (*Delivery, error) {
 		return nil, err
 	}
 	return &Delivery{
+		limit:   max(q.config.DeliveryLimit, 0),
 		Message: e.Message, Queue: q.name, Exchange: e.exchange, RoutingKey: e.key, Deaths: e.deaths,
 		Redelivered: m.Count > 1 || m.Suspect, DeliveryCount: int(m.Count),
 		b: &Broker{s: q.topology.s, t: q.topology}, q: q, consumer: c, m: m, payload: m.Payload,
@@ -162,14 +164,32 @@ func (d *Delivery) Nack(ctx context.Context, requeue bool) error {
 	return d.b.s.Do(ctx, d.nack(requeue), store.NoSync)
 }
 
-// Return gives the message back to its old place as if it had not been delivered: that
-// it could not be handled is not its fault, and does not count towards the delivery
-// limit.
-func (d *Delivery) Return(ctx context.Context) error {
+// Release gives the message back as if it had not been delivered, which does not count
+// towards the delivery limit: that it could not be handled now is not its fault. Without a
+// delay it has its old place, with one of up to MaxDelay it goes to the tail when that is
+// over. The durability is as that of Ack.
+func (d *Delivery) Release(ctx context.Context, delay time.Duration) error {
 	if err := d.real(); err != nil {
 		return err
 	}
-	return d.b.s.Do(ctx, &requeueOp{d: d, forgive: true}, store.NoSync)
+	if err := checkRelease(delay); err != nil {
+		return err
+	}
+	return d.b.s.Do(ctx, d.releaseOp(delay), store.NoSync)
+}
+
+func checkRelease(delay time.Duration) error {
+	if delay < 0 || delay > MaxDelay {
+		return store.Invalid("delay %v of a release is not between 0 and %v", delay, MaxDelay)
+	}
+	return nil
+}
+
+func (d *Delivery) releaseOp(delay time.Duration) store.Op {
+	if delay > 0 {
+		return &tailOp{d: d, delay: min(delay, MaxDelay), forgive: true}
+	}
+	return &requeueOp{d: d, forgive: true}
 }
 
 // Reject is Nack without requeue.
@@ -179,7 +199,7 @@ func (d *Delivery) nack(requeue bool) store.Op {
 	if requeue {
 		return &nackOp{d: d}
 	}
-	return &rejectOp{d: d}
+	return &rejectOp{d: d, reason: ReasonRejected}
 }
 
 // Ack is Delivery.Ack as a part of the transaction: if the delivery was lost
@@ -217,12 +237,15 @@ func (t BrokerTx) Nack(d *Delivery, requeue bool) error {
 	return t.x.Add(d.nack(requeue), len(d.m.Data))
 }
 
-// Return is Delivery.Return as a part of the transaction.
-func (t BrokerTx) Return(d *Delivery) error {
+// Release is Delivery.Release as a part of the transaction. A delay begins at the commit.
+func (t BrokerTx) Release(d *Delivery, delay time.Duration) error {
 	if err := t.own(d); err != nil {
 		return err
 	}
-	return t.x.Add(&requeueOp{d: d, forgive: true}, 0)
+	if err := checkRelease(delay); err != nil {
+		return t.x.Fail(err)
+	}
+	return t.x.Add(d.releaseOp(delay), len(d.m.Data))
 }
 
 // Get takes one message without a consumer; ok is false if none is ready, or the

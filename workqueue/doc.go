@@ -22,7 +22,7 @@
 //	         Delay ▼                                │
 //	Publish ──▶ delayed ──▶ ready ───dispatch───▶ unacknowledged ──Ack──▶ gone
 //	   │                     ▲ │ ▲                   │  │
-//	   └─────────────────────┘ │ └── Nack, Return, ──┘  │ Reject, or over
+//	   └─────────────────────┘ │ └── Nack, Release,──┘  │ Reject, or over
 //	                           │     AckTimeout,        │ the DeliveryLimit
 //	            TTL, MaxLength,│     Close, crash,      │
 //	            MaxBytes       │     Requeue            │
@@ -30,7 +30,7 @@
 //	                           └──────────────▶ dead letter place, or gone
 //
 // Requeue puts it at the head or the tail of what is ready, after a Delay at the
-// tail, and so do a Nack in a queue that has a Retry and a handler of Run that fails;
+// tail, and so do a Release with a delay, a Nack in a queue that has a Retry and a handler of Run that fails;
 // all others give it back at its old place.
 //
 // # What a queue holds

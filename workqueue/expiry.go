@@ -72,7 +72,7 @@ func (q *queue) buryExpired(t *store.Turn, m *spool.Message) func(*store.Turn) {
 		q.spool.SetAside(t, m, err)
 		return nil
 	}
-	b, err := q.bury(t, d, ReasonExpired)
+	b, err := q.bury(t, d, ReasonExpired, "")
 	if err != nil {
 		q.keepStuck(t, m, ReasonExpired, err)
 		return nil

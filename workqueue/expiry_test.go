@@ -44,6 +44,7 @@ func TestAMessageExpiresOnTimeBehindOthersThatDoNot(t *testing.T) {
 		d := get(t, b, "dead", "goes")
 		require.Equal(t, []workqueue.Death{{
 			Queue: "q", Reason: workqueue.ReasonExpired, Count: 1, Time: time.UnixMicro(published.Add(time.Second).UnixMicro()),
+			Latest:      time.UnixMicro(published.Add(time.Second).UnixMicro()),
 			RoutingKeys: []string{"q"}, TTL: time.Second,
 		}}, d.Deaths)
 		require.Zero(t, d.TTL, "a dead letter does not expire again")

@@ -26,7 +26,7 @@ func (d *Delivery) extend(relaxed context.Context, ahead time.Duration) error {
 		}
 		d.since = t.Now().Add(ahead)
 		if d.parked {
-			d.unpark()
+			d.parked = false
 			if !d.q.watching && d.q.config.AckTimeout != NoAckTimeout {
 				d.q.watch(t, d.since.Add(d.q.config.AckTimeout))
 			}
@@ -35,26 +35,13 @@ func (d *Delivery) extend(relaxed context.Context, ahead time.Duration) error {
 	}}, store.NoSync)
 }
 
-// park has Run keep a delivery that may not be handled yet. It has no AckTimeout, and is
-// not counted if it goes back before it is handled. If it is spared it takes up nothing
-// of the Prefetch, so that others come in its place.
-func (d *Delivery) park(relaxed context.Context, spared bool) error {
-	return d.b.s.Do(relaxed, store.PromptFunc{OpFunc: func(t *store.Turn) error {
-		if err := d.settleable(); err != nil {
-			return err
-		}
-		d.parked, d.spared = true, spared
-		if spared {
-			d.consumer.spared++
-			d.q.ready(t)
+// park has Run keep deliveries whose turn has not come. They have no AckTimeout, and are not
+// counted if they go back before they are handled.
+func (c *Consumer) park(relaxed context.Context, list ...*Delivery) error {
+	return c.b.s.Do(relaxed, store.PromptFunc{OpFunc: func(*store.Turn) error {
+		for _, d := range list {
+			d.parked = d.state == pending
 		}
 		return nil
 	}}, store.NoSync)
-}
-
-func (d *Delivery) unpark() {
-	if d.spared {
-		d.consumer.spared--
-	}
-	d.parked, d.spared = false, false
 }

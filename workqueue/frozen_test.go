@@ -31,11 +31,11 @@ func TestRunEndsWithItsContextOnAFrozenDisk(t *testing.T) {
 		"one that has no room":     {noRoom: true, ends: 3 * time.Second},
 		"a failure":                {durability: pebblemq.Sync, failure: no, ends: 3 * time.Second, err: pebblemq.ErrUnknownOutcome},
 		"a failure, and no room":   {failure: no, noRoom: true, ends: 3 * time.Second},
-		"a rejection":              {durability: pebblemq.Sync, failure: workqueue.ErrReject, ends: 3 * time.Second, err: pebblemq.ErrUnknownOutcome},
-		"a rejection, and no room": {failure: workqueue.ErrReject, noRoom: true, ends: 3 * time.Second},
-		"by key, and no room":      {noRoom: true, o: workqueue.RunOptions{Key: byType, Concurrency: 2}, ends: 3 * time.Second},
-		"another attempt, no room": {failure: no, noRoom: true, o: workqueue.RunOptions{Attempts: 2, Backoff: pebblemq.Backoff{Min: time.Second}}, ends: 3 * time.Second},
-		"an interval, no room":     {noRoom: true, o: workqueue.RunOptions{Interval: time.Hour, Concurrency: 2}, ends: 3 * time.Second},
+		"a rejection":              {durability: pebblemq.Sync, failure: pebblemq.Reject(no), ends: 3 * time.Second, err: pebblemq.ErrUnknownOutcome},
+		"a rejection, and no room": {failure: pebblemq.Reject(no), noRoom: true, ends: 3 * time.Second},
+		"by key, and no room":      {noRoom: true, o: workqueue.RunOptions{Key: byType, Concurrency: 2}, ends: 4 * time.Second},
+		"another attempt, no room": {failure: no, noRoom: true, o: workqueue.RunOptions{Key: func(*workqueue.Delivery) string { return "k" }, Backoff: pebblemq.Backoff{Min: time.Second}}, ends: 3 * time.Second},
+		"an interval, no room":     {noRoom: true, o: workqueue.RunOptions{Rate: pebblemq.Rate{PerSecond: 1.0 / 3600}, Concurrency: 2}, ends: 3 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -33,7 +33,7 @@ func (d *Delivery) keep() {
 
 // drop counts it no more.
 func (d *Delivery) drop() {
-	d.unpark()
+	d.parked = false
 	c := d.consumer
 	if c == nil {
 		delete(d.q.got, d)

@@ -20,7 +20,8 @@ import (
 //	        number of CC keys (varint) | each of them | 8 properties |
 //	        number of headers (varint) | name, value of each |
 //	        number of deaths (varint) | each of them | body
-//	death   queue | reason | count (varint) | time in µs 8 B | TTL in µs (varint) | exchange | number of keys (varint) | keys
+//	death   queue | reason | count (varint) | time in µs 8 B | TTL in µs (varint) | exchange | number of keys (varint) | keys |
+//	        latest time in µs 8 B | error
 //
 // A text is its length (varint) and its bytes; the body goes to the end, or is a
 // payload that several queues share.
@@ -130,7 +131,9 @@ func appendDeath(b []byte, d *Death) []byte {
 	b = binary.BigEndian.AppendUint64(b, uint64(d.Time.UnixMicro()))
 	b = appendTTL(b, d.TTL)
 	b = appendText(b, d.Exchange)
-	return appendTexts(b, d.RoutingKeys)
+	b = appendTexts(b, d.RoutingKeys)
+	b = binary.BigEndian.AppendUint64(b, uint64(d.Latest.UnixMicro()))
+	return appendText(b, d.Error)
 }
 
 func appendTexts(b []byte, list []string) []byte {
@@ -256,16 +259,22 @@ func (d *decoder) headers() map[string]string {
 
 func (d *decoder) death() (x Death) {
 	x.Queue, x.Reason, x.Count = d.text(), d.text(), int(d.uvarint())
-	if len(d.rest) < 8 {
-		d.bad = true
-		return x
-	}
-	x.Time = time.UnixMicro(int64(binary.BigEndian.Uint64(d.rest)))
-	d.rest = d.rest[8:]
+	x.Time = d.time()
 	x.TTL = d.ttl()
 	x.Exchange = d.text()
 	x.RoutingKeys = d.texts()
+	x.Latest, x.Error = d.time(), d.text()
 	return x
+}
+
+func (d *decoder) time() time.Time {
+	if len(d.rest) < 8 {
+		d.bad = true
+		return time.Time{}
+	}
+	micros := int64(binary.BigEndian.Uint64(d.rest))
+	d.rest = d.rest[8:]
+	return time.UnixMicro(micros)
 }
 
 func (d *decoder) byte() byte {

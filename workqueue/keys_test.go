@@ -15,7 +15,7 @@ var sample = envelope{
 		Timestamp: time.UnixMicro(258), Priority: 7, TTL: 5 * time.Microsecond, CC: []string{"c1", "c2"},
 	},
 	exchange: "e", key: "k",
-	deaths: []Death{{Queue: "q", Reason: "r", Count: 3, Time: time.UnixMicro(7), Exchange: "x", RoutingKeys: []string{"k", "c"}, TTL: 6 * time.Microsecond}},
+	deaths: []Death{{Queue: "q", Reason: "r", Count: 3, Time: time.UnixMicro(7), Exchange: "x", RoutingKeys: []string{"k", "c"}, TTL: 6 * time.Microsecond, Latest: time.UnixMicro(9), Error: "no"}},
 }
 
 var sampleBinding = binding{exchange: "e", to: destination{store.ClassQueue, "q"}, key: "k", arguments: encodeArguments([]argument{{"a", "", true}, {"b", "2", false}})}
@@ -23,7 +23,7 @@ var sampleBinding = binding{exchange: "e", to: destination{store.ClassQueue, "q"
 func TestGoldenBytes(t *testing.T) {
 	require.Equal(t, "01"+"07"+"0000000000000102"+"05"+"0165"+"016b"+"02"+"026331"+"026332"+"026964"+"0163"+"0000000000"+"0175"+
 		"02"+"016100"+"01620132"+
-		"01"+"0171"+"0172"+"03"+"0000000000000007"+"06"+"0178"+"02"+"016b"+"0163"+
+		"01"+"0171"+"0172"+"03"+"0000000000000007"+"06"+"0178"+"02"+"016b"+"0163"+"0000000000000009"+"026e6f"+
 		"626f6479", hex.EncodeToString(encodeMessage(&sample)))
 	require.Equal(t, "24"+"00000007"+"0165"+"05"+"0171"+"016b"+"016100"+"01620101"+"32", hex.EncodeToString(bindingKey(7, sampleBinding)))
 	require.Equal(t, "01"+"00000102"+"0000000000000103", hex.EncodeToString(encodeRecord(record{258, 259})))

@@ -151,7 +151,7 @@ func (q *queue) buryWaiting(t *store.Turn, m *spool.Message) (*burial, error) {
 	if err != nil {
 		return nil, err
 	}
-	return q.bury(t, d, ReasonMaxLen)
+	return q.bury(t, d, ReasonMaxLen, "")
 }
 
 // admit is called when a delayed message has come in.

@@ -79,7 +79,7 @@ func TestNowOrNeverIsDeadWhenItIsGivenBack(t *testing.T) {
 		"to the tail":                     {0, workqueue.NowOrNever, func(d *workqueue.Delivery) error { return d.Requeue(bg, workqueue.Requeue{}) }},
 		"to the tail of a queue that is":  {workqueue.NowOrNever, 0, func(d *workqueue.Delivery) error { return d.Requeue(bg, workqueue.Requeue{}) }},
 		"there after a delay":             {workqueue.NowOrNever, 0, func(d *workqueue.Delivery) error { return d.Requeue(bg, workqueue.Requeue{Delay: time.Hour}) }},
-		"as if it had not been delivered": {workqueue.NowOrNever, 0, func(d *workqueue.Delivery) error { return d.Return(bg) }},
+		"as if it had not been delivered": {workqueue.NowOrNever, 0, func(d *workqueue.Delivery) error { return d.Release(bg, 0) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

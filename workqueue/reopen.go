@@ -39,6 +39,18 @@ func (q *queue) begin(t *store.Turn) {
 	}
 }
 
+// pause reports false if ctx ends before the time is over.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
 // reopen reads the record of the queue until that succeeds or shows damage.
 func (q *queue) reopen(ctx context.Context) {
 	for wait := reopenPause; pause(ctx, wait); wait = min(2*wait, reopenPauseMax) {

@@ -65,9 +65,10 @@ func (d *Delivery) requeue(to Requeue) (store.Op, error) {
 // tailOp gives a delivery back to the tail, at once or after a delay: it takes the
 // message out and puts it in anew, with what is known of it.
 type tailOp struct {
-	d     *Delivery
-	delay time.Duration
-	put   placed
+	d       *Delivery
+	delay   time.Duration
+	forgive bool // the delivery does not count
+	put     placed
 }
 
 func (o *tailOp) String() string { return fmt.Sprintf("requeue a delivery of queue %q", o.d.Queue) }
@@ -81,6 +82,9 @@ func (o *tailOp) Run(t *store.Turn) error {
 	}
 	q, m := o.d.q, o.d.m
 	c := m.Content
+	if o.forgive && c.Count > 0 {
+		c.Count--
+	}
 	q.spool.Settle(t, m)
 	o.put = q.putBack(t, m.Lane, c, o.delay)
 	o.d.release(t)

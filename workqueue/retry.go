@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/pebblemq/pebblemq"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
@@ -22,25 +21,22 @@ func (c *QueueConfig) checkRetry() error {
 }
 
 // pause returns how long a message waits after its latest delivery has failed: as
-// the queue's Retry says, or the backoff of who gives it back, which may be nil.
-func (q *queue) pause(deliveries int, backoff *pebblemq.Backoff) time.Duration {
+// the queue's Retry says, or otherwise.
+func (q *queue) pause(deliveries int, otherwise time.Duration) time.Duration {
 	if limit := q.config.DeliveryLimit; limit != NoDeliveryLimit && deliveries >= limit {
 		return 0
 	}
 	if q.config.Retry != nil {
 		return q.config.Retry.Delay(deliveries)
 	}
-	if backoff != nil {
-		return backoff.Delay(deliveries)
-	}
-	return 0
+	return otherwise
 }
 
 // nackOp gives a delivery back: to its old place, or, after a pause, to the tail.
 type nackOp struct {
-	d       *Delivery
-	backoff *pebblemq.Backoff // for a queue without a Retry; nil is no pause
-	op      store.Op
+	d     *Delivery
+	pause time.Duration // for a queue without a Retry
+	op    store.Op
 }
 
 func (o *nackOp) String() string { return fmt.Sprintf("requeue a delivery of queue %q", o.d.Queue) }
@@ -50,7 +46,7 @@ func (o *nackOp) Frees() {}
 
 func (o *nackOp) Run(t *store.Turn) error {
 	o.op = &requeueOp{d: o.d}
-	if pause := o.d.q.pause(int(o.d.m.Count), o.backoff); pause > 0 {
+	if pause := o.d.q.pause(int(o.d.m.Count), o.pause); pause > 0 {
 		o.op = &tailOp{d: o.d, delay: pause}
 	}
 	return o.op.Run(t)

@@ -84,7 +84,7 @@ func TestAFailedHandlerOfRunWaitsWithoutARetryToo(t *testing.T) {
 		})
 		require.Equal(t, []string{"fails", "does not", "fails"}, calls[:3], "it holds up no others")
 		require.Len(t, calls, 1+workqueue.DefaultDeliveryLimit)
-		require.Equal(t, 5*time.Minute+51100*time.Millisecond, last)
+		require.Equal(t, 10*time.Minute+42300*time.Millisecond, last)
 		get(t, b, "dead", "fails")
 	})
 }
@@ -93,7 +93,7 @@ func TestWhatDidNotFailComesBackAtOnce(t *testing.T) {
 	_, b := open(t)
 	declareWith(t, b, workqueue.QueueConfig{Retry: steps})
 	publish(t, b, "q", "1", "2")
-	require.NoError(t, get(t, b, "q", "1").Return(bg))
+	require.NoError(t, get(t, b, "q", "1").Release(bg, 0))
 	c := consume(t, b, "q", 1)
 	next(t, c, "1")
 	require.NoError(t, c.Close())

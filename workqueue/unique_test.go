@@ -86,7 +86,7 @@ func TestAUniqueKeyIsHeldUntilTheMessageIsGone(t *testing.T) {
 				d := get(t, b, "q", "1")
 				require.Equal(t, "k", d.UniqueKey)
 				require.Equal(t, "1", publishUnique(t, b, "q", unique("k", "2")), "while it runs")
-				require.NoError(t, d.Return(bg))
+				require.NoError(t, d.Release(bg, 0))
 				require.Equal(t, "1", publishUnique(t, b, "q", unique("k", "2")), "while it waits again")
 				end(t, b)
 				synctest.Wait()

@@ -13,7 +13,7 @@ import (
 // a work queue first hands out what may have been out.
 func (l *life) drain() {
 	for _, d := range l.held {
-		_ = l.do("return jobs", func() error { return d.Return(synced) })
+		_ = l.do("return jobs", func() error { return d.Release(synced, 0) })
 	}
 	l.held, l.fetched = nil, make(map[string]bool)
 	if l.broker != nil {

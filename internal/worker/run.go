@@ -145,12 +145,17 @@ func (r *run[M]) feed(s Source[M]) {
 	}
 }
 
-// reserve waits for a place and takes all that are free. It returns 0 if Run ends.
+// fetchMost is how many messages one Fetch takes at most, so that a Fetch of one does not
+// cost as much as InFlight is large.
+const fetchMost = 128
+
+// reserve waits for a place and takes those that are free, up to fetchMost. It returns 0 if
+// Run ends.
 func (r *run[M]) reserve(room *semaphore.Weighted) (n int) {
 	if room.Acquire(r.ctx, 1) != nil {
 		return 0
 	}
-	for n = 1; n < r.o.InFlight && room.TryAcquire(1); n++ {
+	for n = 1; n < min(r.o.InFlight, fetchMost) && room.TryAcquire(1); n++ {
 	}
 	return n
 }

@@ -1,0 +1,160 @@
+package workqueue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+	"github.com/pebblemq/pebblemq/internal/worker"
+)
+
+// source is a consumer as Run takes messages from it.
+type source struct {
+	c       *Consumer
+	relaxed context.Context // for what writes nothing
+	timeout time.Duration   // of a call
+	backoff func(attempts int) time.Duration
+	// parks says that a message may have to wait for its turn: its AckTimeout begins with
+	// its call then.
+	parks bool
+}
+
+func newSource(ctx context.Context, c *Consumer, o *worker.Options[*Delivery]) *source {
+	return &source{
+		c: c, relaxed: store.WithDurability(context.WithoutCancel(ctx), store.NoSync), timeout: o.Timeout, backoff: o.Backoff,
+		parks: o.Key != nil || o.Batch != nil || o.Rate.PerSecond != 0,
+	}
+}
+
+// Fetch waits for a delivery and takes what else is there.
+func (s *source) Fetch(ctx context.Context, n int) ([]worker.Item[*Delivery], error) {
+	d, unread, err := s.c.next(ctx)
+	if err != nil || unread != nil {
+		return nil, errors.Join(err, unread)
+	}
+	list := []*Delivery{d}
+	for len(list) < n && err == nil {
+		if d, err = s.another(); d == nil {
+			break
+		}
+		list = append(list, d)
+	}
+	if s.parks {
+		err = errors.Join(err, s.c.park(s.relaxed, list...))
+	}
+	items := make([]worker.Item[*Delivery], len(list))
+	for i, d := range list {
+		items[i] = worker.Item[*Delivery]{Message: d, Attempts: d.DeliveryCount - 1, MaxAttempts: d.limit}
+	}
+	return items, err
+}
+
+// another returns a delivery that is there, or nil.
+func (s *source) another() (*Delivery, error) {
+	for {
+		d, unread, err := s.c.pop()
+		if unread != nil {
+			s.c.tell(unread) // again, to the next Fetch
+			return nil, nil
+		}
+		if d == nil || err != nil {
+			return nil, nil // the next Fetch has the error too
+		}
+		if d, err = d.handOver(); d != nil || err != nil {
+			return d, err
+		}
+	}
+}
+
+// Hold tells Run when the delivery is lost: the consumer has it anyway.
+func (s *source) Hold(_ context.Context, d *Delivery, lost func(cause error)) (stop func()) {
+	s.c.watch(d, func() { lost(fmt.Errorf("%w: queue %q", ErrDeliveryLost, d.q.name)) })
+	return func() { s.c.watch(d, nil) }
+}
+
+// Begin begins the AckTimeout anew. Between two calls of a message that waits in place there
+// is none.
+func (s *source) Begin(_ context.Context, d *Delivery) (end func(), err error) {
+	if err := d.extend(s.relaxed, s.timeout); err != nil {
+		return nil, own(err)
+	}
+	if !s.parks {
+		return nil, nil
+	}
+	return func() {
+		if !d.through {
+			_ = s.c.park(s.relaxed, d) // fails with the store, which Run sees
+		}
+	}, nil
+}
+
+// own makes a delivery that its handler has settled one that is not Run's any more.
+func own(err error) error {
+	if errors.Is(err, ErrSettled) {
+		return fmt.Errorf("%w: %w", store.ErrLost, err)
+	}
+	return err
+}
+
+// Settle acknowledges a delivery, gives it back or moves it to the dead letters.
+func (s *source) Settle(ctx context.Context, d *Delivery, o worker.Outcome) error {
+	d.through = true
+	var op store.Op = &ackOp{d: d}
+	switch o.Verdict {
+	case worker.Retry:
+		op = &nackOp{d: d, pause: o.Delay}
+	case worker.Release:
+		op = d.releaseOp(o.Delay)
+	case worker.Dead:
+		return own(s.bury(ctx, d, o))
+	}
+	return own(s.c.b.s.Do(ctx, op, store.NoSync))
+}
+
+// bury moves a delivery to the dead letters. If their place cannot be reached, the message
+// comes back.
+func (s *source) bury(ctx context.Context, d *Delivery, o worker.Outcome) error {
+	op := &rejectOp{d: d, reason: ReasonDeliveryLimit, failure: note(o.Err)}
+	if o.Rejected {
+		op.reason = ReasonRejected
+	}
+	err := d.q.readyDead(ctx)
+	if err == nil {
+		err = s.c.b.s.Do(ctx, op, store.NoSync)
+	}
+	if !errors.Is(err, ErrUnroutable) && !errors.Is(err, ErrUnknownExchange) && !errors.Is(err, ErrQueueFull) {
+		return err
+	}
+	s.c.b.s.Log().Warn("message that failed for good has no dead-letter place now and comes back",
+		append(s.Attrs(d), "error", err)...)
+	return s.c.b.s.Do(ctx, &nackOp{d: d, pause: s.backoff(o.Attempts)}, store.NoSync)
+}
+
+// Attrs returns the name of the queue and the MessageID, or the number of a message that has
+// none.
+func (s *source) Attrs(d *Delivery) []any {
+	m, _ := decodeMessage(d.m.Data) // the fields of d are the receiver's
+	id := m.MessageID
+	if id == "" {
+		id = fmt.Sprintf("#%d", d.m.Seq)
+	}
+	return []any{"queue", d.q.name, "id", id}
+}
+
+// maxNote is how much of an error is kept, in bytes.
+const maxNote = 1 << 10
+
+// note is an error as it is kept with a dead letter.
+func note(err error) string {
+	if err == nil {
+		return ""
+	}
+	text := strings.ToValidUTF8(err.Error(), "\uFFFD")
+	if len(text) > maxNote {
+		text = strings.ToValidUTF8(text[:maxNote], "")
+	}
+	return text
+}
