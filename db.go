@@ -55,8 +55,10 @@ func wrap(s *store.Store, err error) (*DB, error) {
 // wakes the calls that are blocked in it with ErrClosed and releases the
 // directory. It waits for reads under way, so it must not be called from
 // inside View, Update or a Scan. After a failure of the disk it returns
-// ErrFailed with the cause, and the directory may be opened again. Calling it
-// more than once is harmless and returns the same.
+// ErrFailed with the cause, and the directory may be opened again. Close waits 30 seconds
+// for a disk that makes no progress and for reads under way. If a read that a change has
+// begun never ends, Close returns ErrFailed after a minute and leaves it behind.
+// Calling it more than once is harmless and returns the same.
 func (db *DB) Close() error { return db.s.Close() }
 
 // Checkpoint writes a copy of the store as of now to dir, which must not

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/pebblemq/pebblemq"
+	"github.com/pebblemq/pebblemq/idempotency"
 	plog "github.com/pebblemq/pebblemq/log"
 	"github.com/pebblemq/pebblemq/visibility"
 	"github.com/pebblemq/pebblemq/workqueue"
@@ -321,7 +322,9 @@ func (r *reading) requests() {
 			if err != nil {
 				return err
 			}
-			r.outcome(string(e.Key), e.Result)
+			if e.State == idempotency.Completed { // others have no outcome
+				r.outcome(string(e.Key), e.Result)
+			}
 		}
 		return nil
 	})

@@ -162,6 +162,9 @@ func (l *life) run(open func() (*pebblemq.DB, error)) {
 		return
 	}
 	l.prepare()
+	if l.Reads == nil {
+		defer l.hang()()
+	}
 	l.check(true)
 	l.pause("opened")
 	l.work(l.Steps / 2)

@@ -503,6 +503,36 @@ func (l *life) lease() {
 	})
 }
 
+// unfinished is a key whose handler never ends: what is on disk is no outcome.
+const unfinished = "unfinished"
+
+// hang begins the handler of a key that does not end before the store does. It returns
+// what ends it, unless the process is to be killed.
+func (l *life) hang() (end func()) {
+	if l.requests == nil {
+		return func() {}
+	}
+	began, over, ended := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, _ = l.requests.Do(context.Background(), []byte(unfinished), func(context.Context, idempotency.Claim) ([]byte, error) {
+			close(began)
+			<-over
+			return nil, errors.New("unfinished")
+		}, nil)
+	}()
+	select {
+	case <-began:
+	case <-ended: // what is damaged is reported by other calls
+	}
+	return func() {
+		if !l.Kill {
+			close(over)
+			<-ended
+		}
+	}
+}
+
 func (l *life) forget() {
 	item, ok := l.anyOf(l.ledger.items("requests"))
 	if state, known := l.ledger.certain("requests", item); ok && known && state != "" {

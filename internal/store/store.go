@@ -80,6 +80,8 @@ type Store struct {
 	closed   chan struct{} // closed when Close is done
 	closeErr error
 
+	closeOnce, closedOnce sync.Once
+
 	kernel   sync.WaitGroup // the kernel's own goroutines
 	spawned  sync.WaitGroup // those of the layers
 	spawnCtx context.Context
@@ -203,22 +205,35 @@ func (s *Store) failWaiters(err error) {
 // the store and releases the directory. It returns the store's failure, if
 // it had one; calling it again returns the same.
 func (s *Store) Close() error {
+	s.closeOnce.Do(func() {
+		stop := s.watchProgress()
+		go func() {
+			defer stop()
+			s.end()
+			s.closeWith(s.shut())
+		}()
+	})
+	<-s.closed
+	return s.closeErr
+}
+
+// end turns callers away and ends what the layers have spawned.
+func (s *Store) end() {
 	s.mu.Lock()
-	first := !s.closing
 	s.closing = true
 	s.room.Fire()
 	s.mu.Unlock()
-	if first {
-		s.goDown()
-		s.cancel()
-		stop := s.watchProgress()
-		s.spawned.Wait()
-		s.closeErr = errors.Join(s.shut(), s.unlock())
-		stop()
+	s.goDown()
+	s.cancel()
+	s.spawned.Wait()
+}
+
+// closeWith releases the directory and lets Close return.
+func (s *Store) closeWith(err error) {
+	s.closedOnce.Do(func() {
+		s.closeErr = errors.Join(err, s.unlock())
 		close(s.closed)
-	}
-	<-s.closed
-	return s.closeErr
+	})
 }
 
 // closePatience is how long Close waits for the disk without any progress, and for
@@ -226,29 +241,51 @@ func (s *Store) Close() error {
 const closePatience = 30 * time.Second
 
 // watchProgress fails the store if the disk stays silent until stop is called.
-// Whatever Close waits for ends with the failure.
+// Whatever Close waits for ends with the failure, except for an operation whose read the
+// disk never answers: it holds the baton. Close leaves it behind then.
 func (s *Store) watchProgress() (stop func()) {
 	done := make(chan struct{})
-	look := time.NewTicker(closePatience)
 	go func() {
-		defer look.Stop()
-		for last := s.reached(0); ; {
-			select {
-			case <-done:
-				return
-			case <-s.failed:
-				return
-			case <-look.C:
-			}
-			now := s.reached(last)
-			if now == last {
-				s.poison(fmt.Errorf("the disk did not answer for %v while the store was being closed", closePatience))
-				return
-			}
-			last = now
+		s.awaitProgress(done)
+		patience := time.NewTimer(closePatience + engineGrace)
+		defer patience.Stop()
+		select {
+		case <-done:
+		case <-patience.C:
+			s.leave()
 		}
 	}()
 	return func() { close(done) }
+}
+
+// awaitProgress returns when the store has failed or done is closed.
+func (s *Store) awaitProgress(done <-chan struct{}) {
+	look := time.NewTicker(closePatience)
+	defer look.Stop()
+	for last := s.reached(0); ; {
+		select {
+		case <-done:
+			return
+		case <-s.failed:
+			return
+		case <-look.C:
+		}
+		now := s.reached(last)
+		if now == last {
+			s.poison(fmt.Errorf("the disk did not answer for %v while the store was being closed", closePatience))
+			return
+		}
+		last = now
+	}
+}
+
+// leave ends Close while a goroutine of the store hangs. Nothing writes to the directory any
+// more.
+func (s *Store) leave() {
+	s.log.Error("a read does not end: goroutines and files of the store stay behind", "waited", closePatience)
+	s.guard.fence()
+	s.guard.onDisk.ended.Store(true)
+	s.closeWith(s.Cause())
 }
 
 // reached grows with whatever the engine accepts and the disk confirms. It returns last
