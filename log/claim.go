@@ -2,6 +2,7 @@ package log
 
 import (
 	"context"
+	"fmt"
 	"sync/atomic"
 
 	"github.com/pebblemq/pebblemq/internal/store"
@@ -47,6 +48,7 @@ type tenure struct {
 	from   progress              // what was finished when it began
 	unread atomic.Pointer[error] // why the member cannot read on, nil if it can
 	hand   handover
+	lane   string // the key of its records in a Run with one handler
 
 	ctx context.Context // ends when the partition is lost; a hint for those outside the baton
 	end context.CancelCauseFunc
@@ -73,5 +75,6 @@ func (c *claim) assign(m *Member) {
 	c.vacate()
 	c.epoch++
 	c.tenure = &tenure{claim: c, member: m, epoch: c.epoch, owner: c.owners, from: c.done}
+	c.tenure.lane = fmt.Sprintf("%d/%d", c.g.id, c.p.index)
 	c.tenure.ctx, c.tenure.end = context.WithCancelCause(context.Background())
 }

@@ -186,7 +186,7 @@ func (o *RunOptions) worker(g *Group) (worker.Options[Record], error) {
 	return worker.Options[Record]{
 		Store: g.topic.s, Of: g.named(),
 		Concurrency: o.Concurrency, MaxAttempts: o.MaxAttempts, Backoff: backoff.Delay, Timeout: o.Timeout,
-		DrainTimeout: o.DrainTimeout, Rate: worker.Rate(o.Rate), Key: o.key(), InPlace: true, InFlight: inFlight,
+		DrainTimeout: o.DrainTimeout, Rate: worker.Rate(o.Rate), Key: o.key(), KeyIsSafe: o.Key == nil, InPlace: true, InFlight: inFlight,
 		BatchSize: o.BatchSize, BatchWait: o.BatchWait, Middleware: o.Middleware, OnError: o.OnError,
 	}, err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/pebblemq/pebblemq/internal/store"
@@ -17,6 +18,17 @@ type source struct {
 	m     *Member
 	o     *RunOptions
 	again bool // m reads the Retry topic
+
+	mu struct {
+		sync.Mutex
+		contexts map[*tenure]context.Context // of calls
+	}
+}
+
+func newSource(g *Group, m *Member, o *RunOptions, again bool) *source {
+	s := &source{g: g, m: m, o: o, again: again}
+	s.mu.contexts = make(map[*tenure]context.Context)
+	return s
 }
 
 // sources joins the groups. Those that it returns beside an error have to leave.
@@ -25,7 +37,7 @@ func (g *Group) sources(ctx context.Context, o *RunOptions, drain time.Duration)
 	if err != nil {
 		return nil, err
 	}
-	sources := []worker.Source[Record]{&source{g: g, m: m, o: o}}
+	sources := []worker.Source[Record]{newSource(g, m, o, false)}
 	if o.Retry == nil {
 		return sources, nil
 	}
@@ -36,7 +48,7 @@ func (g *Group) sources(ctx context.Context, o *RunOptions, drain time.Duration)
 	if m, err = again.join(ctx, drain); err != nil {
 		return sources, err
 	}
-	return append(sources, &source{g: g, m: m, o: o, again: true}), nil
+	return append(sources, newSource(g, m, o, true)), nil
 }
 
 // Fetch polls records. Those of a Retry topic that other groups have given up are passed
@@ -71,19 +83,34 @@ func (s *source) pass(ctx context.Context, r Record) error {
 	return nil
 }
 
-// Hold ends with the tenure.
-func (s *source) Hold(_ context.Context, r Record, lost func(cause error)) (stop func()) {
-	unwatch := context.AfterFunc(r.tenure.ctx, func() { lost(ErrFenced) })
-	return func() { unwatch() }
+// Hold returns the context of the tenure, which all its records have in common.
+func (s *source) Hold(calls context.Context, r Record) (held context.Context, stop func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if held = s.mu.contexts[r.tenure]; held != nil {
+		return held, nil
+	}
+	held, lose := context.WithCancelCause(calls)
+	s.mu.contexts[r.tenure] = held
+	context.AfterFunc(r.tenure.ctx, func() {
+		lose(ErrFenced)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.mu.contexts, r.tenure)
+	})
+	return held, nil
 }
 
 // Begin refuses records of a partition that goes to another member.
-func (s *source) Begin(_ context.Context, r Record) (end func(), err error) {
+func (s *source) Begin(_ context.Context, r Record) error {
 	if r.tenure.lost() || !r.tenure.hand.begin() {
-		return nil, ErrFenced
+		return ErrFenced
 	}
-	return r.tenure.settled, nil
+	return nil
 }
+
+// End lets the partition go.
+func (s *source) End(r Record) { r.tenure.settled() }
 
 // Settle acknowledges a record, or moves it. What is given back is not acknowledged, and so
 // is delivered again.

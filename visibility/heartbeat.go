@@ -11,17 +11,18 @@ import (
 )
 
 // Hold keeps the lease on a message by a heartbeat.
-func (s *source) Hold(ctx context.Context, m *Received, lost func(cause error)) (stop func()) {
-	ctx, cancel := context.WithCancel(store.WithDurability(context.WithoutCancel(ctx), store.NoSync)) // a crash may end a lease early anyway
+func (s *source) Hold(calls context.Context, m *Received) (held context.Context, stop func()) {
+	held, lose := context.WithCancelCause(calls)
 	beating := make(chan struct{})
 	go func() {
 		defer close(beating)
-		if err := s.q.beat(ctx, m); err != nil {
-			lost(err)
+		unsynced := store.WithDurability(held, store.NoSync) // a crash may end a lease early anyway
+		if err := s.q.beat(unsynced, m); err != nil {
+			lose(err)
 		}
 	}()
-	return func() {
-		cancel()
+	return held, func() {
+		lose(nil)
 		<-beating
 	}
 }

@@ -54,7 +54,10 @@ func (s *source) Fetch(ctx context.Context, n int) ([]worker.Item[*Received], er
 }
 
 // Begin has nothing to do.
-func (s *source) Begin(context.Context, *Received) (end func(), err error) { return nil, nil }
+func (s *source) Begin(context.Context, *Received) error { return nil }
+
+// End has nothing to do.
+func (s *source) End(*Received) {}
 
 // Settle deletes a message, hides it, releases it or moves it to the dead letters.
 func (s *source) Settle(ctx context.Context, m *Received, o worker.Outcome) error {

@@ -10,109 +10,133 @@ import (
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// part is what a call has of one lane.
-type part[M any] struct {
-	lane  *lane[M]
+// call is one call of the handler: the lanes whose turn it is, and the tasks of each, in
+// the order of the lanes. A worker has one, and uses its memory again.
+type call[M any] struct {
+	lanes []*lane[M]
 	tasks []*task[M]
+	ends  []int // ends[i] is where in tasks those of lanes[i] end
 }
 
 // serve calls the handler with the first task of a lane, or with a batch that begins with
 // it, and lets the lanes go on.
-func (r *run[M]) serve(l *lane[M]) {
-	for _, p := range r.through(l) {
-		if r.lanes.putBack(p.lane, p.tasks) {
-			r.schedule(p.lane)
-		}
+func (r *run[M]) serve(c *call[M]) {
+	if r.ctx.Err() != nil {
+		r.drain(c)
+		return
 	}
+	if r.o.BatchSize > 1 {
+		r.gather(c)
+	}
+	r.takeAll(c, r.o.BatchSize, r.due)
+	if !r.mayBegin(len(c.tasks)) {
+		r.giveBackAll(c)
+		return
+	}
+	if r.beginAll(c); len(c.tasks) == 0 {
+		r.goOn(c)
+		return
+	}
+	err, each, cause := r.call(c.tasks)
+	r.finishAll(c, err, each, cause)
+	clear(c.tasks) // they are not to be kept until the next call
 }
 
-// through returns what is to be called again.
-func (r *run[M]) through(l *lane[M]) []part[M] {
-	if r.ctx.Err() != nil {
-		return []part[M]{r.drain(l)}
+// takeAll takes up to n tasks out of the lanes.
+func (r *run[M]) takeAll(c *call[M], n int, ready func(*task[M]) bool) {
+	c.tasks, c.ends = c.tasks[:0], c.ends[:0]
+	for _, l := range c.lanes {
+		c.tasks = r.lanes.take(c.tasks, l, n-len(c.tasks), ready)
+		c.ends = append(c.ends, len(c.tasks))
 	}
-	list := []*lane[M]{l}
-	if r.o.BatchSize > 1 {
-		list = r.gather(list)
-	}
-	parts := make([]part[M], 0, len(list))
-	for n := r.o.BatchSize; len(list) > 0; list = list[1:] {
-		p := part[M]{list[0], r.lanes.take(list[0], n, r.due)}
-		parts, n = append(parts, p), n-len(p.tasks)
-	}
-	return r.handle(parts)
 }
 
 // due reports whether a task may be called now.
 func (r *run[M]) due(t *task[M]) bool { return !t.due.After(r.o.Store.Now()) }
 
-// drain gives a whole lane back.
-func (r *run[M]) drain(l *lane[M]) part[M] {
-	for _, t := range r.lanes.take(l, math.MaxInt, func(*task[M]) bool { return true }) {
+// drain gives all tasks of the lanes back.
+func (r *run[M]) drain(c *call[M]) {
+	r.takeAll(c, math.MaxInt, func(*task[M]) bool { return true })
+	r.giveBackAll(c)
+}
+
+func (r *run[M]) giveBackAll(c *call[M]) {
+	for _, t := range c.tasks {
 		r.giveBack(t)
 	}
-	return part[M]{lane: l}
+	r.goOn(c)
 }
 
 // gather adds lanes until they fill a batch or BatchWait is over.
-func (r *run[M]) gather(list []*lane[M]) []*lane[M] {
+func (r *run[M]) gather(c *call[M]) {
 	timer := time.NewTimer(r.o.BatchWait)
 	defer timer.Stop()
 	more := make(chan struct{}, 1)
-	for n := r.lanes.count(list, more); n < r.o.BatchSize; {
+	for n := r.lanes.count(c.lanes, more); n < r.o.BatchSize; {
 		select {
 		case l := <-r.ready:
-			list, n = append(list, l), n+r.lanes.count([]*lane[M]{l}, more)
+			c.lanes = append(c.lanes, l)
+			n += r.lanes.count(c.lanes[len(c.lanes)-1:], more)
 		case <-more:
-			n = r.lanes.count(list, more)
+			n = r.lanes.count(c.lanes, more)
 		case <-timer.C:
-			return list
+			return
 		case <-r.ctx.Done():
-			return list
+			return
 		}
 	}
-	return list
 }
 
-// handle calls the handler and ends the tasks. What is left of the parts is to be called
-// again.
-func (r *run[M]) handle(parts []part[M]) []part[M] {
-	n := 0
-	for _, p := range parts {
-		n += len(p.tasks)
-	}
-	begins := r.mayBegin(n)
-	tasks := make([]*task[M], 0, n)
-	for i := range parts {
-		begun := parts[i].tasks[:0]
-		for _, t := range parts[i].tasks {
-			if begins && r.begin(t) {
-				begun = append(begun, t)
-			} else if !begins {
-				r.giveBack(t)
+// beginAll drops the tasks that have been lost.
+func (r *run[M]) beginAll(c *call[M]) {
+	n, from := 0, 0
+	for i, end := range c.ends {
+		for _, t := range c.tasks[from:end] {
+			if r.begin(t) {
+				c.tasks[n] = t
+				n++
 			}
 		}
-		parts[i].tasks = begun
-		tasks = append(tasks, begun...)
+		from, c.ends[i] = end, n
 	}
-	if len(tasks) == 0 {
-		return parts
-	}
-	errs, cause := r.call(tasks)
+	clear(c.tasks[n:])
+	c.tasks = c.tasks[:n]
+}
+
+// finishAll ends the tasks of a call. Those that are to be called again go back to their
+// lane.
+func (r *run[M]) finishAll(c *call[M], err error, each []error, cause error) {
 	late, stop := store.Outlive(r.caller)
 	defer stop()
-	at := 0
-	for i := range parts {
+	from := 0
+	for i, end := range c.ends {
 		var again []*task[M]
-		for _, t := range parts[i].tasks {
-			if r.finish(late, t, errs(at), cause) {
-				again = append(again, t)
+		for j := from; j < end; j++ {
+			if each != nil {
+				err = each[j]
 			}
-			at++
+			if r.finish(late, c.tasks[j], err, cause) {
+				again = append(again, c.tasks[j])
+			}
 		}
-		parts[i].tasks = together(again)
+		from = end
+		r.next(c.lanes[i], together(again))
 	}
-	return parts
+}
+
+// goOn lets lanes go on whose tasks have ended.
+func (r *run[M]) goOn(c *call[M]) {
+	for _, l := range c.lanes {
+		r.next(l, nil)
+	}
+	clear(c.tasks)
+}
+
+// next puts tasks back and makes the lane ready again if it has any.
+func (r *run[M]) next(l *lane[M], again []*task[M]) {
+	if r.lanes.putBack(l, again) {
+		r.schedule(l)
+	}
 }
 
 // together makes tasks of one lane due at the same time, so that they are in one batch
@@ -145,9 +169,10 @@ func (r *run[M]) begin(t *task[M]) bool {
 	if r.lost(t) {
 		err = store.ErrLost
 	} else {
-		t.settled, err = t.source.Begin(r.caller, t.item.Message)
+		err = t.source.Begin(r.caller, t.item.Message)
 	}
 	if err == nil {
+		t.begun = true
 		return true
 	}
 	if !errors.Is(err, store.ErrLost) {
@@ -157,25 +182,23 @@ func (r *run[M]) begin(t *task[M]) bool {
 	return false
 }
 
-// call runs the handler once. It returns the error of each task, and why the context of
-// the call has ended, if it has.
-func (r *run[M]) call(tasks []*task[M]) (errs func(i int) error, cause error) {
+// call runs the handler once. It returns the error of all tasks or that of each, and why
+// the context of the call has ended, if it has.
+func (r *run[M]) call(tasks []*task[M]) (err error, each []error, cause error) {
 	ctx, stop := r.contextOf(tasks)
 	defer stop()
-	err := r.await(ctx, r.start(ctx, tasks))
+	err = r.await(ctx, r.start(ctx, tasks))
 	if ctx.Err() != nil {
 		cause = context.Cause(ctx)
 	}
-	var each BatchError
-	if r.o.Batch == nil || !errors.As(err, &each) {
-		return func(int) error { return err }, cause
+	var batch BatchError
+	if r.o.Batch == nil || !errors.As(err, &batch) {
+		return err, nil, cause
 	}
-	list := each.Each()
-	if len(list) != len(tasks) {
-		err = fmt.Errorf("BatchError has %d errors for a batch of %d messages: %w", len(list), len(tasks), err)
-		return func(int) error { return err }, cause
+	if each = batch.Each(); len(each) != len(tasks) {
+		return fmt.Errorf("BatchError has %d errors for a batch of %d messages: %w", len(each), len(tasks), err), nil, cause
 	}
-	return func(i int) error { return list[i] }, cause
+	return nil, each, cause
 }
 
 // contextOf returns the context of a call. It ends when any of the messages is lost.

@@ -19,13 +19,15 @@ type lanes[M any] struct {
 }
 
 // put adds a task. It returns its lane if that is new: the others are scheduled already.
-func (s *lanes[M]) put(key string, t *task[M]) *lane[M] {
-	if key == "" {
-		return &lane[M]{tasks: []*task[M]{t}}
+func (s *lanes[M]) put(t *task[M]) *lane[M] {
+	if t.key == "" {
+		t.self[0] = t
+		t.own.tasks = t.self[:]
+		return &t.own
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if l := s.byKey[key]; l != nil {
+	if l := s.byKey[t.key]; l != nil {
 		l.tasks = append(l.tasks, t)
 		if l.more != nil {
 			select {
@@ -35,22 +37,23 @@ func (s *lanes[M]) put(key string, t *task[M]) *lane[M] {
 		}
 		return nil
 	}
-	l := &lane[M]{key: key, tasks: []*task[M]{t}}
-	s.byKey[key] = l
+	l := &lane[M]{key: t.key, tasks: []*task[M]{t}}
+	s.byKey[t.key] = l
 	return l
 }
 
-// take removes up to n tasks from the front of a lane. It leaves those that have to wait.
-func (s *lanes[M]) take(l *lane[M], n int, ready func(*task[M]) bool) (taken []*task[M]) {
+// take moves up to n tasks from the front of a lane to the end of a list. It leaves those
+// that have to wait.
+func (s *lanes[M]) take(list []*task[M], l *lane[M], n int, ready func(*task[M]) bool) []*task[M] {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l.more = nil
-	for len(l.tasks) > 0 && len(taken) < n && (len(taken) == 0 || ready(l.tasks[0])) {
-		taken = append(taken, l.tasks[0])
+	for i := 0; len(l.tasks) > 0 && i < n && (i == 0 || ready(l.tasks[0])); i++ {
+		list = append(list, l.tasks[0])
 		l.tasks[0] = nil
 		l.tasks = l.tasks[1:]
 	}
-	return taken
+	return list
 }
 
 // count returns how many tasks some lanes have. From then on, until take, more hears of

@@ -120,30 +120,34 @@ func (f *fake) take(n int) (items []worker.Item[message], err error) {
 	return items, err
 }
 
-func (f *fake) Hold(_ context.Context, m message, lost func(error)) (stop func()) {
+func (f *fake) Hold(calls context.Context, m message) (context.Context, func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.lost[m] != nil {
 		panic("message " + m + " is held twice")
 	}
+	held, lost := context.WithCancelCause(calls)
 	f.lost[m] = lost
-	return func() {
+	return held, func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		delete(f.lost, m)
+		lost(nil)
 	}
 }
 
-func (f *fake) Begin(_ context.Context, m message) (end func(), err error) {
+func (f *fake) Begin(_ context.Context, m message) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.begun[m]++
 	f.busy++
-	return func() {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		f.busy--
-	}, nil
+	return nil
+}
+
+func (f *fake) End(message) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.busy--
 }
 
 func (f *fake) Settle(_ context.Context, m message, o worker.Outcome) error {

@@ -78,6 +78,8 @@ type Options[M any] struct {
 	Middleware   []func(Handler[M]) Handler[M]
 	OnError      func(ctx context.Context, m M, err error)
 
+	// KeyIsSafe says that Key is not of the application, and never fails.
+	KeyIsSafe bool
 	// InPlace makes Run keep a message that is to be handled again, and its key, instead
 	// of giving it back to the Source.
 	InPlace bool

@@ -69,11 +69,16 @@ func RejectWith(err error) error { return &rejectError{err} }
 // judge returns what the end of a call means for a task. Cause is why the context of the
 // call has ended, if it has.
 func (r *run[M]) judge(t *task[M], err, cause error) Outcome {
+	if err == nil {
+		return Outcome{Verdict: Done}
+	}
+	return r.judgeError(t, err, cause)
+}
+
+func (r *run[M]) judgeError(t *task[M], err, cause error) Outcome {
 	var release *releaseError
 	var reject *rejectError
 	switch {
-	case err == nil:
-		return Outcome{Verdict: Done}
 	case errors.Is(err, ErrLeave):
 		return Outcome{Verdict: Leave}
 	case r.stopped(err):

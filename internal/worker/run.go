@@ -126,9 +126,7 @@ func (r *run[M]) feed(s Source[M]) {
 		}
 		items, err := s.Fetch(r.ctx, n)
 		room.Release(int64(n - len(items)))
-		for _, item := range items {
-			r.accept(item, s, free)
-		}
+		r.accept(items, s, free)
 		switch {
 		case err == nil || store.IsUnread(err):
 			failures = 0
@@ -162,7 +160,9 @@ func (r *run[M]) reserve(room *semaphore.Weighted) (n int) {
 
 // work serves one lane after the other.
 func (r *run[M]) work() {
+	var c call[M]
 	for l := range r.ready {
-		r.serve(l)
+		c.lanes = append(c.lanes[:0], l)
+		r.serve(&c)
 	}
 }

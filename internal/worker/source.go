@@ -12,14 +12,16 @@ type Source[M any] interface {
 	// returns beside an error counts. An error ends Run unless it passes: see passes.
 	Fetch(ctx context.Context, n int) ([]Item[M], error)
 
-	// Hold keeps a message from others until stop is called. It calls lost if the message
-	// is not Run's any more, with the reason.
-	Hold(ctx context.Context, m M, lost func(cause error)) (stop func())
+	// Hold keeps a message from others until stop is called, which may be nil. It returns
+	// the context for the calls with the message: one that derives from calls, and that ends
+	// with the reason if the message is not Run's any more.
+	Hold(calls context.Context, m M) (held context.Context, stop func())
 
-	// Begin is called before each call of the handler. ErrLost ends the task. The end that it
-	// returns, which may be nil, is called when the outcome of the call is settled, or when
-	// the message waits for another call in place.
-	Begin(ctx context.Context, m M) (end func(), err error)
+	// Begin is called before each call of the handler. ErrLost ends the task. End is called
+	// if Begin has returned nil: when the outcome of the call is settled, or when the message
+	// waits for another call in place.
+	Begin(ctx context.Context, m M) error
+	End(m M)
 
 	// Settle carries an outcome out. ErrLost says that there is nothing to settle any
 	// more, because somebody else has the message, or the handler has settled it. Other

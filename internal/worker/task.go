@@ -15,10 +15,12 @@ type task[M any] struct {
 	room   func() // gives its place in InFlight back
 
 	ctx    context.Context // of its calls; ends when the message is lost
-	lose   context.CancelCauseFunc
-	unhold func()
+	unhold func()          // nil if there is nothing to do
+	begun  bool            // Begin has no End yet
 
-	settled func() // ends what Begin has begun; may be nil
+	key  string
+	own  lane[M]     // if it has no key
+	self [1]*task[M] // the tasks of own
 
 	failed int       // attempts in place
 	err    error     // of the last one
@@ -33,13 +35,27 @@ func (r *run[M]) lost(t *task[M]) bool {
 	return t.ctx.Err() != nil && context.Cause(t.ctx) != context.Cause(r.calls)
 }
 
-// accept begins a task.
-func (r *run[M]) accept(item Item[M], s Source[M], room func()) {
-	t := &task[M]{item: item, source: s, room: room, due: item.NotBefore}
-	t.ctx, t.lose = context.WithCancelCause(r.calls)
-	t.unhold = s.Hold(r.caller, item.Message, t.lose)
-	r.tasks.Add(1)
-	r.after(t.due.Sub(r.o.Store.Now()), func() { r.enqueue(t) })
+// accept begins the tasks of a fetch.
+func (r *run[M]) accept(items []Item[M], s Source[M], room func()) {
+	if len(items) == 0 {
+		return
+	}
+	r.tasks.Add(len(items))
+	keys, err := r.keysOf(items)
+	for i, item := range items {
+		t := &task[M]{item: item, source: s, room: room, due: item.NotBefore}
+		t.ctx, t.unhold = s.Hold(r.calls, item.Message)
+		switch wait := t.due.Sub(r.o.Store.Now()); {
+		case err != nil:
+			r.after(wait, func() { r.askAndEnqueue(t) })
+		case wait > 0:
+			t.key = keys[i]
+			r.after(wait, func() { r.enqueue(t) })
+		default:
+			t.key = keys[i]
+			r.enqueue(t)
+		}
+	}
 }
 
 // after calls f when the time is over, or at once if Run ends: f gives back then.
@@ -54,33 +70,44 @@ func (r *run[M]) after(wait time.Duration, f func()) {
 	}()
 }
 
-// enqueue puts a task behind those of the same key. A Key function that fails is a failed
-// attempt.
+// enqueue puts a task behind those of the same key.
 func (r *run[M]) enqueue(t *task[M]) {
-	key, err := r.keyOf(t)
+	if l := r.lanes.put(t); l != nil {
+		r.schedule(l)
+	}
+}
+
+// askAndEnqueue asks for the key of a task first, which is a failed attempt if that fails.
+func (r *run[M]) askAndEnqueue(t *task[M]) {
+	keys, err := r.keysOf([]Item[M]{t.item})
 	if err == nil {
-		if l := r.lanes.put(key, t); l != nil {
-			r.schedule(l)
-		}
+		t.key = keys[0]
+		r.enqueue(t)
 		return
 	}
 	late, stop := store.Outlive(r.caller)
 	defer stop()
 	if r.finish(late, t, err, nil) {
-		r.after(t.due.Sub(r.o.Store.Now()), func() { r.enqueue(t) })
+		r.after(t.due.Sub(r.o.Store.Now()), func() { r.askAndEnqueue(t) })
 	}
 }
 
-// keyOf asks the application.
-func (r *run[M]) keyOf(t *task[M]) (key string, err error) {
+// keysOf asks the application for the keys of messages. If one of them fails, all do.
+func (r *run[M]) keysOf(items []Item[M]) ([]string, error) {
+	keys := make([]string, len(items))
 	if r.o.Key == nil {
-		return "", nil
+		return keys, nil
 	}
-	err = store.Call("Key function", func() error {
-		key = r.o.Key(t.item.Message)
+	ask := func() error {
+		for i, item := range items {
+			keys[i] = r.o.Key(item.Message)
+		}
 		return nil
-	})
-	return key, err
+	}
+	if r.o.KeyIsSafe {
+		return keys, ask()
+	}
+	return keys, store.Call("Key function", ask)
 }
 
 // schedule makes a lane ready when its first task may be handled.
@@ -90,15 +117,20 @@ func (r *run[M]) schedule(l *lane[M]) {
 	if r.o.Rate.PerKey && l.key != "" {
 		wait += r.limit.reserve(l.key, 1, now.Add(wait))
 	}
-	r.after(wait, func() { r.ready <- l }) // which has room for all tasks
+	if wait == 0 { // what is at hand should cost no closure
+		r.ready <- l // which has room for all tasks
+		return
+	}
+	r.after(wait, func() { r.ready <- l })
 }
 
 // finish ends a task as the end of its call wants it. It reports whether the task is to be
 // called again in place instead. All tasks of a call are settled with one late context, so
 // that a disk that does not answer holds Run up once.
 func (r *run[M]) finish(late context.Context, t *task[M], err, cause error) (again bool) {
-	if t.settled != nil {
-		defer t.settled()
+	if t.begun {
+		t.begun = false
+		defer t.source.End(t.item.Message)
 	}
 	o := r.judge(t, err, cause)
 	if o.Verdict != Done && r.lost(t) {
@@ -167,7 +199,6 @@ func (t *task[M]) letGo() {
 // end is the last that happens to a task.
 func (r *run[M]) end(t *task[M]) {
 	t.letGo()
-	t.lose(nil)
 	t.room()
 	r.tasks.Done()
 }
