@@ -229,7 +229,6 @@ func (t *topology) loadBindings(ctx context.Context) error {
 		}
 	}
 	return t.s.Do(ctx, store.QuietFunc(func(turn *store.Turn) error {
-		t.watch(turn)
 		var bereft []*exchange
 		for _, b := range stored {
 			id, known := t.find(turn, b.to)
@@ -246,6 +245,7 @@ func (t *topology) loadBindings(ctx context.Context) error {
 				bereft = append(bereft, t.exchanges[b.exchange])
 			}
 		}
+		t.watch(turn) // not before what may fail: a broker that was not opened has nothing to watch
 		for _, e := range bereft {
 			t.dropBereft(turn, e)
 		}

@@ -69,26 +69,26 @@ func (s *source) another() (*Delivery, error) {
 	}
 }
 
-// Hold tells Run when the delivery is lost: the consumer has it anyway.
-func (s *source) Hold(_ context.Context, d *Delivery, lost func(cause error)) (stop func()) {
-	s.c.watch(d, func() { lost(fmt.Errorf("%w: queue %q", ErrDeliveryLost, d.q.name)) })
-	return func() { s.c.watch(d, nil) }
+// Hold ends the context when the delivery is lost. The consumer has it anyway.
+func (s *source) Hold(calls context.Context, d *Delivery) (held context.Context, stop func()) {
+	held, lose := context.WithCancelCause(calls)
+	s.c.watch(d, func() { lose(fmt.Errorf("%w: queue %q", ErrDeliveryLost, d.q.name)) })
+	return held, func() {
+		s.c.watch(d, nil)
+		lose(nil)
+	}
 }
 
-// Begin begins the AckTimeout anew. Between two calls of a message that waits in place there
-// is none.
-func (s *source) Begin(_ context.Context, d *Delivery) (end func(), err error) {
-	if err := d.extend(s.relaxed, s.timeout); err != nil {
-		return nil, own(err)
+// Begin begins the AckTimeout anew.
+func (s *source) Begin(_ context.Context, d *Delivery) error {
+	return own(d.extend(s.relaxed, s.timeout))
+}
+
+// End ends the AckTimeout of a message that waits for another call in place.
+func (s *source) End(d *Delivery) {
+	if s.parks && !d.through {
+		_ = s.c.park(s.relaxed, d) // fails with the store, which Run sees
 	}
-	if !s.parks {
-		return nil, nil
-	}
-	return func() {
-		if !d.through {
-			_ = s.c.park(s.relaxed, d) // fails with the store, which Run sees
-		}
-	}, nil
 }
 
 // own makes a delivery that its handler has settled one that is not Run's any more.
