@@ -40,6 +40,7 @@ type Delivery struct {
 	since    time.Time     // when it was handed out
 	seen     bool          // by the application; under the consumer's lock
 	parked   bool          // by Run; under the baton
+	begun    bool          // Run has called its handler; of the source
 	through  bool          // Run has settled it; of the source
 	limit    int           // of the deliveries of its message; 0 is none
 

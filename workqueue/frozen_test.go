@@ -33,7 +33,7 @@ func TestRunEndsWithItsContextOnAFrozenDisk(t *testing.T) {
 		"a failure, and no room":   {failure: no, noRoom: true, ends: 3 * time.Second},
 		"a rejection":              {durability: pebblemq.Sync, failure: pebblemq.Reject(no), ends: 3 * time.Second, err: pebblemq.ErrUnknownOutcome},
 		"a rejection, and no room": {failure: pebblemq.Reject(no), noRoom: true, ends: 3 * time.Second},
-		"by key, and no room":      {noRoom: true, o: workqueue.RunOptions{Key: byType, Concurrency: 2}, ends: 4 * time.Second},
+		"by key, and no room":      {noRoom: true, o: workqueue.RunOptions{Key: byType, Concurrency: 2}, ends: 3 * time.Second},
 		"another attempt, no room": {failure: no, noRoom: true, o: workqueue.RunOptions{Key: func(*workqueue.Delivery) string { return "k" }, Backoff: pebblemq.Backoff{Min: time.Second}}, ends: 3 * time.Second},
 		"an interval, no room":     {noRoom: true, o: workqueue.RunOptions{Rate: pebblemq.Rate{PerSecond: 1.0 / 3600}, Concurrency: 2}, ends: 3 * time.Second},
 	} {

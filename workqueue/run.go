@@ -100,6 +100,9 @@ func (q *Queue) RunBatch(ctx context.Context, h BatchHandler, o *RunOptions) err
 	return q.run(ctx, nil, h, o)
 }
 
+// mostInFlight is how many messages Run has at most; its consumer may have more.
+const mostInFlight = 64 << 10
+
 func (q *Queue) run(ctx context.Context, h Handler, batch BatchHandler, o *RunOptions) error {
 	if err := store.CheckContext(ctx); err != nil {
 		return err
@@ -118,6 +121,12 @@ func (q *Queue) run(ctx context.Context, h Handler, batch BatchHandler, o *RunOp
 	prefetch := o.Prefetch
 	if prefetch == 0 {
 		prefetch = max(DefaultPrefetch, work.InFlight)
+	}
+	// Run takes at once what the consumer has: to fetch each message when a handler is free
+	// would cost it a change of goroutines.
+	work.InFlight = mostInFlight
+	if prefetch > 0 {
+		work.InFlight = min(prefetch, mostInFlight)
 	}
 	c, err := q.Consume(ctx, &ConsumeOptions{Prefetch: prefetch, Priority: o.Priority})
 	if err != nil {

@@ -25,7 +25,7 @@ type source struct {
 func newSource(ctx context.Context, c *Consumer, o *worker.Options[*Delivery]) *source {
 	return &source{
 		c: c, relaxed: store.WithDurability(context.WithoutCancel(ctx), store.NoSync), timeout: o.Timeout, backoff: o.Backoff,
-		parks: o.Key != nil || o.Batch != nil || o.Rate.PerSecond != 0,
+		parks: o.InFlight > o.Concurrency,
 	}
 }
 
@@ -81,6 +81,7 @@ func (s *source) Hold(calls context.Context, d *Delivery) (held context.Context,
 
 // Begin begins the AckTimeout anew.
 func (s *source) Begin(_ context.Context, d *Delivery) error {
+	d.begun = true
 	return own(d.extend(s.relaxed, s.timeout))
 }
 
@@ -108,6 +109,9 @@ func (s *source) Settle(ctx context.Context, d *Delivery, o worker.Outcome) erro
 		op = &nackOp{d: d, pause: o.Delay}
 	case worker.Release:
 		op = d.releaseOp(o.Delay)
+		if !d.begun { // Run ends, and gives it back also to a disk without room
+			op = giveUpOp{&requeueOp{d: d, forgive: true}}
+		}
 	case worker.Dead:
 		return own(s.bury(ctx, d, o))
 	}
