@@ -122,7 +122,7 @@ func (q brokerQueue) publish(d pebblemq.Durability, body []byte, n int) error {
 }
 
 func (q brokerQueue) consume(ctx context.Context, f func(body []byte) bool) error {
-	jobs, err := q.broker.Queue(ctx, "q")
+	jobs, err := q.broker.Queue(bg, "q")
 	if err != nil {
 		return err
 	}
