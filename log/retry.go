@@ -101,21 +101,15 @@ func (s *source) giveUp(ctx context.Context, r Record, o worker.Outcome) error {
 	return s.relocate(ctx, to, moved, r)
 }
 
-// A topic without a DeadLetter has the topic NAME.dead for records that were given up. It
-// is created when it is needed.
-const (
-	deadSuffix    = ".dead"
-	deadRetention = 14 * 24 * time.Hour
-)
-
-// defaultDead returns that topic.
+// defaultDead returns the topic NAME.dead, which a topic without a DeadLetter has for the records
+// that were given up. It is created when it is needed.
 func (t *Topic) defaultDead(ctx context.Context) (dead *Topic, err error) {
-	name := t.name + deadSuffix
+	name := t.name + worker.DeadSuffix
 	if err := store.CheckName("dead-letter topic", name); err != nil {
 		return nil, err
 	}
 	own := t.Config()
-	config, err := (&TopicConfig{MaxRecordBytes: own.MaxRecordBytes, Compression: own.Compression, RetentionTime: deadRetention, TimestampType: AppendTime}).normalize()
+	config, err := (&TopicConfig{MaxRecordBytes: own.MaxRecordBytes, Compression: own.Compression, RetentionTime: worker.DeadRetention, TimestampType: AppendTime}).normalize()
 	if err != nil {
 		return nil, err
 	}

@@ -3,21 +3,15 @@ package visibility
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/pebblemq/pebblemq/internal/store"
+	"github.com/pebblemq/pebblemq/internal/worker"
 )
 
-// A queue without a DeadLetterQueue has the queue NAME.dead for what a handler of Run has
-// failed at for good. It is created when it is needed.
-const (
-	deadSuffix    = ".dead"
-	deadRetention = 14 * 24 * time.Hour
-)
-
-// defaultDead returns that queue.
+// defaultDead returns the queue NAME.dead, which a queue without a DeadLetterQueue has for the
+// messages that a handler of Run has failed at for good. It is created when it is needed.
 func (q *Queue) defaultDead(ctx context.Context) (*Queue, error) {
-	name := q.name + deadSuffix
+	name := q.name + worker.DeadSuffix
 	if err := store.CheckName("dead-letter queue", name); err != nil {
 		return nil, err
 	}
@@ -31,7 +25,7 @@ func (q *Queue) defaultDead(ctx context.Context) (*Queue, error) {
 	}
 	own := q.config()
 	config, err := (&QueueConfig{
-		FIFO: own.FIFO, MaxPriority: own.MaxPriority, Retention: deadRetention, RetentionRestarts: true,
+		FIFO: own.FIFO, MaxPriority: own.MaxPriority, Retention: worker.DeadRetention, RetentionRestarts: true,
 	}).normalize(name)
 	if err != nil {
 		return nil, err

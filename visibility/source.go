@@ -3,7 +3,6 @@ package visibility
 import (
 	"context"
 	"math"
-	"strings"
 	"time"
 
 	"github.com/pebblemq/pebblemq/internal/store"
@@ -68,7 +67,7 @@ func (s *source) Settle(ctx context.Context, m *Received, o worker.Outcome) erro
 	var op store.Op
 	switch o.Verdict {
 	case worker.Retry:
-		op = &failOp{changeOp{q: s.q, delivery: d, d: o.Delay, failure: note(o.Err)}}
+		op = &failOp{changeOp{q: s.q, delivery: d, d: o.Delay, failure: o.Note()}}
 	case worker.Release:
 		op = &releaseOp{changeOp: changeOp{q: s.q, delivery: d, d: o.Delay}}
 	case worker.Dead:
@@ -83,7 +82,7 @@ func (s *source) Settle(ctx context.Context, m *Received, o worker.Outcome) erro
 
 func (s *source) dead(ctx context.Context, m *Received, d delivery, o worker.Outcome) (op *deadOp, err error) {
 	config := s.q.config()
-	op = &deadOp{q: s.q, delivery: d, reason: ReasonMaxAttempts, failure: note(o.Err)}
+	op = &deadOp{q: s.q, delivery: d, reason: ReasonMaxAttempts, failure: o.Note()}
 	switch {
 	case o.Rejected:
 		op.reason = ReasonRejected
@@ -105,16 +104,4 @@ type failOp struct{ changeOp }
 func (o *failOp) Run(t *store.Turn) error {
 	o.d = max(min(o.d, o.left(t)), 0)
 	return o.changeOp.Run(t)
-}
-
-// maxNote is how much of an error is kept, in bytes.
-const maxNote = 1 << 10
-
-// note is an error as it is kept with its message.
-func note(err error) string {
-	text := strings.ToValidUTF8(err.Error(), "\uFFFD")
-	if len(text) > maxNote {
-		text = strings.ToValidUTF8(text[:maxNote], "")
-	}
-	return text
 }

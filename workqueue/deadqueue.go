@@ -3,19 +3,16 @@ package workqueue
 import (
 	"context"
 	"strings"
-	"time"
 
 	"github.com/pebblemq/pebblemq/internal/store"
+	"github.com/pebblemq/pebblemq/internal/worker"
 )
 
 // DeadRetention is how long the dead-letter queue that a queue makes itself keeps a message.
-const DeadRetention = 14 * 24 * time.Hour
-
-// deadSuffix makes the name of a queue that of its dead-letter queue.
-const deadSuffix = ".dead"
+const DeadRetention = worker.DeadRetention
 
 // maxDeadOwner is the longest name of a queue that may make one.
-const maxDeadOwner = store.MaxName - len(deadSuffix)
+const maxDeadOwner = store.MaxName - len(worker.DeadSuffix)
 
 // makesDead reports whether the queue makes a dead-letter queue when it needs one. That of an
 // exclusive queue would outlive it.
@@ -25,14 +22,14 @@ func (c *QueueConfig) makesDead() bool { return c.DeadLetter == nil && !c.DropDe
 // that a full queue drops, has not failed.
 func (q *queue) deadPlace(reason string) *DeadLetter {
 	if q.config.makesDead() && (reason == ReasonRejected || reason == ReasonDeliveryLimit) {
-		return &DeadLetter{Key: q.name + deadSuffix}
+		return &DeadLetter{Key: q.name + worker.DeadSuffix}
 	}
 	return q.config.DeadLetter
 }
 
 // makeDead creates the queue's own dead-letter queue if it needs one that is not there.
 func (q *queue) makeDead(t *store.Turn) error {
-	name := q.name + deadSuffix
+	name := q.name + worker.DeadSuffix
 	if q.config.makesDead() && q.topology.queues[name] == nil {
 		plan, err := planQueue(name, &QueueConfig{DeliveryLimit: NoDeliveryLimit, MessageTTL: DeadRetention, DropDead: true})
 		if err != nil {
@@ -65,7 +62,7 @@ func (q *queue) readyDead(ctx context.Context) error {
 
 // lostDead notes that a queue is gone which may have been the dead-letter queue of another.
 func (t *topology) lostDead(name string) {
-	if owner := t.queues[strings.TrimSuffix(name, deadSuffix)]; owner != nil {
+	if owner := t.queues[strings.TrimSuffix(name, worker.DeadSuffix)]; owner != nil {
 		owner.hasDead.Store(false)
 	}
 }

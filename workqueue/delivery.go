@@ -157,10 +157,8 @@ func (d *Delivery) Nack(ctx context.Context, requeue bool) error {
 	if err := d.real(); err != nil {
 		return err
 	}
-	if !requeue {
-		if err := d.q.readyDead(ctx); err != nil {
-			return err
-		}
+	if err := d.readyNack(ctx, requeue); err != nil {
+		return err
 	}
 	return d.b.s.Do(ctx, d.nack(requeue), store.NoSync)
 }
@@ -196,6 +194,14 @@ func (d *Delivery) releaseOp(delay time.Duration) store.Op {
 // Reject is Nack without requeue.
 func (d *Delivery) Reject(ctx context.Context) error { return d.Nack(ctx, false) }
 
+// readyNack makes sure of the place that a nack without requeue needs.
+func (d *Delivery) readyNack(ctx context.Context, requeue bool) error {
+	if requeue {
+		return nil
+	}
+	return d.q.readyDead(ctx)
+}
+
 func (d *Delivery) nack(requeue bool) store.Op {
 	if requeue {
 		return &nackOp{d: d}
@@ -230,10 +236,8 @@ func (t BrokerTx) Nack(d *Delivery, requeue bool) error {
 	if err := t.own(d); err != nil {
 		return err
 	}
-	if !requeue {
-		if err := d.q.readyDead(t.x.Context()); err != nil {
-			return t.x.Fail(err)
-		}
+	if err := d.readyNack(t.x.Context(), requeue); err != nil {
+		return t.x.Fail(err)
 	}
 	return t.x.Add(d.nack(requeue), len(d.m.Data))
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/pebblemq/pebblemq/internal/store"
@@ -121,7 +120,7 @@ func (s *source) Settle(ctx context.Context, d *Delivery, o worker.Outcome) erro
 // bury moves a delivery to the dead letters. If their place cannot be reached, the message
 // comes back.
 func (s *source) bury(ctx context.Context, d *Delivery, o worker.Outcome) error {
-	op := &rejectOp{d: d, reason: ReasonDeliveryLimit, failure: note(o.Err)}
+	op := &rejectOp{d: d, reason: ReasonDeliveryLimit, failure: o.Note()}
 	if o.Rejected {
 		op.reason = ReasonRejected
 	}
@@ -146,19 +145,4 @@ func (s *source) Attrs(d *Delivery) []any {
 		id = fmt.Sprintf("#%d", d.m.Seq)
 	}
 	return []any{"queue", d.q.name, "id", id}
-}
-
-// maxNote is how much of an error is kept, in bytes.
-const maxNote = 1 << 10
-
-// note is an error as it is kept with a dead letter.
-func note(err error) string {
-	if err == nil {
-		return ""
-	}
-	text := strings.ToValidUTF8(err.Error(), "\uFFFD")
-	if len(text) > maxNote {
-		text = strings.ToValidUTF8(text[:maxNote], "")
-	}
-	return text
 }

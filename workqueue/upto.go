@@ -26,10 +26,8 @@ func (d *Delivery) NackUpTo(ctx context.Context, requeue bool) error {
 	if err := d.real(); err != nil {
 		return err
 	}
-	if !requeue {
-		if err := d.q.readyDead(ctx); err != nil {
-			return err
-		}
+	if err := d.readyNack(ctx, requeue); err != nil {
+		return err
 	}
 	return d.b.s.Do(ctx, d.upTo("nack", func(d *Delivery) store.Op { return d.nack(requeue) }), store.NoSync)
 }
@@ -48,10 +46,8 @@ func (t BrokerTx) NackUpTo(d *Delivery, requeue bool) error {
 	if err := t.own(d); err != nil {
 		return err
 	}
-	if !requeue {
-		if err := d.q.readyDead(t.x.Context()); err != nil {
-			return t.x.Fail(err)
-		}
+	if err := d.readyNack(t.x.Context(), requeue); err != nil {
+		return t.x.Fail(err)
 	}
 	return t.x.Add(d.upTo("nack", func(d *Delivery) store.Op { return d.nack(requeue) }), len(d.m.Data))
 }

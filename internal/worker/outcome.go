@@ -3,6 +3,7 @@ package worker
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -26,6 +27,28 @@ type Outcome struct {
 	Rejected bool          // the handler has asked for Dead
 	Err      error         // of the last attempt, of Retry and Dead
 }
+
+// maxNote is how much of an error is kept, in bytes.
+const maxNote = 1 << 10
+
+// Note is Err as it is kept with a message, "" if there is none.
+func (o Outcome) Note() string {
+	if o.Err == nil {
+		return ""
+	}
+	text := strings.ToValidUTF8(o.Err.Error(), "\uFFFD")
+	if len(text) > maxNote {
+		text = strings.ToValidUTF8(text[:maxNote], "")
+	}
+	return text
+}
+
+// What has failed for good, and has no other place, goes to a queue or topic whose name ends
+// in DeadSuffix, and is kept there for DeadRetention.
+const (
+	DeadSuffix    = ".dead"
+	DeadRetention = 14 * 24 * time.Hour
+)
 
 // ErrLeave is returned by a handler that wants its message left as it is.
 var ErrLeave = errors.New("the message is left as it is")
