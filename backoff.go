@@ -13,7 +13,7 @@ import (
 // Max. Its zero value is the default one.
 type Backoff struct {
 	Min    time.Duration // default 100 ms
-	Max    time.Duration // default 30 s
+	Max    time.Duration // default a minute
 	Factor float64       // default 2, at least 1
 
 	// Jitter is the part of each pause that is random, from 0 to 1, so that
@@ -35,7 +35,7 @@ func (b Backoff) WithDefaults() (Backoff, error) {
 		b.Min = 100 * time.Millisecond
 	}
 	if b.Max == 0 {
-		b.Max = max(b.Min, 30*time.Second)
+		b.Max = max(b.Min, time.Minute)
 	}
 	if b.Factor == 0 {
 		b.Factor = 2

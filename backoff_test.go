@@ -43,10 +43,10 @@ func TestTheZeroBackoffIsTheDefaultOne(t *testing.T) {
 func TestBackoffDefaults(t *testing.T) {
 	b, err := pebblemq.Backoff{}.WithDefaults()
 	require.NoError(t, err)
-	require.Equal(t, pebblemq.Backoff{Min: 100 * time.Millisecond, Max: 30 * time.Second, Factor: 2, Jitter: 0.2}, b)
-	b, err = pebblemq.Backoff{Min: time.Minute}.WithDefaults()
+	require.Equal(t, pebblemq.Backoff{Min: 100 * time.Millisecond, Max: time.Minute, Factor: 2, Jitter: 0.2}, b)
+	b, err = pebblemq.Backoff{Min: 2 * time.Minute}.WithDefaults()
 	require.NoError(t, err)
-	require.Equal(t, time.Minute, b.Max)
+	require.Equal(t, 2*time.Minute, b.Max)
 }
 
 func TestABadBackoffIsRefused(t *testing.T) {

@@ -207,7 +207,7 @@ func (b *bank) work(ctx context.Context, after func(id int)) {
 // member is a worker of the log. A record whose partition it has lost is
 // another's.
 func (b *bank) member(ctx context.Context, after func(id int)) error {
-	m, err := b.group.Join(ctx)
+	m, err := b.group.Join(ctx, nil)
 	if err != nil {
 		return err
 	}
@@ -244,14 +244,14 @@ func (b *bank) audit(t *testing.T, all bool) {
 	t.Helper()
 	require.NoError(t, b.db.View(bg, func(tx *pebblemq.Tx) error {
 		sum, applied := 0, 0
-		for e, err := range tx.Scan([]byte("account/"), []byte("account0")) {
+		for e, err := range tx.Scan(&pebblemq.ScanOptions{Prefix: []byte("account/")}) {
 			require.NoError(t, err)
 			n, err := strconv.Atoi(string(e.Value))
 			require.NoError(t, err)
 			sum += n
 		}
 		require.Equal(t, bankAccounts*bankBalance, sum)
-		for e, err := range tx.Scan([]byte("applied/"), []byte("applied0")) {
+		for e, err := range tx.Scan(&pebblemq.ScanOptions{Prefix: []byte("applied/")}) {
 			require.NoError(t, err)
 			require.Equal(t, "1", string(e.Value), "%s", e.Key)
 			applied++
@@ -259,9 +259,9 @@ func (b *bank) audit(t *testing.T, all bool) {
 		total, err := number(tx, "total")
 		require.NoError(t, err)
 		require.Equal(t, applied, total)
-		seen, err := b.keys.Count(bg)
+		seen, err := b.keys.Info(bg)
 		require.NoError(t, err)
-		require.EqualValues(t, applied, seen, "a key for each transfer")
+		require.EqualValues(t, applied, seen.Completed, "a key for each transfer")
 		if all {
 			require.Equal(t, bankTransfers, applied)
 		}

@@ -42,7 +42,7 @@ func openWorld(t testing.TB, db *pebblemq.DB) *world {
 		declareQueue(t, w.broker, q, nil)
 	}
 	require.NoError(t, w.broker.Bind(bg, workqueue.Binding{Exchange: "events", Queue: "out", Key: "order.*"}))
-	w.mail, err = visibility.OpenQueue(bg, db, "mail", &visibility.QueueConfig{AllowEmptyBody: true})
+	w.mail, err = visibility.OpenQueue(bg, db, "mail", nil)
 	require.NoError(t, err)
 	w.seen, err = idempotency.OpenNamespace(bg, db, "payments", nil)
 	require.NoError(t, err)
@@ -102,8 +102,9 @@ func (w *world) holdings(t testing.TB) (h holdings) {
 	st, err := w.mail.Stats(bg)
 	require.NoError(t, err)
 	h.Mail = st.Visible + st.InFlight
-	h.Keys, err = w.seen.Count(bg)
+	seen, err := w.seen.Info(bg)
 	require.NoError(t, err)
+	h.Keys = seen.Completed
 	return h
 }
 

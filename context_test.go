@@ -20,8 +20,10 @@ func contextVerbs(t testing.TB, db *pebblemq.DB) storetest.Verbs {
 	return storetest.Verbs{
 		"DB.Checkpoint":  {db.Checkpoint, filepath.Join(t.TempDir(), "copy")},
 		"DB.Update":      {db.Update, increment},
+		"DB.Describe":    {db.Describe},
 		"DB.Verify":      {db.Verify, (*pebblemq.VerifyOptions)(nil)},
 		"DB.View":        {db.View, func(*pebblemq.Tx) error { return nil }},
+		"Future.Wait":    {new(pebblemq.Future[int]).Wait},
 		"Salvage":        {pebblemq.Salvage, t.TempDir(), t.TempDir(), (*pebblemq.SalvageOptions)(nil)},
 		"WithDurability": {withDurability},
 	}

@@ -17,6 +17,9 @@ func init() {
 	bridge.Store = func(db any) *store.Store { return db.(*DB).s }
 	bridge.Tx = func(tx any) *store.Tx { return tx.(*Tx).x }
 	bridge.DB = func(s *store.Store) any { return &DB{s} }
+	bridge.Options = func(o any) store.Options { return o.(*Options).kernel() }
+	bridge.FutureRoom = func(f any) any { return f.(unsettled).room() }
+	bridge.FutureSettled = func(f any, err error) { f.(unsettled).settle(err) }
 }
 
 // Open opens the store in dir, which is created if it does not exist, with its
@@ -25,9 +28,9 @@ func init() {
 // holds something else gives ErrNotStore, a store of a newer release
 // ErrFormat, a damaged one ErrCorrupt.
 //
-// What a crashed predecessor had acknowledged is there. Opening takes time in
-// the number of queues and topics, not of messages, and in the few MiB of
-// write-ahead log since the last flush.
+// All changes that a crashed predecessor had acknowledged are there. Opening takes time in the
+// number of queues and topics, not of messages, and in the few MiB of write-ahead log since the
+// last flush.
 //
 // A store opens on a disk that has nothing left: it gives up its file BALLAST,
 // which holds Options.MemoryBytes + 1 MiB. Until there is room for a new one, changes
@@ -103,10 +106,9 @@ type DamagedFile struct {
 	SetAside bool
 }
 
-// Stats returns the counters of the moment. It is cheap, but not free. On a full
-// disk, on one that has not answered for a second and after a failure, the engine
-// may not be able to tell what it uses: DiskBytes, WALBytes, Tables and MemoryBytes
-// are then what it told last.
+// Stats returns the counters of the moment. It is cheap, but not free. DiskBytes, WALBytes,
+// Tables and MemoryBytes come from the engine. On a full disk, a hanging disk and after a
+// failure they may be those of an earlier call.
 func (db *DB) Stats() Stats {
 	st := db.s.Stats()
 	return Stats{

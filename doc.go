@@ -1,56 +1,94 @@
 // Package pebblemq is an embeddable message store: a durable log, a routed work
 // queue, a visibility-timeout queue and idempotency keys on one Pebble store,
-// in one process, with one atomic commit over all of them and the
-// application's own state. There is no broker, no daemon and no network.
+// in one process. One atomic commit covers all of them and the application's own
+// state. There is no broker, no daemon and no network.
 //
 //	db, err := pebblemq.Open("data", nil)
 //	orders, err := log.OpenTopic(ctx, db, "orders", nil)
 //	err = db.Update(ctx, func(tx *pebblemq.Tx) error {
-//		orders.In(tx).Append(log.Record{Key: id, Value: event})
+//		if _, err := orders.In(tx).Append(log.Record{Key: id, Value: event}); err != nil {
+//			return err
+//		}
 //		return tx.Set(id, state)
 //	})
 //
-// # What it guarantees
+// # Guarantees
 //
-//   - At-least-once delivery, always. A consumer sees a message again after a
-//     crash, a lost lease or a requeue; package idempotency, or an Update that
-//     acknowledges along with the effect, makes the second time harmless.
-//   - With Sync, the default, what a call reported done survives a crash of the
-//     process and a loss of power. With NoSync the newest changes may be lost:
+//   - Delivery is at least once. A consumer receives a message again after a
+//     crash, a lost lease or a requeue. To make the second delivery harmless, use
+//     package idempotency or an Update with both the effect and the acknowledgement.
+//   - With Sync, the default, a change survives a crash of the process and a loss of
+//     power once the call has returned. With NoSync the newest changes may be lost:
 //     those of the last Options.SyncInterval and of the fsync under way, more
 //     if the disk stalls (Stats.UnsyncedAge).
-//   - Nobody sees a Sync change before it is on disk.
-//   - All of an Update happens, or nothing of it.
+//   - A Sync change is on disk before any reader or consumer sees it.
+//   - An Update happens completely or not at all.
 //   - A failing or full disk never ends the host process: see ErrFailed and
 //     ErrDiskFull.
 //
-// # One verb for one idea
+// # Words
 //
-// Open opens or creates, with a Config that is stored and must match the next
-// time; Lookup opens what exists with the Config it has; Options are for this
-// process only. Append adds to a log, Publish sends through an exchange, Send puts
-// into a queue. Poll has the next records of a group's member, Fetch those of a
-// reader on its own; Next and Get have a delivery of a work queue, Receive has
-// messages of a visibility queue; Records and All are the same as iterators. Ack,
-// Delete and Commit settle what was received, each in its broker's own word; Nack and
-// ChangeVisibility give it back. Browse looks at what is in a queue and changes
-// nothing, Cancel removes what is delayed, Redrive moves dead letters to where they
-// died. In
-// binds a handle to a transaction: the same verbs, without a context and without
-// waiting. Run calls a handler for each message until its context ends, and then
-// waits for the handlers under way, whose own context goes on. A handler that panics or
-// calls runtime.Goexit has failed, like one that returns an error.
+//	store      a directory, opened by one process at a time
+//	layer      one of the packages log, workqueue, visibility and idempotency
+//	object     a topic, group, broker, exchange, queue or namespace; it has a name
+//	Config     settings that are stored with an object
+//	Options    settings of this process or call; they are not stored
+//	change     one atomic step of a store, such as a publish or an Update
+//	sync       an fsync of the write-ahead log; it makes all changes before it durable
+//	settle     to acknowledge, delete, commit or reject a message for good
+//	dead       given up: a dead letter is a message that failed for good
+//
+// # Verbs
+//
+// A verb means the same in all layers.
+//
+//	Open, Declare   open an object or create it; the Config must match the stored one
+//	Ensure          open, create or alter it
+//	Lookup          open it only if it exists
+//	Alter, Delete   change the Config; remove the object
+//	Info, Stats     counters and Config
+//	Append          add records to a log
+//	Publish         send a message through an exchange
+//	Send            put a message into a visibility queue
+//	Poll            take records as a member of a group
+//	Fetch, Next, Get   read records; take deliveries of a work queue
+//	Receive         take messages of a visibility queue
+//	Records, Deliveries   the same as iterators
+//	Ack, Delete, Commit   settle a message, in the word of each broker
+//	Nack, Release   give a message back; Release is not counted as an attempt
+//	Browse, Peek, Find    look at messages without taking them
+//	Cancel          remove a delayed message
+//	Redrive         move dead letters back to their queues
+//	Run             call a handler for each message until the context ends
+//	In              bind a handle to a transaction
+//
+// A handle bound with In has the same verbs, without a context and without waiting.
+//
+// After its context has ended, Run waits for the handlers under way, whose own
+// contexts go on until the DrainTimeout. A handler that panics or calls
+// runtime.Goexit has failed, like one that returns an error.
+//
+// In log, workqueue and visibility, Typed makes a handle whose verbs take and return
+// values of a type instead of bytes, with a Codec such as JSON.
 //
 // # Contexts
 //
 // A blocking call takes a context. It returns when the context ends, when the store is
-// closed and when it fails, even if the disk hangs. A change that was made by then has one
-// more second to reach the disk; after that the call returns ErrUnknownOutcome. What
-// follows a handler, its acknowledgement for instance, has a second after the handler if
-// the context has ended before. Calls without a context, such as Open, Lookup and Close,
-// wait as long as the disk takes. A call with a nil context returns ErrInvalid.
+// closed and when the store fails, even if the disk hangs. If a change was made by then,
+// the call waits one more second for the disk. After that it returns ErrUnknownOutcome.
+// A step that follows a handler, such as its acknowledgement, gets one second after
+// the handler even if the context has ended before. Calls without a context, such as Open
+// and Close, wait as long as the disk takes. So does a call whose own read gets no answer
+// from the disk; it blocks no other call. A call with a nil context returns ErrInvalid.
 //
-// # A store's life
+// # Clocks
+//
+// Delays, timeouts, retention and expiry end at a time of the system's clock, because they
+// continue while the store is closed. If the clock is set back by an hour, pending ones
+// end an hour later. If it is set forward, they end earlier. Order, receipts, claims and
+// offsets do not depend on the clock. Gradual adjustment, as NTP makes it, has no effect.
+//
+// # States of a store
 //
 //	        Open                 disk fails
 //	closed ──────▶ open ─────────────────────▶ failed: reads go on, writes ErrFailed
@@ -63,8 +101,8 @@
 // # Keys
 //
 // docs/FORMAT.md lists every key of a store. The application's own keys live in
-// a keyspace of their own, reached through Tx.
+// a separate keyspace, reached through Tx.
 //
-// The examples folder has programs that run; examples/quickstart uses all of
-// this at once.
+// Package pebblemqtest helps to test programs that use this package. The examples folder
+// has complete programs; examples/quickstart uses all layers at once.
 package pebblemq

@@ -124,7 +124,7 @@ func ExampleTx_Scan() {
 				return err
 			}
 		}
-		for e, err := range tx.Scan([]byte("order/"), []byte("order0")) {
+		for e, err := range tx.Scan(&pebblemq.ScanOptions{Prefix: []byte("order/")}) {
 			fmt.Println(string(e.Key), err)
 		}
 		return nil

@@ -44,6 +44,8 @@ func TestOnAFullDiskEverythingIsOpenedReadAndDrained(t *testing.T) {
 		require.NoError(t, err)
 		defer storetest.Close(t, db)
 		require.True(t, db.Stats().DiskFull)
+		require.ErrorIs(t, db.Err(), pebblemq.ErrDiskFull)
+		require.False(t, db.Health().OK())
 		w = openWorld(t, db)
 		requireNothingGrows(t, w)
 		requireReadable(t, w)

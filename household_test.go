@@ -68,7 +68,7 @@ func (h *household) openLog() {
 	require.NoError(t, err)
 	group, err := h.topic.OpenGroup(bg, "readers", nil)
 	require.NoError(t, err)
-	h.member, err = group.Join(bg)
+	h.member, err = group.Join(bg, nil)
 	require.NoError(t, err)
 }
 
@@ -104,7 +104,7 @@ func (h *household) minute() {
 	id := strconv.Itoa(h.rounds)
 	body := []byte("something of a usual length that happened in round " + id)
 
-	_, err := h.topic.AppendUnique(bg, id, log.Record{Key: []byte(id), Value: body})
+	_, err := h.topic.AppendWith(bg, log.AppendOptions{ID: id}, log.Record{Key: []byte(id), Value: body})
 	require.NoError(t, err)
 	records, err := h.member.Poll(bg, 10)
 	require.NoError(t, err)
@@ -158,9 +158,9 @@ func (h *household) passingTopic(id string, body []byte) {
 	require.NoError(t, err)
 	group, err := topic.OpenGroup(bg, "group "+id, nil)
 	require.NoError(t, err)
-	member, err := group.Join(bg)
+	member, err := group.Join(bg, nil)
 	require.NoError(t, err)
-	_, err = topic.AppendOnce(bg, 0, log.Sequence{Producer: id}, log.Record{Value: body})
+	_, err = topic.AppendWith(bg, log.AppendOptions{Partition: log.InPartition(0), Producer: log.Producer{Name: id}}, log.Record{Value: body})
 	require.NoError(t, err)
 	require.NoError(t, member.Leave(bg))
 	require.NoError(t, topic.DeleteGroup(bg, "group "+id))

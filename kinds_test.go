@@ -23,7 +23,7 @@ func TestErrorsOfThePackagesAreCasesOfThoseOfTheStore(t *testing.T) {
 		},
 		pebblemq.ErrDeleted: {log.ErrTopicDeleted, log.ErrGroupDeleted, workqueue.ErrQueueDeleted, visibility.ErrQueueDeleted, idempotency.ErrNamespaceDeleted},
 		pebblemq.ErrLost: {
-			log.ErrFenced, workqueue.ErrDeliveryLost, visibility.ErrStaleReceipt, visibility.ErrNotInFlight,
+			log.ErrFenced, &log.FencedError{}, workqueue.ErrDeliveryLost, visibility.ErrStaleReceipt, visibility.ErrNotInFlight,
 			visibility.ErrExpired, visibility.ErrLeaseLost, idempotency.ErrLeaseLost,
 		},
 		pebblemq.ErrFull: {workqueue.ErrQueueFull, visibility.ErrInFlightLimit},

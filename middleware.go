@@ -19,8 +19,11 @@ func Recover[M any](next func(context.Context, M) error) func(context.Context, M
 }
 
 // Logging returns a Middleware that logs the end of each call with its duration: at Debug,
-// or at Info with its error. Run logs failures itself.
+// or at Info with its error. Run logs failures itself. A nil logger is slog.Default.
 func Logging[M any](log *slog.Logger) func(next func(context.Context, M) error) func(context.Context, M) error {
+	if log == nil {
+		log = slog.Default()
+	}
 	return func(next func(context.Context, M) error) func(context.Context, M) error {
 		return func(ctx context.Context, m M) error {
 			begin := time.Now()
@@ -36,8 +39,8 @@ func Logging[M any](log *slog.Logger) func(next func(context.Context, M) error) 
 }
 
 // TimeLimit returns a Middleware that ends the context of a call after d, with
-// ErrHandlerTimeout as the cause. Unlike the Timeout of a Run it does not go on without a
-// handler that heeds no context.
+// ErrHandlerTimeout as the cause; at once if d is not positive. It waits for a handler that
+// ignores its context. The Timeout of a Run does not.
 func TimeLimit[M any](d time.Duration) func(next func(context.Context, M) error) func(context.Context, M) error {
 	return func(next func(context.Context, M) error) func(context.Context, M) error {
 		return func(ctx context.Context, m M) error {

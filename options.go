@@ -14,24 +14,30 @@ type Durability uint8
 
 const (
 	// Default stands for the durability of the verb or of the store.
-	Default = Durability(store.Default)
+	Default Durability = 0
 
-	// Sync reports a change done after the fsync that covers it. It survives a
-	// crash of the process and a loss of power. Nobody else sees it before.
-	Sync = Durability(store.Sync)
+	// Sync reports a change done after the fsync that covers it. It survives a crash of the
+	// process and a loss of power. No other call sees it before.
+	Sync Durability = 1
 
-	// NoSync reports a change done as soon as it has its place in the order of
-	// changes, and lets others see it then. An fsync begins within
-	// Options.SyncInterval. A crash of the process and a loss of power both
-	// take the changes that no fsync has covered by then: always the newest,
-	// never one from the middle.
+	// NoSync reports a change done, and shows it to others, as soon as it is sequenced in
+	// memory. An fsync begins within Options.SyncInterval. A crash of the process and a loss of
+	// power both take the changes that no fsync has covered by then: always the newest, never
+	// one from the middle.
 	//
 	// That is SyncInterval plus the duration of one fsync, while the disk
 	// keeps up. If the disk stalls or is full, it is everything accepted since
 	// then, without a limit. Stats.UnsyncedAge tells how much it would be now,
 	// and the store logs a warning when it exceeds SyncInterval by a second.
-	NoSync = Durability(store.NoSync)
+	NoSync Durability = 2
 )
+
+// The numbers are those of the kernel. If two differ, an index is out of range.
+var _ = [...]struct{}{
+	[1]struct{}{}[Default-Durability(store.Default)],
+	[1]struct{}{}[Sync-Durability(store.Sync)],
+	[1]struct{}{}[NoSync-Durability(store.NoSync)],
+}
 
 // String returns the name of the constant.
 func (d Durability) String() string { return store.Durability(d).String() }
@@ -57,12 +63,10 @@ type Options struct {
 	// disk takes. Default 10 ms, at most 1 minute.
 	SyncInterval time.Duration
 
-	// MemoryBytes is the budget for the engine's write buffers and block
-	// cache together. They grow into it as needed. The layers' windows of
-	// waiting messages come on top, bounded by each queue's settings, and so do
-	// the filters of idempotency keys, up to a quarter of it, and each namespace's
-	// cache of outcomes.
-	// Default 16 MiB, 4 MiB for OpenMemory; at least 1 MiB.
+	// MemoryBytes is the budget for the engine's write buffers and block cache together. They
+	// grow into it as needed. The layers' windows of waiting messages come on top, bounded by
+	// each queue's settings. So do the filters of idempotency keys, up to a quarter of it, and
+	// each namespace's cache of outcomes. Default 16 MiB, 4 MiB for OpenMemory; at least 1 MiB.
 	MemoryBytes int64
 
 	// Logger receives what happens in the background: failures of the disk as

@@ -69,11 +69,11 @@ func (w *everyLayer) topics(round int) {
 		_, err = compacted.Append(bg, r)
 		require.NoError(t, err)
 	}
-	_, err = topic.AppendUnique(bg, fmt.Sprint("id ", round), log.Record{Value: w.text()})
+	_, err = topic.AppendWith(bg, log.AppendOptions{ID: fmt.Sprint("id ", round)}, log.Record{Value: w.text()})
 	require.NoError(t, err)
-	_, err = topic.AppendOnce(bg, 1, log.Sequence{Producer: "p", Number: int64(round)}, log.Record{Value: w.text()})
+	_, err = topic.AppendWith(bg, log.AppendOptions{Partition: log.InPartition(1), Producer: log.Producer{Name: "p", Number: int64(round)}}, log.Record{Value: w.text()})
 	require.NoError(t, err)
-	m, err := group.Join(bg)
+	m, err := group.Join(bg, nil)
 	require.NoError(t, err)
 	records, err := m.Poll(bg, 30)
 	require.NoError(t, err)
@@ -82,7 +82,7 @@ func (w *everyLayer) topics(round int) {
 	require.NoError(t, m.Leave(bg))
 	require.NoError(t, compacted.Compact(bg))
 	if round == 2 {
-		require.NoError(t, topic.TrimTo(bg, 0, 15))
+		require.NoError(t, topic.TrimTo(bg, 0, log.Offset(15)))
 	}
 }
 
@@ -132,11 +132,10 @@ func (w *everyLayer) queues(round int) {
 	require.NoError(t, err)
 	fifo, err := visibility.OpenQueue(bg, w.db, "steps", &visibility.QueueConfig{FIFO: true, MaxPriority: 2, DedupeWindow: time.Hour})
 	require.NoError(t, err)
-	later := time.Hour
 	for i := range 40 {
 		m := visibility.Message{Body: w.text(), ID: fmt.Sprint("j ", round, i)}
 		if i%4 == 0 {
-			m.Delay = &later
+			m.Delay = time.Hour
 		}
 		_, err := jobs.Send(bg, m)
 		require.NoError(t, err)
@@ -354,7 +353,7 @@ func useEverything(t *testing.T, what string, db *pebblemq.DB) {
 			require.NoError(t, err, what)
 			_, end, err := topic.Offsets(bg, p)
 			require.NoError(t, err, what)
-			_, err = topic.AppendTo(bg, p, log.Record{Key: []byte("new"), Value: []byte("new")})
+			_, err = topic.AppendWith(bg, log.AppendOptions{Partition: log.InPartition(p)}, log.Record{Key: []byte("new"), Value: []byte("new")})
 			require.NoError(t, err, what)
 			for last := int64(-1); last < end; {
 				records, err := r.Fetch(bg, 100, 1<<20)
@@ -406,13 +405,13 @@ func useEverything(t *testing.T, what string, db *pebblemq.DB) {
 	keys, err := idempotency.OpenNamespace(bg, db, "requests", nil)
 	require.NoError(t, err, what)
 	n := uint64(0)
-	for e, err := range keys.List(bg, nil) {
+	for e, err := range keys.Entries(bg, nil) {
 		require.NoError(t, err, what)
 		if e.State == idempotency.Completed {
 			n++
 		}
 	}
-	count, err := keys.Count(bg)
+	info, err := keys.Info(bg)
 	require.NoError(t, err, what)
-	require.Equal(t, count, n, what)
+	require.Equal(t, info.Completed, n, what)
 }

@@ -4,12 +4,15 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/pebblemq/pebblemq"
 	"github.com/pebblemq/pebblemq/internal/storetest"
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 )
 
 // closes fails the test if the store does not close: a walk that was not ended
@@ -29,17 +32,17 @@ func closes(t *testing.T, db *pebblemq.DB) {
 func TestAScanThatIsLeftLetsTheStoreClose(t *testing.T) {
 	leave := map[string]func(*pebblemq.Tx){
 		"by break": func(tx *pebblemq.Tx) {
-			for range tx.Scan(nil, nil) {
+			for range tx.Scan(nil) {
 				break
 			}
 		},
 		"by a panic": func(tx *pebblemq.Tx) {
-			for range tx.Scan(nil, nil) {
+			for range tx.Scan(nil) {
 				panic("boom")
 			}
 		},
 		"by the end of its goroutine": func(tx *pebblemq.Tx) {
-			for range tx.Scan(nil, nil) {
+			for range tx.Scan(nil) {
 				runtime.Goexit()
 			}
 		},
@@ -76,9 +79,9 @@ func TestAScanInAScan(t *testing.T) {
 			}
 		}
 		pairs := 0
-		for a, err := range tx.Scan(nil, nil) {
+		for a, err := range tx.Scan(nil) {
 			require.NoError(t, err)
-			for b, err := range tx.Scan(a.Key, nil) {
+			for b, err := range tx.Scan(&pebblemq.ScanOptions{From: a.Key}) {
 				require.NoError(t, err)
 				require.NoError(t, tx.Set(append(a.Key, b.Key...), nil))
 				pairs++
@@ -86,7 +89,7 @@ func TestAScanInAScan(t *testing.T) {
 		}
 		require.Equal(t, 3+2+1, pairs, "writes do not show in a walk that is under way")
 		n := 0
-		for range tx.Scan(nil, nil) {
+		for range tx.Scan(nil) {
 			n++
 		}
 		require.Equal(t, 3+6, n)
@@ -117,7 +120,7 @@ func TestScanBounds(t *testing.T) {
 					require.NoError(t, tx.Delete([]byte("nothing")))
 				}
 				var got []string
-				for e, err := range tx.Scan(c.from, c.to) {
+				for e, err := range tx.Scan(&pebblemq.ScanOptions{From: c.from, To: c.to}) {
 					require.NoError(t, err)
 					got = append(got, string(e.Key))
 				}
@@ -141,7 +144,7 @@ func TestAScanThatOutlivesItsTransaction(t *testing.T) {
 		}
 		go func() {
 			defer close(next)
-			for e, err := range tx.Scan(nil, nil) {
+			for e, err := range tx.Scan(nil) {
 				if err != nil {
 					return
 				}
@@ -204,4 +207,62 @@ func TestANilFunctionIsRefused(t *testing.T) {
 	db := storetest.Open(t, nil)
 	require.ErrorIs(t, db.Update(bg, nil), pebblemq.ErrInvalid)
 	require.ErrorIs(t, db.View(bg, nil), pebblemq.ErrInvalid)
+}
+
+// A scan returns the sorted keys between its bounds, up to its limit.
+func TestScanOptionsBehaveLikeTheirModel(t *testing.T) {
+	db := storetest.Open(t, nil)
+	text := rapid.SliceOfN(rapid.SampledFrom([]byte{0, 'a', 'b', 0xff}), 0, 3)
+	rapid.Check(t, func(t *rapid.T) {
+		model := make(map[string]bool)
+		o := &pebblemq.ScanOptions{
+			Prefix: rapid.OneOf(rapid.Just([]byte(nil)), text).Draw(t, "prefix"),
+			From:   rapid.OneOf(rapid.Just([]byte(nil)), text).Draw(t, "from"),
+			To:     rapid.OneOf(rapid.Just([]byte(nil)), text).Draw(t, "to"),
+			Limit:  rapid.IntRange(0, 4).Draw(t, "limit"), Reverse: rapid.Bool().Draw(t, "reverse"),
+		}
+		var got []string
+		require.NoError(t, db.Update(bg, func(tx *pebblemq.Tx) error {
+			for e, err := range tx.Scan(nil) {
+				require.NoError(t, err)
+				require.NoError(t, tx.Delete(e.Key))
+			}
+			for _, key := range rapid.SliceOfN(text, 0, 12).Draw(t, "keys") {
+				model[string(key)] = true
+				require.NoError(t, tx.Set(key, nil))
+			}
+			for e, err := range tx.Scan(o) {
+				require.NoError(t, err)
+				got = append(got, string(e.Key))
+			}
+			return nil
+		}))
+		var want []string
+		for key := range model {
+			if strings.HasPrefix(key, string(o.Prefix)) && key >= string(o.From) && (o.To == nil || key < string(o.To)) {
+				want = append(want, key)
+			}
+		}
+		slices.Sort(want)
+		if o.Reverse {
+			slices.Reverse(want)
+		}
+		if o.Limit > 0 && len(want) > o.Limit {
+			want = want[:o.Limit]
+		}
+		require.Equal(t, want, got)
+	})
+}
+
+func TestABadScanLimitIsRefused(t *testing.T) {
+	db := storetest.Open(t, nil)
+	require.NoError(t, db.View(bg, func(tx *pebblemq.Tx) error {
+		n := 0
+		for _, err := range tx.Scan(&pebblemq.ScanOptions{Limit: -1}) {
+			require.ErrorIs(t, err, pebblemq.ErrInvalid)
+			n++
+		}
+		require.Equal(t, 1, n)
+		return nil
+	}))
 }

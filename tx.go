@@ -10,7 +10,9 @@ import (
 
 // MaxTxBytes is the largest transaction, 64 MiB: the keys, values and payloads that
 // it writes, together.
-const MaxTxBytes = store.MaxTx
+const MaxTxBytes = 64 << 20
+
+var _ = [1]struct{}{}[MaxTxBytes-store.MaxTx] // the two are equal
 
 // Tx is a transaction in the making. It is passed to the function of Update or
 // View, is valid until that returns, and is for that function's goroutine.
@@ -20,10 +22,9 @@ const MaxTxBytes = store.MaxTx
 //	orders.In(tx).Append(record)
 //	broker.In(tx).Publish("events", "order.paid", message)
 //
-// They are collected and carried out together when the function has returned
-// nil; a refusal of any one (a stale receipt, a full queue) refuses all. A verb that
-// is called without In has no part in it: it is a change of its own, and stays if the
-// transaction does not.
+// They are collected and carried out together when the function has returned nil; a refusal of
+// any one (a stale receipt, a full queue) refuses all. Calls made without In are separate
+// commits. They are not rolled back with the transaction.
 type Tx struct {
 	x *store.Tx
 }
@@ -33,11 +34,11 @@ type Tx struct {
 // goroutine, or if any operation is refused, nothing happened. Update returns the
 // error; a panic or runtime.Goexit continues in the caller.
 //
-// The application's keyspace is serialisable: the first Get or Scan takes a lock
-// that other transactions, which read as well or have written and are about to
-// commit, wait for until this one is ordered, so keep f short from there on.
-// Writes alone and queue operations take no lock. An Update within f that would
-// wait for the lock of its own caller returns ErrNested.
+// The application's keyspace is serialisable. The first Get or Scan takes a lock until the
+// transaction is sequenced. Other transactions that read wait for it, and those that have
+// written wait before their commit. Keep f short from the first read on. Writes alone and queue
+// operations take no lock. An Update within f that would wait for the lock of its own caller
+// returns ErrNested.
 //
 // Update returns when the commit is durable, or at once with NoSync. If ctx
 // ends before the commit nothing happened and its error is returned. If it ends
@@ -59,7 +60,9 @@ func (db *DB) Update(ctx context.Context, f func(*Tx) error) error {
 
 // View runs f on a stable view of the application's keyspace that holds every
 // change made before the call. Writes return ErrReadOnly. It takes no lock and
-// works on a store that has failed.
+// works on a store that has failed. On a full disk, and after a failure, the view lacks
+// what was accepted and has not reached the disk: NoSync changes, and those whose caller
+// got ErrUnknownOutcome.
 func (db *DB) View(ctx context.Context, f func(*Tx) error) error {
 	if f == nil {
 		return store.Invalid("View without a function")
@@ -96,7 +99,7 @@ func (tx *Tx) Set(key, value []byte) error {
 	return tx.x.Set(key, value)
 }
 
-// Delete removes a key; that it does not exist is no error.
+// Delete removes a key. A missing key is not an error.
 func (tx *Tx) Delete(key []byte) error {
 	if err := checkKey(key); err != nil {
 		return tx.x.Fail(err)
@@ -107,11 +110,52 @@ func (tx *Tx) Delete(key []byte) error {
 // Entry is a key and its value.
 type Entry struct{ Key, Value []byte }
 
-// Scan walks the keys in [from, to) in order, as the transaction sees them when
-// Scan is called; nil bounds are open. Key and Value are copies. An error ends
-// the walk. Writes during the walk do not show in it.
-func (tx *Tx) Scan(from, to []byte) iter.Seq2[Entry, error] {
+// ScanOptions say which keys a Scan walks, and how. Nil is all of them, in order.
+type ScanOptions struct {
+	// Prefix is what all keys begin with. Default: nothing.
+	Prefix []byte
+
+	// From is the lowest key and To the one below which the walk stays. They count beside
+	// Prefix. Default: no bound.
+	From, To []byte
+
+	// Reverse walks from the highest key to the lowest.
+	Reverse bool
+
+	// Limit is the most entries that the walk returns. Default: no limit.
+	Limit int
+}
+
+// bounds returns [from, to), whose ends may be nil.
+func (o *ScanOptions) bounds() (from, to []byte, err error) {
+	if o.Limit < 0 {
+		return nil, nil, store.Invalid("ScanOptions.Limit is %d", o.Limit)
+	}
+	from, to = o.From, o.To
+	if len(o.Prefix) == 0 {
+		return from, to, nil
+	}
+	if bytes.Compare(from, o.Prefix) < 0 {
+		from = o.Prefix
+	}
+	if end := store.PrefixEnd(o.Prefix); end != nil && (to == nil || bytes.Compare(end, to) < 0) {
+		to = end
+	}
+	return from, to, nil
+}
+
+// Scan walks keys in order, as the transaction sees them when the walk begins. Key and
+// Value are copies. An error ends the walk. Writes during the walk do not show in it.
+func (tx *Tx) Scan(o *ScanOptions) iter.Seq2[Entry, error] {
+	if o == nil {
+		o = &ScanOptions{}
+	}
 	return func(yield func(Entry, error) bool) {
+		from, to, err := o.bounds()
+		if err != nil {
+			yield(Entry{}, err)
+			return
+		}
 		it, err := tx.x.Scan(from, to)
 		if err != nil {
 			yield(Entry{}, err)
@@ -123,15 +167,20 @@ func (tx *Tx) Scan(from, to []byte) iter.Seq2[Entry, error] {
 				yield(Entry{}, closing)
 			}
 		}()
-		if stopped, err = scan(it, yield); err != nil {
+		if stopped, err = scan(it, o, yield); err != nil {
 			yield(Entry{}, err)
 		}
 	}
 }
 
 // scan reports stopped if the caller broke the walk off.
-func scan(it *store.Iter, yield func(Entry, error) bool) (stopped bool, err error) {
-	for ok := it.First(); ok; ok = it.Next() {
+func scan(it *store.Iter, o *ScanOptions, yield func(Entry, error) bool) (stopped bool, err error) {
+	first, next := it.First, it.Next
+	if o.Reverse {
+		first, next = it.Last, it.Prev
+	}
+	n := 0
+	for ok := first(); ok && (o.Limit == 0 || n < o.Limit); ok = next() {
 		v, err := it.Value()
 		if err != nil {
 			return false, err
@@ -140,6 +189,7 @@ func scan(it *store.Iter, yield func(Entry, error) bool) (stopped bool, err erro
 		if !yield(e, nil) {
 			return true, nil
 		}
+		n++
 	}
 	return false, nil
 }

@@ -31,7 +31,7 @@ func all(t testing.TB, db *pebblemq.DB) map[string]string {
 	t.Helper()
 	got := map[string]string{}
 	require.NoError(t, db.View(bg, func(tx *pebblemq.Tx) error {
-		for e, err := range tx.Scan(nil, nil) {
+		for e, err := range tx.Scan(nil) {
 			if err != nil {
 				return err
 			}
@@ -56,7 +56,7 @@ func TestATransactionSeesItsOwnWrites(t *testing.T) {
 			require.Equal(t, want, v, key)
 		}
 		var keys []string
-		for e, err := range tx.Scan([]byte("a"), []byte("c")) {
+		for e, err := range tx.Scan(&pebblemq.ScanOptions{From: []byte("a"), To: []byte("c")}) {
 			require.NoError(t, err)
 			keys = append(keys, string(e.Key)+"="+string(e.Value))
 		}
@@ -176,7 +176,7 @@ func TestATransactionIsNotUsableAfterwards(t *testing.T) {
 			require.ErrorIs(t, err, pebblemq.ErrTxDone)
 			require.ErrorIs(t, tx.Set([]byte("k"), nil), pebblemq.ErrTxDone)
 			require.ErrorIs(t, tx.Delete([]byte("k")), pebblemq.ErrTxDone)
-			for _, err := range tx.Scan(nil, nil) {
+			for _, err := range tx.Scan(nil) {
 				require.ErrorIs(t, err, pebblemq.ErrTxDone)
 			}
 		})
@@ -358,7 +358,7 @@ func TestStateAfterACrashIsAPrefix(t *testing.T) {
 func dump(t *rapid.T, db *pebblemq.DB) map[string]string {
 	got := map[string]string{}
 	require.NoError(t, db.Update(bg, func(tx *pebblemq.Tx) error {
-		for e, err := range tx.Scan(nil, nil) {
+		for e, err := range tx.Scan(nil) {
 			require.NoError(t, err)
 			got[string(e.Key)] = string(e.Value)
 		}

@@ -8,7 +8,9 @@ import (
 )
 
 // DefaultVerifyRate is the rate of a Verify without one, 64 MiB per second.
-const DefaultVerifyRate = store.DefaultVerifyRate
+const DefaultVerifyRate = 64 << 20
+
+var _ = [1]struct{}{}[DefaultVerifyRate-store.DefaultVerifyRate] // the two are equal
 
 // VerifyOptions configure Verify. Nil and the zero value are the defaults.
 type VerifyOptions struct {

@@ -13,7 +13,7 @@ import (
 	"github.com/pebblemq/pebblemq/workqueue"
 )
 
-// Something that went wrong is not silent because nobody has chosen a logger.
+// Errors are not silent without a chosen logger.
 func TestWarningsReachTheDefaultLogger(t *testing.T) {
 	for name, c := range map[string]struct {
 		o    *pebblemq.Options

@@ -90,7 +90,7 @@ func (l *mqLog) ReplayGroup(name string, n, commitEvery int, f func([]byte) erro
 	if err != nil {
 		return err
 	}
-	m, err := g.Join(bg)
+	m, err := g.Join(bg, nil)
 	if err != nil {
 		return err
 	}

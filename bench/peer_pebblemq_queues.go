@@ -308,13 +308,13 @@ func (t *mqTx) Check() (records, keys, waiting int, err error) {
 	if err != nil {
 		return 0, 0, 0, err
 	}
-	count, err := t.keys.Count(bg)
-	if err != nil || count > math.MaxInt32 {
+	stored, err := t.keys.Info(bg)
+	if err != nil || stored.Completed > math.MaxInt32 {
 		return 0, 0, 0, err
 	}
 	queues, err := t.broker.Queues(bg)
 	for _, q := range queues {
 		waiting += int(q.Stats.Ready + q.Stats.Unacked)
 	}
-	return int(end), int(count), waiting, err
+	return int(end), int(stored.Completed), waiting, err
 }

@@ -10,22 +10,20 @@ import (
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// absent tells of most keys that have no record that they have none, from memory: a
-// Bloom filter over the keys of a namespace. Most keys are new when they come, and to
-// ask the engine means to search its memtables and the filters of several tables,
-// much of it while all other changes wait.
+// absent is a Bloom filter over the keys of a namespace. It answers "no record" for most new
+// keys without a read. Most keys are new, and a read of the engine searches its memtables and
+// the filters of several tables, often while all other changes wait.
 //
-// What is added is never taken out, so a key that was forgotten or has expired is
-// looked for in vain. The filter grows by layers, each twice as large as all before
-// it. When a layer is full and more than half of what was added has gone, or when the
-// namespace is opened, the filter is made anew from the disk, beside the baton. Until
-// it has seen everything it tells nothing.
+// Added keys are never removed, so a forgotten or expired key costs a lookup. The filter grows
+// by layers, each twice as large as all before it. When a layer is full and more than half of
+// what was added has gone, or when the namespace is opened, the filter is made anew from the
+// disk, beside the baton. Until it has seen everything it tells nothing.
 //
 // All filters of a store take a quarter of Options.MemoryBytes, which is about 2 M keys
 // for the default. A namespace that would need more does without.
 //
-// Invariant: once complete, every key with a record is in it. Keys are added under the
-// baton, where their records are written; whoever was told of a record finds it.
+// Invariant: once complete, every key with a record is in it. Keys are added under the baton,
+// where their records are written, so that no visible record is missing.
 type absent struct {
 	seed   maphash.Seed
 	budget *atomic.Int64 // bytes left for the filters of the store

@@ -8,11 +8,11 @@ import (
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// Accept is Once for a producer's message: the same id is accepted once within
-// Config.Expiry, which is the window, and every later call returns the original
-// answer. The answer may hold what is known only as the commit is being made,
-// such as the offset of an append: publish returns a function that is called
-// when all that it did in the transaction has its place.
+// Accept is Once for a producer's message: the same id is accepted once within Config.Expiry,
+// which is the window, and every later call returns the original answer. The answer may hold
+// values that are known only during the commit, such as the offset of an append. For this,
+// publish returns a function. It is called when all operations of the transaction have been
+// sequenced.
 //
 //	res, err := ids.Accept(ctx, id, func(tx *pebblemq.Tx) (func() ([]byte, error), error) {
 //		placed, err := orders.In(tx).Append(record)

@@ -182,9 +182,9 @@ func BenchmarkCache(b *testing.B) {
 	}
 }
 
-// BenchmarkExpiry has all stored keys expire at once, between two openings: the time
-// to give their space back, for each, and what a lookup and a walk over the namespace
-// cost right after.
+// BenchmarkExpiry lets all stored keys expire at once, between two openings. It measures the
+// time to give back the space of each, and the cost of a lookup and of a walk over the namespace
+// right after.
 func BenchmarkExpiry(b *testing.B) {
 	n, dir := stored(b), b.TempDir()
 	var offset time.Duration
@@ -209,7 +209,7 @@ func BenchmarkExpiry(b *testing.B) {
 		db, k = open()
 		for left := uint64(n); left > 0; {
 			var err error
-			left, err = k.Count(bg)
+			left, err = countOf(k)
 			require.NoError(b, err)
 		}
 		b.ReportMetric(float64(time.Since(begin).Nanoseconds())/float64(n), "ns/key")
@@ -222,7 +222,7 @@ func BenchmarkExpiry(b *testing.B) {
 		}
 		b.ReportMetric(float64(time.Since(begin).Nanoseconds())/lookups, "ns/lookup")
 		begin = time.Now()
-		for _, err := range k.List(bg, nil) {
+		for _, err := range k.Entries(bg, nil) {
 			require.NoError(b, err)
 		}
 		b.ReportMetric(float64(time.Since(begin).Nanoseconds()), "ns/walk")

@@ -10,12 +10,11 @@ import (
 // cache holds the outcomes that were stored or asked for last, so that a key which
 // comes again soon is answered without the engine.
 //
-// To store what a lookup has read is not safe by itself: the record may have changed
-// since, and the old one would then answer for ever. Each change therefore counts one
-// up, in one of a few counters that the key's hash chooses, and what was read is taken
-// only if the count is still that of before the reading. An outcome that is being
-// stored is taken in the same way once it is visible, so one that is rolled back never
-// is. A claim is never taken: memory has it.
+// To store what a lookup has read is not safe by itself: the record may have changed since, and
+// the old one would then answer for ever. So each change counts one up, in one of a few counters
+// that the key's hash chooses. A record that was read is cached only if the count is still that
+// of before the read. An outcome that is being stored is taken in the same way once it is
+// visible, so one that is rolled back never is. A claim is never taken: memory has it.
 //
 // Invariant: a record in it is the one of its key after all operations accepted so
 // far. Like the one on disk it may have expired, or not be synced yet, and whoever

@@ -39,12 +39,12 @@ func (k *Namespace) mustDo(t testing.TB, key, value string) Result {
 	return res
 }
 
-// hide takes a record from the disk behind the package's back: what is answered
-// then is from memory. The end of the test puts it back, for the store to be verified.
+// hide takes a record from the disk behind the package's back, so that answers come from memory.
+// The end of the test puts it back, for the store to be verified.
 func (k *Namespace) hide(t testing.TB, key string) {
 	t.Helper()
 	record := recordKey(k.n.id, []byte(key))
-	value, err := k.s.Get(record)
+	value, err := k.s.Get(bg, record)
 	require.NoError(t, err)
 	write := func(f func(*store.Turn)) {
 		require.NoError(t, k.s.Do(bg, store.QuietFunc(func(turn *store.Turn) error {
@@ -85,7 +85,7 @@ func TestWhatIsReadIsCached(t *testing.T) {
 	for name, read := range map[string]func(*testing.T, *Namespace) []byte{
 		"Do": func(t *testing.T, k *Namespace) []byte { return k.mustDo(t, "k", "again").Value },
 		"Get": func(t *testing.T, k *Namespace) []byte {
-			res, _, err := k.Get(bg, []byte("k"))
+			res, _, err := k.Find(bg, []byte("k"))
 			require.NoError(t, err)
 			return res.Value
 		},
@@ -97,7 +97,7 @@ func TestWhatIsReadIsCached(t *testing.T) {
 			value := read(t, k)
 			require.True(t, k.isCached("k"))
 			value[0] = 'x'
-			res, _, err := k.Get(bg, []byte("k"))
+			res, _, err := k.Find(bg, []byte("k"))
 			require.NoError(t, err)
 			require.Equal(t, "v", string(res.Value), "the cache has a copy")
 		})
@@ -117,7 +117,7 @@ func TestTheCacheNeverAnswersAnExpiredOutcome(t *testing.T) {
 		require.False(t, seen)
 		res := k.mustDo(t, "k", "new")
 		require.False(t, res.Replayed)
-		res, _, err = k.Get(bg, []byte("k"))
+		res, _, err = k.Find(bg, []byte("k"))
 		require.NoError(t, err)
 		require.Equal(t, "new", string(res.Value))
 		<-time.After(2 * time.Hour)
@@ -172,7 +172,7 @@ type refusal struct{ store.OpFunc }
 
 func (refusal) Undo() {}
 
-// What a lookup has read is not cached if the key has changed since.
+// A record that a lookup has read is not cached if the key has changed since.
 func TestARecordThatChangedSinceItWasReadIsNotCached(t *testing.T) {
 	c := newCache(1 << 20)
 	moment := c.moment([]byte("k"))
@@ -223,8 +223,7 @@ func TestTheCacheIsBounded(t *testing.T) {
 	require.Zero(t, c.mu.recent.Len())
 }
 
-// Whoever reads beside those who complete and forget never sees a key after its
-// Forget has returned.
+// A read beside Complete and Forget never sees a key after its Forget has returned.
 func TestTheCacheBesideKeysThatComeAndGo(t *testing.T) {
 	_, k := openCached(t, nil)
 	nosync := pebblemq.WithDurability(bg, pebblemq.NoSync)
@@ -248,7 +247,7 @@ func TestTheCacheBesideKeysThatComeAndGo(t *testing.T) {
 	for i := range 300 {
 		key, value := string(rune('a'+i%2)), fmt.Sprint(i)
 		require.False(t, k.mustDo(t, key, value).Replayed)
-		res, ok, err := k.Get(bg, []byte(key))
+		res, ok, err := k.Find(bg, []byte(key))
 		require.NoError(t, err)
 		require.True(t, ok)
 		require.Equal(t, value, string(res.Value))

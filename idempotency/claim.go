@@ -11,12 +11,11 @@ import (
 
 // claim is the right of a handler to run under its key.
 //
-// A key is in progress exactly while its claim is in the namespace's map: what is
-// on disk says no more than that there was one. Storing the end of the lease, and
-// extending it while the handler runs, would be the usual way, and a wall clock
-// that jumps would then free the key of a live handler. But the runner lives in
-// this process, so here a claim lasts as long as its handler, and only one that
-// was found at opening is judged by time: it counts for Config.Lease.
+// A key is in progress exactly while its claim is in the namespace's map. The record on disk
+// only says that there was a claim. The usual way is to store the end of the lease and to
+// extend it while the handler runs. A wall clock that jumps would then free the key of a live
+// handler. But the handler runs in this process, so a claim lasts as long as its handler. Only
+// a claim that was found at opening is judged by time: it counts for Config.Lease.
 type claim struct {
 	key         []byte
 	token       uint64
@@ -28,6 +27,8 @@ type claim struct {
 	due    int64   // of its expiry entry; under the baton
 	stored *record // once completed; under the baton
 
+	committed atomic.Pointer[record] // by a transaction of the handler, once that is visible
+
 	abandoned atomic.Bool // it could not be released, and counts for nothing
 	end       sync.Once
 	done      chan struct{} // closed when the outcome is visible
@@ -36,8 +37,8 @@ type claim struct {
 // settle lets those go on who wait for the claim to end.
 func (c *claim) settle() { c.end.Do(func() { close(c.done) }) }
 
-// lose is settle for a claim that is taken from its runner. Who watches looks at done
-// after setting lost, so that one of the two sees the other.
+// lose is settle for a claim that is taken from its runner. A watcher checks done after setting
+// lost, so that one of the two sees the other.
 func (c *claim) lose() {
 	c.settle()
 	if cancel := c.lost.Load(); cancel != nil {
@@ -146,7 +147,7 @@ func (o *claimOp) grant(t *store.Turn, r record) {
 func (o *claimOp) Undo()               {}
 func (o *claimOp) Visible(*store.Turn) {}
 
-// peekOp is a claimOp on a full disk: what is known is answered.
+// peekOp is a claimOp on a full disk: it answers from stored results.
 type peekOp struct{ *claimOp }
 
 // Frees lets it in.

@@ -41,6 +41,19 @@ func (t ClaimTx) Complete(result []byte) error {
 	return t.x.Add(op, len(t.c.Key)+len(result))
 }
 
+// Completed returns the result that a transaction of the handler has stored with
+// ClaimTx.Complete; ok is false if none was committed.
+func (c Claim) Completed() (result []byte, ok bool) {
+	if c.c == nil {
+		return nil, false
+	}
+	r := c.c.committed.Load()
+	if r == nil {
+		return nil, false
+	}
+	return bytes.Clone(r.result), true
+}
+
 // completeOp stores the outcome of a key that is claimed.
 type completeOp struct {
 	n      *keys
@@ -58,7 +71,7 @@ type completeOp struct {
 
 func (o *completeOp) String() string { return "complete a claim of " + o.n.name }
 
-// Frees lets it in on a disk that is nearly full: what it tells of has happened.
+// Frees admits it on a nearly full disk, because the effect has happened.
 func (o *completeOp) Frees() {}
 
 // prepare encodes the record.
@@ -101,6 +114,9 @@ func (o *completeOp) Undo() {
 func (o *completeOp) Visible(*store.Turn) {
 	if o.mine {
 		o.n.remember(o.claim.key, o.moment, o.value)
+		if o.inTx {
+			o.claim.committed.Store(o.claim.stored)
+		}
 		o.claim.settle()
 	}
 }
@@ -132,7 +148,7 @@ func (t Tx) complete(key []byte, s state, result, fingerprint []byte) error {
 	return t.x.Add(&txComplete{n: n, key: bytes.Clone(key), value: value}, len(key)+len(result))
 }
 
-// txComplete completes a key that nobody has claimed.
+// txComplete completes an unclaimed key.
 type txComplete struct {
 	n      *keys
 	key    []byte

@@ -24,10 +24,9 @@ type Config struct {
 	// Expiry is how long a completed key is remembered, counted from its
 	// completion. Default 24 h, 1 ms to 100 years.
 	Expiry time.Duration `json:"expiry"`
-	// Lease is how long a key whose process died in the middle of a Do stays
-	// taken, counted from the next opening of the namespace: time for what that
-	// process has sent to arrive. Default 0: it is free at once. At most
-	// Expiry.
+	// Lease is how long a key stays taken after its process died in a Do, counted from the next
+	// opening of the namespace. Requests of the dead process have this time to arrive. Default
+	// 0: it is free at once. At most Expiry.
 	Lease time.Duration `json:"lease,omitempty"`
 	// MaxResultBytes is the largest result that is stored. Default 1 MiB, at
 	// most 32 MiB.

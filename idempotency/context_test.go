@@ -25,21 +25,20 @@ func contextVerbs(t testing.TB, db *pebblemq.DB) storetest.Verbs {
 	once := func(tx *pebblemq.Tx) ([]byte, error) { return nil, tx.Set([]byte("k"), nil) }
 	accept := func(tx *pebblemq.Tx) (func() ([]byte, error), error) { return nil, tx.Set([]byte("k"), nil) }
 	return storetest.Verbs{
-		"EnsureNamespace":  {idempotency.EnsureNamespace, db, "ensured", (*idempotency.Config)(nil)},
-		"LookupNamespace":  {idempotency.LookupNamespace, db, "payments"},
-		"Namespace.Alter":  {k.Alter, &idempotency.Config{Lease: time.Second}},
-		"Namespace.Delete": {gone.Delete},
-		"Namespace.Info":   {k.Info},
-		"Namespaces":       {idempotency.Namespaces, db},
-		"OpenNamespace":    {idempotency.OpenNamespace, db, "opened", (*idempotency.Config)(nil)},
-		"Namespace.Accept": {k.Accept, []byte("accept"), accept, nil},
-		"Namespace.Count":  {k.Count},
-		"Namespace.Do":     {k.Do, []byte("do"), idempotency.Handler(handle), nil},
-		"Namespace.Forget": {k.Forget, known},
-		"Namespace.Get":    {k.Get, known},
-		"Namespace.List":   {k.List, []byte(nil)},
-		"Namespace.Once":   {k.Once, []byte("once"), once, nil},
-		"Namespace.Seen":   {k.Seen, known},
+		"EnsureNamespace":   {idempotency.EnsureNamespace, db, "ensured", (*idempotency.Config)(nil)},
+		"LookupNamespace":   {idempotency.LookupNamespace, db, "payments"},
+		"Namespace.Alter":   {k.Alter, &idempotency.Config{Lease: time.Second}},
+		"Namespace.Delete":  {gone.Delete},
+		"Namespace.Info":    {k.Info},
+		"Namespaces":        {idempotency.Namespaces, db},
+		"OpenNamespace":     {idempotency.OpenNamespace, db, "opened", (*idempotency.Config)(nil)},
+		"Namespace.Accept":  {k.Accept, []byte("accept"), accept, nil},
+		"Namespace.Do":      {k.Do, []byte("do"), idempotency.Handler(handle), nil},
+		"Namespace.Forget":  {k.Forget, known},
+		"Namespace.Find":    {k.Find, known},
+		"Namespace.Entries": {k.Entries, []byte(nil)},
+		"Namespace.Once":    {k.Once, []byte("once"), once, nil},
+		"Namespace.Seen":    {k.Seen, known},
 	}
 }
 

@@ -26,17 +26,17 @@ type Claim struct {
 	Key   []byte
 	Token uint64 // pass it downstream, to have late writers turned away there
 
-	// Interrupted says that an earlier run under this key ended nobody knows
-	// how: its process died, or its result could not be stored. Its effect may
-	// have happened; ask the other side before causing it again. It is
-	// remembered for Config.Expiry from the beginning of that run.
+	// Interrupted says that an earlier run under this key ended without an outcome: its process
+	// died, or its result could not be stored. Its effect may have happened; ask the other side
+	// before causing it again. It is remembered for Config.Expiry from the beginning of that
+	// run.
 	Interrupted bool
 
 	k *Namespace
 	c *claim
 }
 
-// Handler is run by Do. What it returns is stored and replayed.
+// Handler is run by Do. Its result is stored and replayed.
 type Handler func(ctx context.Context, c Claim) ([]byte, error)
 
 // DoOptions are choices of one call. Nil is the default.
@@ -54,13 +54,12 @@ type DoOptions struct {
 // for its result. A Do under the same key inside the handler, with its context
 // or one made of it, returns ErrInProgress.
 //
-// It is for effects outside the store, such as a call to a payment service: the
-// claim is on disk before the handler runs, whatever the durability of ctx, and
-// the result before Do returns, unless that is NoSync. If the process dies in
-// between, the key is free again when the store is opened, or Config.Lease
-// later. The next call then runs the handler again, with a higher token and
-// Claim.Interrupted set, and the effect happens twice unless the other side, or
-// the handler, can tell. For effects inside the store, Once is exact.
+// It is for effects outside the store, such as a call to a payment service. The claim is on
+// disk before the handler runs, whatever the durability of ctx. The result is on disk before Do
+// returns, unless the durability is NoSync. If the process dies in between, the key is free
+// again when the store is opened, or Config.Lease later. The next call then runs the handler
+// again, with a higher token and Claim.Interrupted set, and the effect happens twice unless the
+// other side, or the handler, can tell. For effects inside the store, Once is exact.
 //
 // The handler's context is that of the call; it ends with the cause ErrLeaseLost
 // if the key is forgotten. An error of the handler frees the key and is

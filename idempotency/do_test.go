@@ -215,7 +215,7 @@ func TestAStoredResultSurvivesACrash(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, res.Replayed)
 	require.Equal(t, "v", string(res.Value))
-	n, err := k.Count(bg)
+	n, err := countOf(k)
 	require.NoError(t, err)
 	require.EqualValues(t, 1, n)
 }
@@ -265,12 +265,12 @@ func TestExpiryIsExactAndSpaceComesBack(t *testing.T) {
 
 		<-time.After(2 * time.Minute)
 		synctest.Wait()
-		n, err := k.Count(bg)
+		n, err := countOf(k)
 		require.NoError(t, err)
 		require.EqualValues(t, 1, n, "only the one that ran again")
 		<-time.After(2 * time.Hour)
 		synctest.Wait()
-		n, err = k.Count(bg)
+		n, err = countOf(k)
 		require.NoError(t, err)
 		require.Zero(t, n)
 	})
@@ -315,7 +315,7 @@ func TestUseAfterClose(t *testing.T) {
 	var runs atomic.Int32
 	_, err := k.Do(bg, []byte("k"), returns(&runs, "", nil), nil)
 	require.ErrorIs(t, err, pebblemq.ErrClosed)
-	_, _, err = k.Get(bg, []byte("k"))
+	_, _, err = k.Find(bg, []byte("k"))
 	require.ErrorIs(t, err, pebblemq.ErrClosed)
 	require.Zero(t, runs.Load())
 }

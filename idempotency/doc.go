@@ -1,22 +1,42 @@
-// Package idempotency makes the second delivery of the same thing harmless. It
-// remembers, under a key that the caller chooses, that something was done and
-// what came of it.
+// Package idempotency makes the second delivery of a message or request harmless. It
+// remembers, under a key that the caller chooses, that work was done and what its
+// result was.
 //
 // # Three strengths
 //
-//   - Transactional: Once, and Complete in a transaction. The effect is in this
-//     store. Effect, key, result, the messages sent and the acknowledgement of
-//     the one received are one commit, so it happens exactly once.
-//   - Leased: Do. The effect is elsewhere, such as a payment. One runner at a
-//     time, the claim on disk before it starts, the result on disk before Do
-//     returns. A process that dies in between may have had its effect: the next
-//     call runs the handler again, with a higher fencing token, and tells it
-//     (Claim.Interrupted). What the handler also does in this store can be
-//     exact all the same, with Claim.In.
-//   - Windowed: Accept. For producers: the same message id within Config.Expiry
-//     is accepted once, and the original answer returned.
+//   - Transactional: Once, and Complete in a transaction, for effects in this
+//     store. Effect, key, result, sent messages and the acknowledgement of
+//     the received one are one commit, so the effect happens exactly once.
+//   - Leased: Do, for effects elsewhere, such as a payment. One handler runs at a
+//     time. The claim is on disk before it starts, the result before Do
+//     returns. If the process dies in between, the effect may have happened. The next
+//     call runs the handler again, with a higher fencing token and
+//     Claim.Interrupted. Claim.In makes changes in this store exact nevertheless.
+//   - Windowed: Accept, for producers. A message id is accepted once within
+//     Config.Expiry, and a repetition returns the original answer.
 //
-// # Life of a key
+// # Guarantees
+//
+//   - A key is completed only after its handler has succeeded, or has failed with an
+//     error marked with Final. After any other error the key is free.
+//   - Of several calls with one key, one runs the handler; the others get its result.
+//   - An answer rests on data that is on disk. Lookups wait for the fsync of NoSync
+//     changes that they read. Only the ErrDuplicate of a transaction may be ahead of
+//     the disk, and then the transaction would be too.
+//   - An expired key is absent at once. Its space is reclaimed later, in bulk.
+//
+// # Words
+//
+//	namespace       a named set of keys with one Config
+//	key             what identifies the work: a message id, an order, a request
+//	claim           the right of one call of Do to run the handler of a key
+//	fencing token   a number that rises with each claim of a key
+//	interrupted     an earlier claim ended without a result, for example in a crash
+//	result          the stored outcome of a key
+//	replayed        returned from storage, without a run of the handler
+//	fingerprint     a digest of the payload; the same key with another is ErrMismatch
+//
+// # States of a key
 //
 //	                 Do                          result stored
 //	absent ─────────────────────▶ in progress ───────────────▶ completed
@@ -26,36 +46,25 @@
 //	  │  └─────── Config.Expiry ── interrupted: the next call runs │  │ from absent
 //	  └───────────────── Forget, Config.Expiry ────────────────────┘
 //
-// A key is never marked done before its handler has succeeded, so a failed one
-// is tried again. An error that is marked with Final counts as a result. An
-// expired key is absent at once; its space is reclaimed later, in bulk.
+// OpenNamespace opens or creates a namespace, EnsureNamespace also alters it, and its
+// handle deletes it. Handlers that run at its deletion lose their claims.
 //
-// A namespace is opened (OpenNamespace) or brought up to its config (EnsureNamespace); it
-// is altered and deleted by its handle. Handlers that run as it is deleted lose their
-// claims.
-//
-// # What can still run twice
+// # Effects that may repeat
 //
 // A Do whose process died, or whose result could not be stored (ErrNotStored),
-// runs again: nothing that the store does can tell whether the other side was
-// reached. Pass the key on, as payment services ask for, or ask the other side
-// when Interrupted is set, or have it refuse a token lower than one it has seen.
-// A handler whose key is forgotten, or that goes on after its process was taken
-// for dead, is overtaken in the same way. Config.Lease leaves time for what a
-// dead process has sent to arrive.
+// runs again, because the store cannot know whether the other side was
+// reached. There are three remedies: pass the key on, as payment services ask for; ask the
+// other side if Interrupted is set; or let it refuse a token lower than the last one.
+// A forgotten key, and a handler that continues after its process was presumed dead, have the
+// same effect. Config.Lease is the time that requests of a dead process have to arrive.
 //
 // # Memory and keys
 //
-// Keys in progress are in memory, and of all others a filter that tells most new
-// keys without a look at the disk: 12 to 24 bits a key, within a quarter
-// of Options.MemoryBytes, which comes on top of them. After opening it is read back
-// beside the work. Until then, and in a namespace with more keys than fit, the engine's
-// own filters answer, for some microseconds: 10 bits a key, which should fit into half
-// of Options.MemoryBytes. The outcomes that were stored or asked for last are in a cache
-// (Config.CacheBytes). Any other lookup is one point read. keys.go shows what is on disk.
-//
-// An answer of this package, a replayed result included, rests only on what is
-// on disk: lookups wait for the fsync of what they saw, even if it was stored
-// with NoSync. Only the ErrDuplicate of a transaction may be ahead of the disk,
-// and then so is what that transaction would have done.
+// Keys in progress are in memory. A Bloom filter answers "absent" for most new keys without
+// a read. It takes 12 to 24 bits a key, at most a quarter of Options.MemoryBytes, on
+// top of that budget. After opening it is rebuilt in the background. Until then, and in a
+// namespace with more keys than fit, the engine's own filters answer within some
+// microseconds; they take 10 bits a key and should fit into half of Options.MemoryBytes.
+// The newest outcomes are in a cache (Config.CacheBytes). Any other lookup is one point
+// read. keys.go shows the keys on disk.
 package idempotency

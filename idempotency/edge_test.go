@@ -19,8 +19,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A token that was given out and lost in a crash would be given out again, and
-// fence nobody.
+// A token that was given out and lost in a crash would be given out again, and would fence
+// nothing.
 func TestTokensRiseOverACrashUnderNoSync(t *testing.T) {
 	relaxed := pebblemq.WithDurability(bg, pebblemq.NoSync)
 	fs := vfs.NewCrashableMem()
@@ -111,7 +111,7 @@ func TestSpaceComesBackAlsoWhenTheClockGoesBack(t *testing.T) {
 		}
 		<-time.After(24 * time.Hour)
 		synctest.Wait()
-		n, err := k.Count(bg)
+		n, err := countOf(k)
 		require.NoError(t, err)
 		require.Zero(t, n)
 		for _, kind := range []store.Kind{store.KindIdemRecord, store.KindIdemExpiry} {

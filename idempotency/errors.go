@@ -10,10 +10,12 @@ import (
 var (
 	// ErrUnknownNamespace is returned by LookupNamespace for a namespace that does not
 	// exist.
-	ErrUnknownNamespace = store.CaseOf(store.ErrNotFound, "idempotency: unknown namespace")
+	// It is pebblemq.ErrNotFound too.
+	ErrUnknownNamespace error
 
 	// ErrNamespaceDeleted is returned by every use of a namespace that has been deleted.
-	ErrNamespaceDeleted = store.CaseOf(store.ErrDeleted, "idempotency: namespace was deleted")
+	// It is pebblemq.ErrDeleted too.
+	ErrNamespaceDeleted error
 
 	// ErrInProgress refuses a key that another call is working on: from Do with
 	// NoWait or inside its own handler, and from Complete in a transaction. It
@@ -34,13 +36,21 @@ var (
 
 	// ErrLeaseLost says that the key was forgotten while its handler ran: its
 	// effect may have happened, and nothing was stored.
-	ErrLeaseLost = store.CaseOf(store.ErrLost, "idempotency: claim was lost while the handler ran")
+	// It is pebblemq.ErrLost too.
+	ErrLeaseLost error
 
 	// ErrNotStored says that the handler ran, so that its effect may have
 	// happened, and that its result could not be stored: a later call runs it
 	// again. It wraps the reason.
 	ErrNotStored = errors.New("idempotency: handler ran but its result was not stored")
 )
+
+// These errors are assigned here, so that go doc shows no internal name.
+func init() {
+	ErrUnknownNamespace = store.CaseOf(store.ErrNotFound, "idempotency: unknown namespace")
+	ErrNamespaceDeleted = store.CaseOf(store.ErrDeleted, "idempotency: namespace was deleted")
+	ErrLeaseLost = store.CaseOf(store.ErrLost, "idempotency: claim was lost while the handler ran")
+}
 
 // DuplicateError is the ErrDuplicate of a key.
 type DuplicateError struct {

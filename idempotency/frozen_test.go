@@ -68,7 +68,7 @@ func TestAResultWhoseFsyncWasNotAwaitedIsReplayed(t *testing.T) {
 		}, nil)
 		require.ErrorIs(t, err, idempotency.ErrNotStored)
 		cold.Thaw()
-		res, ok, err := k.Get(bg, []byte("k"))
+		res, ok, err := k.Find(bg, []byte("k"))
 		require.NoError(t, err)
 		require.True(t, ok)
 		require.Equal(t, "paid", string(res.Value))

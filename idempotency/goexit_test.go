@@ -59,7 +59,7 @@ func TestAHandlerThatExitsItsGoroutineFreesTheKey(t *testing.T) {
 			_, _ = k.Accept(bg, key, func(*pebblemq.Tx) (func() ([]byte, error), error) { _, err := exit(); return nil, err }, nil)
 		},
 		"List": func() {
-			for range k.List(bg, nil) {
+			for range k.Entries(bg, nil) {
 				_, _ = exit()
 			}
 		},

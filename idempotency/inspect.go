@@ -7,11 +7,11 @@ import (
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// Get returns the outcome of a key; ok is false if it has none, which is also
+// Find returns the outcome of a key; ok is false if it has none, which is also
 // so while its handler runs and once it has expired. The error of a key that
 // failed for good is its *FinalError. Like every answer about a key it rests on
 // nothing that a crash could take back.
-func (k *Namespace) Get(ctx context.Context, key []byte) (res Result, ok bool, err error) {
+func (k *Namespace) Find(ctx context.Context, key []byte) (res Result, ok bool, err error) {
 	if err := checkKey(key); err != nil {
 		return Result{}, false, err
 	}
@@ -29,7 +29,7 @@ func (k *Namespace) look(ctx context.Context, key []byte) (r record, ok bool, er
 		return record{}, false, k.answer(ctx, func() {})
 	}
 	if r, ok = k.n.cache.get(key); !ok {
-		if r, err = k.fetch(key); err != nil {
+		if r, err = k.fetch(ctx, key); err != nil {
 			return record{}, false, err
 		}
 	}
@@ -38,9 +38,9 @@ func (k *Namespace) look(ctx context.Context, key []byte) (r record, ok bool, er
 }
 
 // fetch reads a record from the engine, and has it cached if it is an outcome.
-func (k *Namespace) fetch(key []byte) (record, error) {
+func (k *Namespace) fetch(ctx context.Context, key []byte) (record, error) {
 	moment := k.n.cache.moment(key)
-	v, err := k.s.Probe(recordKey(k.n.id, key))
+	v, err := k.s.Probe(ctx, recordKey(k.n.id, key))
 	if err != nil || v == nil {
 		return record{}, k.n.about(key, err)
 	}
@@ -67,7 +67,7 @@ func (k *Namespace) answer(ctx context.Context, f func()) error {
 
 // Seen reports whether a key has an outcome.
 func (k *Namespace) Seen(ctx context.Context, key []byte) (bool, error) {
-	_, ok, err := k.Get(ctx, key)
+	_, ok, err := k.Find(ctx, key)
 	if ok {
 		err = nil // a final error is an outcome
 	}
@@ -105,7 +105,7 @@ func (o *forgetOp) Run(t *store.Turn) error {
 	if o.claim = o.n.current(o.key); o.claim != nil {
 		delete(o.n.claims, string(o.key))
 	}
-	// Also if there is none: it may have been removed by what a crash takes back.
+	// This holds also if there is no record: a crash may take back its removal.
 	o.n.unset(t, o.key)
 	if lost { // behind a deletion the engine still reads older versions, behind a range it does not
 		at := recordKey(o.n.id, o.key)
@@ -125,11 +125,4 @@ func (o *forgetOp) Visible(*store.Turn) {
 	if o.claim != nil {
 		o.claim.lose()
 	}
-}
-
-// Count returns the number of keys with an outcome, those that have expired
-// and are not reclaimed yet included.
-func (k *Namespace) Count(ctx context.Context) (n uint64, err error) {
-	err = k.answer(ctx, func() { n = k.n.meta.records })
-	return n, err
 }

@@ -9,9 +9,8 @@ import (
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// KeyOf makes a key of a value: the SHA-256 of its JSON with the names of all
-// objects in order, so that the order of fields does not matter and every
-// field, nested ones too, does.
+// KeyOf makes a key of a value: the SHA-256 of its JSON with sorted names in all objects. The
+// order of fields does not matter; every field does, nested ones too.
 //
 // A value with nothing in it gives ErrNoKey: null, an empty string, and an
 // array or object without an element that is not null. Zero and false are

@@ -113,7 +113,7 @@ func TestAClaimLastsAsLongAsItsHandler(t *testing.T) {
 					return []byte("v"), ctx.Err()
 				}, nil)
 				require.NoError(t, err)
-				res, ok, err := k.Get(bg, []byte("k"))
+				res, ok, err := k.Find(bg, []byte("k"))
 				require.NoError(t, err)
 				require.True(t, ok)
 				require.Equal(t, "v", string(res.Value))
@@ -196,7 +196,7 @@ func TestAClaimCompletedInATransaction(t *testing.T) {
 			res, err = k.Do(bg, []byte("k"), returns(&runs, "again", nil), nil)
 			require.NoError(t, err)
 			require.Equal(t, c.value, string(res.Value))
-			n, err := k.Count(bg)
+			n, err := countOf(k)
 			require.NoError(t, err)
 			require.EqualValues(t, 2, n)
 		})
@@ -254,7 +254,7 @@ func TestAWaiterRunsWhenTheFirstFails(t *testing.T) {
 	})
 }
 
-// What one caller does to its result is nobody else's business.
+// Changes that a caller makes to its result do not reach others.
 func TestResultsAreCopies(t *testing.T) {
 	_, k := open(t, nil)
 	var runs atomic.Int32
@@ -265,7 +265,7 @@ func TestResultsAreCopies(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, "value", string(res.Value))
 		clear(res.Value)
-		got, _, err := k.Get(bg, key)
+		got, _, err := k.Find(bg, key)
 		require.NoError(t, err)
 		clear(got.Value)
 	}

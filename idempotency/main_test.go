@@ -1,11 +1,13 @@
 package idempotency_test
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"testing"
 
 	"github.com/pebblemq/pebblemq"
+	"github.com/pebblemq/pebblemq/idempotency"
 	"github.com/pebblemq/pebblemq/internal/bridge"
 	"github.com/pebblemq/pebblemq/internal/store"
 	"github.com/stretchr/testify/require"
@@ -21,6 +23,12 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	goleak.VerifyTestMain(m)
+}
+
+// countOf returns how many keys have an outcome.
+func countOf(k *idempotency.Namespace) (uint64, error) {
+	info, err := k.Info(context.Background())
+	return info.Completed, err
 }
 
 // inChild reports whether it runs in the child process of the test; otherwise it

@@ -148,8 +148,8 @@ func (n *keys) put(t *store.Turn, key, value []byte, expiry, entry int64) {
 	t.Touch(n)
 }
 
-// settled makes the running operation, which answers from what is stored, wait
-// until that is on disk: whoever stored it may have chosen NoSync.
+// settled makes the running operation wait until the stored data that it answers from is on
+// disk, because NoSync may have been used.
 func (n *keys) settled(t *store.Turn) {
 	if n.follow(t) {
 		t.ForceSync()
@@ -185,7 +185,8 @@ func checkFingerprint(f []byte) error {
 
 func (n *keys) checkResult(result []byte) error {
 	if len(result) > n.config().MaxResultBytes {
-		return store.TooLarge("result in bytes", int64(len(result)), int64(n.config().MaxResultBytes))
+		return fmt.Errorf("%w, which Config.MaxResultBytes of namespace %q says",
+			store.TooLarge("result in bytes", int64(len(result)), int64(n.config().MaxResultBytes)), n.name)
 	}
 	return nil
 }

@@ -216,7 +216,7 @@ func (m *model) once(t *rapid.T) {
 
 func (m *model) get(t *rapid.T) {
 	key := drawKey(t)
-	res, found, err := m.k.Get(bg, []byte(key))
+	res, found, err := m.k.Find(bg, []byte(key))
 	known, ok := m.live(key)
 	require.Equal(m.t, ok, found)
 	if ok {
@@ -270,7 +270,7 @@ func (m *model) check(*rapid.T) {
 		}
 	}
 	got := map[string]string{}
-	for e, err := range m.k.List(bg, nil) {
+	for e, err := range m.k.Entries(bg, nil) {
 		require.NoError(m.t, err)
 		if e.State == idempotency.Interrupted {
 			m.told(string(e.Key), true)
@@ -280,7 +280,7 @@ func (m *model) check(*rapid.T) {
 		require.True(m.t, m.keys[string(e.Key)].expires.Equal(e.Expires))
 	}
 	require.True(m.t, maps.Equal(want, got), "%v, not %v", got, want)
-	n, err := m.k.Count(bg)
+	n, err := countOf(m.k)
 	require.NoError(m.t, err)
 	require.GreaterOrEqual(m.t, n, uint64(len(want)))
 	require.LessOrEqual(m.t, n, uint64(len(m.keys)))

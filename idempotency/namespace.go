@@ -35,7 +35,8 @@ func named(name string) string { return fmt.Sprintf("namespace %q", name) }
 // OpenNamespace returns the namespace of that name and creates it if need be. A nil
 // config is the stored one, or the defaults for a new namespace. Another config than the
 // stored one is pebblemq.ErrConfigMismatch, which lists all fields that differ;
-// EnsureNamespace alters them. A creation is durable when OpenNamespace returns.
+// EnsureNamespace alters them. A creation is durable when OpenNamespace
+// returns, unless ctx says NoSync.
 func OpenNamespace(ctx context.Context, db *pebblemq.DB, name string, c *Config) (*Namespace, error) {
 	k, _, err := openNamespace(ctx, db, name, c, false)
 	return k, err

@@ -1,6 +1,7 @@
 package idempotency
 
 import (
+	"bytes"
 	"context"
 	"errors"
 
@@ -24,7 +25,8 @@ type OnceOptions struct {
 // Replayed, acknowledge it by itself: the work is done.
 //
 // Two calls at once may both run f, and the commit of one is refused; Once
-// then returns the other's result. An error of f rolls everything back and is
+// then returns the other's result, or runs f again if that has expired or was
+// forgotten since. An error of f rolls everything back and is
 // returned as it is; one that is marked with Final is then stored as the
 // outcome, and replayed. Once fails with ErrInProgress while a Do holds the
 // key. It is an Update of its own: inside of another one it is pebblemq.ErrNested if it
@@ -51,6 +53,19 @@ func (k *Namespace) once(ctx context.Context, key, fingerprint []byte, f func(*p
 	if err := errors.Join(checkKey(key), checkFingerprint(fingerprint)); err != nil {
 		return Result{}, err
 	}
+	res, err := k.tryOnce(ctx, key, fingerprint, f, value)
+	var other *DuplicateError
+	if errors.As(err, &other) && other.Namespace == k.n.name && bytes.Equal(other.Key, key) {
+		// The outcome that the commit was refused for has expired, or was forgotten, since. Or f
+		// completes the key itself: then this fails again.
+		return k.tryOnce(ctx, key, fingerprint, f, value)
+	}
+	return res, err
+}
+
+// tryOnce is once, but for a DuplicateError of the key if its outcome has gone by the time that the
+// call looks at it.
+func (k *Namespace) tryOnce(ctx context.Context, key, fingerprint []byte, f func(*pebblemq.Tx) error, value func() []byte) (Result, error) {
 	if r, ok, err := k.look(ctx, key); ok || err != nil {
 		return r.replay(fingerprint, err)
 	}

@@ -6,10 +6,17 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/pebblemq/pebblemq"
 	"github.com/pebblemq/pebblemq/idempotency"
-	"github.com/stretchr/testify/require"
+	"github.com/pebblemq/pebblemq/internal/store"
+	"github.com/pebblemq/pebblemq/internal/storetest"
 )
 
 // add is an effect in the store that shows if it happens twice.
@@ -106,7 +113,7 @@ func TestCompleteRefusesTheWholeTransaction(t *testing.T) {
 		seen, err := k.Seen(bg, []byte("t"))
 		require.NoError(t, err)
 		require.False(t, seen)
-		n, err := k.Count(bg)
+		n, err := countOf(k)
 		require.NoError(t, err)
 		require.EqualValues(t, 1, n, "the count is undone as well")
 	})
@@ -177,4 +184,38 @@ func TestOnceWithAnotherPayloadIsAMismatch(t *testing.T) {
 	_, err := k.Do(bg, []byte("k"), func(context.Context, idempotency.Claim) ([]byte, error) { return nil, nil },
 		&idempotency.DoOptions{Fingerprint: []byte("a")})
 	require.NoError(t, err, "Do and Once know the same keys")
+}
+
+// A call whose commit is refused for the outcome of another returns that. If the outcome has expired
+// by then, the key is absent, and the call goes on like any other.
+func TestOnceGoesOnWhenTheOutcomeOfAnotherHasExpired(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := storetest.NewFS(vfs.NewCrashableMem())
+		gate := storetest.Gate{Class: storetest.ClassWAL, Op: storetest.OpSync}
+		db, err := storetest.OpenFS(fs, store.Options{})
+		require.NoError(t, err)
+		defer storetest.Close(t, db)
+		k := openKeys(t, db, &idempotency.Config{Expiry: time.Second})
+		fs.SetHook(gate.Hook)
+		runs := 0
+		res, err := k.Once(bg, []byte("k"), func(tx *pebblemq.Tx) ([]byte, error) {
+			if runs++; runs > 1 {
+				return add(tx, 1)
+			}
+			_, err := k.Do(bg, []byte("k"), func(context.Context, idempotency.Claim) ([]byte, error) { return []byte("other"), nil }, nil)
+			require.NoError(t, err)
+			gate.Shut() // what the refusal rests on comes before it
+			go func() {
+				assert.NoError(t, db.Update(bg, func(tx *pebblemq.Tx) error { return tx.Set([]byte("x"), nil) }))
+			}()
+			synctest.Wait()
+			time.AfterFunc(2*time.Second, gate.Open)
+			return nil, tx.Set([]byte("sum"), []byte("100"))
+		}, nil)
+		require.NoError(t, err)
+		require.False(t, res.Replayed)
+		require.Equal(t, "1", string(res.Value))
+		require.Equal(t, "1", sum(t, db))
+		require.Equal(t, 2, runs)
+	})
 }

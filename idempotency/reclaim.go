@@ -13,12 +13,11 @@ import (
 // reclaim gives the space of expired records back. Whether a record answers is
 // told by its expiry; this may come later, and does so for many at a time.
 //
-// The naive way is an index entry for the expiry of each record, and one for each
-// claim in case its process dies: a Do then writes two and removes one. Here a
-// record is indexed once, when it is claimed, under a time that is rounded up to
-// a grain and leaves room for the handler to run. Records of a grain go together,
-// and their part of the index goes as one range, so nobody walks over what was
-// removed.
+// The naive way is an index entry for the expiry of each record, and one for each claim in case
+// its process dies: a Do then writes two and removes one. Here a record is indexed once, when
+// it is claimed, under a time that is rounded up to a grain and leaves room for the handler to
+// run. Records of a grain are removed together, and their part of the index as one range, so
+// that no walk passes over removed keys.
 //
 // The index is read beside the baton, by a goroutine that lives only while there
 // is something to remove. What changes meanwhile is noted, and looked at again
@@ -117,7 +116,7 @@ func (n *keys) reclaimUntil(ctx context.Context, now int64) {
 			return
 		case err != nil:
 			n.s.Log().Error("reclaim idempotency keys", "namespace", n.name, "error", err)
-			if !pause(ctx) {
+			if !store.Pause(ctx, reclaimRetry) {
 				return
 			}
 		case op.last:
@@ -125,17 +124,6 @@ func (n *keys) reclaimUntil(ctx context.Context, now int64) {
 		default:
 			from = op.resume
 		}
-	}
-}
-
-func pause(ctx context.Context) bool {
-	timer := time.NewTimer(reclaimRetry)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }
 
@@ -189,7 +177,7 @@ func (n *keys) collect(ctx context.Context, from []byte, now int64) (op *reclaim
 			return op, nil
 		}
 		e := entry{due: due, key: bytes.Clone(key), behind: behind}
-		if e.r, err = n.peek(e.key); err != nil {
+		if e.r, err = n.peek(ctx, e.key); err != nil {
 			e.unread = true
 			op.missed(n.about(e.key, err))
 		}
@@ -206,8 +194,8 @@ func (o *reclaimOp) missed(err error) {
 }
 
 // peek reads a record beside the baton, of an outcome only what reclaiming needs.
-func (n *keys) peek(key []byte) (record, error) {
-	v, err := n.s.Get(recordKey(n.id, key))
+func (n *keys) peek(ctx context.Context, key []byte) (record, error) {
+	v, err := n.s.Get(ctx, recordKey(n.id, key))
 	if err != nil || v == nil {
 		return record{}, err
 	}

@@ -66,7 +66,7 @@ func TestAClaimIsOnDiskBeforeItsHandlerRunsWhateverTheCallerPrefers(t *testing.T
 	require.Greater(t, second.Token, first.Token)
 }
 
-// Whoever is told that a key is done may act on it for good.
+// A caller that was told that a key is done may rely on it for good.
 func TestWhatALookupAnswersSurvivesACrash(t *testing.T) {
 	for name, look := range map[string]func(*idempotency.Namespace) (bool, error){
 		"Do": func(k *idempotency.Namespace) (bool, error) {
@@ -169,7 +169,7 @@ func TestWhatIsDoneIsReplayedOnAFullDisk(t *testing.T) {
 		res, err = k.Once(bg, []byte("k"), func(*pebblemq.Tx) ([]byte, error) { return nil, nil }, nil)
 		require.NoError(t, err)
 		require.True(t, res.Replayed)
-		n, err := k.Count(bg)
+		n, err := countOf(k)
 		require.NoError(t, err)
 		require.EqualValues(t, 1, n)
 		_, err = k.Do(bg, []byte("new"), returns(&runs, "v", nil), nil)
@@ -330,8 +330,8 @@ func keysOnDisk(t *testing.T, s *store.Store, kind store.Kind) (n int) {
 	return n
 }
 
-// What was freed or forgotten with NoSync, and then forgotten with Sync, does not
-// come back.
+// A key that was freed or forgotten with NoSync, and then forgotten with Sync, does not come
+// back.
 func TestAKeyThatIsForgottenStaysForgotten(t *testing.T) {
 	fs := vfs.NewCrashableMem()
 	db, err := storetest.OpenFS(fs, store.Options{SyncInterval: time.Minute})

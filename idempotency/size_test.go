@@ -124,7 +124,7 @@ func TestAnEarlierHolderStoresNothing(t *testing.T) {
 		require.NoError(t, k.Forget(bg, []byte("k")))
 	}
 	require.Len(t, old, 3)
-	_, ok, err := k.Get(bg, []byte("k"))
+	_, ok, err := k.Find(bg, []byte("k"))
 	require.NoError(t, err)
 	require.False(t, ok)
 }

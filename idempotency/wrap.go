@@ -8,10 +8,10 @@ import (
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// Wrapper makes handlers of messages harmless to run twice. M is whatever the
-// queue delivers: a log.Record, a *workqueue.Delivery, a *visibility.Received, or
-// a message from elsewhere. What it makes fits the Run of each. A Wrapper is not
-// changed by its methods, and what they return is as concurrent as the handler.
+// Wrapper makes handlers of messages harmless to run twice. M is whatever the queue delivers: a
+// log.Record, a *workqueue.Delivery, a *visibility.Received, or a message from elsewhere. The
+// handlers fit the Run of each. A Wrapper is not changed by its methods, and what they return
+// is as concurrent as the handler.
 //
 //	w := idempotency.Wrapper[*workqueue.Delivery]{
 //		Keys: seen,
@@ -59,14 +59,13 @@ func (w Wrapper[M]) Leased(h func(context.Context, M, Claim) error) func(context
 	}
 }
 
-// Transactional makes a handler of messages from h, for effects inside the
-// store: what h does in the transaction, the key, and what settle does to the
-// message in it, which is to acknowledge, delete or commit it, are one commit.
-// A message that was handled already is settled by itself. What is committed
-// happened exactly once for each key; a delivery that was lost meanwhile takes
-// the whole transaction with it. Settle may be nil, for Run to settle what h is
-// through with, as that of a log.Group always does: a crash in between has the message
-// delivered again, and the key makes that harmless.
+// Transactional makes a handler of messages from h, for effects inside the store. One commit
+// has the changes of h, the key, and the settlement of the message by settle: an
+// acknowledgement, a deletion or a commit. A message that was handled already is settled by
+// itself. The effect happens exactly once for each key. If the delivery was lost meanwhile, the
+// whole transaction is refused. Settle may be nil if Run settles the message, as that of a
+// log.Group always does. A crash in between causes a redelivery, and the key makes that
+// harmless.
 //
 // A final error rolls back what h has done, and is returned for each delivery,
 // so that the queue's limit takes the message to the dead letters. NoWait has no

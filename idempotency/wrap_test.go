@@ -148,7 +148,7 @@ func TestTheHandlersOfAllQueues(t *testing.T) {
 	for name, run := range map[string]func(ctx context.Context, t *testing.T, db *pebblemq.DB, k *idempotency.Namespace){
 		"log, by its key": func(ctx context.Context, t *testing.T, db *pebblemq.DB, k *idempotency.Namespace) {
 			g := logged(t, db)
-			m, err := g.Join(ctx)
+			m, err := g.Join(ctx, nil)
 			require.NoError(t, err)
 			w := idempotency.Wrapper[log.Record]{Keys: k, Key: func(r log.Record) ([]byte, error) { return r.Key, nil }}
 			h := w.Transactional(db, func(tx *pebblemq.Tx, r log.Record) error { return amount(tx, r.Value) },

@@ -77,8 +77,8 @@ func TestSeekLeavesItsArgumentsAlone(t *testing.T) {
 	require.Equal(t, []int{7, 8, 9}, mine)
 }
 
-// Who is a member is not stored, so that a disk that does not answer must neither
-// hold up a Join nor leave a member behind that its caller never got.
+// Members are not stored. So a disk that does not answer must not hold up a Join, and must not
+// leave a member behind that its caller never got.
 func TestMembersComeAndGoWithoutTheDisk(t *testing.T) {
 	gate := &storetest.Gate{Class: storetest.ClassWAL, Op: storetest.OpSync}
 	fs := crashFS{storetest.NewFS(vfs.NewCrashableMem())}
@@ -86,13 +86,12 @@ func TestMembersComeAndGoWithoutTheDisk(t *testing.T) {
 	g := openGroup(t, topic, "g")
 	fs.SetHook(gate.Hook)
 	gate.Shut()
-	r, err := topic.AppendAsync(ctx, values("a")...)
-	require.NoError(t, err)
+	r := topic.AppendAsync(ctx, values("a")...)
 
 	synced := pebblemq.WithDurability(ctx, pebblemq.Sync)
 	timed, cancel := context.WithTimeout(synced, time.Minute)
 	defer cancel()
-	m, err := g.Join(timed)
+	m, err := g.Join(timed, nil)
 	if err == nil {
 		require.Equal(t, []int{0}, m.Partitions())
 		err = m.Leave(synced)
@@ -120,7 +119,7 @@ func TestATransactionDoesNotOutwaitItsContext(t *testing.T) {
 	gate.Shut()
 	for err == nil { // until nothing more is let in
 		timed, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
-		_, err = busy.AppendAsync(timed, log.Record{Value: make([]byte, 64<<10)})
+		err = settled(busy.AppendAsync(timed, log.Record{Value: make([]byte, 64<<10)}))
 		cancel()
 	}
 	timed, cancel := context.WithTimeout(ctx, 10*time.Millisecond)

@@ -69,7 +69,7 @@ func TestRecordsAreAcknowledgedOutOfOrder(t *testing.T) {
 	require.NoError(t, db.Close())
 }
 
-// What was acknowledged with Sync is finished whatever happens, exactly.
+// Exactly the records that were acknowledged with Sync are finished, whatever happens.
 func TestTheFinishedSetSurvivesACrashExactly(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	for round := range 10 {
@@ -162,7 +162,7 @@ func TestACommitCarriesMetadata(t *testing.T) {
 	require.NoError(t, err)
 	topic, err := log.OpenTopic(ctx, db, "orders", &log.TopicConfig{Partitions: 2})
 	require.NoError(t, err)
-	_, err = topic.AppendTo(ctx, 1, numbered(5)...)
+	_, err = topic.AppendWith(ctx, into(1), numbered(5)...)
 	require.NoError(t, err)
 	m := join(t, openGroup(t, topic, "g"))
 	at := log.Committed{Partition: 1, Next: 3, Metadata: strings.Repeat("m", log.MaxMetadataBytes)}
@@ -208,7 +208,7 @@ func TestAPausedPartitionIsKeptAndNotRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, topic := openTopic(t, 4)
 		for p := range 4 {
-			_, err := topic.AppendTo(ctx, p, values(fmt.Sprint("a", p), fmt.Sprint("b", p))...)
+			_, err := topic.AppendWith(ctx, into(p), values(fmt.Sprint("a", p), fmt.Sprint("b", p))...)
 			require.NoError(t, err)
 		}
 		g := openGroup(t, topic, "g")
@@ -287,7 +287,7 @@ func TestADeletedGroupIsGone(t *testing.T) {
 	require.ErrorIs(t, <-ended, log.ErrGroupDeleted)
 	require.ErrorIs(t, m.Commit(ctx, found[2]), log.ErrGroupDeleted)
 	require.ErrorIs(t, topic.DeleteGroup(ctx, "g"), log.ErrUnknownGroup)
-	_, err := g.Join(ctx)
+	_, err := g.Join(ctx, nil)
 	require.ErrorIs(t, err, log.ErrGroupDeleted)
 	_, err = g.Lag(ctx)
 	require.ErrorIs(t, err, log.ErrGroupDeleted)

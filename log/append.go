@@ -23,57 +23,52 @@ type Position struct {
 // another with each call. Within a partition they are stored in the order of the
 // arguments.
 //
-// It returns when the records are durable, and they can be read from that moment on;
-// with NoSync it returns at once, and they can be read as soon as everything that was
-// written before them can. A crash may take NoSync records back, and their offsets go
-// to others then. All bytes are copied. Concurrent calls share an fsync and a stored
-// batch.
+// It returns when the records are durable and readable. With NoSync it returns at once, and the
+// records are readable as soon as all earlier changes are. A crash may take NoSync records
+// back, and their offsets go to others then. All bytes are copied. Concurrent calls share an
+// fsync and a stored batch.
 func (t *Topic) Append(ctx context.Context, records ...Record) ([]Position, error) {
-	return t.append(ctx, anyPartition, records)
-}
-
-// AppendTo is Append into one partition, whatever the keys.
-func (t *Topic) AppendTo(ctx context.Context, partition int, records ...Record) ([]Position, error) {
-	if _, err := t.partition(partition); err != nil {
-		return nil, err
-	}
-	return t.append(ctx, partition, records)
-}
-
-// AppendAsync is Append without waiting for the disk. The records have their
-// place when it returns: calls of one goroutine keep their order. It blocks while
-// too many bytes wait to be written, by a share of the store's memory. Errors that
-// concern the arguments are returned at once, those of the disk by the Result; Flush
-// waits for all.
-func (t *Topic) AppendAsync(ctx context.Context, records ...Record) (*Result, error) {
 	o, err := t.newAppend(ctx, anyPartition, records, newBuffer)
 	if err != nil {
 		return nil, err
 	}
-	r := &Result{op: o, done: make(chan struct{})}
-	err = t.s.Go(ctx, o, store.Default, func(err error) {
-		r.err = err
-		close(r.done)
-	})
+	if err := t.s.Do(ctx, o, store.Default); err != nil {
+		return nil, err
+	}
+	return o.positions(), nil
+}
+
+// AppendAsync is Append without waiting for the disk. The records have their
+// place when it returns: calls of one goroutine keep their order. It blocks while
+// too many bytes wait to be written, by a share of the store's memory. The Future has
+// the places or the error, that of a bad argument included. Flush waits for all.
+func (t *Topic) AppendAsync(ctx context.Context, records ...Record) *pebblemq.Future[[]Position] {
+	f := new(pebblemq.Future[[]Position])
+	o, err := t.newAppend(ctx, anyPartition, records, newBuffer)
+	if err == nil {
+		err = t.s.Go(ctx, o, store.Default, func(err error) {
+			var at []Position
+			if err == nil {
+				at = o.positions()
+			}
+			bridge.Settle(f, at, err)
+		})
+	}
 	if err != nil {
-		return nil, err
+		bridge.Settle[[]Position](f, nil, err)
 	}
-	if !o.placed.Load() { // Run has refused it: the topic is gone
-		_, err := r.Wait(ctx)
-		return nil, err
-	}
-	return r, nil
+	return f
 }
 
 // Flush waits until everything that was appended before, by any goroutine, is settled:
-// a Sync append is durable, and every Result has its outcome. It makes nothing
+// a Sync append is durable, and every Future has its outcome. It makes nothing
 // durable that was appended with NoSync. An error means that the store failed or was
-// closed; the Results tell what became of each append.
+// closed; the Futures tell what became of each append.
 func (t *Topic) Flush(ctx context.Context) error {
 	if err := t.alive(); err != nil {
 		return err
 	}
-	// An Op that writes nothing waits for all before it, whose Results come first.
+	// An Op that writes nothing waits for all before it, whose Futures come first.
 	return t.s.Do(store.WithDurability(ctx, store.Sync), store.QuietFunc(func(*store.Turn) error {
 		return nil
 	}), store.Sync)
@@ -92,86 +87,33 @@ type TopicTx struct {
 
 // Append adds records when the transaction commits. All bytes are copied now,
 // and bad records are refused now; either way of refusal dooms the transaction.
-// The places are known from the Result once Update has returned nil.
-func (x TopicTx) Append(records ...Record) (*Result, error) {
-	return x.append(anyPartition, records)
-}
-
-// AppendTo is Append into one partition, whatever the keys.
-func (x TopicTx) AppendTo(partition int, records ...Record) (*Result, error) {
-	if _, err := x.t.partition(partition); err != nil {
-		return nil, x.x.Fail(err)
-	}
-	return x.append(partition, records)
-}
-
-func (x TopicTx) append(partition int, records []Record) (*Result, error) {
-	o, err := x.t.newAppend(x.x.Context(), partition, records, exactBuffer)
+// The Placement has the places once Update has returned nil.
+func (x TopicTx) Append(records ...Record) (*Placement, error) {
+	o, err := x.t.newAppend(x.x.Context(), anyPartition, records, exactBuffer)
 	return x.add(o, err)
 }
 
-func (x TopicTx) add(o *appendOp, err error) (*Result, error) {
+func (x TopicTx) add(o *appendOp, err error) (*Placement, error) {
 	if err != nil {
 		return nil, x.x.Fail(err)
 	}
 	if err := x.x.Add(o, o.size()); err != nil {
 		return nil, err
 	}
-	return &Result{op: o}, nil
+	return &Placement{o}, nil
 }
 
-// Result is the outcome of an append that was not waited for. It is safe for
+// Placement tells where the records of an append in a transaction are. It is safe for
 // concurrent use.
-type Result struct {
-	op   *appendOp
-	done chan struct{} // nil in a transaction
-	err  error         // valid once done is closed
-}
+type Placement struct{ op *appendOp }
 
-// Wait waits until the records are durable, or placed with NoSync, and returns
-// their places. In a transaction it does not wait: it is Positions.
-func (r *Result) Wait(ctx context.Context) ([]Position, error) {
-	if err := store.CheckContext(ctx); err != nil {
-		return nil, err
-	}
-	if r.done != nil {
-		select {
-		case <-r.done:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
-	return r.Positions()
-}
-
-// Positions returns the places of the records, or ErrPending if they are not
-// settled. For a transaction call it after Update has returned nil.
-func (r *Result) Positions() ([]Position, error) {
-	if r.done != nil {
-		select {
-		case <-r.done:
-			if r.err != nil {
-				return nil, r.err
-			}
-		default:
-			return nil, ErrPending
-		}
-	}
-	if !r.op.placed.Load() {
+// Positions returns the places of the records, in the order of the arguments. It returns
+// ErrPending until the transaction has committed, and for ever if it does not.
+func (p *Placement) Positions() ([]Position, error) {
+	if !p.op.placed.Load() {
 		return nil, ErrPending
 	}
-	return r.op.positions(), nil
-}
-
-func (t *Topic) append(ctx context.Context, partition int, records []Record) ([]Position, error) {
-	o, err := t.newAppend(ctx, partition, records, newBuffer)
-	if err != nil {
-		return nil, err
-	}
-	if err := t.s.Do(ctx, o, store.Default); err != nil {
-		return nil, err
-	}
-	return o.positions(), nil
+	return p.op.positions(), nil
 }
 
 // appendOp stores the records of one call. They are encoded already.
@@ -181,7 +123,7 @@ type appendOp struct {
 	one    [1]piece
 	routes []uint16 // which piece each record is in; nil if there is one piece
 	n      int
-	guard  guard      // or nil
+	guard  *guard     // or nil
 	repeat bool       // the guard has found the records in the log
 	keys   []keyAt    // to be indexed
 	before []Position // of a repeated one, if its pieces do not tell

@@ -62,7 +62,7 @@ func TestEqualKeysShareAPartitionInOrder(t *testing.T) {
 func TestAnExplicitPartitionWins(t *testing.T) {
 	_, topic := openTopic(t, 8)
 	for p := range 8 {
-		at, err := topic.AppendTo(ctx, p, log.Record{Key: []byte("same")}, log.Record{})
+		at, err := topic.AppendWith(ctx, into(p), log.Record{Key: []byte("same")}, log.Record{})
 		require.NoError(t, err)
 		require.Equal(t, []log.Position{{Partition: p}, {Partition: p, Offset: 1}}, at)
 	}
@@ -216,7 +216,7 @@ func TestConcurrentAppendsLoseNothing(t *testing.T) {
 				if i%2 == 0 {
 					c = noSync
 				}
-				at, err := topic.AppendTo(c, w%2, values(fmt.Sprintf("%d-%d", w, i), "second")...)
+				at, err := topic.AppendWith(c, into(w%2), values(fmt.Sprintf("%d-%d", w, i), "second")...)
 				if err != nil || at[1].Offset != at[0].Offset+1 {
 					t.Error(at, err)
 				}
@@ -243,23 +243,21 @@ func TestConcurrentAppendsLoseNothing(t *testing.T) {
 
 func TestAsyncAppendsKeepTheirOrderAndTellTheirPlaces(t *testing.T) {
 	_, topic := openTopic(t, 1)
-	var results []*log.Result
+	var results []*pebblemq.Future[[]log.Position]
 	for i := range 100 {
-		r, err := topic.AppendAsync(ctx, values(fmt.Sprint(i), "x")...)
-		require.NoError(t, err)
-		results = append(results, r)
+		results = append(results, topic.AppendAsync(ctx, values(fmt.Sprint(i), "x")...))
 	}
 	for i, r := range results {
 		at, err := r.Wait(ctx)
 		require.NoError(t, err)
 		require.Equal(t, []log.Position{{Offset: int64(2 * i)}, {Offset: int64(2*i + 1)}}, at)
-		again, err := r.Positions()
+		again, err := r.Wait(ctx)
 		require.NoError(t, err)
 		require.Equal(t, at, again)
 	}
-	r, err := topic.AppendAsync(noSync, values("last")...)
-	require.NoError(t, err)
-	at, err := r.Positions()
+	r := topic.AppendAsync(noSync, values("last")...)
+	<-r.Done()
+	at, err := r.Wait(ctx)
 	require.NoError(t, err)
 	require.EqualValues(t, 200, at[0].Offset)
 }
@@ -270,9 +268,9 @@ func TestACancelledAppendDoesNothing(t *testing.T) {
 	cancel()
 	_, err := topic.Append(dead, values("x")...)
 	require.ErrorIs(t, err, context.Canceled)
-	_, err = topic.AppendAsync(dead, values("x")...)
+	_, err = topic.AppendAsync(dead, values("x")...).Wait(ctx)
 	require.ErrorIs(t, err, context.Canceled)
-	require.ErrorIs(t, topic.TrimTo(dead, 0, 0), context.Canceled)
+	require.ErrorIs(t, topic.TrimTo(dead, 0, log.Offset(0)), context.Canceled)
 	require.ErrorIs(t, topic.Delete(dead), context.Canceled)
 	require.Empty(t, fetchAll(t, topic, 0, log.Start()))
 }
@@ -280,10 +278,10 @@ func TestACancelledAppendDoesNothing(t *testing.T) {
 func TestAppendsInATransactionHappenTogether(t *testing.T) {
 	db, topic := openTopic(t, 2)
 	appendAll(t, topic, log.Record{Key: []byte("a")}, log.Record{Key: []byte("b")}, log.Record{Key: []byte("c")})
-	var results []*log.Result
+	var results []*log.Placement
 	require.NoError(t, db.Update(ctx, func(tx *pebblemq.Tx) error {
 		for p := range 2 {
-			r, err := topic.In(tx).AppendTo(p, numbered(3)...)
+			r, err := topic.In(tx).AppendWith(into(p), numbered(3)...)
 			require.NoError(t, err)
 			_, err = r.Positions()
 			require.ErrorIs(t, err, log.ErrPending)
@@ -295,7 +293,7 @@ func TestAppendsInATransactionHappenTogether(t *testing.T) {
 		return tx.Set([]byte("k"), []byte("v"))
 	}))
 	for p := range 2 {
-		at, err := results[p].Wait(ctx)
+		at, err := results[p].Positions()
 		require.NoError(t, err)
 		require.Len(t, at, 3)
 		require.Equal(t, []string{"v0", "v1", "v2"}, fetchAll(t, topic, p, log.Offset(at[0].Offset))[:3])
@@ -310,7 +308,7 @@ func TestARefusedTransactionLeavesNoTraceInTheLog(t *testing.T) {
 	other, err := log.OpenTopic(ctx, db, "other", nil)
 	require.NoError(t, err)
 	appendAll(t, topic, values("before")...)
-	var r *log.Result
+	var r *log.Placement
 	for _, size := range []int{1, 40, 5000} { // in the open segment, in several
 		err = db.Update(ctx, func(tx *pebblemq.Tx) error {
 			for range 3 {
@@ -340,7 +338,7 @@ func TestABadRecordDoomsItsTransaction(t *testing.T) {
 	db, topic := openTopic(t, 1)
 	for _, bad := range []func(log.TopicTx) error{
 		func(x log.TopicTx) error { _, err := x.Append(); return err },
-		func(x log.TopicTx) error { _, err := x.AppendTo(7, log.Record{}); return err },
+		func(x log.TopicTx) error { _, err := x.AppendWith(into(7), log.Record{}); return err },
 		func(x log.TopicTx) error {
 			_, err := x.Append(log.Record{Value: make([]byte, log.DefaultRecordBytes+1)})
 			return err

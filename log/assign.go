@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// nobody owns a partition.
+// nobody stands for the owner of a partition without one.
 const nobody = -1
 
 // spread gives each partition to one of n members so that their shares differ by

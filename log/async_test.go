@@ -14,6 +14,24 @@ import (
 	"github.com/pebblemq/pebblemq/log"
 )
 
+// settled returns the outcome if it is known already.
+func settled(f *pebblemq.Future[[]log.Position]) error {
+	select {
+	case <-f.Done():
+		_, err := f.Wait(ctx)
+		return err
+	default:
+		return nil
+	}
+}
+
+// dead is a context that has ended, with which Wait returns only what is known already.
+var dead = func() context.Context {
+	c, cancel := context.WithCancel(ctx)
+	cancel()
+	return c
+}()
+
 // A disk that is slower than its producers holds them up before they fill the
 // memory, by bytes and not by calls.
 func TestAsyncAppendsAreHeldUpByBytes(t *testing.T) {
@@ -26,14 +44,13 @@ func TestAsyncAppendsAreHeldUpByBytes(t *testing.T) {
 		require.NoError(t, err)
 		fs.SetHook(gate.Hook)
 		gate.Shut()
-		var results []*log.Result
+		var results []*pebblemq.Future[[]log.Position]
 		const most = 8 << 20
 		for len(results)*size < most {
-			var r *log.Result
 			timed, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
-			r, err = topic.AppendAsync(timed, log.Record{Value: make([]byte, size)})
+			r := topic.AppendAsync(timed, log.Record{Value: make([]byte, size)})
 			cancel()
-			if err != nil {
+			if err = settled(r); err != nil {
 				break
 			}
 			results = append(results, r)
@@ -46,8 +63,8 @@ func TestAsyncAppendsAreHeldUpByBytes(t *testing.T) {
 		require.Error(t, flush, "nothing is settled yet")
 		require.NoError(t, topic.Flush(ctx))
 		for i, r := range results {
-			at, err := r.Positions()
-			require.NoError(t, err, "Flush waits for Results")
+			at, err := r.Wait(dead)
+			require.NoError(t, err, "Flush waits for them")
 			require.EqualValues(t, i, at[0].Offset)
 		}
 		require.NoError(t, db.Close())
@@ -58,19 +75,17 @@ func TestFlushWaitsForWhatWasAppendedBefore(t *testing.T) {
 	fs := newCrashFS(t)
 	db, topic := fs.open(t)
 	require.NoError(t, topic.Flush(ctx), "nothing to wait for")
-	var results []*log.Result
+	var results []*pebblemq.Future[[]log.Position]
 	for i := range 500 {
 		c := ctx
 		if i%3 == 0 {
 			c = noSync
 		}
-		r, err := topic.AppendAsync(c, numbered(1)...)
-		require.NoError(t, err)
-		results = append(results, r)
+		results = append(results, topic.AppendAsync(c, numbered(1)...))
 	}
 	require.NoError(t, topic.Flush(noSync), "whatever the durability asked for")
 	for _, r := range results {
-		_, err := r.Positions()
+		_, err := r.Wait(dead)
 		require.NoError(t, err)
 	}
 	crashed := fs.crash(1, 0)

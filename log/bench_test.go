@@ -201,7 +201,7 @@ func BenchmarkReplay(b *testing.B) {
 			}
 			g, err := topic.OpenGroup(ctx, "g", nil)
 			require.NoError(b, err)
-			m, err := g.Join(ctx)
+			m, err := g.Join(ctx, nil)
 			require.NoError(b, err)
 			replay(b, func() int {
 				require.NoError(b, g.Seek(ctx, log.Start()))
@@ -253,7 +253,7 @@ func BenchmarkCommit(b *testing.B) {
 	require.NoError(b, err)
 	g, err := topic.OpenGroup(ctx, "g", nil)
 	require.NoError(b, err)
-	m, err := g.Join(ctx)
+	m, err := g.Join(ctx, nil)
 	require.NoError(b, err)
 	found, err := m.Poll(ctx, 1)
 	require.NoError(b, err)

@@ -157,7 +157,7 @@ func (p *partCheck) hole(offset uint64) bool {
 // is left.
 func emptyBatch(base uint64, before tail) []byte {
 	h := header{sparse: true, base: base, maxTime: before.maxTime, retainTime: before.retainTime, bytes: before.bytes}
-	v := make([]byte, h.len())
+	v := make([]byte, headerLen)
 	h.encode(v)
 	return v
 }
@@ -185,6 +185,17 @@ func (c *topicCheck) checkRecords(from uint32, h header, last uint64, v []byte) 
 	return bad, nil
 }
 
+// newestGone reports that the newest record of a key may have been in another partition, and be
+// gone with its entry.
+func (c *topicCheck) newestGone(from uint32) bool {
+	for i := range c.parts {
+		if i != int(from) && (c.config.Compact || c.parts[i].start.start > 0) {
+			return true
+		}
+	}
+	return false
+}
+
 // checkKey makes sure that the index leads to a record, or to a newer one of its key.
 // The entry of a tombstone is removed before the tombstone is.
 func (c *topicCheck) checkKey(r *Record, from uint32, offset uint64) error {
@@ -193,7 +204,7 @@ func (c *topicCheck) checkKey(r *Record, from uint32, offset uint64) error {
 	}
 	key := indexKey(c.id, r.Key)
 	v, err := c.a.Get(key)
-	if err != nil || v == nil && r.Value == nil {
+	if err != nil || v == nil && (r.Value == nil || !c.a.Mends() && c.newestGone(from)) {
 		return err
 	}
 	at, err := decodeIndex(v)

@@ -24,16 +24,16 @@ func checkedTopic(t *testing.T) (fs *vfs.MemFS, topic, group uint32) {
 	events, err := OpenTopic(ctx, db, "events", &TopicConfig{Partitions: 2, IndexKeys: true, DedupeWindow: time.Hour})
 	require.NoError(t, err)
 	for i := range 10 {
-		_, err := events.AppendTo(ctx, 0, Record{Key: fmt.Appendf(nil, "k%d", i%5), Value: []byte("v")})
+		_, err := events.AppendWith(ctx, AppendOptions{Partition: InPartition(0)}, Record{Key: fmt.Appendf(nil, "k%d", i%5), Value: []byte("v")})
 		require.NoError(t, err)
 	}
-	_, err = events.AppendUnique(ctx, "id", Record{Key: []byte("u"), Value: []byte("v")})
+	_, err = events.AppendWith(ctx, AppendOptions{ID: "id"}, Record{Key: []byte("u"), Value: []byte("v")})
 	require.NoError(t, err)
-	_, err = events.AppendOnce(ctx, 1, Sequence{Producer: "p"}, Record{Value: []byte("v")})
+	_, err = events.AppendWith(ctx, AppendOptions{Partition: InPartition(1), Producer: Producer{Name: "p"}}, Record{Value: []byte("v")})
 	require.NoError(t, err)
 	g, err := events.OpenGroup(ctx, "billing", nil)
 	require.NoError(t, err)
-	m, err := g.Join(ctx)
+	m, err := g.Join(ctx, nil)
 	require.NoError(t, err)
 	require.NoError(t, m.CommitOffset(ctx, Committed{Partition: 0, Next: 7}))
 	require.NoError(t, db.Close())
@@ -65,7 +65,7 @@ func TestContradictionsOfATopicAreFoundAndMended(t *testing.T) {
 			v, _ := t.Get(batchKey(topic, 0, 4))
 			h, _ := decodeHeader(v, 4)
 			h.base, h.sparse, h.count = 3, true, 0
-			b := make([]byte, h.len())
+			b := make([]byte, headerLen)
 			h.encode(b)
 			t.Set(batchKey(topic, 0, 4), b)
 		}},
@@ -121,7 +121,7 @@ func TestContradictionsOfATopicAreFoundAndMended(t *testing.T) {
 			events, err := LookupTopic(context.Background(), db, "events")
 			require.NoError(t, err)
 			ctx := context.Background()
-			at, err := events.AppendTo(ctx, 0, Record{Key: []byte("new"), Value: []byte("v")})
+			at, err := events.AppendWith(ctx, AppendOptions{Partition: InPartition(0)}, Record{Key: []byte("new"), Value: []byte("v")})
 			require.NoError(t, err)
 			require.GreaterOrEqual(t, at[0].Offset, int64(10), "no offset is given twice")
 			r, err := events.NewReader(0, Start())

@@ -46,7 +46,7 @@ func (a *actor) appendTo() {
 	}
 	records, names := a.batch(n)
 	call := a.life.Append(sync, names...)
-	at, err := a.topic.AppendTo(c, a.rng.IntN(checkedPartitions), records...)
+	at, err := a.topic.AppendWith(c, into(a.rng.IntN(checkedPartitions)), records...)
 	a.settle(call, err, placed(names, at)...)
 }
 
@@ -55,19 +55,14 @@ func (a *actor) appendAsync() {
 	type flight struct {
 		call  logcheck.Call
 		names []string
-		r     *log.Result
+		r     *pebblemq.Future[[]log.Position]
 	}
 	var flying []flight
 	for range 1 + a.rng.IntN(8) {
 		c, sync := a.durability()
 		records, names := a.batch(1 + a.rng.IntN(4))
 		call := a.life.Append(sync, names...)
-		r, err := a.topic.AppendAsync(c, records...)
-		if err != nil {
-			a.settle(call, err)
-			continue
-		}
-		flying = append(flying, flight{call, names, r})
+		flying = append(flying, flight{call, names, a.topic.AppendAsync(c, records...)})
 	}
 	for _, f := range flying {
 		at, err := f.r.Wait(ctx)
@@ -105,12 +100,12 @@ func (a *actor) transact() {
 	names = append(names, more...)
 	end := a.rng.IntN(4)
 	call := a.life.Append(sync, names...)
-	var r1, r2 *log.Result
+	var r1, r2 *log.Placement
 	err := a.db.Update(c, func(tx *pebblemq.Tx) (err error) {
 		if r1, err = a.topic.In(tx).Append(first...); err != nil {
 			return err
 		}
-		if r2, err = a.topic.In(tx).AppendTo(a.rng.IntN(checkedPartitions), second...); err != nil {
+		if r2, err = a.topic.In(tx).AppendWith(into(a.rng.IntN(checkedPartitions)), second...); err != nil {
 			return err
 		}
 		switch end {
@@ -132,7 +127,7 @@ func (a *actor) transact() {
 
 // consume is the time of a member from joining to leaving.
 func (a *actor) consume() {
-	m, err := a.group.Join(ctx)
+	m, err := a.group.Join(ctx, nil)
 	if err != nil {
 		a.settleRead(err)
 		return
@@ -219,7 +214,7 @@ func (a *actor) forward(m *log.Member, got []log.Record) {
 	refuse := a.rng.IntN(4) == 0
 	calls := a.commits(sync, got)
 	call := a.life.Append(sync, names...)
-	var r *log.Result
+	var r *log.Placement
 	err := a.db.Update(c, func(tx *pebblemq.Tx) (err error) {
 		if err = m.In(tx).Commit(got...); err != nil {
 			return err

@@ -109,7 +109,7 @@ func newWorkload(t testing.TB, db *pebblemq.DB, life *logcheck.Life, n int) *wor
 	require.NoError(t, err)
 	refusing, err := w.topic.OpenGroup(ctx, "refusing", nil)
 	require.NoError(t, err)
-	w.refuser, err = refusing.Join(ctx)
+	w.refuser, err = refusing.Join(ctx, nil)
 	require.NoError(t, err)
 	return w
 }
@@ -191,8 +191,8 @@ func (a *actor) batch(n int) ([]log.Record, []string) {
 	return records, names
 }
 
-// nameOf is the name in a value that is as batch has made it; any other value is
-// its own name, which nobody has appended.
+// nameOf is the name in a value that is as batch has made it; any other value is its own name,
+// which was never appended.
 func nameOf(value []byte) string {
 	name, pad, ok := strings.Cut(string(value), "|")
 	if i := strings.LastIndexByte(name, '.'); ok && name[i+1:] == fmt.Sprint(len(pad)) && strings.Trim(pad, "x") == "" {

@@ -3,6 +3,7 @@ package log
 import (
 	"context"
 	"fmt"
+	"sync"
 	"sync/atomic"
 
 	"github.com/pebblemq/pebblemq/internal/store"
@@ -10,16 +11,17 @@ import (
 
 // claim is what a group has to do with one partition. It is under the baton.
 //
-// Invariant: what is finished only becomes less by Seek.
+// Invariant: the set of finished records only shrinks by Seek.
 type claim struct {
 	store.Sealed
-	g      *Group
-	p      *partition
-	done   progress
-	epoch  uint64 // of the newest tenure
-	owners uint64 // that there have been
-	tenure *tenure
-	heir   *Member // gets the partition when the calls of the tenure are settled
+	g       *Group
+	p       *partition
+	done    progress
+	skipped uint64 // records, see skipOp
+	epoch   uint64 // of the newest tenure
+	owners  uint64 // that there have been
+	tenure  *tenure
+	heir    *Member // gets the partition when the calls of the tenure are settled
 }
 
 // Seal writes what is finished.
@@ -47,34 +49,92 @@ type tenure struct {
 	owner  uint64                // the number of the member among the owners; Seek keeps it
 	from   progress              // what was finished when it began
 	unread atomic.Pointer[error] // why the member cannot read on, nil if it can
-	hand   handover
-	lane   string // the key of its records in a Run with one handler
+	hand   *handover             // a Seek keeps it: calls that it has fenced are under way still
+	back   givenBack
+	heard  atomic.Bool // the callbacks of the member know of it
+	lane   string      // the key of its records in a Run with one handler
+	acked  sync.Map    // offsets that handlers of a Run have acknowledged themselves
 
 	ctx context.Context // ends when the partition is lost; a hint for those outside the baton
 	end context.CancelCauseFunc
 }
 
+// fenced refuses what rests on a tenure that is over, or on none.
+func (c *claim) fenced(t *tenure) *FencedError {
+	e := &FencedError{Topic: c.g.topic.name, Group: c.g.name, Partition: int(c.p.index), Current: c.epoch}
+	if t != nil {
+		e.Epoch = t.epoch
+	}
+	return e
+}
+
 // lost reports that the tenure is over.
 func (t *tenure) lost() bool { return t.ctx.Err() != nil }
+
+// over tells everyone that the tenure is.
+func (t *tenure) over() {
+	t.end(ErrFenced)
+	t.member.wake.Fire()
+}
 
 // vacate ends the tenure of a claim.
 func (c *claim) vacate() {
 	c.heir = nil
 	if c.tenure != nil {
-		c.tenure.end(ErrFenced)
-		c.tenure.member.wake.Fire()
+		c.tenure.over()
 		c.tenure = nil
 	}
 }
 
 // assign begins a new tenure, of which the member hears by publish.
 func (c *claim) assign(m *Member) {
-	if c.tenure == nil || c.tenure.member != m {
-		c.owners++
+	before := c.tenure
+	c.begin(m)
+	if before != nil {
+		before.over()
 	}
-	c.vacate()
+}
+
+// begin gives the partition to a member.
+func (c *claim) begin(m *Member) {
+	before, hand := c.tenure, new(handover)
+	if before == nil || before.member != m {
+		c.owners++
+	} else if before.hand.holds() {
+		hand.hold()
+	}
+	c.heir = nil
+	c.succeed(m, hand)
+}
+
+// renew replaces the tenure by another one of the same member, because the group was moved. Its
+// heir stays that.
+func (c *claim) renew() {
+	if c.tenure == nil {
+		c.epoch++
+		return
+	}
+	c.succeed(c.tenure.member, c.tenure.hand)
+}
+
+// succeed begins the next epoch.
+func (c *claim) succeed(m *Member, hand *handover) {
 	c.epoch++
-	c.tenure = &tenure{claim: c, member: m, epoch: c.epoch, owner: c.owners, from: c.done}
+	c.tenure = &tenure{claim: c, member: m, epoch: c.epoch, owner: c.owners, from: c.done, hand: hand}
 	c.tenure.lane = fmt.Sprintf("%d/%d", c.g.id, c.p.index)
 	c.tenure.ctx, c.tenure.end = context.WithCancelCause(context.Background())
+}
+
+// standing is what a Seek changes.
+type standing struct {
+	done          progress
+	epoch, owners uint64
+	tenure        *tenure
+	heir          *Member
+}
+
+func (c *claim) standing() standing { return standing{c.done, c.epoch, c.owners, c.tenure, c.heir} }
+
+func (c *claim) restore(s standing) {
+	c.done, c.epoch, c.owners, c.tenure, c.heir = s.done, s.epoch, s.owners, s.tenure, s.heir
 }

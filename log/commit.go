@@ -44,11 +44,11 @@ func (m *Member) CommitOffset(ctx context.Context, to Committed) error {
 	return m.g.topic.s.Do(ctx, o, store.NoSync)
 }
 
-// Ack notes that the group is done with exactly the given records, in any order.
-// What is committed stays at the lowest record that is not finished, and those
-// above it that are will not be delivered again, not after a restart either. Where
-// more than MaxGaps unfinished stretches would be left behind it is ErrTooLarge.
-// Otherwise it is like Commit; to acknowledge a record again does nothing.
+// Ack notes that the group is done with exactly the given records, in any order. The committed
+// offset stays at the lowest unfinished record. Finished records above it are not delivered
+// again, also after a restart. Where more than MaxGaps unfinished stretches would be left
+// behind it is ErrTooLarge. Otherwise it is like Commit; to acknowledge a record again does
+// nothing.
 func (m *Member) Ack(ctx context.Context, records ...Record) error {
 	o, err := m.ack(records)
 	if err != nil {
@@ -81,9 +81,10 @@ func (x MemberTx) CommitOffset(to Committed) error {
 	return x.add(o, err)
 }
 
-// Ack is Member.Ack as a part of the transaction.
+// Ack is Member.Ack as a part of the transaction. A record that is acknowledged already
+// refuses the transaction with ErrSettled.
 func (x MemberTx) Ack(records ...Record) error {
-	o, err := x.m.ack(records)
+	o, err := x.m.ackOnce(records)
 	return x.add(o, err)
 }
 
@@ -102,6 +103,7 @@ type commitOp struct {
 	m     *Member
 	steps []commitStep
 	one   [1]commitStep
+	once  bool // refuses records that are acknowledged already
 }
 
 // commitStep is that of one partition: either all below next, or some spans.
@@ -130,6 +132,15 @@ func (m *Member) ack(records []Record) (*commitOp, error) {
 		slices.SortFunc(s.spans, func(a, b span) int { return cmp.Compare(a.lo, b.lo) })
 	}
 	return o, nil
+}
+
+// ackOnce is ack in a transaction.
+func (m *Member) ackOnce(records []Record) (*commitOp, error) {
+	o, err := m.ack(records)
+	if err == nil {
+		o.once = true
+	}
+	return o, err
 }
 
 // settle sorts records by the tenure that they were received under.
@@ -193,6 +204,7 @@ func (o *commitOp) Run(t *store.Turn) error {
 			return err
 		}
 		s.before, s.c.done = s.c.done, after
+		o.tellRun(s, true)
 		t.Touch(s.c)
 		t.Promise(len(after.metadata) + 8*len(after.above))
 	}
@@ -203,11 +215,7 @@ func (o *commitOp) Run(t *store.Turn) error {
 func (o *commitOp) advance(s *commitStep) (progress, error) {
 	c := s.c
 	if !o.current(s) {
-		e := &FencedError{Topic: o.m.g.topic.name, Group: o.m.g.name, Partition: int(c.p.index), Current: c.epoch}
-		if s.tenure != nil {
-			e.Epoch = s.tenure.epoch
-		}
-		return progress{}, e
+		return progress{}, c.fenced(s.tenure)
 	}
 	if s.spans == nil {
 		return o.commit(s)
@@ -216,13 +224,22 @@ func (o *commitOp) advance(s *commitStep) (progress, error) {
 		if f.hi > c.p.end.Load() { // a record that was changed by its receiver
 			return progress{}, c.p.outOfRange(int64(f.hi) - 1)
 		}
+		if o.once && c.done.finished(f.hi-1) {
+			return progress{}, fmt.Errorf("%w: group %q of topic %q, partition %d, offset %d",
+				ErrSettled, c.g.name, c.g.topic.name, c.p.index, f.hi-1)
+		}
 	}
 	done := c.done.finish(s.spans)
+	return done, c.checkGaps(done)
+}
+
+// checkGaps refuses a progress with too many gaps.
+func (c *claim) checkGaps(done progress) error {
 	if len(done.above) > MaxGaps {
-		return progress{}, store.TooLarge(fmt.Sprintf("number of gaps that group %q leaves in topic %q, partition %d, above offset %d",
-			o.m.g.name, o.m.g.topic.name, c.p.index, done.next), int64(len(done.above)), MaxGaps)
+		return store.TooLarge(fmt.Sprintf("number of gaps that group %q leaves in topic %q, partition %d, above offset %d",
+			c.g.name, c.g.topic.name, c.p.index, done.next), int64(len(done.above)), MaxGaps)
 	}
-	return done, nil
+	return nil
 }
 
 // current reports whether the member still has the assignment that a step rests
@@ -244,8 +261,11 @@ func (o *commitOp) commit(s *commitStep) (progress, error) {
 			ErrBackwards, o.m.g.name, o.m.g.topic.name, c.p.index, s.next, c.done.next)
 	}
 	done := c.done.upTo(s.next)
+	if spans, any := c.tenure.back.between(c.done.next, s.next); any {
+		done = c.done.finish(spans)
+	}
 	done.metadata = s.metadata
-	return done, nil
+	return done, c.checkGaps(done)
 }
 
 func (o *commitOp) Undo() { o.undo(len(o.steps)) }
@@ -253,6 +273,22 @@ func (o *commitOp) Undo() { o.undo(len(o.steps)) }
 func (o *commitOp) undo(n int) {
 	for i := n - 1; i >= 0; i-- {
 		o.steps[i].c.done = o.steps[i].before
+		o.tellRun(&o.steps[i], false)
+	}
+}
+
+// tellRun notes for the Run that has handed records to its handlers which of them a
+// transaction acknowledges.
+func (o *commitOp) tellRun(s *commitStep, acked bool) {
+	if !o.once || o.m.runOf == nil {
+		return
+	}
+	for _, f := range s.spans {
+		if acked {
+			s.tenure.acked.Store(int64(f.hi)-1, true)
+		} else {
+			s.tenure.acked.Delete(int64(f.hi) - 1)
+		}
 	}
 }
 

@@ -13,8 +13,8 @@ import (
 	"github.com/pebblemq/pebblemq/log"
 )
 
-// What was merged while the topic was not compacted has not been compacted, even if
-// it is merged no more.
+// Batches that were merged while the topic was not compacted are compacted later, even if they
+// are merged no more.
 func TestATopicThatGetsCompactIsCompactedFromItsStart(t *testing.T) {
 	fs := vfs.NewCrashableMem()
 	db, err := storetest.OpenFS(fs, store.Options{})
@@ -63,9 +63,9 @@ func TestACompactionBearsTrimsAndChanges(t *testing.T) {
 	for p := range 2 {
 		writers.Go(func() {
 			for i := range 3000 {
-				at, err := topic.AppendTo(noSync, p, kv(fmt.Sprint("k", i%7), i), kv(fmt.Sprint("k", i%5), i))
+				at, err := topic.AppendWith(noSync, into(p), kv(fmt.Sprint("k", i%7), i), kv(fmt.Sprint("k", i%5), i))
 				if err == nil && i%10 == 0 {
-					err = topic.TrimTo(noSync, p, max(0, at[0].Offset-300))
+					err = topic.TrimTo(noSync, p, log.Offset(max(0, at[0].Offset-300)))
 				}
 				if err != nil {
 					t.Error(err)

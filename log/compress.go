@@ -20,9 +20,8 @@ type Compression uint8
 
 // The numbers are stored.
 const (
-	// NoCompression is the default. The engine compresses its files lightly
-	// anyway; what a topic's own compression saves on top is the write-ahead
-	// log, memory, and most of the disk with Zstd.
+	// NoCompression is the default. The engine compresses its files lightly anyway. A topic's
+	// own compression also saves write-ahead log and memory, and most of the disk with Zstd.
 	NoCompression Compression = 0
 	// Snappy is fast and saves about half of text.
 	Snappy Compression = 1
@@ -110,8 +109,8 @@ func (k *coders) encode(c Compression, dst, src []byte) []byte {
 	return snappy.Encode(dst[:cap(dst)], src)
 }
 
-// unpack returns the records of a stored batch. What was compressed is in memory
-// of its own. No input makes it take more than the batch says and may hold.
+// unpack returns the records of a stored batch. Decompressed records are in memory of their own.
+// No input makes it take more than the batch says and may hold.
 func (k *coders) unpack(c Compression, stored []byte) ([]byte, error) {
 	if c == NoCompression {
 		return stored, nil

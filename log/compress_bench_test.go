@@ -32,9 +32,9 @@ func compressedTopic(b *testing.B, c log.Compression) *log.Topic {
 	return topic
 }
 
-// BenchmarkCompressedAppend has calls that are compressed when the group is
-// sealed (1 and 100 records), and by the caller (1000). NoSync is the worst
-// case: nobody waits for the disk meanwhile.
+// BenchmarkCompressedAppend has calls that are compressed when the group is sealed (1 and 100
+// records), and by the caller (1000). NoSync is the worst case, because it does not wait for the
+// disk.
 func BenchmarkCompressedAppend(b *testing.B) {
 	for _, perCall := range []int{1, 100, 1000} {
 		for _, c := range compressions {

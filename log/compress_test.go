@@ -125,6 +125,22 @@ func TestCompressionSurvivesReopeningAndIsPartOfTheConfig(t *testing.T) {
 	}
 }
 
+// A batch may take more than those that it was merged from: the topic compresses less than it
+// did, or Zstd finds less in the whole than in its parts.
+func TestAMergedBatchMayBeLargerThanItsSources(t *testing.T) {
+	for _, c := range []*log.TopicConfig{{}, {Compression: log.Snappy}, {Compact: true}} {
+		_, topic := retained(t, &log.TopicConfig{Compression: log.Zstd, Compact: c.Compact})
+		for i := range 5 {
+			appendAll(t, topic, log.Record{Key: fmt.Append(nil, i), Value: make([]byte, 10_000)})
+			require.Len(t, all(t, topic), i+1) // each in a batch of its own
+		}
+		require.NoError(t, topic.Alter(ctx, c))
+		require.NoError(t, topic.Compact(ctx))
+		require.Len(t, all(t, topic), 5)
+		require.Empty(t, topic.Damage())
+	}
+}
+
 func TestAnUnknownCompressionIsRefused(t *testing.T) {
 	db := storetest.Open(t, nil)
 	_, err := log.OpenTopic(ctx, db, "t", &log.TopicConfig{Compression: 3})
@@ -132,8 +148,8 @@ func TestAnUnknownCompressionIsRefused(t *testing.T) {
 	require.Equal(t, "Compression(3)", log.Compression(3).String())
 }
 
-// TestCompressionWorksInEveryBubble: whoever tests with testing/synctest opens a store
-// in each bubble, in one process.
+// TestCompressionWorksInEveryBubble: a test with testing/synctest opens a store in each bubble,
+// in one process.
 func TestCompressionWorksInEveryBubble(t *testing.T) {
 	use := func(t *testing.T) {
 		db, err := pebblemq.OpenMemory(nil)

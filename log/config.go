@@ -27,13 +27,12 @@ type TopicConfig struct {
 	// TimestampType is whose time the records have. Default CreateTime.
 	TimestampType TimestampType `json:"timestampType,omitempty"`
 
-	// DedupeWindow is how long AppendUnique knows a message id again. Default: not
+	// DedupeWindow is how long an append is known again by its ID, see AppendOptions. Default: not
 	// at all. It cannot be altered.
 	DedupeWindow time.Duration `json:"dedupeWindow,omitempty" alter:"no"`
 
-	// IndexKeys has the topic know where the newest record of each key is, for
-	// Latest and AppendAfter. It costs an index entry for each record that has a
-	// key. It cannot be altered.
+	// IndexKeys keeps an index of the newest record of each key, for Latest and ExpectLast. It
+	// costs an index entry for each record that has a key. It cannot be altered.
 	IndexKeys bool `json:"indexKeys,omitempty" alter:"no"`
 
 	// RetentionTime is how long records are kept at least, by their timestamps;
@@ -55,7 +54,8 @@ type TopicConfig struct {
 	// MinCompactionLag is how long a record is left alone. Default: none.
 	MinCompactionLag time.Duration `json:"minCompactionLag,omitempty"`
 	// TombstoneRetention is how long a tombstone is kept after the records that
-	// it deletes are gone, for readers to see it. Default 24 h.
+	// it deletes are gone, for readers to see it. These go within a 48th of that time, also
+	// if nothing is appended, and the tombstone is as late at most. Default 24 h.
 	TombstoneRetention time.Duration `json:"tombstoneRetention,omitempty"`
 }
 

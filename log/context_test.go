@@ -27,18 +27,31 @@ func contextVerbs(t testing.TB, db *pebblemq.DB) storetest.Verbs {
 	require.NoError(t, err)
 	g := openGroup(t, plain, "g")
 	m := join(t, g)
-	polled, err := m.Poll(ctx, 1)
+	polled, err := m.Poll(ctx, 2)
 	require.NoError(t, err)
 	reader, err := keyed.NewReader(0, log.Start())
 	require.NoError(t, err)
 	fetcher, err := keyed.NewReader(0, log.Start())
 	require.NoError(t, err)
-	pending, err := plain.AppendAsync(ctx, record)
-	require.NoError(t, err)
 	handle := func(context.Context, log.Record) error { return nil }
 	handleAll := func(context.Context, []log.Record) error { return nil }
 	offset := log.Committed{Partition: polled[0].Partition, Next: polled[0].Offset + 1}
+	appendAsync := func(ctx context.Context) error { return settled(plain.AppendAsync(ctx, record)) }
+	billing, err := log.Subscribe(ctx, "billing", nil, plain)
+	require.NoError(t, err)
+	subscribed, err := billing.Poll(ctx, 2)
+	require.NoError(t, err)
+	typed := log.Typed(plain, pebblemq.JSON[order]())
+	handleTyped := func(context.Context, order, log.Record) error { return nil }
+	handleAllTyped := func(context.Context, []order, []log.Record) error { return nil }
 	return storetest.Verbs{
+		"Subscribe":              {log.Subscribe, "subscribed", nil, keyed},
+		"Subscription.Ack":       {billing.Ack, subscribed[0]},
+		"Subscription.Commit":    {billing.Commit, subscribed[0]},
+		"Subscription.Leave":     {billing.Leave},
+		"Subscription.Nack":      {billing.Nack, subscribed[1], time.Duration(0)},
+		"Subscription.Poll":      {billing.Poll, 1},
+		"Subscription.Records":   {billing.Records},
 		"EnsureTopic":            {log.EnsureTopic, db, "ensured", nil},
 		"LookupTopic":            {log.LookupTopic, db, "plain"},
 		"OpenTopic":              {log.OpenTopic, db, "opened", nil},
@@ -46,7 +59,8 @@ func contextVerbs(t testing.TB, db *pebblemq.DB) storetest.Verbs {
 		"Group.Alter":            {g.Alter, (*log.GroupConfig)(nil)},
 		"Group.Committed":        {g.Committed},
 		"Group.Info":             {g.Info},
-		"Group.Join":             {g.Join},
+		"Group.Delete":           {g.Delete},
+		"Group.Join":             {g.Join, (*log.JoinOptions)(nil)},
 		"Group.Lag":              {g.Lag},
 		"Group.Run":              {openGroup(t, plain, "run").Run, log.Handler(handle), nil},
 		"Group.RunBatch":         {openGroup(t, plain, "run").RunBatch, handleAll, nil},
@@ -55,19 +69,15 @@ func contextVerbs(t testing.TB, db *pebblemq.DB) storetest.Verbs {
 		"Member.Commit":          {m.Commit, polled[0]},
 		"Member.CommitOffset":    {m.CommitOffset, offset},
 		"Member.Leave":           {m.Leave},
+		"Member.Nack":            {m.Nack, polled[1], time.Duration(0)},
 		"Member.Poll":            {m.Poll, 1},
 		"Member.Records":         {m.Records},
 		"Reader.Fetch":           {fetcher.Fetch, 1, 1},
 		"Reader.Records":         {reader.Records},
-		"Result.Wait":            {pending.Wait},
 		"Topic.Alter":            {plain.Alter, &config},
 		"Topic.Append":           {plain.Append, record},
-		"Topic.AppendAfter":      {keyed.AppendAfter, at[1], record},
-		"Topic.AppendAsync":      {plain.AppendAsync, record},
-		"Topic.AppendAt":         {keyed.AppendAt, 0, int64(2), record},
-		"Topic.AppendOnce":       {plain.AppendOnce, 0, log.Sequence{Producer: "p"}, record},
-		"Topic.AppendTo":         {plain.AppendTo, 0, record},
-		"Topic.AppendUnique":     {keyed.AppendUnique, "id", record},
+		"Topic.AppendWith":       {keyed.AppendWith, lastAt(at[1]), record},
+		"Topic.AppendAsync":      {appendAsync},
 		"Topic.Compact":          {keyed.Compact},
 		"Topic.Delete":           {plain.Delete},
 		"Topic.DeleteGroup":      {plain.DeleteGroup, "g"},
@@ -82,7 +92,15 @@ func contextVerbs(t testing.TB, db *pebblemq.DB) storetest.Verbs {
 		"Topic.Latest":           {keyed.Latest, record.Key},
 		"Topic.OffsetAt":         {plain.OffsetAt, 0, time.Now()},
 		"Topic.Offsets":          {plain.Offsets, 0},
-		"Topic.TrimTo":           {plain.TrimTo, 0, int64(0)},
+		"Topic.Records":          {keyed.Records, log.Start()},
+		"Topic.TrimTo":           {plain.TrimTo, 0, log.Start()},
+		"TypedGroup.Run":         {typed.Group(openGroup(t, plain, "typed")).Run, handleTyped, nil},
+		"TypedGroup.RunBatch":    {typed.Group(openGroup(t, plain, "typed")).RunBatch, handleAllTyped, nil},
+		"TypedMember.Poll":       {typed.Member(m).Poll, 1},
+		"TypedMember.Records":    {typed.Member(m).Records},
+		"TypedReader.Fetch":      {typed.Reader(fetcher).Fetch, 1, 1},
+		"TypedReader.Records":    {typed.Reader(reader).Records},
+		"TypedTopic.Append":      {typed.Append, order{}, nil},
 	}
 }
 

@@ -11,8 +11,8 @@ import (
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// damage is what readers have found of a partition that cannot be read. Each stretch is
-// logged once, whoever meets it, and however often.
+// damage is the unreadable stretches that readers have found in a partition. Each stretch is
+// logged once, however many readers meet it.
 type damage struct {
 	tail atomic.Pointer[DamageError] // the end of the partition cannot be read; see broken
 	some atomic.Bool                 // found is not empty
@@ -96,8 +96,8 @@ func (p *partition) damagedAt(ctx context.Context, from, end uint64, failure err
 	return p.damaged(from, to, failure)
 }
 
-// broken returns the error of a reader that has come to the end of a partition whose
-// last batches cannot be read: there is no waiting for more.
+// broken returns the error of a reader at the end of a partition whose last batches cannot be
+// read. Such a reader cannot wait for more.
 func (p *partition) broken(at uint64) error {
 	if e := p.damage.tail.Load(); e != nil {
 		return p.damaged(at, at+1, e.Err)

@@ -46,7 +46,7 @@ func (s *shelf) fill(n int, key func(i int) []byte) {
 			if key != nil {
 				r.Key = key(i)
 			}
-			_, err := s.topic.AppendTo(ctx, p, r)
+			_, err := s.topic.AppendWith(ctx, into(p), r)
 			require.NoError(s.T, err)
 		}
 	}
@@ -145,7 +145,7 @@ func TestAMemberGoesOnWithItsOtherPartitions(t *testing.T) {
 		s.Damage(store.KindLogBatch, 0.5) // in partition 1
 		g, err := s.topic.OpenGroup(ctx, "g", nil)
 		require.NoError(t, err)
-		m, err := g.Join(ctx)
+		m, err := g.Join(ctx, nil)
 		require.NoError(t, err)
 		seen := make([]int, 3)
 		var e *log.DamageError
@@ -183,7 +183,7 @@ func TestAMemberGoesOnWithItsOtherPartitions(t *testing.T) {
 		require.Equal(t, 1, poll())
 		require.Len(t, s.Log.Lines("topic=orders"), 1)
 
-		_, err = s.topic.AppendTo(ctx, 0, log.Record{Value: []byte("200 new")})
+		_, err = s.topic.AppendWith(ctx, into(0), log.Record{Value: []byte("200 new")})
 		require.NoError(t, err)
 		require.Zero(t, poll())
 		require.Equal(t, 201, seen[0])
@@ -251,8 +251,8 @@ func TestRunGoesOnWhenReadsWorkAgain(t *testing.T) {
 	})
 }
 
-// The last batches of a partition are damaged: what is before them can be read, and the
-// other partitions take what has no key.
+// The last batches of a partition are damaged. Records before them can be read, and the other
+// partitions take records without a key.
 func TestADamagedEndOfAPartitionRefusesAppendsToItAlone(t *testing.T) {
 	s := newShelf(t, log.TopicConfig{Partitions: 3})
 	s.fill(100, nil)
@@ -265,7 +265,7 @@ func TestADamagedEndOfAPartitionRefusesAppendsToItAlone(t *testing.T) {
 	lags, err := g.Lag(ctx)
 	require.NoError(t, err)
 	require.Len(t, lags, 3)
-	_, err = s.topic.AppendTo(ctx, 2, log.Record{Value: []byte("x")})
+	_, err = s.topic.AppendWith(ctx, into(2), log.Record{Value: []byte("x")})
 	require.ErrorIs(t, err, pebblemq.ErrCorrupt)
 	e := damaged(t, err)
 	require.Equal(t, 2, e.Partition)
@@ -296,12 +296,12 @@ func TestADamagedEndOfAPartitionRefusesAppendsToItAlone(t *testing.T) {
 	damaged(t, r.Until(log.Offset(99)))
 	_, _, err = s.topic.OffsetAt(ctx, 2, time.Now().Add(time.Hour))
 	damaged(t, err)
-	damaged(t, s.topic.TrimTo(ctx, 2, 99))
+	damaged(t, s.topic.TrimTo(ctx, 2, log.Offset(99)))
 	damaged(t, g.Seek(ctx, log.Offset(99), 2))
 	require.NoError(t, s.topic.Compact(ctx))
 	require.Len(t, s.Log.Lines("topic=orders"), 1)
 	s.Repair()
-	_, err = s.topic.AppendTo(ctx, 2, log.Record{Value: []byte("100 x")})
+	_, err = s.topic.AppendWith(ctx, into(2), log.Record{Value: []byte("100 x")})
 	require.NoError(t, err)
 	all, err := s.read(2, 0)
 	require.NoError(t, err)
@@ -467,9 +467,9 @@ func TestKeysProducersAndIDsThatCannotBeReadRefuseAlone(t *testing.T) {
 	const n = 1000
 	name := func(i int) string { return fmt.Sprintf("a rather long name %04d", i) }
 	for i := range n {
-		_, err := s.topic.AppendOnce(noSync, 0, log.Sequence{Producer: name(i)}, log.Record{Key: []byte(name(i))})
+		_, err := s.topic.AppendWith(noSync, numberedBy(0, log.Producer{Name: name(i)}), log.Record{Key: []byte(name(i))})
 		require.NoError(t, err)
-		_, err = s.topic.AppendUnique(noSync, name(i), values("x")...)
+		_, err = s.topic.AppendWith(noSync, log.AppendOptions{ID: name(i)}, values("x")...)
 		require.NoError(t, err)
 	}
 	for kind, try := range map[store.Kind]func(i int) error{
@@ -477,20 +477,20 @@ func TestKeysProducersAndIDsThatCannotBeReadRefuseAlone(t *testing.T) {
 			r, found, err := s.topic.Latest(ctx, []byte(name(i)))
 			if err == nil {
 				require.True(t, found)
-				_, err := s.topic.AppendAfter(ctx, log.Position{Offset: r.Offset}, log.Record{Key: []byte(name(i))})
+				_, err := s.topic.AppendWith(ctx, lastAt(log.Position{Offset: r.Offset}), log.Record{Key: []byte(name(i))})
 				require.NoError(t, err)
 				return nil
 			}
-			_, after := s.topic.AppendAfter(ctx, log.Nowhere, log.Record{Key: []byte(name(i))})
+			_, after := s.topic.AppendWith(ctx, lastAt(log.Nowhere), log.Record{Key: []byte(name(i))})
 			require.ErrorIs(t, after, pebblemq.ErrCorrupt)
 			return err
 		},
 		store.KindLogProducer: func(i int) error {
-			_, err := s.topic.AppendOnce(noSync, 0, log.Sequence{Producer: name(i), Number: 1}, log.Record{Key: []byte(name(i))})
+			_, err := s.topic.AppendWith(noSync, numberedBy(0, log.Producer{Name: name(i), Number: 1}), log.Record{Key: []byte(name(i))})
 			return err
 		},
 		store.KindLogWindow: func(i int) error {
-			_, err := s.topic.AppendUnique(noSync, name(i), values("y")...)
+			_, err := s.topic.AppendWith(noSync, log.AppendOptions{ID: name(i)}, values("y")...)
 			return err
 		},
 	} {

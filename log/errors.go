@@ -7,31 +7,41 @@ import (
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// Errors of the log. Match them with errors.Is. What is returned says more, and
-// errors of package pebblemq (ErrInvalid, ErrTooLarge, ErrConfigMismatch,
-// ErrClosed and so on) are returned as they are.
+// Errors of the log. Match them with errors.Is. The returned errors say more. Errors of package
+// pebblemq (ErrInvalid, ErrTooLarge, ErrConfigMismatch, ErrClosed and so on) are returned as
+// they are.
 var (
 	// ErrUnknownTopic is returned for the name of a topic that does not exist.
-	ErrUnknownTopic = store.CaseOf(store.ErrNotFound, "log: unknown topic")
+	// It is pebblemq.ErrNotFound too.
+	ErrUnknownTopic error
 
 	// ErrUnknownPartition is returned for a partition that the topic does not
 	// have.
-	ErrUnknownPartition = store.CaseOf(store.ErrNotFound, "log: unknown partition")
+	// It is pebblemq.ErrNotFound too.
+	ErrUnknownPartition error
 
 	// ErrTopicDeleted is returned by every use of a topic that has been deleted.
-	ErrTopicDeleted = store.CaseOf(store.ErrDeleted, "log: topic was deleted")
+	// It is pebblemq.ErrDeleted too.
+	ErrTopicDeleted error
 
 	// ErrGroupDeleted is returned by every use of a group that has been deleted.
-	ErrGroupDeleted = store.CaseOf(store.ErrDeleted, "log: group was deleted")
+	// It is pebblemq.ErrDeleted too.
+	ErrGroupDeleted error
 
 	// ErrUnknownGroup is returned for the name of a group that does not exist.
-	ErrUnknownGroup = store.CaseOf(store.ErrNotFound, "log: unknown group")
+	// It is pebblemq.ErrNotFound too.
+	ErrUnknownGroup error
 
 	// ErrOffsetOutOfRange is what an OffsetError is.
 	ErrOffsetOutOfRange = errors.New("log: offset out of range")
 
 	// ErrFenced is what a FencedError is.
-	ErrFenced = store.CaseOf(store.ErrLost, "log: assignment lost")
+	// It is pebblemq.ErrLost too.
+	ErrFenced error
+
+	// ErrSettled refuses a transaction that acknowledges a record which is acknowledged
+	// already: what the transaction does beside it would happen twice.
+	ErrSettled = errors.New("log: record is acknowledged already")
 
 	// ErrBackwards is returned by a commit below the committed offset. Going
 	// back is a decision: see Group.Seek.
@@ -43,15 +53,25 @@ var (
 	// ErrSequence is what a SequenceError is.
 	ErrSequence = errors.New("log: records of a producer are out of sequence")
 
-	// ErrLeft is returned by Poll and Records of a Member that has left its group.
-	// What it still commits or acknowledges is ErrFenced.
+	// ErrLeft is returned by Poll and Records of a Member that has left its group. Its later
+	// commits and acknowledgements return ErrFenced.
 	ErrLeft = errors.New("log: member has left the group")
 
-	// ErrPending is returned by Result.Positions while the append has not
+	// ErrPending is returned by Placement.Positions while the append has not
 	// happened: before the commit of its transaction, or for ever if that was
 	// refused.
 	ErrPending = errors.New("log: append has not happened")
 )
+
+// These errors are assigned here, so that go doc shows no internal name.
+func init() {
+	ErrUnknownTopic = store.CaseOf(store.ErrNotFound, "log: unknown topic")
+	ErrUnknownPartition = store.CaseOf(store.ErrNotFound, "log: unknown partition")
+	ErrTopicDeleted = store.CaseOf(store.ErrDeleted, "log: topic was deleted")
+	ErrGroupDeleted = store.CaseOf(store.ErrDeleted, "log: group was deleted")
+	ErrUnknownGroup = store.CaseOf(store.ErrNotFound, "log: unknown group")
+	ErrFenced = store.CaseOf(store.ErrLost, "log: assignment lost")
+}
 
 // OffsetError reports a position outside of what a partition holds: below its
 // start, because that was trimmed, or beyond its end. Being at the end is not an
@@ -96,7 +116,7 @@ func (e *DamageError) Unwrap() error { return e.Err }
 // FencedError refuses a commit for a partition that its Member does not own any
 // more: it went to another one, or the group was moved by Seek. The commit and
 // the transaction it was part of had no effect; the records are delivered again
-// to whoever owns the partition now. It is ErrFenced.
+// to whoever owns the partition now. It is ErrFenced and pebblemq.ErrLost.
 type FencedError struct {
 	Topic     string
 	Group     string
@@ -109,14 +129,14 @@ func (e *FencedError) Error() string {
 	if e.Epoch == e.Current {
 		return fmt.Sprintf("%v: group %q of topic %q, partition %d: the member has left", ErrFenced, e.Group, e.Topic, e.Partition)
 	}
-	return fmt.Sprintf("%v: group %q of topic %q, partition %d: epoch %d, now %d",
+	return fmt.Sprintf("%v: group %q of topic %q, partition %d went to another member, or Seek moved it: epoch %d, now %d",
 		ErrFenced, e.Group, e.Topic, e.Partition, e.Epoch, e.Current)
 }
 
-// Is makes errors.Is(e, ErrFenced) true.
-func (e *FencedError) Is(target error) bool { return target == ErrFenced }
+// Is makes errors.Is(e, ErrFenced) and errors.Is(e, pebblemq.ErrLost) true.
+func (e *FencedError) Is(target error) bool { return errors.Is(ErrFenced, target) }
 
-// ConflictError refuses an AppendAt whose condition does not hold. Nothing was
+// ConflictError refuses an append whose ExpectOffset does not hold. Nothing was
 // appended. It is ErrConflict.
 type ConflictError struct {
 	Topic     string
@@ -132,7 +152,23 @@ func (e *ConflictError) Error() string {
 // Is makes errors.Is(e, ErrConflict) true.
 func (e *ConflictError) Is(target error) bool { return target == ErrConflict }
 
-// SequenceError refuses an AppendOnce that leaves a gap, or repeats what is not
+// KeyConflictError refuses an append whose ExpectLast does not hold. Nothing was
+// appended. It is ErrConflict.
+type KeyConflictError struct {
+	Topic    string
+	Key      []byte
+	Expected Position
+	Actual   Position // of the newest record, which may not be readable yet
+}
+
+func (e *KeyConflictError) Error() string {
+	return fmt.Sprintf("%v: topic %q, key %q: the newest record is at %v, not %v", ErrConflict, e.Topic, e.Key, e.Actual, e.Expected)
+}
+
+// Is makes errors.Is(e, ErrConflict) true.
+func (e *KeyConflictError) Is(target error) bool { return target == ErrConflict }
+
+// SequenceError refuses an append of a Producer that leaves a gap, or repeats what is not
 // remembered or was not appended like that. Nothing was appended. It is ErrSequence.
 type SequenceError struct {
 	Topic     string

@@ -18,7 +18,7 @@ func ExampleReader_Until() {
 		_, err := orders.Append(ctx, log.Record{Value: fmt.Append(nil, "order ", i)})
 		check(err)
 	}
-	check(orders.TrimTo(ctx, 0, 2))
+	check(orders.TrimTo(ctx, 0, log.Offset(2)))
 
 	r, err := orders.NewReader(0, log.Offset(0).Or(log.Earliest))
 	check(err)

@@ -65,11 +65,9 @@ func ExampleTopic_AppendAsync() {
 	defer db.Close()
 	ctx := context.Background()
 
-	var pending []*log.Result
+	var pending []*pebblemq.Future[[]log.Position]
 	for i := range 3 { // all three share an fsync
-		r, err := orders.AppendAsync(ctx, log.Record{Value: fmt.Append(nil, i)})
-		check(err)
-		pending = append(pending, r)
+		pending = append(pending, orders.AppendAsync(ctx, log.Record{Value: fmt.Append(nil, i)}))
 	}
 	for _, r := range pending {
 		at, err := r.Wait(ctx)
@@ -87,11 +85,13 @@ func ExampleTopic_Flush() {
 	defer db.Close()
 	ctx := context.Background()
 
+	var last *pebblemq.Future[[]log.Position]
 	for i := range 1000 {
-		_, err := orders.AppendAsync(ctx, log.Record{Value: fmt.Append(nil, i)})
-		check(err)
+		last = orders.AppendAsync(ctx, log.Record{Value: fmt.Append(nil, i)})
 	}
 	check(orders.Flush(ctx)) // all are durable now
+	_, err := last.Wait(ctx) // at once; this is where an append tells its error
+	check(err)
 	_, end, err := orders.Offsets(ctx, 0)
 	check(err)
 	fmt.Println(end, "records")
@@ -121,7 +121,7 @@ func ExampleTopic_Alter() {
 	config := orders.Config()
 	config.Partitions = 2 // and no record moves
 	check(orders.Alter(ctx, &config))
-	at, err := orders.AppendTo(ctx, 1, log.Record{Value: []byte("paid")})
+	at, err := orders.AppendWith(ctx, log.AppendOptions{Partition: log.InPartition(1)}, log.Record{Value: []byte("paid")})
 	check(err)
 	fmt.Println(orders.Partitions(), "partitions, appended at", at[0])
 	// Output:
@@ -132,7 +132,7 @@ func ExampleTopic_In() {
 	db, orders := open(1)
 	defer db.Close()
 
-	var appended *log.Result
+	var appended *log.Placement
 	err := db.Update(context.Background(), func(tx *pebblemq.Tx) (err error) {
 		if appended, err = orders.In(tx).Append(log.Record{Value: []byte("paid")}); err != nil {
 			return err
@@ -219,7 +219,7 @@ func ExampleTopic_TrimTo() {
 		check(err)
 	}
 
-	check(orders.TrimTo(ctx, 0, 3))
+	check(orders.TrimTo(ctx, 0, log.Offset(3)))
 	fmt.Println(orders.Offsets(ctx, 0))
 	// Output: 3 5 <nil>
 }
@@ -229,7 +229,7 @@ func ExampleGroup_Run() {
 	defer db.Close()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	_, err := orders.AppendTo(ctx, 1, log.Record{Value: []byte("created")}, log.Record{Value: []byte("paid")})
+	_, err := orders.AppendWith(ctx, log.AppendOptions{Partition: log.InPartition(1)}, log.Record{Value: []byte("created")}, log.Record{Value: []byte("paid")})
 	check(err)
 
 	billing, err := orders.OpenGroup(ctx, "billing", nil)
@@ -252,6 +252,45 @@ func ExampleGroup_Run() {
 	// committed 2
 }
 
+// One Run reads two topics, and hears which partitions of each it has.
+func ExampleGroup_Run_topics() {
+	db, orders := open(2)
+	defer db.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	refunds, err := log.OpenTopic(ctx, db, "refunds", nil)
+	check(err)
+	for _, topic := range []*log.Topic{orders, refunds} {
+		_, err := topic.Append(ctx, log.Record{Value: []byte("new")})
+		check(err)
+	}
+
+	billing, err := orders.OpenGroup(ctx, "billing", nil)
+	check(err)
+	tell := func(what string) func(context.Context, *log.Member, []int) {
+		return func(_ context.Context, m *log.Member, partitions []int) {
+			fmt.Println(what, m.Group().Topic().Name(), partitions)
+		}
+	}
+	handled := 0
+	err = billing.Run(ctx, func(_ context.Context, r log.Record) error {
+		fmt.Println(r.Topic(), string(r.Value))
+		if handled++; handled == 2 {
+			cancel()
+		}
+		return nil
+	}, &log.RunOptions{Topics: []*log.Topic{refunds}, OnAssigned: tell("has"), OnRevoked: tell("gives up")})
+	fmt.Println(err)
+	// Unordered output:
+	// has orders [0 1]
+	// has refunds [0]
+	// orders new
+	// refunds new
+	// gives up orders [0 1]
+	// gives up refunds [0]
+	// <nil>
+}
+
 // The effect of a record and the commit of its offset are one change: it happens
 // exactly once, whatever crashes.
 func ExampleMember_In() {
@@ -262,7 +301,7 @@ func ExampleMember_In() {
 	check(err)
 	billing, err := orders.OpenGroup(ctx, "billing", nil)
 	check(err)
-	m, err := billing.Join(ctx)
+	m, err := billing.Join(ctx, nil)
 	check(err)
 
 	records, err := m.Poll(ctx, 100)
@@ -290,14 +329,14 @@ func ExampleMember_Commit() {
 	check(err)
 	billing, err := orders.OpenGroup(ctx, "billing", nil)
 	check(err)
-	first, err := billing.Join(ctx)
+	first, err := billing.Join(ctx, nil)
 	check(err)
 	records, err := first.Poll(ctx, 2)
 	check(err)
 	check(first.Commit(ctx, records[0]))
 	check(first.Leave(ctx)) // with b in hand
 
-	second, err := billing.Join(ctx)
+	second, err := billing.Join(ctx, nil)
 	check(err)
 	again, err := second.Poll(ctx, 2)
 	check(err)
@@ -305,7 +344,7 @@ func ExampleMember_Commit() {
 	fmt.Println(first.Commit(ctx, records[1]))
 	// Output:
 	// b
-	// log: assignment lost: group "billing" of topic "orders", partition 0: epoch 1, now 2
+	// log: assignment lost: group "billing" of topic "orders", partition 0 went to another member, or Seek moved it: epoch 1, now 2
 }
 
 func ExampleGroup_Seek() {

@@ -65,7 +65,7 @@ func TestAFailedStoreIsReadToItsEndAndThenTells(t *testing.T) {
 	require.NoError(t, db.Close())
 }
 
-// What nobody had synced has gone with the store, and readers that come to it say why.
+// Unsynced records have gone with the store, and readers that come to their place say why.
 func TestAFailedStoreDoesNotSayThatItIsDamaged(t *testing.T) {
 	if !inChild(t) {
 		return

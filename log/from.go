@@ -33,7 +33,7 @@ const (
 // Start is the oldest record that is left.
 func Start() From { return From{kind: fromStart} }
 
-// End is behind the newest record: what comes after the call.
+// End is behind the newest record: only later records follow.
 func End() From { return From{kind: fromEnd} }
 
 // Offset is the record with that offset.
@@ -48,9 +48,9 @@ func At(t time.Time) From { return From{kind: fromTime, at: t.Round(0).UTC()} } 
 // for Group.Seek only.
 func Shift(n int64) From { return From{kind: fromShift, offset: n} }
 
-// Reset says what to do at a position below the start, whose records have been
-// trimmed. A position beyond the end is always an error: it has never existed,
-// or a crash has taken NoSync records, and either way nobody should guess.
+// Reset says what to do at a position below the start, whose records have been trimmed. A
+// position beyond the end is always an error: it has never existed, or a crash has lost NoSync
+// records, and a guess would be wrong in both cases.
 type Reset uint8
 
 const (
@@ -61,7 +61,7 @@ const (
 
 // Or returns f with another way to deal with a position below the start. A Reader
 // keeps to it as long as it reads, and counts what it passes over
-// (Reader.Skipped). A Group follows it when it is created or moved, no longer.
+// (Reader.Skipped). A Group keeps to that of its config, and counts as well (Lag.Skipped).
 func (f From) Or(r Reset) From {
 	f.reset = r
 	return f

@@ -64,3 +64,57 @@ func TestRunEndsWithItsContextOnAFrozenDisk(t *testing.T) {
 		})
 	}
 }
+
+// A group was altered when the context ended: the call that has altered it must not say that
+// nothing has happened.
+func TestEnsureGroupAnswersForWhatItHasAltered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := newCrashFS(t)
+		db, topic := fs.open(t)
+		defer db.Close()
+		openGroup(t, topic, "g")
+		fs.SetHook(func(call storetest.Call) error {
+			if call.Op == storetest.OpSync {
+				<-time.After(500 * time.Millisecond)
+			}
+			return nil
+		})
+		short, stop := context.WithTimeout(ctx, time.Millisecond)
+		defer stop()
+		_, did, err := topic.EnsureGroup(short, "g", &log.GroupConfig{From: log.End()})
+		require.NoError(t, err)
+		require.Equal(t, []string{"From"}, did.Altered)
+	})
+}
+
+// A transaction that moves a group is on its way to the disk. Until it is there, a member that
+// passes over what was trimmed neither moves the group nor complains.
+func TestAPollMeetsASeekThatIsNotVisible(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cold := storetest.OpenCold(t, "")
+		topic, err := log.OpenTopic(ctx, cold.DB, "orders", nil)
+		require.NoError(t, err)
+		g, err := topic.OpenGroup(ctx, "g", &log.GroupConfig{From: log.Start().Or(log.Earliest)})
+		require.NoError(t, err)
+		m := join(t, g)
+		appendAll(t, topic, numbered(3)...)
+		require.NoError(t, topic.TrimTo(ctx, 0, log.Offset(1)))
+		cold.Freeze()
+		moved := make(chan error)
+		go func() {
+			moved <- cold.DB.Update(ctx, func(tx *pebblemq.Tx) error { return g.In(tx).Seek(log.Offset(2)) })
+		}()
+		synctest.Wait()
+		short, stop := context.WithTimeout(ctx, time.Second)
+		defer stop()
+		_, err = m.Poll(short, 10)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		cold.Thaw()
+		require.NoError(t, <-moved)
+		got, err := m.Poll(ctx, 10)
+		require.NoError(t, err)
+		require.Len(t, got, 1)
+		require.EqualValues(t, 2, got[0].Offset)
+		require.NoError(t, cold.DB.Close())
+	})
+}

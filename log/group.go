@@ -17,10 +17,14 @@ import (
 // GroupConfig is stored with a group.
 type GroupConfig struct {
 	// From is where the group begins in each partition, settled when it is
-	// created. Default: Start, so that nothing is missed. With From.Or, a group
-	// whose place was lost to the topic's OffsetRetention begins anew where that
-	// says; otherwise it is ErrOffsetsExpired. An At is a fixed moment, not one that is
+	// created. Default: Start, so that nothing is missed. An At is a fixed moment, not one that is
 	// computed anew at each start: that would be another config.
+	//
+	// With From.Or, the group goes on where that says whenever its place is gone. If records
+	// were trimmed before it has read them, it passes over them; Lag.Skipped counts them, and
+	// a warning is logged. If its offsets were lost to the topic's OffsetRetention, it begins
+	// anew. Without From.Or, the one is an OffsetError of the partition, while the others go
+	// on, and the other is ErrOffsetsExpired.
 	From From `json:"from"`
 }
 
@@ -51,6 +55,8 @@ type Group struct {
 	id    uint32
 	list  atomic.Pointer[[]*claim] // grows under the baton
 
+	reset atomic.Uint32 // a Reset: that of the config
+
 	members []*Member // in the order of joining; under the baton
 	idle    time.Time // since when there have been none; under the baton
 	deleted atomic.Bool
@@ -79,16 +85,26 @@ func unknownGroup(t *Topic, name string) error {
 	return fmt.Errorf("%w: %q of topic %q", ErrUnknownGroup, name, t.name)
 }
 
-// DeleteGroup removes a group with its offsets, durably. Its members end with
+// Delete removes the group with its offsets, durably. Its members end with
 // ErrGroupDeleted, and what they still commit is refused. A group that is created
 // under the name later has nothing of it. The group of that name in a Retry topic is
 // another one.
+func (g *Group) Delete(ctx context.Context) error {
+	return g.topic.deleteGroup(ctx, g.name, g.alive)
+}
+
+// DeleteGroup is Group.Delete for a group that cannot be opened, because its offsets have
+// expired.
 func (t *Topic) DeleteGroup(ctx context.Context, name string) error {
 	if err := store.CheckName("group", name); err != nil {
 		return err
 	}
+	return t.deleteGroup(ctx, name, t.alive)
+}
+
+func (t *Topic) deleteGroup(ctx context.Context, name string, alive func() error) error {
 	return t.s.Do(ctx, store.FreeingFunc{OpFunc: func(turn *store.Turn) error {
-		if err := t.alive(); err != nil {
+		if err := alive(); err != nil {
 			return err
 		}
 		o, known := turn.Lookup(store.ClassGroup, groupName(t.id, name))
@@ -131,7 +147,8 @@ func (g *Group) named() string { return g.topic.namedGroup(g.name) }
 // the config says. A nil config is the stored one, or the defaults for a new group. Another
 // config than the stored one is pebblemq.ErrConfigMismatch; EnsureGroup alters it. A group
 // whose offsets have expired begins anew if its config says where, see GroupConfig; else it
-// is ErrOffsetsExpired. A creation is durable when OpenGroup returns.
+// is ErrOffsetsExpired. A creation is durable when OpenGroup
+// returns, unless ctx says NoSync.
 func (t *Topic) OpenGroup(ctx context.Context, name string, c *GroupConfig) (*Group, error) {
 	g, _, err := t.openGroup(ctx, name, c, false)
 	return g, err
@@ -168,9 +185,8 @@ func (t *Topic) LookupGroup(ctx context.Context, name string) (*Group, error) {
 	}
 }
 
-// openGroup finds the group in memory or on disk, or creates it. What has to be read for
-// that is read outside the baton, and holds only if the group is still the one that was
-// found.
+// openGroup finds the group in memory or on disk, or creates it. It reads outside the baton, so
+// the result counts only if the group is still the one that was found.
 func (t *Topic) openGroup(ctx context.Context, name string, c *GroupConfig, ensure bool) (g *Group, did pebblemq.Ensured, err error) {
 	given, err := c.normalize()
 	if err := errors.Join(store.CheckName("group", name), err); err != nil {
@@ -196,6 +212,9 @@ func (t *Topic) openGroup(ctx context.Context, name string, c *GroupConfig, ensu
 			if did.Altered, err = t.alterGroup(ctx, name, given, t.alive); err != nil {
 				return nil, pebblemq.Ensured{}, err
 			}
+			late, stop := store.Outlive(ctx) // a change was made, of which the end of ctx does not tell
+			defer stop()
+			ctx = late
 			continue
 		}
 		if g = found.g; g == nil {
@@ -227,7 +246,13 @@ func (t *Topic) alterGroup(ctx context.Context, name string, c GroupConfig, aliv
 			return nil
 		}
 		is.Config, is.Altered = c, turn.Now().UnixNano()
-		return growGroup(turn, o, is)
+		if err := growGroup(turn, o, is); err != nil {
+			return err
+		}
+		if g := t.groups[name]; g != nil {
+			g.reset.Store(uint32(c.From.reset))
+		}
+		return nil
 	}), store.Sync)
 	return fields, err
 }
@@ -395,6 +420,7 @@ func (t *Topic) installGroup(turn *store.Turn, o *store.Object, name string, con
 		}
 	}
 	g := &Group{topic: t, name: name, id: o.ID, idle: turn.Now()}
+	g.reset.Store(uint32(config.From.reset))
 	g.setClaims(g.newClaims(t.partitions()))
 	for i, c := range g.claims() {
 		if i < len(done) { // else the topic has grown since
@@ -415,104 +441,8 @@ func (t *Topic) installGroup(turn *store.Turn, o *store.Object, name string, con
 // Name returns the name of the group.
 func (g *Group) Name() string { return g.name }
 
-// Seek moves the group in the given partitions, in all if none is given, forwards
-// or backwards: replay is a Seek back. What was acknowledged one by one counts no
-// more. Members go on there at once. Each partition gets a new epoch, so commits
-// for records received before the Seek are refused and cannot undo it. Either all
-// partitions move or none; an Offset or a Shift that is out of range in one of them
-// is an OffsetError. Its durability is that of the store or of ctx.
-func (g *Group) Seek(ctx context.Context, to From, partitions ...int) error {
-	if to.kind != fromShift {
-		if err := to.check(); err != nil {
-			return err
-		}
-	}
-	if err := g.topic.readable(); err != nil {
-		return err
-	}
-	claims, err := g.some(partitions)
-	if err != nil {
-		return err
-	}
-	o := &seekOp{g: g}
-	for _, c := range claims {
-		m := move{c: c, by: to.offset}
-		if to.kind != fromShift {
-			if m.to, err = c.p.resolve(ctx, to); err != nil {
-				return err
-			}
-			m.by = 0
-		}
-		o.moves = append(o.moves, m)
-	}
-	o.exact, o.relative = to.exact(), to.kind == fromShift
-	return g.topic.s.Do(ctx, o, store.Default)
-}
-
-// some returns the claims of the given partitions, all if none is given.
-func (g *Group) some(partitions []int) ([]*claim, error) {
-	if len(partitions) == 0 {
-		return g.claims(), nil
-	}
-	claims := make([]*claim, len(partitions))
-	for i, n := range partitions {
-		var err error
-		if claims[i], err = g.claim(n); err != nil {
-			return nil, err
-		}
-	}
-	return claims, nil
-}
-
-type move struct {
-	c  *claim
-	to uint64
-	by int64 // instead, from where the group is
-}
-
-// seekOp is never part of a transaction.
-type seekOp struct {
-	g        *Group
-	exact    bool // else what was trimmed since it was resolved is passed over
-	relative bool
-	moves    []move
-}
-
-func (o *seekOp) Frees() {}
-
-func (o *seekOp) Run(t *store.Turn) error {
-	if err := o.g.alive(); err != nil {
-		return err
-	}
-	for i := range o.moves {
-		m := &o.moves[i]
-		target := int64(m.to)
-		switch {
-		case o.relative:
-			target = int64(m.c.done.next) + m.by
-		case !o.exact:
-			target = max(target, int64(m.c.p.start.Load()))
-		}
-		if target < int64(m.c.p.start.Load()) || target > int64(m.c.p.end.Load()) {
-			return m.c.p.outOfRange(target)
-		}
-		m.to = uint64(target)
-	}
-	for _, m := range o.moves {
-		m.c.done = progress{next: m.to}
-		t.Touch(m.c)
-		if owner := m.c.owner(); owner != nil {
-			m.c.assign(owner)
-		} else {
-			m.c.epoch++
-		}
-	}
-	o.g.publish()
-	return nil
-}
-
-func (o *seekOp) Undo()               {}
-func (o *seekOp) Visible(*store.Turn) {}
+// Topic returns the topic of the group.
+func (g *Group) Topic() *Topic { return g.topic }
 
 // Committed returns where the group stands in each partition, in their order.
 func (g *Group) Committed(ctx context.Context) ([]Committed, error) {

@@ -14,8 +14,8 @@ import (
 	"github.com/pebblemq/pebblemq/internal/storetest"
 )
 
-// What was read of a group that is deleted before it could be taken into memory
-// must not become that of the next one of its name.
+// A group may be deleted between its read and its place in memory. What was read must not become
+// the state of the next group of that name.
 func TestAGroupThatIsDeletedWhileItOpensLeavesNothing(t *testing.T) {
 	ctx := context.Background()
 	fs := vfs.NewCrashableMem()

@@ -24,7 +24,7 @@ func openGroup(t testing.TB, topic *log.Topic, name string) *log.Group {
 
 func join(t testing.TB, g *log.Group) *log.Member {
 	t.Helper()
-	m, err := g.Join(ctx)
+	m, err := g.Join(ctx, nil)
 	require.NoError(t, err)
 	return m
 }
@@ -163,7 +163,7 @@ func TestACommitByAFormerOwnerIsRefused(t *testing.T) {
 func TestAPartitionThatComesBackIsANewAssignment(t *testing.T) {
 	_, topic := openTopic(t, 2)
 	for p := range 2 {
-		_, err := topic.AppendTo(ctx, p, numbered(4)...)
+		_, err := topic.AppendWith(ctx, into(p), numbered(4)...)
 		require.NoError(t, err)
 	}
 	g := openGroup(t, topic, "g")
@@ -328,7 +328,7 @@ func TestEnsureGroupCreatesAndAlters(t *testing.T) {
 		require.Equal(t, []int64{0}, committed(t, g), "it stays where it is")
 		info, err := g.Info(ctx)
 		require.NoError(t, err)
-		require.Equal(t, log.GroupInfo{Name: "g", ID: info.ID, Config: *again, Created: created, Altered: time.Now()}, info)
+		require.Equal(t, log.GroupInfo{Name: "g", ID: info.ID, Config: *again, Created: created, Altered: time.Now(), Open: true, Lag: info.Lag}, info)
 
 		<-time.After(time.Hour)
 		synctest.Wait()
@@ -379,14 +379,14 @@ func FuzzFrom(f *testing.F) {
 
 func TestLagIsExact(t *testing.T) {
 	_, topic := openTopic(t, 2)
-	_, err := topic.AppendTo(ctx, 0, numbered(7)...)
+	_, err := topic.AppendWith(ctx, into(0), numbered(7)...)
 	require.NoError(t, err)
-	_, err = topic.AppendTo(ctx, 1, numbered(3)...)
+	_, err = topic.AppendWith(ctx, into(1), numbered(3)...)
 	require.NoError(t, err)
 	g := openGroup(t, topic, "g")
 	m := join(t, g)
 	require.NoError(t, m.CommitOffset(ctx, log.Committed{Partition: 0, Next: 2}))
-	require.NoError(t, topic.TrimTo(ctx, 0, 4))
+	require.NoError(t, topic.TrimTo(ctx, 0, log.Offset(4)))
 	lags, err := g.Lag(ctx)
 	require.NoError(t, err)
 	for i := range lags {
@@ -422,7 +422,7 @@ func TestATrimmedCommitIsLoudUntilTheGroupIsMoved(t *testing.T) {
 	appendAll(t, topic, numbered(10)...)
 	g := openGroup(t, topic, "g")
 	m := join(t, g)
-	require.NoError(t, topic.TrimTo(ctx, 0, 6))
+	require.NoError(t, topic.TrimTo(ctx, 0, log.Offset(6)))
 	for range 2 {
 		_, err := m.Poll(ctx, 10)
 		var out *log.OffsetError
@@ -465,7 +465,7 @@ func TestAMemberReadsAllItsPartitionsAndWakesForEach(t *testing.T) {
 		}()
 		for i := range 20 {
 			synctest.Wait()
-			_, err := topic.AppendTo(ctx, i%4, values("x")...)
+			_, err := topic.AppendWith(ctx, into(i%4), values("x")...)
 			require.NoError(t, err)
 			require.Equal(t, i%4, <-got)
 		}
@@ -476,9 +476,9 @@ func TestAMemberReadsAllItsPartitionsAndWakesForEach(t *testing.T) {
 
 func TestABusyPartitionDoesNotStarveTheOthers(t *testing.T) {
 	_, topic := openTopic(t, 2)
-	_, err := topic.AppendTo(noSync, 0, numbered(5000)...)
+	_, err := topic.AppendWith(noSync, into(0), numbered(5000)...)
 	require.NoError(t, err)
-	_, err = topic.AppendTo(noSync, 1, values("x")...)
+	_, err = topic.AppendWith(noSync, into(1), values("x")...)
 	require.NoError(t, err)
 	m := join(t, openGroup(t, topic, "g"))
 	for i, r := range poll(t, m, 1000) {
@@ -514,7 +514,7 @@ func TestMembersComeAndGoWithoutLoss(t *testing.T) {
 	}
 	// visit is one stay in the group, of at most n records.
 	visit := func(n int) error {
-		m, err := g.Join(ctx)
+		m, err := g.Join(ctx, nil)
 		if err != nil {
 			return err
 		}

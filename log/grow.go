@@ -36,6 +36,7 @@ func (t *Topic) grow(n int) {
 	}
 	list := append(old[:len(old):len(old)], more...)
 	t.list.Store(&list)
+	t.tellFollowers()
 }
 
 // emptyTail is that of a partition without a batch.

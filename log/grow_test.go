@@ -32,11 +32,11 @@ func TestATopicGrowsAndNeverShrinks(t *testing.T) {
 	topic, err := log.OpenTopic(ctx, db, "orders", nil)
 	require.NoError(t, err)
 	appendAll(t, topic, values("old")...)
-	_, err = topic.AppendTo(ctx, 3, values("x")...)
+	_, err = topic.AppendWith(ctx, into(3), values("x")...)
 	require.ErrorIs(t, err, log.ErrUnknownPartition)
 
 	grow(t, db, topic, 4)
-	at, err := topic.AppendTo(ctx, 3, values("new")...)
+	at, err := topic.AppendWith(ctx, into(3), values("new")...)
 	require.NoError(t, err)
 	require.Equal(t, []log.Position{{Partition: 3, Offset: 0}}, at)
 	at, err = topic.Append(ctx, log.Record{Key: []byte("foobar")})
@@ -99,7 +99,7 @@ func TestGroupsReadNewPartitionsFromTheirBeginning(t *testing.T) {
 	}()
 
 	grow(t, db, topic, 2)
-	_, err = topic.AppendTo(ctx, 1, values("first")...)
+	_, err = topic.AppendWith(ctx, into(1), values("first")...)
 	require.NoError(t, err)
 	found := <-waiting
 	require.Equal(t, []string{"first"}, valuesOf(found))
@@ -140,13 +140,13 @@ func TestADeletedGroupDoesNotGrow(t *testing.T) {
 // An append that was prepared before the topic grew keeps its places.
 func TestATransactionSpansAGrowth(t *testing.T) {
 	db, topic := openTopic(t, 2)
-	var r *log.Result
+	var r *log.Placement
 	require.NoError(t, db.Update(ctx, func(tx *pebblemq.Tx) (err error) {
 		if r, err = topic.In(tx).Append(log.Record{Key: []byte("a")}, log.Record{Key: []byte("b")}, log.Record{Key: []byte("c")}); err != nil {
 			return err
 		}
 		grow(t, db, topic, 5)
-		_, err = topic.In(tx).AppendTo(4, values("later")...)
+		_, err = topic.In(tx).AppendWith(into(4), values("later")...)
 		return err
 	}))
 	at, err := r.Positions()

@@ -108,7 +108,7 @@ func TestAHandoverEndsWithTheDrainTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, topic := openTopic(t, 2)
 		for p := range 2 {
-			_, err := topic.AppendTo(ctx, p, values(fmt.Sprint("v", p))...)
+			_, err := topic.AppendWith(ctx, into(p), values(fmt.Sprint("v", p))...)
 			require.NoError(t, err)
 		}
 		g := openGroup(t, topic, "g")
@@ -215,7 +215,7 @@ func TestAHandoverAmongMembersThatComeAndGo(t *testing.T) {
 		}
 		all.Go(func() {
 			for range 30 {
-				m, err := g.Join(ctx)
+				m, err := g.Join(ctx, nil)
 				require.NoError(t, err)
 				<-time.After(7 * time.Millisecond)
 				require.NoError(t, m.Leave(ctx))
@@ -229,4 +229,55 @@ func TestAHandoverAmongMembersThatComeAndGo(t *testing.T) {
 			require.Equal(t, 1, n, v)
 		}
 	})
+}
+
+// A Seek fences the handlers that are under way, and they keep the partition from its next owner
+// all the same, whether that comes before or after it.
+func TestAPartitionThatWasMovedIsHandedOverToo(t *testing.T) {
+	for _, before := range []bool{false, true} {
+		t.Run(fmt.Sprint(before), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { testHandoverAfterSeek(t, before) })
+		})
+	}
+}
+
+// testHandoverAfterSeek lets a second Run begin before or after a Seek, while the first has
+// handlers that do not return at once.
+func testHandoverAfterSeek(t *testing.T, before bool) {
+	_, topic := openTopic(t, 2)
+	for p := range 2 {
+		_, err := topic.AppendWith(ctx, log.AppendOptions{Partition: log.InPartition(p)}, log.Record{Key: fmt.Append(nil, p), Value: fmt.Append(nil, p)})
+		require.NoError(t, err)
+	}
+	g, l := openGroup(t, topic, "g"), newLedger()
+	handle := func(_ context.Context, r log.Record) error {
+		defer l.enter(r)()
+		<-time.After(4 * time.Second) // Run waits for 5 s at most for one that was fenced
+		return nil
+	}
+	var runs sync.WaitGroup
+	defer runs.Wait()
+	start := func(span time.Duration) {
+		running, stop := context.WithTimeout(ctx, span)
+		runs.Go(func() {
+			defer stop()
+			require.NoError(t, g.Run(running, handle, &log.RunOptions{Concurrency: 2}))
+		})
+		synctest.Wait()
+	}
+	start(time.Hour)
+	if before {
+		start(time.Hour)
+	}
+	require.NoError(t, g.Seek(ctx, log.Start()))
+	synctest.Wait()
+	if !before {
+		start(time.Hour)
+	}
+	<-time.After(time.Minute)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	require.Empty(t, l.twice, "two handlers of one key")
+	require.Equal(t, map[string]int{"0": 2, "1": 2}, l.calls)
+	require.Equal(t, []int64{1, 1}, committed(t, g))
 }

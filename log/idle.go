@@ -17,8 +17,8 @@ var ErrOffsetsExpired = errors.New("log: offsets of the group have expired")
 type storedGroup = codec.Stored[GroupConfig, groupState]
 
 type groupState struct {
-	// Idle is since when the group has had no members, in nanoseconds; 0 if it has
-	// some, or nobody has looked yet. It may lie too late, never too early.
+	// Idle is since when the group has had no members, in nanoseconds; 0 if it has some, or if
+	// this was never checked. It may lie too late, never too early.
 	Idle    int64 `json:"idle,omitempty"`
 	Expired bool  `json:"expired,omitempty"` // its offsets are gone
 }

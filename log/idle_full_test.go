@@ -1,6 +1,8 @@
 package log_test
 
 import (
+	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -84,7 +86,7 @@ func TestAJoinThatAFullDiskRefusesForgetsNoOffsets(t *testing.T) {
 
 		db, topic = disk.openFull(t)
 		g := openGroup(t, topic, "g")
-		_, err := g.Join(ctx)
+		_, err := g.Join(ctx, nil)
 		require.ErrorIs(t, err, pebblemq.ErrDiskFull)
 		disk.makeRoom(t, db)
 		m := join(t, g)
@@ -112,5 +114,90 @@ func TestAGroupThatIsOpenedUnderAnotherConfigDoesNotBeginAnewByIt(t *testing.T) 
 		g, err := topic.OpenGroup(ctx, "g", right)
 		require.NoError(t, err)
 		require.Equal(t, []int64{0}, committed(t, g))
+	})
+}
+
+func TestAGroupThatAFullDiskRefusesToAlterIsNotAltered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := newForgetfulDisk()
+		var full atomic.Bool
+		disk.Usage = func() (vfs.DiskUsage, error) {
+			if full.Load() {
+				return vfs.DiskUsage{AvailBytes: 2 << 20, TotalBytes: 1 << 40}, nil
+			}
+			return vfs.DiskUsage{AvailBytes: 1 << 39, TotalBytes: 1 << 40}, nil
+		}
+		db, topic := disk.open(t)
+		appendAll(t, topic, numbered(10)...)
+		g := openGroup(t, topic, "g")
+		m := join(t, g)
+		require.NoError(t, topic.TrimTo(ctx, 0, log.End()))
+		full.Store(true)
+		for range 200 { // the store looks now and then
+			_, _ = topic.Append(ctx, log.Record{Value: make([]byte, 100<<10)})
+		}
+		require.True(t, db.Stats().DiskFull)
+		require.ErrorIs(t, g.Alter(ctx, &log.GroupConfig{From: log.Start().Or(log.Latest)}), pebblemq.ErrDiskFull)
+		soon, stop := context.WithTimeout(ctx, time.Millisecond)
+		defer stop()
+		_, err := m.Poll(soon, 1)
+		require.ErrorIs(t, err, log.ErrOffsetOutOfRange)
+		require.NoError(t, m.Leave(ctx))
+		full.Store(false)
+		require.NoError(t, db.Close())
+	})
+}
+
+// A pass for tombstones that a full disk refuses is tried again after a pause, and not forgotten.
+func TestAFullDiskLetsTombstonesWait(t *testing.T) {
+	spins := time.AfterFunc(20*time.Second, func() { panic("the passes leave no time for anything else") }) // of real time
+	defer spins.Stop()
+	for _, noticed := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			disk := newForgetfulDisk()
+			db, orders := disk.open(t)
+			topic, err := log.OpenTopic(ctx, db, "state", &log.TopicConfig{Compact: true, TombstoneRetention: time.Second})
+			require.NoError(t, err)
+			for _, k := range []string{"a", "b", "a"} {
+				_, err := topic.Append(ctx, kv(k, 1), kv(k, nil))
+				require.NoError(t, err)
+			}
+			disk.quota.Fill()
+			if noticed {
+				_, err = orders.Append(ctx, numbered(1)...)
+				require.ErrorIs(t, err, pebblemq.ErrDiskFull)
+			}
+			<-time.After(time.Minute)
+			disk.makeRoom(t, db)
+			<-time.After(10 * time.Second)
+			synctest.Wait()
+			require.Zero(t, tombstones(t, topic))
+			require.NoError(t, db.Close())
+		})
+	}
+}
+
+// While an append waits for the disk, a pass does not come to the batch before it. What is due
+// there stays due.
+func TestATombstoneThatAPassDoesNotReachStaysDue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := storetest.NewFS(vfs.NewCrashableMem())
+		db, err := storetest.OpenFS(fs, store.Options{})
+		require.NoError(t, err)
+		topic, err := log.OpenTopic(ctx, db, "state", &log.TopicConfig{Compact: true, TombstoneRetention: 10 * time.Second})
+		require.NoError(t, err)
+		_, err = topic.Append(ctx, kv("k", nil))
+		require.NoError(t, err)
+		<-time.After(5 * time.Second) // it is known when it may go
+		gate := new(storetest.Gate)
+		fs.SetHook(gate.Hook)
+		gate.Shut()
+		topic.AppendAsync(ctx, kv("other", 1))
+		<-time.After(30 * time.Second)
+		gate.Open()
+		<-time.After(10 * time.Second)
+		synctest.Wait()
+		require.Zero(t, tombstones(t, topic))
+		require.NoError(t, db.Close())
 	})
 }

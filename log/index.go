@@ -116,7 +116,7 @@ func (t *Topic) Latest(ctx context.Context, key []byte) (r Record, found bool, e
 	}
 	var last []byte
 	for {
-		v, err := t.s.Get(indexKey(t.id, key))
+		v, err := t.s.Get(ctx, indexKey(t.id, key))
 		if err != nil {
 			return r, false, t.lostKey(key, err)
 		}

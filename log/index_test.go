@@ -55,7 +55,7 @@ func TestLatestIsTheNewestRecordOfAKey(t *testing.T) {
 	r, _ = latest(t, topic, "")
 	require.Equal(t, at[4], log.Position{Partition: r.Partition, Offset: r.Offset}, "an empty key is one")
 
-	_, err = topic.AppendTo(ctx, (at[0].Partition+1)%3, kv("a", 3))
+	_, err = topic.AppendWith(ctx, into((at[0].Partition+1)%3), kv("a", 3))
 	require.NoError(t, err)
 	r, _ = latest(t, topic, "a")
 	require.Equal(t, "3", string(r.Value), "in whatever partition it is")
@@ -101,36 +101,36 @@ func TestLatestWaitsForTheDisk(t *testing.T) {
 
 func TestAnAppendAfterFailsIfAnotherCameFirst(t *testing.T) {
 	db, topic := retained(t, indexed)
-	first, err := topic.AppendAfter(ctx, log.Nowhere, kv("a", 1), kv("a", 2))
+	first, err := topic.AppendWith(ctx, lastAt(log.Nowhere), kv("a", 1), kv("a", 2))
 	require.NoError(t, err)
-	_, err = topic.AppendAfter(ctx, log.Nowhere, kv("a", 3))
+	_, err = topic.AppendWith(ctx, lastAt(log.Nowhere), kv("a", 3))
 	var conflict *log.KeyConflictError
 	require.ErrorAs(t, err, &conflict)
 	require.ErrorIs(t, err, log.ErrConflict)
 	require.Equal(t, log.KeyConflictError{Topic: "orders", Key: []byte("a"), Expected: log.Nowhere, Actual: first[1]}, *conflict)
-	_, err = topic.AppendAfter(ctx, first[0], kv("a", 3))
+	_, err = topic.AppendWith(ctx, lastAt(first[0]), kv("a", 3))
 	require.ErrorIs(t, err, log.ErrConflict)
-	_, err = topic.AppendAfter(ctx, log.Nowhere, kv("b", 1))
+	_, err = topic.AppendWith(ctx, lastAt(log.Nowhere), kv("b", 1))
 	require.NoError(t, err, "other keys do not matter")
-	next, err := topic.AppendAfter(ctx, first[1], kv("a", 3))
+	next, err := topic.AppendWith(ctx, lastAt(first[1]), kv("a", 3))
 	require.NoError(t, err)
 
 	require.ErrorIs(t, db.Update(ctx, func(tx *pebblemq.Tx) error {
-		if _, err := topic.In(tx).AppendAfter(next[0], kv("a", 4)); err != nil {
+		if _, err := topic.In(tx).AppendWith(lastAt(next[0]), kv("a", 4)); err != nil {
 			return err
 		}
-		_, err := topic.In(tx).AppendAfter(next[0], kv("a", 5)) // it is behind the first
+		_, err := topic.In(tx).AppendWith(lastAt(next[0]), kv("a", 5)) // it is behind the first
 		return err
 	}), log.ErrConflict)
 	r, _ := latest(t, topic, "a")
 	require.Equal(t, "3", string(r.Value), "a refused transaction leaves the index")
 
-	require.NoError(t, topic.TrimTo(ctx, next[0].Partition, next[0].Offset+1))
+	require.NoError(t, topic.TrimTo(ctx, next[0].Partition, log.Offset(next[0].Offset+1)))
 	_, found := latest(t, topic, "a")
 	require.False(t, found)
-	_, err = topic.AppendAfter(ctx, next[0], kv("a", 6))
+	_, err = topic.AppendWith(ctx, lastAt(next[0]), kv("a", 6))
 	require.ErrorIs(t, err, log.ErrConflict)
-	_, err = topic.AppendAfter(ctx, log.Nowhere, kv("a", 6))
+	_, err = topic.AppendWith(ctx, lastAt(log.Nowhere), kv("a", 6))
 	require.NoError(t, err, "what was trimmed counts as none")
 }
 
@@ -151,7 +151,7 @@ func TestOfWritersThatReadTheSameOneAppends(t *testing.T) {
 					assert.NoError(t, err)
 					last = log.Position{Partition: r.Partition, Offset: r.Offset}
 				}
-				switch _, err = topic.AppendAfter(ctx, last, kv("n", n+1)); {
+				switch _, err = topic.AppendWith(ctx, lastAt(last), kv("n", n+1)); {
 				case err == nil:
 					done++
 				case !errors.Is(err, log.ErrConflict):
@@ -172,16 +172,16 @@ func TestBadAppendsAfterAreRefused(t *testing.T) {
 	for name, records := range map[string][]log.Record{
 		"none": {}, "no key": values("x"), "two keys": {kv("a", 1), kv("b", 1)},
 	} {
-		_, err := topic.AppendAfter(ctx, log.Nowhere, records...)
+		_, err := topic.AppendWith(ctx, lastAt(log.Nowhere), records...)
 		require.ErrorIs(t, err, pebblemq.ErrInvalid, name)
 	}
 	for _, last := range []log.Position{{Partition: 3}, {Partition: -1}, {Offset: -1}} {
-		_, err := topic.AppendAfter(ctx, last, kv("a", 1))
+		_, err := topic.AppendWith(ctx, lastAt(last), kv("a", 1))
 		require.ErrorIs(t, err, pebblemq.ErrInvalid, "%v", last)
 	}
 	plain, err := log.OpenTopic(ctx, db, "plain", nil)
 	require.NoError(t, err)
-	_, err = plain.AppendAfter(ctx, log.Nowhere, kv("a", 1))
+	_, err = plain.AppendWith(ctx, lastAt(log.Nowhere), kv("a", 1))
 	require.ErrorIs(t, err, pebblemq.ErrInvalid)
 	_, _, err = plain.Latest(ctx, []byte("a"))
 	require.ErrorContains(t, err, "IndexKeys")
@@ -217,7 +217,7 @@ func TestIndexModel(t *testing.T) {
 					p := rng.IntN(2)
 					start, end, err := topic.Offsets(ctx, p)
 					require.NoError(t, err)
-					require.NoError(t, topic.TrimTo(ctx, p, min(end, start+rng.Int64N(4))))
+					require.NoError(t, topic.TrimTo(ctx, p, log.Offset(min(end, start+rng.Int64N(4)))))
 				case 2:
 					<-time.After(40 * time.Minute)
 				case 3:
@@ -280,6 +280,36 @@ func TestEntriesOfTombstonesThatAreGoneAreSweptOut(t *testing.T) {
 	})
 }
 
+// The newest record of a key is gone. Older ones are left in another partition, where the key
+// was before the topic grew, and the index leads to none.
+func TestVerifyTakesRecordsWhoseNewestIsGoneInAnotherPartition(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := log.TopicConfig{IndexKeys: true, Compact: true, TombstoneRetention: time.Hour}
+		db, topic := retained(t, &c)
+		keys := []string{"a", "b", "c", "d", "e", "f"}
+		for _, k := range keys {
+			_, err := topic.Append(ctx, kv(k, 1))
+			require.NoError(t, err)
+		}
+		c.Partitions = 2
+		require.NoError(t, topic.Alter(ctx, &c))
+		for _, k := range keys {
+			_, err := topic.Append(ctx, kv(k, nil))
+			require.NoError(t, err)
+		}
+		<-time.After(3 * time.Hour)
+		synctest.Wait()
+		require.Less(t, entries(t, db), len(keys))
+		for _, k := range keys {
+			r, found := latest(t, topic, k)
+			require.False(t, found && r.Value != nil, k)
+		}
+		report, err := db.Verify(ctx, nil)
+		require.NoError(t, err)
+		require.NoError(t, report.Err())
+	})
+}
+
 func TestEntriesOfTrimmedRecordsAreSweptOut(t *testing.T) {
 	db, topic := retained(t, &log.TopicConfig{IndexKeys: true})
 	const records = 2000
@@ -292,9 +322,9 @@ func TestEntriesOfTrimmedRecordsAreSweptOut(t *testing.T) {
 		appendAll(t, topic, batch...)
 	}
 	require.Equal(t, records, entries(t, db))
-	require.NoError(t, topic.TrimTo(ctx, 0, records/4))
+	require.NoError(t, topic.TrimTo(ctx, 0, log.Offset(records/4)))
 	require.Equal(t, records, entries(t, db), "a few do no harm")
-	require.NoError(t, topic.TrimTo(ctx, 0, records-10))
+	require.NoError(t, topic.TrimTo(ctx, 0, log.Offset(records-10)))
 	require.Eventually(t, func() bool { return entries(t, db) == 10 }, time.Minute, time.Millisecond)
 	r, found := latest(t, topic, fmt.Sprint(records-1))
 	require.True(t, found)

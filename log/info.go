@@ -17,9 +17,11 @@ type TopicInfo struct {
 	Created time.Time
 	Altered time.Time // zero if it was not
 
-	// Partitions are those of the topic, in order. Topics leaves them out, because they
-	// would have to be read.
+	// Partitions are those of the topic, in order. Topics leaves out the following fields,
+	// because they would be read from disk.
 	Partitions []PartitionInfo
+	Appended   int64 // offsets that were given out so far, in all partitions
+	Kept       int64 // offsets that can be read, in all partitions; a compacted topic has fewer records
 }
 
 // PartitionInfo is what can be read from a partition, as Topic.Offsets has it.
@@ -49,6 +51,7 @@ func (t *Topic) Info(ctx context.Context) (info TopicInfo, err error) {
 			return TopicInfo{}, err
 		}
 		info.Partitions = append(info.Partitions, p)
+		info.Appended, info.Kept = info.Appended+p.End, info.Kept+p.End-p.Start
 	}
 	return info, nil
 }
@@ -81,8 +84,24 @@ type GroupInfo struct {
 	Created time.Time
 	Altered time.Time // zero if it was not
 
-	Members int  // of this process, as all are
-	Expired bool // its offsets are gone, see ErrOffsetsExpired
+	Members []MemberInfo // in the order of joining; all are of this process
+	Expired bool         // its offsets are gone, see ErrOffsetsExpired
+
+	// Open says whether this process has opened the group since it opened the store. Lag is
+	// counted in memory: it is zero without.
+	Open bool
+	Lag  int64 // records that are not committed, in all partitions; Group.Lag has each
+
+	// Blocked is how many partitions a member cannot read on in, because records were trimmed
+	// or cannot be read. Group.Lag has the error of each.
+	Blocked int
+}
+
+// MemberInfo is what is known of a member of a group.
+type MemberInfo struct {
+	Name       string // see JoinOptions
+	Joined     time.Time
+	Partitions []int // that it owns, those included that it is about to hand over
 }
 
 // Info returns what is known of the group. Committed and Lag tell where it stands.
@@ -125,8 +144,37 @@ func (t *Topic) describeGroup(o *store.Object) (GroupInfo, error) {
 	name := o.Name[groupPrefix:]
 	info := GroupInfo{Name: name, ID: o.ID, Config: is.Config, Expired: is.State.Expired}
 	info.Created, info.Altered = is.Times()
-	if g := t.groups[name]; g != nil {
-		info.Members = len(g.members)
+	g := t.groups[name]
+	if g == nil {
+		return info, nil
+	}
+	info.Open = true
+	if len(g.members) > 0 {
+		info.Members = g.describeMembers()
+	}
+	for _, c := range g.claims() {
+		info.Lag += int64(c.done.left(c.p.start.Load(), c.p.end.Load()))
+		if c.unread() != nil {
+			info.Blocked++
+		}
 	}
 	return info, nil
+}
+
+// describeMembers is called under the baton.
+func (g *Group) describeMembers() []MemberInfo {
+	list := make([]MemberInfo, len(g.members))
+	number := make(map[*Member]int, len(g.members))
+	for i, m := range g.members {
+		list[i], number[m] = MemberInfo{Name: m.o.Name, Joined: m.joined}, i
+	}
+	for n, c := range g.claims() {
+		if c.tenure == nil {
+			continue
+		}
+		if i, ok := number[c.tenure.member]; ok {
+			list[i].Partitions = append(list[i].Partitions, n)
+		}
+	}
+	return list
 }

@@ -26,6 +26,7 @@ import (
 //
 //	0x0f  how the records are compressed: 0 not at all, 1 Snappy, 2 Zstd
 //	0x10  append time: retain time is the time of every record
+//	0x20  deadlines: each record of a sparse batch has one
 //	0x80  sparse: records of it were compacted away
 //
 // Base offset is the first one that the batch stands for. The last three fields run
@@ -35,22 +36,24 @@ import (
 //     below t holds the first record that is not older than t.
 //   - retain time is the same, except that no timestamp counts for more than the
 //     time of its append: one from the future must not keep the rest for ever.
-//   - bytes is the size of the records as they are stored, so compressed.
+//   - bytes is the size of the records as they were first stored, so compressed. A batch that
+//     was merged may take more than all before it: it is compressed again, maybe in another way.
 //
 // A record (see record.go) follows the other without a gap, and has the next offset.
-// In a sparse batch, each has before it how far its offset is from the base (varint),
-// and the header is followed by a horizon (8 B), the time from which on its tombstones
-// may go. It stands for all offsets up to the last, of whatever is left. Compressed
+// In a sparse batch, each has before it how far its offset is from the base (varint), and,
+// if the batch has deadlines, the time from which on it may go if it is a tombstone
+// (varint, 0 for none). It stands for all offsets up to the last, of whatever is left. Compressed
 // records (see compress.go) are
 //
 //	plain size 4 B | compressed bytes
 //
 // A start record exists once a partition has been trimmed or compacted:
 //
-//	version 1 B | start offset 8 B | cleared 8 B | tidy 8 B | swept 8 B
+//	version 1 B | start offset 8 B | cleared 8 B | tidy 8 B | swept 8 B | due 8 B
 //
 // Batches whose last offset is below cleared have been dropped. Those below tidy
-// have been merged and compacted. Swept was the start when the index was swept last.
+// have been merged and compacted. Swept was the start when the index was swept last. Due is
+// when the first tombstone below tidy may go, 0 if there is none.
 //
 // A producer: version 1 B | next number 8 B | for each of its last batches, the
 // oldest first: first number 8 B | base offset 8 B | records 4 B.
@@ -65,12 +68,13 @@ const (
 	producerVersion = 1
 
 	flagStamped = 0x10
+	flagStones  = 0x20
 	flagSparse  = 0x80
+	flagsAll    = flagStamped | flagStones | flagSparse
 
 	batchKeyLen = 5 + 4 + 8
 	headerLen   = 1 + 1 + 4 + 8 + 8 + 8 + 8
-	startLen    = 1 + 8 + 8 + 8 + 8
-	horizonLen  = 8
+	startLen    = 1 + 8 + 8 + 8 + 8 + 8
 )
 
 func partitionKey(k store.Kind, id, partition uint32) []byte {
@@ -101,20 +105,12 @@ type header struct {
 	codec      Compression
 	stamped    bool // retain time is that of every record
 	sparse     bool
-	horizon    int64 // of a sparse one
+	stones     bool // its records have deadlines, which a sparse batch may have
 	count      uint32
 	base       uint64
 	maxTime    int64
 	retainTime int64
 	bytes      uint64
-}
-
-// len is how much of a batch the header takes up.
-func (h header) len() int {
-	if h.sparse {
-		return headerLen + horizonLen
-	}
-	return headerLen
 }
 
 func (h header) encode(dst []byte) {
@@ -124,7 +120,9 @@ func (h header) encode(dst []byte) {
 	}
 	if h.sparse {
 		dst[1] |= flagSparse
-		binary.BigEndian.PutUint64(dst[headerLen:], uint64(h.horizon))
+	}
+	if h.stones {
+		dst[1] |= flagStones
 	}
 	binary.BigEndian.PutUint32(dst[2:], h.count)
 	binary.BigEndian.PutUint64(dst[6:], h.base)
@@ -138,15 +136,16 @@ func decodeHeader(v []byte, last uint64) (header, error) {
 	switch {
 	case len(v) < 2:
 		return header{}, corrupt("batch of %d bytes", len(v))
-	case v[0] != batchVersion || v[1]&^(flagSparse|flagStamped) > byte(lastCompression):
+	case v[0] != batchVersion || v[1]&^flagsAll > byte(lastCompression):
 		return header{}, fmt.Errorf("%w: log: batch has version %d, flags %x", store.ErrFormat, v[0], v[1])
 	case len(v) < headerLen:
 		return header{}, corrupt("batch of %d bytes", len(v))
 	}
 	h := header{
-		codec:      Compression(v[1] &^ (flagSparse | flagStamped)),
+		codec:      Compression(v[1] &^ flagsAll),
 		stamped:    v[1]&flagStamped != 0,
 		sparse:     v[1]&flagSparse != 0,
+		stones:     v[1]&flagStones != 0,
 		count:      binary.BigEndian.Uint32(v[2:]),
 		base:       binary.BigEndian.Uint64(v[6:]),
 		maxTime:    int64(binary.BigEndian.Uint64(v[14:])),
@@ -154,25 +153,28 @@ func decodeHeader(v []byte, last uint64) (header, error) {
 		bytes:      binary.BigEndian.Uint64(v[30:]),
 	}
 	switch {
-	case last > maxOffset || h.base > last || len(v) < h.len():
+	case last > maxOffset || h.base > last || h.stones && !h.sparse:
 	case h.sparse && uint64(h.count) <= last-h.base+1:
-		h.horizon = int64(binary.BigEndian.Uint64(v[headerLen:]))
 		return h, nil
-	case !h.sparse && h.count > 0 && last-h.base == uint64(h.count-1) && uint64(len(v)-headerLen) <= h.bytes:
+	case !h.sparse && h.count > 0 && last-h.base == uint64(h.count-1):
 		return h, nil
 	}
 	return header{}, corrupt("batch header %x at offset %d", v[:headerLen], last)
 }
 
 // startRecord is where a partition begins.
-type startRecord struct{ start, cleared, tidy, swept uint64 }
+type startRecord struct {
+	start, cleared, tidy, swept uint64
+	due                         int64
+}
 
 func (r startRecord) encode() []byte {
 	v := append(make([]byte, 0, startLen), startVersion)
 	v = binary.BigEndian.AppendUint64(v, r.start)
 	v = binary.BigEndian.AppendUint64(v, r.cleared)
 	v = binary.BigEndian.AppendUint64(v, r.tidy)
-	return binary.BigEndian.AppendUint64(v, r.swept)
+	v = binary.BigEndian.AppendUint64(v, r.swept)
+	return binary.BigEndian.AppendUint64(v, uint64(r.due))
 }
 
 func decodeStart(v []byte) (r startRecord, err error) {
@@ -182,8 +184,9 @@ func decodeStart(v []byte) (r startRecord, err error) {
 	r = startRecord{
 		binary.BigEndian.Uint64(v[1:]), binary.BigEndian.Uint64(v[9:]),
 		binary.BigEndian.Uint64(v[17:]), binary.BigEndian.Uint64(v[25:]),
+		int64(binary.BigEndian.Uint64(v[33:])),
 	}
-	if r.start > maxOffset || r.cleared > r.start || r.tidy > maxOffset || r.swept > r.start {
+	if r.start > maxOffset || r.cleared > r.start || r.tidy > maxOffset || r.swept > r.start || r.due < 0 {
 		return startRecord{}, corrupt("start record %x", v)
 	}
 	return r, nil

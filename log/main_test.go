@@ -71,7 +71,13 @@ func numbered(n int) []log.Record {
 	return records
 }
 
-func appendAll(t testing.TB, topic *log.Topic, records ...log.Record) {
+// tester is a testing.TB or a rapid.T.
+type tester interface {
+	require.TestingT
+	Helper()
+}
+
+func appendAll(t tester, topic *log.Topic, records ...log.Record) {
 	t.Helper()
 	_, err := topic.Append(noSync, records...)
 	require.NoError(t, err)
@@ -117,3 +123,16 @@ func deleteTopic(db *pebblemq.DB, name string) error {
 	}
 	return topic.Delete(ctx)
 }
+
+// The options of an append, in short.
+func into(p int) log.AppendOptions { return log.AppendOptions{Partition: log.InPartition(p)} }
+
+func numberedBy(p int, by log.Producer) log.AppendOptions {
+	return log.AppendOptions{Partition: log.InPartition(p), Producer: by}
+}
+
+func expecting(p int, next int64) log.AppendOptions {
+	return log.AppendOptions{Partition: log.InPartition(p), ExpectOffset: log.AtOffset(next)}
+}
+
+func lastAt(p log.Position) log.AppendOptions { return log.AppendOptions{ExpectLast: log.LastAt(p)} }

@@ -22,12 +22,23 @@ const maxPollBytes = 4 << 20
 // A member that does not read keeps its partitions: there are no heartbeats in one
 // process. Leave gives them up.
 type Member struct {
-	g     *Group
-	drain time.Duration // of a Run: how long a partition may wait for the calls under way
-	wake  store.Signal  // records, another assignment, or the end
+	g      *Group
+	o      JoinOptions
+	joined time.Time
+	wake   *store.Signal // records, another assignment, or the end
+	runOf  *Group        // whose Run hands its records to handlers, or nil
 
-	owned atomic.Pointer[[]*tenure] // replaced under the baton
-	left  atomic.Bool
+	// Replaced under the baton, leaving first; read in the other order. So a partition that
+	// is no more among the owned ones is among the leaving ones, or has gone.
+	owned   atomic.Pointer[[]*tenure]
+	leaving atomic.Pointer[[]*tenure]
+	left    atomic.Bool
+
+	told struct {
+		store.Latch
+		list []*tenure // what the callbacks know the member to have
+		left bool      // and that it leaves
+	}
 
 	mu struct {
 		store.Latch
@@ -35,39 +46,85 @@ type Member struct {
 		cursors []*owned
 		paused  map[int]uint64 // by partition: the number of the owner who has paused it
 		turn    int
-		served  int   // records in a row from the cursor whose turn it is
-		failed  error // to be returned by the next call
+		served  int    // records in a row from the cursor whose turn it is
+		failed  *owned // whose outage the next call returns
 	}
 }
 
 // owned is a member's place in a partition.
 type owned struct {
-	t   *tenure
-	r   reader
-	out outage
+	t    *tenure
+	r    reader
+	out  outage
+	held heldBack
 }
 
 // read returns the next record that was not finished when the tenure began.
 func (o *owned) read(ctx context.Context, r *Record) (ok bool, err error) {
-	for before := o.r.next; ; {
+	if o.again(r) {
+		return true, nil
+	}
+	for before := o.r.next; o.held.behind < maxBehind; {
 		ok, err = o.r.read(ctx, r)
+		if errors.Is(err, ErrOffsetOutOfRange) {
+			if ok, err = o.skipTrimmed(ctx, err); ok {
+				continue
+			}
+		}
 		if !ok || err != nil {
 			return false, err
 		}
-		if !o.t.from.finished(uint64(r.Offset)) {
-			r.gap = uint64(r.Offset) - before
+		if o.t.from.finished(uint64(r.Offset)) {
+			continue
+		}
+		r.gap = uint64(r.Offset) - before
+		if !o.held.blocks(r) {
 			return true, nil
 		}
+		o.held.put(heldRecord{Record: r.Clone()})
+		o.t.back.hold(uint64(r.Offset))
+		before = o.r.next
 	}
+	return false, nil
 }
 
-// Join adds a member to the group. It gets its share of the partitions at once.
-func (g *Group) Join(ctx context.Context) (*Member, error) { return g.join(ctx, 0) }
+// again returns a held record that is due.
+func (o *owned) again(r *Record) (ok bool) {
+	if o.t.back.full.Load() {
+		for _, h := range o.t.back.take() {
+			o.held.put(h)
+		}
+		o.held.plan()
+	}
+	if len(o.held.list) == 0 {
+		return false
+	}
+	if *r, ok = o.held.take(time.Now()); ok {
+		o.t.back.returned(uint64(r.Offset))
+	}
+	return ok
+}
 
-func (g *Group) join(ctx context.Context, drain time.Duration) (*Member, error) {
-	m := &Member{g: g, drain: drain}
-	m.mu.Latch = store.NewLatch()
+// Join adds a member to the group. It gets its share of the partitions at once, except those
+// that other members must hand over first. Nil options are the defaults.
+func (g *Group) Join(ctx context.Context, o *JoinOptions) (*Member, error) {
+	full, err := o.check(g)
+	if err != nil {
+		return nil, err
+	}
+	return g.join(ctx, full)
+}
+
+func (g *Group) join(ctx context.Context, o JoinOptions) (*Member, error) {
+	return g.joinWith(ctx, o, new(store.Signal))
+}
+
+// joinWith adds a member that is woken by a signal, which it may share with others.
+func (g *Group) joinWith(ctx context.Context, o JoinOptions, wake *store.Signal) (*Member, error) {
+	m := &Member{g: g, o: o, wake: wake}
+	m.mu.Latch, m.told.Latch = store.NewLatch(), store.NewLatch()
 	m.owned.Store(&[]*tenure{})
+	m.leaving.Store(&[]*tenure{})
 	err := g.topic.s.Do(unsynced(ctx), store.QuietFunc(func(t *store.Turn) error {
 		if err := g.alive(); err != nil {
 			return err
@@ -75,6 +132,7 @@ func (g *Group) join(ctx context.Context, drain time.Duration) (*Member, error) 
 		if err := g.busy(t); err != nil {
 			return err
 		}
+		m.joined = t.Now()
 		g.members = append(g.members, m)
 		g.rebalance()
 		return nil
@@ -91,14 +149,16 @@ func unsynced(ctx context.Context) context.Context {
 	return store.WithDurability(ctx, store.NoSync)
 }
 
-// Leave gives the member's partitions to the others at once. Calls that are
-// blocked in Poll or Records return ErrLeft. Leaving twice is harmless. A member
-// leaves even if ctx has ended: nobody else could give its partitions up.
+// Leave gives the member's partitions to the others at once. Calls that are blocked in Poll or
+// Records return ErrLeft. Leaving twice is harmless. A member leaves even if ctx has ended,
+// because no other call could give up its partitions. If the disk holds that up, Leave returns
+// the error of ctx and the member leaves later. OnRevoked is called first.
 func (m *Member) Leave(ctx context.Context) error {
 	if err := store.CheckContext(ctx); err != nil {
 		return err
 	}
-	return m.g.topic.s.Do(unsynced(context.WithoutCancel(ctx)), store.PromptFunc{OpFunc: func(t *store.Turn) error {
+	m.farewell(ctx)
+	return m.g.topic.s.Insist(ctx, store.PromptFunc{OpFunc: func(t *store.Turn) error {
 		if m.left.Swap(true) {
 			return nil
 		}
@@ -108,10 +168,11 @@ func (m *Member) Leave(ctx context.Context) error {
 			m.g.topic.armIdle(t, m.g.idle)
 		}
 		m.g.rebalance()
+		m.leaving.Store(&[]*tenure{})
 		m.owned.Store(&[]*tenure{})
 		m.wake.Fire()
 		return nil
-	}}, store.NoSync)
+	}})
 }
 
 // Group returns the group of the member.
@@ -157,13 +218,19 @@ func (g *Group) rebalance() {
 // one that had looked before would wait for ever.
 func (g *Group) publish() {
 	owned := make(map[*Member][]*tenure, len(g.members))
+	leaving := make(map[*Member][]*tenure)
 	for _, c := range g.claims() {
-		if t := c.tenure; t != nil && !t.hand.ending() {
+		switch t := c.tenure; {
+		case t == nil:
+		case t.hand.ending():
+			leaving[t.member] = append(leaving[t.member], t)
+		default:
 			owned[t.member] = append(owned[t.member], t)
 		}
 	}
 	for _, m := range g.members {
-		list := owned[m]
+		going, list := leaving[m], owned[m]
+		m.leaving.Store(&going)
 		if !slices.Equal(list, *m.owned.Load()) {
 			m.owned.Store(&list)
 			m.wake.Fire()
@@ -177,6 +244,7 @@ func (g *Group) disband() {
 		c.vacate()
 	}
 	for _, m := range g.members {
+		m.leaving.Store(&[]*tenure{})
 		m.owned.Store(&[]*tenure{})
 		m.wake.Fire()
 	}
@@ -185,20 +253,24 @@ func (g *Group) disband() {
 
 // Poll returns the next records of the member's partitions, at most limit, waiting
 // until there is one. Each partition's come in order. They are not committed: see
-// Commit. A partition whose committed offset was trimmed away is an OffsetError
-// that names it, until Group.Seek has moved the group. When ctx ends first its error is
-// returned, where Kafka's poll returns nothing. Limit is at least 1.
+// Commit. When ctx ends first its error is returned, where Kafka's poll returns nothing.
+// Limit is at least 1.
 //
-// If records of a partition cannot be read, Poll returns a DamageError, and the next
-// calls return records of the other partitions. The member stays at the damaged place and
-// tries it again after a pause of a second to a minute: if that fails, Poll returns
-// the error again. Group.Seek moves the group behind the place; see DamageError.To.
+// If records of a partition cannot be read, Poll returns a DamageError. If records were
+// trimmed before the group has read them, and its From does not say how to go on
+// (GroupConfig), Poll returns an OffsetError. Either names the partition, and the next calls
+// return records of the other partitions. The member stays at the place and tries it again
+// after a pause of a second to a minute: if that fails, Poll returns the error again.
+// Group.Seek moves the group behind the place; see DamageError.To.
 func (m *Member) Poll(ctx context.Context, limit int) ([]Record, error) {
 	if limit < 1 {
 		return nil, store.Invalid("Poll of at most %d records, at least 1", limit)
 	}
 	for {
 		wake := m.wake.C()
+		if err := m.notify(ctx); err != nil {
+			return nil, err
+		}
 		found, err := m.take(ctx, limit)
 		if len(found) > 0 || err != nil {
 			return found, err
@@ -211,7 +283,7 @@ func (m *Member) Poll(ctx context.Context, limit int) ([]Record, error) {
 
 // Records returns the records of the member's partitions as they come, each
 // partition's in order, until an error. It is Poll one by one. It may be called again
-// after a DamageError.
+// after a DamageError or an OffsetError.
 func (m *Member) Records(ctx context.Context) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		for {
@@ -229,10 +301,16 @@ func (m *Member) Records(ctx context.Context) iter.Seq2[Record, error] {
 
 func (m *Member) next(ctx context.Context) (r Record, err error) {
 	for {
+		if err := m.notify(ctx); err != nil {
+			return r, err
+		}
 		if ok, err := m.one(ctx, &r); ok || err != nil {
 			return r, err
 		}
 		wake := m.wake.C()
+		if err := m.notify(ctx); err != nil {
+			return r, err
+		}
 		if ok, err := m.one(ctx, &r); ok || err != nil {
 			return r, err
 		}
@@ -250,11 +328,21 @@ func (m *Member) one(ctx context.Context, r *Record) (ok bool, err error) {
 	if err := m.usable(); err != nil {
 		return false, err
 	}
-	if err := m.mu.failed; err != nil {
-		m.mu.failed = nil
+	if err := m.owed(); err != nil {
 		return false, err
 	}
 	return m.step(ctx, r)
+}
+
+// owed returns the outage that the last call met behind its records, unless the partition was
+// handed over or the group has sought since.
+func (m *Member) owed() error {
+	o := m.mu.failed
+	m.mu.failed = nil
+	if o == nil || o.t.lost() {
+		return nil
+	}
+	return o.out.err
 }
 
 // take collects what there is, up to limit.
@@ -266,8 +354,7 @@ func (m *Member) take(ctx context.Context, limit int) (found []Record, err error
 	if err := m.usable(); err != nil {
 		return nil, err
 	}
-	if err := m.mu.failed; err != nil {
-		m.mu.failed = nil
+	if err := m.owed(); err != nil {
 		return nil, err
 	}
 	var r Record
@@ -276,8 +363,8 @@ func (m *Member) take(ctx context.Context, limit int) (found []Record, err error
 		if err != nil && len(found) == 0 {
 			return nil, err
 		}
-		if store.IsUnread(err) {
-			m.mu.failed = err // the next step is at another partition
+		if isOutage(err) {
+			m.mu.failed = m.mu.cursors[m.mu.turn-1] // step has gone on to the next one
 		}
 		if err != nil || !ok {
 			break // the next call returns the error
@@ -324,7 +411,7 @@ func (m *Member) step(ctx context.Context, r *Record) (ok bool, err error) {
 			m.mu.turn = 0
 		}
 		o := m.mu.cursors[m.mu.turn]
-		if m.paused(o) || o.out.lasts() {
+		if m.paused(o) || o.out.lasts() || !m.heardOf(o.t) {
 			m.mu.turn, m.mu.served = m.mu.turn+1, 0
 			continue
 		}
@@ -368,14 +455,20 @@ func (m *Member) wait(ctx context.Context, wake <-chan struct{}) error {
 	if err := errors.Join(ctx.Err(), m.usable()); err != nil {
 		return err
 	}
-	var again <-chan time.Time
-	try, err := m.nextTry(ctx)
+	next, err := m.nextTry(ctx)
 	if err != nil {
 		return err
 	}
-	if try != nil {
-		defer try.Stop()
-		again = try.C
+	return waitUntil(ctx, m.g.topic.s, wake, next)
+}
+
+// waitUntil waits for a wake, or for a moment unless it is zero.
+func waitUntil(ctx context.Context, s *store.Store, wake <-chan struct{}, moment time.Time) error {
+	var again <-chan time.Time
+	if !moment.IsZero() {
+		timer := time.NewTimer(time.Until(moment))
+		defer timer.Stop()
+		again = timer.C
 	}
 	select {
 	case <-wake:
@@ -384,7 +477,7 @@ func (m *Member) wait(ctx context.Context, wake <-chan struct{}) error {
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-m.g.topic.s.Down():
-		return m.g.topic.s.Cause()
+	case <-s.Down():
+		return s.Cause()
 	}
 }

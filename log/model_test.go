@@ -74,11 +74,11 @@ func (m *model) actions() map[string]func(*rapid.T) {
 		},
 		"transaction": func(t *rapid.T) {
 			a, b := m.batch(t), m.batch(t)
-			var ra, rb *log.Result
+			var ra, rb *log.Placement
 			refuse := rapid.Bool().Draw(t, "refuse")
 			err := m.db.Update(ctx, func(tx *pebblemq.Tx) (err error) {
 				ra, _ = m.topic.In(tx).Append(a...)
-				rb, _ = m.topic.In(tx).AppendTo(1, b...)
+				rb, _ = m.topic.In(tx).AppendWith(into(1), b...)
 				if refuse {
 					return m.refuse(tx)
 				}
@@ -116,7 +116,7 @@ func (m *model) actions() map[string]func(*rapid.T) {
 		"trim": func(t *rapid.T) {
 			p := rapid.IntRange(0, modelPartitions-1).Draw(t, "partition")
 			to := rapid.IntRange(0, len(m.records[p])).Draw(t, "to")
-			require.NoError(t, m.topic.TrimTo(ctx, p, int64(to)))
+			require.NoError(t, m.topic.TrimTo(ctx, p, log.Offset(int64(to))))
 			m.start[p] = max(m.start[p], to)
 		},
 		"join": func(t *rapid.T) {
@@ -125,7 +125,7 @@ func (m *model) actions() map[string]func(*rapid.T) {
 			}
 			m.held = nil
 			var err error
-			m.member, err = m.group.Join(ctx)
+			m.member, err = m.group.Join(ctx, nil)
 			require.NoError(t, err)
 		},
 		"poll": func(t *rapid.T) {
@@ -203,7 +203,7 @@ func (m *model) refuse(tx *pebblemq.Tx) error {
 	if err != nil {
 		return err
 	}
-	member, err := g.Join(ctx)
+	member, err := g.Join(ctx, nil)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package log
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/pebblemq/pebblemq/internal/store"
@@ -24,10 +25,14 @@ const (
 // lasts reports that it is too early for another try.
 func (o *outage) lasts() bool { return o.err != nil && time.Now().Before(o.until) }
 
-// see notes how a read went. Errors that have nothing to do with the disk are no outage.
+// isOutage reports an error that concerns one partition: records cannot be read, or were
+// trimmed before the group has read them.
+func isOutage(err error) bool { return store.IsUnread(err) || errors.Is(err, ErrOffsetOutOfRange) }
+
+// see notes how a read went. Other errors concern the whole member.
 func (o *owned) see(ok bool, err error) {
 	switch {
-	case store.IsUnread(err):
+	case isOutage(err):
 		o.out.pause = min(max(2*o.out.pause, outagePause), outagePauseMax)
 		o.out.err, o.out.until = err, time.Now().Add(o.out.pause)
 		o.t.unread.Store(&err)
@@ -37,21 +42,32 @@ func (o *owned) see(ok bool, err error) {
 	}
 }
 
-// nextTry returns what fires when an outage is over for another try; nil if there is
-// none.
-func (m *Member) nextTry(ctx context.Context) (*time.Timer, error) {
+// next returns when a read may have another outcome although nothing was appended: an outage
+// is over for another try, or a held record is due. It is zero if neither will be.
+func (o *owned) next() time.Time {
+	switch {
+	case o.out.err != nil:
+		return o.out.until
+	case len(o.held.list) > 0:
+		return o.held.due
+	}
+	return time.Time{}
+}
+
+// nextTry returns the first of these moments; zero if there is none.
+func (m *Member) nextTry(ctx context.Context) (first time.Time, err error) {
 	if err := m.mu.Lock(ctx); err != nil {
-		return nil, err
+		return first, err
 	}
 	defer m.mu.Unlock()
-	var first time.Time
 	for _, o := range m.mu.cursors {
-		if o.out.err != nil && (first.IsZero() || o.out.until.Before(first)) {
-			first = o.out.until
+		at := o.next()
+		if m.paused(o) || !m.heardOf(o.t) || at.IsZero() {
+			continue
+		}
+		if first.IsZero() || at.Before(first) {
+			first = at
 		}
 	}
-	if first.IsZero() {
-		return nil, nil
-	}
-	return time.NewTimer(time.Until(first)), nil
+	return first, nil
 }

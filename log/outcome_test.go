@@ -109,7 +109,7 @@ func TestAReleasedRecordComesAgainUncounted(t *testing.T) {
 	})
 }
 
-// What was not handled, or failed and is to be tried again, is the next Run's.
+// The next Run gets records that were not handled, or failed and are to be tried again.
 func TestTheNextRunGoesOnWithWhatIsNotFinished(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, topic := openTopic(t, 1)
@@ -130,9 +130,9 @@ func TestTheNextRunGoesOnWithWhatIsNotFinished(t *testing.T) {
 func TestAPartitionDoesNotWaitForAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, topic := openTopic(t, 2)
-		_, err := topic.AppendTo(ctx, 0, values("bad", "behind it")...)
+		_, err := topic.AppendWith(ctx, into(0), values("bad", "behind it")...)
 		require.NoError(t, err)
-		_, err = topic.AppendTo(ctx, 1, values("x", "y")...)
+		_, err = topic.AppendWith(ctx, into(1), values("x", "y")...)
 		require.NoError(t, err)
 		g := openGroup(t, topic, "g")
 		require.NoError(t, runFor(g, time.Minute, func(_ context.Context, r log.Record) error {
@@ -167,6 +167,51 @@ func TestABatchHasTheRecordsOfAPartitionInTheirOrder(t *testing.T) {
 		}, nil))
 		require.Equal(t, []int{100, 100, 100, 50}, sizes)
 		require.Equal(t, []int64{250}, committed(t, g))
+	})
+}
+
+func TestABatchIsAcknowledgedInOneChangeOfEachTopic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db, orders, payments := twoTopics(t)
+		appendAll(t, orders, numbered(40)...)
+		appendAll(t, payments, numbered(10)...)
+		g := openGroup(t, orders, "billing")
+		c, stop := context.WithCancel(ctx)
+		var before uint64
+		require.NoError(t, g.RunBatch(c, func(_ context.Context, batch []log.Record) error {
+			require.Len(t, batch, 50)
+			outcome := make(pebblemq.BatchError, 50)
+			outcome[7] = errors.New("failed")
+			synctest.Wait()
+			before = db.Stats().Operations
+			stop()
+			return outcome
+		}, &log.RunOptions{BatchSize: 50, Topics: []*log.Topic{payments}}))
+		require.LessOrEqual(t, db.Stats().Operations-before, uint64(6), "the acknowledgements, and what the end of Run takes")
+		unread := int64(0)
+		for _, topic := range []*log.Topic{orders, payments} {
+			lags, err := openGroup(t, topic, "billing").Lag(ctx)
+			require.NoError(t, err)
+			for _, l := range lags {
+				unread += l.Records
+			}
+		}
+		require.EqualValues(t, 1, unread, "the one that failed")
+	})
+}
+
+// A batch of which one partition was lost acknowledges the records of the others.
+func TestABatchIsAcknowledgedButForWhatWasLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := onePerPartition(t, 4)
+		c, stop := context.WithCancel(ctx)
+		require.NoError(t, g.RunBatch(c, func(_ context.Context, batch []log.Record) error {
+			require.Len(t, batch, 4)
+			require.NoError(t, g.Seek(ctx, log.Start(), 2))
+			stop()
+			return nil
+		}, &log.RunOptions{BatchSize: 4}))
+		require.Equal(t, []int64{1, 1, 0, 1}, committed(t, g))
 	})
 }
 

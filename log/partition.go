@@ -40,7 +40,7 @@ type partition struct {
 	floor        uint64 // bytes before the start, or fewer
 	tidy         uint64 // batches below have been merged and compacted
 	untidy       untidy // what has come since
-	tidyBytes    int    // about what is compacted
+	compacted    *compacted
 	swept        uint64 // the start when the index was swept last
 	claims       []*claim
 	damage       damage
@@ -70,6 +70,9 @@ func (p *partition) ready(ctx context.Context) error {
 			return p.topic.alive()
 		}
 		p.tail, p.next, p.cleared, p.tidy, p.swept = end, end.next, from.cleared, from.tidy, from.swept
+		if from.due != 0 {
+			p.compacted = &compacted{due: from.due}
+		}
 		p.untidy = left
 		p.start.Store(from.start)
 		p.end.Store(end.next)
@@ -82,7 +85,7 @@ func (p *partition) ready(ctx context.Context) error {
 // read finds the tail and the start on disk.
 func (p *partition) read(ctx context.Context) (end tail, from startRecord, err error) {
 	end = emptyTail()
-	v, err := p.topic.s.Get(partitionKey(store.KindLogMeta, p.topic.id, p.index))
+	v, err := p.topic.s.Get(ctx, partitionKey(store.KindLogMeta, p.topic.id, p.index))
 	if err != nil {
 		return end, from, err
 	}
@@ -130,7 +133,7 @@ func (p *partition) leftUntidy(ctx context.Context, from uint64, end tail) (left
 	}
 	if it.First() {
 		if h, _, _, err := batchAt(it); err == nil {
-			left = untidy{small: int(min((end.next-from)/usualBatch, mergeAt)), bytes: int(end.bytes - h.bytes)}
+			left = untidy{small: int32(min((end.next-from)/usualBatch, mergeAt)), stones: true, bytes: int(end.bytes - h.bytes)}
 		}
 	}
 	_ = it.Close()
@@ -139,7 +142,7 @@ func (p *partition) leftUntidy(ctx context.Context, from uint64, end tail) (left
 
 // writeStart stores where the partition begins.
 func (p *partition) writeStart(t *store.Turn) {
-	t.Set(partitionKey(store.KindLogMeta, p.topic.id, p.index), startRecord{p.start.Load(), p.cleared, p.tidy, p.swept}.encode())
+	t.Set(partitionKey(store.KindLogMeta, p.topic.id, p.index), startRecord{p.start.Load(), p.cleared, p.tidy, p.swept, p.firstDue()}.encode())
 }
 
 // iter walks the stored batches that hold the offset from and all after it.
@@ -242,12 +245,16 @@ func (p *partition) write(t *store.Turn, s *segment) {
 	s.buf.free()
 	p.topic.retainMore(t, p)
 	p.topic.tidyLater(t, p, len(v))
+	if s.stones {
+		p.untidy.stones = true
+		p.topic.armTidy(t, t.Now())
+	}
 }
 
 // show lets readers see everything below end.
 func (p *partition) show(end uint64) {
 	p.end.Store(end)
-	p.moved.Fire()
+	p.fire()
 	for _, c := range p.claims {
 		c.wake()
 	}
@@ -270,5 +277,11 @@ func (p *partition) drop() {
 		p.pending[i].buf.free()
 	}
 	p.dropPending()
+	p.fire()
+}
+
+// fire wakes those who wait at the end of the partition, or of the topic.
+func (p *partition) fire() {
 	p.moved.Fire()
+	p.topic.tellFollowers()
 }

@@ -14,7 +14,7 @@ type Partitioner func(r Record, partitions int) int
 
 // SetPartitioner has p place records from now on, also those that an exchange
 // routes to the topic; nil is Kafka's partitioner again. It is not stored: each
-// process sets it, before it appends. AppendTo and its like are not affected.
+// process sets it, before it appends. An append with a Partition is not affected.
 func (t *Topic) SetPartitioner(p Partitioner) {
 	if p == nil {
 		t.partitioner.Store(nil)

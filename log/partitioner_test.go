@@ -37,7 +37,7 @@ func TestACustomPartitionerPlacesRecords(t *testing.T) {
 	require.Equal(t, []int{1, 0, 1, 2}, placed(tenant(1, "a"), tenant(3, "b"), tenant(4, "c"), log.Record{}))
 	require.Equal(t, []int{0}, placed(tenant(0, "a")))
 
-	at, err := topic.AppendTo(ctx, 2, tenant(0, "a"))
+	at, err := topic.AppendWith(ctx, into(2), tenant(0, "a"))
 	require.NoError(t, err)
 	require.Equal(t, 2, at[0].Partition, "an explicit partition wins")
 	grow(t, db, topic, 5)
@@ -61,7 +61,7 @@ func TestABadPartitionerRefusesTheAppend(t *testing.T) {
 		var bad *log.RecordError
 		require.ErrorAs(t, err, &bad, name)
 		require.Equal(t, name == "second", bad.Index == 1, name)
-		_, err = topic.AppendAsync(ctx, log.Record{Value: []byte{9}})
+		_, err = topic.AppendAsync(ctx, log.Record{Value: []byte{9}}).Wait(ctx)
 		require.ErrorAs(t, err, &bad, name)
 		require.ErrorAs(t, db.Update(ctx, func(tx *pebblemq.Tx) error {
 			_, _ = topic.In(tx).Append(log.Record{Value: []byte{9}})

@@ -6,12 +6,11 @@ import (
 	"slices"
 )
 
-// Pause keeps the records of the given partitions from this member, without giving
-// the partitions up, until Resume; of all that it owns if none is given. What was
-// returned before stays valid. A pause outlasts rebalances and Seek as long as the
-// member keeps the partition, and ends when it loses it. Pausing a partition that
-// the member does not own does nothing. Pause and Resume wait for a read of the member
-// that is under way.
+// Pause keeps the records of the given partitions from this member, without giving the
+// partitions up, until Resume; of all that it owns if none is given. Records that were returned
+// before stay valid. A pause outlasts rebalances and Seek as long as the member keeps the
+// partition, and ends when it loses it. Pausing a partition that the member does not own does
+// nothing. Pause and Resume wait for a read of the member that is under way.
 func (m *Member) Pause(partitions ...int) error {
 	if err := m.known(partitions); err != nil {
 		return err

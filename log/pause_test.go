@@ -11,7 +11,7 @@ import (
 func TestAPauseEndsWithThePartitionEvenIfItComesBackUnseen(t *testing.T) {
 	_, topic := openTopic(t, 2)
 	for p := range 2 {
-		_, err := topic.AppendTo(ctx, p, values("x", "y")...)
+		_, err := topic.AppendWith(ctx, into(p), values("x", "y")...)
 		require.NoError(t, err)
 	}
 	g := openGroup(t, topic, "g")

@@ -27,14 +27,14 @@ func places(offsets ...int64) (at []log.Position) {
 func TestARepeatedAppendReturnsTheOriginalOffsets(t *testing.T) {
 	_, topic := openTopic(t, 1)
 	appendAll(t, topic, values("somebody else's")...)
-	p := func(n int64) log.Sequence { return log.Sequence{Producer: "p", Number: n} }
+	p := func(n int64) log.Producer { return log.Producer{Name: "p", Number: n} }
 	for i := range int64(7) { // of two records each
-		at, err := topic.AppendOnce(ctx, 0, p(2*i), numbered(2)...)
+		at, err := topic.AppendWith(ctx, numberedBy(0, p(2*i)), numbered(2)...)
 		require.NoError(t, err)
 		require.Equal(t, places(2*i+1, 2*i+2), at)
 	}
 	for i := range int64(5) { // the last five
-		at, err := topic.AppendOnce(ctx, 0, p(4+2*i), numbered(2)...)
+		at, err := topic.AppendWith(ctx, numberedBy(0, p(4+2*i)), numbered(2)...)
 		require.NoError(t, err)
 		require.Equal(t, places(5+2*i, 6+2*i), at)
 	}
@@ -50,7 +50,7 @@ func TestARepeatedAppendReturnsTheOriginalOffsets(t *testing.T) {
 		"the middle of an old one":  {13, 1},
 		"two old ones in one piece": {10, 4},
 	} {
-		_, err := topic.AppendOnce(ctx, 0, p(c.number), numbered(c.n)...)
+		_, err := topic.AppendWith(ctx, numberedBy(0, p(c.number)), numbered(c.n)...)
 		require.ErrorIs(t, err, log.ErrSequence, name)
 		var e *log.SequenceError
 		require.ErrorAs(t, err, &e)
@@ -58,12 +58,12 @@ func TestARepeatedAppendReturnsTheOriginalOffsets(t *testing.T) {
 	}
 	_, end := bounds(t, topic)
 	require.EqualValues(t, 15, end, "nothing was appended twice")
-	_, err := topic.AppendOnce(ctx, 0, p(14), numbered(1)...)
+	_, err := topic.AppendWith(ctx, numberedBy(0, p(14)), numbered(1)...)
 	require.NoError(t, err)
-	_, err = topic.AppendOnce(ctx, 0, log.Sequence{Producer: "other", Number: 1}, numbered(1)...)
+	_, err = topic.AppendWith(ctx, numberedBy(0, log.Producer{Name: "other", Number: 1}), numbered(1)...)
 	require.ErrorIs(t, err, log.ErrSequence, "a new producer begins at 0")
 	require.NoError(t, topic.ForgetProducer(ctx, "p"))
-	at, err := topic.AppendOnce(ctx, 0, p(0), numbered(1)...)
+	at, err := topic.AppendWith(ctx, numberedBy(0, p(0)), numbered(1)...)
 	require.NoError(t, err)
 	require.Equal(t, places(16), at)
 }
@@ -72,7 +72,7 @@ func TestEachPartitionHasItsOwnSequence(t *testing.T) {
 	_, topic := openTopic(t, 2)
 	for p := range 2 {
 		for range 2 {
-			at, err := topic.AppendOnce(ctx, p, log.Sequence{Producer: "p"}, numbered(1)...)
+			at, err := topic.AppendWith(ctx, numberedBy(p, log.Producer{Name: "p"}), numbered(1)...)
 			require.NoError(t, err)
 			require.Equal(t, []log.Position{{Partition: p}}, at)
 		}
@@ -83,22 +83,22 @@ func TestARefusedTransactionLeavesTheSequenceAlone(t *testing.T) {
 	db, topic := openTopic(t, 1)
 	for range 2 {
 		err := db.Update(ctx, func(tx *pebblemq.Tx) error {
-			_, err := topic.In(tx).AppendOnce(0, log.Sequence{Producer: "p"}, numbered(2)...)
-			_, err2 := topic.In(tx).AppendOnce(0, log.Sequence{Producer: "p", Number: 2}, numbered(2)...)
-			_, err3 := topic.In(tx).AppendAt(0, 100, numbered(1)...)
+			_, err := topic.In(tx).AppendWith(numberedBy(0, log.Producer{Name: "p"}), numbered(2)...)
+			_, err2 := topic.In(tx).AppendWith(numberedBy(0, log.Producer{Name: "p", Number: 2}), numbered(2)...)
+			_, err3 := topic.In(tx).AppendWith(expecting(0, 100), numbered(1)...)
 			return errors.Join(err, err2, err3)
 		})
 		require.ErrorIs(t, err, log.ErrConflict)
 	}
-	var first, again *log.Result
+	var first, again *log.Placement
 	require.NoError(t, db.Update(ctx, func(tx *pebblemq.Tx) (err error) {
-		if first, err = topic.In(tx).AppendOnce(0, log.Sequence{Producer: "p"}, numbered(2)...); err != nil {
+		if first, err = topic.In(tx).AppendWith(numberedBy(0, log.Producer{Name: "p"}), numbered(2)...); err != nil {
 			return err
 		}
-		again, err = topic.In(tx).AppendOnce(0, log.Sequence{Producer: "p"}, numbered(2)...)
+		again, err = topic.In(tx).AppendWith(numberedBy(0, log.Producer{Name: "p"}), numbered(2)...)
 		return err
 	}))
-	for _, r := range []*log.Result{first, again} {
+	for _, r := range []*log.Placement{first, again} {
 		at, err := r.Positions()
 		require.NoError(t, err)
 		require.Equal(t, places(0, 1), at)
@@ -113,7 +113,7 @@ func TestSequencesSurviveCrashes(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 6))
 	fs := vfs.NewCrashableMem()
 	type batch struct {
-		seq log.Sequence
+		seq log.Producer
 		n   int
 	}
 	var unsure []batch // may be in the log or not
@@ -128,7 +128,7 @@ func TestSequencesSurviveCrashes(t *testing.T) {
 			for i := range records {
 				records[i].Value = fmt.Append(nil, b.seq.Number+int64(i))
 			}
-			_, err := topic.AppendOnce(noSync, 0, b.seq, records...)
+			_, err := topic.AppendWith(noSync, numberedBy(0, b.seq), records...)
 			require.NoError(t, err)
 		}
 		_, end := bounds(t, topic)
@@ -144,7 +144,7 @@ func TestSequencesSurviveCrashes(t *testing.T) {
 		}
 		unsure = nil
 		for range 1 + rng.IntN(5) {
-			b := batch{log.Sequence{Producer: "p", Number: sent}, 1 + rng.IntN(3)}
+			b := batch{log.Producer{Name: "p", Number: sent}, 1 + rng.IntN(3)}
 			unsure = append(unsure, b)
 			sent += int64(b.n)
 			send(b)
@@ -158,11 +158,11 @@ func TestSequencesSurviveCrashes(t *testing.T) {
 
 func TestAppendAtAppendsOnlyIfNobodyElseDid(t *testing.T) {
 	_, topic := openTopic(t, 1)
-	at, err := topic.AppendAt(ctx, 0, 0, numbered(3)...)
+	at, err := topic.AppendWith(ctx, expecting(0, 0), numbered(3)...)
 	require.NoError(t, err)
 	require.Equal(t, places(0, 1, 2), at)
 	for _, next := range []int64{0, 2, 4} {
-		_, err = topic.AppendAt(ctx, 0, next, numbered(1)...)
+		_, err = topic.AppendWith(ctx, expecting(0, next), numbered(1)...)
 		require.ErrorIs(t, err, log.ErrConflict)
 		var e *log.ConflictError
 		require.ErrorAs(t, err, &e)
@@ -183,7 +183,7 @@ func TestAppendAtLetsOneOfManyThrough(t *testing.T) {
 				if err != nil {
 					t.Error(err)
 				}
-				at, err := topic.AppendAt(ctx, 0, end, log.Record{Value: fmt.Append(nil, end)})
+				at, err := topic.AppendWith(ctx, expecting(0, end), log.Record{Value: fmt.Append(nil, end)})
 				switch {
 				case errors.Is(err, log.ErrConflict):
 				case err != nil || at[0].Offset != end:
@@ -200,19 +200,19 @@ func TestAppendAtLetsOneOfManyThrough(t *testing.T) {
 
 func TestBadSequencesAreRefused(t *testing.T) {
 	_, topic := openTopic(t, 1)
-	once := func(partition int, s log.Sequence, n int) error {
-		_, err := topic.AppendOnce(ctx, partition, s, numbered(n)...)
+	once := func(partition int, s log.Producer, n int) error {
+		_, err := topic.AppendWith(ctx, numberedBy(partition, s), numbered(n)...)
 		return err
 	}
-	_, negative := topic.AppendAt(ctx, 0, -1, numbered(1)...)
-	_, nowhere := topic.AppendAt(ctx, 1, 0, numbered(1)...)
+	_, negative := topic.AppendWith(ctx, expecting(0, -1), numbered(1)...)
+	_, nowhere := topic.AppendWith(ctx, expecting(1, 0), numbered(1)...)
 	for name, c := range map[string]struct{ err, want error }{
-		"no name":           {once(0, log.Sequence{}, 1), pebblemq.ErrInvalid},
-		"long name":         {once(0, log.Sequence{Producer: strings.Repeat("p", 256)}, 1), pebblemq.ErrTooLarge},
-		"negative":          {once(0, log.Sequence{Producer: "p", Number: -1}, 1), pebblemq.ErrInvalid},
-		"absurd":            {once(0, log.Sequence{Producer: "p", Number: 1<<63 - 1}, 1), pebblemq.ErrInvalid},
-		"no records":        {once(0, log.Sequence{Producer: "p"}, 0), pebblemq.ErrInvalid},
-		"unknown partition": {once(1, log.Sequence{Producer: "p"}, 1), log.ErrUnknownPartition},
+		"no name":           {once(0, log.Producer{Number: 1}, 1), pebblemq.ErrInvalid},
+		"long name":         {once(0, log.Producer{Name: strings.Repeat("p", 256)}, 1), pebblemq.ErrTooLarge},
+		"negative":          {once(0, log.Producer{Name: "p", Number: -1}, 1), pebblemq.ErrInvalid},
+		"absurd":            {once(0, log.Producer{Name: "p", Number: 1<<63 - 1}, 1), pebblemq.ErrInvalid},
+		"no records":        {once(0, log.Producer{Name: "p"}, 0), pebblemq.ErrInvalid},
+		"unknown partition": {once(1, log.Producer{Name: "p"}, 1), log.ErrUnknownPartition},
 		"negative offset":   {negative, pebblemq.ErrInvalid},
 		"at no partition":   {nowhere, log.ErrUnknownPartition},
 		"forget nobody":     {topic.ForgetProducer(ctx, ""), pebblemq.ErrInvalid},

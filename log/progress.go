@@ -8,10 +8,9 @@ import (
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// progress is how far a group is in a partition: whatever is below next is
-// finished, and so is what lies in above. It is a value that is never changed, so
-// that to go back is to keep the one of before, and a member may read the one that
-// it began with while others acknowledge.
+// progress is how far a group is in a partition: whatever is below next is finished, and so is
+// what lies in above. Its value never changes. So to go back is to keep the former value, and a
+// member may read the value that it began with while others acknowledge.
 //
 // Invariant: above is in order; its spans are not empty, do not touch one another
 // and do not touch next.

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"iter"
+	"math"
 
 	"github.com/pebblemq/pebblemq/internal/store"
 )
@@ -72,11 +73,11 @@ func (r *Reader) Skipped() int64 { return int64(r.r.skipped) }
 // Offset returns the offset of the next record.
 func (r *Reader) Offset() int64 { return int64(r.r.next) }
 
-// Records returns the records from the reader's position on, in order, waiting
-// for new ones at the end. It ends at Until, or with an error: that of ctx, ErrClosed,
-// ErrFailed once nothing is left to read, ErrUnknownTopic after a deletion, or an
-// OffsetError if the position was trimmed away (see From.Or). The reader stands behind the last
-// record that was handed out; Records may be called again.
+// Records returns the records from the reader's position on, in order, waiting for new ones at
+// the end. It ends at Until, or with the error of ctx, ErrClosed, ErrTopicDeleted, or
+// ErrFailed once all has been read. It ends with an OffsetError if the position
+// was trimmed away (see From.Or). The reader stands behind the last record that was handed out;
+// Records may be called again.
 //
 // What the records refer to is never written again, and is shared with their
 // neighbours: see Record.Clone.
@@ -169,6 +170,8 @@ type cursor struct {
 	at     uint64 // offset of the first record in rest
 	left   uint32 // records in rest
 	sparse bool
+	stones bool
+	due    int64  // the deadline of the record at hand, if it is a tombstone that has one
 	base   uint64 // of a sparse batch
 	end    uint64 // of all that the batch stands for
 
@@ -178,14 +181,14 @@ type cursor struct {
 
 // newCursor stands before the first record of a batch.
 func newCursor(k *coders, h header, last uint64, value []byte) (c cursor, err error) {
-	c = cursor{at: h.base, left: h.count, sparse: h.sparse, base: h.base, end: last + 1, stamped: h.stamped, time: h.retainTime}
-	if c.rest, err = k.unpack(h.codec, value[h.len():]); err != nil {
+	c = cursor{at: h.base, left: h.count, sparse: h.sparse, stones: h.stones, base: h.base, end: last + 1, stamped: h.stamped, time: h.retainTime}
+	if c.rest, err = k.unpack(h.codec, value[headerLen:]); err != nil {
 		return c, err
 	}
 	return c, c.locate()
 }
 
-// locate reads the offset of the record at hand, if the batch is sparse.
+// locate reads the offset and the deadline of the record at hand, if the batch is sparse.
 func (c *cursor) locate() error {
 	if !c.sparse || c.left == 0 {
 		return nil
@@ -195,6 +198,14 @@ func (c *cursor) locate() error {
 		return errRecord
 	}
 	c.at, c.rest = c.base+delta, c.rest[n:]
+	if !c.stones {
+		return nil
+	}
+	due, n := binary.Uvarint(c.rest)
+	if n <= 0 || due > math.MaxInt64 {
+		return errRecord
+	}
+	c.due, c.rest = int64(due), c.rest[n:]
 	return nil
 }
 
@@ -244,8 +255,11 @@ func (r *reader) look(ctx context.Context, rec *Record) (ok bool, err error) {
 func (r *reader) restart() {
 	next := r.p.after(r.reset)
 	r.skipped += next - r.next
-	r.next, r.cur, r.ahead = next, cursor{}, batches{}
+	r.moveTo(next)
 }
+
+// moveTo goes on somewhere else.
+func (r *reader) moveTo(next uint64) { r.next, r.cur, r.ahead = next, cursor{}, batches{} }
 
 // read is look, and goes behind the record.
 func (r *reader) read(ctx context.Context, rec *Record) (ok bool, err error) {
@@ -272,7 +286,8 @@ func (r *reader) peek(ctx context.Context, end uint64) (body []byte, offset uint
 			}
 			continue
 		}
-		if r.cur.at >= end {
+		if r.cur.at >= end { // nothing is left from next up to there
+			r.next = max(r.next, end)
 			return nil, 0, nil
 		}
 		if body, err = r.cur.body(); err != nil {

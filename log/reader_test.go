@@ -114,9 +114,9 @@ func TestBlockedReadersAreReleased(t *testing.T) {
 				db, topic := openTopic(t, 2)
 				g, err := topic.OpenGroup(ctx, "g", nil)
 				require.NoError(t, err)
-				m, err := g.Join(ctx)
+				m, err := g.Join(ctx, nil)
 				require.NoError(t, err)
-				other, err := g.Join(ctx)
+				other, err := g.Join(ctx, nil)
 				require.NoError(t, err)
 				r, err := topic.NewReader(0, log.Start())
 				require.NoError(t, err)
@@ -186,7 +186,7 @@ func TestPositionsOutOfRangeSayWhatThereIs(t *testing.T) {
 	appendAll(t, topic, numbered(100)...)
 	stale, err := topic.NewReader(0, log.Offset(10))
 	require.NoError(t, err)
-	require.NoError(t, topic.TrimTo(ctx, 0, 40))
+	require.NoError(t, topic.TrimTo(ctx, 0, log.Offset(40)))
 	_, err = topic.NewReader(0, log.Offset(39))
 	var out *log.OffsetError
 	require.ErrorAs(t, err, &out)
@@ -207,7 +207,7 @@ func TestTrimmingMovesTheStartForGood(t *testing.T) {
 	appendAll(t, topic, numbered(1000)...)
 	start := int64(0)
 	for _, to := range []int64{1, 500, 300, 1000, 1500, 2000, 2000} {
-		require.NoError(t, topic.TrimTo(ctx, 0, to))
+		require.NoError(t, topic.TrimTo(ctx, 0, log.Offset(to)))
 		start = max(start, to)
 		s, e, err := topic.Offsets(ctx, 0)
 		require.NoError(t, err)
@@ -215,7 +215,7 @@ func TestTrimmingMovesTheStartForGood(t *testing.T) {
 		require.EqualValues(t, 2000, e)
 		require.Len(t, fetchAll(t, topic, 0, log.Start()), int(2000-start))
 	}
-	require.ErrorIs(t, topic.TrimTo(ctx, 0, 2001), log.ErrOffsetOutOfRange)
+	require.ErrorIs(t, topic.TrimTo(ctx, 0, log.Offset(2001)), log.ErrOffsetOutOfRange)
 	require.NoError(t, db.Close())
 
 	db, topic = fs.open(t)
@@ -275,7 +275,7 @@ func TestTimesAreLookedUpEvenOutOfOrder(t *testing.T) {
 		}
 	}
 	check(0)
-	require.NoError(t, topic.TrimTo(ctx, 0, 92)) // an early bird goes
+	require.NoError(t, topic.TrimTo(ctx, 0, log.Offset(92))) // an early bird goes
 	check(92)
 }
 
@@ -348,8 +348,8 @@ func TestReplayAllocatesPerBatchNotPerRecord(t *testing.T) {
 	require.Less(t, allocs, batches*perBatch/20.0)
 }
 
-// TestAPausedReaderPinsNothing: what it has not read yet may be trimmed, and the disk
-// gets it back, however long it pauses.
+// TestAPausedReaderPinsNothing: records that it has not read yet may be trimmed, and the disk
+// gets their space back, however long it pauses.
 func TestAPausedReaderPinsNothing(t *testing.T) {
 	db, err := storetest.OpenFS(vfs.NewMem(), store.Options{MemoryBytes: store.MinMemoryBytes})
 	require.NoError(t, err)
@@ -368,7 +368,7 @@ func TestAPausedReaderPinsNothing(t *testing.T) {
 		require.Zero(t, rec.Offset)
 		break
 	}
-	require.NoError(t, topic.TrimTo(ctx, 0, 199))
+	require.NoError(t, topic.TrimTo(ctx, 0, log.Offset(199)))
 	require.Eventually(t, func() bool { return db.Stats().DiskBytes < 5<<20 }, time.Minute, 10*time.Millisecond)
 	require.NoError(t, db.Close())
 }

@@ -283,6 +283,15 @@ func (h *headerRoom) name(i int, name []byte) string {
 	return h.last[i]
 }
 
+// Topic returns the name of the topic of a record that a Member or a Subscription has
+// returned; it is empty for others.
+func (r Record) Topic() string {
+	if r.tenure == nil {
+		return ""
+	}
+	return r.tenure.claim.g.topic.name
+}
+
 // Clone returns a copy that shares no memory with r, so that keeping it does not
 // keep the buffer that r was read with.
 func (r Record) Clone() Record {

@@ -92,7 +92,7 @@ func TestAReplayLeavesGroupsAlone(t *testing.T) {
 	timed(t, topic, 10)
 	g, err := topic.OpenGroup(ctx, "g", nil)
 	require.NoError(t, err)
-	m, err := g.Join(ctx)
+	m, err := g.Join(ctx, nil)
 	require.NoError(t, err)
 	found, err := m.Poll(ctx, 4)
 	require.NoError(t, err)
@@ -112,7 +112,7 @@ func TestAReplayLeavesGroupsAlone(t *testing.T) {
 func TestBadBoundsAreRefused(t *testing.T) {
 	db, topic := openTopic(t, 1)
 	timed(t, topic, 10)
-	require.NoError(t, topic.TrimTo(ctx, 0, 5))
+	require.NoError(t, topic.TrimTo(ctx, 0, log.Offset(5)))
 	r, err := topic.NewReader(0, log.Start())
 	require.NoError(t, err)
 	require.ErrorIs(t, r.Until(log.Offset(-1)), pebblemq.ErrInvalid)
@@ -133,7 +133,7 @@ func TestBadBoundsAreRefused(t *testing.T) {
 func TestTheReaderChoosesWhatHappensBelowTheStart(t *testing.T) {
 	_, topic := openTopic(t, 1)
 	all := timed(t, topic, 10)
-	require.NoError(t, topic.TrimTo(ctx, 0, 6))
+	require.NoError(t, topic.TrimTo(ctx, 0, log.Offset(6)))
 	for _, reset := range []log.Reset{log.None, log.Earliest, log.Latest} {
 		_, err := topic.NewReader(0, log.Offset(11).Or(reset))
 		require.ErrorIs(t, err, log.ErrOffsetOutOfRange, "beyond the end it is always an error")
@@ -183,7 +183,7 @@ func TestAReaderThatIsOvertakenByATrimGoesOnAsItChose(t *testing.T) {
 			for i := 2; i < 10; i++ {
 				appendAll(t, topic, values(fmt.Sprintf("v%d", i))...)
 			}
-			require.NoError(t, topic.TrimTo(ctx, 0, 6))
+			require.NoError(t, topic.TrimTo(ctx, 0, log.Offset(6)))
 			found, err = r.Fetch(ctx, 10, 100)
 			if c.reset == log.None {
 				require.ErrorIs(t, err, log.ErrOffsetOutOfRange)
@@ -210,7 +210,7 @@ func TestABoundedReaderThatIsResetStillStops(t *testing.T) {
 		r, err := topic.NewReader(0, log.Start().Or(reset))
 		require.NoError(t, err)
 		require.NoError(t, r.Until(log.Offset(5)))
-		require.NoError(t, topic.TrimTo(ctx, 0, 8))
+		require.NoError(t, topic.TrimTo(ctx, 0, log.Offset(8)))
 		var end error
 		for _, err := range r.Records(ctx) {
 			require.Error(t, err, "nothing is left below the bound")
@@ -238,7 +238,7 @@ func TestAWaitingReaderSurvivesATrimIfItChoseTo(t *testing.T) {
 			}
 		}()
 		synctest.Wait()
-		require.NoError(t, topic.TrimTo(ctx, 0, 5))
+		require.NoError(t, topic.TrimTo(ctx, 0, log.Offset(5)))
 		appendAll(t, topic, values("x")...)
 		require.Equal(t, "x", <-got)
 		cancel()
@@ -251,7 +251,7 @@ func TestAWaitingReaderSurvivesATrimIfItChoseTo(t *testing.T) {
 func TestGroupsFollowAResetWhenTheyBegin(t *testing.T) {
 	_, topic := openTopic(t, 1)
 	timed(t, topic, 10)
-	require.NoError(t, topic.TrimTo(ctx, 0, 6))
+	require.NoError(t, topic.TrimTo(ctx, 0, log.Offset(6)))
 	g, err := topic.OpenGroup(ctx, "g", &log.GroupConfig{From: log.Offset(2).Or(log.Earliest)})
 	require.NoError(t, err)
 	lag, err := g.Lag(ctx)
@@ -278,6 +278,6 @@ func TestAReplayThatIsDoneDoesNotMindATrim(t *testing.T) {
 			require.NoError(t, err)
 		}
 		require.EqualValues(t, 5, r.Offset())
-		require.NoError(t, topic.TrimTo(ctx, 0, 8))
+		require.NoError(t, topic.TrimTo(ctx, 0, log.Offset(8)))
 	}
 }

@@ -42,7 +42,7 @@ func TestShortLivesSweepTheIndex(t *testing.T) {
 				appendAll(t, topic, kv(fmt.Sprint(life, n), "x"))
 			}
 			_, end := bounds(t, topic)
-			require.NoError(t, topic.TrimTo(ctx, 0, end-kept))
+			require.NoError(t, topic.TrimTo(ctx, 0, log.Offset(end-kept)))
 		})
 		defer storetest.Close(t, db)
 		require.LessOrEqual(t, entries(t, db), 3*records+records+kept)

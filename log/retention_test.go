@@ -26,7 +26,7 @@ func retained(t testing.TB, c *log.TopicConfig) (*pebblemq.DB, *log.Topic) {
 	return db, topic
 }
 
-func bounds(t testing.TB, topic *log.Topic) (start, end int64) {
+func bounds(t tester, topic *log.Topic) (start, end int64) {
 	t.Helper()
 	start, end, err := topic.Offsets(ctx, 0)
 	require.NoError(t, err)

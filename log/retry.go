@@ -11,13 +11,13 @@ import (
 	"github.com/pebblemq/pebblemq/internal/worker"
 )
 
-// Retry has records that were given up wait in a topic, and be handled again.
+// Retry moves records that were given up to a topic, where they wait and are handled again.
 type Retry struct {
-	// Topic is where they wait, of the same store. Run reads it, as the group of
-	// the same name, along with its own: what waits is in the Lag of that group, and
-	// DeleteGroup has to be called for both. It is for the groups of one topic, which
-	// may share it: each handles what it gave up itself. A record without a key goes to
-	// any of its partitions, so it may have any number of them.
+	// Topic is where they wait, of the same store. Run reads it, as the group of the same name,
+	// along with its own. The Lag of that group counts the waiting records, and DeleteGroup is
+	// needed for both. It is for the groups of one topic, or of the Topics of one Run, which
+	// may share it: each handles what it gave up itself. A record without a key goes to any of
+	// its partitions, so it may have any number of them.
 	Topic *Topic
 	// Delay is how long they wait. Default 1 minute.
 	Delay time.Duration
@@ -63,9 +63,6 @@ const (
 	HeaderOriginOffset    = "pebblemq-origin-offset"    //
 )
 
-// maxErrorBytes is how much of an error's text a header keeps.
-const maxErrorBytes = 1 << 10
-
 // giveUp moves a record to where it belongs now, in one commit with its
 // acknowledgement.
 func (s *source) giveUp(ctx context.Context, r Record, o worker.Outcome) error {
@@ -81,13 +78,13 @@ func (s *source) giveUp(ctx context.Context, r Record, o worker.Outcome) error {
 	case to == nil && s.o.DropDead:
 		return s.m.Ack(ctx, r)
 	case to == nil:
-		if to, err = s.g.topic.defaultDead(ctx); err != nil {
+		if to, err = s.origin(&r).defaultDead(ctx); err != nil {
 			return err
 		}
 	}
 	moved := r.Clone()
 	moved.Headers = append(ownHeaders(moved.Headers),
-		text(HeaderError, cut(o.Err.Error(), maxErrorBytes)),
+		text(HeaderError, o.Note()),
 		text(HeaderAttempts, strconv.FormatInt(number(&r, HeaderAttempts, 0)+int64(o.Attempts), 10)),
 		text(HeaderRetries, strconv.Itoa(retries)),
 		text(HeaderGroup, s.g.name),
@@ -123,7 +120,8 @@ func (t *Topic) defaultDead(ctx context.Context) (dead *Topic, err error) {
 	return dead, err
 }
 
-// relocate appends a record and acknowledges the one that it was, in one commit.
+// relocate appends a record and acknowledges the one that it was, in one commit. It returns
+// ErrSettled if that is acknowledged already.
 func (s *source) relocate(ctx context.Context, to *Topic, moved, was Record) error {
 	put, err := to.encode(anyPartition, []Record{moved}, exactBuffer) // its headers may be one too many
 	if err != nil {
@@ -132,7 +130,7 @@ func (s *source) relocate(ctx context.Context, to *Topic, moved, was Record) err
 	if err := put.ready(ctx); err != nil {
 		return err
 	}
-	ack, err := s.m.ack([]Record{was})
+	ack, err := s.m.ackOnce([]Record{was})
 	if err != nil {
 		return err
 	}
@@ -151,8 +149,6 @@ func (s *source) relocate(ctx context.Context, to *Topic, moved, was Record) err
 }
 
 func text(name, v string) Header { return Header{Name: name, Value: []byte(v)} }
-
-func cut(s string, n int) string { return s[:min(len(s), n)] }
 
 // ownHeaders drops those of an earlier move.
 func ownHeaders(headers []Header) []Header {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -143,5 +144,24 @@ func TestADeadLetterThatComesBackIsRetriedAgain(t *testing.T) {
 		}, &log.RunOptions{Retry: &log.Retry{Topic: topics[1]}, DeadLetter: topics[2]}))
 		require.Equal(t, 2, calls)
 		require.Empty(t, fetchAll(t, topics[2], 0, log.Start()))
+	})
+}
+
+func TestTheErrorOfADeadLetterIsCutBetweenRunes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, topics := openTopics(t, "t", "dead")
+		appendAll(t, topics[0], numbered(1)...)
+		running, stop := context.WithTimeout(ctx, time.Minute)
+		defer stop()
+		long := strings.Repeat("a", 1023) + "é"
+		require.NoError(t, openGroup(t, topics[0], "g").Run(running, func(context.Context, log.Record) error {
+			return pebblemq.Reject(errors.New(long))
+		}, &log.RunOptions{DeadLetter: topics[1]}))
+		r, err := topics[1].NewReader(0, log.Start())
+		require.NoError(t, err)
+		found, err := r.Fetch(ctx, 10, 1<<20)
+		require.NoError(t, err)
+		require.Len(t, found, 1)
+		require.Equal(t, long[:1023], headersOf(found[0])[log.HeaderError])
 	})
 }

@@ -14,11 +14,9 @@ import (
 type rewriter struct {
 	p      *partition
 	config *TopicConfig // that has keep drop records
-	// keep says what is kept. If it is nil everything is, and only small batches
-	// are merged.
-	keep func(h header, offset uint64, body []byte) (keep, tombstone bool)
-	// horizon is that of tombstones that were not compacted before.
-	horizon int64
+	// keep says what is kept, and until when: due is the deadline of a tombstone, 0 if it has
+	// none yet. If keep is nil everything is kept, and only small batches are merged.
+	keep func(due int64, offset uint64, body []byte) (keep bool, until int64)
 
 	sources   int
 	firstLast uint64 // key of the first source
@@ -28,7 +26,6 @@ type rewriter struct {
 	kept      []keptRecord
 	size      int // of kept, encoded
 	stones    bool
-	until     int64 // horizon of the target
 	changed   bool
 	gaps      bool    // something was passed over
 	buried    []entry // of the index: tombstones that go
@@ -36,6 +33,7 @@ type rewriter struct {
 
 type keptRecord struct {
 	offset uint64
+	due    int64
 	body   []byte
 }
 
@@ -124,28 +122,23 @@ func (w *rewriter) add(ctx context.Context, b storedBatch) error {
 		if body, err = c.body(); err != nil {
 			break
 		}
-		w.take(h, c.at, body)
+		w.take(&c, body)
 	}
 	return err
 }
 
-func (w *rewriter) take(h header, offset uint64, body []byte) {
-	keep, tombstone := true, false
+func (w *rewriter) take(c *cursor, body []byte) {
+	keep, until := true, c.due
 	if w.keep != nil {
-		keep, tombstone = w.keep(h, offset, body)
+		keep, until = w.keep(c.due, c.at, body)
 	}
 	if !keep {
 		w.changed = true
 		return
 	}
-	if tombstone {
-		w.stones = true
-		if h.horizon == 0 {
-			w.until, w.changed = max(w.until, w.horizon), true
-		}
-		w.until = max(w.until, h.horizon)
-	}
-	w.kept = append(w.kept, keptRecord{offset, body})
+	w.stones = w.stones || until != 0
+	w.changed = w.changed || until != c.due
+	w.kept = append(w.kept, keptRecord{c.at, until, body})
 	w.size += uvarintLen(len(body)) + len(body)
 }
 
@@ -161,26 +154,29 @@ func (w *rewriter) flush(ctx context.Context) error {
 			return err
 		}
 	}
-	*w = rewriter{p: w.p, config: w.config, keep: w.keep, horizon: w.horizon, gaps: w.gaps, kept: w.kept[:0]}
+	*w = rewriter{p: w.p, config: w.config, keep: w.keep, gaps: w.gaps, kept: w.kept[:0]}
 	return nil
 }
 
-// encode makes a batch of what is kept; a sparse one if it has gaps, or tombstones,
-// which need a horizon.
+// encode makes a batch of what is kept; a sparse one if it has gaps, or tombstones with
+// deadlines.
 func (w *rewriter) encode() []byte {
 	h := w.head
-	h.base, h.count, h.horizon = w.base, uint32(len(w.kept)), w.until
+	h.base, h.count, h.stones = w.base, uint32(len(w.kept)), w.stones
 	h.sparse = w.stones || uint64(len(w.kept)) != w.last-w.base+1
 	h.stamped = false // it is in the records now
-	v := make([]byte, h.len(), h.len()+w.size+4*len(w.kept))
+	v := make([]byte, headerLen, headerLen+w.size+4*len(w.kept))
 	for _, r := range w.kept {
 		if h.sparse {
 			v = binary.AppendUvarint(v, r.offset-w.base)
 		}
+		if h.stones {
+			v = binary.AppendUvarint(v, uint64(r.due))
+		}
 		v = binary.AppendUvarint(v, uint64(len(r.body)))
 		v = append(v, r.body...)
 	}
-	v, h.codec = w.p.topic.coders.pack(v, h.len(), w.p.topic.config.Load().Compression)
+	v, h.codec = w.p.topic.coders.pack(v, headerLen, w.p.topic.config.Load().Compression)
 	h.encode(v)
 	return v
 }

@@ -169,9 +169,7 @@ func TestAFailingRecordGoesToTheRetryTopicAndThenToTheDeadLetters(t *testing.T) 
 		require.NoError(t, err)
 		dead, err := log.OpenTopic(ctx, db, "orders.dead", nil)
 		require.NoError(t, err)
-		_, err = topic.AppendTo(ctx, 1, log.Record{Key: []byte("k"), Value: []byte("good")},
-			log.Record{Key: []byte("k"), Value: []byte("bad"), Headers: []log.Header{{Name: "mine", Value: []byte("v")}}},
-			log.Record{Value: []byte("late")})
+		_, err = topic.AppendWith(ctx, into(1), log.Record{Key: []byte("k"), Value: []byte("good")}, log.Record{Key: []byte("k"), Value: []byte("bad"), Headers: []log.Header{{Name: "mine", Value: []byte("v")}}}, log.Record{Value: []byte("late")})
 		require.NoError(t, err)
 		g := openGroup(t, topic, "g")
 		running, stop := context.WithCancel(ctx)
@@ -273,6 +271,78 @@ func TestAHandlerIsToldThatItLostItsPartition(t *testing.T) {
 	require.Len(t, causes, 1)
 	require.ErrorIs(t, causes[0], log.ErrFenced)
 	require.Equal(t, []int64{1}, committed(t, g))
+}
+
+// A handler is under way when its group is moved, and ends in one way or another. Run goes on at the
+// new place, and counts and tells no failure: the record was not its any more.
+func TestRunGoesOnWhenItsGroupIsMoved(t *testing.T) {
+	for name, end := range map[string]func(db *pebblemq.DB, g *log.Group, r log.Record) error{
+		"nil":    func(*pebblemq.DB, *log.Group, log.Record) error { return nil },
+		"error":  func(*pebblemq.DB, *log.Group, log.Record) error { return errors.New("failed") },
+		"reject": func(*pebblemq.DB, *log.Group, log.Record) error { return pebblemq.Reject(errors.New("failed")) },
+		"transaction": func(db *pebblemq.DB, g *log.Group, r log.Record) error {
+			return db.Update(ctx, func(tx *pebblemq.Tx) error { return g.In(tx).Ack(r) })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				db, topic := openTopic(t, 1)
+				appendAll(t, topic, numbered(3)...)
+				g := openGroup(t, topic, "g")
+				running, stop := context.WithTimeout(ctx, time.Hour)
+				defer stop()
+				var seen []string
+				require.NoError(t, g.Run(running, func(_ context.Context, r log.Record) error {
+					seen = append(seen, string(r.Value))
+					switch len(seen) {
+					case 2:
+						require.NoError(t, g.Seek(ctx, log.Start()))
+						return end(db, g, r)
+					case 5:
+						stop()
+					}
+					return nil
+				}, &log.RunOptions{OnError: func(_ context.Context, _ log.Record, err error) { t.Errorf("failure told: %v", err) }}))
+				require.Equal(t, []string{"v0", "v1", "v0", "v1", "v2"}, seen)
+				require.Equal(t, []int64{3}, committed(t, g))
+			})
+		})
+	}
+}
+
+// A Seek in a transaction refuses acknowledgements before members hear of it, because it is not on
+// disk yet. A handler that is refused meanwhile has not failed.
+func TestASeekOnItsWayToTheDiskIsNoFailureOfAHandler(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cold := storetest.OpenCold(t, "")
+		topic, err := log.OpenTopic(ctx, cold.DB, "orders", nil)
+		require.NoError(t, err)
+		appendAll(t, topic, numbered(2)...)
+		g := openGroup(t, topic, "g")
+		running, stop := context.WithTimeout(ctx, time.Hour)
+		defer stop()
+		rebuilt := make(chan error, 1)
+		var seen []string
+		require.NoError(t, g.Run(running, func(_ context.Context, r log.Record) error {
+			seen = append(seen, string(r.Value))
+			if len(seen) == 2 {
+				cold.Freeze()
+				go func() {
+					rebuilt <- cold.DB.Update(ctx, func(tx *pebblemq.Tx) error { return g.In(tx).Seek(log.Start()) })
+				}()
+				synctest.Wait()
+				time.AfterFunc(time.Second, cold.Thaw)
+			}
+			if len(seen) == 4 {
+				stop()
+			}
+			return cold.DB.Update(ctx, func(tx *pebblemq.Tx) error { return g.In(tx).Ack(r) })
+		}, &log.RunOptions{OnError: func(_ context.Context, _ log.Record, err error) { t.Errorf("failure told: %v", err) }}))
+		require.NoError(t, <-rebuilt)
+		require.Equal(t, []string{"v0", "v1", "v0", "v1"}, seen)
+		require.Equal(t, []int64{2}, committed(t, g))
+		storetest.Close(t, cold.DB)
+	})
 }
 
 func TestBadRunOptionsAreRefused(t *testing.T) {

@@ -17,6 +17,7 @@ type segment struct {
 	count   uint32
 	maxTime int64
 	codec   Compression // how the records are compressed already
+	stones  bool        // there is a tombstone among the records
 	stamped bool        // the records get their time with their offsets
 }
 
@@ -33,6 +34,7 @@ func (s *segment) add(r *Record, nanos int64) {
 	s.buf.b = appendRecord(s.buf.b, r, nanos)
 	s.count++
 	s.maxTime = max(s.maxTime, nanos)
+	s.stones = s.stones || r.Value == nil && r.Key != nil
 }
 
 // takes reports whether the records of o may follow in the same batch.
@@ -46,6 +48,7 @@ func (s *segment) absorb(o *segment) {
 	s.buf.b = append(s.buf.b, o.records()...)
 	s.count += o.count
 	s.maxTime = max(s.maxTime, o.maxTime)
+	s.stones = s.stones || o.stones
 	o.buf.free()
 }
 

@@ -11,8 +11,8 @@ import (
 	"github.com/pebblemq/pebblemq/internal/worker"
 )
 
-// source is a group as Run takes records from it: that of the topic, or that of the Retry
-// topic.
+// source is a group as Run takes records from it: that of one of its topics, or that of the
+// Retry topic.
 type source struct {
 	g     *Group // whose Run it is
 	m     *Member
@@ -27,28 +27,49 @@ type source struct {
 
 func newSource(g *Group, m *Member, o *RunOptions, again bool) *source {
 	s := &source{g: g, m: m, o: o, again: again}
+	m.runOf = g
 	s.mu.contexts = make(map[*tenure]context.Context)
 	return s
 }
 
-// sources joins the groups. Those that it returns beside an error have to leave.
-func (g *Group) sources(ctx context.Context, o *RunOptions, drain time.Duration) ([]worker.Source[Record], error) {
-	m, err := g.join(ctx, drain)
-	if err != nil {
-		return nil, err
+// sources joins the groups. Those that it returns beside an error must leave.
+func (g *Group) sources(ctx context.Context, o *RunOptions, drain time.Duration) (sources []worker.Source[Record], err error) {
+	topics := append([]*Topic{g.topic}, o.Topics...)
+	if o.Retry != nil {
+		topics = append(topics, o.Retry.Topic)
 	}
-	sources := []worker.Source[Record]{newSource(g, m, o, false)}
-	if o.Retry == nil {
-		return sources, nil
+	for _, t := range topics {
+		again := o.Retry != nil && t == o.Retry.Topic
+		of, join := g, JoinOptions{Name: o.Name, DrainTimeout: drain}
+		if t != g.topic {
+			if of, err = t.OpenGroup(ctx, g.name, nil); err != nil {
+				return sources, err
+			}
+		}
+		if !again {
+			o.notices(ctx, g.topic.s, &join)
+		}
+		m, err := of.join(ctx, join)
+		if err != nil {
+			return sources, err
+		}
+		sources = append(sources, newSource(g, m, o, again))
 	}
-	again, err := o.Retry.Topic.OpenGroup(ctx, g.name, nil)
-	if err != nil {
-		return sources, err
+	return sources, nil
+}
+
+// origin returns the topic where a record was first.
+func (s *source) origin(r *Record) *Topic {
+	if !s.again {
+		return s.m.g.topic
 	}
-	if m, err = again.join(ctx, drain); err != nil {
-		return sources, err
+	name := value(r, HeaderOriginTopic, "")
+	for _, t := range s.o.Topics {
+		if t.name == name {
+			return t
+		}
 	}
-	return append(sources, newSource(g, m, o, true)), nil
+	return s.g.topic
 }
 
 // Fetch polls records. Those of a Retry topic that other groups have given up are passed
@@ -56,6 +77,10 @@ func (g *Group) sources(ctx context.Context, o *RunOptions, drain time.Duration)
 func (s *source) Fetch(ctx context.Context, n int) ([]worker.Item[Record], error) {
 	for {
 		records, err := s.m.Poll(ctx, n)
+		if errors.Is(err, ErrOffsetOutOfRange) { // of one partition, and told again after a pause
+			s.g.topic.s.Log().Error("a group cannot go on in a partition", "group", s.m.g.name, "error", err)
+			err = nil
+		}
 		items := make([]worker.Item[Record], 0, len(records))
 		for _, r := range records {
 			switch {
@@ -84,7 +109,7 @@ func (s *source) pass(ctx context.Context, r Record) error {
 }
 
 // Hold returns the context of the tenure, which all its records have in common.
-func (s *source) Hold(calls context.Context, r Record) (held context.Context, stop func()) {
+func (s *source) Hold(calls context.Context, r Record) (held context.Context, h worker.Holding) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if held = s.mu.contexts[r.tenure]; held != nil {
@@ -101,8 +126,12 @@ func (s *source) Hold(calls context.Context, r Record) (held context.Context, st
 	return held, nil
 }
 
-// Begin refuses records of a partition that goes to another member.
+// Begin refuses records of a partition that goes to another member, and one that its handler
+// has acknowledged before it failed.
 func (s *source) Begin(_ context.Context, r Record) error {
+	if _, acked := r.tenure.acked.LoadAndDelete(r.Offset); acked {
+		return fmt.Errorf("%w: %w", store.ErrLost, ErrSettled)
+	}
 	if r.tenure.lost() || !r.tenure.hand.begin() {
 		return ErrFenced
 	}
@@ -112,16 +141,38 @@ func (s *source) Begin(_ context.Context, r Record) error {
 // End lets the partition go.
 func (s *source) End(r Record) { r.tenure.settled() }
 
-// Settle acknowledges a record, or moves it. What is given back is not acknowledged, and so
-// is delivered again.
+// Settle acknowledges a record, or moves it. Records that are given back are not acknowledged,
+// and so are delivered again. A record that its handler has acknowledged before it failed stays
+// acknowledged and is not moved.
 func (s *source) Settle(ctx context.Context, r Record, o worker.Outcome) error {
+	defer r.tenure.acked.Delete(r.Offset)
 	switch o.Verdict {
 	case worker.Done:
 		return s.m.Ack(ctx, r)
 	case worker.Dead:
-		return s.giveUp(ctx, r, o)
+		return s.bury(ctx, r, o)
 	}
 	return nil
+}
+
+func (s *source) bury(ctx context.Context, r Record, o worker.Outcome) error {
+	err := ErrSettled
+	if _, acked := r.tenure.acked.Load(r.Offset); !acked {
+		err = s.giveUp(ctx, r, o)
+	}
+	if errors.Is(err, ErrSettled) {
+		return fmt.Errorf("%w: %w", store.ErrLost, err)
+	}
+	return err
+}
+
+// SettleDone acknowledges records in one change. If the partition of one has gone, it does
+// nothing, and each is settled alone.
+func (s *source) SettleDone(ctx context.Context, batch []Record) ([]error, error) {
+	for _, r := range batch {
+		r.tenure.acked.Delete(r.Offset)
+	}
+	return make([]error, len(batch)), s.m.Ack(ctx, batch...)
 }
 
 // Attrs returns the names of the topic and the group, and the place of a record.

@@ -125,7 +125,7 @@ func TestAppendTimeNeverGoesBackWithTheClock(t *testing.T) {
 	require.Equal(t, []int64{100, 100, 100, 100, 200, 200}, times(t, topic))
 }
 
-// What was written with a time from the future does not lend it to what follows.
+// A record with a time from the future does not lend it to later records.
 func TestTheTimestampTypeCanBeAltered(t *testing.T) {
 	var c clock
 	c.set(100)
@@ -148,7 +148,7 @@ func TestGroupsSeeTheAppendTime(t *testing.T) {
 	appendSynced(t, topic, log.Record{Timestamp: at(7)})
 	g, err := topic.OpenGroup(ctx, "g", nil)
 	require.NoError(t, err)
-	m, err := g.Join(ctx)
+	m, err := g.Join(ctx, nil)
 	require.NoError(t, err)
 	found, err := m.Poll(ctx, 1)
 	require.NoError(t, err)

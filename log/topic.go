@@ -31,6 +31,8 @@ type Topic struct {
 	idle        *store.Timer // to look at groups without members; nil if it was never needed
 	tidying     tidying
 
+	followed atomic.Pointer[followed] // nil until Records is called
+
 	groups map[string]*Group // opened ones; under the baton
 }
 
@@ -53,7 +55,8 @@ func named(topic string) string { return fmt.Sprintf("topic %q", topic) }
 // OpenTopic returns the topic of that name and creates it if need be. A nil config is the
 // stored one, or the defaults for a new topic. Another config than the stored one is
 // pebblemq.ErrConfigMismatch, which lists all fields that differ; EnsureTopic alters them.
-// A creation is durable when OpenTopic returns. It takes the same short time however much
+// A creation is durable when OpenTopic
+// returns, unless ctx says NoSync. It takes the same short time however much
 // the topic holds.
 func OpenTopic(ctx context.Context, db *pebblemq.DB, name string, c *TopicConfig) (*Topic, error) {
 	topic, _, err := openTopic(ctx, db, name, c, false)
@@ -133,15 +136,15 @@ func (l *layer) lookup(ctx context.Context, name string) (*Topic, error) {
 	return topic, nil
 }
 
-// Alter gives the topic another config; nil and zero stand for the defaults. It counts at
-// once and is durable when Alter returns. Records without a key that a topic has when it
-// gets Compact stay.
+// Alter gives the topic another config; nil and zero stand for the defaults. It counts at once
+// and is durable when Alter returns. If the topic has records without a key when it gets
+// Compact, they stay.
 //
-// With more Partitions no record moves, but keys do: from now on a key goes where
-// the new number puts it, so that its newer records can be handled before its older
-// ones. Groups read the new partitions from their beginning, wherever they began
-// in the others, and share them out at once. Fewer are pebblemq.ErrConfigMismatch, and so
-// are another DedupeWindow or IndexKeys; nothing is altered then.
+// With more Partitions no record moves, but keys do. From then on a key goes to its new
+// partition, so its newer records can be handled before its older ones. Groups read the new
+// partitions from their beginning, wherever they began in the others, and share them out at
+// once. Fewer are pebblemq.ErrConfigMismatch, and so are another DedupeWindow or IndexKeys;
+// nothing is altered then.
 func (t *Topic) Alter(ctx context.Context, c *TopicConfig) error {
 	config, err := c.normalize()
 	if err != nil {
@@ -197,6 +200,7 @@ func (t *Topic) become(turn *store.Turn, config TopicConfig) error {
 	t.grow(config.Partitions)
 	t.armRetention(turn, turn.Now())
 	t.armIdle(turn, turn.Now())
+	t.armTidy(turn, turn.Now())
 	return nil
 }
 
@@ -258,6 +262,7 @@ func (l *layer) add(t *store.Turn, o *store.Object, c TopicConfig) *Topic {
 	topic.list.Store(&list)
 	topic.config.Store(&c)
 	topic.tidying = newTidying()
+	topic.armTidy(t, t.Now())
 	topic.sweeping = newSweeping()
 	topic.retention.what = "enforce retention"
 	topic.retention.timer = store.NewTimer(topic.startRetention)
@@ -276,6 +281,9 @@ func unknownTopic(name string) error { return fmt.Errorf("%w: %q", ErrUnknownTop
 func (t *Topic) drop(turn *store.Turn) {
 	t.gone.Store(true)
 	turn.Disarm(t.retention.timer)
+	if t.tidying.stones != nil {
+		turn.Disarm(t.tidying.stones.Timer)
+	}
 	if t.idle != nil {
 		turn.Disarm(t.idle)
 	}

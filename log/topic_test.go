@@ -75,9 +75,9 @@ func TestInfoTellsOfATopic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db, topic := openTopic(t, 2)
 		created := time.Now()
-		_, err := topic.AppendTo(ctx, 1, numbered(10)...)
+		_, err := topic.AppendWith(ctx, into(1), numbered(10)...)
 		require.NoError(t, err)
-		require.NoError(t, topic.TrimTo(ctx, 1, 4))
+		require.NoError(t, topic.TrimTo(ctx, 1, log.Offset(4)))
 		<-time.After(time.Minute)
 		config := topic.Config()
 		config.RetentionTime = time.Hour
@@ -87,7 +87,7 @@ func TestInfoTellsOfATopic(t *testing.T) {
 		require.NotZero(t, info.ID)
 		require.Equal(t, log.TopicInfo{
 			Name: "orders", ID: info.ID, Config: config, Created: created, Altered: time.Now(),
-			Partitions: []log.PartitionInfo{{}, {Start: 4, End: 10}},
+			Partitions: []log.PartitionInfo{{}, {Start: 4, End: 10}}, Appended: 10, Kept: 6,
 		}, info)
 		require.NoError(t, db.Close())
 	})
@@ -130,7 +130,7 @@ func TestADeletedTopicIsGoneAndItsSuccessorEmpty(t *testing.T) {
 	appendAll(t, old, numbered(10)...)
 	g, err := old.OpenGroup(ctx, "g", nil)
 	require.NoError(t, err)
-	m, err := g.Join(ctx)
+	m, err := g.Join(ctx, nil)
 	require.NoError(t, err)
 	r, err := old.NewReader(0, log.Start())
 	require.NoError(t, err)
@@ -139,7 +139,7 @@ func TestADeletedTopicIsGoneAndItsSuccessorEmpty(t *testing.T) {
 
 	_, err = old.Append(ctx, values("x")...)
 	require.ErrorIs(t, err, log.ErrTopicDeleted)
-	_, err = old.AppendAsync(ctx, values("x")...)
+	_, err = old.AppendAsync(ctx, values("x")...).Wait(ctx)
 	require.ErrorIs(t, err, log.ErrTopicDeleted)
 	_, err = r.Fetch(ctx, 1, 1)
 	require.ErrorIs(t, err, log.ErrTopicDeleted)
@@ -153,11 +153,11 @@ func TestADeletedTopicIsGoneAndItsSuccessorEmpty(t *testing.T) {
 	require.ErrorIs(t, g.Seek(ctx, log.End()), log.ErrTopicDeleted)
 	_, err = g.Lag(ctx)
 	require.ErrorIs(t, err, log.ErrTopicDeleted)
-	_, err = g.Join(ctx)
+	_, err = g.Join(ctx, nil)
 	require.ErrorIs(t, err, log.ErrTopicDeleted)
 	_, _, err = old.Offsets(ctx, 0)
 	require.ErrorIs(t, err, log.ErrTopicDeleted)
-	require.ErrorIs(t, old.TrimTo(ctx, 0, 1), log.ErrTopicDeleted)
+	require.ErrorIs(t, old.TrimTo(ctx, 0, log.Offset(1)), log.ErrTopicDeleted)
 	require.NoError(t, m.Leave(ctx))
 
 	topic, err := log.OpenTopic(ctx, db, "orders", nil)
@@ -180,7 +180,7 @@ func TestATopicAndItsOffsetsSurviveReopening(t *testing.T) {
 		require.NoError(t, err)
 		topic, err := log.OpenTopic(ctx, db, "orders", &log.TopicConfig{Partitions: 2})
 		require.NoError(t, err)
-		at, err := topic.AppendTo(ctx, 1, numbered(100)...)
+		at, err := topic.AppendWith(ctx, into(1), numbered(100)...)
 		require.NoError(t, err)
 		require.Equal(t, log.Position{Partition: 1, Offset: int64(100 * life)}, at[0])
 		require.Len(t, fetchAll(t, topic, 1, log.Start()), 100*(life+1))
@@ -193,7 +193,7 @@ func TestBadArgumentsAreRefused(t *testing.T) {
 	db, topic := openTopic(t, 2)
 	g, err := topic.OpenGroup(ctx, "g", nil)
 	require.NoError(t, err)
-	m, err := g.Join(ctx)
+	m, err := g.Join(ctx, nil)
 	require.NoError(t, err)
 	long := strings.Repeat("x", 256)
 	r, err := topic.NewReader(0, log.Start())
@@ -212,17 +212,17 @@ func TestBadArgumentsAreRefused(t *testing.T) {
 		"negative record bytes":     {second(log.OpenTopic(ctx, db, "t", &log.TopicConfig{MaxRecordBytes: -1})), pebblemq.ErrInvalid},
 		"too many record bytes":     {second(log.OpenTopic(ctx, db, "t", &log.TopicConfig{MaxRecordBytes: log.MaxRecordBytes + 1})), pebblemq.ErrTooLarge},
 		"no records":                {second(topic.Append(ctx)), pebblemq.ErrInvalid},
-		"no records, async":         {second(topic.AppendAsync(ctx)), pebblemq.ErrInvalid},
-		"append below partitions":   {second(topic.AppendTo(ctx, -1, values("x")...)), log.ErrUnknownPartition},
-		"append beyond partitions":  {second(topic.AppendTo(ctx, 2, values("x")...)), log.ErrUnknownPartition},
+		"no records, async":         {second(topic.AppendAsync(ctx).Wait(ctx)), pebblemq.ErrInvalid},
+		"append below partitions":   {second(topic.AppendWith(ctx, into(-1), values("x")...)), log.ErrUnknownPartition},
+		"append beyond partitions":  {second(topic.AppendWith(ctx, into(2), values("x")...)), log.ErrUnknownPartition},
 		"read unknown partition":    {second(topic.NewReader(2, log.Start())), log.ErrUnknownPartition},
 		"negative offset":           {second(topic.NewReader(0, log.Offset(-1))), pebblemq.ErrInvalid},
 		"offset beyond the end":     {second(topic.NewReader(0, log.Offset(1))), log.ErrOffsetOutOfRange},
 		"fetch of no records":       {second(r.Fetch(ctx, 0, 1)), pebblemq.ErrInvalid},
 		"fetch of no bytes":         {second(r.Fetch(ctx, 1, 0)), pebblemq.ErrInvalid},
-		"trim unknown partition":    {topic.TrimTo(ctx, 2, 0), log.ErrUnknownPartition},
-		"trim below zero":           {topic.TrimTo(ctx, 0, -1), pebblemq.ErrInvalid},
-		"trim beyond the end":       {topic.TrimTo(ctx, 0, 1), log.ErrOffsetOutOfRange},
+		"trim unknown partition":    {topic.TrimTo(ctx, 2, log.Offset(0)), log.ErrUnknownPartition},
+		"trim below zero":           {topic.TrimTo(ctx, 0, log.Offset(-1)), pebblemq.ErrInvalid},
+		"trim beyond the end":       {topic.TrimTo(ctx, 0, log.Offset(1)), log.ErrOffsetOutOfRange},
 		"empty group name":          {second(topic.OpenGroup(ctx, "", nil)), pebblemq.ErrInvalid},
 		"over-long group name":      {second(topic.OpenGroup(ctx, long, nil)), pebblemq.ErrTooLarge},
 		"group at negative offset":  {second(topic.OpenGroup(ctx, "h", &log.GroupConfig{From: log.Offset(-1)})), pebblemq.ErrInvalid},
@@ -249,7 +249,7 @@ func TestUseAfterCloseIsErrClosed(t *testing.T) {
 	appendAll(t, topic, numbered(2)...)
 	g, err := topic.OpenGroup(ctx, "g", nil)
 	require.NoError(t, err)
-	m, err := g.Join(ctx)
+	m, err := g.Join(ctx, nil)
 	require.NoError(t, err)
 	r, err := topic.NewReader(0, log.Start())
 	require.NoError(t, err)
@@ -264,13 +264,13 @@ func TestUseAfterCloseIsErrClosed(t *testing.T) {
 		"Alter":        topic.Alter(ctx, nil),
 		"Info":         second(topic.Info(ctx)),
 		"Append":       second(topic.Append(ctx, values("x")...)),
-		"AppendAsync":  second(topic.AppendAsync(ctx, values("x")...)),
+		"AppendAsync":  second(topic.AppendAsync(ctx, values("x")...).Wait(ctx)),
 		"Offsets":      offsetsErr,
 		"NewReader":    second(topic.NewReader(0, log.Start())),
 		"Fetch":        second(r.Fetch(ctx, 1, 1)),
-		"TrimTo":       topic.TrimTo(ctx, 0, 1),
+		"TrimTo":       topic.TrimTo(ctx, 0, log.Offset(1)),
 		"Group":        second(topic.OpenGroup(ctx, "g", nil)),
-		"Join":         second(g.Join(ctx)),
+		"Join":         second(g.Join(ctx, nil)),
 		"Seek":         g.Seek(ctx, log.End()),
 		"Lag":          second(g.Lag(ctx)),
 		"Poll":         second(m.Poll(ctx, 1)),

@@ -7,27 +7,36 @@ import (
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// TrimTo makes offset the start of a partition: the records below are gone at
-// once. Their space returns in the background, in pieces of 256 KiB to 4 MiB. An offset beyond the end is an
-// OffsetError and changes nothing; one at or below the start is fine and changes
-// nothing either. Groups whose committed offset falls below the start get an
-// OffsetError when they read on: move them with Group.Seek.
-func (t *Topic) TrimTo(ctx context.Context, partition int, offset int64) error {
+// TrimTo makes a position the start of a partition: the records below are gone at once. Their
+// space returns in the background, in pieces of 256 KiB to 4 MiB. End removes all records that
+// can be read, and At those before the first one that is not older. An Offset beyond the end is
+// an OffsetError and changes nothing; one at or below the start is fine and changes nothing
+// either. Groups that are behind the trimmed records continue as their GroupConfig says.
+func (t *Topic) TrimTo(ctx context.Context, partition int, to From) error {
 	p, err := t.partition(partition)
 	if err != nil {
 		return err
 	}
-	if offset < 0 {
-		return store.Invalid("offset %d is negative", offset)
+	if err := to.check(); err != nil {
+		return err
+	}
+	if to.reset != None {
+		return store.Invalid("TrimTo %v of topic %q, partition %d: a trim has no Or", to, t.name, partition)
 	}
 	if err := p.ready(ctx); err != nil {
 		return err
 	}
-	floor, err := p.bytesBelow(ctx, uint64(offset))
+	offset := uint64(to.offset)
+	if to.kind != fromOffset {
+		if offset, err = p.resolve(ctx, to); err != nil {
+			return err
+		}
+	}
+	floor, err := p.bytesBelow(ctx, offset)
 	if err != nil {
 		return err
 	}
-	return t.s.Do(ctx, &trimOp{p: p, to: uint64(offset), floor: floor}, store.Default)
+	return t.s.Do(ctx, &trimOp{p: p, to: offset, floor: floor}, store.Default)
 }
 
 // Trimmed batches are deleted by ranges, whose cost is paid at every read nearby
@@ -97,4 +106,4 @@ func (o *trimOp) Run(t *store.Turn) error {
 
 func (o *trimOp) Undo() {}
 
-func (o *trimOp) Visible(*store.Turn) { o.p.moved.Fire() }
+func (o *trimOp) Visible(*store.Turn) { o.p.fire() }

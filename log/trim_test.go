@@ -11,8 +11,8 @@ import (
 	"github.com/pebblemq/pebblemq/log"
 )
 
-// TestTrimmingBehindEachRecordDeletesInChunks: what is trimmed is gone at once, and
-// the engine gets a range to delete only now and then, in this life and the next.
+// TestTrimmingBehindEachRecordDeletesInChunks: trimmed records are gone at once, but the engine
+// gets a range to delete only now and then, in this life and the next.
 func TestTrimmingBehindEachRecordDeletesInChunks(t *testing.T) {
 	const records, size, most = 1000, 2 << 10, 1000 * (2 << 10) / (256 << 10)
 	fs := vfs.NewMem()
@@ -26,7 +26,7 @@ func TestTrimmingBehindEachRecordDeletesInChunks(t *testing.T) {
 			positions, err := topic.Append(noSync, log.Record{Value: make([]byte, size)})
 			require.NoError(t, err)
 			require.Equal(t, int64(life)*records+i, positions[0].Offset)
-			require.NoError(t, topic.TrimTo(noSync, 0, positions[0].Offset))
+			require.NoError(t, topic.TrimTo(noSync, 0, log.Offset(positions[0].Offset)))
 			start, end := bounds(t, topic)
 			require.Equal(t, []int64{positions[0].Offset, positions[0].Offset + 1}, []int64{start, end})
 			if cleared := topic.Cleared(0); cleared != last {

@@ -8,9 +8,9 @@ import (
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// Alter gives the queue another configuration, in place and with what it holds; nil and
-// zero stand for the defaults. FIFO and what has to do with deduplication stay as they are.
-// MaxPriority may be higher, but not appear in a FIFO queue that had none. Anything else is
+// Alter gives the queue another configuration, in place and with what it holds; nil and zero
+// stand for the defaults. FIFO and the settings of deduplication stay as they are. MaxPriority
+// may be higher, but not appear in a FIFO queue that had none. Anything else is
 // pebblemq.ErrConfigMismatch, and nothing is altered.
 //
 // Retention and the dead-letter queue count at once for the messages that are there, the

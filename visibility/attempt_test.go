@@ -122,7 +122,7 @@ func TestTwoReceivesOfOneAttemptThatWaitGetTheSame(t *testing.T) {
 func TestAnAttemptIDIsAName(t *testing.T) {
 	bubble(t, func(t *testing.T, db *pebblemq.DB) {
 		q := open(t, db, "q", nil)
-		_, err := q.Receive(ctx, &visibility.ReceiveOptions{AttemptID: strings.Repeat("x", 256)})
+		_, err := q.Receive(ctx, &visibility.ReceiveOptions{AttemptID: strings.Repeat("x", 257)})
 		require.ErrorIs(t, err, pebblemq.ErrTooLarge)
 		_, err = q.Receive(ctx, &visibility.ReceiveOptions{AttemptID: "\x00"})
 		require.ErrorIs(t, err, pebblemq.ErrInvalid)

@@ -38,7 +38,7 @@ func (q *Queue) SendBatch(ctx context.Context, messages []Message, o *BatchOptio
 	for i := range messages {
 		size += messages[i].size()
 	}
-	if err := checkBatch(len(messages), size); err != nil {
+	if err := q.checkBatch(len(messages), size); err != nil {
 		return nil, err
 	}
 	b := newBatch(len(messages), o)
@@ -61,14 +61,18 @@ func (q *Queue) SendBatch(ctx context.Context, messages []Message, o *BatchOptio
 }
 
 // DeleteBatch deletes messages in one change. The results are in the order of
-// the receipts, nil for those that are deleted. A receipt that comes twice makes the
-// batch be refused as a whole; see SendBatch for the rest.
+// the receipts, nil for those that are deleted. A receipt that comes twice has the same
+// result twice; see SendBatch for the rest.
 func (q *Queue) DeleteBatch(ctx context.Context, receipts []Receipt, o *BatchOptions) ([]error, error) {
-	if err := checkReceipts(len(receipts), func(i int) Receipt { return receipts[i] }); err != nil {
+	if err := q.checkBatch(len(receipts), 0); err != nil {
 		return nil, err
 	}
 	b := newBatch(len(receipts), o)
+	b.same = repeated(len(receipts), func(i int) Receipt { return receipts[i] })
 	for i, r := range receipts {
+		if b.repeats(i) {
+			continue
+		}
 		d, err := q.open(r)
 		b.add(i, &deleteOp{q: q, delivery: d}, err)
 	}
@@ -81,27 +85,32 @@ type VisibilityChange struct {
 	VisibilityTimeout time.Duration
 }
 
-// ChangeVisibilityBatch is DeleteBatch for ChangeVisibility.
+// ChangeVisibilityBatch is DeleteBatch for ChangeVisibility. Of several changes with one
+// receipt the last one counts, and all of them have its result.
 func (q *Queue) ChangeVisibilityBatch(ctx context.Context, changes []VisibilityChange, o *BatchOptions) ([]error, error) {
-	if err := checkReceipts(len(changes), func(i int) Receipt { return changes[i].Receipt }); err != nil {
+	if err := q.checkBatch(len(changes), 0); err != nil {
 		return nil, err
 	}
 	b := newBatch(len(changes), o)
+	b.same = repeated(len(changes), func(i int) Receipt { return changes[i].Receipt })
 	for i, c := range changes {
+		if b.repeats(i) {
+			continue
+		}
 		op, err := q.newChange(c.Receipt, c.VisibilityTimeout)
 		b.add(i, op, err)
 	}
 	return b.results(b.do(ctx, q, freeingBatch{b}, store.NoSync))
 }
 
-func checkBatch(entries, size int) error {
+func (q *Queue) checkBatch(entries, size int) error {
 	switch {
 	case entries == 0:
-		return store.Invalid("batch is empty")
+		return store.Invalid("batch for %s is empty", named(q.name))
 	case entries > MaxBatchEntries:
-		return store.TooLarge("number of entries of a batch", int64(entries), MaxBatchEntries)
+		return store.TooLarge(fmt.Sprintf("number of entries of a batch for %s", named(q.name)), int64(entries), MaxBatchEntries)
 	case size > MaxBatchBytes:
-		return store.TooLarge("batch in bytes", int64(size), MaxBatchBytes)
+		return store.TooLarge(fmt.Sprintf("batch for %s in bytes", named(q.name)), int64(size), MaxBatchBytes)
 	}
 	return nil
 }
@@ -109,28 +118,35 @@ func checkBatch(entries, size int) error {
 // fewReceipts are compared with one another; a map would be dearer.
 const fewReceipts = 16
 
-// checkReceipts is checkBatch of a batch of receipts, of which none may come twice.
-func checkReceipts(n int, receipt func(int) Receipt) error {
-	if err := checkBatch(n, 0); err != nil {
-		return err
-	}
-	var seen map[Receipt]int
-	if n > fewReceipts {
-		seen = make(map[Receipt]int, n)
-	}
-	for i := range n {
-		twice, ok := seen[receipt(i)]
-		for k := 0; k < i && seen == nil && !ok; k++ {
-			twice, ok = k, receipt(k) == receipt(i)
+// repeated returns the last entry with the same receipt, for each entry that is not the last.
+// It is nil if there are none.
+func repeated(n int, receipt func(int) Receipt) (same map[int]int) {
+	note := func(i, last int) {
+		if same == nil {
+			same = make(map[int]int)
 		}
-		if ok {
-			return store.Invalid("entries %d and %d of the batch have the same receipt", twice, i)
-		}
-		if seen != nil {
-			seen[receipt(i)] = i
-		}
+		same[i] = last
 	}
-	return nil
+	if n <= fewReceipts {
+		for i := range n {
+			for k := n - 1; k > i; k-- {
+				if receipt(i) == receipt(k) {
+					note(i, k)
+					break
+				}
+			}
+		}
+		return same
+	}
+	lasts := make(map[Receipt]int, n)
+	for i := n - 1; i >= 0; i-- {
+		if last, again := lasts[receipt(i)]; again {
+			note(i, last)
+			continue
+		}
+		lasts[receipt(i)] = i
+	}
+	return same
 }
 
 // batchOp runs Ops of which each may be refused on its own. They validate
@@ -138,6 +154,7 @@ func checkReceipts(n int, receipt func(int) Receipt) error {
 type batchOp struct {
 	ops    []store.Op // nil for an entry that was bad to begin with
 	errs   []error
+	same   map[int]int // entries that have the result of a later one, which has the same receipt
 	atomic bool
 }
 
@@ -174,7 +191,16 @@ func (b *batchOp) results(err error) ([]error, error) {
 	if err != nil {
 		return nil, err
 	}
+	for i, last := range b.same {
+		b.errs[i] = b.errs[last]
+	}
 	return b.errs, nil
+}
+
+// repeats reports that an entry is left to a later one with the same receipt.
+func (b *batchOp) repeats(i int) bool {
+	_, repeats := b.same[i]
+	return repeats
 }
 
 func (b *batchOp) Run(t *store.Turn) error {

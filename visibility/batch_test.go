@@ -59,23 +59,32 @@ func TestBatchWithAStructuralErrorIsRefusedAsAWholeAndChangesNothing(t *testing.
 		_, err = q.SendBatch(ctx, []visibility.Message{{Body: []byte("a")}, {Body: make([]byte, visibility.MaxBatchBytes-1)}}, nil)
 		require.NoError(t, err)
 		got := receive(t, q, 20)
-		for _, n := range []int{2, 20} {
-			receipts := []visibility.Receipt{got[n-2].Receipt}
-			changes := []visibility.VisibilityChange{{got[n-2].Receipt, 0}}
-			for _, m := range got[:n-1] {
+		for _, list := range [][]*visibility.Received{got[:1], got[1:]} {
+			last, n := list[len(list)-1].Receipt, len(list)+1
+			receipts := []visibility.Receipt{last}
+			changes := []visibility.VisibilityChange{{last, 0}}
+			for _, m := range list {
 				receipts = append(receipts, m.Receipt)
-				changes = append(changes, visibility.VisibilityChange{Receipt: m.Receipt})
+				changes = append(changes, visibility.VisibilityChange{Receipt: m.Receipt, VisibilityTimeout: time.Hour})
 			}
-			_, err = q.DeleteBatch(ctx, receipts, nil)
-			require.ErrorIs(t, err, pebblemq.ErrInvalid)
-			_, err = q.ChangeVisibilityBatch(ctx, changes, nil)
-			require.ErrorIs(t, err, pebblemq.ErrInvalid)
-			_, err = q.DeleteBatch(ctx, receipts[1:], &visibility.BatchOptions{Atomic: true})
+			for range 2 { // the last change of a receipt counts: nothing is visible
+				results, err := q.ChangeVisibilityBatch(ctx, changes, nil)
+				require.NoError(t, err)
+				require.Equal(t, make([]error, n), results)
+				require.EqualValues(t, visibility.MaxBatchEntries+2-20, stats(t, q).Visible)
+			}
+			results, err := q.DeleteBatch(ctx, append(receipts, "bad", "bad"), nil)
 			require.NoError(t, err)
+			require.Equal(t, make([]error, n), results[:n])
+			require.ErrorIs(t, results[n], visibility.ErrInvalidReceipt)
+			require.Equal(t, results[n], results[n+1])
+			results, err = q.DeleteBatch(ctx, receipts, &visibility.BatchOptions{Atomic: true})
+			require.NoError(t, err)
+			require.Equal(t, make([]error, n), results)
 			_, err = q.ChangeVisibilityBatch(ctx, nil, nil)
 			require.ErrorIs(t, err, pebblemq.ErrInvalid)
 		}
-		counts(t, q, visibility.MaxBatchEntries+2-20, 1, 0)
+		counts(t, q, visibility.MaxBatchEntries+2-20, 0, 0)
 	})
 }
 
@@ -84,7 +93,7 @@ func TestBatchThatIsAtomicIsCarriedOutAsAWholeOrNotAtAll(t *testing.T) {
 		q := open(t, db, "q", &visibility.QueueConfig{MaxBodyBytes: 4, DedupeWindow: time.Hour, Delay: 0})
 		atomic := &visibility.BatchOptions{Atomic: true}
 		good := visibility.Message{Body: []byte("a"), DedupeID: "a"}
-		late := visibility.Message{Body: []byte("b"), Delay: ptr(time.Hour)}
+		late := visibility.Message{Body: []byte("b"), Delay: time.Hour}
 		_, err := q.SendBatch(ctx, []visibility.Message{good, late, {Body: []byte("large")}}, atomic)
 		require.ErrorIs(t, err, pebblemq.ErrTooLarge)
 		require.ErrorContains(t, err, "entry 2")

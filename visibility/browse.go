@@ -28,7 +28,7 @@ type Position string
 func (p Position) parse() (spool.Position, error) { return spool.ParsePosition(string(p)) }
 
 // Browsed is a message that was looked at and not received: it has no receipt. It is a
-// copy and belongs to who gets it. Delay and DedupeID are not set.
+// copy and belongs to who gets it. Delay is not set.
 type Browsed struct {
 	Message
 
@@ -62,10 +62,9 @@ type BrowseOptions struct {
 // visible or in flight come first, in the order of the queue, then those that are
 // delayed, by the time when they are due. SQS has no such thing.
 //
-// It reads a chunk at a time and holds nothing in between, so it may take as long as it
-// likes. A message comes at most once, with the state that it had when its chunk was
-// read, and each that is in the queue throughout does come; what is sent meanwhile may
-// or may not.
+// It reads a chunk at a time and holds nothing in between, so it may take as long as it likes.
+// Each message comes at most once, with the state that it had when its chunk was read. Messages
+// that are in the queue throughout all come. Messages sent meanwhile may or may not come.
 //
 // A message that is damaged comes as pebblemq.ErrCorrupt, and the loop may go on. Any
 // other error ends it: that of ctx, or ErrQueueDeleted.
@@ -124,12 +123,12 @@ func (q *Queue) Peek(ctx context.Context, at Position) (*Browsed, error) {
 	return nil, fmt.Errorf("%w at position %s of queue %q", ErrUnknownMessage, at, q.name)
 }
 
-// Get returns a message by its ID, one that is delayed first, or ErrUnknownMessage. It is
+// Find returns a message by its ID, one that is delayed first, or ErrUnknownMessage. It is
 // Browse with an ID: an index tells of what is delayed, else the queue is read until
 // there is one.
-func (q *Queue) Get(ctx context.Context, id string) (*Browsed, error) {
+func (q *Queue) Find(ctx context.Context, id string) (*Browsed, error) {
 	if id == "" {
-		return nil, store.Invalid("get of a message without an ID")
+		return nil, store.Invalid("find in queue %q without a message ID", q.name)
 	}
 	for _, state := range []MessageState{Delayed, ""} {
 		for m, err := range q.Browse(ctx, &BrowseOptions{ID: id, State: state}) {

@@ -8,7 +8,7 @@ import (
 	"github.com/pebblemq/pebblemq/visibility"
 )
 
-// What is in the queue is shown, and can be received afterwards.
+// Browse shows the messages of the queue, which can be received afterwards.
 func ExampleQueue_Browse() {
 	db := memory()
 	defer db.Close()
@@ -19,7 +19,7 @@ func ExampleQueue_Browse() {
 	}
 	tomorrow := 24 * time.Hour
 	_, _ = mail.Send(ctx, visibility.Message{Body: []byte("welcome")})
-	_, _ = mail.Send(ctx, visibility.Message{Body: []byte("how is it going?"), Delay: &tomorrow})
+	_, _ = mail.Send(ctx, visibility.Message{Body: []byte("how is it going?"), Delay: tomorrow})
 	for m, err := range mail.Browse(ctx, nil) {
 		if err != nil {
 			panic(err)
@@ -44,11 +44,11 @@ func ExampleQueue_Cancel() {
 		panic(err)
 	}
 	tomorrow := 24 * time.Hour
-	id, _ := mail.Send(ctx, visibility.Message{Body: []byte("how is it going?"), Delay: &tomorrow})
-	m, _ := mail.Get(ctx, id)
+	id, _ := mail.Send(ctx, visibility.Message{Body: []byte("how is it going?"), Delay: tomorrow})
+	m, _ := mail.Find(ctx, id)
 	fmt.Println(m.State, m.VisibleAt.Sub(m.SentAt).Round(time.Hour))
 	fmt.Println(mail.Cancel(ctx, id))
-	_, err = mail.Get(ctx, id)
+	_, err = mail.Find(ctx, id)
 	fmt.Println(err != nil)
 	// Output:
 	// delayed 24h0m0s

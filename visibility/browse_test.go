@@ -30,9 +30,9 @@ func TestBrowseShowsWhatIsThereAndReceivesNothing(t *testing.T) {
 		now := time.Now()
 		for i, m := range []visibility.Message{
 			{ID: "1", Body: []byte("out"), Attributes: map[string]visibility.Attribute{"a": visibility.StringAttribute("v")}},
-			{ID: "2", Body: []byte("later"), Delay: ptr(2 * time.Hour)},
+			{ID: "2", Body: []byte("later"), Delay: 2 * time.Hour},
 			{ID: "3", Body: []byte("waits"), Group: "g"},
-			{ID: "4", Body: []byte("soon"), Delay: ptr(time.Hour)},
+			{ID: "4", Body: []byte("soon"), Delay: time.Hour},
 		} {
 			_, err := q.Send(ctx, m)
 			require.NoError(t, err, i)
@@ -63,7 +63,7 @@ func TestBrowseShowsWhatIsThereAndReceivesNothing(t *testing.T) {
 			seen, err := q.Peek(ctx, m.Position)
 			require.NoError(t, err)
 			require.Equal(t, m, seen)
-			seen, err = q.Get(ctx, m.ID)
+			seen, err = q.Find(ctx, m.ID)
 			require.NoError(t, err)
 			require.Equal(t, m, seen)
 		}
@@ -77,7 +77,7 @@ func TestBrowseShowsWhatIsThereAndReceivesNothing(t *testing.T) {
 		require.NoError(t, q.Delete(ctx, again.Receipt))
 		_, err := q.Peek(ctx, all[0].Position)
 		require.ErrorIs(t, err, visibility.ErrUnknownMessage)
-		_, err = q.Get(ctx, "1")
+		_, err = q.Find(ctx, "1")
 		require.ErrorIs(t, err, visibility.ErrUnknownMessage)
 	})
 }
@@ -131,7 +131,7 @@ func TestADelayedMessageIsCancelled(t *testing.T) {
 	bubble(t, func(t *testing.T, db *pebblemq.DB) {
 		q := open(t, db, "q", nil)
 		delayed := func(id string) string {
-			id, err := q.Send(ctx, visibility.Message{ID: id, Body: []byte("x"), Delay: ptr(time.Hour)})
+			id, err := q.Send(ctx, visibility.Message{ID: id, Body: []byte("x"), Delay: time.Hour})
 			require.NoError(t, err)
 			return id
 		}
@@ -165,7 +165,7 @@ func TestBrowseRefusesWhatIsBad(t *testing.T) {
 		}
 		_, err := q.Peek(ctx, "x")
 		require.ErrorIs(t, err, pebblemq.ErrInvalid)
-		_, err = q.Get(ctx, "")
+		_, err = q.Find(ctx, "")
 		require.ErrorIs(t, err, pebblemq.ErrInvalid)
 		ended, cancel := context.WithCancel(ctx)
 		cancel()

@@ -26,7 +26,7 @@ func (q *Queue) Cancel(ctx context.Context, id string) error {
 func (v QueueTx) Cancel(id string) error {
 	op, err := v.q.cancel(v.x.Context(), id)
 	if err == nil && op.More() {
-		err = store.TooLarge("number of delayed messages with one ID", spool.MaxLater, spool.MaxLater-1)
+		err = store.TooLarge(fmt.Sprintf("number of delayed messages of %s with ID %q", named(v.q.name), id), spool.MaxLater, spool.MaxLater-1)
 	}
 	if err != nil {
 		return v.x.Fail(err)
@@ -37,7 +37,7 @@ func (v QueueTx) Cancel(id string) error {
 // cancel finds what is to be cancelled.
 func (q *Queue) cancel(ctx context.Context, id string) (*spool.CancelOp, error) {
 	if id == "" {
-		return nil, store.Invalid("cancel of a message without an ID")
+		return nil, store.Invalid("cancel in %s without a message ID", named(q.name))
 	}
 	o := &spool.CancelOp{
 		Queue: q.name, Which: fmt.Sprintf("ID %q", id), Alive: q.alive, Remove: q.spool.Cancel, None: ErrUnknownMessage, ID: []byte(id),

@@ -14,8 +14,8 @@ import (
 	"github.com/pebblemq/pebblemq/visibility"
 )
 
-// A receive that is cancelled while messages arrive either returns what it was
-// given or was given nothing: no message is in flight with nobody.
+// A receive that is cancelled while messages arrive either returns what it was given or was
+// given nothing: every message in flight has a receiver.
 func TestACancelledReceiveLosesNothing(t *testing.T) {
 	for name, c := range map[string]*visibility.QueueConfig{
 		"standard": {VisibilityTimeout: time.Hour}, "FIFO": {FIFO: true, VisibilityTimeout: time.Hour},

@@ -28,7 +28,7 @@ func (q *Queue) ChangeVisibility(ctx context.Context, r Receipt, d time.Duration
 
 func (q *Queue) newChange(r Receipt, d time.Duration) (*changeOp, error) {
 	if err := q.config().checkVisibility(d); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", named(q.name), err)
 	}
 	known, err := q.open(r)
 	return &changeOp{q: q, delivery: known, d: d}, err
@@ -63,7 +63,8 @@ func (o *changeOp) Run(t *store.Turn) error {
 	until := t.Now().Add(o.d)
 	limit := o.q.config().MaxVisibilityTimeout
 	if latest := o.at().Add(limit); o.d > 0 && until.After(latest) {
-		return store.Invalid("visibility timeout of %v would end %v after the receive, limit %v", o.d, until.Sub(o.at()), limit)
+		return o.q.refused(store.Invalid("visibility timeout %v would end %v after the receive, limit %v, which QueueConfig.MaxVisibilityTimeout says",
+			o.d, until.Sub(o.at()), limit), o.delivery, m)
 	}
 	o.take(m)
 	if o.failure != "" {
@@ -86,7 +87,7 @@ func (o *changeOp) inFlight(t *store.Turn) (*spool.Message, error) {
 		return nil, err
 	}
 	if m == nil || !m.Taken() || !m.Until.After(t.Now()) {
-		return nil, ErrNotInFlight
+		return nil, o.q.refused(ErrNotInFlight, o.delivery, m)
 	}
 	return m, nil
 }

@@ -1,6 +1,7 @@
 package visibility
 
 import (
+	"github.com/pebblemq/pebblemq/internal/redrive"
 	"github.com/pebblemq/pebblemq/internal/spool"
 	"github.com/pebblemq/pebblemq/internal/store"
 	"github.com/pebblemq/pebblemq/internal/window"
@@ -17,12 +18,7 @@ func checkQueue(a *store.Audit, o *store.Object) error {
 		return nil
 	}
 	c := is.Config
-	err = a.WalkKind(store.KindVisRedrive, o.ID, func(key, v []byte) error {
-		if _, _, err := decodeRedrive(key, v); err != nil {
-			return a.Drop(key, "%v", err)
-		}
-		return nil
-	})
+	err = redrive.Check(a, store.KindVisRedrive, o.ID)
 	if err != nil {
 		return err
 	}

@@ -57,7 +57,9 @@ func TestContradictionsOfAQueueAreFoundAndMended(t *testing.T) {
 			key := append(store.Key(store.KindVisWindow, id, 24), make([]byte, 24)...)
 			t.Set(key, append([]byte{1}, make([]byte, 9)...))
 		}, 6},
-		{"a redrive cannot be decoded", "redrive", func(t *store.Turn, id uint32) { t.Set(redriveKey(id, 1), []byte{redriveVersion}) }, 6},
+		{"a redrive cannot be decoded", "redrive", func(t *store.Turn, id uint32) {
+			t.Set(binary.BigEndian.AppendUint64(store.Key(store.KindVisRedrive, id, 8), 1), []byte{1})
+		}, 6},
 		{"a delay of a group cannot be decoded", `delay of group "g"`, func(t *store.Turn, id uint32) {
 			t.Set(append(store.Key(store.KindVisHold, id, 1), 'g'), []byte{holdVersion})
 		}, 6},

@@ -12,11 +12,10 @@ import (
 // QueueConfig is stored with a queue. A zero field stands for its default. EnsureQueue and
 // Queue.Alter change all that is not said to stay as it is.
 type QueueConfig struct {
-	// FIFO keeps the messages of each group (Message.Group) in order, which all
-	// must have one then: while one of a group is in flight, those behind it
-	// wait, and other groups do not. It cannot be changed, and the dead-letter
-	// queue must be of the same kind. Default: false, a queue that is in order
-	// as long as nothing comes back.
+	// FIFO keeps the messages of each group (Message.Group) in order; every message must have a
+	// group then. While a message of a group is in flight, those behind it wait. Other groups
+	// do not wait. It cannot be changed, and the dead-letter queue must be of the same kind.
+	// Default: false, a queue that is in order as long as nothing comes back.
 	FIFO bool `json:"fifo,omitempty" alter:"no"`
 
 	// DedupeWindow is how long a message is recognized that is sent again, see
@@ -28,13 +27,13 @@ type QueueConfig struct {
 	// their body. It needs a DedupeWindow and cannot be changed. Default: false.
 	DedupeByBody bool `json:"dedupeByBody,omitempty" alter:"no"`
 
-	// DedupePerGroup has messages of different groups never be duplicates of
-	// one another. It needs a DedupeWindow and cannot be changed. Default: false.
+	// DedupePerGroup deduplicates within each group only. It needs a DedupeWindow and cannot be
+	// changed. Default: false.
 	DedupePerGroup bool `json:"dedupePerGroup,omitempty" alter:"no"`
 
 	// VisibilityTimeout is how long a message that was received is hidden from
-	// others, unless Receive says otherwise. Up to MaxVisibilityTimeout.
-	// Default: 30 seconds.
+	// others, unless Receive says otherwise. Up to MaxVisibilityTimeout, or
+	// NoVisibilityTimeout. Default: 30 seconds.
 	VisibilityTimeout time.Duration `json:"visibilityTimeout"`
 
 	// MaxVisibilityTimeout is how long after its receive a message may be hidden,
@@ -44,23 +43,24 @@ type QueueConfig struct {
 	// Delay is that of messages which have none of their own. Default: 0.
 	Delay time.Duration `json:"delay,omitempty"`
 
-	// DelayBlocksGroup has a delayed message of a FIFO queue hold up those of its
-	// group that are sent after it: they are delayed as well, until it is visible, or
-	// would have been if it is cancelled. It cannot be changed. Default: false, they
-	// overtake it.
+	// ReceiveWait is the ReceiveOptions.Wait of receives which have none of their own.
+	// Default: 0.
+	ReceiveWait time.Duration `json:"receiveWait,omitempty"`
+
+	// DelayBlocksGroup makes a delayed message of a FIFO queue block later messages of its
+	// group. They are delayed until it is visible, or would have been if it is cancelled. It
+	// cannot be changed. Default: false, they overtake it.
 	DelayBlocksGroup bool `json:"delayBlocksGroup,omitempty" alter:"no"`
 
-	// Retention is how long a message is kept, up to MaxRetention. What is older
-	// is gone, also if it is in flight: its receipt is refused then. It counts from
-	// when the message was sent or, if it was delayed, was due: else a delay of any
-	// length would lose it. Another Retention counts for what is there as well.
-	// Default: 4 days.
+	// Retention is how long a message is kept, up to MaxRetention. An older message is removed,
+	// even if it is in flight; its receipt is refused then. It counts from when the message was
+	// sent or, if it was delayed, was due: else a delay of any length would lose it. Another
+	// Retention counts for what is there as well. Default: 4 days.
 	Retention time.Duration `json:"retention"`
 
-	// RetentionRestarts has the retention of a message that comes here from another
-	// queue, as a dead letter or by a redrive, count from then on, instead of from
-	// its first send, as that of one does anyway which would be over here by then.
-	// Default: false.
+	// RetentionRestarts restarts the retention when a message is moved into this queue. Without
+	// it, retention counts from the original send. It restarts in any case for a message that
+	// would be over on arrival. Default: false.
 	RetentionRestarts bool `json:"retentionRestarts,omitempty"`
 
 	// DeadLetterQueue is where messages go that were received MaxReceives
@@ -69,9 +69,9 @@ type QueueConfig struct {
 	DeadLetterQueue string `json:"deadLetterQueue,omitempty"`
 	MaxReceives     int    `json:"maxReceives,omitempty"`
 
-	// DeadLetterExpired has messages whose retention is over go to the
-	// DeadLetterQueue too. Unless that has a longer one, it begins anew there.
-	// Default: false, they are dropped and counted in Stats.Expired.
+	// DeadLetterExpired moves messages whose retention is over to the DeadLetterQueue too.
+	// Unless that has a longer one, it begins anew there. Default: false, they are dropped and
+	// counted in Stats.Expired.
 	DeadLetterExpired bool `json:"deadLetterExpired,omitempty"`
 
 	// DeadLetterSources are the queues that may have this one as their dead-letter
@@ -89,18 +89,16 @@ type QueueConfig struct {
 	// a receive returns ErrInFlightLimit, or waits if it may. Default: any number.
 	MaxInFlight int `json:"maxInFlight,omitempty"`
 
-	// MaxBodyBytes is the largest message, attributes included, up to
-	// MaxBodyBytes. What is moved here as a dead letter may be larger.
-	// Default: 1 MiB.
+	// MaxBodyBytes is the largest message, attributes included, up to MaxBodyBytes. Dead
+	// letters from another queue may be larger. Default: 1 MiB.
 	MaxBodyBytes int `json:"maxBodyBytes"`
 
 	// MaxAttributes is how many attributes a message may have, up to
-	// MaxAttributes. Default: 10.
+	// MaxAttributes, which is the default.
 	MaxAttributes int `json:"maxAttributes"`
 
-	// AllowEmptyBody lets messages have no body. Default: false, they are refused,
-	// as in SQS.
-	AllowEmptyBody bool `json:"allowEmptyBody,omitempty"`
+	// RequireBody refuses messages without a body. Default: false.
+	RequireBody bool `json:"requireBody,omitempty"`
 
 	// ReleaseOnOpen ends the visibility timeouts that were under way when the store was
 	// closed or crashed, which is right if those who had received the messages died with
@@ -109,11 +107,24 @@ type QueueConfig struct {
 	ReleaseOnOpen bool `json:"-"`
 }
 
+// SQSLimits returns a config with the limits of Amazon SQS, for a program that is to work
+// with both: 10 attributes, no message without a body, 120,000 messages in flight. The other
+// limits of a QueueConfig are those of SQS by default. Alter it as you like.
+func SQSLimits() *QueueConfig {
+	return &QueueConfig{MaxAttributes: 10, RequireBody: true, MaxInFlight: 120_000}
+}
+
 // normalize fills in the defaults and checks the rest.
 func (c *QueueConfig) normalize(name string) (QueueConfig, error) {
 	d := c.withDefaults()
-	return d, d.check(name)
+	if err := d.check(name); err != nil {
+		return d, fmt.Errorf("%s: %w", named(name), err)
+	}
+	return d, nil
 }
+
+// visibility returns the VisibilityTimeout as a time.
+func (c *QueueConfig) visibility() time.Duration { return max(c.VisibilityTimeout, 0) }
 
 func (c *QueueConfig) withDefaults() QueueConfig {
 	var d QueueConfig
@@ -139,7 +150,7 @@ func (c *QueueConfig) withDefaults() QueueConfig {
 		d.MaxBodyBytes = DefaultMaxBodyBytes
 	}
 	if d.MaxAttributes == 0 {
-		d.MaxAttributes = DefaultMaxAttributes
+		d.MaxAttributes = MaxAttributes
 	}
 	d.DeadLetterSources = slices.Clone(d.DeadLetterSources)
 	slices.Sort(d.DeadLetterSources)
@@ -153,23 +164,27 @@ func (c *QueueConfig) check(name string) error {
 	if c.MaxVisibilityTimeout < 0 || c.MaxVisibilityTimeout > MaxVisibility {
 		return store.Invalid("MaxVisibilityTimeout %v is not between 0 and %v", c.MaxVisibilityTimeout, MaxVisibility)
 	}
-	if err := c.checkVisibility(c.VisibilityTimeout); err != nil {
-		return err
+	if c.VisibilityTimeout != NoVisibilityTimeout {
+		if err := c.checkVisibility(c.VisibilityTimeout); err != nil {
+			return err
+		}
 	}
-	if err := checkDelay(c.Delay); err != nil {
+	if err := checkDelay("Delay", c.Delay); err != nil {
 		return err
 	}
 	switch {
 	case c.DelayBlocksGroup && (!c.FIFO || c.MaxPriority > 0):
-		return store.Invalid("DelayBlocksGroup of queue %q is for FIFO queues without priorities", name)
+		return store.Invalid("DelayBlocksGroup is for FIFO queues without a MaxPriority")
 	case c.FIFO && c.MaxPriority > 0 && c.Delay > 0:
-		return store.Invalid("queue %q is FIFO with priorities and cannot have a Delay", name)
+		return store.Invalid("Delay %v: a FIFO queue with a MaxPriority has no delays", c.Delay)
+	case c.ReceiveWait < 0:
+		return store.Invalid("ReceiveWait %v is negative", c.ReceiveWait)
 	case c.Retention < 0 || c.Retention > MaxRetention:
 		return store.Invalid("Retention %v is not between 0 and %v", c.Retention, MaxRetention)
 	case c.DedupeWindow < 0 || c.DedupeWindow > MaxDelay:
 		return store.Invalid("DedupeWindow %v is not between 0 and %v", c.DedupeWindow, MaxDelay)
 	case c.DedupeWindow == 0 && (c.DedupeByBody || c.DedupePerGroup):
-		return store.Invalid("DedupeByBody and DedupePerGroup of queue %q need a DedupeWindow", name)
+		return store.Invalid("DedupeByBody and DedupePerGroup need a DedupeWindow")
 	case c.MaxBodyBytes < 0:
 		return store.Invalid("MaxBodyBytes %d is negative", c.MaxBodyBytes)
 	case c.MaxBodyBytes > MaxBodyBytes:

@@ -20,7 +20,7 @@ func contextVerbs(t testing.TB, db *pebblemq.DB) storetest.Verbs {
 	q := open(t, db, "q", nil)
 	message := visibility.Message{Body: []byte("x")}
 	later := message
-	later.ID, later.Delay = "later", ptr(time.Hour)
+	later.ID, later.Delay = "later", time.Hour
 	_, err := q.Send(ctx, later)
 	require.NoError(t, err)
 	send(t, q, "1", "2", "3", "4", "5")
@@ -33,6 +33,19 @@ func contextVerbs(t testing.TB, db *pebblemq.DB) storetest.Verbs {
 	require.NoError(t, err)
 	handle := func(context.Context, *visibility.Received) error { return nil }
 	handleAll := func(context.Context, []*visibility.Received) error { return nil }
+	sendAsync := func(ctx context.Context) error {
+		f := q.SendAsync(ctx, message)
+		select {
+		case <-f.Done():
+			_, err := f.Wait(ctx)
+			return err
+		default:
+			return nil // the wait has a context of its own
+		}
+	}
+	typed := visibility.Typed(q, pebblemq.JSON[order]())
+	handleTyped := func(context.Context, order, *visibility.Received) error { return nil }
+	handleAllTyped := func(context.Context, []order, []*visibility.Received) error { return nil }
 	return storetest.Verbs{
 		"EnsureQueue":                 {visibility.EnsureQueue, db, "ensured", nil},
 		"LookupQueue":                 {visibility.LookupQueue, db, "q"},
@@ -46,7 +59,7 @@ func contextVerbs(t testing.TB, db *pebblemq.DB) storetest.Verbs {
 		"Queue.ChangeVisibilityBatch": {q.ChangeVisibilityBatch, []visibility.VisibilityChange{{Receipt: out[1].Receipt}}, nil},
 		"Queue.Delete":                {q.Delete, out[2].Receipt},
 		"Queue.DeleteBatch":           {q.DeleteBatch, []visibility.Receipt{out[3].Receipt}, nil},
-		"Queue.Get":                   {q.Get, "here"},
+		"Queue.Find":                  {q.Find, "here"},
 		"Queue.Info":                  {q.Info},
 		"Queue.Peek":                  {q.Peek, position(t, q)},
 		"Queue.Purge":                 {q.Purge},
@@ -57,10 +70,15 @@ func contextVerbs(t testing.TB, db *pebblemq.DB) storetest.Verbs {
 		"Queue.Run":                   {q.Run, visibility.Handler(handle), nil},
 		"Queue.RunBatch":              {q.RunBatch, handleAll, nil},
 		"Queue.Send":                  {q.Send, message},
+		"Queue.SendAsync":             {sendAsync},
 		"Queue.SendBatch":             {q.SendBatch, []visibility.Message{message}, nil},
 		"Queue.Stats":                 {q.Stats},
 		"Redrive.Cancel":              {redrive.Cancel},
 		"Redrive.Wait":                {redrive.Wait},
+		"TypedQueue.Receive":          {typed.Receive, nil},
+		"TypedQueue.Run":              {typed.Run, handleTyped, nil},
+		"TypedQueue.RunBatch":         {typed.RunBatch, handleAllTyped, nil},
+		"TypedQueue.Send":             {typed.Send, order{}, nil},
 	}
 }
 

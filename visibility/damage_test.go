@@ -125,7 +125,7 @@ func TestStatsAndPurgeDoNotWaitForWhatCannotBeRead(t *testing.T) {
 			s := newShop(t, nil)
 			s.fill(500, nil)
 			timeout := time.Hour
-			messages, err := s.q.Receive(ctx, &visibility.ReceiveOptions{Max: 400, VisibilityTimeout: &timeout})
+			messages, err := s.q.Receive(ctx, &visibility.ReceiveOptions{Max: 400, VisibilityTimeout: timeout})
 			require.NoError(t, err)
 			require.Len(t, messages, 400)
 			s.Damage(kind, 0.2)
@@ -200,7 +200,7 @@ func TestMessagesComeWhenReadsWorkAgain(t *testing.T) {
 	}
 }
 
-// What is over goes, also behind what cannot be read, which stays.
+// Messages past their retention go, also behind unreadable ones, which stay.
 func TestRetentionEndsAroundDamage(t *testing.T) {
 	for name, c := range map[string]struct {
 		kind  store.Kind
@@ -213,7 +213,7 @@ func TestRetentionEndsAroundDamage(t *testing.T) {
 				open(t, s.DB, "dead", nil)
 				if c.moved {
 					config.DeadLetterQueue, config.MaxReceives, config.DeadLetterExpired = "dead", 9, true
-					require.NoError(t, alterQueue(s.DB, "q", bodiless(config)))
+					require.NoError(t, alterQueue(s.DB, "q", config))
 				}
 				if c.kind == store.KindVisExpiry {
 					s.ahead.Store(int64(30 * time.Minute))

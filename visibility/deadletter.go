@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
-	"strconv"
 
 	"github.com/pebblemq/pebblemq/internal/spool"
 	"github.com/pebblemq/pebblemq/internal/store"
@@ -30,17 +29,17 @@ func (c *QueueConfig) checkDeadLetters(name string) error {
 	}
 	switch {
 	case c.DeadLettersDenied && len(c.DeadLetterSources) > 0:
-		return store.Invalid("DeadLettersDenied of queue %q leaves nothing to DeadLetterSources", name)
+		return store.Invalid("DeadLettersDenied leaves nothing to DeadLetterSources")
 	case c.MaxReceives < 0 || c.MaxReceives > maxReceives:
 		return store.Invalid("MaxReceives %d is not between 0 and %d", c.MaxReceives, maxReceives)
 	case c.DeadLetterQueue == "" && (c.MaxReceives > 0 || c.DeadLetterExpired):
-		return store.Invalid("MaxReceives and DeadLetterExpired of queue %q need a DeadLetterQueue", name)
+		return store.Invalid("MaxReceives and DeadLetterExpired need a DeadLetterQueue")
 	case c.DeadLetterQueue == "":
 		return nil
 	case c.MaxReceives == 0 && !c.DeadLetterExpired:
-		return store.Invalid("DeadLetterQueue of queue %q needs MaxReceives or DeadLetterExpired", name)
+		return store.Invalid("DeadLetterQueue %q needs MaxReceives or DeadLetterExpired", c.DeadLetterQueue)
 	case c.DeadLetterQueue == name:
-		return store.Invalid("queue %q is its own dead-letter queue", name)
+		return store.Invalid("DeadLetterQueue is the queue itself")
 	}
 	return store.CheckName("dead-letter queue", c.DeadLetterQueue)
 }
@@ -53,17 +52,17 @@ func (c *QueueConfig) checkTarget(t *store.Turn, name string) error {
 	}
 	o, ok := t.Lookup(store.ClassVisQueue, c.DeadLetterQueue)
 	if !ok {
-		return fmt.Errorf("%w: dead-letter queue %q of %q", ErrUnknownQueue, c.DeadLetterQueue, name)
+		return fmt.Errorf("%w: %q, the DeadLetterQueue of queue %q", ErrUnknownQueue, c.DeadLetterQueue, name)
 	}
 	target, err := decodeConfig(o)
 	if err != nil {
 		return err
 	}
 	if target.Config.FIFO != c.FIFO {
-		return store.Invalid("dead-letter queue %q and queue %q are not of one kind: both are FIFO, or none is", o.Name, name)
+		return store.Invalid("DeadLetterQueue %q of queue %q is not of the same kind: make both FIFO, or none", o.Name, name)
 	}
 	if !target.Config.takes(name) {
-		return fmt.Errorf("%w: queue %q as the dead-letter queue of %q", ErrNotAllowed, o.Name, name)
+		return fmt.Errorf("%w: queue %q as the DeadLetterQueue of %q; see DeadLetterSources and DeadLettersDenied of the former", ErrNotAllowed, o.Name, name)
 	}
 	return nil
 }
@@ -79,7 +78,7 @@ func (c *QueueConfig) checkSources(t *store.Turn, name string) error {
 	sources, err := deadLettersOf(t, name)
 	for _, source := range sources {
 		if !c.takes(source) {
-			return fmt.Errorf("%w: queue %q is the dead-letter queue of %q", ErrNotAllowed, name, source)
+			return fmt.Errorf("%w: queue %q is the DeadLetterQueue of %q, which its DeadLetterSources and DeadLettersDenied must allow", ErrNotAllowed, name, source)
 		}
 	}
 	return err
@@ -106,14 +105,14 @@ func deadLettersOf(t *store.Turn, name string) (sources []string, err error) {
 func checkUnused(t *store.Turn, name string) error {
 	sources, err := deadLettersOf(t, name)
 	if err == nil && len(sources) > 0 {
-		err = store.Invalid("queue %s is the dead-letter queue of %s", strconv.Quote(name), strconv.Quote(sources[0]))
+		err = store.Invalid("queue %q is the dead-letter queue of %q: alter or delete that one first", name, sources[0])
 	}
 	return err
 }
 
-// move is a message that goes to the dead-letter queue, as part of the receive
-// that would have been one too many, or of the end of its retention, or back by a
-// redrive. Without a destination it is gone.
+// move is the move of a message to another queue. A receive over the limit or the end of its
+// retention moves it to the dead-letter queue, and a redrive moves it back. Without a
+// destination it is gone.
 type move struct {
 	q, dead  *Queue
 	from, to *spool.Message

@@ -47,7 +47,7 @@ func (q *Queue) mayDieIn(dead *Queue) error {
 		return store.Invalid("queue %q cannot take the dead letters of queue %q: both have to be FIFO, or none; set a DeadLetterQueue", dead.name, q.name)
 	}
 	if !c.takes(q.name) {
-		return fmt.Errorf("%w: queue %q as the dead-letter queue of %q", ErrNotAllowed, dead.name, q.name)
+		return fmt.Errorf("%w: queue %q as the dead-letter queue of %q; see DeadLetterSources and DeadLettersDenied of the former", ErrNotAllowed, dead.name, q.name)
 	}
 	return nil
 }

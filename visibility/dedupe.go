@@ -14,7 +14,9 @@ import (
 const DefaultDedupeWindow = 5 * time.Minute
 
 // MaxDedupeID is the longest Message.DedupeID, 256 bytes.
-const MaxDedupeID = window.MaxID
+const MaxDedupeID = 256
+
+var _ = [1]struct{}{}[MaxDedupeID-window.MaxID] // the two are equal
 
 // openWindow brings back which messages were sent of late.
 func (q *Queue) openWindow(s *store.Store) {
@@ -35,7 +37,7 @@ func (q *Queue) identify(m *Message) (*identity, error) {
 	case q.window == nil && m.DedupeID == "":
 		return nil, nil
 	case q.window == nil:
-		return nil, store.Invalid("message has a DedupeID, but queue %q has no DedupeWindow", q.name)
+		return nil, store.Invalid("DedupeID %q needs a QueueConfig.DedupeWindow", m.DedupeID)
 	case m.DedupeID == "" && !q.config().DedupeByBody:
 		return nil, nil
 	}
@@ -43,7 +45,7 @@ func (q *Queue) identify(m *Message) (*identity, error) {
 	id := "body " + string(sum[:])
 	if m.DedupeID != "" {
 		if err := window.Check(m.DedupeID); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("DedupeID: %w", err)
 		}
 		id = "id " + m.DedupeID
 	}

@@ -166,7 +166,7 @@ func TestDedupeWithinABatchAndATransaction(t *testing.T) {
 func TestDedupeOfADelayedMessage(t *testing.T) {
 	bubble(t, func(t *testing.T, db *pebblemq.DB) {
 		q := open(t, db, "q", fifo)
-		m := visibility.Message{Group: "a", DedupeID: "x", Delay: ptr(time.Minute)}
+		m := visibility.Message{Group: "a", DedupeID: "x", Delay: time.Minute}
 		first, err := q.SendBatch(ctx, []visibility.Message{m}, nil)
 		require.NoError(t, err)
 		require.Equal(t, first[0].ID, sendOnce(t, q, "a", "x", "").ID)

@@ -8,13 +8,12 @@ import (
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// Delete removes the message that the receipt was given for, which says that
-// it has been processed. It also works after the visibility timeout has ended,
-// as long as nobody has received the message again: then it returns
-// ErrStaleReceipt, where SQS would delete the message under the other's hands.
-// In a FIFO queue it returns ErrNotInFlight once the timeout has ended.
-// Deleting what is deleted already, purged or moved to the dead-letter queue is
-// a success, until its retention is over: then it is ErrExpired.
+// Delete removes the message that the receipt was given for, which says that it has been
+// processed. It also works after the visibility timeout has ended. If the message was received
+// again, it returns ErrStaleReceipt. In a FIFO queue it returns ErrNotInFlight once the timeout
+// has ended. Deleting what is deleted already, purged or moved to the dead-letter queue is a
+// success, until its retention is over: then it is ErrExpired. In a transaction it is
+// ErrNotInFlight, because the effects beside it would happen twice.
 //
 // By default it returns before the deletion is durable: a crash may bring the
 // message back, to be received once more.
@@ -32,7 +31,7 @@ func (q *Queue) find(t *store.Turn, d delivery) (*spool.Message, error) {
 		return nil, q.gone()
 	}
 	if q.outlives(t, d.born) {
-		return nil, ErrExpired
+		return nil, q.refused(ErrExpired, d, nil)
 	}
 	m, err := q.spool.Lookup(t, d.lane, d.seq)
 	if m == nil || err != nil {
@@ -45,14 +44,14 @@ func (q *Queue) find(t *store.Turn, d delivery) (*spool.Message, error) {
 	if d.print != printOf(m) {
 		return nil, nil // a crash lost the message, and another has its number
 	}
-	// A crash may have lost the latest receives, so a receipt may be ahead of what
-	// is known, in count and in time; one that is ahead in count only is of a
-	// receive that was lost and has been followed by another since.
+	// A crash may have lost the latest receives, so a receipt may be ahead of what is known, in
+	// count and in time; one that is ahead in count only is of a receive that was lost and has
+	// been followed by another since.
 	since := int64(m.Since)
 	if d.count == m.Count && d.since == since || d.count > m.Count && d.since > since {
 		return m, nil
 	}
-	return nil, ErrStaleReceipt
+	return nil, q.refused(ErrStaleReceipt, d, m)
 }
 
 // deleteOp removes one message.
@@ -60,6 +59,7 @@ type deleteOp struct {
 	q *Queue
 	delivery
 	sparing bool // of messages that were released
+	strict  bool // refuses a receipt that is used up
 	m       *spool.Message
 }
 
@@ -70,11 +70,15 @@ func (o *deleteOp) Frees() {}
 
 func (o *deleteOp) Run(t *store.Turn) error {
 	m, err := o.q.find(t, o.delivery)
-	if m == nil || err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if o.q.over(t, m) {
-		return ErrNotInFlight
+	case m == nil && o.strict:
+		return o.q.refused(ErrNotInFlight, o.delivery, nil)
+	case m == nil:
+		return nil
+	case o.q.over(t, m):
+		return o.q.refused(ErrNotInFlight, o.delivery, m)
 	}
 	if o.sparing && m.Holder() == released {
 		return nil

@@ -68,7 +68,7 @@ func TestVisibilityEndsTwelveHoursAfterTheReceive(t *testing.T) {
 	bubble(t, func(t *testing.T, db *pebblemq.DB) {
 		q := open(t, db, "q", nil)
 		send(t, q, "x")
-		got, err := q.Receive(ctx, &visibility.ReceiveOptions{VisibilityTimeout: ptr(12 * time.Hour)})
+		got, err := q.Receive(ctx, &visibility.ReceiveOptions{VisibilityTimeout: 12 * time.Hour})
 		require.NoError(t, err)
 		r := got[0].Receipt
 		<-time.After(time.Hour)
@@ -175,7 +175,7 @@ func TestTransaction(t *testing.T) {
 				v := q.In(tx)
 				_, err := v.Send(visibility.Message{Body: []byte("c")})
 				require.NoError(t, err)
-				_, err = v.Send(visibility.Message{Body: []byte("d"), Delay: ptr(time.Second)})
+				_, err = v.Send(visibility.Message{Body: []byte("d"), Delay: time.Second})
 				require.NoError(t, err)
 				require.NoError(t, v.Delete(a.Receipt))
 				require.NoError(t, v.ChangeVisibility(b.Receipt, time.Hour))
@@ -228,7 +228,7 @@ func TestPurge(t *testing.T) {
 		q := open(t, db, "q", nil)
 		send(t, q, "held", "a", "b")
 		held := one(t, q)
-		_, err := q.Send(ctx, visibility.Message{Delay: ptr(time.Hour)})
+		_, err := q.Send(ctx, visibility.Message{Delay: time.Hour})
 		require.NoError(t, err)
 		n, err := q.Purge(ctx)
 		require.NoError(t, err)

@@ -1,50 +1,58 @@
-// Package visibility is a queue after Amazon SQS: a message that is received is
-// hidden from others for a while, the visibility timeout, and comes back unless
-// it is deleted by then. There are no connections to lose and no consumers to
-// register; whoever has a receipt can delete or extend.
+// Package visibility is a queue modelled on Amazon SQS. A received message is hidden from
+// other receivers for a visibility timeout. Unless it is deleted by then, it becomes visible
+// again. There are no connections and no consumers to register: a receipt is enough
+// to delete a message or to extend its timeout.
 //
 //	mail, err := visibility.OpenQueue(ctx, db, "mail", nil)
 //	id, err := mail.Send(ctx, visibility.Message{Body: body})
 //	messages, err := mail.Receive(ctx, &visibility.ReceiveOptions{Wait: time.Minute})
 //	err = mail.Delete(ctx, messages[0].Receipt)
 //
-// Run does the receiving, deleting and extending around a handler. A message whose handler
-// fails is hidden for a while, longer each time, and is a dead letter in the end.
+// Run receives, extends and deletes around a handler. If the handler fails, the message is
+// hidden for a while, longer after each failure, and becomes a dead letter in the end.
 //
-// # What it guarantees
+// # Guarantees
 //
-//   - A message whose Send returned is received at least once, and again and
-//     again until it is deleted or moved to the dead-letter queue.
-//   - While its timeout runs nobody else receives it. Two never have valid
-//     receipts for it: a receive makes the receipt before it stale.
-//   - Order is that of sending; what comes back keeps its place. Several
-//     receivers, and timeouts, may of course overtake one another.
-//   - In a FIFO queue the order within a group is strict, whatever comes back
-//     and however many receive: while a message of the group is in flight, those
-//     behind it wait. Groups never wait for one another, and there may be any
-//     number of them: one takes memory only while something of it is in flight
-//     or has to wait.
-//   - In a standard queue a group may name a tenant. One that has more than its
-//     share in flight gives way to the others, however much of it waits.
-//   - In a queue with a DedupeWindow a message that is sent again, by its
-//     DedupeID or body, is not: so with Delete it is processed once.
-//   - Receives are counted, also those of a message that kills its process:
-//     with MaxReceives n it is in the dead-letter queue after at most n+1
-//     crashes. Move and receive are one change; ID, body, attributes and the
-//     time it was sent are kept.
-//   - A Redrive moves dead letters back to the queues that they died in, or to
-//     another one, each in one change, and goes on after a restart.
-//   - Browse, Peek and Get show messages and receive none. A delayed one can be
-//     called back with Cancel.
-//   - A message is kept for the Retention of its queue, to the moment, and not longer,
-//     also if it is in flight: its receipt is refused then, and a handler of Run is
-//     told.
-//   - With priorities, a higher one comes first; in a FIFO queue between groups.
-//   - A Release gives a message back without counting the receive.
-//   - Timeouts, delays and retention go on while the store is closed.
+//   - A message whose Send returned is received at least once, and again
+//     until it is deleted or moved to the dead-letter queue.
+//   - During its visibility timeout a message is not received again. It has at most one
+//     valid receipt: a receive makes the earlier receipt stale.
+//   - Messages are received in the order of sending, and a returned message keeps its place.
+//     Several receivers, and timeouts, may overtake one another.
+//   - In a FIFO queue the order within a group is strict, with any number of receivers.
+//     While a message of the group is in flight, those behind it wait. Groups never wait
+//     for one another. There may be any number of groups: one takes memory only while its
+//     messages are in flight or blocked.
+//   - In a standard queue a group may name a tenant. A tenant with more than its share in
+//     flight gives way to the others, whatever its backlog.
+//   - In a queue with a DedupeWindow a repeated send, by DedupeID or body, adds no message.
+//   - Receives are counted, including those of a message that kills its process.
+//     With MaxReceives n the message is in the dead-letter queue after at most n+1
+//     crashes. Move and receive are one change. ID, body, attributes and send time
+//     are kept.
+//   - A Redrive moves each dead letter in one change and continues after a restart.
+//   - Browse, Peek and Find receive nothing. Cancel removes a delayed message.
+//   - A message is kept for exactly the Retention of its queue, even if it is in flight. Its
+//     receipt is refused then, and the context of its handler in Run ends.
+//   - Higher priorities are received first; in a FIFO queue this holds between groups.
+//   - Release returns a message without counting the receive.
+//   - Timeouts, delays and retention continue while the store is closed.
 //   - With In, sending, cancelling, deleting and extending are part of a transaction.
 //   - Messages that cannot be read, because the disk is damaged or fails, stay in the
 //     queue and are counted in Stats.Unreadable. The others are received.
+//
+// # Words
+//
+//	visible             may be received
+//	in flight           received and hidden until its visibility timeout ends
+//	delayed             not visible before its Delay is over
+//	visibility timeout  how long a received message is hidden
+//	receipt             proof of one receive; it deletes, releases or extends
+//	stale               a receipt whose message was received again
+//	group               in a FIFO queue the unit of order, in a standard queue a tenant
+//	receive count       how often the message was received
+//	retention           how long a message is kept
+//	dead letter         a message that was received MaxReceives times, given up or expired
 //
 // # States of a message
 //
@@ -62,17 +70,28 @@
 // From visible and in flight, the end of the retention leads to gone, or to the
 // dead-letter queue.
 //
-// # Where it departs from SQS
+// # Departures from SQS
 //
-// Stale receipts are refused, also by Delete. A receive finds what there is: it
-// does not return nothing while there is something. Bodies may be up to 64 MiB, and
-// empty if the queue says so; delays and retention of any length, and the retention of
-// a delayed message counts from when it is due. Batches are limited by bytes. There are
-// priorities, and groups of a FIFO queue keep one each. A FIFO queue takes a message
-// that has no DedupeID, without DedupeByBody, and does not know it again. Nothing is
-// clamped: what is out of range is an error.
+//   - Stale receipts are refused, also by Delete. Delete succeeds for a message that is
+//     gone, but in a transaction it returns ErrNotInFlight.
+//   - A receive is never empty while a message is visible.
+//   - Bodies may be empty and have up to 64 MiB. There may be 1000 attributes. Batches are
+//     limited by bytes. SQSLimits returns a config with the limits of SQS.
+//   - Names, groups and IDs have up to 256 bytes, except queue names, which have 255.
+//   - Delays and retention may have any length. The retention of a delayed message counts
+//     from the time it is due.
+//   - There are priorities, also in FIFO queues.
+//   - A FIFO queue without DedupeByBody accepts a message without a DedupeID and does not
+//     deduplicate it.
+//   - A queue is fair between tenants or ordered by group, not both.
+//   - ReceiveCount begins at 1 again in a dead-letter queue. DeadLetterInfo has the count of
+//     the other queue.
+//   - Stats.OldestAge counts from the send, or from the time a delayed message was due. In a
+//     dead-letter queue it does so too, unless the queue has RetentionRestarts.
+//   - A queue without a DeadLetterQueue gets NAME.dead when Run gives up a message.
+//   - An out-of-range value is an error; it is never clamped.
 //
 // # Keys
 //
-// docs/FORMAT.md lists them; internal/spool stores the messages.
+// docs/FORMAT.md lists the keys.
 package visibility

@@ -92,11 +92,12 @@ func ExampleQueue_ChangeVisibility() {
 	_ = q.ChangeVisibility(ctx, first[0].Receipt, 0)         // let someone else do it
 	second, _ := q.Receive(ctx, nil)
 	fmt.Println(second[0].ReceiveCount)
-	fmt.Println(q.Delete(ctx, first[0].Receipt))
+	err := q.Delete(ctx, first[0].Receipt)
+	fmt.Println(errors.Is(err, visibility.ErrStaleReceipt))
 	fmt.Println(q.Delete(ctx, second[0].Receipt))
 	// Output:
 	// 2
-	// visibility: stale receipt, the message was received again
+	// true
 	// <nil>
 }
 
@@ -129,6 +130,24 @@ func ExampleQueue_In() {
 	// 0 thank you
 }
 
+func ExampleQueue_SendAsync() {
+	db := memory()
+	defer db.Close()
+	ctx := context.Background()
+	q, _ := visibility.OpenQueue(ctx, db, "q", nil)
+	var pending []*pebblemq.Future[visibility.SendResult]
+	for _, id := range []string{"a", "b"} { // both share an fsync
+		pending = append(pending, q.SendAsync(ctx, visibility.Message{ID: id, Body: []byte("hello")}))
+	}
+	for _, f := range pending {
+		sent, err := f.Wait(ctx)
+		fmt.Println(sent.ID, err)
+	}
+	// Output:
+	// a <nil>
+	// b <nil>
+}
+
 func ExampleQueue_SendBatch() {
 	db := memory()
 	defer db.Close()
@@ -143,5 +162,5 @@ func ExampleQueue_SendBatch() {
 	}
 	// Output:
 	// "a" <nil>
-	// "" pebblemq: limit exceeded: message in bytes, attributes included, is 8, limit 5
+	// "" message "b" for queue "q": pebblemq: limit exceeded: body and attributes in bytes is 8, limit 5, which QueueConfig.MaxBodyBytes says
 }

@@ -22,9 +22,9 @@ func (c *QueueConfig) grouped(o *spool.Options) { o.Group, o.Fair = groupOf, !c.
 func (c *QueueConfig) checkGroup(m *Message) error {
 	switch {
 	case m.Group != "":
-		return store.CheckName("group", m.Group)
+		return checkText("Group", m.Group)
 	case c.FIFO:
-		return store.Invalid("message has no group, which a FIFO queue needs")
+		return store.Invalid("there is no Group, which a FIFO queue needs")
 	}
 	return nil
 }

@@ -77,7 +77,7 @@ func TestFIFOADeletionOfTheHeadMakesTheNextAvailableAndWakes(t *testing.T) {
 		head := one(t, q)
 		woken := make(chan []*visibility.Received, 1)
 		go func() {
-			got, _ := q.Receive(ctx, &visibility.ReceiveOptions{Max: 10, Wait: time.Hour, VisibilityTimeout: ptr(time.Minute)})
+			got, _ := q.Receive(ctx, &visibility.ReceiveOptions{Max: 10, Wait: time.Hour, VisibilityTimeout: time.Minute})
 			woken <- got
 		}()
 		synctest.Wait()
@@ -126,7 +126,7 @@ func TestFIFOOrderAfterExpiryIsUnchanged(t *testing.T) {
 func TestFIFOADelayedMessageDoesNotBlockItsGroup(t *testing.T) {
 	bubble(t, func(t *testing.T, db *pebblemq.DB) {
 		q := open(t, db, "q", fifo)
-		_, err := q.Send(ctx, visibility.Message{Body: []byte("late"), Group: "a", Delay: ptr(time.Minute)})
+		_, err := q.Send(ctx, visibility.Message{Body: []byte("late"), Group: "a", Delay: time.Minute})
 		require.NoError(t, err)
 		sendTo(t, q, "a1")
 		head := one(t, q)
@@ -146,7 +146,7 @@ func TestFIFOADelayedMessageBlocksItsGroupIfAskedTo(t *testing.T) {
 		c := &visibility.QueueConfig{FIFO: true, DelayBlocksGroup: true}
 		q := d.queue("q", c)
 		later := func(body string, delay time.Duration) {
-			_, err := q.Send(ctx, visibility.Message{ID: body, Body: []byte(body), Group: body[:1], Delay: &delay})
+			_, err := q.Send(ctx, visibility.Message{ID: body, Body: []byte(body), Group: body[:1], Delay: delay})
 			require.NoError(t, err)
 		}
 		later("a1", time.Minute)
@@ -194,7 +194,7 @@ func TestFIFODelayBlocksGroupIsForFIFOQueuesAndStays(t *testing.T) {
 		_, err := visibility.OpenQueue(ctx, db, "q", &visibility.QueueConfig{DelayBlocksGroup: true})
 		require.ErrorIs(t, err, pebblemq.ErrInvalid)
 		open(t, db, "q", fifo)
-		err = alterQueue(db, "q", bodiless(&visibility.QueueConfig{FIFO: true, DelayBlocksGroup: true}))
+		err = alterQueue(db, "q", &visibility.QueueConfig{FIFO: true, DelayBlocksGroup: true})
 		require.ErrorIs(t, err, pebblemq.ErrConfigMismatch)
 	})
 }
@@ -238,7 +238,7 @@ func TestFIFOVisibilityTimeoutOfZeroKeepsTheOrder(t *testing.T) {
 		q := open(t, db, "q", fifo)
 		sendTo(t, q, "a1", "a2", "b1")
 		for i := 1; i < 4; i++ {
-			got, err := q.Receive(ctx, &visibility.ReceiveOptions{Max: 10, VisibilityTimeout: ptr(0)})
+			got, err := q.Receive(ctx, &visibility.ReceiveOptions{Max: 10, VisibilityTimeout: visibility.NoVisibilityTimeout})
 			require.NoError(t, err)
 			require.Equal(t, []string{"a1", "a2", "b1"}, bodies(got))
 			require.Equal(t, i, got[2].ReceiveCount)
@@ -254,9 +254,9 @@ func TestFIFONeedsAGroupAndADeadLetterQueueOfItsKind(t *testing.T) {
 			_, err := q.Send(ctx, visibility.Message{Group: group})
 			require.ErrorIs(t, err, pebblemq.ErrInvalid, "%q", group)
 		}
-		_, err := q.Send(ctx, visibility.Message{Group: strings.Repeat("x", 256)})
+		_, err := q.Send(ctx, visibility.Message{Group: strings.Repeat("x", 257)})
 		require.ErrorIs(t, err, pebblemq.ErrTooLarge)
-		_, err = q.Send(ctx, visibility.Message{Group: strings.Repeat("x", 255)})
+		_, err = q.Send(ctx, visibility.Message{Group: strings.Repeat("x", 256)})
 		require.NoError(t, err)
 		results, err := q.SendBatch(ctx, []visibility.Message{{Group: "a"}, {}}, nil)
 		require.NoError(t, err)

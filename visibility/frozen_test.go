@@ -7,9 +7,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
 
 	"github.com/pebblemq/pebblemq"
+	"github.com/pebblemq/pebblemq/internal/store"
 	"github.com/pebblemq/pebblemq/internal/storetest"
 	"github.com/pebblemq/pebblemq/visibility"
 )
@@ -111,4 +113,33 @@ func TestAReceiveLeavesTheLineOfAFrozenStore(t *testing.T) {
 		counts(t, q, 1, 0, 0)
 		storetest.Close(t, cold.DB)
 	})
+}
+
+// A queue was created when the context ended: the call that has created it must not say that
+// nothing has happened.
+func TestOpenQueueAnswersForWhatItHasCreated(t *testing.T) {
+	for name, c := range map[string]struct {
+		slow time.Duration // how long an fsync takes
+		err  error
+	}{
+		"in time":  {500 * time.Millisecond, nil},
+		"too late": {3 * time.Second, pebblemq.ErrUnknownOutcome},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				fs := storetest.NewFS(vfs.NewCrashableMem())
+				db, err := storetest.OpenFS(fs, store.Options{MemoryBytes: store.MinMemoryBytes})
+				require.NoError(t, err)
+				open(t, db, "dead", nil)
+				storetest.SlowSyncs(fs, c.slow)
+				short, stop := context.WithTimeout(ctx, time.Millisecond)
+				defer stop()
+				_, err = visibility.OpenQueue(short, db, "q", &visibility.QueueConfig{MaxReceives: 3, DeadLetterQueue: "dead"})
+				require.ErrorIs(t, err, c.err)
+				_, err = visibility.LookupQueue(ctx, db, "q")
+				require.NoError(t, err)
+				require.NoError(t, db.Close())
+			})
+		})
+	}
 }

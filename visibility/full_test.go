@@ -91,3 +91,29 @@ func noise() []byte {
 	}
 	return b
 }
+
+// The retention of a message ends in the hands of a handler while the disk is full. Run does not
+// look at it without a pause until there is room.
+func TestAMessageInHandIsOutlivedOnAFullDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := storetest.NewFS(vfs.NewCrashableMem())
+		quota := storetest.NewQuota(1<<30, false)
+		base.SetHook(quota.Hook)
+		base.Usage = quota.Usage
+		db, err := storetest.OpenFS(base, store.Options{MemoryBytes: store.MinMemoryBytes})
+		require.NoError(t, err)
+		defer db.Close()
+		q := open(t, db, "mail", &visibility.QueueConfig{Retention: time.Minute})
+		send(t, q, "x")
+		var lost error
+		require.NoError(t, runFor(q, time.Hour, func(ctx context.Context, _ *visibility.Received) error {
+			quota.Fill()
+			<-time.After(2 * time.Minute) // which never end if somebody is busy all the time
+			quota.Resize(1 << 30)
+			<-time.After(time.Minute)
+			lost = context.Cause(ctx)
+			return nil
+		}, nil))
+		require.ErrorIs(t, lost, visibility.ErrLeaseLost)
+	})
+}

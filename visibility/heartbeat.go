@@ -8,36 +8,34 @@ import (
 
 	"github.com/pebblemq/pebblemq/internal/spool"
 	"github.com/pebblemq/pebblemq/internal/store"
+	"github.com/pebblemq/pebblemq/internal/worker"
 )
 
 // Hold keeps the lease on a message by a heartbeat.
-func (s *source) Hold(calls context.Context, m *Received) (held context.Context, stop func()) {
+func (s *source) Hold(calls context.Context, m *Received) (held context.Context, h worker.Holding) {
 	held, lose := context.WithCancelCause(calls)
 	beating := make(chan struct{})
+	d, timeout := m.delivery, max(time.Until(m.VisibleAt), MinRunVisibility) // before m is the handler's
 	go func() {
 		defer close(beating)
 		unsynced := store.WithDurability(held, store.NoSync) // a crash may end a lease early anyway
-		if err := s.q.beat(unsynced, m); err != nil {
+		if err := s.q.beat(unsynced, d, timeout); err != nil {
 			lose(err)
 		}
 	}()
-	return held, func() {
+	return held, worker.HoldingFunc(func() {
 		lose(nil)
 		<-beating
-	}
+	})
 }
 
 // beat extends the lease on a message until ctx ends or the handler has settled the
 // message. It returns an error if the lease is lost.
-func (q *Queue) beat(ctx context.Context, m *Received) error {
-	d, err := q.open(m.Receipt)
-	if err != nil {
-		return err
-	}
-	timeout := max(time.Until(m.VisibleAt), MinRunVisibility)
+func (q *Queue) beat(ctx context.Context, d delivery, timeout time.Duration) error {
 	every := time.NewTicker(timeout / 3)
 	defer every.Stop()
-	end := time.NewTimer(time.Until(m.ExpiresAt)) // at which it is gone
+	untilEnd := func() time.Duration { return time.Until(time.Unix(0, d.born).Add(q.config().Retention)) }
+	end := time.NewTimer(untilEnd()) // at which it is gone
 	defer end.Stop()
 	for {
 		select {
@@ -47,7 +45,9 @@ func (q *Queue) beat(ctx context.Context, m *Received) error {
 			return nil // Run sees to it
 		case <-every.C:
 		case <-end.C:
-			end.Reset(time.Until(time.Unix(0, d.born).Add(q.config().Retention)))
+			if left := untilEnd(); left > 0 { // else a disk that is full keeps it, until a later beat
+				end.Reset(left)
+			}
 		}
 		err := q.s.Do(ctx, &beatOp{changeOp{q: q, delivery: d, d: timeout}}, store.NoSync)
 		switch {

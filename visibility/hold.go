@@ -9,10 +9,10 @@ import (
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// With QueueConfig.DelayBlocksGroup a delayed message holds its group up: what is sent
-// to the group after it is delayed as well, at least until then. Delayed messages that
-// are due at one time become visible in the order in which they were sent, so the group
-// keeps its order, and no more is in memory than of any delayed message.
+// With QueueConfig.DelayBlocksGroup a delayed message blocks its group: messages sent to the
+// group after it are delayed as well, at least until then. Delayed messages that are due at one
+// time become visible in the order of sending, so the group keeps its order. They take as much
+// memory as any delayed message.
 //
 //	hold  kind id group  ->  version 1 B | due 8 B | number 8 B
 //

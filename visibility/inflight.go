@@ -19,5 +19,5 @@ func (q *Queue) left(t *store.Turn) {
 }
 
 func (q *Queue) tooMany() error {
-	return fmt.Errorf("%w: %d of queue %q", ErrInFlightLimit, q.config().MaxInFlight, q.name)
+	return fmt.Errorf("%w: %d of %s, which QueueConfig.MaxInFlight says", ErrInFlightLimit, q.config().MaxInFlight, named(q.name))
 }

@@ -14,14 +14,14 @@ import (
 // A queue is a spool under these kinds; see its keys.go for what surrounds the
 // message below.
 //
-//	┌─────────┬───────┬──────┬───────────┬─────────────┬─────┬────────────┬──────┐
-//	│ version │ flags │ sent │ group str │ dead letter │ id  │ attributes │ body │
-//	│ 1 B     │ 1 B   │ 8 B  │ if flag 2 │ if flag 1   │ str │            │ rest │
-//	└─────────┴───────┴──────┴───────────┴─────────────┴─────┴────────────┴──────┘
+//	┌─────────┬───────┬──────┬───────────┬─────────────┬─────┬───────────────┬────────────┬──────┐
+//	│ version │ flags │ sent │ group str │ dead letter │ id  │ dedupe id str │ attributes │ body │
+//	│ 1 B     │ 1 B   │ 8 B  │ if flag 2 │ if flag 1   │ str │ if flag 4     │            │ rest │
+//	└─────────┴───────┴──────┴───────────┴─────────────┴─────┴───────────────┴────────────┴──────┘
 //
 //	dead letter   moved 8 B | receives 4 B | deaths 4 B | reason 1 B | source queue str | last error str
-//	reason        1 max receives | 2 expired
-//	attributes    number uvarint, then each: name str | type 1 B | value str
+//	reason        1 max receives | 2 expired | 3 max attempts | 4 rejected
+//	attributes    number uvarint, then each: name str | type 1 B, 128 more with a label | label str, if there is one | value str
 //	str           length uvarint | bytes
 //
 // The body is missing if the spool's entry refers to a payload that is shared.
@@ -48,18 +48,33 @@ const (
 	messageVersion = 1
 	flagDead       = 1
 	flagGroup      = 2
+	flagDedupe     = 4
+	flagsKnown     = flagDead | flagGroup | flagDedupe
+	labeled        = 128 // in the type of an attribute
 	messageHead    = 1 + 1 + 8
 )
 
 // encodeMessage encodes a message that was checked.
 func encodeMessage(id string, m *Message, sent time.Time) []byte {
-	b := make([]byte, 0, messageHead+32+len(m.Group)+len(id)+m.size()+8*len(m.Attributes))
-	b = appendHead(b, 0, uint64(sent.UnixNano()), m.Group)
+	b := make([]byte, 0, messageHead+32+len(m.Group)+len(id)+len(m.DedupeID)+m.size()+8*len(m.Attributes))
+	flags := byte(0)
+	if m.DedupeID != "" {
+		flags = flagDedupe
+	}
+	b = appendHead(b, flags, uint64(sent.UnixNano()), m.Group)
 	b = appendString(b, id)
+	if m.DedupeID != "" {
+		b = appendString(b, m.DedupeID)
+	}
 	b = binary.AppendUvarint(b, uint64(len(m.Attributes)))
 	for _, name := range slices.Sorted(maps.Keys(m.Attributes)) {
 		a := m.Attributes[name]
-		b = append(appendString(b, name), byte(a.Type))
+		b = appendString(b, name)
+		if a.Label == "" {
+			b = append(b, byte(a.Type))
+		} else {
+			b = appendString(append(b, byte(a.Type)|labeled), a.Label)
+		}
 		b = appendString(b, a.Value)
 	}
 	return append(b, m.Body...)
@@ -103,7 +118,7 @@ func encodeDead(data []byte, d *DeadLetterInfo) ([]byte, error) {
 	return append(b, f.rest...), nil
 }
 
-// decodeMessage decodes a message. What it returns does not share data.
+// decodeMessage decodes a message. Its result does not share data.
 func decodeMessage(data []byte) (*Received, error) {
 	if len(data) > 0 && data[0] != messageVersion {
 		return nil, fmt.Errorf("%w: message of a queue has version %d", store.ErrFormat, data[0])
@@ -117,8 +132,9 @@ func decodeMessage(data []byte) (*Received, error) {
 		r.DeadLetter = f.dead()
 	}
 	r.ID = string(f.string())
+	r.DedupeID = f.dedupeID(flags)
 	r.Attributes = f.attributes()
-	if f.failed || flags&^(flagDead|flagGroup) != 0 {
+	if f.failed || flags&^flagsKnown != 0 {
 		return nil, damaged(data)
 	}
 	r.Body = append([]byte{}, f.rest...)
@@ -216,6 +232,16 @@ func (f *fields) group(flags byte) []byte {
 	return group
 }
 
+// dedupeID is not empty if there is one.
+func (f *fields) dedupeID(flags byte) string {
+	if flags&flagDedupe == 0 {
+		return ""
+	}
+	id := f.string()
+	f.failed = f.failed || len(id) == 0
+	return string(id)
+}
+
 func (f *fields) dead() *DeadLetterInfo {
 	d := &DeadLetterInfo{}
 	d.At = time.Unix(0, int64(binary.BigEndian.Uint64(f.bytes(8))))
@@ -244,7 +270,12 @@ func (f *fields) attributes() map[string]Attribute {
 	last := ""
 	for range n {
 		name := string(f.string())
-		a := Attribute{Type: AttributeType(f.bytes(1)[0])}
+		kind := f.bytes(1)[0]
+		a := Attribute{Type: AttributeType(kind &^ labeled)}
+		if kind&labeled != 0 {
+			a.Label = string(f.string())
+			f.failed = f.failed || a.Label == ""
+		}
 		a.Value = append([]byte{}, f.string()...)
 		if f.failed || name <= last || a.Type < String || a.Type > Binary {
 			f.failed = true

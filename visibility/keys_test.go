@@ -8,7 +8,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/pebblemq/pebblemq/internal/spool"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
@@ -37,12 +36,20 @@ func TestGoldenBytes(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "0103"+"0000000000000005"+"0167"+"0000000000000009"+"00000003"+"00000001"+"02"+"0171"+"0165"+"026964"+"00"+"626f6479", hex.EncodeToString(m))
 	require.Equal(t, "g", string(groupOf(m)))
+	m = encodeMessage("id", &Message{DedupeID: "d", Body: []byte("body"), Attributes: map[string]Attribute{"n": NumberAttribute("1").Labeled("int")}}, time.Unix(0, 5))
+	require.Equal(t, "0104"+"0000000000000005"+"026964"+"0164"+"01"+"016e"+"82"+"03696e74"+"0131"+"626f6479", hex.EncodeToString(m))
+	m, err = encodeDead(m, &DeadLetterInfo{Queue: "q", ReceiveCount: 3, Deaths: 1, At: time.Unix(0, 9), Reason: ReasonExpired, LastError: "e"})
+	require.NoError(t, err)
+	r, err := decodeMessage(m)
+	require.NoError(t, err)
+	require.Equal(t, "d", r.DedupeID, "it stays with the message")
+	require.Equal(t, "Number.int", r.Attributes["n"].DataType())
 	first := original{seq: 1, body: 2, id: "id"}
 	require.Equal(t, "0000000000000001"+"0000000000000002"+"6964", hex.EncodeToString(first.encode()))
 	require.Equal(t, "01"+"0000000000000005"+"0000000000000006", hex.EncodeToString(hold{5, 6}.encode()))
 	s := newSealer(7, make([]byte, secretLen))
-	r := s.seal(delivery{seq: 1, count: 2, since: 3, born: 5, print: 4})
-	require.Equal(t, Receipt("AQAAAAcAAAAAAAAAAAEAAAACAAAAAAAAAAMAAAAAAAAABQAAAAS2aFv9GiEHWXnD6rRg_S0o"), r)
+	receipt := s.seal(delivery{seq: 1, count: 2, since: 3, born: 5, print: 4})
+	require.Equal(t, Receipt("AQAAAAcAAAAAAAAAAAEAAAACAAAAAAAAAAMAAAAAAAAABQAAAAS2aFv9GiEHWXnD6rRg_S0o"), receipt)
 	c := QueueConfig{FIFO: true, VisibilityTimeout: 1, Delay: 2, DeadLetterQueue: "d", MaxReceives: 3, MaxBodyBytes: 4, DeadLetterSources: []string{"s"}}
 	encoded, err := stored{Config: c, State: secret{[]byte("s")}, Created: 5}.Encode()
 	require.NoError(t, err)
@@ -62,6 +69,7 @@ func FuzzDecodeMessage(f *testing.F) {
 	dead, _ := encodeDead(goldenMessage(), &DeadLetterInfo{Queue: "q", Reason: ReasonMaxReceives})
 	f.Add(dead)
 	f.Add(encodeMessage("id", &Message{Group: "g"}, time.Unix(0, 5)))
+	f.Add(encodeMessage("id", &Message{DedupeID: "d", Attributes: map[string]Attribute{"n": NumberAttribute("1").Labeled("int")}}, time.Unix(0, 5)))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := decodeMessage(b)
 		if err != nil {
@@ -80,38 +88,6 @@ func FuzzDecodeMessage(f *testing.F) {
 			require.NoError(t, err)
 		}
 		require.Equal(t, b, again)
-	})
-}
-
-var goldenRedrive = RedriveInfo{
-	ID: 9, State: RedriveRunning, To: "q", Rate: 1.5, Burst: 2, StartedAt: time.Unix(0, 5), Moved: 3, Failed: 4, Reason: "why",
-}
-
-func TestGoldenRedrive(t *testing.T) {
-	key, v := redriveKey(7, 9), encodeRedrive(goldenRedrive, []spool.Span{{Lane: 1, From: 2, To: 3}})
-	require.Equal(t, "3d000000070000000000000009", hex.EncodeToString(key))
-	require.Equal(t, "\x01"+`{"state":"running","to":"q","rate":1.5,"burst":2,"started":5,"moved":3,"failed":4,"reason":"why","left":[{"Lane":1,"From":2,"To":3}]}`, string(v))
-	i, left, err := decodeRedrive(key, v)
-	require.NoError(t, err)
-	require.Equal(t, goldenRedrive, i)
-	require.Equal(t, []spool.Span{{Lane: 1, From: 2, To: 3}}, left)
-	v[0] = 2
-	_, _, err = decodeRedrive(key, v)
-	require.ErrorIs(t, err, store.ErrFormat)
-}
-
-func FuzzDecodeRedrive(f *testing.F) {
-	f.Add(redriveKey(7, 9), encodeRedrive(goldenRedrive, []spool.Span{{Lane: 1, From: 2, To: 3}}))
-	f.Add([]byte{}, []byte{1, '{'})
-	f.Fuzz(func(t *testing.T, key, v []byte) {
-		i, left, err := decodeRedrive(key, v)
-		if err != nil {
-			return
-		}
-		again, leftAgain, err := decodeRedrive(key, encodeRedrive(i, left))
-		require.NoError(t, err)
-		require.Equal(t, i, again)
-		require.ElementsMatch(t, left, leftAgain)
 	})
 }
 

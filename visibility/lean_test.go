@@ -27,7 +27,7 @@ func TestOfManyMessagesInFlightEachHasItsReceiptAndComesBackWhole(t *testing.T) 
 		}
 		receiveAll := func() (all []*visibility.Received) {
 			for {
-				got, err := q.Receive(ctx, &visibility.ReceiveOptions{Max: 1000, VisibilityTimeout: ptr(time.Hour)})
+				got, err := q.Receive(ctx, &visibility.ReceiveOptions{Max: 1000, VisibilityTimeout: time.Hour})
 				require.NoError(t, err)
 				if len(got) == 0 {
 					return all

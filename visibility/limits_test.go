@@ -33,9 +33,34 @@ func TestLargestMessage(t *testing.T) {
 	}
 }
 
-func TestAttributesAreLimitedToTenUnlessTheQueueSaysOtherwise(t *testing.T) {
+func TestTheDefaultsTakeOrdinaryMessagesAndSQSLimitsAreThoseOfSQS(t *testing.T) {
 	bubble(t, func(t *testing.T, db *pebblemq.DB) {
-		for limit, c := range map[int]*visibility.QueueConfig{10: nil, visibility.MaxAttributes: {MaxAttributes: visibility.MaxAttributes}} {
+		m := visibility.Message{ID: "event", Attributes: map[string]visibility.Attribute{}} // a CloudEvent without data
+		for i := range 11 {
+			m.Attributes[fmt.Sprint("ce-", i)] = visibility.StringAttribute("x")
+		}
+		q, err := visibility.OpenQueue(ctx, db, "q", nil)
+		require.NoError(t, err)
+		_, err = q.Send(ctx, m)
+		require.NoError(t, err)
+		got := one(t, q)
+		require.Len(t, got.Attributes, 11)
+		require.Empty(t, got.Body)
+
+		like, err := visibility.OpenQueue(ctx, db, "like", visibility.SQSLimits())
+		require.NoError(t, err)
+		_, err = like.Send(ctx, m)
+		require.ErrorContains(t, err, "RequireBody")
+		m.Body = []byte("x")
+		_, err = like.Send(ctx, m)
+		require.ErrorContains(t, err, "QueueConfig.MaxAttributes")
+		require.ErrorIs(t, err, pebblemq.ErrTooLarge)
+	})
+}
+
+func TestAttributesAreLimitedToWhatTheQueueSays(t *testing.T) {
+	bubble(t, func(t *testing.T, db *pebblemq.DB) {
+		for limit, c := range map[int]*visibility.QueueConfig{10: {MaxAttributes: 10}, visibility.MaxAttributes: nil} {
 			q := open(t, db, fmt.Sprint("q", limit), c)
 			m := visibility.Message{Attributes: map[string]visibility.Attribute{}}
 			for i := range limit {
@@ -55,13 +80,13 @@ func TestAttributesAreLimitedToTenUnlessTheQueueSaysOtherwise(t *testing.T) {
 	})
 }
 
-func TestAnEmptyBodyIsRefusedUnlessTheQueueAllowsIt(t *testing.T) {
+func TestAnEmptyBodyIsRefusedIfTheQueueRequiresOne(t *testing.T) {
 	bubble(t, func(t *testing.T, db *pebblemq.DB) {
-		q, err := visibility.OpenQueue(ctx, db, "q", nil)
+		q, err := visibility.OpenQueue(ctx, db, "q", &visibility.QueueConfig{RequireBody: true})
 		require.NoError(t, err)
 		_, err = q.Send(ctx, visibility.Message{})
 		require.ErrorIs(t, err, pebblemq.ErrInvalid)
-		require.NoError(t, alterQueue(db, "q", &visibility.QueueConfig{AllowEmptyBody: true}))
+		require.NoError(t, alterQueue(db, "q", nil))
 		_, err = q.Send(ctx, visibility.Message{})
 		require.NoError(t, err)
 		require.Empty(t, one(t, q).Body)
@@ -75,7 +100,7 @@ func TestTheVisibilityTimeoutIsTwelveHoursAtMostUnlessTheQueueSaysOtherwise(t *t
 		} {
 			q := open(t, db, limit.String(), c)
 			send(t, q, "a")
-			_, err := q.Receive(ctx, &visibility.ReceiveOptions{VisibilityTimeout: ptr(limit + 1)})
+			_, err := q.Receive(ctx, &visibility.ReceiveOptions{VisibilityTimeout: limit + 1})
 			require.ErrorIs(t, err, pebblemq.ErrInvalid)
 			m := receiveFor(t, q, 1, limit)[0]
 			require.NoError(t, q.ChangeVisibility(ctx, m.Receipt, limit))

@@ -5,7 +5,6 @@ import (
 	"os"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -35,18 +34,9 @@ func bubble(t *testing.T, f func(t *testing.T, db *pebblemq.DB)) {
 // open opens a queue that takes messages without a body, for brevity.
 func open(t testing.TB, db *pebblemq.DB, name string, c *visibility.QueueConfig) *visibility.Queue {
 	t.Helper()
-	q, err := visibility.OpenQueue(ctx, db, name, bodiless(c))
+	q, err := visibility.OpenQueue(ctx, db, name, c)
 	require.NoError(t, err)
 	return q
-}
-
-func bodiless(c *visibility.QueueConfig) *visibility.QueueConfig {
-	if c == nil {
-		c = &visibility.QueueConfig{}
-	}
-	allowing := *c
-	allowing.AllowEmptyBody = true
-	return &allowing
 }
 
 func send(t testing.TB, q *visibility.Queue, bodies ...string) {
@@ -98,8 +88,6 @@ func counts(t testing.TB, q *visibility.Queue, visible, inFlight, delayed uint64
 	s.Bytes, s.OldestAge, s.Expired = 0, 0, 0
 	require.Equal(t, visibility.Stats{Visible: visible, InFlight: inFlight, Delayed: delayed}, s)
 }
-
-func ptr(d time.Duration) *time.Duration { return &d }
 
 // childEnv tells a re-executed test binary that it is a child, and what to do.
 const childEnv = "PEBBLEMQ_VISIBILITY_CHILD"

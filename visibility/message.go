@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -14,9 +15,8 @@ import (
 const (
 	DefaultMaxBodyBytes  = 1 << 20              // of QueueConfig.MaxBodyBytes
 	MaxBodyBytes         = 64 << 20             // the most it can be set to
-	DefaultMaxAttributes = 10                   // of QueueConfig.MaxAttributes
-	MaxAttributes        = 1000                 // the most it can be set to
-	MaxIDBytes           = 255                  // of an ID that the sender chooses
+	MaxAttributes        = 1000                 // the default of QueueConfig.MaxAttributes, and the most it can be set to
+	MaxNameBytes         = 256                  // of an ID, a group, the name of an attribute, its label or an AttemptID
 	MaxBatchEntries      = 10_000               // of a batch
 	MaxBatchBytes        = 64 << 20             // of a batch's bodies and attributes
 	MaxReceiveMessages   = 1000                 // of one Receive
@@ -26,36 +26,41 @@ const (
 	DefaultVisibility    = 30 * time.Second
 )
 
+// These stand for zero where zero is the default.
+const (
+	NoDelay             = -1 // as Message.Delay, in a queue that has one
+	NoVisibilityTimeout = -1 // messages stay visible; as a VisibilityTimeout
+	NoWait              = -1 // as ReceiveOptions.Wait, in a queue that has one
+)
+
 // Message is what is sent. Its bytes are copied before Send returns.
 type Message struct {
-	// ID names the message for people and logs; it stays with it into a
-	// dead-letter queue. It does not have to be unique and prevents no
-	// duplicates. Default: 128 random bits in hexadecimal.
+	// ID names the message for people and logs; it stays with it into a dead-letter queue. It
+	// need not be unique and prevents no duplicates. Up to MaxNameBytes. Default: 128 random
+	// bits in hexadecimal.
 	ID string
 
-	// Group is the message's group, of which there may be any number. In a FIFO
-	// queue each message needs one, and those of a group are received in order.
-	// In a standard queue it may name a tenant: those that have more than their
-	// share of what is in flight give way to the others. It is a name of up to
-	// 255 bytes. Default: none, and the message gives way to nobody.
+	// Group is the message's group, of which there may be any number. In a FIFO queue each
+	// message needs one, and those of a group are received in order. In a standard queue it may
+	// name a tenant: those that have more than their share of what is in flight give way to the
+	// others. It is a name of up to MaxNameBytes. Default: none, and the message does not give
+	// way to others.
 	Group string
 
-	// Priority, up to the MaxPriority of the queue, has the message be received
-	// before those with a lower one. In a FIFO queue order comes first: while
-	// messages of its group are in the queue, a message takes the priority of those;
-	// between groups the priorities count. Received has the one that it took. A
-	// dead-letter queue keeps it as far as its own MaxPriority goes.
+	// Priority, up to the MaxPriority of the queue: messages with a higher one are received
+	// first. In a FIFO queue order comes first: while messages of its group are in the queue, a
+	// message takes the priority of those; between groups the priorities count. Received has
+	// the one that it took. A dead-letter queue keeps it as far as its own MaxPriority goes.
 	// Default: 0, the lowest.
 	Priority uint8
 
-	// DedupeID, up to MaxDedupeID bytes, makes the message recognizable: for the
-	// queue's DedupeWindow from its Send, another with the same ID is not sent,
-	// whatever its body; even if this one was received and deleted by then, or
-	// moved to a dead-letter queue. Default: the SHA-256 of the body if the queue
-	// has DedupeByBody, else none.
+	// DedupeID, up to MaxDedupeID bytes, identifies the message for deduplication. For the
+	// queue's DedupeWindow from its Send, another with the same ID is not sent, whatever its
+	// body. That holds even if the message was deleted or moved to a dead-letter queue by then.
+	// Default: the SHA-256 of the body if the queue has DedupeByBody, else none.
 	DedupeID string
 
-	// Body is any bytes; none only if the queue has AllowEmptyBody.
+	// Body is any bytes, or none unless the queue has RequireBody.
 	Body []byte
 
 	// Attributes are up to QueueConfig.MaxAttributes named values beside the body. They
@@ -64,9 +69,9 @@ type Message struct {
 
 	// Delay keeps the message from being received for so long, of any length
 	// up to MaxDelay, where SQS stops at 15 minutes. A message that is due
-	// stands behind those sent by then. Default: that of the queue; a zero
-	// Delay overrides it too.
-	Delay *time.Duration
+	// stands behind those sent by then. Default: that of the queue, which NoDelay
+	// overrides.
+	Delay time.Duration
 }
 
 // AttributeType says what the value of an attribute is.
@@ -75,29 +80,58 @@ type AttributeType uint8
 const (
 	String AttributeType = 1 // UTF-8
 	Number AttributeType = 2 // decimal: sign, digits, fraction, exponent
+	// Binary attributes hold any bytes.
 	Binary AttributeType = 3
 )
+
+var typeNames = map[AttributeType]string{String: "String", Number: "Number", Binary: "Binary"}
+
+// String returns the name of the type, as SQS has it.
+func (t AttributeType) String() string {
+	if name, known := typeNames[t]; known {
+		return name
+	}
+	return fmt.Sprintf("type %d", uint8(t))
+}
 
 // Attribute is a typed value. Make one with StringAttribute, NumberAttribute or
 // BinaryAttribute.
 type Attribute struct {
 	Type  AttributeType
 	Value []byte
+
+	// Label says more of the type, up to MaxNameBytes, and is for the application alone:
+	// the custom types of SQS, such as the int of Number.int. Default: none.
+	Label string
+}
+
+// Labeled returns the attribute with a label.
+func (a Attribute) Labeled(label string) Attribute {
+	a.Label = label
+	return a
+}
+
+// DataType returns type and label in the form of SQS, such as Number.int.
+func (a Attribute) DataType() string {
+	if a.Label == "" {
+		return a.Type.String()
+	}
+	return a.Type.String() + "." + a.Label
 }
 
 // StringAttribute returns an attribute of type String.
-func StringAttribute(s string) Attribute { return Attribute{String, []byte(s)} }
+func StringAttribute(s string) Attribute { return Attribute{Type: String, Value: []byte(s)} }
 
 // NumberAttribute returns an attribute of type Number. The digits are kept as
 // they are; Send refuses what is not a decimal number.
-func NumberAttribute(digits string) Attribute { return Attribute{Number, []byte(digits)} }
+func NumberAttribute(digits string) Attribute { return Attribute{Type: Number, Value: []byte(digits)} }
 
 // BinaryAttribute returns an attribute of type Binary. The bytes are not copied
 // until it is sent.
-func BinaryAttribute(b []byte) Attribute { return Attribute{Binary, b} }
+func BinaryAttribute(b []byte) Attribute { return Attribute{Type: Binary, Value: b} }
 
 // Received is a message that was received. It is a copy and belongs to whoever
-// received it. Delay and DedupeID are not set.
+// received it. Its Delay is not set.
 type Received struct {
 	Message
 
@@ -118,6 +152,10 @@ type Received struct {
 	// DeadLetter is set in a dead-letter queue, and tells of the latest death of a
 	// message that was redriven.
 	DeadLetter *DeadLetterInfo
+
+	// For Run, because the fields above are the receiver's to change.
+	delivery delivery
+	id       string
 }
 
 // DeadLetterInfo says why a message is in a dead-letter queue.
@@ -134,71 +172,102 @@ type DeadLetterInfo struct {
 func (m *Message) size() int {
 	n := len(m.Body)
 	for name, a := range m.Attributes {
-		n += len(name) + len(a.Value)
+		n += len(name) + len(a.Label) + len(a.Value)
 	}
 	return n
 }
 
-// check refuses what may not be sent.
+// check refuses what may not be sent. The caller adds which message it is.
 func (m *Message) check(c *QueueConfig) error {
 	if n := m.size(); n > c.MaxBodyBytes {
-		return store.TooLarge("message in bytes, attributes included,", int64(n), int64(c.MaxBodyBytes))
+		return tooLarge("body and attributes in bytes", n, c.MaxBodyBytes, "MaxBodyBytes")
 	}
-	if len(m.Body) == 0 && !c.AllowEmptyBody {
-		return store.Invalid("message has no body, which the queue's AllowEmptyBody would allow")
+	if len(m.Body) == 0 && c.RequireBody {
+		return store.Invalid("there is no body, which QueueConfig.RequireBody asks for")
 	}
 	if m.Priority > c.MaxPriority {
-		return store.TooLarge("priority", int64(m.Priority), int64(c.MaxPriority))
+		return tooLarge("Priority", int(m.Priority), int(c.MaxPriority), "MaxPriority")
 	}
-	if c.FIFO && c.MaxPriority > 0 && m.Delay != nil && *m.Delay > 0 {
-		return store.Invalid("message has a delay, which a FIFO queue with priorities does not keep in order")
+	if c.FIFO && c.MaxPriority > 0 && m.Delay > 0 {
+		return store.Invalid("Delay %v: a FIFO queue with QueueConfig.MaxPriority has no delays", m.Delay)
 	}
-	if len(m.ID) > 0 {
-		if err := store.CheckName("message", m.ID); err != nil {
+	if m.ID != "" {
+		if err := checkText("message ID", m.ID); err != nil {
 			return err
 		}
 	}
-	if m.Delay != nil {
-		if err := checkDelay(*m.Delay); err != nil {
+	if m.Delay != NoDelay {
+		if err := checkDelay("Delay", m.Delay); err != nil {
 			return err
 		}
 	}
 	if n := len(m.Attributes); n > c.MaxAttributes {
-		return store.TooLarge("number of attributes", int64(n), int64(c.MaxAttributes))
+		return tooLarge("number of attributes", n, c.MaxAttributes, "MaxAttributes")
 	}
 	for name, a := range m.Attributes {
 		if err := a.check(name); err != nil {
 			return err
 		}
 	}
-	return nil
+	return c.checkGroup(m)
 }
 
-func checkDelay(d time.Duration) error {
-	if d < 0 || d > MaxDelay {
-		return store.Invalid("delay %v is not between 0 and %v", d, MaxDelay)
+// tooLarge names the setting of the queue that is the limit.
+func tooLarge(what string, size, limit int, setting string) error {
+	return fmt.Errorf("%w, which QueueConfig.%s says", store.TooLarge(what, int64(size), int64(limit)), setting)
+}
+
+// about adds which message an error is about.
+func (q *Queue) about(m *Message, err error) error {
+	if m.ID == "" || len(m.ID) > MaxNameBytes {
+		return fmt.Errorf("message for %s: %w", named(q.name), err)
+	}
+	return fmt.Errorf("message %q for %s: %w", m.ID, named(q.name), err)
+}
+
+// checkText checks a name that is not one of an object of the store.
+func checkText(what, s string) error {
+	switch {
+	case s == "":
+		return store.Invalid("%s is empty", what)
+	case len(s) > MaxNameBytes:
+		return store.TooLarge(fmt.Sprintf("%s %.20q… in bytes", what, s), int64(len(s)), MaxNameBytes)
+	case !utf8.ValidString(s):
+		return store.Invalid("%s %q is not UTF-8", what, s)
+	case strings.ContainsFunc(s, func(r rune) bool { return r < 0x20 || r == 0x7f }):
+		return store.Invalid("%s %q contains a control character", what, s)
 	}
 	return nil
 }
 
+func checkDelay(what string, d time.Duration) error {
+	if d < 0 || d > MaxDelay {
+		return store.Invalid("%s %v is not between 0 and %v", what, d, MaxDelay)
+	}
+	return nil
+}
+
+// checkVisibility checks a visibility timeout, which may not be NoVisibilityTimeout.
 func (c *QueueConfig) checkVisibility(d time.Duration) error {
 	if d < 0 || d > c.MaxVisibilityTimeout {
-		return store.Invalid("visibility timeout %v is not between 0 and %v", d, c.MaxVisibilityTimeout)
+		return store.Invalid("visibility timeout %v is not between 0 and %v, which QueueConfig.MaxVisibilityTimeout says", d, c.MaxVisibilityTimeout)
 	}
 	return nil
 }
 
 func (a Attribute) check(name string) error {
-	if err := store.CheckName("attribute", name); err != nil {
+	if err := checkText("name of an attribute", name); err != nil {
 		return err
 	}
 	switch {
 	case a.Type < String || a.Type > Binary:
-		return store.Invalid("attribute %q has type %d", name, a.Type)
+		return store.Invalid("attribute %q has type %d, which is none of String, Number and Binary", name, a.Type)
 	case a.Type == String && !utf8.Valid(a.Value):
-		return store.Invalid("attribute %q is not UTF-8", name)
+		return store.Invalid("attribute %q is a String and not UTF-8: make it a Binary", name)
 	case a.Type == Number && !isNumber(string(a.Value)):
-		return store.Invalid("attribute %q is not a decimal number: %.40q", name, a.Value)
+		return store.Invalid("attribute %q is a Number and not a decimal one: %.40q", name, a.Value)
+	case a.Label != "":
+		return checkText(fmt.Sprintf("label of attribute %q", name), a.Label)
 	}
 	return nil
 }

@@ -42,6 +42,7 @@ func testModel(t *testing.T, fifo bool, highest uint8) {
 				"receive": w.receive,
 				"delete":  w.delete,
 				"change":  w.change,
+				"release": w.release,
 				"refused": w.refused,
 				"cancel":  w.cancel,
 				"browse":  w.browse,
@@ -63,6 +64,7 @@ type entry struct {
 	lane     uint8
 	place    int
 	count    int
+	serial   int // of the receipt that counts
 	inFlight bool
 	until    time.Time
 	due      time.Time // if it is delayed
@@ -74,7 +76,7 @@ type entry struct {
 type given struct {
 	receipt visibility.Receipt
 	e       *entry
-	count   int
+	serial  int
 	at      time.Time
 }
 
@@ -113,7 +115,7 @@ func (w *world) alter(t *rapid.T) {
 		t.Skip("leases may have ended on disk only")
 	}
 	w.keep = time.Duration(rapid.IntRange(1, 300).Draw(t, "retention")) * time.Second
-	require.NoError(t, alterQueue(w.disk.db, "q", bodiless(w.config())))
+	require.NoError(t, alterQueue(w.disk.db, "q", w.config()))
 	synctest.Wait()
 	w.expire()
 }
@@ -143,7 +145,7 @@ func (w *world) send(t *rapid.T) {
 			e.lane = w.lane(e.group, m.Priority)
 		}
 		if d := time.Duration(rapid.IntRange(-100, 100).Draw(t, "delay")) * time.Second; d > 0 && !(w.fifo && w.highest > 0) {
-			m.Delay, e.due = &d, time.Now().Add(d)
+			m.Delay, e.due = d, time.Now().Add(d)
 		}
 		switch last := w.holds[e.group]; {
 		case last != nil: // it holds the group up even if it was cancelled
@@ -181,7 +183,11 @@ func (w *world) receive(t *rapid.T) {
 		max = 1 // fewer may come while a lower priority is being read from disk
 	}
 	vt := time.Duration(rapid.IntRange(0, 60).Draw(t, "timeout")) * time.Second
-	got, err := w.q.Receive(ctx, &visibility.ReceiveOptions{Max: max, VisibilityTimeout: &vt})
+	asked := vt
+	if vt == 0 {
+		asked = visibility.NoVisibilityTimeout
+	}
+	got, err := w.q.Receive(ctx, &visibility.ReceiveOptions{Max: max, VisibilityTimeout: asked})
 	require.NoError(t, err)
 	w.vague = false
 	w.cold = w.cold && len(got) > 0
@@ -204,11 +210,12 @@ func (w *world) receive(t *rapid.T) {
 		m := got[n]
 		n++
 		e.count++
+		e.serial++
 		require.Equal(t, e.body, string(m.Body))
 		require.Equal(t, e.count, m.ReceiveCount)
 		require.Equal(t, e.lane, m.Priority)
 		e.inFlight, e.until = vt > 0, now.Add(vt)
-		w.receipts = append(w.receipts, given{m.Receipt, e, e.count, now})
+		w.receipts = append(w.receipts, given{m.Receipt, e, e.serial, now})
 	}
 	require.Len(t, got, n)
 }
@@ -253,7 +260,7 @@ func (w *world) delete(t *rapid.T) {
 		require.ErrorIs(t, err, visibility.ErrExpired)
 		return
 	}
-	if !r.e.gone && r.count < r.e.count {
+	if !r.e.gone && r.serial < r.e.serial {
 		require.ErrorIs(t, err, visibility.ErrStaleReceipt)
 		return
 	}
@@ -274,13 +281,35 @@ func (w *world) change(t *rapid.T) {
 		require.ErrorIs(t, err, visibility.ErrExpired)
 	case r.e.gone:
 		require.ErrorIs(t, err, visibility.ErrNotInFlight)
-	case r.count < r.e.count:
+	case r.serial < r.e.serial:
 		require.ErrorIs(t, err, visibility.ErrStaleReceipt)
 	case !r.e.inFlight:
 		require.ErrorIs(t, err, visibility.ErrNotInFlight)
 	default:
 		require.NoError(t, err)
 		r.e.inFlight, r.e.until = d > 0, time.Now().Add(d)
+	}
+}
+
+// release gives a message back as if it had not been received. Its receipt is used up.
+func (w *world) release(t *rapid.T) {
+	r := w.pick(t)
+	d := time.Duration(rapid.IntRange(0, 60).Draw(t, "s")) * time.Second
+	err := w.q.Release(ctx, r.receipt, d)
+	switch {
+	case w.old(r.e):
+		require.ErrorIs(t, err, visibility.ErrExpired)
+	case r.e.gone:
+		require.ErrorIs(t, err, visibility.ErrNotInFlight)
+	case r.serial < r.e.serial:
+		require.ErrorIs(t, err, visibility.ErrStaleReceipt)
+	case !r.e.inFlight:
+		require.ErrorIs(t, err, visibility.ErrNotInFlight)
+	default:
+		require.NoError(t, err)
+		r.e.inFlight, r.e.until = d > 0, time.Now().Add(d)
+		r.e.count--
+		r.e.serial++
 	}
 }
 
@@ -373,7 +402,7 @@ func (w *world) refused(t *rapid.T) {
 		_, err := v.Send(visibility.Message{Group: "a"})
 		require.NoError(t, err)
 		if !w.fifo || w.highest == 0 {
-			_, err = v.Send(visibility.Message{Group: "b", Delay: ptr(time.Second)})
+			_, err = v.Send(visibility.Message{Group: "b", Delay: time.Second})
 			require.NoError(t, err)
 		}
 		require.NoError(t, v.ChangeVisibility(r.receipt, time.Second))
@@ -434,14 +463,24 @@ func (w *world) purge(t *rapid.T) {
 	require.Equal(t, purged, n)
 }
 
+// hidden reports whether a message was released with a delay that is not over. No receipt
+// makes it visible.
+func (w *world) hidden() bool {
+	last := make(map[*entry]int)
+	for _, r := range w.receipts {
+		last[r.e] = r.serial
+	}
+	return slices.ContainsFunc(w.entries, func(e *entry) bool { return e.inFlight && !e.gone && last[e] < e.serial })
+}
+
 // restart closes the store, or has it crash a second after the last change and
 // with nothing in flight: what else a crash may do is in the spool's model.
 func (w *world) restart(t *rapid.T) {
-	if !rapid.Bool().Draw(t, "crash") || w.vague {
+	if !rapid.Bool().Draw(t, "crash") || w.vague || w.hidden() {
 		w.disk.reopen()
 	} else {
 		for _, r := range w.receipts {
-			if r.e.inFlight && r.count == r.e.count && !r.e.gone {
+			if r.e.inFlight && r.serial == r.e.serial && !r.e.gone {
 				require.NoError(t, w.q.ChangeVisibility(ctx, r.receipt, 0))
 				r.e.inFlight = false
 			}

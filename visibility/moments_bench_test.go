@@ -79,7 +79,7 @@ func (m *moment) fill(q *visibility.Queue, n int, delay time.Duration) {
 	for sent := 0; sent < n; sent += len(batch) {
 		batch = batch[:min(len(batch), n-sent)]
 		for i := range batch {
-			batch[i] = visibility.Message{Body: make([]byte, benchBody), Delay: &delay}
+			batch[i] = visibility.Message{Body: make([]byte, benchBody), Delay: delay}
 		}
 		_, err := q.SendBatch(ctx, batch, nil)
 		require.NoError(m.b, err)
@@ -90,7 +90,7 @@ func (m *moment) fill(q *visibility.Queue, n int, delay time.Duration) {
 func (m *moment) pass(q *visibility.Queue, n int, over func(visibility.Stats) bool) {
 	defer watchHeap(m.b)()
 	other := open(m.b, m.db, "other", nil)
-	_, err := other.Send(ctx, visibility.Message{Delay: ptr(20 * time.Millisecond)}) // then the kernel looks at the clock
+	_, err := other.Send(ctx, visibility.Message{Delay: 20 * time.Millisecond}) // then the kernel looks at the clock
 	require.NoError(m.b, err)
 	m.b.ResetTimer()
 	m.forward.Add(int64(time.Hour))
@@ -124,7 +124,7 @@ func BenchmarkLeasesEnd(b *testing.B) {
 			q := open(b, m.db, "q", nil)
 			m.fill(q, n, 0)
 			for taken := 0; taken < n; {
-				got, err := q.Receive(ctx, &visibility.ReceiveOptions{Max: 1000, VisibilityTimeout: ptr(time.Hour), Wait: time.Minute})
+				got, err := q.Receive(ctx, &visibility.ReceiveOptions{Max: 1000, VisibilityTimeout: time.Hour, Wait: time.Minute})
 				require.NoError(b, err)
 				taken += len(got)
 			}

@@ -122,8 +122,7 @@ func poisonRun(t *testing.T, q, dead *visibility.Queue) {
 		}, &visibility.RunOptions{Concurrency: 4})
 	}()
 	go func() { // no handler sees the last move
-		none := time.Duration(0)
-		if got, _ := dead.Receive(c, &visibility.ReceiveOptions{Wait: time.Hour, VisibilityTimeout: &none}); len(got) > 0 {
+		if got, _ := dead.Receive(c, &visibility.ReceiveOptions{Wait: time.Hour, VisibilityTimeout: visibility.NoVisibilityTimeout}); len(got) > 0 {
 			handled <- struct{}{}
 		}
 	}()

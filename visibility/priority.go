@@ -5,14 +5,13 @@ import (
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// A queue with priorities is a spool for each, and a receive takes from the highest that
-// has something. What comes back stands at its old place among its equals. Sequence
-// numbers are those of the queue, over all priorities.
+// A queue with priorities is a spool for each, and a receive takes from the highest that has
+// something. Returned messages keep their old place among equals. Sequence numbers are those of
+// the queue, over all priorities.
 //
-// In a FIFO queue a group has one priority at a time, that of its first message in the
-// queue: the order within it is strict, and a message that would overtake others of its
-// group does not. See pin.go of the spool. Fair shares are those among the messages of
-// one priority.
+// In a FIFO queue a group has one priority at a time, that of its first message in the queue.
+// The order within the group is strict, so a message never overtakes others of its group. See
+// pin.go of the spool. Fair shares are those among the messages of one priority.
 
 // laneFor returns the priority of a message that comes from another queue: its own, or
 // the highest that there is here.

@@ -10,6 +10,7 @@ import (
 	"github.com/pebblemq/pebblemq"
 	"github.com/pebblemq/pebblemq/internal/bridge"
 	"github.com/pebblemq/pebblemq/internal/object"
+	"github.com/pebblemq/pebblemq/internal/redrive"
 	"github.com/pebblemq/pebblemq/internal/spool"
 	"github.com/pebblemq/pebblemq/internal/store"
 	"github.com/pebblemq/pebblemq/internal/window"
@@ -37,10 +38,10 @@ type Queue struct {
 	attempts attempts
 	window   *window.Window // nil if it has none
 	waiting  waiters
-	dead     *Queue     // where dead letters go
-	dropped  bool       // was deleted
-	holdLost bool       // the hold of a group could not be read
-	redrives []*Redrive // of which the last may be running; there are keptRedrives at most
+	dead     *Queue // where dead letters go
+	dropped  bool   // was deleted
+	holdLost bool   // the hold of a group could not be read
+	redrives *redrive.Set
 
 	recalled store.Signal // fires when the spool may be Recalled and Swept, or the queue is gone
 }
@@ -50,8 +51,9 @@ func named(name string) string { return fmt.Sprintf("queue %q", name) }
 // OpenQueue returns the queue of that name and creates it if need be. A nil config is the
 // stored one, or the defaults for a new queue. Another config than the stored one is
 // pebblemq.ErrConfigMismatch, which lists all fields that differ; EnsureQueue alters them.
-// A creation is durable when OpenQueue returns. A dead-letter queue that does not exist is
-// ErrUnknownQueue.
+// A creation is durable when OpenQueue returns, unless ctx says NoSync. If the store is closed
+// when the queue is created and not opened yet, that is ErrUnknownOutcome. A dead-letter queue
+// that does not exist is ErrUnknownQueue.
 func OpenQueue(ctx context.Context, db *pebblemq.DB, name string, c *QueueConfig) (*Queue, error) {
 	q, _, err := openQueue(ctx, db, name, c, false)
 	return q, err
@@ -81,6 +83,10 @@ func openQueue(ctx context.Context, db *pebblemq.DB, name string, c *QueueConfig
 	if did.Created, changes, err = r.declare(ctx, name, config); err != nil {
 		return nil, pebblemq.Ensured{}, err
 	}
+	if did.Created {
+		q, err := r.openCreated(ctx, name, config.ReleaseOnOpen)
+		return q, pebblemq.Ensured{Created: err == nil}, err
+	}
 	if c == nil {
 		changes = nil
 	}
@@ -101,12 +107,32 @@ func openQueue(ctx context.Context, db *pebblemq.DB, name string, c *QueueConfig
 	return q, did, nil
 }
 
+// openCreated opens a queue that has just been created. As a change was made, it goes on for a
+// moment after ctx has ended, and never says that nothing has happened.
+func (r *registry) openCreated(ctx context.Context, name string, release bool) (*Queue, error) {
+	late, stop := store.Outlive(ctx)
+	defer stop()
+	q, err := r.open(late, name, release)
+	if err != nil {
+		return nil, object.Unopened(named(name), err)
+	}
+	return q, nil
+}
+
 // LookupQueue returns a queue that exists, or ErrUnknownQueue.
 func LookupQueue(ctx context.Context, db *pebblemq.DB, name string) (*Queue, error) {
 	if err := store.CheckName("queue", name); err != nil {
 		return nil, err
 	}
-	return registryOf(bridge.Store(db)).lookup(ctx, name)
+	q, err := registryOf(bridge.Store(db)).lookup(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	// A queue that is open already has been asked nothing so far.
+	if err := q.s.Do(ctx, store.QuietFunc(func(*store.Turn) error { return nil }), store.NoSync); err != nil {
+		return nil, err
+	}
+	return q, nil
 }
 
 // declare creates a queue, or finds in what its stored configuration is another one.
@@ -134,6 +160,25 @@ func (r *registry) declare(ctx context.Context, name string, config QueueConfig)
 		return err
 	}), store.Sync)
 	return created, changes, err
+}
+
+// open returns what a receipt says.
+func (q *Queue) open(r Receipt) (delivery, error) {
+	d, err := q.sealer.open(r)
+	if err != nil {
+		err = fmt.Errorf("%w: %.12q… is none of %s", err, string(r), named(q.name))
+	}
+	return d, err
+}
+
+// refused adds which message an error of a receipt is about. The message is nil if it is not
+// known.
+func (q *Queue) refused(err error, d delivery, m *spool.Message) error {
+	which := fmt.Sprintf("at position %v", spool.Position{Lane: d.lane, Seq: d.seq})
+	if m != nil && m.Data != nil {
+		which = fmt.Sprintf("%q", idOf(m.Data))
+	}
+	return fmt.Errorf("%w: message %s of %s, received at %s", err, which, named(q.name), d.at().UTC().Format(time.RFC3339Nano))
 }
 
 // Name returns the queue's name.
@@ -242,8 +287,8 @@ type Stats struct {
 	OldestAge time.Duration
 }
 
-// Stats returns the counters of the moment, exact. Just after the store was
-// opened it waits until what was in flight has been read.
+// Stats returns the counters of the moment, exact. Just after the opening it waits until the
+// messages in flight have been read.
 func (q *Queue) Stats(ctx context.Context) (Stats, error) {
 	var st spool.Stats
 	var now time.Time

@@ -32,7 +32,7 @@ func TestOpenIsIdempotentAndNamesTheFieldThatDiffers(t *testing.T) {
 		open(t, db, "dead2", nil)
 		c := visibility.QueueConfig{
 			VisibilityTimeout: time.Minute, MaxVisibilityTimeout: time.Hour, Delay: time.Second, Retention: time.Hour,
-			DeadLetterQueue: "dead", MaxReceives: 3, MaxBodyBytes: 10, MaxAttributes: 3, AllowEmptyBody: true,
+			DeadLetterQueue: "dead", MaxReceives: 3, MaxBodyBytes: 10, MaxAttributes: 3, RequireBody: true,
 		}
 		q := open(t, db, "q", &c)
 		require.Same(t, q, open(t, db, "q", &c))
@@ -73,7 +73,7 @@ func TestDeletedQueue(t *testing.T) {
 	bubble(t, func(t *testing.T, db *pebblemq.DB) {
 		q := open(t, db, "q", nil)
 		send(t, q, "a", "b")
-		_, err := q.Send(ctx, visibility.Message{Delay: ptr(time.Minute)})
+		_, err := q.Send(ctx, visibility.Message{Delay: time.Minute})
 		require.NoError(t, err)
 		m := one(t, q)
 		receive(t, q, 10)
@@ -115,7 +115,7 @@ func TestBadInput(t *testing.T) {
 		}
 		open(t, db, long[:255], nil)
 		for _, c := range []visibility.QueueConfig{
-			{VisibilityTimeout: -1}, {VisibilityTimeout: 12*time.Hour + 1}, {Delay: -1}, {Delay: visibility.MaxDelay + 1},
+			{VisibilityTimeout: -2}, {VisibilityTimeout: 12*time.Hour + 1}, {Delay: -1}, {Delay: visibility.MaxDelay + 1},
 			{MaxReceives: 1}, {DeadLetterQueue: "x"}, {MaxReceives: -1, DeadLetterQueue: "x"}, {MaxReceives: 1 << 31, DeadLetterQueue: "x"},
 			{MaxReceives: 1, DeadLetterQueue: "bad"}, {MaxBodyBytes: -1},
 		} {
@@ -128,7 +128,7 @@ func TestBadInput(t *testing.T) {
 		}
 		require.Len(t, queueNames(t, db), 1, "nothing was created")
 
-		q := open(t, db, "q", &visibility.QueueConfig{MaxBodyBytes: 100})
+		q := open(t, db, "q", &visibility.QueueConfig{MaxBodyBytes: 100, MaxAttributes: 10})
 		many := map[string]visibility.Attribute{}
 		for i := range 11 {
 			many[string(rune('a'+i))] = visibility.StringAttribute("")
@@ -143,9 +143,9 @@ func TestBadInput(t *testing.T) {
 			{visibility.Message{Body: make([]byte, 101)}, pebblemq.ErrTooLarge},
 			{visibility.Message{Body: make([]byte, 99), Attributes: map[string]visibility.Attribute{"a": visibility.BinaryAttribute([]byte{1})}}, pebblemq.ErrTooLarge},
 			{visibility.Message{Attributes: many}, pebblemq.ErrTooLarge},
-			{visibility.Message{Delay: ptr(-1)}, pebblemq.ErrInvalid},
-			{visibility.Message{Delay: ptr(visibility.MaxDelay + 1)}, pebblemq.ErrInvalid},
-			{visibility.Message{ID: long}, pebblemq.ErrTooLarge},
+			{visibility.Message{Delay: -2}, pebblemq.ErrInvalid},
+			{visibility.Message{Delay: visibility.MaxDelay + 1}, pebblemq.ErrInvalid},
+			{visibility.Message{ID: long + "n"}, pebblemq.ErrTooLarge},
 			{visibility.Message{ID: "\x01"}, pebblemq.ErrInvalid},
 			{attribute("", visibility.StringAttribute("")), pebblemq.ErrInvalid},
 			{attribute("a", visibility.Attribute{}), pebblemq.ErrInvalid},
@@ -156,6 +156,9 @@ func TestBadInput(t *testing.T) {
 			{attribute("a", visibility.NumberAttribute(".")), pebblemq.ErrInvalid},
 			{attribute("a", visibility.NumberAttribute("")), pebblemq.ErrInvalid},
 			{attribute("a", visibility.NumberAttribute("NaN")), pebblemq.ErrInvalid},
+			{attribute(long+"n", visibility.StringAttribute("")), pebblemq.ErrTooLarge},
+			{attribute("a", visibility.StringAttribute("").Labeled(long+"n")), pebblemq.ErrTooLarge},
+			{attribute("a", visibility.StringAttribute("").Labeled("\n")), pebblemq.ErrInvalid},
 		} {
 			_, err := q.Send(ctx, c.m)
 			require.ErrorIs(t, err, c.want, "%+v", c.m)
@@ -171,7 +174,7 @@ func TestBadInput(t *testing.T) {
 		}
 		delete(many, "a")
 		for _, m := range []visibility.Message{
-			{Body: make([]byte, 100)}, {Attributes: many}, {ID: long[:255]}, {}, {Delay: ptr(visibility.MaxDelay)},
+			{Body: make([]byte, 100)}, {Attributes: many}, {ID: long[:256]}, {}, {Delay: visibility.MaxDelay},
 			{Body: make([]byte, 98), Attributes: map[string]visibility.Attribute{"a": visibility.BinaryAttribute([]byte{1})}},
 		} {
 			_, err := q.Send(ctx, m)
@@ -180,7 +183,7 @@ func TestBadInput(t *testing.T) {
 		before := stats(t, q)
 
 		for _, o := range []visibility.ReceiveOptions{
-			{Max: -1}, {Wait: -1}, {VisibilityTimeout: ptr(-1)}, {VisibilityTimeout: ptr(12*time.Hour + 1)},
+			{Max: -1}, {Wait: -2}, {VisibilityTimeout: -2}, {VisibilityTimeout: 12*time.Hour + 1},
 		} {
 			_, err := q.Receive(ctx, &o)
 			require.ErrorIs(t, err, pebblemq.ErrInvalid, "%+v", o)
@@ -188,7 +191,7 @@ func TestBadInput(t *testing.T) {
 		_, err := q.Receive(ctx, &visibility.ReceiveOptions{Max: 1001})
 		require.ErrorIs(t, err, pebblemq.ErrTooLarge)
 		require.Equal(t, before, stats(t, q))
-		got, err := q.Receive(ctx, &visibility.ReceiveOptions{Max: 1000, VisibilityTimeout: ptr(12 * time.Hour), Wait: 1<<63 - 1})
+		got, err := q.Receive(ctx, &visibility.ReceiveOptions{Max: 1000, VisibilityTimeout: 12 * time.Hour, Wait: 1<<63 - 1})
 		require.NoError(t, err)
 		require.Len(t, got, 5)
 		r := got[0].Receipt

@@ -1,8 +1,10 @@
 package visibility
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/pebblemq/pebblemq/internal/store"
@@ -14,24 +16,24 @@ type ReceiveOptions struct {
 	// returned if fewer are ready. Default: 1.
 	Max int
 
-	// VisibilityTimeout is how long the messages are hidden from others,
-	// between 0 and QueueConfig.MaxVisibilityTimeout. With 0 they stay visible, and the receive
-	// counts. Default: that of the queue.
-	VisibilityTimeout *time.Duration
+	// VisibilityTimeout is how long the messages are hidden from others, up to
+	// QueueConfig.MaxVisibilityTimeout. With NoVisibilityTimeout they stay visible, and
+	// the receive counts. Default: that of the queue.
+	VisibilityTimeout time.Duration
 
-	// AttemptID, up to 255 bytes, makes it possible to repeat the receive after
-	// its outcome was lost: within AttemptWindow, a receive with the same ID
-	// returns the same messages with the same receipts, whose timeouts go on,
-	// as long as none of them was deleted or extended or has become visible.
-	// After that it is a receive like any other. IDs do not outlive the process.
-	// Default: none.
+	// AttemptID, up to MaxNameBytes, identifies a receive so that it can be repeated if its
+	// answer was lost. Within AttemptWindow, a receive with the same ID returns the same
+	// messages with the same receipts, whose timeouts continue. It does so only while none of
+	// them was deleted, extended or has become visible. After that it is a receive like any
+	// other. IDs do not outlive the process. Default: none.
 	AttemptID string
 
 	// Wait is how long to wait for the first message if none is ready, any
 	// length. A message that is sent, falls due, is released or whose
 	// visibility timeout ends is received at once; waiting costs nothing.
-	// Default: 0, wait for nothing but what was sent before the call and is
-	// on its way to the disk or from it. While MaxInFlight messages are in
+	// NoWait waits for nothing but what was sent before the call and is on its way
+	// to the disk or from it. Default: the ReceiveWait of the queue, which is NoWait
+	// unless it was set. While MaxInFlight messages are in
 	// flight a receive that waits goes on waiting, and one that does not
 	// returns ErrInFlightLimit.
 	Wait time.Duration
@@ -82,27 +84,35 @@ func (q *Queue) newWaiter(o *ReceiveOptions) (w *waiter, wait time.Duration, err
 		o = &ReceiveOptions{}
 	}
 	config := q.config()
-	w = &waiter{max: o.Max, timeout: config.VisibilityTimeout, brief: o.Wait == 0, attempt: o.AttemptID}
-	if w.max == 0 {
-		w.max = 1
+	if err := o.check(config); err != nil {
+		return nil, 0, fmt.Errorf("receive from %s: %w", named(q.name), err)
 	}
-	if o.VisibilityTimeout != nil {
-		w.timeout = *o.VisibilityTimeout
+	wait = max(cmp.Or(o.Wait, config.ReceiveWait), 0) // of NoWait
+	w = &waiter{max: cmp.Or(o.Max, 1), timeout: config.visibility(), brief: wait == 0, attempt: o.AttemptID}
+	if o.VisibilityTimeout != 0 {
+		w.timeout = max(o.VisibilityTimeout, 0) // of NoVisibilityTimeout
 	}
+	return w, wait, nil
+}
+
+func (o *ReceiveOptions) check(c *QueueConfig) error {
 	switch {
-	case w.max < 0:
-		return nil, 0, store.Invalid("Max %d is negative", o.Max)
-	case w.max > MaxReceiveMessages:
-		return nil, 0, store.TooLarge("Max", int64(o.Max), MaxReceiveMessages)
-	case o.Wait < 0:
-		return nil, 0, store.Invalid("Wait %v is negative", o.Wait)
+	case o.Max < 0:
+		return store.Invalid("Max %d is negative", o.Max)
+	case o.Max > MaxReceiveMessages:
+		return store.TooLarge("Max", int64(o.Max), MaxReceiveMessages)
+	case o.Wait < 0 && o.Wait != NoWait:
+		return store.Invalid("Wait %v is negative and not NoWait", o.Wait)
 	}
 	if o.AttemptID != "" {
-		if err := store.CheckName("attempt", o.AttemptID); err != nil {
-			return nil, 0, err
+		if err := checkText("AttemptID", o.AttemptID); err != nil {
+			return err
 		}
 	}
-	return w, o.Wait, config.checkVisibility(w.timeout)
+	if o.VisibilityTimeout == NoVisibilityTimeout {
+		return nil
+	}
+	return c.checkVisibility(o.VisibilityTimeout)
 }
 
 // unpack makes messages of what was taken. Those that cannot be read are set aside.
@@ -122,7 +132,7 @@ func (q *Queue) unpack(ctx context.Context, got []handout) ([]*Received, error) 
 			continue
 		}
 		h.print = fingerprint(h.data)
-		r.Receipt = q.seal(h.delivery)
+		r.Receipt, r.delivery, r.id = q.seal(h.delivery), h.delivery, r.ID
 		r.ReceiveCount, r.Sequence, r.Priority = int(h.count), h.sequence, h.lane
 		r.FirstReceivedAt, r.VisibleAt = h.first, h.until
 		r.ExpiresAt = time.Unix(0, h.born).Add(q.config().Retention)
@@ -131,8 +141,10 @@ func (q *Queue) unpack(ctx context.Context, got []handout) ([]*Received, error) 
 	if len(aside.messages) == 0 {
 		return messages, nil
 	}
-	err := q.s.Do(store.WithDurability(context.WithoutCancel(ctx), store.NoSync), aside, store.NoSync)
-	return messages, errors.Join(err, aside.unread)
+	if err := q.s.Insist(ctx, aside); err != nil {
+		return messages, err
+	}
+	return messages, aside.unread
 }
 
 // asideOp takes messages out of everyone's reach that were taken and cannot be read.

@@ -11,7 +11,7 @@ import (
 	"github.com/pebblemq/pebblemq/visibility"
 )
 
-// A receive that had to wait is as durable as one that had not.
+// A receive that waited is as durable as one that did not.
 func TestAReceiveThatWaitedIsDurableIfAskedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDisk(t)

@@ -84,7 +84,7 @@ func TestLongPollWakesAtOnce(t *testing.T) {
 				expected := 10 * time.Second
 				switch name {
 				case "due":
-					_, err := q.Send(ctx, visibility.Message{Body: []byte("x"), Delay: ptr(expected)})
+					_, err := q.Send(ctx, visibility.Message{Body: []byte("x"), Delay: expected})
 					require.NoError(t, err)
 				case "shorten":
 					expected++
@@ -128,7 +128,7 @@ func TestWaitersAreServedInOrderAndOnlyOnce(t *testing.T) {
 		var wg sync.WaitGroup
 		for i := range n {
 			wg.Go(func() {
-				got, err := q.Receive(ctx, &visibility.ReceiveOptions{Wait: time.Minute, VisibilityTimeout: ptr(time.Hour)})
+				got, err := q.Receive(ctx, &visibility.ReceiveOptions{Wait: time.Minute, VisibilityTimeout: time.Hour})
 				mu.Lock()
 				defer mu.Unlock()
 				order = append(order, fmt.Sprint(i, bodies(got), err))
@@ -172,7 +172,7 @@ func TestZeroVisibilityCountsAndLeavesTheMessage(t *testing.T) {
 		q := open(t, db, "q", nil)
 		send(t, q, "x")
 		for i := range 3 {
-			got, err := q.Receive(ctx, &visibility.ReceiveOptions{VisibilityTimeout: ptr(0), Max: 10})
+			got, err := q.Receive(ctx, &visibility.ReceiveOptions{VisibilityTimeout: visibility.NoVisibilityTimeout, Max: 10})
 			require.NoError(t, err)
 			require.Len(t, got, 1)
 			require.Equal(t, i+1, got[0].ReceiveCount)
@@ -188,9 +188,9 @@ func TestDelay(t *testing.T) {
 	bubble(t, func(t *testing.T, db *pebblemq.DB) {
 		q := open(t, db, "q", &visibility.QueueConfig{Delay: time.Hour})
 		send(t, q, "late")
-		_, err := q.Send(ctx, visibility.Message{Body: []byte("now"), Delay: ptr(0)})
+		_, err := q.Send(ctx, visibility.Message{Body: []byte("now"), Delay: visibility.NoDelay})
 		require.NoError(t, err)
-		_, err = q.Send(ctx, visibility.Message{Body: []byte("soon"), Delay: ptr(time.Minute)})
+		_, err = q.Send(ctx, visibility.Message{Body: []byte("soon"), Delay: time.Minute})
 		require.NoError(t, err)
 		counts(t, q, 1, 0, 2)
 		start := time.Now()

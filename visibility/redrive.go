@@ -3,23 +3,25 @@ package visibility
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"slices"
-	"strings"
-	"sync"
 	"time"
 
+	"github.com/pebblemq/pebblemq/internal/redrive"
 	"github.com/pebblemq/pebblemq/internal/spool"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
 // Limits of a redrive: a million messages a second, and a hundred thousand at once.
 const (
-	MaxRedriveRate  = spool.MaxRate
-	MaxRedriveBurst = spool.MaxBurst
-	keptRedrives    = 10 // that have ended, of each queue; as in SQS
+	MaxRedriveRate  = 1_000_000 // messages per second
+	MaxRedriveBurst = 100_000   // messages at once
 )
+
+// The literals are those of the spool. If two differ, an index is out of range.
+var _ = [...]struct{}{
+	[1]struct{}{}[MaxRedriveRate-spool.MaxRate],
+	[1]struct{}{}[MaxRedriveBurst-spool.MaxBurst],
+}
 
 // RedriveOptions say what to move, and where to. Nil moves all that is visible back to
 // where it came from, as fast as it goes.
@@ -34,9 +36,9 @@ type RedriveOptions struct {
 	// after a restart: it is interrupted then.
 	Filter func(*Browsed) bool
 
-	// Rate is how many messages to move in a second, up to MaxRedriveRate, and Burst
-	// how many of them at once after a rest, up to MaxRedriveBurst. Default: any
-	// number; and of a Rate, what comes in a tenth of a second.
+	// Rate is how many messages to move in a second, up to MaxRedriveRate, and Burst how many
+	// of them at once after a rest, up to MaxRedriveBurst. Default: no limit; with a Rate, the
+	// messages of a tenth of a second.
 	Rate  float64
 	Burst int
 }
@@ -51,6 +53,15 @@ const (
 	RedriveCancelled   RedriveState = "cancelled"   // by Cancel
 	RedriveFailed      RedriveState = "failed"      // see Reason
 	RedriveInterrupted RedriveState = "interrupted" // the process ended, and it had a Filter
+)
+
+// The states are those of the redrive itself. If one differs, two keys are false.
+var (
+	_ = map[bool]int{false: 0, RedriveRunning == RedriveState(redrive.Running): 1}
+	_ = map[bool]int{false: 0, RedriveCompleted == RedriveState(redrive.Completed): 1}
+	_ = map[bool]int{false: 0, RedriveCancelled == RedriveState(redrive.Cancelled): 1}
+	_ = map[bool]int{false: 0, RedriveFailed == RedriveState(redrive.Failed): 1}
+	_ = map[bool]int{false: 0, RedriveInterrupted == RedriveState(redrive.Interrupted): 1}
 )
 
 // RedriveInfo is what is known of a redrive.
@@ -75,42 +86,54 @@ type RedriveInfo struct {
 
 // Redrive is a move of messages under way, or one that has ended. Its methods are safe
 // for concurrent use.
-type Redrive struct {
-	q      *Queue
-	filter func(*Browsed) bool
-	cancel context.CancelFunc // of it, as asked for by Cancel
-	asked  context.Context
-	done   chan struct{}
-	spans  []spool.Span // that were left when it began, or goes on
+type Redrive struct{ r *redrive.Redrive }
 
-	mu struct { // below the baton
-		sync.Mutex
-		info RedriveInfo
-	}
-}
-
-// Redrive starts to move the messages that are visible in this queue, which most often
-// is a dead-letter queue, back to the queues that they died in, or to another one. It
-// returns when that is on its way, durably: it goes on in the background, and when the
-// queue is opened after a restart, until it has come to all that was there when it
-// began. What comes later stays, also if it is a message that was moved and has died
-// again. One redrive of a queue runs at a time: a second is ErrRedriveRunning.
+// Redrive starts to move the messages that are visible in this queue, which most often is a
+// dead-letter queue, back to the queues that they died in, or to another one. It returns when
+// the redrive is stored durably. The redrive continues in the background, and after a restart,
+// until it has passed all messages that were there when it began. Later messages stay, also
+// those that were moved and have died again. One redrive of a queue runs at a time: a second is
+// ErrRedriveRunning.
 //
-// Each message is moved in one commit: it is in the one queue or in the other. It keeps
-// its ID, body, attributes, group, time of sending and DeadLetterInfo, and its retention
-// goes on unless the other queue has RetentionRestarts; it gets a sequence number of
-// the other queue, stands at its end, and its receives are counted from zero. It is no duplicate of anything, whatever the queue's DedupeWindow.
-// Messages of a group keep their order. What is in flight is left out; what cannot be
-// moved, because its queue does not exist any more for instance, stays and is counted
+// Each message is moved in one commit: it is in the one queue or in the other. It keeps its ID,
+// body, attributes, group, send time and DeadLetterInfo. Its retention continues unless the
+// other queue has RetentionRestarts. It gets a sequence number at the end of the other queue,
+// and its receives are counted from zero. It is no duplicate of anything, whatever the queue's
+// DedupeWindow. Messages of a group keep their order. Messages in flight are left out. A
+// message that cannot be moved, for example because its queue was deleted, stays and is counted
 // as Failed. While the disk is full the redrive waits.
 //
 // It is StartMessageMoveTask of SQS, with a filter. Redrives lists it later on.
 func (q *Queue) Redrive(ctx context.Context, o *RedriveOptions) (*Redrive, error) {
+	op, err := q.newRedrive(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := q.s.Do(ctx, op, store.Sync); err != nil {
+		return nil, err
+	}
+	return &Redrive{op.Redrive}, nil
+}
+
+// Redrive is Queue.Redrive: it begins when the transaction commits, with the messages that are
+// visible then. Until that the handle has no ID, and its Wait waits.
+func (v QueueTx) Redrive(o *RedriveOptions) (*Redrive, error) {
+	op, err := v.q.newRedrive(v.x.Context(), o)
+	if err != nil {
+		return nil, v.x.Fail(err)
+	}
+	if err := v.x.Add(op, entryOverhead); err != nil {
+		return nil, err
+	}
+	return &Redrive{op.Redrive}, nil
+}
+
+func (q *Queue) newRedrive(ctx context.Context, o *RedriveOptions) (*redrive.StartOp, error) {
 	if o == nil {
 		o = &RedriveOptions{}
 	}
 	if err := spool.CheckRate(o.Rate, o.Burst); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("redrive of %s: %w", named(q.name), err)
 	}
 	if o.To != "" {
 		if err := store.CheckName("queue", o.To); err != nil {
@@ -120,215 +143,91 @@ func (q *Queue) Redrive(ctx context.Context, o *RedriveOptions) (*Redrive, error
 			return nil, err
 		}
 	}
-	r := newRedrive(q, RedriveInfo{State: RedriveRunning, To: o.To, Filtered: o.Filter != nil, Rate: o.Rate, Burst: o.Burst})
-	r.filter = o.Filter
-	if err := q.s.Do(ctx, store.OpFunc(func(t *store.Turn) error { return q.startRedrive(t, r) }), store.Sync); err != nil {
-		return nil, err
-	}
-	return r, nil
+	info := redrive.Info{To: o.To, Filtered: o.Filter != nil, Rate: o.Rate, Burst: o.Burst}
+	return q.redrives.Start(info, redrive.Work{Alive: q.alive, Choose: q.chooser(o.To, o.Filter)}), nil
 }
 
-func newRedrive(q *Queue, info RedriveInfo) *Redrive {
-	r := &Redrive{q: q, done: make(chan struct{})}
-	r.asked, r.cancel = context.WithCancel(context.Background())
-	r.mu.info = info
-	return r
-}
-
-// startRedrive gives a redrive its number and its goroutine.
-func (q *Queue) startRedrive(t *store.Turn, r *Redrive) error {
-	if err := q.alive(); err != nil {
-		return err
-	}
-	number := uint64(1)
-	for _, other := range q.redrives {
-		info := other.Info()
-		if number = info.ID + 1; info.State == RedriveRunning {
-			return fmt.Errorf("%w: number %d of queue %q", ErrRedriveRunning, info.ID, q.name)
-		}
-	}
-	r.mu.info.ID, r.mu.info.StartedAt, r.mu.info.Remaining = number, t.Now(), q.spool.Stats().Ready
-	r.spans = q.spool.Waiting()
-	r.write(t, r.mu.info, r.spans)
-	if !t.Spawn(r.run) {
-		return store.ErrClosed
-	}
-	for len(q.redrives) >= keptRedrives {
-		t.Delete(redriveKey(q.id, q.redrives[0].Info().ID))
-		q.redrives = q.redrives[1:]
-	}
-	q.redrives = append(q.redrives, r)
-	return nil
+// newRedrives prepares the redrives of a queue.
+func (q *Queue) newRedrives() *redrive.Set {
+	return redrive.NewSet(redrive.Queue{
+		Store: q.s, Kind: store.KindVisRedrive, ID: q.id, Name: q.name, Busy: ErrRedriveRunning,
+		Alive: q.alive, Spool: func() *spool.Lanes { return q.spool }, Judge: spool.JudgeStore,
+		Resume: func(i redrive.Info) redrive.Work {
+			work := redrive.Work{Alive: q.alive}
+			if !i.Filtered {
+				work.Choose = q.chooser(i.To, nil)
+			}
+			return work
+		},
+	})
 }
 
 // Redrives returns the redrives of the queue, the latest first: one that runs, and the
 // last ones that have ended.
 func (q *Queue) Redrives(ctx context.Context) (list []*Redrive, err error) {
 	err = q.s.Do(ctx, store.QuietFunc(func(*store.Turn) error {
-		list = slices.Clone(q.redrives)
+		for _, r := range q.redrives.List() {
+			list = append(list, &Redrive{r})
+		}
 		return q.alive()
 	}), store.Sync)
-	slices.Reverse(list)
 	return list, err
 }
 
 // Info returns how the redrive is doing.
-func (r *Redrive) Info() RedriveInfo {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.mu.info
+func (r *Redrive) Info() RedriveInfo { return redriveInfo(r.r.Info()) }
+
+func redriveInfo(i redrive.Info) RedriveInfo {
+	return RedriveInfo{
+		ID: i.ID, State: RedriveState(i.State), To: i.To, Filtered: i.Filtered, Rate: i.Rate, Burst: i.Burst,
+		StartedAt: i.StartedAt, EndedAt: i.EndedAt, Moved: i.Moved, Skipped: i.Skipped, Failed: i.Failed,
+		Remaining: i.Remaining, Waiting: i.Waiting, Reason: i.Reason,
+	}
 }
 
 // Wait waits for the redrive to end, and returns how. An error is that of ctx, or of the
 // store when it goes down first.
 func (r *Redrive) Wait(ctx context.Context) (RedriveInfo, error) {
-	if err := store.CheckContext(ctx); err != nil {
-		return RedriveInfo{}, err
-	}
-	select {
-	case <-r.done:
-		if r.Info().State == RedriveRunning { // the store is going down
-			return r.Info(), cmp.Or(r.q.s.Cause(), store.ErrClosed)
+	info, err := r.r.Wait(ctx)
+	return redriveInfo(info), err
+}
+
+// Cancel ends the redrive and returns when it has ended. Moved messages stay moved, the others
+// stay where they are. One that has ended already stays as it is.
+func (r *Redrive) Cancel(ctx context.Context) error { return r.r.Cancel(ctx) }
+
+// chooser returns a function that returns how to move a message, or nothing if it stays.
+func (q *Queue) chooser(set string, filter func(*Browsed) bool) func(context.Context, *spool.Seen) (spool.Move, error) {
+	return func(ctx context.Context, s *spool.Seen) (spool.Move, error) {
+		wanted, err := q.wants(s, filter)
+		if !wanted || err != nil {
+			return nil, err
 		}
-		return r.Info(), nil
-	case <-ctx.Done():
-		return r.Info(), ctx.Err()
-	case <-r.q.s.Down():
-		return r.Info(), r.q.s.Cause()
-	}
-}
-
-// Cancel ends the redrive and returns when it has ended. What was moved is moved, the
-// rest stays. One that has ended already stays as it is.
-func (r *Redrive) Cancel(ctx context.Context) error {
-	if err := store.CheckContext(ctx); err != nil {
-		return err
-	}
-	r.cancel()
-	_, err := r.Wait(ctx)
-	return err
-}
-
-// run moves messages until there are no more.
-func (r *Redrive) run(ctx context.Context) {
-	defer close(r.done)
-	before := r.Info()
-	if before.Filtered && r.filter == nil {
-		r.end(ctx, RedriveInterrupted, nil)
-		return
-	}
-	moving, stop := context.WithCancel(ctx)
-	defer stop()
-	defer context.AfterFunc(r.asked, stop)()
-	pump := &spool.Pump{
-		Browse: r.q.spool.Browse(spool.Query{Alive: r.q.alive, Spans: r.spans}),
-		Select: func(s *spool.Seen) (spool.Move, error) { return r.choose(moving, s) },
-		Judge:  judge, Rate: before.Rate, Burst: before.Burst, Report: r.report,
-		Note: func(t *store.Turn, p spool.Progress, left []spool.Span) { r.write(t, before.with(p), left) },
-	}
-	p := spool.Progress{Moved: before.Moved, Skipped: before.Skipped, Failed: before.Failed}
-	if before.Reason != "" {
-		p.Reason = errors.New(before.Reason)
-	}
-	_, err := pump.Run(moving, p)
-	switch {
-	case err == nil:
-		r.end(ctx, RedriveCompleted, nil)
-	case ctx.Err() != nil: // the store is closing: it goes on when it is opened
-	case r.asked.Err() != nil:
-		r.end(ctx, RedriveCancelled, nil)
-	default:
-		r.end(ctx, RedriveFailed, err)
-	}
-}
-
-// end notes how it has ended.
-func (r *Redrive) end(ctx context.Context, state RedriveState, reason error) {
-	info := r.Info()
-	info.State, info.Waiting = state, false
-	if reason != nil {
-		info.Reason = reason.Error()
-	}
-	err := r.q.s.Do(store.WithDurability(ctx, store.Sync), store.FreeingFunc{OpFunc: func(t *store.Turn) error {
-		info.EndedAt = t.Now()
-		if !r.q.dropped {
-			r.write(t, info, nil)
+		name := cmp.Or(set, originOf(s.Data))
+		if name == "" {
+			return nil, fmt.Errorf("%w: message %d of queue %q is no dead letter and has no queue to go back to", ErrUnknownQueue, s.Seq, q.name)
 		}
-		return nil
-	}}, store.Sync)
-	if err != nil {
-		return // the store is down: it goes on when it is opened
+		to, err := q.destination(ctx, name)
+		switch {
+		case err != nil && set != "":
+			return nil, redrive.GiveUp(err)
+		case err != nil:
+			return nil, err
+		}
+		return q.redriven(to), nil
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.mu.info = info
 }
 
-func (r *Redrive) report(p spool.Progress) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.mu.info = r.mu.info.with(p)
-}
-
-func (i RedriveInfo) with(p spool.Progress) RedriveInfo {
-	i.Moved, i.Skipped, i.Failed, i.Remaining, i.Waiting = p.Moved, p.Skipped, p.Failed, p.Remaining, p.Waiting
-	if i.Reason = ""; p.Reason != nil {
-		i.Reason = p.Reason.Error()
-	}
-	return i
-}
-
-// giveUp is an error that ends a redrive.
-type giveUp struct{ error }
-
-func (e giveUp) Unwrap() error { return e.error }
-
-func judge(err error) spool.Verdict {
-	if errors.As(err, &giveUp{}) {
-		return spool.GiveUp
-	}
-	return spool.JudgeStore(err)
-}
-
-// choose returns how to move a message, or nothing if it stays.
-func (r *Redrive) choose(ctx context.Context, s *spool.Seen) (move spool.Move, err error) {
-	wanted, err := r.wants(s)
-	if !wanted || err != nil {
-		return nil, err
-	}
-	set := r.Info().To
-	name := cmp.Or(set, originOf(s.Data))
-	if name == "" {
-		return nil, fmt.Errorf("%w: message %d of queue %q is no dead letter and has no queue to go back to", ErrUnknownQueue, s.Seq, r.q.name)
-	}
-	to, err := r.q.destination(ctx, name)
-	switch {
-	case err != nil && set != "":
-		return nil, giveUp{err}
-	case err != nil:
-		return nil, err
-	}
-	return r.q.redriven(to), nil
-}
-
-// wants asks the filter, which gets a copy. If the filter fails, the redrive ends.
-func (r *Redrive) wants(s *spool.Seen) (wanted bool, err error) {
-	if r.filter == nil {
+// wants asks the filter, which gets a copy.
+func (q *Queue) wants(s *spool.Seen, filter func(*Browsed) bool) (bool, error) {
+	if filter == nil {
 		return true, nil
 	}
-	m, err := r.q.browsed(s)
+	m, err := q.browsed(s)
 	if m == nil || err != nil {
 		return false, err
 	}
-	err = store.Call("filter", func() error {
-		wanted = r.filter(m)
-		return nil
-	})
-	if err != nil {
-		reason, _, _ := strings.Cut(err.Error(), "\n") // it is stored, without a stack
-		return false, giveUp{fmt.Errorf("visibility: redrive of queue %q: %s", r.q.name, reason)}
-	}
-	return wanted, nil
+	return redrive.Ask(q.name, func() bool { return filter(m) })
 }
 
 // destination returns a queue that messages of this one can be moved to.
@@ -340,7 +239,7 @@ func (q *Queue) destination(ctx context.Context, name string) (*Queue, error) {
 	case to == q:
 		return nil, store.Invalid("redrive of queue %q to itself", name)
 	case to.config().FIFO != q.config().FIFO:
-		return nil, store.Invalid("redrive of queue %q to %q: both are FIFO, or none is", q.name, name)
+		return nil, store.Invalid("redrive of queue %q to %q, which is not of the same kind: both are FIFO, or none is", q.name, name)
 	}
 	return to, nil
 }

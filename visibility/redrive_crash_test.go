@@ -16,8 +16,8 @@ import (
 	"github.com/pebblemq/pebblemq/visibility"
 )
 
-// TestARedriveSurvivesACrashAtEveryWrite: each message is in one of the two queues, the
-// counts say in which, and the redrive goes on to its end. What was cancelled stays so.
+// TestARedriveSurvivesACrashAtEveryWrite: each message is in one of the two queues, the counts
+// say in which, and the redrive goes on to its end. A cancelled redrive stays cancelled.
 func TestARedriveSurvivesACrashAtEveryWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 150
@@ -33,7 +33,7 @@ func TestARedriveSurvivesACrashAtEveryWrite(t *testing.T) {
 		for i := range n {
 			send(t, dead, fmt.Sprint(i))
 		}
-		_, err = dead.Send(ctx, visibility.Message{ID: "reminder", Delay: ptr(time.Hour)})
+		_, err = dead.Send(ctx, visibility.Message{ID: "reminder", Delay: time.Hour})
 		require.NoError(t, err)
 		r, err := dead.Redrive(ctx, &visibility.RedriveOptions{To: "to", Rate: 20})
 		require.NoError(t, err)
@@ -75,7 +75,7 @@ func TestARedriveSurvivesACrashAtEveryWrite(t *testing.T) {
 			slices.Sort(all)
 			require.LessOrEqual(t, n, len(all), at) // of what was moved between the two looks, twice
 			require.Len(t, slices.Compact(all), n, at)
-			_, err = dead.Get(ctx, "reminder")
+			_, err = dead.Find(ctx, "reminder")
 			if l.cancelled {
 				require.ErrorIs(t, err, visibility.ErrUnknownMessage, at)
 			}

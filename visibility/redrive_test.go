@@ -22,7 +22,7 @@ import (
 
 var dying = &visibility.QueueConfig{DeadLetterQueue: "dead", MaxReceives: 1}
 
-// bury has n messages die in a queue. Their bodies are its name and a number.
+// bury makes dead letters of n messages. Their bodies are its name and a number.
 func bury(t testing.TB, q *visibility.Queue, n int) {
 	t.Helper()
 	for i := range n {
@@ -93,7 +93,7 @@ func TestARedriveMovesEachMessageBackToWhereItDied(t *testing.T) {
 		require.NoError(t, a.ChangeVisibility(ctx, m.Receipt, 0))
 		none(t, a)
 		require.Equal(t, []string{"visible never died", "visible a0"}, texts(t, dead), "it may die again")
-		again, err := dead.Get(ctx, "a0")
+		again, err := dead.Find(ctx, "a0")
 		require.NoError(t, err)
 		require.Equal(t, 2, again.DeadLetter.Deaths)
 	})
@@ -368,6 +368,7 @@ func TestARedriveWaitsWhileTheDiskIsFull(t *testing.T) {
 		send(t, dead, "a", "b", "c")
 		r, err := dead.Redrive(ctx, &visibility.RedriveOptions{To: "to", Rate: 0.001})
 		require.NoError(t, err)
+		synctest.Wait() // the first one is moved before the disk is full
 		for err == nil {
 			_, err = filler.Send(pebblemq.WithDurability(ctx, pebblemq.NoSync), visibility.Message{Body: noise()})
 		}
@@ -416,5 +417,33 @@ func TestRedriveRefusesWhatIsBad(t *testing.T) {
 		defer cancel()
 		_, err = r.Wait(short)
 		require.True(t, errors.Is(err, context.DeadlineExceeded))
+	})
+}
+
+func TestARedriveStartsInATransaction(t *testing.T) {
+	bubble(t, func(t *testing.T, db *pebblemq.DB) {
+		to, from := open(t, db, "to", nil), open(t, db, "from", nil)
+		send(t, from, "a", "b")
+		start := func(id string) (r *visibility.Redrive, err error) {
+			return r, db.Update(ctx, func(tx *pebblemq.Tx) (err error) {
+				if r, err = from.In(tx).Redrive(&visibility.RedriveOptions{To: "to"}); err != nil || id == "" {
+					return err
+				}
+				return from.In(tx).Cancel(id)
+			})
+		}
+		_, err := start("none")
+		require.ErrorIs(t, err, visibility.ErrUnknownMessage)
+		synctest.Wait()
+		counts(t, to, 0, 0, 0)
+		list, err := from.Redrives(ctx)
+		require.NoError(t, err)
+		require.Empty(t, list)
+		r, err := start("")
+		require.NoError(t, err)
+		info, err := r.Wait(ctx)
+		require.NoError(t, err)
+		require.EqualValues(t, 2, info.Moved)
+		counts(t, to, 2, 0, 0)
 	})
 }

@@ -73,7 +73,7 @@ func (r *registry) load(ctx context.Context, name string, release bool) (*Queue,
 	err = r.s.Do(ctx, store.QuietFunc(func(t *store.Turn) error {
 		q.retain(t)
 		q.spool.Start(t)
-		q.resumeRedrive(t)
+		q.redrives.Resume(t)
 		return nil
 	}), store.NoSync)
 	if err != nil {
@@ -105,7 +105,8 @@ func (r *registry) read(ctx context.Context, name string, release bool) (*Queue,
 	if q.spool, err = spool.OpenLanes(ctx, r.s, layout, o.ID, q.config().MaxPriority, so); err != nil {
 		return nil, err
 	}
-	return q, q.readRedrives(ctx)
+	q.redrives = q.newRedrives()
+	return q, q.redrives.Read(ctx)
 }
 
 // drop ends a queue in memory.

@@ -31,8 +31,8 @@ func (v QueueTx) Release(r Receipt, delay time.Duration) error {
 }
 
 func (q *Queue) newRelease(r Receipt, delay time.Duration) (*releaseOp, error) {
-	if err := checkDelay(delay); err != nil {
-		return nil, err
+	if err := checkDelay("delay of a release", delay); err != nil {
+		return nil, fmt.Errorf("%s: %w", named(q.name), err)
 	}
 	d, err := q.open(r)
 	return &releaseOp{changeOp: changeOp{q: q, delivery: d, d: delay}}, err

@@ -37,7 +37,7 @@ func TestWhatTimedOutWhileClosedCountsAsVisible(t *testing.T) {
 	})
 }
 
-// A timeout goes on after the restart, and ends even if nobody receives.
+// A timeout goes on after the restart, and ends even without a receive.
 func TestATimeoutOfBeforeEndsByItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := vfs.NewMem()

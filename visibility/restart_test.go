@@ -62,7 +62,7 @@ func (d *disk) crash(percent int) {
 
 func (d *disk) queue(name string, c *visibility.QueueConfig) *visibility.Queue {
 	d.t.Helper()
-	q, err := visibility.OpenQueue(ctx, d.db, name, bodiless(c))
+	q, err := visibility.OpenQueue(ctx, d.db, name, c)
 	require.NoError(d.t, err)
 	return q
 }
@@ -74,7 +74,7 @@ func TestEverythingSurvivesARestart(t *testing.T) {
 				d := newDisk(t)
 				q := d.queue("q", nil)
 				send(t, q, "deleted", "held", "extended", "released", "waits")
-				_, err := q.Send(ctx, visibility.Message{Body: []byte("delayed"), Delay: ptr(time.Hour)})
+				_, err := q.Send(ctx, visibility.Message{Body: []byte("delayed"), Delay: time.Hour})
 				require.NoError(t, err)
 				got := receive(t, q, 4)
 				first := got[1].FirstReceivedAt
@@ -245,6 +245,49 @@ func TestDeadLetterMoveSurvivesACrashAsAWhole(t *testing.T) {
 			require.EqualValues(t, n, a.Visible+b.Visible)
 			none(t, q)
 			counts(t, dead, n, 0, 0)
+		})
+	}
+}
+
+// TestAReceiveThatTheStoreTurnsAwayTakesNothing closes the store while a message is on its way to
+// the disk and a receive waits for it.
+func TestAReceiveThatTheStoreTurnsAwayTakesNothing(t *testing.T) {
+	for name, o := range map[string]visibility.ReceiveOptions{"no wait": {}, "wait": {Wait: time.Hour}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				cold := storetest.OpenCold(t, storetest.ClassWAL)
+				q, err := visibility.OpenQueue(ctx, cold.DB, "mail", nil)
+				require.NoError(t, err)
+				cold.Freeze()
+				sent := q.SendAsync(ctx, visibility.Message{Body: []byte("a")})
+				synctest.Wait()
+				var received []*visibility.Received
+				var refused error
+				done := make(chan struct{})
+				go func() {
+					defer close(done)
+					received, refused = q.Receive(ctx, &o)
+				}()
+				synctest.Wait()
+				closed := make(chan error, 1)
+				go func() { closed <- cold.DB.Close() }()
+				synctest.Wait()
+				cold.Thaw()
+				require.NoError(t, <-closed)
+				<-done
+				_, err = sent.Wait(ctx)
+				require.NoError(t, err)
+				cold.Reopen(t)
+				q, err = visibility.LookupQueue(ctx, cold.DB, "mail")
+				require.NoError(t, err)
+				s, err := q.Stats(ctx)
+				require.NoError(t, err)
+				if refused != nil {
+					require.ErrorIs(t, refused, pebblemq.ErrClosed)
+				}
+				require.EqualValues(t, len(received), s.InFlight, "the receive returned %v", refused)
+				require.NoError(t, cold.DB.Close())
+			})
 		})
 	}
 }

@@ -36,9 +36,13 @@ func TestRetentionIsFourDaysByDefaultAndExact(t *testing.T) {
 	})
 }
 
+// receiveFor receives with a visibility timeout, of which 0 is none.
 func receiveFor(t *testing.T, q *visibility.Queue, max int, vt time.Duration) []*visibility.Received {
 	t.Helper()
-	got, err := q.Receive(ctx, &visibility.ReceiveOptions{Max: max, VisibilityTimeout: &vt})
+	if vt == 0 {
+		vt = visibility.NoVisibilityTimeout
+	}
+	got, err := q.Receive(ctx, &visibility.ReceiveOptions{Max: max, VisibilityTimeout: vt})
 	require.NoError(t, err)
 	return got
 }
@@ -82,7 +86,7 @@ func TestRetentionCancelsTheContextOfAHandler(t *testing.T) {
 func TestRetentionOfADelayedMessageCountsFromWhenItIsDue(t *testing.T) {
 	bubble(t, func(t *testing.T, db *pebblemq.DB) {
 		q := open(t, db, "q", &visibility.QueueConfig{Retention: time.Minute})
-		_, err := q.Send(ctx, visibility.Message{Body: []byte("later"), Delay: ptr(time.Hour)})
+		_, err := q.Send(ctx, visibility.Message{Body: []byte("later"), Delay: time.Hour})
 		require.NoError(t, err)
 		pass(time.Hour - time.Second)
 		send(t, q, "now")
@@ -210,8 +214,7 @@ func TestRetentionOfWhatWouldBeOverInTheDeadLetterQueueBeginsAnew(t *testing.T) 
 		pass(time.Hour)
 		counts(t, q, 0, 0, 0)
 		require.Zero(t, stats(t, q).Expired)
-		none := time.Duration(0)
-		got, err := dead.Receive(ctx, &visibility.ReceiveOptions{VisibilityTimeout: &none})
+		got, err := dead.Receive(ctx, &visibility.ReceiveOptions{VisibilityTimeout: visibility.NoVisibilityTimeout})
 		require.NoError(t, err)
 		require.Equal(t, []string{"m"}, bodies(got))
 		require.Equal(t, time.Now().Add(time.Hour), got[0].ExpiresAt)
@@ -226,7 +229,7 @@ func TestRetentionOfWhatWouldBeOverInTheDeadLetterQueueBeginsAnew(t *testing.T) 
 func TestRetentionWhatIsDroppedIsCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDisk(t)
-		config := &visibility.QueueConfig{Retention: time.Minute, AllowEmptyBody: true}
+		config := &visibility.QueueConfig{Retention: time.Minute}
 		q := d.queue("q", config)
 		_, err := q.SendBatch(ctx, make([]visibility.Message, 10_000), nil) // also beyond the window
 		require.NoError(t, err)

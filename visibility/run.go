@@ -9,10 +9,10 @@ import (
 	"github.com/pebblemq/pebblemq/internal/worker"
 )
 
-// Handler processes a message. Its context has the values of the context of Run. It ends
-// with ErrLeaseLost as the cause when the lease on the message is lost, after the Timeout,
-// when the store goes down, or when Run has ended and its DrainTimeout is over. What has
-// begun can be finished: the end of Run's context alone does not end it.
+// Handler processes a message. Its context has the values of the context of Run. It ends with
+// ErrLeaseLost as the cause when the lease on the message is lost. It also ends after the
+// Timeout, when the store goes down, and when Run has ended and its DrainTimeout is over. The
+// end of Run's context alone does not end it, so a handler can finish its work.
 type Handler = func(ctx context.Context, m *Received) error
 
 // BatchHandler is a Handler of several messages. It returns nil, an error for all of them
@@ -87,12 +87,12 @@ const MinRunVisibility = 10 * time.Millisecond
 // or of a handler that went on longer, Run returns ErrUnknownOutcome.
 //
 // If the handler returns nil, the message is deleted, unless the handler has released it
-// itself. The handler may delete it itself, best in an Update along with its effects. A
-// handler that returns an error, panics or calls runtime.Goexit has failed. Its message is
-// received again after the Backoff. After MaxAttempts, or the MaxReceives of the queue, it
-// is a dead letter with its last error: in the DeadLetterQueue, or in the queue NAME.dead,
-// which Run creates when it is needed and which keeps messages for 14 days. Each failure is
-// logged.
+// itself. The handler may delete it itself, best in an Update along with its effects. A handler
+// that returns an error, panics or calls runtime.Goexit has failed. Its message is received
+// again after the Backoff. After MaxAttempts, or the MaxReceives of the queue, the message
+// becomes a dead letter with its last error. It goes to the DeadLetterQueue, or to the queue
+// NAME.dead. Run creates that one when it is needed, and it keeps messages for 14 days. Each
+// failure is logged.
 //
 // With pebblemq.Release the handler has the message again later, uncounted, and with
 // pebblemq.Reject it is a dead letter at once. With ErrKeep it stays in flight.
@@ -100,14 +100,11 @@ func (q *Queue) Run(ctx context.Context, h Handler, o *RunOptions) error {
 	return q.run(ctx, h, nil, o)
 }
 
-// RunBatch is Run with several messages in each call of the handler.
+// RunBatch is Run with several messages in each call of the handler. Those that it has
+// processed are deleted in one commit.
 func (q *Queue) RunBatch(ctx context.Context, h BatchHandler, o *RunOptions) error {
 	return q.run(ctx, nil, h, o)
 }
-
-// ErrKeep is returned by a handler of Run that wants its message neither deleted
-// nor released: it stays hidden until its visibility timeout ends.
-var ErrKeep = store.CaseOf(worker.ErrLeave, "visibility: keep the message in flight")
 
 func (q *Queue) run(ctx context.Context, h Handler, batch BatchHandler, o *RunOptions) error {
 	if err := store.CheckContext(ctx); err != nil {
@@ -133,11 +130,7 @@ func (q *Queue) run(ctx context.Context, h Handler, batch BatchHandler, o *RunOp
 
 // worker returns the options that all queues have.
 func (o *RunOptions) worker(q *Queue) (worker.Options[*Received], error) {
-	backoff := o.Backoff
-	if backoff.Max == 0 {
-		backoff.Max = max(backoff.Min, worker.DefaultMaxBackoff)
-	}
-	backoff, err := backoff.WithDefaults()
+	backoff, err := o.Backoff.WithDefaults()
 	return worker.Options[*Received]{
 		Store: q.s, Of: named(q.name),
 		Concurrency: o.Concurrency, MaxAttempts: o.MaxAttempts, Backoff: backoff.Delay, Timeout: o.Timeout,

@@ -246,3 +246,26 @@ func TestRunUsesTheValuesAndTheDurabilityOfItsContext(t *testing.T) {
 		}
 	}
 }
+
+// A message belongs to its receiver, so Run does not depend on what its handler does to it.
+func TestRunSettlesAMessageThatItsHandlerHasChanged(t *testing.T) {
+	bubble(t, func(t *testing.T, db *pebblemq.DB) {
+		q := open(t, db, "q", nil)
+		send(t, q, "done", "bad")
+		stop := running(q, func(_ context.Context, m *visibility.Received) error {
+			bad := string(m.Body) == "bad"
+			m.Body, m.ID, m.Receipt, m.ReceiveCount = nil, "", "", 0
+			m.VisibleAt, m.ExpiresAt = time.Time{}, time.Time{}
+			if bad {
+				return pebblemq.Reject(errors.New("no"))
+			}
+			return nil
+		}, nil)
+		<-time.After(time.Minute)
+		require.NoError(t, stop())
+		require.Zero(t, stats(t, q))
+		dead, err := visibility.LookupQueue(ctx, db, "q.dead")
+		require.NoError(t, err)
+		require.Equal(t, []string{"bad"}, bodies(receive(t, dead, 10)))
+	})
+}

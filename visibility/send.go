@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/pebblemq/pebblemq"
+	"github.com/pebblemq/pebblemq/internal/bridge"
 	"github.com/pebblemq/pebblemq/internal/spool"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
@@ -25,24 +27,43 @@ func (q *Queue) Send(ctx context.Context, m Message) (id string, err error) {
 	return op.result().ID, nil
 }
 
+// SendAsync is Send without waiting for the disk: messages of one caller keep their
+// order. It waits only while the store cannot take more. The Future has the outcome, a
+// refusal of the message included; the Err of its SendResult is always nil.
+func (q *Queue) SendAsync(ctx context.Context, m Message) *pebblemq.Future[SendResult] {
+	f := new(pebblemq.Future[SendResult])
+	op, err := q.newSend(&m)
+	if err == nil {
+		err = q.s.Go(ctx, op, store.Default, func(err error) {
+			var is SendResult
+			if err == nil {
+				is = op.result()
+			}
+			bridge.Settle(f, is, err)
+		})
+	}
+	if err != nil {
+		bridge.Settle(f, SendResult{}, err)
+	}
+	return f
+}
+
 // newSend encodes a message, which takes time, before the baton is taken.
 func (q *Queue) newSend(m *Message) (*sendOp, error) {
-	if err := m.check(q.config()); err != nil {
-		return nil, err
-	}
-	if err := q.config().checkGroup(m); err != nil {
-		return nil, err
+	c := q.config()
+	if err := m.check(c); err != nil {
+		return nil, q.about(m, err)
 	}
 	identity, err := q.identify(m)
 	if err != nil {
-		return nil, err
+		return nil, q.about(m, err)
 	}
-	o := &sendOp{q: q, id: m.ID, delay: q.config().Delay, lane: m.Priority, identity: identity}
+	o := &sendOp{q: q, id: m.ID, delay: c.Delay, lane: m.Priority, identity: identity}
 	if o.id == "" {
 		o.id = newID()
 	}
-	if m.Delay != nil {
-		o.delay = *m.Delay
+	if m.Delay != 0 {
+		o.delay = max(m.Delay, 0) // of NoDelay
 	}
 	o.data = encodeMessage(o.id, m, q.s.Now())
 	return o, nil

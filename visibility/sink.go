@@ -3,7 +3,6 @@ package visibility
 import (
 	"context"
 	"slices"
-	"unicode/utf8"
 
 	"github.com/pebblemq/pebblemq/internal/store"
 )
@@ -21,22 +20,15 @@ func openSink(ctx context.Context, s *store.Store, name string) (store.Sink, err
 // Deliver sends a routed message. Its headers become attributes, and in a FIFO
 // queue the routing key is the group.
 func (k sink) Deliver(m *store.Routed) (store.Op, error) {
-	sent := Message{ID: m.ID, Body: m.Body, Attributes: make(map[string]Attribute, len(m.Headers))}
-	if m.Delay > 0 {
-		sent.Delay = &m.Delay
-	}
+	sent := Message{ID: m.ID, Body: m.Body, Delay: m.Delay, Attributes: make(map[string]Attribute, len(m.Headers))}
 	if k.q.config().FIFO {
 		sent.Group = m.Key
 	}
 	for _, h := range m.Headers {
 		if _, twice := sent.Attributes[h.Name]; twice {
-			return nil, store.Invalid("message has two headers %q, which cannot be attributes of the same name", h.Name)
+			return nil, k.q.about(&sent, store.Invalid("there are two headers %q, which cannot be attributes of the same name", h.Name))
 		}
-		a := StringAttribute(h.Value)
-		if !utf8.ValidString(h.Value) {
-			a.Type = Binary
-		}
-		sent.Attributes[h.Name] = a
+		sent.Attributes[h.Name] = StringAttribute(h.Value)
 	}
 	o, err := k.q.newSend(&sent)
 	if err == nil && m.Payload.Shared() {

@@ -2,6 +2,7 @@ package visibility
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"time"
 
@@ -18,14 +19,17 @@ type source struct {
 
 func (q *Queue) newSource(o *RunOptions) (*source, error) {
 	config := q.config()
-	timeout := config.VisibilityTimeout
+	timeout := config.visibility()
 	if o.VisibilityTimeout != 0 {
 		timeout = o.VisibilityTimeout
 	}
 	if timeout < MinRunVisibility {
-		return nil, store.Invalid("VisibilityTimeout %v for Run of %s is below %v", timeout, named(q.name), MinRunVisibility)
+		return nil, store.Invalid("VisibilityTimeout %v for Run of %s is below %v: set RunOptions.VisibilityTimeout", timeout, named(q.name), MinRunVisibility)
 	}
-	return &source{q: q, timeout: o.VisibilityTimeout, drop: o.DropDead}, config.checkVisibility(timeout)
+	if err := config.checkVisibility(timeout); err != nil {
+		return nil, fmt.Errorf("Run of %s: %w", named(q.name), err)
+	}
+	return &source{q: q, timeout: o.VisibilityTimeout, drop: o.DropDead}, nil
 }
 
 // lease returns for how long to receive a message, because the queue may have been altered.
@@ -33,7 +37,7 @@ func (s *source) lease() time.Duration {
 	c := s.q.config()
 	timeout := s.timeout
 	if timeout == 0 {
-		timeout = max(c.VisibilityTimeout, MinRunVisibility)
+		timeout = max(c.visibility(), MinRunVisibility)
 	}
 	return min(timeout, c.MaxVisibilityTimeout)
 }
@@ -42,7 +46,7 @@ func (s *source) lease() time.Duration {
 func (s *source) Fetch(ctx context.Context, n int) ([]worker.Item[*Received], error) {
 	timeout := s.lease()
 	messages, err := s.q.Receive(ctx, &ReceiveOptions{
-		Max: min(n, MaxReceiveMessages), VisibilityTimeout: &timeout, Wait: math.MaxInt64,
+		Max: min(n, MaxReceiveMessages), VisibilityTimeout: timeout, Wait: math.MaxInt64,
 	})
 	limit := s.q.config().MaxReceives
 	items := make([]worker.Item[*Received], len(messages))
@@ -60,18 +64,15 @@ func (s *source) End(*Received) {}
 
 // Settle deletes a message, hides it, releases it or moves it to the dead letters.
 func (s *source) Settle(ctx context.Context, m *Received, o worker.Outcome) error {
-	d, err := s.q.open(m.Receipt)
-	if err != nil {
-		return err
-	}
 	var op store.Op
-	switch o.Verdict {
+	switch d := m.delivery; o.Verdict {
 	case worker.Retry:
 		op = &failOp{changeOp{q: s.q, delivery: d, d: o.Delay, failure: o.Note()}}
 	case worker.Release:
 		op = &releaseOp{changeOp: changeOp{q: s.q, delivery: d, d: o.Delay}}
 	case worker.Dead:
-		if op, err = s.dead(ctx, m, d, o); err != nil {
+		var err error
+		if op, err = s.dead(ctx, d, o); err != nil {
 			return err
 		}
 	default:
@@ -80,13 +81,22 @@ func (s *source) Settle(ctx context.Context, m *Received, o worker.Outcome) erro
 	return s.q.s.Do(ctx, op, store.NoSync)
 }
 
-func (s *source) dead(ctx context.Context, m *Received, d delivery, o worker.Outcome) (op *deadOp, err error) {
+// SettleDone deletes messages in one change.
+func (s *source) SettleDone(ctx context.Context, batch []*Received) ([]error, error) {
+	b := newBatch(len(batch), nil)
+	for i, m := range batch {
+		b.add(i, &deleteOp{q: s.q, delivery: m.delivery, sparing: true}, nil)
+	}
+	return b.results(s.q.s.Do(ctx, freeingBatch{b}, store.NoSync))
+}
+
+func (s *source) dead(ctx context.Context, d delivery, o worker.Outcome) (op *deadOp, err error) {
 	config := s.q.config()
 	op = &deadOp{q: s.q, delivery: d, reason: ReasonMaxAttempts, failure: o.Note()}
 	switch {
 	case o.Rejected:
 		op.reason = ReasonRejected
-	case config.MaxReceives > 0 && m.ReceiveCount >= config.MaxReceives:
+	case config.MaxReceives > 0 && int(d.count) >= config.MaxReceives:
 		op.reason = ReasonMaxReceives
 	}
 	if !s.drop && config.DeadLetterQueue == "" {
@@ -96,7 +106,7 @@ func (s *source) dead(ctx context.Context, m *Received, d delivery, o worker.Out
 }
 
 // Attrs returns the name of the queue and the ID of a message.
-func (s *source) Attrs(m *Received) []any { return []any{"queue", s.q.name, "id", m.ID} }
+func (s *source) Attrs(m *Received) []any { return []any{"queue", s.q.name, "id", m.id} }
 
 // failOp is a changeOp that ends in time, even if the handler took all of it.
 type failOp struct{ changeOp }

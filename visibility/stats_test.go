@@ -49,7 +49,7 @@ func TestStatsTheAgeOfTheOldestIsExactAtOnce(t *testing.T) {
 				pass(time.Second)
 				age(time.Second)
 				if !kind {
-					_, err := q.Send(ctx, visibility.Message{Body: []byte("d"), Delay: ptr(time.Minute)})
+					_, err := q.Send(ctx, visibility.Message{Body: []byte("d"), Delay: time.Minute})
 					require.NoError(t, err)
 					remove(t, q, one(t, q))
 					age(0)

@@ -35,13 +35,14 @@ func (v QueueTx) Send(m Message) (id string, err error) {
 	return op.id, nil
 }
 
-// Delete is Queue.Delete.
+// Delete is Queue.Delete, but a receipt whose message is gone refuses the transaction with
+// ErrNotInFlight: what the transaction does has been done.
 func (v QueueTx) Delete(r Receipt) error {
 	d, err := v.q.open(r)
 	if err != nil {
 		return v.x.Fail(err)
 	}
-	return v.x.Add(&deleteOp{q: v.q, delivery: d}, entryOverhead)
+	return v.x.Add(&deleteOp{q: v.q, delivery: d, strict: true}, entryOverhead)
 }
 
 // ChangeVisibility is Queue.ChangeVisibility.

@@ -5,15 +5,16 @@ import (
 	"container/list"
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/pebblemq/pebblemq/internal/spool"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// waiter is a receive under way. A message is given to a waiter under the
-// baton, not fought for by all of them: so n waiters and m messages make m
-// deliveries, in the order in which the waiters came.
+// waiter is a receive under way. A message is given to a waiter under the baton, and waiters do
+// not compete for it. So n waiters and m messages make m deliveries, in the order in which the
+// waiters came.
 type waiter struct {
 	max     int
 	timeout time.Duration // visibility
@@ -21,6 +22,7 @@ type waiter struct {
 	sync    bool          // is to be on disk when it returns
 	attempt string        // by which the receive can be repeated
 
+	turn   atomic.Int32 // whose: inLine, atCounter or turnedAway
 	got    []handout
 	unread error // what was found that cannot be read
 	err    error
@@ -28,6 +30,14 @@ type waiter struct {
 	in     *list.List    // while it waits
 	at     *list.Element
 }
+
+// The turns of a waiter. One who cannot have the baton, because the store is closed or a read
+// hangs, decides with it whether a message comes before he goes.
+const (
+	inLine     = iota // waits
+	atCounter         // is being served
+	turnedAway        // has left without the baton
+)
 
 // handout is what a receive got, to be decoded outside the baton.
 type handout struct {
@@ -104,8 +114,16 @@ type serveOp struct {
 func (o *serveOp) Run(t *store.Turn) error {
 	l := &o.q.waiting
 	l.serving = false
+	if o.q.s.Cause() != nil { // who waits is turned away, and the messages stay as they are
+		return nil
+	}
 	for w := l.first(); w != nil; w = l.first() {
+		if !w.turn.CompareAndSwap(inLine, atCounter) {
+			w.leave()
+			continue
+		}
 		if !o.fill(t, w) && !o.over(w) {
+			w.turn.Store(inLine)
 			break
 		}
 		w.leave()
@@ -128,8 +146,8 @@ func (o *serveOp) Visible(t *store.Turn) {
 	}
 }
 
-// await waits until w is served, its time is over or ctx ends. What it was given in the
-// last moment is not lost: it is returned, unless the disk does not answer in time.
+// await waits until w is served, its time is over or ctx ends. Messages it was given in the
+// last moment are not lost: they are returned, unless the disk does not answer in time.
 func (q *Queue) await(ctx context.Context, w *waiter, wait time.Duration) error {
 	var over <-chan time.Time
 	if !w.brief {
@@ -142,12 +160,12 @@ func (q *Queue) await(ctx context.Context, w *waiter, wait time.Duration) error 
 	case <-w.done:
 		return w.err
 	case <-q.s.Down():
-		return q.s.Cause()
+		return q.turnAway(w)
 	case <-over:
 	case <-ctx.Done():
 		err = ctx.Err()
 	}
-	if left, failed := q.leave(ctx, w); left || failed != nil {
+	if left, failed := q.leave(ctx, w); left {
 		return cmp.Or(err, failed)
 	}
 	late, stop := store.Outlive(ctx)
@@ -156,24 +174,48 @@ func (q *Queue) await(ctx context.Context, w *waiter, wait time.Duration) error 
 	case <-w.done:
 		return w.err
 	case <-q.s.Down():
-		return q.s.Cause()
+		return q.turnAway(w)
 	case <-late.Done():
 		return fmt.Errorf("%w: receive from queue %q: the disk did not answer: %w", store.ErrUnknownOutcome, q.name, ctx.Err())
 	}
 }
 
-// leave takes w out of the line, and reports false if it has been served.
-func (q *Queue) leave(ctx context.Context, w *waiter) (left bool, err error) {
-	ctx = store.WithDurability(context.WithoutCancel(ctx), store.NoSync)
-	err = q.s.Do(ctx, store.PromptFunc{OpFunc: func(*store.Turn) error {
-		left = w.leave()
-		return nil
-	}}, store.NoSync)
-	return left, err
+// turnAway ends a wait because the store is down. A waiter that is being served stays: Close
+// makes what was taken durable, and the waiter returns it.
+func (q *Queue) turnAway(w *waiter) error {
+	if w.turn.CompareAndSwap(inLine, turnedAway) {
+		return q.s.Cause()
+	}
+	select {
+	case <-w.done:
+		return w.err
+	case <-q.s.Closed():
+	case <-q.s.Failed():
+	}
+	select {
+	case <-w.done:
+		return w.err
+	default:
+		return q.s.Cause()
+	}
 }
 
-// yield is the part of an Op that takes messages: what it took, and what
-// became of those that nobody gets.
+// leave takes w out of the line, and reports false if it has been served. Without the baton it
+// leaves w there, as one whom nobody serves.
+func (q *Queue) leave(ctx context.Context, w *waiter) (bool, error) {
+	left := false
+	err := q.s.Insist(ctx, store.PromptFunc{OpFunc: func(*store.Turn) error {
+		left = w.leave()
+		return nil
+	}})
+	if err != nil {
+		return w.turn.CompareAndSwap(inLine, turnedAway), err // left may yet change
+	}
+	return left, nil
+}
+
+// yield is the part of an Op that takes messages: the messages it took, and the fate of those
+// that no waiter gets.
 type yield struct {
 	q        *Queue
 	moved    []move
@@ -183,7 +225,7 @@ type yield struct {
 // movedAtOnce bounds how long moving dead letters holds the baton.
 const movedAtOnce = 64
 
-// tired reports that the Op has done enough and another is to go on.
+// tired reports that the Op has done enough and that another one continues.
 func (y *yield) tired() bool { return len(y.moved) >= movedAtOnce }
 
 // fill takes up to w.max messages for w and reports whether it got any.
@@ -200,11 +242,8 @@ func (y *yield) fill(t *store.Turn, w *waiter) bool {
 		if m == nil {
 			break
 		}
-		if m.Since == spool.At(now) {
-			m.Since++ // a receive that was released in this moment has the same count
-		} else {
-			m.Since = spool.At(now)
-		}
+		// A receive that was released in this moment has the same count.
+		m.Since = max(spool.At(now), m.Since+1)
 		m.Hold(nil)
 		if m.First == 0 {
 			m.First = m.Since

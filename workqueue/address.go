@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/pebblemq/pebblemq/internal/store"
+	"github.com/pebblemq/pebblemq/workqueue/internal/routing"
 )
 
 // address is all that decides where a message goes.
@@ -19,53 +20,59 @@ func (e *envelope) address() *address {
 	return &address{exchange: e.exchange, key: e.key, more: e.CC, m: &e.Message}
 }
 
-// walk is the search for the destinations of one message, from exchange to
-// exchange. Each exchange and each destination counts once: they carry the
-// number of the walk that has come to them, so that neither a cycle nor a
-// hundred bindings to one queue cost more than a comparison.
-type walk struct {
-	number  uint64
-	matched int         // by the exchange at hand
-	at      []*exchange // that were reached, in order
-	found   []*end
+// ask returns what the router goes by, until the next route.
+func (t *topology) ask(a *address) *routing.Message {
+	t.asked = routing.Message{
+		Key: a.key, More: a.more, Headers: a.m.Headers,
+		MessageID: a.m.MessageID, CorrelationID: a.m.CorrelationID, ReplyTo: a.m.ReplyTo, Type: a.m.Type, AppID: a.m.AppID,
+	}
+	return &t.asked
 }
 
 // route returns where a message goes to, each place once, in an order that is
 // the same whenever the same bindings were made. The list holds until the next
 // route: a publish to many queues allocates nothing for it.
 func (t *topology) route(a *address) ([]*end, error) {
-	w := &t.walk
-	w.number++
-	w.at, w.found = w.at[:0], w.found[:0]
-	if a.exchange == "" {
-		t.matchNames(a, w)
-		return w.found, nil
+	found, err := t.places(a)
+	if err != nil {
+		return nil, err
 	}
-	first := t.exchanges[a.exchange]
-	if first == nil {
-		return nil, fmt.Errorf("%w: %q", ErrUnknownExchange, a.exchange)
+	t.found = t.found[:0]
+	for _, p := range found {
+		t.found = append(t.found, p.Owner.(*end))
 	}
-	w.enter(first)
-	for i := 0; i < len(w.at); i++ {
-		e := w.at[i]
-		w.matched = 0
-		e.matcher.match(a, w)
-		if w.matched > 0 || e.config.Alternate == "" {
-			continue
-		}
-		if next := t.exchanges[e.config.Alternate]; next != nil {
-			w.enter(next)
-		}
-	}
-	return w.found, nil
+	return t.found, nil
 }
 
-// matchNames is the default exchange: a key is the name of a queue.
-func (t *topology) matchNames(a *address, w *walk) {
-	t.matchName(a.key, w)
-	for _, key := range a.more {
-		t.matchName(key, w)
+func (t *topology) places(a *address) ([]*routing.Place, error) {
+	if a.exchange == "" {
+		return t.router.Named(t.ask(a), t.placeOf), nil
 	}
+	e, err := t.exchange(a.exchange)
+	if err != nil {
+		return nil, err
+	}
+	return t.router.Route(e.routes, t.ask(a), t.alternate)
+}
+
+// alternate returns what an exchange routes by, nil if it is not there.
+func (t *topology) alternate(name string) *routing.Exchange {
+	if e := t.exchanges[name]; e != nil {
+		return e.routes
+	}
+	return nil
+}
+
+// placeOf returns the queue of a name, nil if there is none.
+func (t *topology) placeOf(name string) *routing.Place {
+	q := t.queues[name]
+	if q == nil {
+		return nil
+	}
+	if q.end == nil {
+		q.end = t.end(destination{store.ClassQueue, name}, nil)
+	}
+	return &q.end.place
 }
 
 // checkNames refuses an address of the default exchange that names a queue which is not
@@ -84,44 +91,4 @@ func (t *topology) checkNames(a *address) error {
 
 func errUnknownName(key string) error {
 	return fmt.Errorf("%w: %q, which a message for the default exchange names", ErrUnknownQueue, key)
-}
-
-func (t *topology) matchName(key string, w *walk) {
-	q := t.queues[key]
-	if q == nil {
-		return
-	}
-	if q.end == nil {
-		q.end = t.end(destination{store.ClassQueue, key}, nil)
-	}
-	w.reach(q.end)
-}
-
-func (w *walk) enter(e *exchange) {
-	if e.visited != w.number {
-		e.visited = w.number
-		w.at = append(w.at, e)
-	}
-}
-
-func (w *walk) reachAll(to *ends) {
-	if to == nil {
-		return
-	}
-	for i := range to.list {
-		w.reach(to.list[i].end)
-	}
-}
-
-// reach notes that the message goes to a destination, or on to an exchange.
-func (w *walk) reach(to *end) {
-	w.matched++
-	if to.exchange != nil {
-		w.enter(to.exchange)
-		return
-	}
-	if to.visited != w.number {
-		to.visited = w.number
-		w.found = append(w.found, to)
-	}
 }

@@ -32,6 +32,9 @@ func (q *queue) alter(t *store.Turn, config QueueConfig) error {
 	if err := changes.Alterable(namedQueue(q.name)); err != nil || len(changes) == 0 {
 		return err
 	}
+	if err := config.checkPlace(q.name, q.topology.known); err != nil {
+		return err
+	}
 	if err := t.Grow(); err != nil {
 		return err
 	}
@@ -91,28 +94,31 @@ func (b *Broker) AlterExchange(ctx context.Context, name string, c *ExchangeConf
 		if err != nil {
 			return err
 		}
-		return e.alter(t, plan.config)
+		return b.t.alterExchange(t, e, plan.config)
 	}), store.Sync)
 }
 
-func (e *exchange) alter(t *store.Turn, config exchangeConfig) error {
+func (t *topology) alterExchange(turn *store.Turn, e *exchange, config exchangeConfig) error {
 	changes := object.Compare(e.config, config)
 	if err := changes.Alterable(namedExchange(e.name)); err != nil || len(changes) == 0 {
 		return err
 	}
-	if err := t.Grow(); err != nil {
+	if err := config.checkAlternate(e.name, t.known); err != nil {
+		return err
+	}
+	if err := turn.Grow(); err != nil {
 		return err
 	}
 	is, err := decodeConfig(e.object)
 	if err != nil {
 		return err
 	}
-	is.Config, is.Altered = config, t.Now().UnixNano()
+	is.Config, is.Altered = config, turn.Now().UnixNano()
 	text, err := is.Encode()
 	if err != nil {
 		return err
 	}
-	t.Alter(e.object, text)
-	e.config = config
+	turn.Alter(e.object, text)
+	e.config, e.routes.Alternate = config, config.Alternate
 	return nil
 }

@@ -1,6 +1,7 @@
 package workqueue_test
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/pebblemq/pebblemq"
@@ -10,7 +11,13 @@ import (
 
 func alternating(t testing.TB, b *workqueue.Broker, kind workqueue.ExchangeKind, name, alternate string) {
 	t.Helper()
-	require.NoError(t, b.DeclareExchange(bg, name, kind, &workqueue.ExchangeConfig{Alternate: alternate}))
+	err := b.DeclareExchange(bg, name, kind, &workqueue.ExchangeConfig{Alternate: alternate})
+	if errors.Is(err, workqueue.ErrUnknownExchange) { // it need be there now only
+		exchange(t, b, workqueue.Fanout, alternate)
+		err = b.DeclareExchange(bg, name, kind, &workqueue.ExchangeConfig{Alternate: alternate})
+		require.NoError(t, b.DeleteExchange(bg, alternate))
+	}
+	require.NoError(t, err)
 }
 
 func TestAnAlternateExchangeGetsWhatNothingMatches(t *testing.T) {
@@ -66,6 +73,7 @@ func TestTheMatchOfAnExchangeIsItsOwn(t *testing.T) {
 
 func TestAnExchangeOfAnotherConfiguration(t *testing.T) {
 	_, b := open(t)
+	exchange(t, b, workqueue.Fanout, "a")
 	config := &workqueue.ExchangeConfig{Alternate: "a"}
 	require.NoError(t, b.DeclareExchange(bg, "x", workqueue.Direct, config))
 	require.NoError(t, b.DeclareExchange(bg, "x", workqueue.Direct, config))

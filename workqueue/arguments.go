@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/pebblemq/pebblemq/internal/store"
+	"github.com/pebblemq/pebblemq/workqueue/internal/routing"
 )
 
 // Limits of the arguments of a binding.
@@ -35,6 +36,8 @@ func (a Arguments) check() error {
 			return store.Invalid("binding argument %q is a %T, not a string or nil", name, value)
 		case !utf8.ValidString(name):
 			return store.Invalid("name %q of a binding argument is not UTF-8", name)
+		case !utf8.ValidString(text):
+			return store.Invalid("binding argument %q is not UTF-8", name)
 		}
 		size += len(name) + len(text)
 	}
@@ -44,20 +47,14 @@ func (a Arguments) check() error {
 	return nil
 }
 
-// argument is one of them. Nil says that the value was nil.
-type argument struct {
-	name, value string
-	null        bool
-}
-
 // list returns the arguments in the order of their names.
-func (a Arguments) list() []argument {
-	list := make([]argument, 0, len(a))
+func (a Arguments) list() []routing.Argument {
+	list := make([]routing.Argument, 0, len(a))
 	for name, value := range a {
 		text, isText := value.(string)
-		list = append(list, argument{name, text, !isText})
+		list = append(list, routing.Argument{Name: name, Value: text, Null: !isText})
 	}
-	slices.SortFunc(list, func(x, y argument) int { return strings.Compare(x.name, y.name) })
+	slices.SortFunc(list, func(x, y routing.Argument) int { return strings.Compare(x.Name, y.Name) })
 	return list
 }
 
@@ -68,34 +65,34 @@ const (
 
 // encodeArguments returns the canonical form, so that equal arguments are equal
 // strings. It is empty if there are none.
-func encodeArguments(list []argument) string {
+func encodeArguments(list []routing.Argument) string {
 	var b []byte
 	for _, a := range list {
-		b = appendText(b, a.name)
-		if a.null {
+		b = appendText(b, a.Name)
+		if a.Null {
 			b = append(b, argumentNull)
 			continue
 		}
-		b = appendText(append(b, argumentText), a.value)
+		b = appendText(append(b, argumentText), a.Value)
 	}
 	return string(b)
 }
 
 // decodeArguments takes the canonical form only.
-func decodeArguments(s string) ([]argument, error) {
+func decodeArguments(s string) ([]routing.Argument, error) {
 	d := decoder{rest: []byte(s)}
-	var list []argument
+	var list []routing.Argument
 	for len(d.rest) > 0 {
-		a := argument{name: d.text()}
+		a := routing.Argument{Name: d.text()}
 		switch d.byte() {
 		case argumentNull:
-			a.null = true
+			a.Null = true
 		case argumentText:
-			a.value = d.text()
+			a.Value = d.text()
 		default:
 			d.bad = true
 		}
-		if n := len(list); d.bad || n > 0 && list[n-1].name >= a.name {
+		if n := len(list); d.bad || n > 0 && list[n-1].Name >= a.Name {
 			return nil, fmt.Errorf("%w: binding arguments %.64q", store.ErrCorrupt, s)
 		}
 		list = append(list, a)
@@ -106,14 +103,14 @@ func decodeArguments(s string) ([]argument, error) {
 	return list, nil
 }
 
-func publicArguments(list []argument) Arguments {
+func publicArguments(list []routing.Argument) Arguments {
 	if len(list) == 0 {
 		return nil
 	}
 	a := make(Arguments, len(list))
 	for _, x := range list {
-		if a[x.name] = any(x.value); x.null {
-			a[x.name] = nil
+		if a[x.Name] = any(x.Value); x.Null {
+			a[x.Name] = nil
 		}
 	}
 	return a

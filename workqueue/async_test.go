@@ -8,6 +8,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
 
+	"github.com/pebblemq/pebblemq"
 	"github.com/pebblemq/pebblemq/internal/store"
 	"github.com/pebblemq/pebblemq/internal/storetest"
 	"github.com/pebblemq/pebblemq/workqueue"
@@ -24,7 +25,7 @@ func TestPublishAsyncIsHeldUpByADiskThatDoesNotAnswer(t *testing.T) {
 		declare(t, b, "q")
 		fs.SetHook(gate.Hook)
 		gate.Shut()
-		var confirms []*workqueue.Confirm
+		var confirms []*pebblemq.Future[workqueue.Published]
 		published, held := 0, false
 		for !held && published < 64<<20 {
 			timed, cancel := context.WithTimeout(bg, 200*time.Millisecond)
@@ -32,7 +33,7 @@ func TestPublishAsyncIsHeldUpByADiskThatDoesNotAnswer(t *testing.T) {
 			cancel()
 			select {
 			case <-c.Done():
-				require.ErrorIs(t, c.Err(), context.DeadlineExceeded)
+				require.ErrorIs(t, errOf(c.Wait(bg)), context.DeadlineExceeded)
 				held = true
 			default:
 				confirms = append(confirms, c)
@@ -42,7 +43,7 @@ func TestPublishAsyncIsHeldUpByADiskThatDoesNotAnswer(t *testing.T) {
 		gate.Open()
 		require.True(t, held, "nobody was held up")
 		for _, c := range confirms {
-			require.NoError(t, c.Err())
+			require.NoError(t, errOf(c.Wait(bg)))
 		}
 		require.Equal(t, len(confirms), ready(t, b, "q"))
 		require.NoError(t, db.Close())

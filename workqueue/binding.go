@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/pebblemq/pebblemq/internal/store"
+	"github.com/pebblemq/pebblemq/workqueue/internal/routing"
 )
 
 // Binding leads messages from an exchange to one destination: a queue or
@@ -32,11 +33,11 @@ type Binding struct {
 	// routes it on. Cycles are allowed: no exchange routes a message twice, and
 	// no destination gets two copies.
 	//
-	// A topic gets a record whose key is the routing key (none if that is
-	// empty), whose value is the body and whose headers are those of the
-	// message, followed by its properties under their AMQP names, "message-id",
-	// "content-type" and so on, and of a dead letter x-death-queue, -reason and
-	// -count. A topic refuses a message that has a Delay.
+	// A topic gets a record with the routing key as its key (none if it is empty), the body as
+	// its value and the headers of the message. Its properties follow as headers under their
+	// AMQP names, such as "message-id" and "content-type". Those of a dead letter also have
+	// x-death-queue, x-death-reason and x-death-count. A topic refuses a message that has a
+	// Delay.
 	//
 	// A visibility queue gets a message with the same body and, as attributes,
 	// the same headers, and the message ID as its own.
@@ -99,6 +100,12 @@ func (b binding) public() Binding {
 		p.Queue = b.to.name
 	}
 	return p
+}
+
+// route is the binding as an exchange compares it.
+func (b binding) route() routing.Binding {
+	list, _ := decodeArguments(b.arguments) // was checked
+	return routing.Binding{Key: b.key, Arguments: list}
 }
 
 func (b binding) compare(other binding) int {
@@ -198,6 +205,9 @@ func (b *Broker) Unbind(ctx context.Context, from Binding) error {
 		if e == nil {
 			return destination{store.ClassExchange, bound.exchange}.unknown()
 		}
+		if e.routes.Damage != nil {
+			return e.routes.Damage
+		}
 		if _, known := e.bindings[bound]; !known {
 			return fmt.Errorf("%w: exchange %q to %v with key %q", ErrUnknownBinding, bound.exchange, bound.to, bound.key)
 		}
@@ -210,11 +220,14 @@ func (b *Broker) Unbind(ctx context.Context, from Binding) error {
 }
 
 // Bindings returns all bindings, in the order of exchange, destination, key
-// and arguments.
+// and arguments. If those of an exchange cannot be read it returns the others, and the
+// error that the exchange has in its Info.
 func (b *Broker) Bindings(ctx context.Context) ([]Binding, error) {
 	var found []binding
+	var damage error
 	err := b.s.Do(ctx, store.QuietFunc(func(*store.Turn) error {
 		for _, e := range b.t.exchanges {
+			damage = errors.Join(damage, e.routes.Damage)
 			for bound := range e.bindings {
 				found = append(found, bound)
 			}
@@ -229,7 +242,7 @@ func (b *Broker) Bindings(ctx context.Context) ([]Binding, error) {
 	for i, bound := range found {
 		list[i] = bound.public()
 	}
-	return list, nil
+	return list, damage
 }
 
 // openSink opens a destination of another layer, and returns its id too. Of a
@@ -268,7 +281,7 @@ func (t *topology) bind(b binding, number uint64, sink store.Sink) {
 	to.bindings[b] = true
 	e := t.exchanges[b.exchange]
 	e.bindings[b] = number
-	e.matcher.add(b, to, number)
+	e.routes.Add(b.route(), &to.place, number)
 	t.numbered = max(t.numbered, number)
 }
 
@@ -276,7 +289,7 @@ func (t *topology) unbind(turn *store.Turn, b binding) {
 	turn.Delete(bindingKey(t.id, b))
 	to := t.ends[b.to]
 	e := t.exchanges[b.exchange]
-	e.matcher.remove(b, to, e.bindings[b])
+	e.routes.Remove(b.route(), &to.place, e.bindings[b])
 	delete(e.bindings, b)
 	delete(to.bindings, b)
 	if len(to.bindings) == 0 && to.queue == nil {

@@ -1,6 +1,7 @@
 package workqueue
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/binary"
@@ -11,7 +12,9 @@ import (
 	"github.com/pebblemq/pebblemq"
 	"github.com/pebblemq/pebblemq/internal/bridge"
 	"github.com/pebblemq/pebblemq/internal/codec"
+	"github.com/pebblemq/pebblemq/internal/object"
 	"github.com/pebblemq/pebblemq/internal/store"
+	"github.com/pebblemq/pebblemq/workqueue/internal/routing"
 )
 
 // Broker is a set of exchanges, queues and bindings, like a virtual host. All
@@ -31,7 +34,9 @@ type topology struct {
 	queues    map[string]*queue
 	ends      map[destination]*end
 	numbered  uint64 // newest binding
-	walk      walk
+	router    routing.Router
+	asked     routing.Message // by the latest route
+	found     []*end
 	jobs      map[string]*job
 	unrouted  uint64          // messages that were accepted and led nowhere
 	consumers uint64          // ever, for tags
@@ -69,7 +74,8 @@ func registryOf(s *store.Store) *registry {
 }
 
 // OpenBroker returns the broker of that name and creates it if need be. A creation is
-// durable when OpenBroker returns.
+// durable when OpenBroker returns. If the store is closed between the creation and the opening,
+// the error is pebblemq.ErrUnknownOutcome.
 func OpenBroker(ctx context.Context, db *pebblemq.DB, name string) (*Broker, error) {
 	return registryOf(bridge.Store(db)).open(ctx, name, create)
 }
@@ -78,6 +84,9 @@ func OpenBroker(ctx context.Context, db *pebblemq.DB, name string) (*Broker, err
 func LookupBroker(ctx context.Context, db *pebblemq.DB, name string) (*Broker, error) {
 	return registryOf(bridge.Store(db)).open(ctx, name, lookup)
 }
+
+// Name returns the name of the broker.
+func (b *Broker) Name() string { return b.t.name }
 
 func (r *registry) open(ctx context.Context, name string, find func(*store.Turn, string) (*store.Object, error)) (*Broker, error) {
 	if err := store.CheckName("broker", name); err != nil {
@@ -130,9 +139,8 @@ func create(t *store.Turn, name string) (*store.Object, error) {
 	return t.Create(store.ClassBroker, name, text)
 }
 
-// load reads a broker: its objects from the catalog, its bindings, and the
-// record of each queue. Nobody else has it yet, so what it does outside the
-// baton is safe.
+// load reads a broker: its objects from the catalog, its bindings, and the record of each
+// queue. No other goroutine has it yet, so its changes outside the baton are safe.
 func load(ctx context.Context, s *store.Store, name string, find func(*store.Turn, string) (*store.Object, error)) (*topology, error) {
 	t := &topology{
 		s: s, name: name,
@@ -140,7 +148,9 @@ func load(ctx context.Context, s *store.Store, name string, find func(*store.Tur
 		jobs: make(map[string]*job),
 	}
 	var exchanges, queues []*store.Object
+	known := false
 	err := s.Do(ctx, store.QuietFunc(func(turn *store.Turn) error {
+		_, known = turn.Lookup(store.ClassBroker, name)
 		o, err := find(turn, name)
 		if err != nil {
 			return err
@@ -153,26 +163,36 @@ func load(ctx context.Context, s *store.Store, name string, find func(*store.Tur
 	if err != nil {
 		return nil, err
 	}
+	if err = t.fill(ctx, exchanges, queues); err != nil && !known {
+		err = object.Unopened(fmt.Sprintf("broker %q", name), err)
+	}
+	return t, err
+}
+
+// fill brings what belongs to a broker into memory.
+func (t *topology) fill(ctx context.Context, exchanges, queues []*store.Object) (err error) {
 	for _, o := range exchanges {
-		if t.exchanges[scopedName(o)], err = newExchange(s, o); err != nil {
-			return nil, err
+		e, err := newExchange(t.s, o)
+		if err != nil {
+			return err
 		}
+		t.exchanges[e.name] = e
 	}
 	for _, o := range queues {
 		if t.queues[scopedName(o)], err = newQueue(ctx, t, o); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if err := t.loadWindows(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	if err := t.loadBindings(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	if err := t.loadJobs(ctx); err != nil {
-		return nil, err
+		return err
 	}
-	return t, s.Do(ctx, store.QuietFunc(func(turn *store.Turn) error {
+	return t.s.Do(ctx, store.QuietFunc(func(turn *store.Turn) error {
 		for _, q := range t.queues {
 			if q.config.Exclusive { // its owner is gone
 				t.dropQueue(turn, q)
@@ -221,6 +241,10 @@ func (t *topology) loadBindings(ctx context.Context) error {
 			continue
 		}
 		sink, id, err := t.openSink(ctx, b.to)
+		if e := t.exchanges[b.exchange]; e != nil && store.IsDamage(err) {
+			t.damaged(e, fmt.Errorf("%v, bound to exchange %q: %w", b.to, e.name, err))
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("%v, bound to exchange %q: %w", b.to, b.exchange, err)
 		}
@@ -236,7 +260,7 @@ func (t *topology) loadBindings(ctx context.Context) error {
 			case t.exchanges[b.exchange] == nil:
 				return damaged("binding", bindingKey(t.id, b.binding))
 			case known && id == b.id:
-				if err := t.exchanges[b.exchange].matcher.check(b.binding); err != nil {
+				if err := t.exchanges[b.exchange].routes.Check(b.route()); err != nil {
 					return fmt.Errorf("%w: %w", damaged("binding", bindingKey(t.id, b.binding)), err)
 				}
 				t.bind(b.binding, b.number, sinks[b.to])
@@ -258,6 +282,8 @@ type storedBinding struct {
 	record
 }
 
+// readBindings returns the bindings in the order in which they were made. What cannot be
+// read is damage of the exchanges that it may be of.
 func (t *topology) readBindings(ctx context.Context) (found []storedBinding, err error) {
 	lo, hi := store.Span(store.KindWorkBinding, t.id)
 	it, err := t.s.Iter(ctx, lo, hi)
@@ -265,6 +291,8 @@ func (t *topology) readBindings(ctx context.Context) (found []storedBinding, err
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
+	it.PassOver(ctx, store.IsDamage)
+	defer func() { t.missBindings(it.Gaps()) }()
 	for ok := it.First(); ok; ok = it.Next() {
 		v, err := it.Value()
 		if err != nil {
@@ -280,7 +308,27 @@ func (t *topology) readBindings(ctx context.Context) (found []storedBinding, err
 	return found, nil
 }
 
-// watch has bindings go with what they lead to.
+func (t *topology) missBindings(gaps []store.Gap) {
+	for _, g := range gaps {
+		for _, e := range t.exchanges {
+			lo, hi := e.span(t.id)
+			if bytes.Compare(g.To, lo) > 0 && bytes.Compare(hi, g.From) > 0 {
+				t.damaged(e, fmt.Errorf("bindings of exchange %q: %w", e.name, g.Err))
+			}
+		}
+	}
+}
+
+// damaged has an exchange refuse what would otherwise miss places.
+func (t *topology) damaged(e *exchange, err error) {
+	if e.routes.Damage != nil {
+		return
+	}
+	e.routes.Damage = err
+	t.s.Log().Error("exchange cannot be used, the others go on", "broker", t.name, "exchange", e.name, "error", err)
+}
+
+// watch removes bindings together with their destinations.
 func (t *topology) watch(turn *store.Turn) {
 	for class, place := range places {
 		if place.pkg != "" {

@@ -64,11 +64,11 @@ type BrowseOptions struct {
 // first, by priority and in the order of the queue, then those that are delayed, by the
 // time when they are due. RabbitMQ has only a get that requeues.
 //
-// It reads a chunk at a time and holds nothing in between, so it may take as long as it
-// likes. A message comes at most once, with the state that it had when its chunk was
-// read, and each that is in the queue throughout does come; what is published meanwhile
-// may or may not. A message that is requeued to another place than its own, or with a
-// delay, counts as another one.
+// It reads a chunk at a time and holds nothing in between, so it may take as long as it likes.
+// Each message comes at most once, with the state that it had when its chunk was read. Messages
+// that are in the queue throughout all come. Messages published meanwhile may or may not come.
+// A message that is requeued to another place than its own, or with a delay, counts as another
+// one.
 //
 // A message that is damaged comes as pebblemq.ErrCorrupt, and the loop may go on. Any
 // other error ends it: that of ctx, or ErrQueueDeleted.
@@ -134,6 +134,21 @@ func (q *Queue) Peek(ctx context.Context, at Position) (*Browsed, error) {
 		}
 	}
 	return nil, fmt.Errorf("%w: queue %q, position %s", ErrUnknownMessage, q.Name(), at)
+}
+
+// Find returns a message by its MessageID, or ErrUnknownMessage. It returns a delayed one
+// first, by an index. Otherwise it reads the queue in order until it finds one. It is Browse
+// with a MessageID.
+func (q *Queue) Find(ctx context.Context, messageID string) (*Browsed, error) {
+	if messageID == "" {
+		return nil, store.Invalid("find in queue %q without a MessageID", q.Name())
+	}
+	for _, state := range []MessageState{Delayed, ""} {
+		for m, err := range q.Browse(ctx, &BrowseOptions{MessageID: messageID, State: state}) {
+			return m, err
+		}
+	}
+	return nil, fmt.Errorf("%w: queue %q, message id %q", ErrUnknownMessage, q.Name(), messageID)
 }
 
 // browsed returns nil if the message is gone by now, and its shared body with it.

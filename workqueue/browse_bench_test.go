@@ -106,7 +106,7 @@ func BenchmarkRedrive(b *testing.B) {
 			require.NoError(b, broker.PublishBatch(ctx, "", batch))
 		}
 		b.StartTimer()
-		p, err := queueOf(b, broker, "q").Redrive(ctx, &workqueue.RedriveOptions{To: &workqueue.RedriveTo{Key: "to"}})
+		p, err := waited(queueOf(b, broker, "q").Redrive(ctx, &workqueue.RedriveOptions{To: &workqueue.RedriveTo{Key: "to"}}))
 		require.NoError(b, err)
 		require.EqualValues(b, n, p.Moved)
 	}

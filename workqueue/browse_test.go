@@ -269,3 +269,23 @@ func TestCancelOfMoreThanATurnTakes(t *testing.T) {
 		require.Empty(t, left)
 	}
 }
+
+func TestAMessageIsFoundByItsID(t *testing.T) {
+	_, b := open(t)
+	declare(t, b, "q")
+	q := queueOf(t, b, "q")
+	for id, delay := range map[string]time.Duration{"now": 0, "later": time.Hour} {
+		require.NoError(t, b.Publish(bg, "", "q", workqueue.Message{MessageID: id, Delay: delay}))
+	}
+	for id, state := range map[string]workqueue.MessageState{"now": workqueue.Ready, "later": workqueue.Delayed} {
+		m, err := q.Find(bg, id)
+		require.NoError(t, err)
+		require.Equal(t, id, m.MessageID)
+		require.Equal(t, state, m.State)
+	}
+	_, err := q.Find(bg, "never")
+	require.ErrorIs(t, err, workqueue.ErrUnknownMessage)
+	require.ErrorContains(t, err, `queue "q"`)
+	_, err = q.Find(bg, "")
+	require.ErrorIs(t, err, pebblemq.ErrInvalid)
+}

@@ -10,10 +10,10 @@ import (
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// Cancel removes the delayed messages with that MessageID from the queue; most often that
-// is one. It is durable when Cancel returns: the message is not delivered then. Once it
-// has become due it cannot be cancelled: then, and if there never was one, the error is
-// ErrUnknownMessage. What was published to several queues is cancelled in each.
+// Cancel removes the delayed messages with that MessageID from the queue; most often that is
+// one. It is durable when Cancel returns: the message is not delivered then. A message that is
+// due cannot be cancelled. If the message is due or unknown, the error is ErrUnknownMessage. A
+// message that was published to several queues is cancelled in each.
 //
 // The message is found by an index, at a cost that does not depend on how many are
 // delayed. RabbitMQ's plugin for delays has no such thing.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"github.com/pebblemq/pebblemq/internal/redrive"
 	"github.com/pebblemq/pebblemq/internal/spool"
 	"github.com/pebblemq/pebblemq/internal/store"
 	"github.com/pebblemq/pebblemq/internal/window"
@@ -89,6 +90,9 @@ func checkQueue(a *store.Audit, o *store.Object) error {
 		return nil
 	})
 	if err != nil {
+		return err
+	}
+	if err := redrive.Check(a, store.KindWorkRedrive, o.ID); err != nil {
 		return err
 	}
 	return spool.Check(a, o.ID, spool.Checked{

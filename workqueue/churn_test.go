@@ -31,10 +31,10 @@ func TestTheTopologyChangesUnderLoad(t *testing.T) {
 		publishers.Go(func() {
 			for i := 0; routed.Load() < 1000; i++ { // until enough have met a binding
 				c := b.PublishAsync(relaxed, "x", fmt.Sprintf("%d.%d", p, i%3), workqueue.Message{CC: []string{"cc"}})
-				if err := c.Err(); err != nil {
+				if err := errOf(c.Wait(bg)); err != nil {
 					assert.ErrorIs(t, err, workqueue.ErrUnknownExchange)
 				}
-				routed.Add(int64(c.Routed()))
+				routed.Add(int64(published(c).Routed))
 			}
 		})
 	}

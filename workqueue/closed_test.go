@@ -45,7 +45,7 @@ func verbs(ctx context.Context, b *workqueue.Broker, q *workqueue.Queue) map[str
 		"cancel":                 q.Cancel(ctx, "m"),
 		"cancel at":              q.CancelAt(ctx, "0.0@1"),
 		"redrive":                errOf(q.Redrive(ctx, nil)),
-		"publish async":          b.PublishAsync(ctx, "x", "", workqueue.Message{}).Err(),
+		"publish async":          errOf(b.PublishAsync(ctx, "x", "", workqueue.Message{}).Wait(bg)),
 	}
 }
 

@@ -29,31 +29,29 @@ type QueueConfig struct {
 	// went away.
 	DeliveryLimit int `json:"deliveryLimit"`
 
-	// DeadLetter says where messages go that are rejected, over the delivery limit, expired
-	// or too many, in the same commit that takes them out of the queue. Default: messages
-	// that are rejected or over the limit go to the queue NAME.dead, which is created when
-	// it is first needed and keeps them for DeadRetention; the others are dropped, and so is
-	// every message of an exclusive queue. RabbitMQ drops all of them.
+	// DeadLetter says where messages go that are rejected, over the delivery limit, expired or
+	// too many, in the same commit that takes them out of the queue. Default: rejected messages
+	// and those over the limit go to the queue NAME.dead. It is created when it is first needed
+	// and keeps messages for DeadRetention. Other dead letters are dropped, and so are those of
+	// an exclusive queue. RabbitMQ drops all of them.
 	DeadLetter *DeadLetter `json:"deadLetter,omitempty"`
 
 	// DropDead drops the messages that are rejected, or over the delivery limit with a
 	// warning in the log. It excludes a DeadLetter. Default: false.
 	DropDead bool `json:"dropDead,omitempty"`
 
-	// Retry is how long a message waits that is given back with Nack or NackUpTo, or
-	// whose handler in Run has failed, by the number of its deliveries; then it goes
-	// to the tail, as with a Requeue of that Delay. After the last delivery that
-	// the DeliveryLimit allows it waits no longer. Default nil: after a Nack it has
-	// its old place at once, and Run has a Backoff of its own. What comes back for
-	// another reason has its old place at once. Zero fields are those of a Backoff.
+	// Retry is how long a message waits after a Nack, a NackUpTo or a failed handler in Run, by
+	// the number of its deliveries. Then it goes to the tail, as with a Requeue of that Delay.
+	// After the last delivery that the DeliveryLimit allows it waits no longer. Default nil:
+	// after a Nack it has its old place at once, and Run has a Backoff of its own. Messages
+	// that return for other reasons take their old place at once. Zero fields are those of a
+	// Backoff.
 	Retry *pebblemq.Backoff `json:"retry,omitempty"`
 
-	// DedupeWindow is how long the queue knows a MessageID again. It cannot be changed. Within that
-	// time of the first, another message with the same one does not get into
-	// it, whichever exchange it was published to, and whether or not the first
-	// is still there; its publisher is told the same as that of the first. Dead
-	// letters, and what is requeued or redriven, always get in. Zero is not at
-	// all; at most MaxDedupeWindow.
+	// DedupeWindow is how long the queue remembers message IDs and drops repeats. It cannot be
+	// changed. The exchange does not matter, nor whether the first message is still in the
+	// queue. The publisher of a repeat gets the outcome of the first. Dead letters, and what is
+	// requeued or redriven, always get in. Zero is not at all; at most MaxDedupeWindow.
 	DedupeWindow time.Duration `json:"dedupeWindow,omitempty" alter:"no"`
 
 	// AckTimeout is how long a delivery may be unacknowledged. Then it goes back to
@@ -91,11 +89,11 @@ type QueueConfig struct {
 	// which the shorter one counts. Zero is for ever; at most MaxTTL, or NowOrNever.
 	MessageTTL time.Duration `json:"messageTTL,omitempty"`
 
-	// MaxLength is how many messages may be ready, and MaxBytes how large they may
-	// be together as encoded; zero is any. What is unacknowledged or delayed does
-	// not count, as in RabbitMQ, unless LimitTotal says so. The limits are exact, but
-	// no message is refused that comes back to the queue, nor one whose delay is
-	// over. Overflow says what becomes of one too many; default DropHead.
+	// MaxLength is how many messages may be ready, and MaxBytes how large they may be together
+	// as encoded; zero is any. Unacknowledged and delayed messages do not count, as in
+	// RabbitMQ, unless LimitTotal is set. The limits are exact, but no message is refused that
+	// comes back to the queue, nor one whose delay is over. Overflow says what becomes of one
+	// too many; default DropHead.
 	MaxLength  int      `json:"maxLength,omitempty"`
 	MaxBytes   int64    `json:"maxBytes,omitempty"`
 	LimitTotal bool     `json:"limitTotal,omitempty"`
@@ -108,27 +106,39 @@ type QueueConfig struct {
 	// priority that is used takes some memory, few are better than many.
 	MaxPriority uint8 `json:"maxPriority,omitempty" alter:"grow"`
 
-	// MaxOvertakes is how many messages of higher priorities in a row are delivered
-	// while one of a lower priority is ready; then the oldest of that priority is next,
-	// and if that is so of several, the highest of them. So nothing starves. It is
-	// counted from the opening of the store, and DropHead does not look at it. Default
-	// 0 is any number, which is RabbitMQ's strict order.
+	// MaxOvertakes is how many messages of higher priorities in a row may overtake a ready
+	// message of a lower priority. Then the oldest of the lower priority is next. If several
+	// priorities are due, the highest of them is next. So nothing starves. It is counted from
+	// the opening of the store, and DropHead does not look at it. Default 0 is any number,
+	// which is RabbitMQ's strict order.
 	MaxOvertakes int `json:"maxOvertakes,omitempty"`
 }
 
-// DeadLetter is a place for messages that could not be processed.
+// DeadLetter is a place for messages that could not be processed. The exchange must exist
+// when the queue is declared or altered, or be a part of the same Apply; without an exchange,
+// Key must be the name of another queue that does. Otherwise the error is ErrUnknownExchange,
+// ErrUnknownQueue or ErrInvalid.
+//
+// If the place is deleted later, or routes dead letters nowhere, or a queue that it leads to is
+// full, they stay in their queue and are tried again. That is logged and counted in
+// QueueStats.Stuck. A queue with 16,384 of them, or 16 MiB, delivers nothing more until there
+// is a place.
+//
+// Queues may be each other's places. If a dead letter has passed such a ring and no consumer
+// has rejected it on its way, it is dropped with a warning, as in RabbitMQ. It would circle for
+// ever. That includes the usual ring for retries, in which a message that is over the
+// DeliveryLimit waits in a queue with a MessageTTL and comes back. Use QueueConfig.Retry
+// instead: failed messages wait in the queue itself.
 type DeadLetter struct {
-	// Exchange they are published to; empty is the default exchange. If it
-	// does not exist, or routes them nowhere, or a queue that it leads to is full,
-	// they stay in their queue and are tried again, which is logged and counted
-	// (QueueStats.Stuck): nothing is lost silently. A queue with 16,384 of them, or 16
-	// MiB, hands out nothing more until there is a place.
+	// Exchange they are published to; empty is the default exchange.
 	Exchange string `json:"exchange,omitempty"`
-	// Key to publish with; empty is the message's own, and its CC.
+	// Key to publish with; the dead letter has no CC then. Default, with an Exchange: the
+	// message's own key, and its CC.
 	Key string `json:"key,omitempty"`
-	// DropIfMissing has them dropped instead of kept if the exchange does not exist or
-	// routes them nowhere, as RabbitMQ does; that is logged. One that a queue has no
-	// room for is kept all the same.
+	// DropIfMissing drops them instead of keeping them if the place does not exist or
+	// routes them nowhere, as RabbitMQ does; that is logged. Then the place need not exist
+	// when the queue is declared. A dead letter that a queue has no room for is kept all the
+	// same.
 	DropIfMissing bool `json:"dropIfMissing,omitempty"`
 }
 

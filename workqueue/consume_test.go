@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -300,17 +301,17 @@ func TestBatchesAreAtomic(t *testing.T) {
 func TestPublishAsyncKeepsOrder(t *testing.T) {
 	_, b := open(t)
 	declare(t, b, "q")
-	var confirms []*workqueue.Confirm
+	var confirms []*pebblemq.Future[workqueue.Published]
 	for i := range 100 {
 		confirms = append(confirms, b.PublishAsync(bg, "", "q", body(fmt.Sprint(i))))
 	}
 	for _, c := range confirms {
-		require.NoError(t, c.Err())
+		require.NoError(t, errOf(c.Wait(bg)))
 	}
 	for i := range 100 {
 		get(t, b, "q", fmt.Sprint(i))
 	}
-	require.ErrorIs(t, b.PublishAsync(bg, "no such", "q", body("")).Err(), workqueue.ErrUnknownExchange)
+	require.ErrorIs(t, errOf(b.PublishAsync(bg, "no such", "q", body("")).Wait(bg)), workqueue.ErrUnknownExchange)
 }
 
 func TestATransactionPublishesAndAcknowledgesOrDoesNothing(t *testing.T) {
@@ -479,4 +480,42 @@ func TestBlockedConsumersWake(t *testing.T) {
 			})
 		})
 	}
+}
+
+// spent is a context that ends between the wake-up of a Next and its look at the context.
+type spent struct {
+	context.Context
+	looks atomic.Int32
+}
+
+func (s *spent) Err() error {
+	if s.looks.Add(1) > 1 {
+		return context.Canceled
+	}
+	return nil
+}
+
+func TestANextWhoseContextEndsLeavesItsWakeUpToOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, b := open(t)
+		declare(t, b, "q")
+		c := consume(t, b, "q", 10)
+		first := make(chan error, 1)
+		go func() {
+			_, err := c.Next(&spent{Context: bg})
+			first <- err
+		}()
+		synctest.Wait() // so that it is the first in line
+		second := make(chan error, 1)
+		go func() {
+			soon, stop := context.WithTimeout(bg, time.Minute)
+			defer stop()
+			_, err := c.Next(soon)
+			second <- err
+		}()
+		synctest.Wait()
+		publish(t, b, "q", "m")
+		require.ErrorIs(t, <-first, context.Canceled)
+		require.NoError(t, <-second)
+	})
 }

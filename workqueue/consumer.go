@@ -20,17 +20,16 @@ const (
 
 // ConsumeOptions are choices of one consumer. Nil is the default.
 type ConsumeOptions struct {
-	// Prefetch is how many deliveries the consumer may hold unsettled; when
-	// it has them all, the others of the queue get the next. Those that wait for Next
-	// count, and have left the queue: what comes later with a higher priority does not
-	// overtake them, and their TTL is over. With 1, each is chosen when it is needed.
-	// Default 32; UnlimitedPrefetch takes the whole queue into memory if it can.
+	// Prefetch is how many deliveries the consumer may hold unsettled; when it has them all,
+	// the others of the queue get the next. Deliveries that wait for Next count and have left
+	// the queue. Later messages with a higher priority do not overtake them, and their TTL is
+	// over. With 1, each is chosen when it is needed. Default 32; UnlimitedPrefetch takes the
+	// whole queue into memory if it can.
 	Prefetch int
 	// Tag names the consumer within its queue. Default: a new name.
 	Tag string
-	// Priority puts the consumer before those with a lower one: these get
-	// something only while all before them have as much as they may hold.
-	// Default 0; it may be negative.
+	// Priority puts the consumer before those with a lower one. These get deliveries only while
+	// all consumers before them have no room. Default 0; it may be negative.
 	Priority int
 }
 
@@ -85,7 +84,7 @@ func (q *Queue) Consume(ctx context.Context, o *ConsumeOptions) (*Consumer, erro
 		return c, nil
 	}
 	if joined { // and the context has ended before what it saw was on disk
-		err = errors.Join(err, c.Close())
+		err = errors.Join(err, c.close(ctx))
 	}
 	return nil, err
 }
@@ -139,6 +138,7 @@ func (c *Consumer) next(ctx context.Context) (d *Delivery, unread, err error) {
 	}
 	for {
 		if err := ctx.Err(); err != nil {
+			c.notify() // for another call, if this one has taken a wake-up
 			return nil, nil, err
 		}
 		if err := c.b.s.Cause(); err != nil {
@@ -163,9 +163,53 @@ func (c *Consumer) next(ctx context.Context) (d *Delivery, unread, err error) {
 	}
 }
 
-// All returns the deliveries as they come. It ends with the error that ended
+// Fetch waits for a delivery and takes those that are there besides, at most limit
+// together, which is at least 1. It is a Next for each of them at the price of one, and
+// returns the same errors. With an error there are no deliveries.
+func (c *Consumer) Fetch(ctx context.Context, limit int) ([]*Delivery, error) {
+	if limit < 1 {
+		return nil, store.Invalid("limit %d of Fetch from queue %q is not at least 1", limit, c.q.name)
+	}
+	d, err := c.Next(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list, _ := c.takeMore([]*Delivery{d}, limit) // the next call has the error too
+	return list, nil
+}
+
+// takeMore adds the deliveries that are there, up to limit.
+func (c *Consumer) takeMore(list []*Delivery, limit int) ([]*Delivery, error) {
+	for len(list) < limit {
+		d, err := c.another()
+		if d == nil {
+			return list, err
+		}
+		list = append(list, d)
+	}
+	return list, nil
+}
+
+// another returns a delivery that is there, or nil.
+func (c *Consumer) another() (*Delivery, error) {
+	for {
+		d, unread, err := c.pop()
+		if unread != nil {
+			c.tell(unread) // again, to the next call
+			return nil, nil
+		}
+		if d == nil || err != nil {
+			return nil, nil // the next call has the error too
+		}
+		if d, err = d.handOver(); d != nil || err != nil {
+			return d, err
+		}
+	}
+}
+
+// Deliveries returns the deliveries as they come. It ends with the error that ended
 // it, or without one when the caller breaks off.
-func (c *Consumer) All(ctx context.Context) iter.Seq2[*Delivery, error] {
+func (c *Consumer) Deliveries(ctx context.Context) iter.Seq2[*Delivery, error] {
 	return func(yield func(*Delivery, error) bool) {
 		for {
 			d, err := c.Next(ctx)
@@ -236,11 +280,12 @@ func (c *Consumer) end(err error) {
 	c.notify()
 }
 
-// watch has f called when the delivery is lost.
-func (c *Consumer) watch(d *Delivery, f func()) {
+// watch makes lose be called when the delivery is lost. It returns what was called before.
+func (c *Consumer) watch(d *Delivery, lose context.CancelCauseFunc) (before context.CancelCauseFunc) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	d.interrupt = f
+	before, d.interrupt = d.interrupt, lose
+	return before
 }
 
 // interrupt takes a delivery that is lost from who has it.
@@ -249,7 +294,7 @@ func (c *Consumer) interrupt(d *Delivery) {
 	defer c.mu.Unlock()
 	c.mu.inbox = slices.DeleteFunc(c.mu.inbox, func(other *Delivery) bool { return other == d })
 	if d.interrupt != nil {
-		d.interrupt()
+		d.interrupt(fmt.Errorf("%w: queue %q", ErrDeliveryLost, d.q.name))
 	}
 }
 
@@ -264,18 +309,20 @@ func (c *Consumer) hasRoom() bool {
 }
 
 // Cancel ends the consumption: Next returns ErrConsumerClosed from now on, and what the
-// application has not seen goes back to the queue. What it has seen can still be
-// settled, until Close. Cancelling again does nothing.
-func (c *Consumer) Cancel() error { return c.leave(&closeOp{c: c, keep: true}) }
+// application has not seen goes back to the queue. Received deliveries can still be settled,
+// until Close. Cancelling again does nothing.
+func (c *Consumer) Cancel() error { return c.leave(context.Background(), &closeOp{c: c, keep: true}) }
 
-// Close ends the consumer. What it holds unsettled goes back to the queue, to
-// its old place, and is refused with ErrDeliveryLost when it is settled later.
-// What the application has not seen yet does not count as delivered. Closing
-// again does nothing; after the store is closed it is not needed.
-func (c *Consumer) Close() error { return c.leave(&closeOp{c: c}) }
+// Close ends the consumer. Unsettled deliveries return to their old place in the queue.
+// Settling them later returns ErrDeliveryLost. Deliveries that the application has not received
+// are not counted. Closing again does nothing; after the store is closed it is not needed.
+func (c *Consumer) Close() error { return c.close(context.Background()) }
 
-func (c *Consumer) leave(o *closeOp) error {
-	err := c.b.s.Do(context.Background(), o, store.NoSync)
+// close is Close for a caller who waits no longer than ctx. Then it closes the consumer later.
+func (c *Consumer) close(ctx context.Context) error { return c.leave(ctx, &closeOp{c: c}) }
+
+func (c *Consumer) leave(ctx context.Context, o *closeOp) error {
+	err := c.b.s.Insist(ctx, o)
 	if err != nil && c.b.s.Cause() != nil {
 		return nil // the deliveries go back with the store
 	}

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/pebblemq/pebblemq"
@@ -58,13 +59,13 @@ func TestAnIteratorOverDeliveriesCanBeLeftAndTakenUpAgain(t *testing.T) {
 	declare(t, b, "q")
 	publish(t, b, "q", "1", "2", "3")
 	c := consume(t, b, "q", 3)
-	for d, err := range c.All(bg) {
+	for d, err := range c.Deliveries(bg) {
 		require.NoError(t, err)
 		require.Equal(t, "1", string(d.Body))
 		break
 	}
 	got := []string{}
-	for d, err := range c.All(bg) {
+	for d, err := range c.Deliveries(bg) {
 		if err != nil {
 			require.ErrorIs(t, err, workqueue.ErrConsumerClosed)
 			break
@@ -74,6 +75,54 @@ func TestAnIteratorOverDeliveriesCanBeLeftAndTakenUpAgain(t *testing.T) {
 		}
 	}
 	require.Equal(t, []string{"2", "3"}, got)
+}
+
+func TestAFetchTakesWhatIsThereUpToItsLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, b := open(t)
+		declare(t, b, "q")
+		publish(t, b, "q", "1", "2", "3", "4", "5")
+		c := consume(t, b, "q", 10)
+		synctest.Wait()
+		for _, want := range [][]string{{"1", "2"}, {"3", "4", "5"}} {
+			list, err := c.Fetch(bg, len(want)+len(want)/3) // the second asks for more than there is
+			require.NoError(t, err)
+			got := []string{}
+			for _, d := range list {
+				got = append(got, string(d.Body))
+				require.NoError(t, d.Ack(bg))
+			}
+			require.Equal(t, want, got)
+		}
+	})
+}
+
+func TestAFetchWaitsForTheFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, b := open(t)
+		declare(t, b, "q")
+		c := consume(t, b, "q", 10)
+		fetched := make(chan []*workqueue.Delivery)
+		go func() {
+			list, err := c.Fetch(bg, 10)
+			assert.NoError(t, err)
+			fetched <- list
+		}()
+		synctest.Wait()
+		publish(t, b, "q", "late")
+		require.Len(t, <-fetched, 1)
+
+		ctx, cancel := context.WithTimeout(bg, time.Minute)
+		defer cancel()
+		list, err := c.Fetch(ctx, 10)
+		require.Empty(t, list)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		_, err = c.Fetch(bg, 0)
+		require.ErrorIs(t, err, pebblemq.ErrInvalid)
+		require.NoError(t, c.Close())
+		_, err = c.Fetch(bg, 1)
+		require.ErrorIs(t, err, workqueue.ErrConsumerClosed)
+	})
 }
 
 func TestAnAcknowledgementIsFencedByItsDelivery(t *testing.T) {

@@ -38,9 +38,9 @@ func contextVerbs(t testing.TB, db *pebblemq.DB) storetest.Verbs {
 		require.True(t, ok)
 		return d
 	}
-	publish(t, b, "in", "1", "2")
+	publish(t, b, "in", "1", "2", "3")
 	publish(t, b, "work", "1", "2")
-	c, all := consume(t, b, "in", 1), consume(t, b, "in", 1)
+	c, all, fetched := consume(t, b, "in", 1), consume(t, b, "in", 1), consume(t, b, "in", 1)
 	caller := newCaller(t, b)
 	topology, err := b.Export(bg)
 	require.NoError(t, err)
@@ -49,11 +49,13 @@ func contextVerbs(t testing.TB, db *pebblemq.DB) storetest.Verbs {
 		c := b.PublishAsync(ctx, "", "q", message)
 		select {
 		case <-c.Done():
-			return c.Err()
+			return errOf(c.Wait(bg))
 		default:
 			return nil // the outcome has no context
 		}
 	}
+	old, err := queueOf(t, b, "copy").Redrive(bg, nil)
+	require.NoError(t, err)
 	return storetest.Verbs{
 		"Brokers":                     {workqueue.Brokers, db},
 		"LookupBroker":                {workqueue.LookupBroker, db, "main"},
@@ -85,7 +87,8 @@ func contextVerbs(t testing.TB, db *pebblemq.DB) storetest.Verbs {
 		"Broker.Unbind":               {b.Unbind, binding},
 		"Broker.Info":                 {b.Info},
 		"Caller.Call":                 {caller.Call, "", "q", message, nil},
-		"Consumer.All":                {all.All},
+		"Consumer.Deliveries":         {all.Deliveries},
+		"Consumer.Fetch":              {fetched.Fetch, 10},
 		"Consumer.Next":               {c.Next},
 		"Delivery.Ack":                {out().Ack},
 		"Delivery.AckUpTo":            {out().AckUpTo},
@@ -104,6 +107,7 @@ func contextVerbs(t testing.TB, db *pebblemq.DB) storetest.Verbs {
 		"Queue.Consume":               {queueOf(t, b, "q").Consume, nil},
 		"Queue.Delete":                {queueOf(t, b, "gone").Delete},
 		"Queue.DeleteIf":              {queueOf(t, b, "gone too").DeleteIf, workqueue.DeleteIf{}},
+		"Queue.Find":                  {queueOf(t, b, "browsed").Find, "2"},
 		"Queue.Get":                   {queueOf(t, b, "dead").Get},
 		"Queue.Pause":                 {queueOf(t, b, "q").Pause},
 		"Queue.Peek":                  {queueOf(t, b, "browsed").Peek, at},
@@ -111,9 +115,20 @@ func contextVerbs(t testing.TB, db *pebblemq.DB) storetest.Verbs {
 		"Queue.Stats":                 {queueOf(t, b, "q").Stats},
 		"Queue.Info":                  {queueOf(t, b, "q").Info},
 		"Queue.Redrive":               {queueOf(t, b, "dead").Redrive, nil},
+		"Queue.Redrives":              {queueOf(t, b, "dead").Redrives},
+		"Redrive.Cancel":              {old.Cancel},
+		"Redrive.Wait":                {old.Wait},
 		"Queue.Resume":                {queueOf(t, b, "q").Resume},
 		"Queue.Run":                   {queueOf(t, b, "work").Run, workqueue.Handler(nop), nil},
 		"Queue.RunBatch":              {queueOf(t, b, "work").RunBatch, workqueue.BatchHandler(func(context.Context, []*workqueue.Delivery) error { return nil }), nil},
+		"TypedConsumer.Deliveries":    {typedConsumer(t, b).Deliveries},
+		"TypedConsumer.Fetch":         {typedConsumer(t, b).Fetch, 1},
+		"TypedConsumer.Next":          {typedConsumer(t, b).Next},
+		"TypedQueue.Consume":          {typedOf(t, b).Consume, nil},
+		"TypedQueue.Get":              {typedOf(t, b).Get},
+		"TypedQueue.Publish":          {typedOf(t, b).Publish, order{}, nil},
+		"TypedQueue.Run":              {typedOf(t, b).Run, nopTyped, nil},
+		"TypedQueue.RunBatch":         {typedOf(t, b).RunBatch, func(context.Context, []order, []*workqueue.Delivery) error { return nil }, nil},
 	}
 }
 

@@ -43,6 +43,12 @@ func (w *witness) clone() *witness {
 // check drains the queues of a store that came back and compares.
 func (w *witness) check(t *testing.T, b *workqueue.Broker, at string) {
 	t.Helper()
+	redrives, err := queueOf(t, b, "dead").Redrives(bg) // one may go on
+	require.NoError(t, err, at)
+	for _, r := range redrives {
+		_, err := r.Wait(bg)
+		require.NoError(t, err, at)
+	}
 	present := map[int]bool{}
 	for m, err := range queueOf(t, b, "q").Browse(bg, &workqueue.BrowseOptions{State: workqueue.Delayed}) {
 		require.NoError(t, err, at)
@@ -89,7 +95,7 @@ func (w *witness) work(t *testing.T, db *pebblemq.DB, b *workqueue.Broker, from,
 		require.NoError(t, b.Publish(bg, "", "q", body(fmt.Sprint(i))))
 		w.note(w.published, i)
 		if i%20 == 18 {
-			_, err := queueOf(t, b, "dead").Redrive(bg, nil)
+			_, err := waited(queueOf(t, b, "dead").Redrive(bg, nil))
 			require.NoError(t, err)
 		}
 		if i%4 == 2 {

@@ -64,7 +64,7 @@ func (q *queue) buryDelayed(t *store.Turn, at spool.Position, reason string) (b 
 func (q *queue) copyDead(t *store.Turn, d *Delivery, reason, failure string) (*burial, error) {
 	b := &burial{d: d, reason: reason}
 	if place := q.deadPlace(reason); place != nil {
-		// Not what the receiver has, who may have changed it.
+		// Not the copy of the receiver, which may have changed it.
 		dead, err := decodeMessage(d.m.Data)
 		if err != nil {
 			return nil, err
@@ -94,8 +94,8 @@ func (q *queue) copyDead(t *store.Turn, d *Delivery, reason, failure string) (*b
 	return b, nil
 }
 
-// doom returns why a message that was just taken must not be delivered, if so.
-func (q *queue) doom(t *store.Turn, m *spool.Message) string {
+// deadReason returns why a message must become a dead letter, or "" if it may be delivered.
+func (q *queue) deadReason(t *store.Turn, m *spool.Message) string {
 	switch limit := q.config.DeliveryLimit; {
 	case m.Expired(t.Now()) && !q.offered[m]:
 		return ReasonExpired

@@ -25,8 +25,7 @@ func TestARingOfDeadLettersWithoutARejectionIsCut(t *testing.T) {
 	})
 }
 
-// The usual way to retry later: whoever rejects sends it round, and the history
-// counts.
+// The usual way to retry later: a rejected message goes round, and its history counts.
 func TestARejectionMayCycle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, b := open(t)

@@ -3,13 +3,16 @@ package workqueue
 import (
 	"context"
 	"strings"
+	"time"
 
 	"github.com/pebblemq/pebblemq/internal/store"
 	"github.com/pebblemq/pebblemq/internal/worker"
 )
 
 // DeadRetention is how long the dead-letter queue that a queue makes itself keeps a message.
-const DeadRetention = worker.DeadRetention
+const DeadRetention = 14 * 24 * time.Hour
+
+var _ = [1]struct{}{}[DeadRetention-worker.DeadRetention] // the two are equal
 
 // maxDeadOwner is the longest name of a queue that may make one.
 const maxDeadOwner = store.MaxName - len(worker.DeadSuffix)

@@ -53,7 +53,7 @@ func TestWhatFailsForGoodIsKeptInAQueueOfItsOwn(t *testing.T) {
 			require.Equal(t, []string{"jobs", "jobs.dead"}, queues(t, b))
 
 			db, b = restart(t, fs, db)
-			p, err := queueOf(t, b, "jobs.dead").Redrive(bg, nil)
+			p, err := waited(queueOf(t, b, "jobs.dead").Redrive(bg, nil))
 			require.NoError(t, err)
 			require.EqualValues(t, 1, p.Moved)
 			require.NoError(t, get(t, b, "jobs", "fails").Ack(bg))
@@ -108,7 +108,7 @@ func TestWhoWantsFailuresDroppedGetsNoQueueForThem(t *testing.T) {
 	}
 }
 
-// Expiry and limits are asked for: what goes by them has not failed.
+// Expiry and limits are asked for: a message that goes by them has not failed.
 func TestWhatExpiresOrIsTooMuchIsDropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, b := open(t)

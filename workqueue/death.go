@@ -55,9 +55,8 @@ func (e *envelope) die(queue, reason, failure string, now time.Time) {
 	e.deaths, e.TTL = slices.Insert(rest, 0, latest), 0
 }
 
-// inRing reports whether a dead letter that goes to a queue has been there and
-// came round by itself: since then nobody has rejected it. It would do so for
-// ever.
+// inRing reports whether a dead letter that goes to a queue was there before and came round by
+// itself: it was not rejected since. It would do so for ever.
 func inRing(deaths []Death, queue string) bool {
 	for _, d := range deaths {
 		if d.Reason == ReasonRejected {

@@ -19,7 +19,9 @@ func namedQueue(name string) string { return fmt.Sprintf("queue %q", name) }
 // DeclareQueue returns the queue of that name and creates it if need be. A nil config is the
 // stored one, or the defaults for a new queue. Another config than the stored one is
 // pebblemq.ErrConfigMismatch, which lists all fields that differ; EnsureQueue alters them.
-// A creation is durable when DeclareQueue returns: every queue is durable. Names that begin
+// What the config names must exist, see DeadLetter.
+// A creation is durable when DeclareQueue returns, unless ctx says NoSync: every queue is
+// durable. Names that begin
 // with "amq." are for the broker to give, see DeclareNewQueue.
 func (b *Broker) DeclareQueue(ctx context.Context, name string, c *QueueConfig) (*Queue, error) {
 	q, _, err := b.declareQueue(ctx, name, c, declaration{check: checkName})
@@ -79,6 +81,9 @@ func (b *Broker) declareQueue(ctx context.Context, name string, c *QueueConfig, 
 	err = b.s.Do(ctx, store.QuietFunc(func(t *store.Turn) (err error) {
 		if q.queue = b.t.queues[name]; q.queue == nil {
 			if err := d.check("queue", name); err != nil {
+				return err
+			}
+			if err := plan.config.checkPlace(name, b.t.known); err != nil {
 				return err
 			}
 			did.Created = true
@@ -145,6 +150,7 @@ func (t *topology) createQueue(turn *store.Turn, p queuePlan) (*queue, error) {
 	q := &queue{name: p.name, object: o, config: p.config, topology: t}
 	q.window = newWindow(t.s, o, p.config.DedupeWindow)
 	q.spool = spool.NewLanes(t.s, layout, o.ID, p.config.MaxPriority, q.options())
+	q.redrives = q.newRedrives()
 	q.limit()
 	t.queues[p.name] = q
 	q.live(turn)

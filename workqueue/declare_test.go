@@ -48,6 +48,7 @@ func TestEnsureCreatesAltersOrDoesNothing(t *testing.T) {
 
 func TestEnsureOfAnExchange(t *testing.T) {
 	_, b := open(t)
+	exchange(t, b, workqueue.Fanout, "x")
 	for _, c := range []struct {
 		kind   workqueue.ExchangeKind
 		config *workqueue.ExchangeConfig

@@ -57,16 +57,15 @@ func (o *publishOp) seen(t *store.Turn, w *window.Window) (routed int, repeated 
 	return int(n), true, nil
 }
 
-// remember has the exchange know the message from now on.
+// remember makes the exchange remember the message from now on.
 func (o *publishOp) remember(t *store.Turn, w *window.Window) {
 	if w != nil && o.message.MessageID != "" {
 		w.Put(t, o.id(), binary.AppendUvarint(nil, uint64(o.routed)))
 	}
 }
 
-// lacking leaves only those destinations that do not have the message already,
-// and has the queues know it from now on. It is done before a body is stored,
-// which nobody may want.
+// lacking leaves only those destinations that do not have the message already, and makes the
+// queues remember it. It runs before the body is stored, because no destination may need it.
 func (o *publishOp) lacking(t *store.Turn, to []*end) ([]*end, error) {
 	if o.message.MessageID == "" && o.message.UniqueKey == "" {
 		return to, nil

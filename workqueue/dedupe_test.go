@@ -27,8 +27,8 @@ func TestAnExchangeKnowsAMessageIDForItsWindow(t *testing.T) {
 		bind(t, b, workqueue.Binding{Exchange: "x", Queue: "q"}, workqueue.Binding{Exchange: "x", Queue: "r"})
 		routed := func(id string) int {
 			c := b.PublishAsync(bg, "x", "", message(id, "m"))
-			require.NoError(t, c.Err())
-			return c.Routed()
+			require.NoError(t, errOf(c.Wait(bg)))
+			return published(c).Routed
 		}
 		require.Equal(t, 2, routed("1"))
 		require.NoError(t, b.Unbind(bg, workqueue.Binding{Exchange: "x", Queue: "r"}))
@@ -168,8 +168,8 @@ func TestRoutedIsTheNumberOfPlaces(t *testing.T) {
 		workqueue.Binding{Exchange: "x", Queue: "r"}, workqueue.Binding{Exchange: "x", ToExchange: "y"},
 		workqueue.Binding{Exchange: "y", Queue: "r"}, workqueue.Binding{Exchange: "y", Queue: "s"},
 	)
-	require.Equal(t, 3, b.PublishAsync(bg, "x", "", body("m")).Routed())
-	require.Equal(t, 1, b.PublishAsync(bg, "", "q", body("m")).Routed())
-	require.Zero(t, b.PublishAsync(bg, "", "nobody", body("m")).Routed())
-	require.Zero(t, b.PublishAsync(bg, "no", "", body("m")).Routed())
+	require.Equal(t, 3, published(b.PublishAsync(bg, "x", "", body("m"))).Routed)
+	require.Equal(t, 1, published(b.PublishAsync(bg, "", "q", body("m"))).Routed)
+	require.Zero(t, published(b.PublishAsync(bg, "", "nobody", body("m"))).Routed)
+	require.Zero(t, published(b.PublishAsync(bg, "no", "", body("m"))).Routed)
 }

@@ -9,11 +9,10 @@ import (
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// Delivery is a message in the hands of a consumer. Settle it once: Ack, Nack
-// or Reject, alone or in a transaction. Until then it is unacknowledged, and
-// goes back to its place in the queue when the consumer is closed or the
-// process ends. All its bytes are the receiver's: what is redelivered or
-// dead-lettered is the message as it was published.
+// Delivery is a message in the hands of a consumer. Settle it once: Ack, Nack or Reject, alone
+// or in a transaction. Until then it is unacknowledged, and goes back to its place in the queue
+// when the consumer is closed or the process ends. The receiver owns all its bytes. A
+// redelivery or dead letter has the message as it was published.
 type Delivery struct {
 	Message
 
@@ -21,7 +20,8 @@ type Delivery struct {
 	Exchange   string // that it was published to
 	RoutingKey string
 
-	// Redelivered says that it may have been delivered before.
+	// Redelivered says that it may have been delivered before. A delivery that was released
+	// does not count.
 	Redelivered bool
 	// DeliveryCount counts the deliveries, from 1. It is exact but for a crash,
 	// which may lose the count of a first delivery.
@@ -44,7 +44,7 @@ type Delivery struct {
 	through  bool          // Run has settled it; of the source
 	limit    int           // of the deliveries of its message; 0 is none
 
-	interrupt func() // when it is lost, if anybody wants to know; under the consumer's lock
+	interrupt context.CancelCauseFunc // when it is lost, if anybody wants to know; under the consumer's lock
 }
 
 type deliveryState uint8
@@ -60,11 +60,15 @@ func newDelivery(q *queue, c *Consumer, m *spool.Message) (*Delivery, error) {
 	if err != nil {
 		return nil, err
 	}
+	b := &Broker{s: q.topology.s, t: q.topology}
+	if c != nil {
+		b = c.b // which is equal, and there already
+	}
 	return &Delivery{
 		limit:   max(q.config.DeliveryLimit, 0),
 		Message: e.Message, Queue: q.name, Exchange: e.exchange, RoutingKey: e.key, Deaths: e.deaths,
 		Redelivered: m.Count > 1 || m.Suspect, DeliveryCount: int(m.Count),
-		b: &Broker{s: q.topology.s, t: q.topology}, q: q, consumer: c, m: m, payload: m.Payload,
+		b: b, q: q, consumer: c, m: m, payload: m.Payload,
 	}, nil
 }
 
@@ -146,12 +150,12 @@ func (d *Delivery) Ack(ctx context.Context) error {
 	if err := d.real(); err != nil {
 		return err
 	}
-	return d.b.s.Do(ctx, &ackOp{d: d}, store.NoSync)
+	return d.b.s.Do(ctx, ackOp{d: d}, store.NoSync)
 }
 
-// Nack gives the message back: to its old place in the queue, or to the tail after
-// a pause if the queue has a Retry; or, without requeue, to the queue's dead letter
-// place, see QueueConfig.DeadLetter. If that cannot be reached, the error is ErrUnroutable or
+// Nack returns the message to its old place in the queue, or to the tail after a pause if the
+// queue has a Retry. Without requeue the message becomes a dead letter, see
+// QueueConfig.DeadLetter. If that cannot be reached, the error is ErrUnroutable or
 // ErrUnknownExchange, and the delivery stays unacknowledged.
 func (d *Delivery) Nack(ctx context.Context, requeue bool) error {
 	if err := d.real(); err != nil {
@@ -215,7 +219,7 @@ func (t BrokerTx) Ack(d *Delivery) error {
 	if err := t.own(d); err != nil {
 		return err
 	}
-	return t.x.Add(&ackOp{d: d}, 0)
+	return t.x.Add(ackOp{d: d}, 0)
 }
 
 // own refuses a delivery of another broker, whose memory may even be under the
@@ -253,12 +257,11 @@ func (t BrokerTx) Release(d *Delivery, delay time.Duration) error {
 	return t.x.Add(d.releaseOp(delay), len(d.m.Data))
 }
 
-// Get takes one message without a consumer; ok is false if none is ready, or the
-// queue is paused, or jammed by dead letters (see DeadLetter.Exchange). It waits only
-// while messages that are ready are being read from disk, or those
-// that were published before become ready: who publishes NoSync and then gets
-// finds the message. The delivery is held until it is settled or the store is closed.
-// A queue with SingleActive that has a consumer is ErrInUse.
+// Get takes one message without a consumer; ok is false if none is ready, or the queue is
+// paused, or jammed by dead letters (see DeadLetter.Exchange). It waits only while ready
+// messages are being read from disk, or while messages published before become ready. A Get
+// after a NoSync publish therefore finds the message. The delivery is held until it is settled,
+// its AckTimeout is over or the store is closed. A queue with SingleActive that has a consumer is ErrInUse.
 //
 // Messages that cannot be read stay in the queue, and Get returns the others. It
 // returns pebblemq.ErrCorrupt, or pebblemq.ErrUnreadable, once for each stretch of
@@ -298,8 +301,7 @@ func (b *Broker) giveUp(ctx context.Context, op *getOp) {
 	if op.d == nil {
 		return
 	}
-	ctx = store.WithDurability(context.WithoutCancel(ctx), store.NoSync)
-	_ = b.s.Do(ctx, giveUpOp{&requeueOp{d: op.d}}, store.NoSync) // fails if the store has, and then it returns anyway
+	_ = b.s.Insist(ctx, giveUpOp{&requeueOp{d: op.d}}) // fails if the store has, and then it returns anyway
 }
 
 // giveUpOp is a requeueOp that is let in always.
@@ -351,15 +353,15 @@ func (o *getOp) Visible(t *store.Turn) {
 	}
 }
 
-// ackOp settles a delivery.
+// ackOp settles a delivery. It is a value, which costs no memory.
 type ackOp struct{ d *Delivery }
 
-func (o *ackOp) String() string { return fmt.Sprintf("ack a delivery of queue %q", o.d.Queue) }
+func (o ackOp) String() string { return fmt.Sprintf("ack a delivery of queue %q", o.d.Queue) }
 
 // Frees lets it in on a disk that is nearly full.
-func (o *ackOp) Frees() {}
+func (o ackOp) Frees() {}
 
-func (o *ackOp) Run(t *store.Turn) error {
+func (o ackOp) Run(t *store.Turn) error {
 	if err := o.d.settleable(); err != nil {
 		return err
 	}
@@ -368,12 +370,12 @@ func (o *ackOp) Run(t *store.Turn) error {
 	return nil
 }
 
-func (o *ackOp) Undo() {
+func (o ackOp) Undo() {
 	o.d.reclaim()
 	o.d.q.spool.UndoSettle(o.d.m)
 }
 
-func (o *ackOp) Visible(t *store.Turn) {
+func (o ackOp) Visible(t *store.Turn) {
 	o.d.q.totals.Acked++
 	if !o.d.q.deleted {
 		o.d.q.spool.Settled(t, o.d.m)

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/pebblemq/pebblemq/internal/store"
+	"github.com/pebblemq/pebblemq/workqueue/internal/routing"
 )
 
 // destination is what a binding leads to. The class is one of those in places.
@@ -47,9 +48,9 @@ func (d destination) unknown() error {
 // its last three fields is set.
 type end struct {
 	destination
+	place    routing.Place    // its owner is the end
 	shares   bool             // a payload with others
 	bindings map[binding]bool // that lead to it
-	visited  uint64           // by which walk
 
 	queue    *queue
 	exchange *exchange
@@ -61,6 +62,7 @@ func (t *topology) end(to destination, sink store.Sink) *end {
 	e := t.ends[to]
 	if e == nil {
 		e = &end{destination: to, shares: places[to.class].shares, bindings: make(map[binding]bool)}
+		e.place = routing.Place{Name: fmt.Sprintf("%d/%s", to.class, to.name), Owner: e}
 		t.ends[to] = e
 	}
 	switch to.class {
@@ -68,72 +70,9 @@ func (t *topology) end(to destination, sink store.Sink) *end {
 		e.queue = t.queues[to.name]
 	case store.ClassExchange:
 		e.exchange = t.exchanges[to.name]
+		e.place.Exchange = e.exchange.routes
 	default:
 		e.sink = sink
 	}
 	return e
-}
-
-// ends are destinations, each with the number of bindings that lead to it.
-type ends struct {
-	list []lead
-	at   map[*end]int // where each is in the list, once that is long
-}
-
-type lead struct {
-	end   *end
-	count int
-}
-
-// fewEnds is how long a list is searched faster than a map.
-const fewEnds = 8
-
-func (s *ends) find(to *end) (at int, known bool) {
-	if s.at != nil {
-		at, known = s.at[to]
-		return at, known
-	}
-	for i := range s.list {
-		if s.list[i].end == to {
-			return i, true
-		}
-	}
-	return 0, false
-}
-
-func (s *ends) add(to *end) {
-	if i, known := s.find(to); known {
-		s.list[i].count++
-		return
-	}
-	s.list = append(s.list, lead{to, 1})
-	switch {
-	case s.at != nil:
-		s.at[to] = len(s.list) - 1
-	case len(s.list) > fewEnds:
-		s.at = make(map[*end]int)
-		for i := range s.list {
-			s.at[s.list[i].end] = i
-		}
-	}
-}
-
-func (s *ends) remove(to *end) {
-	i, known := s.find(to)
-	if !known {
-		return
-	}
-	if s.list[i].count--; s.list[i].count > 0 {
-		return
-	}
-	last := len(s.list) - 1
-	s.list[i] = s.list[last]
-	s.list[last] = lead{}
-	s.list = s.list[:last]
-	if s.at != nil {
-		delete(s.at, to)
-		if i < last {
-			s.at[s.list[i].end] = i
-		}
-	}
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// ready is called when the queue may have something to hand out.
+// ready is called when the queue may have messages to deliver.
 func (q *queue) ready(t *store.Turn) {
 	q.changed.Fire()
 	if q.posted || len(q.consumers) == 0 {
@@ -125,7 +125,7 @@ func (q *queue) take(t *store.Turn, c *Consumer) (*Delivery, *burial) {
 			q.spool.SetAside(t, m, err)
 			continue
 		}
-		if reason := q.doom(t, m); reason != "" {
+		if reason := q.deadReason(t, m); reason != "" {
 			b, err := q.buryDoomed(t, d, reason)
 			if err == nil {
 				return nil, b

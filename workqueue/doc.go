@@ -1,20 +1,39 @@
-// Package workqueue is a routed work queue: messages are published to exchanges,
-// bindings lead them to queues, and consumers share the deliveries of a queue
-// and acknowledge them one by one. It is modelled on RabbitMQ.
+// Package workqueue is a routed work queue modelled on RabbitMQ. Messages are published to
+// exchanges, bindings route them to queues, and consumers share the deliveries of a queue
+// and acknowledge them one by one.
 //
-// # What it guarantees
+//	broker, err := workqueue.OpenBroker(ctx, db, "main")
+//	emails, err := broker.DeclareQueue(ctx, "emails", nil)
+//	err = broker.Publish(ctx, "", "emails", workqueue.Message{Body: body})
+//	err = emails.Run(ctx, func(ctx context.Context, d *workqueue.Delivery) error { ... }, nil)
 //
-//   - Publish returns when every queue that the message was routed to holds it,
+// # Guarantees
+//
+//   - Publish returns when every destination of the message holds it,
 //     durably and in one commit: all of them or none.
-//   - A delivery that is not settled comes back, at its old place, when its
-//     consumer is closed or its process ends; Redelivered and DeliveryCount say
-//     so. Consumers therefore see duplicates: acknowledge in the transaction
+//   - A delivery that is not settled returns to its old place when its
+//     consumer is closed or its process ends. Redelivered and DeliveryCount report
+//     that. Consumers therefore receive duplicates: acknowledge in the transaction
 //     that holds the effect, or use package idempotency.
 //   - A message that is rejected, or delivered more often than its queue
-//     allows, goes to the queue's dead letter place in the same commit. That
+//     allows, becomes a dead letter in the same commit. That
 //     includes a message whose handler kills the process.
-//   - A settled delivery cannot be settled again, and one that was lost cannot
-//     be settled at all: the error is typed, and nothing else is affected.
+//   - A settled delivery cannot be settled again, and a lost one cannot
+//     be settled at all. The error is typed and affects no other delivery.
+//
+// # Words
+//
+//	broker            exchanges, queues and bindings under one name
+//	exchange          the place that messages are published to; it routes them
+//	binding           a rule that leads from an exchange to a destination
+//	destination       a queue, another exchange, a log topic or a visibility queue
+//	delivery          a message handed to a consumer, unacknowledged until it is settled
+//	prefetch          how many unacknowledged deliveries a consumer may hold
+//	ready             waiting to be delivered
+//	delayed           waiting until its Delay is over
+//	dead letter       a message that was given up and moved, with the reason
+//	dead-letter place the exchange or queue for it; NAME.dead by default
+//	job               a message that the broker publishes by a schedule (PutJob)
 //
 // # States of a message in a queue
 //
@@ -27,75 +46,80 @@
 //	            TTL, MaxLength,│     Close, crash,      │
 //	            MaxBytes       │     Requeue            │
 //	                           │                        ▼
-//	                           └──────────────▶ dead letter place, or gone
+//	                           └──────────────▶ dead-letter place, or gone
 //
-// Requeue puts it at the head or the tail of what is ready, after a Delay at the
-// tail, and so do a Release with a delay, a Nack in a queue that has a Retry and a handler of Run that fails;
-// all others give it back at its old place.
+// Requeue puts the message at the head or the tail of the ready ones, and with a Delay at
+// the tail. A Release with a delay, a Nack in a queue with a Retry and a failed handler of
+// Run also put it at the tail. All others return it to its old place.
 //
-// # What a queue holds
+// # Queues
 //
-// A message may have a priority, a delay and a time to live at once. The highest
-// priority that is ready goes first (MaxPriority), in order of arrival, where what
-// is requeued has its old place. A TTL is exact wherever the message stands, and
-// so are the limits of the queue (MaxLength, MaxBytes; see Overflow). What such a
-// queue pays is a spool for each priority that is used, and a key of an index for
-// each message with a TTL; a queue without pays nothing.
+// A message may have a priority, a delay and a time to live at once. The ready message with
+// the highest priority is delivered first (MaxPriority), then the oldest. A TTL is exact
+// wherever the message stands, and so are the limits of the queue (MaxLength, MaxBytes; see
+// Overflow). Each priority in use costs a spool, and each message with a TTL an index key.
 //
-// Browse and Peek show what is in a queue, and change nothing. What is delayed can be
-// cancelled by its MessageID, at a cost that does not depend on how much there is.
-// Redrive moves dead letters back to the queues that they died in, or elsewhere.
+// Browse and Peek show the messages of a queue and change nothing. Cancel removes a delayed
+// message by its MessageID, at a cost that does not depend on the length of the queue.
+// Redrive moves dead letters back to the queues that they died in, or elsewhere, in the
+// background and over restarts.
 //
 // Messages that cannot be read, because the disk is damaged or fails, stay in the queue
 // and are counted in QueueStats.Unreadable. The others are delivered. Get returns
 // pebblemq.ErrCorrupt or pebblemq.ErrUnreadable once for each stretch of such messages;
-// consumers and Run go on, and the log tells. A queue whose own record cannot be read
-// refuses every use but its deletion.
+// consumers and Run continue and log it. If the record of a queue itself cannot be read,
+// every call on the queue except Delete is refused.
 //
 // # Consumers
 //
-// A consumer holds at most its Prefetch unsettled. Deliveries go to the consumer of
-// the highest priority that has room, in turn among equals; a SingleActive queue has
-// one at a time. Run is a consumer with handlers, which may limit those of one key, the
-// rate, and the time that each of them has. Caller sends requests and waits for
-// replies; PutJob publishes again and again. A message with a UniqueKey does not get
-// into a queue that has one with the same key (see Duplicate).
+// A consumer holds at most Prefetch unsettled deliveries. Deliveries go to the consumer with
+// the highest priority that has room, in turn among equals. A SingleActive queue delivers to
+// one consumer at a time. Run is a consumer with handlers and has limits per key, per second
+// and per call. Caller sends requests and waits for replies. PutJob publishes by a schedule.
+// A message with a UniqueKey is refused while the queue holds another with the same key
+// (see Duplicate).
 //
 // # Routing
 //
-// An exchange leads to queues, to other exchanges, and to log topics and
-// visibility queues of the same store (see Binding); its kind says how it compares
-// messages with bindings (see ExchangeKind). What none of them matches goes to its
-// alternate exchange. A message gets to a place once, however many ways lead
-// there, and a body of 1 KiB or more that goes to several queues is stored once.
-// What a publish costs depends on the bindings that match, not on those that do
-// not: a hundred thousand patterns cost what ten do.
+// An exchange leads to queues, other exchanges, log topics and visibility queues of the same
+// store (see Binding). Its kind says how it compares messages with bindings (see
+// ExchangeKind). A message that matches no binding goes to the alternate exchange. Each
+// destination gets a message once, even if several paths lead there. A body of 1 KiB or more
+// that goes to several queues is stored once. The cost of a publish depends on the bindings
+// that match: a hundred thousand patterns cost as much as ten.
 //
 //	                 ┌─ key ──▶ queue
 //	Publish ▶ exchange ─ pattern ─▶ exchange ─▶ queue, topic, visibility queue
 //	                 └─ nothing matches ─▶ alternate exchange ─▶ ...
 //
-// Exchanges and queues stay until they are deleted, or end by themselves:
-// AutoDelete, Expires, Exclusive. Export and Apply move a topology as JSON. With
-// a DedupeWindow an exchange or queue takes the same MessageID once.
+// Exchanges and queues stay until they are deleted, unless they are AutoDelete or Exclusive
+// or have Expires. Export and Apply move a topology as JSON. An exchange or queue with a
+// DedupeWindow accepts each MessageID once within it.
 //
 // # Departures from RabbitMQ
 //
-// There are no channels, no non-durable queues and no transient messages: what
-// need not survive a crash is published NoSync, and is stored and counted like the
-// rest. An exclusive queue belongs to a *Broker instead of a connection, and outlives
-// no restart; an auto-delete queue does, and waits for its consumers to return. CC and BCC are fields, not headers.
-// Arguments of bindings are texts or nil, as headers are. Errors are return values and
-// close nothing. A confirm covers all queues. A requeued message returns to its old
-// place however long that is (Nack), or goes to the head, the tail or there after a
-// delay (Requeue). A message that cannot be dead-lettered stays where it is,
-// with an error, or is tried again, instead of being dropped (unless DropIfMissing). A TTL is exact behind other
-// messages too, one of 0 is called NowOrNever, and a delayed message's begins when it is
-// due. RejectDeadLetter is a success to the publisher.
+//   - There are no channels, no non-durable queues and no transient messages. Publish with
+//     NoSync instead; such messages are stored and counted like all others.
+//   - Errors are return values and close nothing. A confirm covers all destinations.
+//   - An exclusive queue belongs to a *Broker instead of a connection and does not survive a
+//     restart. An auto-delete queue survives and waits for its consumers.
+//   - CC and BCC are fields of Message, not headers.
+//   - Headers and arguments of bindings are UTF-8 strings; an argument may be nil.
+//   - A Nack returns a message to its old place however long the queue is. Requeue puts it at
+//     the head or the tail, now or after a delay.
+//   - A message that cannot be dead-lettered is tried again or stays in its queue, with an
+//     error, unless DropIfMissing is set. Only a message that has passed a ring of queues
+//     without a handler is dropped, with a warning (see DeadLetter).
+//   - Every name in a configuration or a job must exist.
+//   - A topic pattern with * or # inside a word is refused.
+//   - A TTL is exact behind other messages too. A TTL of 0 is NowOrNever. The TTL of a
+//     delayed message begins when it is due.
+//   - The publisher gets no error for a message that RejectDeadLetter dead-letters.
+//   - After an AckTimeout the message returns to the queue and the consumer continues.
+//   - A queue without a DeadLetter has one by default, NAME.dead. DropDead drops instead.
 //
 // # Memory and keys
 //
-// A queue keeps what is unacknowledged and a window of what is ready in memory,
-// the rest on disk. keys.go shows the keys; the messages of a queue are a spool,
-// see internal/spool.
+// A queue keeps unacknowledged messages and a window of the ready ones in memory, and
+// all others on disk. keys.go and docs/FORMAT.md show the keys.
 package workqueue

@@ -10,7 +10,7 @@ import (
 	"github.com/pebblemq/pebblemq/workqueue"
 )
 
-// What is in the queue is shown, and is there afterwards.
+// Browse shows the messages of the queue and takes none.
 func ExampleQueue_Browse() {
 	ctx := context.Background()
 	db, _ := pebblemq.OpenMemory(nil)
@@ -57,7 +57,7 @@ func ExampleQueue_Cancel() {
 	// true
 }
 
-// What was rejected is looked at, and goes back to its queue when it can be handled.
+// Rejected messages are looked at, and go back to their queue when they can be handled.
 func ExampleQueue_Redrive() {
 	ctx := context.Background()
 	db, _ := pebblemq.OpenMemory(nil)
@@ -71,10 +71,11 @@ func ExampleQueue_Redrive() {
 		_ = d.Reject(ctx)
 	}
 
-	p, err := dead.Redrive(ctx, &workqueue.RedriveOptions{
+	redrive, _ := dead.Redrive(ctx, &workqueue.RedriveOptions{
 		Filter: func(m *workqueue.Browsed) bool { return string(m.Body) != "nobody" },
 		Rate:   100,
 	})
+	p, err := redrive.Wait(ctx)
 	fmt.Println(p.Moved, p.Skipped, err)
 	d, _, _ := mail.Get(ctx)
 	fmt.Printf("%s, %s in %s\n", d.Body, d.Deaths[0].Reason, d.Deaths[0].Queue)

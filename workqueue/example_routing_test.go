@@ -112,7 +112,7 @@ func ExampleBroker_DeclareNewQueue() {
 	// 42
 }
 
-// The confirm of a repeated message is that of the first.
+// The outcome of a repeated message is that of the first.
 func ExampleBroker_PublishAsync() {
 	ctx := context.Background()
 	db, _ := pebblemq.OpenMemory(nil)
@@ -125,8 +125,8 @@ func ExampleBroker_PublishAsync() {
 	}
 
 	for range 2 {
-		c := broker.PublishAsync(ctx, "orders", "", workqueue.Message{MessageID: "order 42"})
-		fmt.Println(c.Routed(), c.Err())
+		published, err := broker.PublishAsync(ctx, "orders", "", workqueue.Message{MessageID: "order 42"}).Wait(ctx)
+		fmt.Println(published.Routed, err)
 	}
 	waiting(broker)
 	// Output:

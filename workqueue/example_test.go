@@ -22,7 +22,7 @@ func Example() {
 
 	consumer, _ := invoices.Consume(ctx, nil)
 	defer consumer.Close()
-	for d, err := range consumer.All(ctx) {
+	for d, err := range consumer.Deliveries(ctx) {
 		if err != nil {
 			break
 		}

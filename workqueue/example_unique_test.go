@@ -8,7 +8,7 @@ import (
 )
 
 // A job that is asked for again while it waits or runs is there once.
-func ExampleConfirm_Duplicates() {
+func ExampleBroker_PublishAsync_duplicates() {
 	db, err := pebblemq.OpenMemory(nil)
 	must(err)
 	defer db.Close()
@@ -18,9 +18,9 @@ func ExampleConfirm_Duplicates() {
 	must(err)
 
 	for _, id := range []string{"job-1", "job-2"} {
-		c := broker.PublishAsync(bg, "", "reindex", workqueue.Message{MessageID: id, UniqueKey: "customer/42"})
-		must(c.Err())
-		for _, d := range c.Duplicates() {
+		published, err := broker.PublishAsync(bg, "", "reindex", workqueue.Message{MessageID: id, UniqueKey: "customer/42"}).Wait(bg)
+		must(err)
+		for _, d := range published.Duplicates {
 			fmt.Printf("%s: %s is in %s already\n", id, d.MessageID, d.Queue)
 		}
 	}

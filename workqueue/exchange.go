@@ -11,6 +11,7 @@ import (
 	"github.com/pebblemq/pebblemq/internal/object"
 	"github.com/pebblemq/pebblemq/internal/store"
 	"github.com/pebblemq/pebblemq/internal/window"
+	"github.com/pebblemq/pebblemq/workqueue/internal/routing"
 )
 
 // ExchangeKind says how an exchange compares messages with bindings.
@@ -18,12 +19,13 @@ type ExchangeKind string
 
 const (
 	// Direct routes to the bindings whose key is the routing key.
-	Direct ExchangeKind = "direct"
+	Direct ExchangeKind = routing.Direct
 	// Fanout routes to all bindings.
-	Fanout ExchangeKind = "fanout"
+	Fanout ExchangeKind = routing.Fanout
 	// Topic routes to the bindings whose pattern matches the routing key word
-	// by word: words are separated by dots, * is one word, # any number.
-	Topic ExchangeKind = "topic"
+	// by word: words are separated by dots, * is one word, # any number. A pattern
+	// with a * or # in a word, such as order.pa*d, is ErrInvalid.
+	Topic ExchangeKind = routing.Topic
 	// Headers routes by the headers of a message, whatever its key is, to the
 	// bindings whose arguments they agree with. The argument x-match says how:
 	// with "all", which is the default, every other argument must be there with
@@ -32,16 +34,16 @@ const (
 	// begin with x- are left out, unless x-match is "all-with-x" or
 	// "any-with-x". A binding without arguments gets every message, one with
 	// "any" and no others none. Another x-match is ErrInvalid.
-	Headers ExchangeKind = "headers"
+	Headers ExchangeKind = routing.Headers
 	// Hash shares messages out: those with the same routing key go to the same
 	// destination, over restarts too, and for the most part still do when one
 	// is added or removed. The key of a binding is its weight, a number from 1
 	// to MaxHashWeight: the share it gets in comparison with others. Of several
 	// bindings to one destination the first that was made counts. HashHeader or
 	// HashProperty has something else hashed than the key.
-	Hash ExchangeKind = "hash"
+	Hash ExchangeKind = routing.Hash
 	// Random routes each message to one of the bound destinations.
-	Random ExchangeKind = "random"
+	Random ExchangeKind = routing.Random
 )
 
 // ExchangeConfig is stored with an exchange. EnsureExchange and Broker.AlterExchange change
@@ -49,8 +51,8 @@ const (
 type ExchangeConfig struct {
 	// Alternate is the exchange that gets a message which none of the bindings
 	// matches. It may have one itself; the chain ends when a message is routed
-	// or comes to an exchange again. It need not exist yet: while it does not,
-	// such a message is unroutable, as it is without one. Default: none.
+	// or comes to an exchange again. It must exist. If it is deleted later, such a
+	// message is unroutable, as it is without one. Default: none.
 	Alternate string `json:"alternate,omitempty"`
 
 	// Internal exchanges get messages from other exchanges only: through
@@ -62,11 +64,11 @@ type ExchangeConfig struct {
 	// them. One that never had a binding stays.
 	AutoDelete bool `json:"autoDelete,omitempty"`
 
-	// DedupeWindow is how long the exchange knows a MessageID again. It cannot be changed. Within that
-	// time of the first, publishing a message with the same one has no effect,
-	// whatever it holds, and the outcome of the first. Messages without one are
-	// all different, and those that come through a binding, as an alternate or
-	// as dead letters do not count. Zero is not at all; at most MaxDedupeWindow.
+	// DedupeWindow is how long the exchange remembers message IDs and drops repeats. It cannot
+	// be changed. Within that time of the first, publishing a message with the same one has no
+	// effect, whatever it holds, and the outcome of the first. Messages without one are all
+	// different, and those that come through a binding, as an alternate or as dead letters do
+	// not count. Zero is not at all; at most MaxDedupeWindow.
 	DedupeWindow time.Duration `json:"dedupeWindow,omitempty" alter:"no"`
 
 	// HashHeader, which cannot be changed, is the header that a Hash exchange goes by instead of the
@@ -95,8 +97,8 @@ func (c *ExchangeConfig) normalize(kind ExchangeKind) (exchangeConfig, error) {
 	if c != nil {
 		full.ExchangeConfig = *c
 	}
-	if matchers[kind] == nil {
-		return full, store.Invalid("kind %q is none of %s", kind, strings.Join(kinds, ", "))
+	if !routing.Known(string(kind)) {
+		return full, store.Invalid("kind %q is none of %s", kind, strings.Join(routing.Kinds, ", "))
 	}
 	if full.Alternate != "" {
 		if err := store.CheckName("alternate exchange", full.Alternate); err != nil {
@@ -109,17 +111,25 @@ func (c *ExchangeConfig) normalize(kind ExchangeKind) (exchangeConfig, error) {
 	return full, checkHashSource(kind, &full.ExchangeConfig)
 }
 
+// routes returns an exchange without bindings, nil if the kind is unknown.
+func (c exchangeConfig) routes() *routing.Exchange {
+	e := routing.NewExchange(string(c.Kind), routing.Config{HashHeader: c.HashHeader, HashProperty: c.HashProperty})
+	if e != nil {
+		e.Alternate = c.Alternate
+	}
+	return e
+}
+
 // exchange is an exchange in memory. It is touched under the baton only.
 //
-// Invariant: bindings are those of the matcher, and no others.
+// Invariant: routes has the bindings and the alternate, too. Its Damage is that of the exchange.
 type exchange struct {
 	object   *store.Object
 	name     string
 	config   exchangeConfig
 	bindings map[binding]uint64 // to their numbers, which grow as bindings are made
-	matcher  matcher
+	routes   *routing.Exchange
 	window   *window.Window // nil without DedupeWindow
-	visited  uint64         // by which walk
 	dropped  bool
 }
 
@@ -138,11 +148,9 @@ func decodeExchange(o *store.Object) (*exchange, error) {
 		return nil, err
 	}
 	e := &exchange{object: o, name: scopedName(o), config: is.Config, bindings: make(map[binding]uint64)}
-	newMatcher := matchers[e.config.Kind]
-	if newMatcher == nil {
+	if e.routes = e.config.routes(); e.routes == nil {
 		return nil, fmt.Errorf("%w: exchange %q is of kind %q", store.ErrFormat, e.name, e.config.Kind)
 	}
-	e.matcher = newMatcher(e.config.ExchangeConfig)
 	return e, nil
 }
 
@@ -163,7 +171,7 @@ func checkName(what, name string) error {
 // defaults for a new exchange. Another kind or config than the stored one is
 // pebblemq.ErrConfigMismatch, which lists all fields that differ; EnsureExchange alters them.
 // The default exchange, whose name is empty, is always there. A creation is durable when
-// DeclareExchange returns.
+// DeclareExchange returns, unless ctx says NoSync.
 func (b *Broker) DeclareExchange(ctx context.Context, name string, kind ExchangeKind, c *ExchangeConfig) error {
 	_, err := b.declareExchange(ctx, name, kind, c, false)
 	return err
@@ -183,6 +191,9 @@ func (b *Broker) declareExchange(ctx context.Context, name string, kind Exchange
 	err = b.s.Do(ctx, store.QuietFunc(func(t *store.Turn) error {
 		e := b.t.exchanges[name]
 		if e == nil {
+			if err := plan.config.checkAlternate(name, b.t.known); err != nil {
+				return err
+			}
 			did.Created = true
 			return b.t.createExchange(t, plan)
 		}
@@ -194,7 +205,7 @@ func (b *Broker) declareExchange(ctx context.Context, name string, kind Exchange
 			return changes.Mismatch(namedExchange(name), "EnsureExchange")
 		}
 		did.Altered = changes.Fields()
-		return e.alter(t, plan.config)
+		return b.t.alterExchange(t, e, plan.config)
 	}), store.Sync)
 	if err != nil {
 		return pebblemq.Ensured{}, err
@@ -236,10 +247,17 @@ func (t *topology) createExchange(turn *store.Turn, p exchangePlan) error {
 	return err
 }
 
-// check refuses a binding that means nothing to the exchange.
+// check refuses a binding that means nothing to the exchange, and any if it is damaged.
 func (e *exchange) check(b binding) error {
-	if err := e.matcher.check(b); err != nil {
-		return fmt.Errorf("binding of exchange %q: %w", e.name, err)
+	if e.routes.Damage != nil {
+		return e.routes.Damage
+	}
+	return checkRoute(e.routes, e.name, b)
+}
+
+func checkRoute(routes *routing.Exchange, name string, b binding) error {
+	if err := routes.Check(b.route()); err != nil {
+		return store.Invalid("binding of exchange %q: %v", name, err)
 	}
 	return nil
 }
@@ -254,7 +272,8 @@ func (t *topology) exchange(name string) (*exchange, error) {
 }
 
 // DeleteExchange removes an exchange and the bindings from and to it. One that does not
-// exist is ErrUnknownExchange.
+// exist is ErrUnknownExchange. As in RabbitMQ, an exchange may be deleted that others have as
+// their DeadLetter or Alternate: see there what becomes of messages then.
 func (b *Broker) DeleteExchange(ctx context.Context, name string) error {
 	return b.deleteExchange(ctx, name, func(*exchange) error { return nil })
 }
@@ -290,7 +309,7 @@ func (b *Broker) deleteExchange(ctx context.Context, name string, check func(*ex
 // dropBereft deletes an exchange that goes with its last binding, which it has
 // just lost.
 func (t *topology) dropBereft(turn *store.Turn, e *exchange) {
-	if e.config.AutoDelete && len(e.bindings) == 0 && !e.dropped {
+	if e.config.AutoDelete && len(e.bindings) == 0 && !e.dropped && e.routes.Damage == nil {
 		t.dropExchange(turn, e)
 	}
 }
@@ -303,6 +322,9 @@ func (t *topology) dropExchange(turn *store.Turn, e *exchange) {
 		t.unbind(turn, bound)
 	}
 	t.unbindAll(turn, destination{store.ClassExchange, e.name})
+	if e.routes.Damage != nil {
+		turn.DeleteRange(e.span(t.id))
+	}
 	turn.Drop(e.object, closeWindow(turn, e.window)...)
 	delete(t.exchanges, e.name)
 }

@@ -10,10 +10,10 @@ import (
 // MaxTTL is the longest Message.TTL and QueueConfig.MessageTTL.
 const MaxTTL = 10 * 365 * 24 * time.Hour
 
-// NowOrNever as a Message.TTL or QueueConfig.MessageTTL is for messages that a consumer
-// gets as they come into the queue, or nobody: RabbitMQ's TTL of 0. One that comes when
-// no consumer has room for it is a dead letter at once, with ReasonExpired; so is
-// one that is given back. Queue.Get gets none of them.
+// NowOrNever as a Message.TTL or QueueConfig.MessageTTL expires messages that no consumer can
+// take at once. It is RabbitMQ's TTL of 0. If no consumer has room when a message arrives, the
+// message becomes a dead letter at once, with ReasonExpired. So does one that is given back.
+// Queue.Get gets none of them.
 const NowOrNever time.Duration = -1
 
 func checkTTL(what string, ttl time.Duration) error {

@@ -161,7 +161,7 @@ func TestABacklogExpiresAfterACrash(t *testing.T) {
 	})
 }
 
-// What was passed by, because it was out, expires when the process has ended.
+// A message that was passed by, because it was out, expires when the process has ended.
 func TestWhatWasOutExpiresAtTheNextStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := vfs.NewMem()

@@ -18,25 +18,44 @@ func (d *Delivery) Extend(ctx context.Context) error {
 	return d.extend(store.WithDurability(ctx, store.NoSync), 0)
 }
 
-// extend has the AckTimeout begin some time from now, and ends what park did.
+// extend makes the AckTimeout begin some time from now, and ends what park did.
 func (d *Delivery) extend(relaxed context.Context, ahead time.Duration) error {
-	return d.b.s.Do(relaxed, store.PromptFunc{OpFunc: func(t *store.Turn) error {
-		if err := d.settleable(); err != nil {
-			return err
-		}
-		d.since = t.Now().Add(ahead)
-		if d.parked {
-			d.parked = false
-			if !d.q.watching && d.q.config.AckTimeout != NoAckTimeout {
-				d.q.watch(t, d.since.Add(d.q.config.AckTimeout))
-			}
-		}
-		return nil
-	}}, store.NoSync)
+	var op store.Op = extendOp{d}
+	if ahead > 0 {
+		op = store.PromptFunc{OpFunc: func(t *store.Turn) error { return d.renew(t, ahead) }}
+	}
+	return d.b.s.Do(relaxed, op, store.NoSync)
 }
 
-// park has Run keep deliveries whose turn has not come. They have no AckTimeout, and are not
-// counted if they go back before they are handled.
+// extendOp is extend from now on. It is a value, which costs no memory, because Run has one for
+// each message.
+type extendOp struct{ d *Delivery }
+
+// Prompt lets it in whatever the disk.
+func (o extendOp) Prompt() {}
+
+func (o extendOp) Run(t *store.Turn) error { return o.d.renew(t, 0) }
+
+func (o extendOp) Undo() {}
+
+func (o extendOp) Visible(*store.Turn) {}
+
+func (d *Delivery) renew(t *store.Turn, ahead time.Duration) error {
+	if err := d.settleable(); err != nil {
+		return err
+	}
+	d.since = t.Now().Add(ahead)
+	if d.parked {
+		d.parked = false
+		if !d.q.watching && d.q.config.AckTimeout != NoAckTimeout {
+			d.q.watch(t, d.since.Add(d.q.config.AckTimeout))
+		}
+	}
+	return nil
+}
+
+// park marks deliveries that Run keeps until their turn comes. They have no AckTimeout, and are
+// not counted if they go back before they are handled.
 func (c *Consumer) park(relaxed context.Context, list ...*Delivery) error {
 	return c.b.s.Do(relaxed, store.PromptFunc{OpFunc: func(*store.Turn) error {
 		for _, d := range list {

@@ -82,25 +82,19 @@ func TestAKeyFunctionThatExitsFailsTheDelivery(t *testing.T) {
 	})
 }
 
-// The callbacks of a redrive run on its caller's goroutine, which they may end.
-func TestARedriveWhoseCallbackExitsLeavesNothingBehind(t *testing.T) {
-	exit := func() { runtime.Goexit() }
-	for name, o := range map[string]*workqueue.RedriveOptions{
-		"the filter":   {Filter: func(*workqueue.Browsed) bool { exit(); return true }},
-		"the progress": {Progress: func(workqueue.RedriveProgress) { exit() }},
-	} {
+func TestARedriveWhoseFilterFailsLeavesNothingBehind(t *testing.T) {
+	for name, fail := range map[string]func(){"exits": runtime.Goexit, "panics": func() { panic("oh") }} {
+		o := &workqueue.RedriveOptions{Filter: func(*workqueue.Browsed) bool { fail(); return true }}
 		t.Run(name, func(t *testing.T) {
 			db, err := pebblemq.OpenMemory(nil)
 			require.NoError(t, err)
 			b := openBroker(t, db)
 			dying(t, b, "q")
 			bury(t, b, "q", "a", "b")
-			ended := make(chan struct{})
-			go func() {
-				defer close(ended)
-				_, _ = queueOf(t, b, "dead").Redrive(bg, o)
-			}()
-			<-ended
+			info, err := waited(queueOf(t, b, "dead").Redrive(bg, o))
+			require.NoError(t, err)
+			require.Equal(t, workqueue.RedriveFailed, info.State)
+			require.Contains(t, info.Reason, "filter")
 			counted(t, redrive(t, b, nil), 2, 0, 0)
 			require.NoError(t, db.Close())
 		})

@@ -118,7 +118,7 @@ func (q *queue) lookAtHeld(t *store.Turn) {
 	}
 }
 
-// overdueOp gives deliveries back that nobody has settled in time.
+// overdueOp gives deliveries back that were not settled in time.
 type overdueOp struct {
 	q    *queue
 	list []*Delivery

@@ -282,7 +282,7 @@ func (h *holding) settle(t *rapid.T) {
 	}
 }
 
-// delay has a message wait, but not beyond its time to live.
+// delay makes a message wait, but not beyond its time to live.
 func (h *holding) delay(e *held, d time.Duration) {
 	e.due = time.Now().Add(d)
 	if !e.expires.IsZero() && e.expires.Before(e.due) {

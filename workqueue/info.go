@@ -19,15 +19,15 @@ type QueueInfo struct {
 	Created time.Time
 	Altered time.Time // zero if it was not
 
-	// Err is why the queue cannot be used: what it holds cannot be read. Stats and Totals
-	// are zero then.
+	// Err is why the queue cannot be used: its messages cannot be read. Stats and Totals are
+	// zero then.
 	Err    error
 	Stats  QueueStats
 	Totals QueueTotals
 }
 
-// Info returns what is known of the queue. What is not durable yet, of Sync calls that are
-// under way, does not count in Totals.
+// Info returns what is known of the queue. Sync calls under way do not count in Totals before
+// they are durable.
 func (q *Queue) Info(ctx context.Context) (info QueueInfo, err error) {
 	err = q.b.s.Do(ctx, store.QuietFunc(func(*store.Turn) error {
 		if err := q.usable(); err != nil {
@@ -76,6 +76,10 @@ type ExchangeInfo struct {
 	Created  time.Time
 	Altered  time.Time // zero if it was not
 	Bindings int       // that lead from it
+
+	// Err is why nothing can be published through the exchange or bound to it: some of its
+	// bindings cannot be read. After a deletion and a new declaration it has no bindings.
+	Err error
 }
 
 // Exchange returns what is known of an exchange, or ErrUnknownExchange: it is the passive
@@ -100,7 +104,7 @@ func (e *exchange) info() (ExchangeInfo, error) {
 	created, altered := is.Times()
 	return ExchangeInfo{
 		Name: e.name, ID: e.object.ID, Kind: is.Config.Kind, Config: is.Config.ExchangeConfig,
-		Created: created, Altered: altered, Bindings: len(e.bindings),
+		Created: created, Altered: altered, Bindings: len(e.bindings), Err: e.routes.Damage,
 	}, nil
 }
 

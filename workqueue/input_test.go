@@ -122,7 +122,7 @@ func TestUseAfterClose(t *testing.T) {
 	for name, err := range map[string]error{
 		"declare": errOf(b.DeclareQueue(bg, "other", nil)),
 		"publish": b.Publish(bg, "", "q", body("m")),
-		"async":   b.PublishAsync(bg, "", "q", body("m")).Err(),
+		"async":   errOf(b.PublishAsync(bg, "", "q", body("m")).Wait(bg)),
 		"ack":     d.Ack(bg),
 		"next":    func() error { _, err := c.Next(bg); return err }(),
 		"run":     q.Run(bg, nop, nil),

@@ -24,8 +24,8 @@ const fullPause = time.Minute
 // MaxJobs is the most periodic jobs of a broker.
 const MaxJobs = 100_000
 
-// Job is a message that is published again and again, at an interval or by a schedule.
-// What is to be published once needs no job, only a Delay.
+// Job is a message that is published again and again, at an interval or by a schedule. A single
+// publish needs no job, only a Delay.
 type Job struct {
 	Name string // of the job, in the broker
 
@@ -36,6 +36,8 @@ type Job struct {
 	Schedule Schedule `json:"-"`
 	// First is when the message is published first. Zero is one interval after
 	// PutJob, or as the Schedule says. One that has passed is made up for at once.
+	// Give it a fixed time, not one that each start computes. A job with another First
+	// replaces the stored one, which then makes up for nothing any more.
 	First time.Time
 
 	// Exchange, Key and Message are as those of Publish. A message without a Timestamp
@@ -63,37 +65,60 @@ type JobInfo struct {
 // that is refused, because its exchange was deleted for instance, is logged and
 // counts as done until the store is opened again. RabbitMQ has no such jobs.
 func (b *Broker) PutJob(ctx context.Context, j Job) error {
-	if err := j.check(b); err != nil {
+	op, err := b.newPutJob(j)
+	if err != nil {
 		return err
+	}
+	return b.s.Do(ctx, op, store.Default)
+}
+
+// PutJob is Broker.PutJob as a part of the transaction.
+func (t BrokerTx) PutJob(j Job) error {
+	op, err := t.b.newPutJob(j)
+	if err != nil {
+		return t.x.Fail(err)
+	}
+	return t.x.Add(op, len(op.text))
+}
+
+func (b *Broker) newPutJob(j Job) (*putJobOp, error) {
+	if err := j.check(b); err != nil {
+		return nil, err
 	}
 	j.Message = j.Message.clone()
 	first, err := j.first(b.s.Now())
 	if err != nil {
-		return err
+		return nil, err
 	}
 	text, err := j.encode() // here, because it asks the Schedule
-	if err != nil {
-		return err
-	}
-	return b.s.Do(ctx, store.OpFunc(func(t *store.Turn) error { return b.t.putJob(t, j, text, first) }), store.Default)
+	return &putJobOp{t: b.t, job: j, text: text, first: first}, err
 }
 
 func (j *Job) check(b *Broker) error {
 	if err := store.CheckName("job", j.Name); err != nil {
 		return err
 	}
-	if j.Schedule != nil {
-		if err := j.checkSchedule(); err != nil {
-			return err
-		}
-	} else if j.Every < MinEvery || j.Every > MaxEvery {
-		return store.Invalid("Every %v of job %q is not between %v and %v", j.Every, j.Name, MinEvery, MaxEvery)
+	if err := j.checkTimes(); err != nil {
+		return err
 	}
 	if year := j.First.Year(); !j.First.IsZero() && (year < 1970 || year > 2261) {
 		return store.Invalid("First %v of job %q is out of range", j.First, j.Name)
 	}
 	_, err := b.publishing(j.Exchange, j.Key, j.Message)
 	return err
+}
+
+// checkTimes refuses a job that is never due, or too often or too rarely.
+func (j *Job) checkTimes() error {
+	switch {
+	case j.Schedule != nil:
+		return j.checkSchedule()
+	case j.Every == 0:
+		return store.Invalid("job %q has neither Every nor a Schedule", j.Name)
+	case j.Every < MinEvery || j.Every > MaxEvery:
+		return store.Invalid("Every %v of job %q is not between %v and %v", j.Every, j.Name, MinEvery, MaxEvery)
+	}
+	return nil
 }
 
 // first returns when the message is published first.
@@ -118,23 +143,47 @@ func (m Message) clone() Message {
 	return m
 }
 
-// DeleteJob ends a job. What it has published stays. One that does not exist is
-// ErrUnknownJob. It is durable when DeleteJob returns.
+// DeleteJob ends a job. Published messages stay. One that does not exist is ErrUnknownJob. It
+// is durable when DeleteJob returns.
 func (b *Broker) DeleteJob(ctx context.Context, name string) error {
 	if err := store.CheckName("job", name); err != nil {
 		return err
 	}
-	return b.s.Do(ctx, store.FreeingFunc{OpFunc: func(t *store.Turn) error {
-		j := b.t.jobs[name]
-		if j == nil {
-			return fmt.Errorf("%w: %q", ErrUnknownJob, name)
-		}
-		t.Disarm(j.timer)
-		t.Delete(jobKey(b.t.id, name))
-		delete(b.t.jobs, name)
-		return nil
-	}}, store.Default)
+	return b.s.Do(ctx, &deleteJobOp{t: b.t, name: name}, store.Default)
 }
+
+// DeleteJob is Broker.DeleteJob as a part of the transaction, which is refused with
+// ErrUnknownJob if there is no such job when it commits.
+func (t BrokerTx) DeleteJob(name string) error {
+	if err := store.CheckName("job", name); err != nil {
+		return t.x.Fail(err)
+	}
+	return t.x.Add(&deleteJobOp{t: t.b.t, name: name}, 0)
+}
+
+// deleteJobOp ends a job.
+type deleteJobOp struct {
+	t    *topology
+	name string
+	j    *job
+}
+
+func (o *deleteJobOp) String() string { return fmt.Sprintf("delete job %q", o.name) }
+
+// Frees lets it in on a disk that is nearly full.
+func (o *deleteJobOp) Frees() {}
+
+func (o *deleteJobOp) Run(t *store.Turn) error {
+	if o.j = o.t.jobs[o.name]; o.j == nil {
+		return fmt.Errorf("%w: %q", ErrUnknownJob, o.name)
+	}
+	t.Delete(jobKey(o.t.id, o.name))
+	delete(o.t.jobs, o.name)
+	return nil
+}
+
+func (o *deleteJobOp) Undo()                 { o.t.jobs[o.name] = o.j }
+func (o *deleteJobOp) Visible(t *store.Turn) { t.Disarm(o.j.timer) }
 
 // Jobs returns the broker's jobs, by name.
 func (b *Broker) Jobs(ctx context.Context) (list []JobInfo, err error) {
@@ -164,30 +213,59 @@ func (t *topology) newJob(j Job, text []byte, next time.Time) *job {
 	return made
 }
 
-// putJob starts a job, which is stored as text.
-func (t *topology) putJob(turn *store.Turn, j Job, text []byte, next time.Time) error {
-	old := t.jobs[j.Name]
-	if old != nil && string(old.text) == string(text) {
-		if j.Schedule != nil && old.Schedule == nil { // since the store was opened
-			old.Schedule = j.Schedule
-			turn.Arm(old.timer, old.next)
-		}
+// putJobOp starts a job, which is stored as text. Its timer is armed once that is visible:
+// until then a timer of the job before fires in vain.
+type putJobOp struct {
+	t     *topology
+	job   Job
+	text  []byte
+	first time.Time
+
+	old, made *job // made is nil if the job was there
+}
+
+func (o *putJobOp) String() string { return fmt.Sprintf("put job %q", o.job.Name) }
+
+func (o *putJobOp) Run(t *store.Turn) error {
+	name := o.job.Name
+	if o.old = o.t.jobs[name]; o.old != nil && string(o.old.text) == string(o.text) {
 		return nil
 	}
-	if old == nil && len(t.jobs) >= MaxJobs {
-		return store.TooLarge("number of jobs", int64(len(t.jobs)+1), MaxJobs)
+	if o.old == nil && len(o.t.jobs) >= MaxJobs {
+		return store.TooLarge(fmt.Sprintf("number of jobs of broker %q", o.t.name), int64(len(o.t.jobs)+1), MaxJobs)
 	}
-	if err := t.checkJob(&j); err != nil {
+	if err := o.t.checkJob(&o.job); err != nil {
 		return err
 	}
-	made := t.newJob(j, text, next)
-	if old != nil {
-		turn.Disarm(old.timer)
-	}
-	t.jobs[j.Name] = made
-	turn.Set(jobKey(t.id, j.Name), encodeJob(next, text))
-	turn.Arm(made.timer, next)
+	o.made = o.t.newJob(o.job, o.text, o.first)
+	o.t.jobs[name] = o.made
+	t.Set(jobKey(o.t.id, name), encodeJob(o.first, o.text))
 	return nil
+}
+
+func (o *putJobOp) Undo() {
+	switch {
+	case o.made == nil:
+	case o.old == nil:
+		delete(o.t.jobs, o.job.Name)
+	default:
+		o.t.jobs[o.job.Name] = o.old
+	}
+	o.made = nil
+}
+
+func (o *putJobOp) Visible(t *store.Turn) {
+	if o.made != nil {
+		if o.old != nil {
+			t.Disarm(o.old.timer)
+		}
+		t.Arm(o.made.timer, o.made.next)
+		return
+	}
+	if o.job.Schedule != nil && o.old.Schedule == nil { // since the store was opened
+		o.old.Schedule = o.job.Schedule
+		t.Arm(o.old.timer, o.old.next)
+	}
 }
 
 // checkJob refuses a job whose messages would lead nowhere from the beginning.
@@ -264,7 +342,7 @@ func (o *fireOp) Run(t *store.Turn) error {
 	return nil
 }
 
-// loadJobs reads the jobs. Nobody else has the broker yet.
+// loadJobs reads the jobs. No other goroutine has the broker yet.
 func (t *topology) loadJobs(ctx context.Context) (err error) {
 	lo, hi := store.Span(store.KindWorkJob, t.id)
 	it, err := t.s.Iter(ctx, lo, hi)

@@ -1,6 +1,7 @@
 package workqueue_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -172,4 +173,53 @@ func TestBadJobsAreRefused(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, jobs)
 	require.ErrorIs(t, b.DeleteJob(bg, ""), pebblemq.ErrInvalid)
+	never := hourly
+	never.Every = 0
+	require.ErrorContains(t, b.PutJob(bg, never), "neither Every nor a Schedule")
+}
+
+func TestJobsArePutAndDeletedInATransaction(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db := storetest.Open(t, nil)
+		b := openBroker(t, db)
+		declare(t, b, "in", "copy")
+		daily := hourly
+		daily.Every = 24 * time.Hour
+		refused := errors.New("refused")
+		update := func(f func(x workqueue.BrokerTx) error, after error) error {
+			return db.Update(bg, func(tx *pebblemq.Tx) error { return errors.Join(f(b.In(tx)), after) })
+		}
+		put := func(j workqueue.Job) func(workqueue.BrokerTx) error {
+			return func(x workqueue.BrokerTx) error { return x.PutJob(j) }
+		}
+		spoiled := func(f func(workqueue.BrokerTx) error) func(workqueue.BrokerTx) error { // refused as it commits
+			return func(x workqueue.BrokerTx) error { return errors.Join(f(x), x.DeleteJob("none")) }
+		}
+		remove := func(x workqueue.BrokerTx) error { return x.DeleteJob(hourly.Name) }
+		jobs := func() int {
+			list, err := b.Jobs(bg)
+			require.NoError(t, err)
+			return len(list)
+		}
+
+		require.ErrorIs(t, update(put(hourly), refused), refused)
+		require.ErrorIs(t, update(spoiled(put(hourly)), nil), workqueue.ErrUnknownJob)
+		require.Zero(t, jobs())
+		require.NoError(t, update(put(hourly), nil))
+		require.ErrorIs(t, update(spoiled(put(daily)), nil), workqueue.ErrUnknownJob)
+		require.ErrorIs(t, update(spoiled(remove), nil), workqueue.ErrUnknownJob)
+		<-time.After(2*time.Hour + time.Minute)
+		require.Equal(t, 2, readyIn(t, b, "in"), "the hourly one goes on")
+		require.NoError(t, update(func(x workqueue.BrokerTx) error {
+			return errors.Join(remove(x), x.PutJob(hourly), x.PutJob(daily))
+		}, nil))
+		<-time.After(23 * time.Hour)
+		require.Equal(t, 2, readyIn(t, b, "in"))
+		<-time.After(time.Hour)
+		require.Equal(t, 3, readyIn(t, b, "in"))
+		require.NoError(t, update(remove, nil))
+		<-time.After(48 * time.Hour)
+		require.Equal(t, 3, readyIn(t, b, "in"))
+		require.ErrorIs(t, update(put(workqueue.Job{Name: "bad"}), nil), pebblemq.ErrInvalid)
+	})
 }

@@ -3,6 +3,7 @@ package workqueue
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/pebblemq/pebblemq/internal/spool"
@@ -39,6 +40,13 @@ func bindingKey(broker uint32, b binding) []byte {
 	k = append(append(k, byte(b.to.class), byte(len(b.to.name))), b.to.name...)
 	k = append(append(k, byte(len(b.key))), b.key...)
 	return append(k, b.arguments...)
+}
+
+// span is that of the bindings of an exchange.
+func (e *exchange) span(broker uint32) (lo, hi []byte) {
+	lo = bindingKey(broker, binding{exchange: e.name})
+	lo = lo[:len(lo)-3]                       // without a destination and a key
+	return lo, append(slices.Clone(lo), 0xff) // no class of destinations is as high
 }
 
 // record is what is stored with a binding.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/pebblemq/pebblemq/internal/store"
+	"github.com/pebblemq/pebblemq/workqueue/internal/routing"
 	"github.com/stretchr/testify/require"
 )
 
@@ -18,7 +19,7 @@ var sample = envelope{
 	deaths: []Death{{Queue: "q", Reason: "r", Count: 3, Time: time.UnixMicro(7), Exchange: "x", RoutingKeys: []string{"k", "c"}, TTL: 6 * time.Microsecond, Latest: time.UnixMicro(9), Error: "no"}},
 }
 
-var sampleBinding = binding{exchange: "e", to: destination{store.ClassQueue, "q"}, key: "k", arguments: encodeArguments([]argument{{"a", "", true}, {"b", "2", false}})}
+var sampleBinding = binding{exchange: "e", to: destination{store.ClassQueue, "q"}, key: "k", arguments: encodeArguments([]routing.Argument{{Name: "a", Null: true}, {Name: "b", Value: "2"}})}
 
 func TestGoldenBytes(t *testing.T) {
 	require.Equal(t, "01"+"07"+"0000000000000102"+"05"+"0165"+"016b"+"02"+"026331"+"026332"+"026964"+"0163"+"0000000000"+"0175"+

@@ -41,12 +41,12 @@ func BenchmarkLatency(b *testing.B) {
 		b.Run(d.String()+"/pebblemq", func(b *testing.B) {
 			q := openQueue(b).(brokerQueue)
 			ctx := pebblemq.WithDurability(bg, d)
-			var confirms []*workqueue.Confirm
+			var confirms []*pebblemq.Future[workqueue.Published]
 			steady(b, q, d, func(body []byte) {
 				confirms = append(confirms, q.broker.PublishAsync(ctx, "", "q", workqueue.Message{Body: body}))
 			})
 			for _, c := range confirms {
-				require.NoError(b, c.Err())
+				require.NoError(b, errOf(c.Wait(bg)))
 			}
 		})
 	}

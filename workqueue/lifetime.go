@@ -26,7 +26,9 @@ type DeleteIf struct {
 }
 
 // Delete removes the queue with its messages and bindings, durably. Its consumers end with
-// ErrQueueDeleted. It works on a queue that cannot be read, too.
+// ErrQueueDeleted. It works on a queue that cannot be read, too. As in RabbitMQ, a queue may be
+// deleted that is the place of others' dead letters: they wait for another then, see
+// DeadLetter.
 func (q *Queue) Delete(ctx context.Context) error { return q.DeleteIf(ctx, DeleteIf{}) }
 
 // DeleteIf is Delete under conditions, which are tested in the same step.
@@ -141,7 +143,7 @@ func (t *topology) dropQueue(turn *store.Turn, q *queue) {
 		c.end(ErrQueueDeleted)
 	}
 	q.consumers = nil
-	turn.Drop(q.object, append(closeWindow(turn, q.window), layout.Kinds()...)...)
+	turn.Drop(q.object, append(closeWindow(turn, q.window), append(layout.Kinds(), store.KindWorkRedrive)...)...)
 	delete(t.queues, q.name)
 	t.lostDead(q.name)
 }

@@ -43,6 +43,7 @@ func TestPassiveDeclare(t *testing.T) {
 	got.Config.DeadLetter.Key = "changed"
 	require.NoError(t, errOf(b.DeclareQueue(bg, "q", &want)), "what was returned is a copy")
 
+	exchange(t, b, workqueue.Fanout, "y")
 	require.NoError(t, b.DeclareExchange(bg, "x", workqueue.Topic, &workqueue.ExchangeConfig{Alternate: "y", AutoDelete: true}))
 	x, err := b.Exchange(bg, "x")
 	require.NoError(t, err)
@@ -56,7 +57,7 @@ func TestDeclaringWithAnotherConfigurationNamesTheField(t *testing.T) {
 	exchange(t, b, workqueue.Hash, "x")
 	for field, c := range map[string]workqueue.QueueConfig{
 		"AutoDelete": {AutoDelete: true}, "Expires": {Expires: time.Hour}, "Exclusive": {Exclusive: true},
-		"DeliveryLimit": {DeliveryLimit: 7}, "DeadLetter": {DeadLetter: &workqueue.DeadLetter{}},
+		"DeliveryLimit": {DeliveryLimit: 7}, "DeadLetter": {DeadLetter: &workqueue.DeadLetter{Key: "other"}},
 	} {
 		_, err := b.DeclareQueue(bg, "q", &c)
 		require.ErrorIs(t, err, pebblemq.ErrConfigMismatch)

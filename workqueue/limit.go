@@ -11,7 +11,7 @@ import (
 // Overflow is what a queue does with a message that it has no room for.
 type Overflow string
 
-// The ways to overflow. What goes has ReasonMaxLen.
+// The ways to overflow. Removed messages have ReasonMaxLen.
 const (
 	// DropHead makes room: what would be delivered next goes, to the dead letter
 	// place if there is one. With priorities that is the highest one, and may be
@@ -27,7 +27,8 @@ const (
 	RejectPublish Overflow = "reject-publish"
 	// RejectDeadLetter sends the new message to the dead letter place instead. To
 	// its publisher that is a success, unlike in RabbitMQ: an error would mean
-	// here that nothing has happened.
+	// here that nothing has happened. Without a DeadLetter it refuses the message
+	// with ErrQueueFull.
 	RejectDeadLetter Overflow = "reject-dead-letter"
 )
 
@@ -72,7 +73,7 @@ func (p *placed) counts() bool {
 	return p.q != nil && p.q.config.limited() && (p.m != nil || p.q.config.LimitTotal)
 }
 
-// eviction is what has to go because a message was put.
+// eviction is the messages that must go because a message was put.
 type eviction []*burial
 
 func (e eviction) undo() {
@@ -163,9 +164,8 @@ func (q *queue) admit(t *store.Turn, m *spool.Message) func(*store.Turn) {
 	}
 }
 
-// fit sees to the limits for a message that cannot be refused any more: a queue that
-// refuses holds one more then. What was delivered before comes back, and pushes
-// nothing out.
+// fit sees to the limits for a message that cannot be refused any more: a queue that refuses
+// holds one more then. A message that was delivered before comes back, and pushes nothing out.
 func (q *queue) fit(t *store.Turn, m *spool.Message) (gone eviction) {
 	if m.Count > 0 {
 		return nil

@@ -24,17 +24,20 @@ const (
 type Message struct {
 	// Body is any bytes, up to MaxBodyBytes; it may be empty.
 	Body []byte
-	// Headers go with the message, and a Headers exchange routes by them. In AMQP
-	// their values have types; here they are texts.
+	// Headers go with the message, and a Headers exchange routes by them. In AMQP their values
+	// have types; here names and values are UTF-8. Put other bytes into the Body, or encode
+	// them.
 	Headers map[string]string
 
-	// MessageID is by what Cancel finds the message and a DedupeWindow knows it again.
-	// It need not be unique else.
+	// MessageID identifies the message for Cancel, Find and DedupeWindow, and in the log. It
+	// need not be unique else. Without one, the log has the message's place in the queue, such
+	// as #7, which is another one after each retry.
 	MessageID string
 	// CorrelationID and ReplyTo are those of requests and replies; see Caller.
 	CorrelationID string
 	ReplyTo       string
-	// The rest is for the application alone. All of these are up to MaxPropertyBytes.
+	// The rest is for the application alone. All of these are UTF-8, up to
+	// MaxPropertyBytes.
 	Type            string
 	ContentType     string
 	ContentEncoding string
@@ -43,31 +46,29 @@ type Message struct {
 	// Timestamp is kept to the microsecond. Zero means the time of publishing.
 	Timestamp time.Time
 
-	// CC and BCC are routing keys beside the one of the call: the message goes
-	// wherever one of them leads, once to each place. CC is delivered with the
-	// message and routes its dead letter too; nobody is told of BCC. In AMQP they
-	// are headers. Topics and visibility queues do not get them, and exchanges
-	// of the kinds Hash, Headers and Random do not go by them.
+	// CC and BCC are routing keys, UTF-8 as all of them, beside the one of the call: the
+	// message goes wherever one of them leads, once to each place. CC is delivered with the
+	// message and routes its dead letter too. Receivers do not see BCC. In AMQP they are
+	// headers. Topics and visibility queues do not get them, and exchanges of the kinds Hash,
+	// Headers and Random do not go by them.
 	CC  []string
 	BCC []string
 
-	// UniqueKey is for a message that a queue is to have once at a time: while one is
-	// ready, delayed or unacknowledged there, another with the same key does not get
-	// in, and its publisher is told of the first; see Duplicate.
+	// UniqueKey limits a queue to one message with this key at a time. While one is ready,
+	// delayed or unacknowledged, another is dropped and its publisher is told about the first;
+	// see Duplicate.
 	UniqueKey string
 
 	// Priority decides who goes first in queues that have a MaxPriority.
 	Priority uint8
 
-	// TTL is how long the message may wait in a queue for a consumer, from its
-	// publishing, or from the end of its Delay; then it is a dead letter with
-	// ReasonExpired, wherever in the queue it stands and whether or not anybody
-	// consumes, and never delivered late. A consumer that has it may keep it, also if
-	// Next has yet to return it (see ConsumeOptions.Prefetch), but giving it back does
-	// not give it more time. A queue's MessageTTL counts if
-	// it is shorter. Zero is for ever; at most MaxTTL, or NowOrNever, which is RabbitMQ's
-	// TTL of 0. It is rounded down to microseconds, but not to zero. A dead letter has
-	// none any more.
+	// TTL is how long the message may wait in a queue for a consumer, from its publishing or
+	// from the end of its Delay. Then it becomes a dead letter with ReasonExpired, wherever it
+	// stands in the queue. It is never delivered late. A consumer that has it may keep it, also
+	// if Next has yet to return it (see ConsumeOptions.Prefetch), but giving it back does not
+	// give it more time. A queue's MessageTTL counts if it is shorter. Zero is for ever; at
+	// most MaxTTL, or NowOrNever, which is RabbitMQ's TTL of 0. It is rounded down to
+	// microseconds, but not to zero. A dead letter has none any more.
 	TTL time.Duration
 
 	// Delay keeps the message from consumers for a time after it was
@@ -167,8 +168,13 @@ func (m *Message) checkHeaders() error {
 	}
 	size := 0
 	for name, value := range m.Headers {
-		if name == "" {
+		switch {
+		case name == "":
 			return store.Invalid("a message header has no name")
+		case !utf8.ValidString(name):
+			return store.Invalid("name %q of a message header is not UTF-8", name)
+		case !utf8.ValidString(value):
+			return store.Invalid("message header %q is not UTF-8: put bytes into the body, or encode them", name)
 		}
 		size += len(name) + len(value)
 	}

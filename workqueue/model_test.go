@@ -15,7 +15,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// model is a work queue in plain memory: what waits, in order, and what is out.
+// model is a work queue in plain memory: the waiting messages, in order, and those that are out.
 // Everything is synced, so that a crash takes nothing back but deliveries.
 type model struct {
 	db    *pebblemq.DB
@@ -122,7 +122,7 @@ func (m *model) settle(t *rapid.T) {
 	n := rapid.SampledFrom(numbers).Draw(t, "delivery")
 	d := m.out[n]
 	sync := pebblemq.WithDurability(bg, pebblemq.Sync)
-	switch rapid.SampledFrom([]string{"ack", "requeue", "reject", "move", "refused"}).Draw(t, "how") {
+	switch rapid.SampledFrom([]string{"ack", "requeue", "release", "reject", "move", "refused"}).Draw(t, "how") {
 	case "ack":
 		require.NoError(t, d.Ack(sync))
 	case "reject":
@@ -130,6 +130,11 @@ func (m *model) settle(t *rapid.T) {
 		m.dead = append(m.dead, n)
 	case "requeue":
 		require.NoError(t, d.Nack(sync, true))
+		m.ready = append(m.ready, n)
+		m.order(m.ready)
+	case "release":
+		require.NoError(t, d.Release(sync, 0))
+		m.count[n]--
 		m.ready = append(m.ready, n)
 		m.order(m.ready)
 	case "move":
@@ -172,11 +177,11 @@ func (m *model) browse(t *rapid.T) {
 func (m *model) redrive(t *rapid.T) {
 	odd := rapid.IntRange(0, 2).Draw(t, "which")
 	wanted := func(n int) bool { return n%2 != odd }
-	p, err := queueOf(t, m.b, "dead").Redrive(bg, &workqueue.RedriveOptions{Filter: func(found *workqueue.Browsed) bool {
+	p, err := waited(queueOf(t, m.b, "dead").Redrive(bg, &workqueue.RedriveOptions{Filter: func(found *workqueue.Browsed) bool {
 		n, err := strconv.Atoi(string(found.Body))
 		require.NoError(t, err)
 		return wanted(n)
-	}})
+	}}))
 	require.NoError(t, err)
 	var left []int
 	for _, n := range m.dead {

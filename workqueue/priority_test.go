@@ -240,7 +240,7 @@ func TestModelOfPriorities(t *testing.T) {
 	})
 }
 
-// A queue may be given higher priorities; what is there keeps its place.
+// A queue may be given higher priorities; its messages keep their places.
 func TestMaxPriorityIsRaisedInPlace(t *testing.T) {
 	fs := vfs.NewMem()
 	db, err := storetest.OpenFS(storetest.NewFS(fs), store.Options{})

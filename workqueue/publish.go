@@ -12,14 +12,13 @@ import (
 	"github.com/pebblemq/pebblemq/internal/window"
 )
 
-// Publish sends a message to every queue that the exchange routes its key to,
-// all of them or none, and returns when each of them holds it durably; that is
-// stronger than RabbitMQ, where a confirm may cover some. The default exchange,
-// "", routes to the queue that is named by the key, and a name that no queue has is
-// ErrUnknownQueue, also one of CC and BCC. A message that matches nothing of another
-// exchange is accepted and counted, unless it is Mandatory. One with a MessageID
-// that the exchange or a queue knows has no effect there; see their DedupeWindow. Nor
-// has one with the UniqueKey of another in a queue; to be told so use PublishAsync.
+// Publish sends a message to every queue that the exchange routes its key to, all of them or
+// none. It returns when all of them hold it durably. The key is UTF-8, up to MaxPropertyBytes.
+// The default exchange, "", routes to the queue that is named by the key, and a name that no
+// queue has is ErrUnknownQueue, also one of CC and BCC. A message that matches nothing of
+// another exchange is accepted and counted, unless it is Mandatory. One with a MessageID that
+// the exchange or a queue knows has no effect there; see their DedupeWindow. Nor has one with
+// the UniqueKey of another in a queue; to be told so use PublishAsync.
 func (b *Broker) Publish(ctx context.Context, exchange, key string, m Message) error {
 	op, err := b.publishing(exchange, key, m)
 	if err != nil {
@@ -48,51 +47,34 @@ func (b *Broker) PublishBatch(ctx context.Context, exchange string, batch []Publ
 	return b.s.Do(ctx, ops, store.Default)
 }
 
-// Confirm is the outcome of a PublishAsync to come.
-type Confirm struct {
-	done   chan struct{}
-	err    error
-	routed int
-
-	duplicates []Duplicate
-}
-
-// Done is closed when the outcome is known.
-func (c *Confirm) Done() <-chan struct{} { return c.done }
-
-// Err waits for the outcome and returns it.
-func (c *Confirm) Err() error {
-	<-c.done
-	return c.err
-}
-
-// Routed waits for the outcome and returns how many queues, topics and visibility
-// queues the message led to, whether or not they had it already. It is 0 with an
-// error, and of a message that was accepted although it led nowhere.
-func (c *Confirm) Routed() int {
-	<-c.done
-	return c.routed
+// Published says what became of a message that PublishAsync has published.
+type Published struct {
+	// Routed is how many queues, topics and visibility queues the message led to, whether
+	// or not they had it already. It is 0 if the message was accepted but led nowhere.
+	Routed int
+	// Duplicates has each queue that holds another message with the same UniqueKey.
+	Duplicates []Duplicate
 }
 
 // PublishAsync is Publish without waiting for the disk: messages of one caller
-// keep their order, and the outcome comes through the Confirm. It waits only
-// while the store cannot take more.
-func (b *Broker) PublishAsync(ctx context.Context, exchange, key string, m Message) *Confirm {
-	c := &Confirm{done: make(chan struct{})}
+// keep their order. It waits only while the store cannot take more. The Future has the
+// outcome, a refusal of the arguments included.
+func (b *Broker) PublishAsync(ctx context.Context, exchange, key string, m Message) *pebblemq.Future[Published] {
+	f := new(pebblemq.Future[Published])
 	op, err := b.publishing(exchange, key, m)
-	end := func(err error) {
-		if c.err = err; err == nil {
-			c.routed, c.duplicates = op.routed, op.duplicates
-		}
-		close(c.done)
-	}
 	if err == nil {
-		err = b.s.Go(ctx, op, store.Default, end)
+		err = b.s.Go(ctx, op, store.Default, func(err error) {
+			var is Published
+			if err == nil {
+				is = Published{op.routed, op.duplicates}
+			}
+			bridge.Settle(f, is, err)
+		})
 	}
 	if err != nil {
-		end(err)
+		bridge.Settle(f, Published{}, err)
 	}
-	return c
+	return f
 }
 
 // BrokerTx is a broker within a transaction. Its verbs are carried out when the
@@ -113,7 +95,8 @@ func (t BrokerTx) Publish(exchange, key string, m Message) error {
 	return t.add(t.b.publishing(exchange, key, m))
 }
 
-// add has the transaction publish, or fail if the message was refused.
+// add makes the publish a part of the transaction, or fails the transaction if the message was
+// refused.
 func (t BrokerTx) add(op *publishOp, err error) error {
 	if err != nil {
 		return t.x.Fail(err)

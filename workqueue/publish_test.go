@@ -26,7 +26,7 @@ func TestTheDefaultExchangeRefusesNamesThatNoQueueHas(t *testing.T) {
 	for _, c := range []workqueue.Message{{CC: []string{"emals"}}, {BCC: []string{"emails", "emals"}}} {
 		require.ErrorIs(t, b.Publish(bg, "", "emails", c), workqueue.ErrUnknownQueue)
 	}
-	require.ErrorIs(t, b.PublishAsync(bg, "", "emals", m).Err(), workqueue.ErrUnknownQueue)
+	require.ErrorIs(t, errOf(b.PublishAsync(bg, "", "emals", m).Wait(bg)), workqueue.ErrUnknownQueue)
 	batch := []workqueue.Publishing{{Key: "emails", Message: m}, {Key: "emals", Message: m}}
 	require.ErrorContains(t, b.PublishBatch(bg, "", batch), "message 1 of the batch: workqueue: unknown queue")
 	require.ErrorIs(t, db.Update(bg, func(tx *pebblemq.Tx) error { return b.In(tx).Publish("", "emals", m) }), workqueue.ErrUnknownQueue)

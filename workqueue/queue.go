@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/pebblemq/pebblemq/internal/redrive"
 	"github.com/pebblemq/pebblemq/internal/spool"
 	"github.com/pebblemq/pebblemq/internal/store"
 	"github.com/pebblemq/pebblemq/internal/window"
@@ -72,7 +73,8 @@ type queue struct {
 
 	offered map[*spool.Message]bool // to consumers, until the next dispatch; see offer
 
-	stuck stuckLetters
+	stuck    stuckLetters
+	redrives *redrive.Set
 
 	window *window.Window // nil without DedupeWindow
 	owner  *Broker        // if it is exclusive
@@ -91,7 +93,8 @@ func newQueue(ctx context.Context, t *topology, o *store.Object) (*queue, error)
 	q := &queue{name: scopedName(o), object: o, config: is.Config, paused: is.State.Paused, topology: t}
 	q.window = newWindow(t.s, o, q.config.DedupeWindow)
 	q.openSpool(ctx)
-	return q, nil
+	q.redrives = q.newRedrives()
+	return q, q.redrives.Read(ctx)
 }
 
 // limit prepares the queue for its limits, and for the order of its priorities.

@@ -1,7 +1,6 @@
 package workqueue_test
 
 import (
-	"context"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -22,7 +21,7 @@ func dying(t testing.TB, b *workqueue.Broker, names ...string) {
 	}
 }
 
-// bury has messages die in a queue.
+// bury makes dead letters of messages.
 func bury(t testing.TB, b *workqueue.Broker, queue string, bodies ...string) {
 	t.Helper()
 	for _, body := range bodies {
@@ -42,16 +41,25 @@ func in(t testing.TB, b *workqueue.Broker, queue string) []string {
 	return bodies
 }
 
-func redrive(t testing.TB, b *workqueue.Broker, o *workqueue.RedriveOptions) workqueue.RedriveProgress {
+// waited returns how a redrive has ended.
+func waited(r *workqueue.Redrive, err error) (workqueue.RedriveInfo, error) {
+	if err != nil {
+		return workqueue.RedriveInfo{}, err
+	}
+	return r.Wait(bg)
+}
+
+func redrive(t testing.TB, b *workqueue.Broker, o *workqueue.RedriveOptions) workqueue.RedriveInfo {
 	t.Helper()
-	p, err := queueOf(t, b, "dead").Redrive(bg, o)
+	p, err := waited(queueOf(t, b, "dead").Redrive(bg, o))
 	require.NoError(t, err)
 	require.False(t, p.Waiting)
+	require.Equal(t, workqueue.RedriveCompleted, p.State)
 	require.Zero(t, p.Remaining)
 	return p
 }
 
-func counted(t testing.TB, p workqueue.RedriveProgress, moved, skipped, failed uint64) {
+func counted(t testing.TB, p workqueue.RedriveInfo, moved, skipped, failed uint64) {
 	t.Helper()
 	require.Equal(t, []uint64{moved, skipped, failed}, []uint64{p.Moved, p.Skipped, p.Failed}, "%+v", p)
 }
@@ -70,7 +78,7 @@ func TestARedriveMovesEachMessageBackToTheQueueOfItsNewestDeath(t *testing.T) {
 	publish(t, b, "q", "there")
 	p := redrive(t, b, nil)
 	counted(t, p, 2, 0, 1)
-	require.ErrorIs(t, p.Reason, workqueue.ErrUnroutable)
+	require.Contains(t, p.Reason, workqueue.ErrUnroutable.Error())
 	require.Equal(t, []string{"never died"}, in(t, b, "dead"), "what cannot be moved stays")
 	require.Equal(t, []string{"second"}, in(t, b, "r"))
 	require.NoError(t, get(t, b, "q", "there").Ack(bg), "it stands at the end")
@@ -131,31 +139,27 @@ func TestARedriveOfSharedBodies(t *testing.T) {
 	}
 }
 
-func TestARedriveKeepsToItsRateAndEndsWithItsContext(t *testing.T) {
+func TestARedriveKeepsToItsRateAndCanBeCancelled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, b := open(t)
 		dying(t, b, "q")
 		for i := range 30 {
 			bury(t, b, "q", fmt.Sprint(i))
 		}
-		ctx, cancel := context.WithCancel(bg)
-		var last workqueue.RedriveProgress
-		ended := make(chan error, 1)
-		go func() {
-			_, err := queueOf(t, b, "dead").Redrive(ctx, &workqueue.RedriveOptions{Rate: 10, Burst: 3, Progress: func(p workqueue.RedriveProgress) { last = p }})
-			ended <- err
-		}()
+		r, err := queueOf(t, b, "dead").Redrive(bg, &workqueue.RedriveOptions{Rate: 10, Burst: 3})
+		require.NoError(t, err)
 		for _, step := range []struct {
 			after time.Duration
 			moved uint64
 		}{{0, 3}, {99 * time.Millisecond, 3}, {time.Millisecond, 4}, {time.Second, 14}} {
 			pass(step.after)
-			require.Equal(t, step.moved, last.Moved)
-			require.Equal(t, 30-step.moved, last.Remaining)
+			require.Equal(t, step.moved, r.Info().Moved)
+			require.Equal(t, 30-step.moved, r.Info().Remaining)
 			require.EqualValues(t, step.moved, ready(t, b, "q"))
 		}
-		cancel()
-		require.ErrorIs(t, <-ended, context.Canceled)
+		require.ErrorIs(t, errOf(queueOf(t, b, "dead").Redrive(bg, nil)), workqueue.ErrRedriveRunning)
+		require.NoError(t, r.Cancel(bg))
+		require.Equal(t, workqueue.RedriveCancelled, r.Info().State)
 		require.Len(t, in(t, b, "dead"), 16)
 		require.Len(t, in(t, b, "q"), 14)
 		begin := time.Now()
@@ -170,14 +174,12 @@ func TestARedriveWaitsForAQueueThatIsFull(t *testing.T) {
 		declare(t, b, "dead")
 		declareWith(t, b, workqueue.QueueConfig{DeadLetter: toDead, MaxLength: 2, Overflow: workqueue.RejectPublish})
 		bury(t, b, "q", "a", "b", "c", "d")
-		var last workqueue.RedriveProgress
-		ended := make(chan workqueue.RedriveProgress, 1)
-		go func() {
-			ended <- redrive(t, b, &workqueue.RedriveOptions{Progress: func(p workqueue.RedriveProgress) { last = p }})
-		}()
+		r, err := queueOf(t, b, "dead").Redrive(bg, nil)
+		require.NoError(t, err)
 		pass(time.Hour)
+		last := r.Info()
 		require.True(t, last.Waiting)
-		require.ErrorIs(t, last.Reason, workqueue.ErrQueueFull)
+		require.Contains(t, last.Reason, workqueue.ErrQueueFull.Error())
 		require.EqualValues(t, 2, last.Moved)
 		require.Equal(t, []string{"c", "d"}, in(t, b, "dead"))
 		require.NoError(t, get(t, b, "q", "a").Ack(bg))
@@ -185,7 +187,9 @@ func TestARedriveWaitsForAQueueThatIsFull(t *testing.T) {
 		require.Equal(t, []string{"b", "c"}, in(t, b, "q"))
 		require.Equal(t, []string{"d"}, in(t, b, "dead"))
 		require.NoError(t, get(t, b, "q", "b").Ack(bg))
-		counted(t, <-ended, 4, 0, 0)
+		last, err = r.Wait(bg)
+		require.NoError(t, err)
+		counted(t, last, 4, 0, 0)
 		require.Equal(t, []string{"c", "d"}, in(t, b, "q"))
 	})
 }
@@ -221,7 +225,7 @@ func TestARedriveOfWhatHasNoQueueAnyMore(t *testing.T) {
 	require.NoError(t, queueOf(t, b, "q").Delete(bg))
 	p := redrive(t, b, nil)
 	counted(t, p, 1, 0, 1)
-	require.ErrorIs(t, p.Reason, workqueue.ErrUnknownQueue)
+	require.Contains(t, p.Reason, workqueue.ErrUnknownQueue.Error())
 	require.Equal(t, []string{"a"}, in(t, b, "dead"))
 }
 
@@ -238,7 +242,7 @@ func TestARedriveByPriority(t *testing.T) {
 	}
 	require.NoError(t, b.PublishBatch(bg, "", batch))
 	consumed := map[string]bool{}
-	ended := make(chan workqueue.RedriveProgress, 1)
+	ended := make(chan workqueue.RedriveInfo, 1)
 	go func() { ended <- redrive(t, b, &workqueue.RedriveOptions{To: &workqueue.RedriveTo{Key: "q"}}) }()
 	for {
 		d, ok, err := queueOf(t, b, "dead").Get(bg)
@@ -276,9 +280,9 @@ func TestRedriveRefusesWhatIsBad(t *testing.T) {
 		"no exchange":       {workqueue.RedriveOptions{To: &workqueue.RedriveTo{Exchange: "none"}}, workqueue.ErrUnknownExchange},
 		"internal exchange": {workqueue.RedriveOptions{To: &workqueue.RedriveTo{Exchange: "in"}}, workqueue.ErrInUse},
 	} {
-		_, err := queueOf(t, b, "q").Redrive(bg, &c.o)
+		_, err := waited(queueOf(t, b, "q").Redrive(bg, &c.o))
 		require.ErrorIs(t, err, c.want, name)
 	}
-	_, err := queueOf(t, b, "q").Redrive(bg, &workqueue.RedriveOptions{Rate: workqueue.MaxRedriveRate, Burst: workqueue.MaxRedriveBurst})
+	_, err := waited(queueOf(t, b, "q").Redrive(bg, &workqueue.RedriveOptions{Rate: workqueue.MaxRedriveRate, Burst: workqueue.MaxRedriveBurst}))
 	require.NoError(t, err)
 }

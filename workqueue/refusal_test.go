@@ -58,7 +58,7 @@ func TestNextHonoursAnEndedContext(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 }
 
-// What a handler does to its copy must not reach the dead letters.
+// Changes that a handler makes to its copy must not reach the dead letters.
 func TestADeadLetterIsWhatWasPublished(t *testing.T) {
 	db, b := ownBroker(t, "dead")
 	defer db.Close()
@@ -200,4 +200,43 @@ func TestAFanOutIsBounded(t *testing.T) {
 	}
 	require.ErrorIs(t, b.PublishBatch(bg, "all", batch), pebblemq.ErrTooLarge, "75 MiB in one batch")
 	require.NoError(t, b.Publish(bg, "all", "", workqueue.Message{Body: make([]byte, 1<<20)}), "80 MiB, but for the sharing")
+}
+
+// A transaction that is carried out again, because its first outcome was not known, must not
+// have its effects twice.
+func TestInATransactionASettledDeliveryIsRefusedHoweverItIsSettled(t *testing.T) {
+	db, b := ownBroker(t, "from", "to")
+	defer db.Close()
+	for name, settle := range map[string]func(workqueue.BrokerTx, *workqueue.Delivery) error{
+		"ack":     workqueue.BrokerTx.Ack,
+		"nack":    func(x workqueue.BrokerTx, d *workqueue.Delivery) error { return x.Nack(d, true) },
+		"reject":  func(x workqueue.BrokerTx, d *workqueue.Delivery) error { return x.Nack(d, false) },
+		"release": func(x workqueue.BrokerTx, d *workqueue.Delivery) error { return x.Release(d, 0) },
+		"requeue": func(x workqueue.BrokerTx, d *workqueue.Delivery) error { return x.Requeue(d, workqueue.Requeue{}) },
+		"up to":   workqueue.BrokerTx.AckUpTo,
+	} {
+		_, err := queueOf(t, b, "from").Purge(bg)
+		require.NoError(t, err)
+		publishAll(t, b, "from", name)
+		d, ok, err := queueOf(t, b, "from").Get(bg)
+		require.NoError(t, err, name)
+		require.True(t, ok)
+		forward := func(times int) error {
+			return db.Update(bg, func(tx *pebblemq.Tx) error {
+				if err := b.In(tx).Publish("", "to", workqueue.Message{}); err != nil {
+					return err
+				}
+				for range times {
+					_ = settle(b.In(tx), d)
+				}
+				return nil
+			})
+		}
+		require.ErrorIs(t, forward(2), workqueue.ErrSettled, "%s, twice in the transaction", name)
+		require.NoError(t, forward(1), name)
+		require.ErrorIs(t, forward(1), workqueue.ErrSettled, name)
+		n, err := queueOf(t, b, "to").Purge(bg)
+		require.NoError(t, err)
+		require.Equal(t, 1, n, name)
+	}
 }

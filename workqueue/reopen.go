@@ -26,11 +26,12 @@ func (q *queue) openSpool(ctx context.Context) {
 	q.limit()
 }
 
-// begin starts the queue, or has its record read again.
+// begin starts the queue, or reads its record again.
 func (q *queue) begin(t *store.Turn) {
 	if q.damage == nil {
 		q.spool.Start(t)
 		q.live(t)
+		q.redrives.Resume(t)
 		return
 	}
 	q.spool.Close(t)
@@ -39,21 +40,9 @@ func (q *queue) begin(t *store.Turn) {
 	}
 }
 
-// pause reports false if ctx ends before the time is over.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
 // reopen reads the record of the queue until that succeeds or shows damage.
 func (q *queue) reopen(ctx context.Context) {
-	for wait := reopenPause; pause(ctx, wait); wait = min(2*wait, reopenPauseMax) {
+	for wait := reopenPause; store.Pause(ctx, wait); wait = min(2*wait, reopenPauseMax) {
 		lanes, err := spool.OpenLanes(ctx, q.topology.s, layout, q.object.ID, q.config.MaxPriority, q.options())
 		if err != nil && !store.IsDamage(err) {
 			continue

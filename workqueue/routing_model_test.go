@@ -62,6 +62,17 @@ func (r *router) declare(t *rapid.T) {
 		require.ErrorIs(t, err, pebblemq.ErrConfigMismatch)
 		return
 	}
+	_, same := r.exchanges[d.Name]
+	_, alternate := r.exchanges[d.Alternate]
+	switch {
+	case same || d.Alternate == "":
+	case d.Alternate == d.Name:
+		require.ErrorIs(t, err, pebblemq.ErrInvalid)
+		return
+	case !alternate:
+		require.ErrorIs(t, err, workqueue.ErrUnknownExchange)
+		return
+	}
 	require.NoError(t, err)
 	r.exchanges[d.Name] = d
 }
@@ -246,19 +257,19 @@ func (r *router) publish(t *rapid.T) {
 	before, repeated := r.known[x+" "+m.MessageID]
 	switch {
 	case x != "" && !there:
-		require.ErrorIs(t, c.Err(), workqueue.ErrUnknownExchange)
+		require.ErrorIs(t, errOf(c.Wait(bg)), workqueue.ErrUnknownExchange)
 	case d.Internal:
-		require.ErrorIs(t, c.Err(), workqueue.ErrInUse)
+		require.ErrorIs(t, errOf(c.Wait(bg)), workqueue.ErrInUse)
 	case x == "" && slices.ContainsFunc(keys, func(key string) bool { _, there := r.queues[key]; return !there }):
-		require.ErrorIs(t, c.Err(), workqueue.ErrUnknownQueue)
+		require.ErrorIs(t, errOf(c.Wait(bg)), workqueue.ErrUnknownQueue)
 	case repeated && (before > 0 || !m.Mandatory):
-		require.NoError(t, c.Err())
-		require.Equal(t, before, c.Routed())
+		require.NoError(t, errOf(c.Wait(bg)))
+		require.Equal(t, before, published(c).Routed)
 	case (len(found) == 0 || repeated) && m.Mandatory:
-		require.ErrorIs(t, c.Err(), workqueue.ErrUnroutable)
+		require.ErrorIs(t, errOf(c.Wait(bg)), workqueue.ErrUnroutable)
 	default:
-		require.NoError(t, c.Err())
-		require.Equal(t, len(found), c.Routed(), "%v", slices.Collect(maps.Keys(found)))
+		require.NoError(t, errOf(c.Wait(bg)))
+		require.Equal(t, len(found), published(c).Routed, "%v", slices.Collect(maps.Keys(found)))
 		r.put(d, found, m.MessageID)
 	}
 }

@@ -14,10 +14,9 @@ import (
 // HeaderProgress marks a message of Report. Its value is "1".
 const HeaderProgress = "x-progress"
 
-// Caller sends requests and waits for their replies. It has a queue of its own for
-// these, which is gone when the caller is closed or the store is opened again: a
-// reply is of no use to a later process. It is safe for concurrent use; one for all
-// requests is enough.
+// Caller sends requests and waits for their replies. It has a queue of its own for replies,
+// which is deleted when the caller is closed or the store is opened again. A later process has
+// no use for a reply. It is safe for concurrent use; one for all requests is enough.
 type Caller struct {
 	b *Broker // owns the queue
 	c *Consumer

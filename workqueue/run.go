@@ -10,10 +10,10 @@ import (
 	"github.com/pebblemq/pebblemq/internal/worker"
 )
 
-// Handler processes a delivery. Its context has the values of the context of Run. It ends
-// with ErrDeliveryLost as the cause when the delivery is lost, after the Timeout, when the
-// store goes down, or when Run has ended and its DrainTimeout is over. What has begun can be
-// finished: the end of Run's context alone does not end it.
+// Handler processes a delivery. Its context has the values of the context of Run. It ends with
+// ErrDeliveryLost as the cause when the delivery is lost, after the Timeout, when the store
+// goes down, or when Run has ended and its DrainTimeout is over. The end of Run's context alone
+// does not end it, so a handler can finish its work.
 type Handler = func(ctx context.Context, d *Delivery) error
 
 // BatchHandler is a Handler of several deliveries. It returns nil, an error for all of them
@@ -95,7 +95,8 @@ func (q *Queue) Run(ctx context.Context, h Handler, o *RunOptions) error {
 	return q.run(ctx, h, nil, o)
 }
 
-// RunBatch is Run with several deliveries in each call of the handler.
+// RunBatch is Run with several deliveries in each call of the handler. Those that it has
+// processed are acknowledged in one commit.
 func (q *Queue) RunBatch(ctx context.Context, h BatchHandler, o *RunOptions) error {
 	return q.run(ctx, nil, h, o)
 }
@@ -128,21 +129,20 @@ func (q *Queue) run(ctx context.Context, h Handler, batch BatchHandler, o *RunOp
 	if prefetch > 0 {
 		work.InFlight = min(prefetch, mostInFlight)
 	}
-	c, err := q.Consume(ctx, &ConsumeOptions{Prefetch: prefetch, Priority: o.Priority})
+	// With Sync it would wait for the changes of others, which fails on a full disk.
+	c, err := q.Consume(store.WithDurability(ctx, store.NoSync), &ConsumeOptions{Prefetch: prefetch, Priority: o.Priority})
 	if err != nil {
 		return ended(ctx, err)
 	}
-	err = worker.Run(ctx, work, worker.Source[*Delivery](newSource(ctx, c, &work)))
-	return errors.Join(err, c.Close())
+	source, stop := newSource(ctx, c, &work)
+	defer stop()
+	err = worker.Run(ctx, work, worker.Source[*Delivery](source))
+	return errors.Join(err, ended(ctx, c.close(ctx)))
 }
 
 // worker returns the options that all queues have.
 func (o *RunOptions) worker(ctx context.Context, q *Queue) (worker.Options[*Delivery], error) {
-	backoff := o.Backoff
-	if backoff.Max == 0 {
-		backoff.Max = max(backoff.Min, worker.DefaultMaxBackoff)
-	}
-	backoff, err := backoff.WithDefaults()
+	backoff, err := o.Backoff.WithDefaults()
 	if err == nil {
 		backoff, err = q.retry(ctx, backoff)
 	}

@@ -130,7 +130,7 @@ func TestAScheduledPublishingThatIsRefusedCountsAsDone(t *testing.T) {
 		job.Exchange = "events"
 		require.NoError(t, b.PutJob(bg, job))
 		require.NoError(t, b.DeleteExchange(bg, "events"))
-		<-time.After(2 * time.Hour)
+		<-time.After(2*time.Hour + time.Minute) // not in the moment of the second one
 		exchange(t, b, workqueue.Direct, "events")
 		declare(t, b, "in")
 		bind(t, b, workqueue.Binding{Exchange: "events", Key: "in", Queue: "in"})

@@ -16,16 +16,15 @@ type source struct {
 	relaxed context.Context // for what writes nothing
 	timeout time.Duration   // of a call
 	backoff func(attempts int) time.Duration
-	// parks says that a message may have to wait for its turn: its AckTimeout begins with
-	// its call then.
+	// parks says that messages may wait for their turn. Then the AckTimeout of each begins with
+	// its call.
 	parks bool
 }
 
-func newSource(ctx context.Context, c *Consumer, o *worker.Options[*Delivery]) *source {
-	return &source{
-		c: c, relaxed: store.WithDurability(context.WithoutCancel(ctx), store.NoSync), timeout: o.Timeout, backoff: o.Backoff,
-		parks: o.InFlight > o.Concurrency,
-	}
+// newSource returns the source of a Run. Stop frees its resources.
+func newSource(ctx context.Context, c *Consumer, o *worker.Options[*Delivery]) (s *source, stop func()) {
+	relaxed, stop := store.Outlive(store.WithDurability(ctx, store.NoSync))
+	return &source{c: c, relaxed: relaxed, timeout: o.Timeout, backoff: o.Backoff, parks: o.InFlight > o.Concurrency}, stop
 }
 
 // Fetch waits for a delivery and takes what else is there.
@@ -34,13 +33,7 @@ func (s *source) Fetch(ctx context.Context, n int) ([]worker.Item[*Delivery], er
 	if err != nil || unread != nil {
 		return nil, errors.Join(err, unread)
 	}
-	list := []*Delivery{d}
-	for len(list) < n && err == nil {
-		if d, err = s.another(); d == nil {
-			break
-		}
-		list = append(list, d)
-	}
+	list, err := s.c.takeMore([]*Delivery{d}, n)
 	if s.parks {
 		err = errors.Join(err, s.c.park(s.relaxed, list...))
 	}
@@ -51,29 +44,19 @@ func (s *source) Fetch(ctx context.Context, n int) ([]worker.Item[*Delivery], er
 	return items, err
 }
 
-// another returns a delivery that is there, or nil.
-func (s *source) another() (*Delivery, error) {
-	for {
-		d, unread, err := s.c.pop()
-		if unread != nil {
-			s.c.tell(unread) // again, to the next Fetch
-			return nil, nil
-		}
-		if d == nil || err != nil {
-			return nil, nil // the next Fetch has the error too
-		}
-		if d, err = d.handOver(); d != nil || err != nil {
-			return d, err
-		}
-	}
+// Hold ends the context when the delivery is lost. The consumer has it anyway.
+func (s *source) Hold(calls context.Context, d *Delivery) (held context.Context, h worker.Holding) {
+	held, lose := context.WithCancelCause(calls)
+	s.c.watch(d, lose)
+	return held, (*holding)(d)
 }
 
-// Hold ends the context when the delivery is lost. The consumer has it anyway.
-func (s *source) Hold(calls context.Context, d *Delivery) (held context.Context, stop func()) {
-	held, lose := context.WithCancelCause(calls)
-	s.c.watch(d, func() { lose(fmt.Errorf("%w: queue %q", ErrDeliveryLost, d.q.name)) })
-	return held, func() {
-		s.c.watch(d, nil)
+// holding is a delivery that Run holds.
+type holding Delivery
+
+// Stop ends its context.
+func (h *holding) Stop() {
+	if lose := h.consumer.watch((*Delivery)(h), nil); lose != nil {
 		lose(nil)
 	}
 }
@@ -102,7 +85,7 @@ func own(err error) error {
 // Settle acknowledges a delivery, gives it back or moves it to the dead letters.
 func (s *source) Settle(ctx context.Context, d *Delivery, o worker.Outcome) error {
 	d.through = true
-	var op store.Op = &ackOp{d: d}
+	var op store.Op = ackOp{d: d}
 	switch o.Verdict {
 	case worker.Retry:
 		op = &nackOp{d: d, pause: o.Delay}

@@ -9,10 +9,10 @@ import (
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// A dead letter whose place is missing, or refuses it, is kept out of everyone's
-// reach and tried again: soon after a queue, an exchange or a binding was made, and
-// in any case every stuckPause. When the store is opened again it is an ordinary
-// message that has expired or is over its limit, and is found so.
+// A dead letter whose place is missing, or refuses it, is set aside and tried again: soon after
+// a queue, an exchange or a binding was made, and in any case every stuckPause. When the store
+// is opened again it is an ordinary message that has expired or is over its limit, and is found
+// so.
 //
 // They are in memory, so a queue that has too many of them is jammed: no more expire,
 // and nothing is handed out, until there is a place.

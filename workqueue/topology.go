@@ -56,12 +56,15 @@ func ParseTopology(text []byte) (*Topology, error) {
 }
 
 // Export returns the topology at one moment, in the order of names, but for
-// exclusive queues and what leads to them: they belong to their handles.
+// exclusive queues and what leads to them: they belong to their handles. It fails if the
+// bindings of an exchange cannot be read.
 func (b *Broker) Export(ctx context.Context) (*Topology, error) {
 	x := new(Topology)
 	var bound []binding
+	var damage error
 	err := b.s.Do(ctx, store.QuietFunc(func(*store.Turn) error {
 		for name, e := range b.t.exchanges {
+			damage = errors.Join(damage, e.routes.Damage)
 			x.Exchanges = append(x.Exchanges, ExchangeDefinition{name, e.config.Kind, e.config.ExchangeConfig})
 			for to := range e.bindings {
 				if q := b.t.queues[to.to.name]; to.to.class != store.ClassQueue || q.owner == nil {
@@ -76,7 +79,7 @@ func (b *Broker) Export(ctx context.Context) (*Topology, error) {
 		}
 		return nil
 	}), store.Sync)
-	if err != nil {
+	if err := errors.Join(err, damage); err != nil {
 		return nil, err
 	}
 	slices.SortFunc(x.Exchanges, func(a, b ExchangeDefinition) int { return strings.Compare(a.Name, b.Name) })
@@ -105,7 +108,8 @@ type Applied struct {
 // Apply makes sure that a broker has what a topology holds: it creates, alters and binds, all
 // of it or nothing, in one durable commit, and says what it did. What cannot be altered is
 // pebblemq.ErrConfigMismatch, see Queue.Alter and Broker.AlterExchange. It removes nothing.
-// Both ends of a binding must exist or be a part of the topology.
+// Both ends of a binding must exist or be a part of the topology, and so must what a DeadLetter
+// or Alternate names: a ring of queues can be made at once.
 func (b *Broker) Apply(ctx context.Context, x *Topology, o *ApplyOptions) (*Applied, error) {
 	if x == nil {
 		return nil, store.Invalid("no topology to apply")
@@ -237,9 +241,13 @@ func (p *applying) checkExchanges() error {
 			}
 			did = pebblemq.Ensured{Altered: changes.Fields()}
 		}
-		if !did.Unchanged() {
-			p.applied.Exchanges[name] = did
+		if did.Unchanged() {
+			continue
 		}
+		if err := plan.config.checkAlternate(name, p.known); err != nil {
+			return err
+		}
+		p.applied.Exchanges[name] = did
 	}
 	return nil
 }
@@ -254,9 +262,13 @@ func (p *applying) checkQueues() error {
 			}
 			did = pebblemq.Ensured{Altered: changes.Fields()}
 		}
-		if !did.Unchanged() {
-			p.applied.Queues[name] = did
+		if did.Unchanged() {
+			continue
 		}
+		if err := plan.config.checkPlace(name, p.known); err != nil {
+			return err
+		}
+		p.applied.Queues[name] = did
 	}
 	return nil
 }
@@ -268,16 +280,24 @@ func (p *applying) checkBinding(t *store.Turn, plan bindingPlan) error {
 		}
 	} else if to, comes := p.exchanges[plan.exchange]; !comes {
 		return fmt.Errorf("%w: %q", ErrUnknownExchange, plan.exchange)
-	} else if err := matchers[to.config.Kind](to.config.ExchangeConfig).check(plan.binding); err != nil {
-		return fmt.Errorf("binding of exchange %q: %w", plan.exchange, err)
+	} else if err := checkRoute(to.config.routes(), plan.exchange, plan.binding); err != nil {
+		return err
 	}
-	_, exchange := p.exchanges[plan.to.name]
-	_, queue := p.queues[plan.to.name]
-	if exchange && plan.to.class == store.ClassExchange || queue && plan.to.class == store.ClassQueue {
+	if p.comes(plan.to) {
 		return nil // check has seen to it
 	}
 	return p.b.bindable(t, plan)
 }
+
+// comes reports whether a queue or an exchange is a part of the topology.
+func (p *applying) comes(to destination) bool {
+	_, exchange := p.exchanges[to.name]
+	_, queue := p.queues[to.name]
+	return exchange && to.class == store.ClassExchange || queue && to.class == store.ClassQueue
+}
+
+// known reports whether a queue or an exchange exists, or will.
+func (p *applying) known(to destination) bool { return p.comes(to) || p.b.t.known(to) }
 
 // carryOut does what check has found. Only the disk can refuse that, which is known before
 // anything is altered or bound.
@@ -319,7 +339,7 @@ func (p *applying) carryOut(t *store.Turn) error {
 
 func (p *applying) alter(t *store.Turn) error {
 	for name := range p.applied.Exchanges {
-		if err := p.b.t.exchanges[name].alter(t, p.exchanges[name].config); err != nil {
+		if err := p.b.t.alterExchange(t, p.b.t.exchanges[name], p.exchanges[name].config); err != nil {
 			return err
 		}
 	}

@@ -122,7 +122,7 @@ func TestApplyDoesAllOrNothing(t *testing.T) {
 		{workqueue.Topology{Exchanges: hash, Bindings: []Binding{{Exchange: "h", Queue: "q", Key: "0"}}}, pebblemq.ErrInvalid},
 		{workqueue.Topology{Queues: make([]Queue, workqueue.MaxTopology+1)}, pebblemq.ErrTooLarge},
 	} {
-		// What is good does not come without what is bad.
+		// The good parts are not applied without the bad ones.
 		x := c.bad
 		x.Exchanges = append([]Exchange{{Name: "good", Kind: workqueue.Topic}}, x.Exchanges...)
 		x.Queues = append([]Queue{{Name: "fine"}}, x.Queues...)

@@ -5,8 +5,8 @@ package workqueue
 // between give the rates that RabbitMQ shows. Only what was carried out counts: a
 // refused publishing or transaction does not.
 //
-// What came in and is not there any more was acknowledged, died, or was purged,
-// cancelled or redriven, which is not counted here.
+// Messages that came in and are gone were acknowledged, died, or were purged, cancelled or
+// redriven; the last three are not counted here.
 type QueueTotals struct {
 	Published   uint64 // came in: published, dead letters of other queues, redriven; not requeued
 	Delivered   uint64 // handed to a consumer or by Get, each time

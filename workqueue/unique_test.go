@@ -39,9 +39,9 @@ func unique(key, id string) workqueue.Message {
 func publishUnique(t testing.TB, b *workqueue.Broker, queue string, m workqueue.Message) (instead string) {
 	t.Helper()
 	c := b.PublishAsync(bg, "", queue, m)
-	require.NoError(t, c.Err())
-	require.Equal(t, 1, c.Routed())
-	for _, d := range c.Duplicates() {
+	require.NoError(t, errOf(c.Wait(bg)))
+	require.Equal(t, 1, published(c).Routed)
+	for _, d := range published(c).Duplicates {
 		require.Equal(t, queue, d.Queue)
 		instead = d.MessageID
 	}
@@ -104,8 +104,8 @@ func TestTheDuplicateSaysWhichMessageIsThere(t *testing.T) {
 	first.Timestamp = time.UnixMicro(1234567)
 	require.Empty(t, publishUnique(t, b, "q", first))
 	c := b.PublishAsync(bg, "", "q", unique("k", "2"))
-	require.NoError(t, c.Err())
-	require.Equal(t, []workqueue.Duplicate{{Queue: "q", MessageID: "1", Timestamp: time.UnixMicro(1234567)}}, c.Duplicates())
+	require.NoError(t, errOf(c.Wait(bg)))
+	require.Equal(t, []workqueue.Duplicate{{Queue: "q", MessageID: "1", Timestamp: time.UnixMicro(1234567)}}, published(c).Duplicates)
 	require.NoError(t, b.Publish(bg, "", "q", unique("k", "3")), "it is no error")
 	require.Equal(t, 1, ready(t, b, "q"))
 }
@@ -182,10 +182,10 @@ func TestEachQueueHasItsUniqueKeys(t *testing.T) {
 	require.NoError(t, b.Publish(bg, "x", "", large))
 	require.NoError(t, take(t, b, "r", large.Body).Ack(bg))
 	c := b.PublishAsync(bg, "x", "", unique("k", "2"))
-	require.NoError(t, c.Err())
-	require.Equal(t, 2, c.Routed())
-	require.Len(t, c.Duplicates(), 1)
-	require.Equal(t, "1", c.Duplicates()[0].MessageID)
+	require.NoError(t, errOf(c.Wait(bg)))
+	require.Equal(t, 2, published(c).Routed)
+	require.Len(t, published(c).Duplicates, 1)
+	require.Equal(t, "1", published(c).Duplicates[0].MessageID)
 	require.Equal(t, []int{1, 1}, []int{ready(t, b, "q"), ready(t, b, "r")})
 }
 
@@ -229,7 +229,7 @@ func TestAPurgeKeepsTheUniqueKeysOfWhatItKeeps(t *testing.T) {
 	require.Empty(t, publishUnique(t, b, "q", unique("1", "again")))
 }
 
-// TestAPurgeSparesTheUniqueKeyOfWhatIsOnItsWay: what is not visible yet is not purged.
+// TestAPurgeSparesTheUniqueKeyOfWhatIsOnItsWay: a message that is not visible yet is not purged.
 func TestAPurgeSparesTheUniqueKeyOfWhatIsOnItsWay(t *testing.T) {
 	db, b := open(t)
 	declare(t, b, "q")
@@ -237,7 +237,7 @@ func TestAPurgeSparesTheUniqueKeyOfWhatIsOnItsWay(t *testing.T) {
 		first := b.PublishAsync(bg, "", "q", unique("k", fmt.Sprint(i)))
 		n, err := queueOf(t, b, "q").Purge(pebblemq.WithDurability(bg, pebblemq.NoSync))
 		require.NoError(t, err)
-		require.NoError(t, first.Err())
+		require.NoError(t, errOf(first.Wait(bg)))
 		require.Equal(t, 1-n, uniqueRecords(t, db))
 		_, err = queueOf(t, b, "q").Purge(bg)
 		require.NoError(t, err)
@@ -339,7 +339,7 @@ func TestWhatIsRedrivenHoldsNoUniqueKey(t *testing.T) {
 	require.Empty(t, publishUnique(t, b, "q", unique("k", "1")))
 	require.NoError(t, get(t, b, "q", "1").Reject(bg))
 	require.Empty(t, publishUnique(t, b, "q", unique("k", "2")))
-	_, err := queueOf(t, b, "dead").Redrive(bg, nil)
+	_, err := waited(queueOf(t, b, "dead").Redrive(bg, nil))
 	require.NoError(t, err)
 	require.Equal(t, 2, ready(t, b, "q"))
 	require.Equal(t, 1, uniqueRecords(t, db))

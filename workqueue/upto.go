@@ -16,12 +16,12 @@ func (d *Delivery) AckUpTo(ctx context.Context) error {
 	if err := d.real(); err != nil {
 		return err
 	}
-	return d.b.s.Do(ctx, d.upTo("ack", func(d *Delivery) store.Op { return &ackOp{d: d} }), store.NoSync)
+	return d.b.s.Do(ctx, d.upTo("ack", func(d *Delivery) store.Op { return ackOp{d: d} }), store.NoSync)
 }
 
-// NackUpTo is Nack of the same deliveries as AckUpTo, in one commit: all of them or,
-// if a dead letter place cannot be reached, none. What is requeued keeps its order, unless
-// the queue has a Retry.
+// NackUpTo is Nack of the same deliveries as AckUpTo, in one commit: all of them or, if a dead
+// letter place cannot be reached, none. Requeued messages keep their order, unless the queue
+// has a Retry.
 func (d *Delivery) NackUpTo(ctx context.Context, requeue bool) error {
 	if err := d.real(); err != nil {
 		return err
@@ -38,7 +38,7 @@ func (t BrokerTx) AckUpTo(d *Delivery) error {
 	if err := t.own(d); err != nil {
 		return err
 	}
-	return t.x.Add(d.upTo("ack", func(d *Delivery) store.Op { return &ackOp{d: d} }), 0)
+	return t.x.Add(d.upTo("ack", func(d *Delivery) store.Op { return ackOp{d: d} }), 0)
 }
 
 // NackUpTo is Delivery.NackUpTo as a part of the transaction.

@@ -1,8 +1,8 @@
-// Account is event sourcing on a compacted log: accounts exist only as the events
-// that changed them. Commands append with AppendAt, on the condition that nobody has
-// changed the log since it was read, so no two withdrawals can spend the same money.
-// A second topic, compacted, keeps the newest balance of each account; a process that
-// starts reads that, which takes time in accounts, and not all events ever.
+// Account is event sourcing on a compacted log: accounts exist only as the events that changed
+// them. Commands append with ExpectOffset, so they fail if the log has changed since they read
+// it. Two withdrawals therefore never spend the same money. A second topic, compacted, keeps
+// the newest balance of each account; a process that starts reads that, which takes time in
+// accounts, and not all events ever.
 //
 //	go run ./examples/account
 //
@@ -158,7 +158,7 @@ func (b *bank) do(ctx context.Context, e event) error {
 			return err
 		}
 		err = b.db.Update(ctx, func(tx *pebblemq.Tx) error {
-			_, err := b.events.In(tx).AppendAt(0, next, log.Record{Key: []byte(e.Account), Value: v})
+			_, err := b.events.In(tx).AppendWith(log.AppendOptions{Partition: log.InPartition(0), ExpectOffset: log.AtOffset(next)}, log.Record{Key: []byte(e.Account), Value: v})
 			_, err2 := b.newest.In(tx).Append(log.Record{Key: []byte(e.Account), Value: fmt.Append(nil, balance)})
 			return errors.Join(err, err2)
 		})

@@ -168,7 +168,7 @@ func (s *shop) analyse(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	member, err := group.Join(ctx)
+	member, err := group.Join(ctx, nil)
 	if err != nil {
 		return err
 	}
@@ -206,8 +206,8 @@ func (s *shop) add(tx *pebblemq.Tx, records []log.Record) error {
 	return nil
 }
 
-// replay computes the rows of some days anew, from the log. It reads without a
-// group, so nobody else notices.
+// replay computes the rows of some days anew, from the log. It reads without a group, so it
+// affects no other reader.
 func (s *shop) replay(ctx context.Context, from, to time.Time) error {
 	var records []log.Record
 	for p := range s.topic.Partitions() {

@@ -195,7 +195,7 @@ func (s *shop) account(ctx context.Context) (sum int, err error) {
 	return sum, err
 }
 
-// service stands for a payment service: what it did, it did.
+// service stands for a payment service: its charges cannot be taken back.
 type service struct {
 	mu      sync.Mutex
 	charges map[string]int

@@ -102,9 +102,8 @@ type job struct {
 	Delivery, Event, Action string
 }
 
-// accept takes one request in: the event goes to the log, its job to the
-// exchange, its delivery id and the answer to this request are remembered, and
-// all of it is one commit. A request that is sent again because its answer got
+// accept handles one request. One commit appends the event to the log, publishes its job, and
+// remembers its delivery id and the answer. A request that is sent again because its answer got
 // lost gets the same answer; a delivery that is sent again is a duplicate.
 func (a *app) accept(ctx context.Context, request string, e event) (string, error) {
 	known, err := a.seen.Seen(ctx, []byte(e.Delivery))

@@ -43,6 +43,14 @@ func (a *app) listen(ctx context.Context) error {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /webhook", a.webhook)
+	mux.HandleFunc("GET /left", func(w http.ResponseWriter, r *http.Request) {
+		left, err := a.left(r.Context())
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		fmt.Fprint(w, left)
+	})
 	drained := make(chan struct{})
 	mux.HandleFunc("POST /drain", func(w http.ResponseWriter, r *http.Request) {
 		if err := a.drain(r.Context()); err != nil {

@@ -1,15 +1,15 @@
-// Quickstart is a webhook intake as a single binary: the main job that pebblemq
-// is for. It takes HTTP POSTs in the format of GitHub's webhooks on loopback,
-// drops repeated deliveries, appends every event to a log, routes it as a job
-// through a topic exchange, hands slow jobs to a visibility queue whose handler
-// fails for some of them, and is killed with SIGKILL in the middle. In the end
-// a late consumer replays the log, and every event must be accounted for.
+// Quickstart is a webhook intake as a single binary, which is the main job that pebblemq is for.
+// It accepts HTTP POSTs in the format of GitHub's webhooks on loopback and drops repeated
+// deliveries. It appends every event to a log, and publishes it as a job through a topic exchange.
+// Slow jobs go to a visibility queue, where the handler is meant to fail for some of them. The
+// intake is killed with SIGKILL in the middle. In the end a late consumer replays the log, and
+// every event must be accounted for.
 //
-//	go run ./examples/quickstart                      # with samples of its own
+//	go run ./examples/quickstart                      # with its own samples
 //	go run ./examples/quickstart -stdin < events.ndjson
 //
-// A line of the input is {"event": …, "delivery": …, "payload": {…}}. The exit
-// status is 0 only if the accounts balance.
+// The first build takes a few minutes, the program some seconds. A line of the input is
+// {"event": …, "delivery": …, "payload": {…}}. The exit status is 0 only if the accounts balance.
 package main
 
 import (
@@ -59,36 +59,68 @@ func demonstrate(ctx context.Context, input io.Reader) error {
 	if err != nil {
 		return err
 	}
+	fmt.Printf("quickstart: %d webhooks through a log and three queues, a SIGKILL in the middle, no event lost"+
+		" (the first build takes minutes, the run seconds)\n\n", len(events))
 	temp, err := os.MkdirTemp("", "quickstart-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(temp)
 	dir := filepath.Join(temp, "store")
+	shown, times := newProgress(os.Stdout), new(times)
 
+	unanswered, err := firstLife(ctx, dir, events, shown, times)
+	if err != nil {
+		return err
+	}
+	if err := secondLife(ctx, dir, unanswered, shown, times); err != nil {
+		return err
+	}
+	return audit(ctx, dir, len(events), times)
+}
+
+// firstLife sends the events to an intake that is killed after half of them, and returns those
+// that got no answer.
+func firstLife(ctx context.Context, dir string, events []event, shown *progress, times *times) (unanswered []event, err error) {
+	life, err := startIntake(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	defer life.kill()
+	sender := newSender(life.url)
+	sender.killAfter(len(events)/2, life.kill)
+	begin := time.Now()
+	err = shown.during(sender.state("first life", len(events)), func() (string, error) {
+		unanswered = sender.sendAll(ctx, events)
+		times.requests += time.Since(begin)
+		life.kill() // if the input was too short for a middle
+		return fmt.Sprintf("first life:  %d of %d requests answered, then SIGKILL", len(events)-len(unanswered), len(events)), nil
+	})
+	return unanswered, err
+}
+
+// secondLife sends the other events to an intake that goes on with the same store, and waits for
+// its workers.
+func secondLife(ctx context.Context, dir string, events []event, shown *progress, times *times) error {
 	life, err := startIntake(ctx, dir)
 	if err != nil {
 		return err
 	}
 	defer life.kill()
 	sender := newSender(life.url)
-	sender.killAfter(len(events)/2, life.kill)
-	unanswered := sender.sendAll(ctx, events)
-	life.kill() // if the input was too short for a middle
-	fmt.Printf("first life: %d of %d requests answered, then SIGKILL\n", len(events)-len(unanswered), len(events))
-
-	second, err := startIntake(ctx, dir)
+	begin := time.Now()
+	err = shown.during(sender.state("second life", len(events)), func() (string, error) {
+		left := sender.sendAll(ctx, events)
+		times.requests += time.Since(begin)
+		if len(left) > 0 {
+			return "", fmt.Errorf("%d requests were not answered: %w", len(left), sender.failure())
+		}
+		return fmt.Sprintf("second life: the other %d requests answered", len(events)), nil
+	})
 	if err != nil {
 		return err
 	}
-	defer second.kill()
-	sender = newSender(second.url)
-	if left := sender.sendAll(ctx, unanswered); len(left) > 0 {
-		return fmt.Errorf("%d requests were not answered: %w", len(left), sender.failure())
-	}
-	fmt.Printf("second life: the other %d answered, waiting for the workers\n", len(unanswered))
-	if err := second.finish(ctx); err != nil {
-		return err
-	}
-	return audit(ctx, dir, len(events))
+	return shown.during(func() string { return life.work(ctx) }, func() (string, error) {
+		return "workers:     all jobs are done or dead letters", life.finish(ctx)
+	})
 }

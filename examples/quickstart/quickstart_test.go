@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -32,12 +33,16 @@ func run(t *testing.T, program, input string, args ...string) (string, error) {
 	return string(out), err
 }
 
-// table reads the rows of the report.
+// table reads the rows of the report: a name of words, a number and what it means.
 func table(out string) map[string]string {
 	rows := make(map[string]string)
 	for _, line := range strings.Split(out, "\n") {
-		if f := strings.Fields(line); len(f) >= 2 {
-			rows[strings.Join(f[:len(f)-1], " ")] = f[len(f)-1]
+		fields := strings.Fields(line)
+		for i, f := range fields {
+			if _, err := strconv.Atoi(f); err == nil {
+				rows[strings.Join(fields[:i], " ")] = f
+				break
+			}
 		}
 	}
 	return rows
@@ -54,6 +59,11 @@ func TestTheAccountsBalance(t *testing.T) {
 	} {
 		require.Equal(t, want, rows[row], "%s in\n%s", row, out)
 	}
+
+	first, _, _ := strings.Cut(out, "\n")
+	require.Contains(t, first, "67 webhooks")
+	require.Contains(t, out, "Read on: README.md")
+	require.NotContains(t, out, "\r", "a pipe gets whole lines")
 
 	t.Run("events from standard input", func(t *testing.T) {
 		line := `{"event":"issues","delivery":"d1","payload":{"action":"opened"}}` + "\n"

@@ -65,8 +65,13 @@ const parallel = 8
 
 func newSender(url string) *sender { return &sender{url: url, kill: func() {}} }
 
-// killAfter has the intake killed after n answers, while requests are under way.
+// killAfter kills the intake after n answers, while requests are under way.
 func (s *sender) killAfter(n int, kill func()) { s.limit, s.kill = int64(n), kill }
+
+// state returns a function that tells how many of the requests of a life are answered.
+func (s *sender) state(life string, of int) func() string {
+	return func() string { return fmt.Sprintf("%s: %d of %d requests answered", life, s.answered.Load(), of) }
+}
 
 // sendAll posts the events and returns those that got no answer.
 func (s *sender) sendAll(ctx context.Context, events []event) []event {

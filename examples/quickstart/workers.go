@@ -32,9 +32,9 @@ func (a *app) startWorkers(ctx context.Context) (wait func() error) {
 	}
 }
 
-// work does one job. What it does and the acknowledgement are one commit, so
-// that a job that is delivered twice is done once. A slow job is handed on to
-// the visibility queue in the same way.
+// work does one job. Its effect and the acknowledgement are one commit, so that a job that is
+// delivered twice is done once. A slow job is handed on to the visibility queue in the same
+// way.
 func (a *app) work(ctx context.Context, d *workqueue.Delivery) error {
 	var j job
 	if err := json.Unmarshal(d.Body, &j); err != nil {

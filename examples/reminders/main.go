@@ -4,9 +4,8 @@
 //
 //	go run ./examples/reminders
 //
-// The exit status is 0 only if each reminder came once, none early, those in time in
-// their order, none that was cancelled, and one summary made up for those that were
-// missed.
+// The exit status is 0 only if each reminder came once, none early, in order if it was in time,
+// and none that was cancelled. The missed summaries must have been made up for by one.
 package main
 
 import (

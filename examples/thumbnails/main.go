@@ -10,7 +10,7 @@
 //
 //	go run ./examples/thumbnails
 //
-// The exit status is 0 only if every image has its thumbnail in the end.
+// The exit status is 0 only if every image got its thumbnail.
 package main
 
 import (
@@ -214,7 +214,7 @@ func (s *service) handle(ctx context.Context, d *workqueue.Delivery) error {
 	return err
 }
 
-// previewsFirst reports whether no preview had to wait for the archive.
+// previewsFirst reports whether all previews came before the archive.
 func (s *service) previewsFirst() bool {
 	return slices.IsSortedFunc(s.order, func(a, b uint8) int { return cmp.Compare(b, a) })
 }
@@ -237,10 +237,14 @@ func (s *service) redrive(ctx context.Context, out io.Writer) (repaired int, err
 	}
 	slices.Sort(report) // they died in no order
 	fmt.Fprintln(out, strings.Join(report, "\n"))
-	p, err := s.dead.Redrive(ctx, &workqueue.RedriveOptions{
+	redrive, err := s.dead.Redrive(ctx, &workqueue.RedriveOptions{
 		Rate:   1000, // the others are not to wait long
 		Filter: func(m *workqueue.Browsed) bool { return whole[m.MessageID] },
 	})
+	if err != nil {
+		return 0, err
+	}
+	p, err := redrive.Wait(ctx)
 	fmt.Fprintf(out, "%d went back to their queue, %d stay\n", p.Moved, p.Skipped+p.Failed)
 	return int(p.Moved), err
 }

@@ -11,8 +11,11 @@
 //     is stored, for the namespace's Expiry. Status, headers and body are then
 //     replayed, with Idempotent-Replayed: true.
 //   - A response is stored and on disk before the client sees any of it.
-//   - What the handler does elsewhere can happen twice if the process dies before
-//     its response is stored: it is idempotency.Namespace.Do that runs it.
+//   - What the handler does in the store happens once: Response.Store makes the
+//     response a part of the same commit.
+//   - What it does elsewhere can happen twice if the process dies before
+//     its response is stored: it is idempotency.Namespace.Do that runs it. ClaimOf
+//     tells the handler if that may be so.
 //
 // # What a request gets
 //
@@ -20,8 +23,9 @@
 //	the first request with the key is being handled    409
 //	body over the limit                                413
 //	the key was used with another request              422
-//	the handler answered below 500                     its response, stored
-//	it answered 500 or above, or panicked              its response, and the key is free
+//	the handler answered                               its response, stored
+//	it answered 408, 409, 425, 429, 500 or above       its response, and the key is free (see Options.Outcome)
+//	it panicked                                        the panic goes on, and the key is free
 //	the response could not be stored                   500; the effect may have happened
 //	the store is full, closed or failed                503; the handler did not run
 //

@@ -41,9 +41,25 @@ type Options struct {
 	// Default, also if it is negative: 1 MiB.
 	MaxBodyBytes int64
 
+	// Outcome returns whether the response of a request is what became of it, by its status:
+	// then it is stored and replayed. Otherwise the client gets it, the key is free, and the
+	// next request with the key is handled again. Default: DefaultOutcome.
+	Outcome func(status int) bool
+
 	// Wait lets a request wait for the response of one with the same key that
 	// is being handled, instead of 409.
 	Wait bool
+}
+
+// DefaultOutcome says which responses are stored unless Options.Outcome says otherwise. It
+// excludes those that ask the client to try again: 408 (Request Timeout), 409 (Conflict), 425
+// (Too Early), 429 (Too Many Requests) and 500 and above.
+func DefaultOutcome(status int) bool {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusConflict, http.StatusTooEarly, http.StatusTooManyRequests:
+		return false
+	}
+	return status < 500
 }
 
 // Middleware returns a function that puts the header in front of a handler. It
@@ -53,9 +69,12 @@ type Options struct {
 // noted that there was one, and who repeats the request gets 500 with a problem
 // that says so.
 func Middleware(k *idempotency.Namespace, o *Options) func(http.Handler) http.Handler {
-	m := middleware{keys: k, methods: []string{http.MethodPost, http.MethodPatch}, maxBody: DefaultMaxBodyBytes}
+	m := middleware{keys: k, methods: []string{http.MethodPost, http.MethodPatch}, maxBody: DefaultMaxBodyBytes, outcome: DefaultOutcome}
 	if o != nil {
 		m.required, m.scope, m.wait = o.Required, o.Scope, o.Wait
+		if o.Outcome != nil {
+			m.outcome = o.Outcome
+		}
 		if o.Methods != nil {
 			m.methods = slices.Clone(o.Methods)
 		}
@@ -75,6 +94,7 @@ type middleware struct {
 	wait     bool
 	scope    func(*http.Request) string
 	maxBody  int64
+	outcome  func(status int) bool
 }
 
 func (m *middleware) serve(w http.ResponseWriter, r *http.Request, next http.Handler) {
@@ -106,16 +126,22 @@ func (m *middleware) serve(w http.ResponseWriter, r *http.Request, next http.Han
 var errAgain = errors.New("not stored")
 
 func (m *middleware) once(w http.ResponseWriter, r *http.Request, next http.Handler, key, body []byte) {
-	held := &recorder{w: w, header: make(http.Header), limit: m.keys.Config().MaxResultBytes}
+	held := &recorder{w: w, header: make(http.Header), limit: m.keys.Config().MaxResultBytes, outcome: m.outcome}
 	o := &idempotency.DoOptions{Fingerprint: fingerprint(r, body), NoWait: !m.wait}
-	res, err := m.keys.Do(r.Context(), key, func(ctx context.Context, _ idempotency.Claim) ([]byte, error) {
-		again := r.WithContext(ctx)
+	committed := false
+	res, err := m.keys.Do(r.Context(), key, func(ctx context.Context, claim idempotency.Claim) (stored []byte, err error) {
+		again := r.WithContext(context.WithValue(ctx, claimKey{}, claim))
 		again.Body = io.NopCloser(bytes.NewReader(body))
 		next.ServeHTTP(held, again)
+		if stored, committed = claim.Completed(); committed {
+			return stored, nil
+		}
 		return held.result()
 	}, o)
 	switch {
 	case held.passed: // the client has it
+	case committed && err == nil: // whatever the handler has written since
+		write(w, res.Value)
 	case errors.Is(err, errAgain):
 		held.send()
 	case err != nil:
@@ -148,21 +174,23 @@ func fingerprint(r *http.Request, body []byte) []byte {
 }
 
 func replay(w http.ResponseWriter, stored []byte) {
-	res, err := decodeResponse(stored)
-	if err != nil {
-		refused(err).write(w)
-		return
-	}
-	if res.dropped {
-		tooLong.write(w)
-		return
-	}
-	for name, values := range res.header {
-		w.Header()[name] = values
-	}
 	w.Header().Set(ReplayedHeader, "true")
-	w.WriteHeader(res.status)
-	_, _ = w.Write(res.body) // the client may be gone
+	write(w, stored)
+}
+
+// write gives the client a stored response.
+func write(w http.ResponseWriter, stored []byte) {
+	res, err := decodeResponse(stored)
+	switch {
+	case err != nil:
+		w.Header().Del(ReplayedHeader)
+		refused(err).write(w)
+	case res.dropped:
+		w.Header().Del(ReplayedHeader)
+		tooLong.write(w)
+	default:
+		Response{Status: res.status, Header: res.header, Body: res.body}.Write(w)
+	}
 }
 
 // refused says what became of a request that has no response.

@@ -2,6 +2,7 @@ package idemhttp_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -167,6 +168,106 @@ func TestAResponseOf500OrAboveFreesTheKey(t *testing.T) {
 	require.Equal(t, 2, c.runs)
 }
 
+func TestAResponseThatIsNoOutcomeIsNotStored(t *testing.T) {
+	answer := func(status int) func(http.ResponseWriter, *http.Request) {
+		return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }
+	}
+	for status, again := range map[int]bool{200: false, 204: false, 301: false, 400: false, 402: false, 404: false, 422: false,
+		408: true, 409: true, 425: true, 429: true, 500: true, 503: true} {
+		c := &counter{f: answer(status)}
+		h, _ := serve(t, nil, nil, c)
+		for range 2 {
+			require.Equal(t, status, send(h, "POST", "/", "k", "").Code)
+		}
+		require.Equal(t, again, c.runs == 2, status)
+	}
+	c := &counter{f: answer(404)}
+	h, _ := serve(t, nil, &idemhttp.Options{Outcome: func(status int) bool { return status != 404 }}, c)
+	require.Equal(t, 404, send(h, "POST", "/", "k", "").Code)
+	c.f = answer(500)
+	for range 2 {
+		require.Equal(t, 500, send(h, "POST", "/", "k", "").Code)
+	}
+	require.Equal(t, 2, c.runs)
+}
+
+func TestAnEffectInTheStoreIsInOneCommitWithTheResponse(t *testing.T) {
+	var db *pebblemq.DB
+	spoil := errors.New("refused")
+	var after error // of the transaction
+	c := &counter{f: func(w http.ResponseWriter, r *http.Request) {
+		answer := idemhttp.Response{Status: 201, Header: http.Header{"Location": {"/1"}}, Body: []byte("made")}
+		err := db.Update(r.Context(), func(tx *pebblemq.Tx) error {
+			n, err := tx.Get([]byte("effects"))
+			return errors.Join(err, tx.Set([]byte("effects"), append(n, 'x')), answer.Store(r.Context(), tx), after)
+		})
+		if err != nil {
+			http.Error(w, "not now", http.StatusServiceUnavailable)
+			return
+		}
+		w.Header().Set("X-Late", "does not count")
+		http.Error(w, "something failed after the commit", http.StatusInternalServerError)
+	}}
+	h, db := serve(t, nil, nil, c)
+	effects := func() (v []byte) {
+		require.NoError(t, db.View(context.Background(), func(tx *pebblemq.Tx) (err error) { v, err = tx.Get([]byte("effects")); return err }))
+		return v
+	}
+	after = spoil
+	require.Equal(t, 503, send(h, "POST", "/", "k", "").Code, "neither of the two happened")
+	require.Empty(t, effects())
+	after = nil
+	for n, replayed := range []string{"", "true"} {
+		w := send(h, "POST", "/", "k", "")
+		require.Equal(t, 201, w.Code)
+		require.Equal(t, "made", w.Body.String())
+		require.Equal(t, "/1", w.Header().Get("Location"))
+		require.Empty(t, w.Header().Get("X-Late"))
+		require.Equal(t, replayed, w.Header().Get("Idempotent-Replayed"), n)
+	}
+	require.Equal(t, "x", string(effects()))
+	require.Equal(t, 500, send(h, "POST", "/", "", "").Code, "without a key the handler writes it")
+	require.Equal(t, "xx", string(effects()))
+}
+
+func TestAnEffectIsThereOnceEvenIfTheHandlerPanicsAfterTheCommit(t *testing.T) {
+	var db *pebblemq.DB
+	c := &counter{f: func(_ http.ResponseWriter, r *http.Request) {
+		claim, ok := idemhttp.ClaimOf(r.Context())
+		require.True(t, ok)
+		require.Equal(t, "k", string(claim.Key))
+		require.NoError(t, db.Update(r.Context(), func(tx *pebblemq.Tx) error {
+			return idemhttp.Response{Status: 202}.Store(r.Context(), tx)
+		}))
+		panic(http.ErrAbortHandler)
+	}}
+	h, db := serve(t, nil, nil, c)
+	require.Panics(t, func() { send(h, "POST", "/", "k", "") })
+	require.Equal(t, 202, send(h, "POST", "/", "k", "").Code)
+	require.Equal(t, 1, c.runs)
+}
+
+func TestAResponseThatCannotBeStoredRefusesTheTransaction(t *testing.T) {
+	var db *pebblemq.DB
+	for _, answer := range []idemhttp.Response{{}, {Status: 100}, {Status: 200, Body: make([]byte, 100)}} {
+		c := &counter{f: func(w http.ResponseWriter, r *http.Request) {
+			err := db.Update(r.Context(), func(tx *pebblemq.Tx) error {
+				return errors.Join(tx.Set([]byte("effect"), []byte("x")), answer.Store(r.Context(), tx))
+			})
+			require.Error(t, err)
+			w.WriteHeader(http.StatusBadRequest)
+		}}
+		var h http.Handler
+		h, db = serve(t, &idempotency.Config{MaxResultBytes: 50}, nil, c)
+		require.Equal(t, 400, send(h, "POST", "/", "k", "").Code)
+		require.NoError(t, db.View(context.Background(), func(tx *pebblemq.Tx) error {
+			v, err := tx.Get([]byte("effect"))
+			require.Nil(t, v)
+			return err
+		}))
+	}
+}
+
 func TestAPanicOfTheHandlerFreesTheKey(t *testing.T) {
 	c := &counter{f: func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }}
 	h, _ := serve(t, nil, nil, c)
@@ -285,4 +386,38 @@ func ExampleMiddleware() {
 	// charging
 	// 201, replayed ""
 	// 201, replayed "true"
+}
+
+// The order and the response to the request that made it are in one commit. A client may send
+// the request again whenever the process died.
+func ExampleResponse_Store() {
+	db, _ := pebblemq.OpenMemory(nil)
+	defer db.Close()
+	keys, _ := idempotency.OpenNamespace(context.Background(), db, "requests", nil)
+	orders := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer := idemhttp.Response{Status: http.StatusCreated, Body: []byte("order 1")}
+		err := db.Update(r.Context(), func(tx *pebblemq.Tx) error {
+			if err := tx.Set([]byte("order/1"), []byte("a book")); err != nil {
+				return err
+			}
+			return answer.Store(r.Context(), tx)
+		})
+		if err != nil {
+			http.Error(w, "the order was not made", http.StatusServiceUnavailable)
+			return
+		}
+		answer.Write(w)
+	})
+	server := idemhttp.Middleware(keys, nil)(orders)
+
+	for range 2 {
+		r := httptest.NewRequest("POST", "/orders", strings.NewReader("a book"))
+		r.Header.Set("Idempotency-Key", "8e03978e")
+		w := httptest.NewRecorder()
+		server.ServeHTTP(w, r)
+		fmt.Printf("%d %s, replayed %q\n", w.Code, w.Body, w.Header().Get("Idempotent-Replayed"))
+	}
+	// Output:
+	// 201 order 1, replayed ""
+	// 201 order 1, replayed "true"
 }

@@ -90,6 +90,8 @@ type recorder struct {
 	status int
 	body   bytes.Buffer
 	passed bool
+
+	outcome func(status int) bool
 }
 
 // Header returns the headers of the response, as http.ResponseWriter does.
@@ -139,7 +141,7 @@ func (r *recorder) result() ([]byte, error) {
 	if r.status == 0 {
 		r.WriteHeader(http.StatusOK)
 	}
-	if r.status >= 500 {
+	if !r.outcome(r.status) {
 		return nil, errAgain
 	}
 	if !r.passed {

@@ -116,7 +116,7 @@ func (l *life) check(settle bool) {
 func (r *reading) keys() {
 	r.do("scan", func() error {
 		return r.life.db.View(context.Background(), func(tx *pebblemq.Tx) error {
-			for e, err := range tx.Scan(nil, nil) {
+			for e, err := range tx.Scan(nil) {
 				if err != nil {
 					return err
 				}
@@ -191,7 +191,7 @@ func (l *life) repeats() {
 			number, _ := strconv.ParseInt(f[0], 10, 64)
 			n, _ := strconv.Atoi(f[1])
 			l.repeat("append once again", f[1], f[2], func(ctx context.Context) ([]plog.Position, error) {
-				return l.events.AppendOnce(ctx, 1, plog.Sequence{Producer: item, Number: number}, event(n))
+				return l.events.AppendWith(ctx, plog.AppendOptions{Partition: plog.InPartition(1), Producer: plog.Producer{Name: item, Number: number}}, event(n))
 			})
 		}
 	}
@@ -199,7 +199,7 @@ func (l *life) repeats() {
 		if state, ok := l.ledger.certain("unique", item); ok && state != "" {
 			n, _ := strconv.Atoi(item)
 			l.repeat("append unique again", item, state, func(ctx context.Context) ([]plog.Position, error) {
-				return l.events.AppendUnique(ctx, "u"+item, event(n))
+				return l.events.AppendWith(ctx, plog.AppendOptions{ID: "u" + item}, event(n))
 			})
 		}
 	}
@@ -318,7 +318,7 @@ func (r *reading) look(q *visibility.Queue, payload string) {
 // requests lists the keys that have an outcome, and gets some one by one.
 func (r *reading) requests() {
 	r.do("list", func() error {
-		for e, err := range r.life.requests.List(context.Background(), nil) {
+		for e, err := range r.life.requests.Entries(context.Background(), nil) {
 			if err != nil {
 				return err
 			}
@@ -346,7 +346,7 @@ func (r *reading) outcome(item string, result []byte) {
 
 func (r *reading) request(item string) {
 	r.do("get", func() error {
-		res, ok, err := r.life.requests.Get(context.Background(), []byte(item))
+		res, ok, err := r.life.requests.Find(context.Background(), []byte(item))
 		switch {
 		case err != nil:
 			return err

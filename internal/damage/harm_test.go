@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -102,8 +103,17 @@ func files(dir string, k kind) (names []string) {
 // errNothing says that there is nothing to damage in this way.
 var errNothing = errors.New("nothing to damage")
 
-// do damages a file in place: those who have it open see it.
+// do damages a file in place: those who have it open see it. A store that runs may
+// delete the file first: then it is another one.
 func (h *harm) do() error {
+	for {
+		if err := h.once(); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+}
+
+func (h *harm) once() error {
 	names := files(h.dir, h.kind)
 	if len(names) == 0 {
 		return errNothing

@@ -9,6 +9,9 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
 )
 
 // ledger records, in a file outside of the store, what the store has
@@ -21,6 +24,8 @@ import (
 //	may   before a change: the new state is possible as well
 //	did   after it: the new state is the only one, until a crash
 //	sync  all that was done so far survives a crash
+//	crash there was one: what was done since the last sync is only possible, also if a
+//	      later life syncs
 //
 // A change that returns an error stays a may: its outcome is not known. The
 // changes come one after the other, so a later did settles the item again.
@@ -44,25 +49,29 @@ const anywhere = "?"
 // not synced may be there or not. Further lines go to out.
 func readLedger(text io.Reader, out io.Writer) *ledger {
 	l := &ledger{out: out}
-	l.read(io.TeeReader(text, &l.all))
+	_, _ = l.all.ReadFrom(text)
+	l.crashed()
 	return l
 }
 
 // crashed makes of each change that was not synced a possible one.
-func (l *ledger) crashed() { l.read(bytes.NewReader(l.all.Bytes())) }
+func (l *ledger) crashed() {
+	_ = l.write("crash\n")
+	l.read(bytes.NewReader(l.all.Bytes()))
+}
 
 func (l *ledger) read(text io.Reader) {
 	l.now, l.next = make(map[string]states), 0
 	var tail []string
 	for lines := bufio.NewScanner(text); lines.Scan(); {
-		if line := lines.Text(); line != "sync" {
+		switch line := lines.Text(); line {
+		case "sync", "crash":
+			l.replay(tail, line == "crash")
+			tail = tail[:0]
+		default:
 			tail = append(tail, line)
-			continue
 		}
-		l.replay(tail, false)
-		tail = tail[:0]
 	}
-	l.replay(tail, true)
 }
 
 // replay applies lines of the file; after a crash a did is only possible.
@@ -218,4 +227,18 @@ func (l *ledger) settle(object string, read map[string]string) error {
 		}
 	}
 	return errors.Join(l.did(true, now...), l.may(later...))
+}
+
+// A change that a crash made uncertain stays so when a later life syncs.
+func TestALedgerDoesNotForgetACrash(t *testing.T) {
+	var file bytes.Buffer
+	first := readLedger(&bytes.Buffer{}, &file)
+	require.NoError(t, first.did(true, change{"mail", "1", "mail"}))
+	require.NoError(t, first.did(false, change{"mail", "1", ""}))
+	second := readLedger(bytes.NewReader(bytes.Clone(file.Bytes())), &file)
+	require.ElementsMatch(t, []string{"mail", ""}, second.possible("mail", "1"))
+	require.NoError(t, second.did(true, change{"keys", "k", "1"}))
+	third := readLedger(bytes.NewReader(bytes.Clone(file.Bytes())), &file)
+	require.ElementsMatch(t, []string{"mail", ""}, third.possible("mail", "1"))
+	require.Equal(t, []string{"1"}, third.possible("keys", "k"))
 }

@@ -13,6 +13,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -38,6 +39,10 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	flag.Parse()
+	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
+		_ = f.Value.Set(fmt.Sprint(casesEach * runtime.GOMAXPROCS(0)))
+	}
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
 		_ = os.RemoveAll(stores.root)
 		os.Exit(code)
@@ -49,6 +54,7 @@ const (
 	laterCases = 12  // behind the others, of laterCells
 	fewCases   = 100 // without -full
 	shortCases = 25  // under -short
+	casesEach  = 4   // at a time for each processor: most of them wait for the store to repeat a read
 	fewSteps   = 250 // of the life that meets the damage, in the first cases
 	manySteps  = 900 // in the others: more flushes and compactions
 	manySeeds  = 4   // of stores, with -full
@@ -146,6 +152,7 @@ func numbers() (cases []int, seeds int) {
 
 // TestMatrix runs 100 cases and the later ones, all with -full, or one with -case.
 func TestMatrix(t *testing.T) {
+	t.Parallel()
 	cases, seeds := numbers()
 	for seed := range seeds {
 		_, err := stores.of(seed)

@@ -199,8 +199,7 @@ func mailMessage(n int) visibility.Message {
 		Attributes: map[string]visibility.Attribute{"n": visibility.NumberAttribute(strconv.Itoa(n))},
 	}
 	if delayed(n) {
-		d := farAway
-		m.Delay = &d
+		m.Delay = farAway
 	}
 	return m
 }

@@ -39,6 +39,7 @@ const (
 // with -full, else some. It must end as a case of the matrix does. Then a second
 // life without faults must find all that was acknowledged: nothing is damaged.
 func TestReadErrors(t *testing.T) {
+	t.Parallel() // with the matrix, because both mostly wait
 	all, err := stores.of(0)
 	require.NoError(t, err)
 	for _, sticky := range []bool{false, true} {

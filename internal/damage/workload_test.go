@@ -253,7 +253,7 @@ func (l *life) transfer() {
 		changes = changes[:3]
 	}
 	l.must(l.ledger.may(change{"events", id, anywhere}))
-	var placed *plog.Result
+	var placed *plog.Placement
 	ctx := l.durability()
 	err := l.act(ctx, "update over all layers", changes, func(ctx context.Context) error {
 		return l.db.Update(ctx, func(tx *pebblemq.Tx) (err error) {
@@ -325,22 +325,22 @@ func (l *life) appendOnce() {
 	if l.producer < 0 {
 		l.producer, l.names = 0, n
 	}
-	s := plog.Sequence{Producer: fmt.Sprintf("p%d", l.names), Number: l.producer}
+	s := plog.Producer{Name: fmt.Sprintf("p%d", l.names), Number: l.producer}
 	at, ok := l.append("append once", []int{n}, func(ctx context.Context, records []plog.Record) ([]plog.Position, error) {
-		return l.events.AppendOnce(ctx, 1, s, records...)
+		return l.events.AppendWith(ctx, plog.AppendOptions{Partition: plog.InPartition(1), Producer: s}, records...)
 	})
 	if !ok {
 		l.producer = -1
 		return
 	}
 	l.producer++
-	l.must(l.ledger.did(false, change{"producers", s.Producer, fmt.Sprintf("%d:%d:%s", s.Number, n, place(at[0]))}))
+	l.must(l.ledger.did(false, change{"producers", s.Name, fmt.Sprintf("%d:%d:%s", s.Number, n, place(at[0]))}))
 }
 
 func (l *life) appendUnique() {
 	n := l.number()
 	at, ok := l.append("append unique", []int{n}, func(ctx context.Context, records []plog.Record) ([]plog.Position, error) {
-		return l.events.AppendUnique(ctx, fmt.Sprintf("u%d", n), records...)
+		return l.events.AppendWith(ctx, plog.AppendOptions{ID: fmt.Sprintf("u%d", n)}, records...)
 	})
 	if ok {
 		l.must(l.ledger.did(false, change{"unique", strconv.Itoa(n), place(at[0])}))
@@ -368,7 +368,7 @@ func (l *life) trimEvents() {
 	}
 	partition, _ := strconv.Atoi(p)
 	_ = l.act(l.durability(), "trim events", changes, func(ctx context.Context) error {
-		return l.events.TrimTo(ctx, partition, start)
+		return l.events.TrimTo(ctx, partition, plog.Offset(start))
 	})
 }
 
@@ -384,7 +384,7 @@ func (l *life) commitBilling() { l.poll(8) }
 func (l *life) poll(limit int) (got int) {
 	ctx := context.Background()
 	if l.member == nil && l.do("join billing", func() (err error) {
-		l.member, err = l.billing.Join(ctx)
+		l.member, err = l.billing.Join(ctx, nil)
 		return err
 	}) != nil {
 		return 0
@@ -503,7 +503,7 @@ func (l *life) lease() {
 	})
 }
 
-// unfinished is a key whose handler never ends: what is on disk is no outcome.
+// unfinished is a key whose handler never ends, so its record on disk is no outcome.
 const unfinished = "unfinished"
 
 // hang begins the handler of a key that does not end before the store does. It returns

@@ -25,9 +25,11 @@ type source struct {
 	lines   int
 }
 
-func (s source) dir() string  { return path.Dir(s.name) }
-func (s source) test() bool   { return strings.HasSuffix(s.name, "_test.go") }
-func (s source) tests() bool  { return s.test() || s.in("internal/storetest") || s.in("internal/lint") }
+func (s source) dir() string { return path.Dir(s.name) }
+func (s source) test() bool  { return strings.HasSuffix(s.name, "_test.go") }
+func (s source) tests() bool {
+	return s.test() || s.in("internal/storetest") || s.in("internal/lint") || s.in("internal/sim") || s.in("pebblemqtest")
+}
 func (s source) bench() bool  { return s.in("bench") }
 func (s source) sample() bool { return s.in("examples") }
 
@@ -100,7 +102,7 @@ var layers = []string{"log", "workqueue", "visibility", "idempotency"}
 // unaware of them.
 func TestLayersAreIndependent(t *testing.T) {
 	for _, s := range sources(t) {
-		if s.test() || s.bench() || s.sample() {
+		if s.test() || s.bench() || s.sample() || s.in("pebblemqtest") || s.in("internal/sim") {
 			continue
 		}
 		for _, i := range s.imports {

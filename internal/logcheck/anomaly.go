@@ -7,13 +7,12 @@ type Kind string
 
 // The kinds of anomaly.
 const (
-	// LostWrite: a record was acknowledged, and it was not one that a crash may
-	// take; yet it is missing from a full read, another value is in its place in
-	// a later life, or a member was led past its place and nobody ever read it.
+	// LostWrite: an acknowledged record that no crash may take is missing from a full read. Or
+	// another value is in its place in a later life. Or a member was led past its place and it
+	// was never read.
 	LostWrite Kind = "lost write"
 
-	// AbortedRead: a value was read whose append was refused, or that nobody
-	// appended.
+	// AbortedRead: a value was read whose append was refused, or that was never appended.
 	AbortedRead Kind = "aborted read"
 
 	// InconsistentOffset: two values were acknowledged or read at one offset

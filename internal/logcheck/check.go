@@ -174,10 +174,9 @@ func (c *checker) report(k Kind, at spot, note string, values ...string) {
 	})
 }
 
-// durable reports whether an acknowledged append outlives the end of its life:
-// it was Sync, or the store was closed in good order, or a Sync append that
-// began after it was acknowledged. The store is one log, and a crash takes only
-// its tail.
+// durable reports whether an acknowledged append outlives the end of its life. It does if it was
+// Sync, if the store was closed in good order, or if a Sync append that began after it was
+// acknowledged. The store is one log, and a crash takes only its tail.
 func (c *checker) durable(k *call) bool {
 	if k.outcome != OKOp {
 		return false

@@ -14,9 +14,9 @@
 //	...
 //	require.Empty(t, logcheck.Check(h.Ops()))
 //
-// The idea is that of Jepsen's workload for Kafka; the code and the rules are
-// our own, because our promises are stricter: offsets are dense, an append is
-// stored as a whole, and a Sync record is read only when it is on disk.
+// The idea is that of Jepsen's workload for Kafka. The code and the rules are our own, because
+// our promises are stricter: offsets are dense, an append is stored as a whole, and a Sync
+// record is read only when it is on disk.
 //
 // # Rules of recording
 //

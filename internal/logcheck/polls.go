@@ -67,8 +67,8 @@ func (c *checker) follow(l *life, cur *cursor, r Record, who string) {
 	cur.next = r.Offset + 1
 }
 
-// skipped reports one offset that a member was led past. If nobody ever read the
-// record it is lost; a loss that is known already is not told again.
+// skipped reports one offset that a member was led past. If the record was never read, it is
+// lost. A loss that is known already is not reported again.
 func (c *checker) skipped(l *life, at spot, how, next string) {
 	values := l.at[at]
 	switch {

@@ -2,9 +2,9 @@ package logcheck
 
 import "fmt"
 
-// checkPlaces finds values that share an offset, and values in two places. A
-// value that only changes its place with a new life is in two places as well:
-// what a crash took never comes back.
+// checkPlaces finds values that share an offset, and values in two places. A value that changes
+// its place with a new life is in two places as well, because a record that a crash took never
+// comes back.
 func (c *checker) checkPlaces() {
 	for _, v := range c.values {
 		sights := c.seen[v]
@@ -66,9 +66,9 @@ func (c *checker) checkLosses() {
 	}
 }
 
-// missing says how it shows that a value was lost, or nothing. It looks at lives
-// that must have it: all from the first sight on if it is durable or if it was
-// shown as a Sync record; only the one that it was appended in otherwise.
+// missing says how it shows that a value was lost, or nothing. It looks at the lives that must
+// have the value. If the value is durable, or was read as a Sync record, these are all lives
+// since it was first seen. Otherwise it is only the life in which it was appended.
 func (c *checker) missing(v string, k *call, at spot, since int) string {
 	first := c.ops[since].Life
 	last := k.Life
@@ -106,9 +106,8 @@ func (c *checker) checkCalls() {
 	}
 }
 
-// tornIn looks at one life. A value that is missing has no place there; the
-// others' partitions do not tell where it should be, so that a missing value
-// counts only once all partitions of the topics have been read.
+// tornIn looks at one life. A missing value has no place, and the partitions of the others do
+// not tell where it should be. So it counts only when all partitions of the topics were read.
 func (c *checker) tornIn(l *life, k *call) bool {
 	if l.n == k.Life && k.outcome != OKOp {
 		return false

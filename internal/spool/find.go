@@ -2,6 +2,7 @@ package spool
 
 import (
 	"container/heap"
+	"context"
 	"errors"
 	"fmt"
 
@@ -122,8 +123,16 @@ func (q *Spool) restore(l loadedMessage) *Message {
 	return m
 }
 
+// getter is Get or Probe, of a turn or beside the baton.
+type getter = func(key []byte) ([]byte, error)
+
+// beside returns a getter beside the baton.
+func beside(ctx context.Context, get func(context.Context, []byte) ([]byte, error)) getter {
+	return func(key []byte) ([]byte, error) { return get(ctx, key) }
+}
+
 // getEntry reads a message and its mark by their keys.
-func (q *Spool) getEntry(get func(key []byte) ([]byte, error), seq uint64) (l loadedMessage) {
+func (q *Spool) getEntry(get getter, seq uint64) (l loadedMessage) {
 	l.seq = seq
 	v, err := get(seqKey(q.layout.Entry, q.place, seq))
 	if v == nil || err != nil {

@@ -77,7 +77,7 @@ func OpenLanes(ctx context.Context, s *store.Store, l Layout, id uint32, highest
 		}
 		return q, nil
 	}
-	v, err := s.Get(laneKey(l.Meta, place{id, 0}, 0))
+	v, err := s.Get(ctx, laneKey(l.Meta, place{id, 0}, 0))
 	if err == nil && v != nil {
 		err = q.open[0].restoreMeta(ctx, v)
 	}

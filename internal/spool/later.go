@@ -131,7 +131,7 @@ func (q *Spool) seeDelayed(it *store.Iter) (s Seen, err error) {
 
 // peekDelayed is Peek of a delayed message.
 func (q *Spool) peekDelayed(ctx context.Context, alive func() error, at Position) (*Seen, error) {
-	v, err := q.s.Get(dueKey(q.layout.Delayed, q.place, at.Due, at.Seq))
+	v, err := q.s.Get(ctx, dueKey(q.layout.Delayed, q.place, at.Due, at.Seq))
 	if err != nil {
 		return nil, q.unread(err)
 	}

@@ -38,8 +38,8 @@ func (l *limiter) wait(ctx context.Context) (int, error) {
 		if l.at = now; l.tokens >= 1 {
 			return int(min(l.tokens, moveMessages)), nil
 		}
-		if err := sleep(ctx, time.Duration(math.Ceil((1-l.tokens)/l.rate*1e9))); err != nil {
-			return 0, err
+		if !store.Pause(ctx, time.Duration(math.Ceil((1-l.tokens)/l.rate*1e9))) {
+			return 0, ctx.Err()
 		}
 	}
 	return moveMessages, ctx.Err()

@@ -161,7 +161,7 @@ func (q *Spool) readEntries(ctx context.Context, p plan, c *chunk) (err error) {
 		}
 		c.add(m)
 	}
-	q.search(entries.Gaps(), c)
+	q.search(ctx, entries.Gaps(), c)
 	return nil
 }
 

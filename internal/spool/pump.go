@@ -124,21 +124,10 @@ func (p *Pump) insist(ctx context.Context, f func() error) error {
 		failure := p.progress.Reason
 		p.progress.Waiting, p.progress.Reason = true, err
 		p.Report(p.progress)
-		if err := sleep(ctx, pause); err != nil {
-			return err
+		if !store.Pause(ctx, pause) {
+			return ctx.Err()
 		}
 		p.progress.Waiting, p.progress.Reason = false, failure
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }
 

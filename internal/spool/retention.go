@@ -208,7 +208,7 @@ func (r *retire) read(ctx context.Context, pass func(error) bool) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, index.Close()) }()
-	if err := r.readHead(entries, marks); err != nil {
+	if err := r.readHead(ctx, entries, marks); err != nil {
 		return err
 	}
 	return r.readStrays(index, entries, marks)
@@ -225,7 +225,7 @@ func (r *retire) full() bool {
 
 // readHead reads the messages at the head whose retention is over. The age of a message
 // that cannot be read is not known. It stays, and does not hold up those behind it.
-func (r *retire) readHead(entries, marks *store.Iter) error {
+func (r *retire) readHead(ctx context.Context, entries, marks *store.Iter) error {
 	r.through = r.from
 	marks.Seek(seqKey(r.q.layout.Mark, r.q.place, r.from))
 	c := chunk{}
@@ -247,7 +247,7 @@ func (r *retire) readHead(entries, marks *store.Iter) error {
 		r.head, r.through = append(r.head, d), l.seq+1
 	}
 	c.through = r.through
-	r.q.search(entries.Gaps(), &c)
+	r.q.search(ctx, entries.Gaps(), &c)
 	for _, l := range c.messages {
 		r.head = append(r.head, r.retiree(l))
 	}

@@ -40,7 +40,7 @@ type Spool struct {
 	returned seqHeap             // ready again, at their old places
 	ahead    []*Message          // ready again, before all others, the last one first; see Message.Ahead
 	order    []*Message          // everything that left the window, in order; the gone are skipped
-	strays   seqHeap             // everything that came to be out in another way
+	strays   seqHeap             // taken messages that never passed through the window
 	held     map[uint64]*Message // taken, or given back and not taken again
 	taken    int                 // of these
 	early    map[uint64]*Message // touched before they were loaded
@@ -128,7 +128,7 @@ type Options struct {
 // called outside the baton, before anyone else has the spool.
 func Open(ctx context.Context, s *store.Store, l Layout, id uint32, o Options) (*Spool, error) {
 	q := New(s, l, id, o)
-	v, err := s.Get(laneKey(l.Meta, q.place, 0))
+	v, err := s.Get(ctx, laneKey(l.Meta, q.place, 0))
 	if err == nil && v != nil {
 		err = q.restoreMeta(ctx, v)
 	}

@@ -51,7 +51,7 @@ func TestFirstInFirstOutThroughTheWindowAndTheDisk(t *testing.T) {
 // markOf returns the mark of a message as the disk has it.
 func markOf(t *testing.T, s *store.Store, seq uint64) mark {
 	t.Helper()
-	v, err := s.Get(seqKey(layout.Mark, place{id: 1}, seq))
+	v, err := s.Get(ctx, seqKey(layout.Mark, place{id: 1}, seq))
 	require.NoError(t, err)
 	require.NotNil(t, v)
 	mk, err := decodeMark(v)

@@ -75,9 +75,8 @@ func (q *Spool) goSolo(t *store.Turn, m *Message) {
 	t.Arm(q.survived, t.Now().Add(soloTime))
 }
 
-// soloTime is how long a prime suspect is out alone. Who has not killed the
-// process by then hardly will, and may take hours yet: the others do not wait
-// for that.
+// soloTime is how long a prime suspect is out alone. A message held longer than soloTime is
+// presumed harmless, so the others stop waiting for it.
 const soloTime = 5 * time.Second
 
 // letOn is what the timer calls.

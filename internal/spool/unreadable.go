@@ -2,6 +2,7 @@ package spool
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -101,13 +102,13 @@ const searchMost = 4096
 
 // search finds out which messages of a stretch, below through, are there and cannot be
 // read. Another table may have some that can.
-func (q *Spool) search(gaps []store.Gap, c *chunk) {
+func (q *Spool) search(ctx context.Context, gaps []store.Gap, c *chunk) {
 	for _, g := range gaps {
 		s := span{seqFrom(g.From), min(seqFrom(g.To), c.through)}
 		if s.from >= s.to {
 			continue
 		}
-		m, found := missed(s, g.Err, q.lookUp)
+		m, found := missed(s, g.Err, func(seq uint64) loadedMessage { return q.lookUp(ctx, seq) })
 		c.messages = append(c.messages, found...)
 		if len(m.runs) > 0 {
 			c.missing = append(c.missing, m)
@@ -144,10 +145,10 @@ func missed(s span, err error, lookUp func(seq uint64) loadedMessage) (m missing
 // lookUp reads a message that an iterator could not. Get does not look behind a newer
 // table in which the message is deleted; Probe does not read a block if the filter of
 // its table says that the message is not there.
-func (q *Spool) lookUp(seq uint64) loadedMessage {
-	l := q.getEntry(q.s.Get, seq)
+func (q *Spool) lookUp(ctx context.Context, seq uint64) loadedMessage {
+	l := q.getEntry(beside(ctx, q.s.Get), seq)
 	if l.err != nil {
-		l = q.getEntry(q.s.Probe, seq)
+		l = q.getEntry(beside(ctx, q.s.Probe), seq)
 	}
 	return l
 }

@@ -124,7 +124,7 @@ func (f *flaky) done() {
 	}
 	data := m.Data
 	if m.lean > 0 { // the reader of the test is not the spool
-		l := f.q.getEntry(f.s.Get, m.Seq)
+		l := f.q.getEntry(beside(ctx, f.s.Get), m.Seq)
 		if l.err != nil {
 			f.out = append(f.out, m)
 			return
@@ -274,7 +274,7 @@ func TestWhatIsFoundInAStretchIsNotOfIt(t *testing.T) {
 		found := func(seqs ...uint64) (c chunk) {
 			m, messages := missed(span{1, 5}, store.ErrUnreadable, func(seq uint64) loadedMessage {
 				if slices.Contains(seqs, seq) {
-					return f.q.getEntry(f.s.Get, seq)
+					return f.q.getEntry(beside(ctx, f.s.Get), seq)
 				}
 				return loadedMessage{seq: seq, err: store.ErrUnreadable}
 			})

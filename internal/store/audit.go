@@ -152,6 +152,9 @@ func (a *Audit) List(class Class, prefix string) (list []*Object) {
 	return list
 }
 
+// Mends reports that remedies are carried out: the records are salvaged, so that any may be lost.
+func (a *Audit) Mends() bool { return a.mend }
+
 // Wrong reports a contradiction that nothing can be done about.
 func (a *Audit) Wrong(key []byte, format string, args ...any) {
 	if len(a.found) == maxReported {

@@ -191,7 +191,7 @@ func BenchmarkGetCold(b *testing.B) {
 	key := make([]byte, 9)
 	b.ReportAllocs()
 	for n := uint64(1); b.Loop(); n++ {
-		if v, err := s.Get(benchKey(key, n*2654435761%keys)); err != nil || v == nil {
+		if v, err := s.Get(ctx, benchKey(key, n*2654435761%keys)); err != nil || v == nil {
 			b.Fatal(v, err)
 		}
 	}

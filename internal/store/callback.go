@@ -20,18 +20,21 @@ func Call(what string, callback func() error) error { return <-Start(what, callb
 // Start is Call for those who do not wait for the callback in any case.
 func Start(what string, callback func() error) (done <-chan error) {
 	ended := make(chan error, 1)
-	go func() {
-		err, returned := error(nil), false
-		defer func() {
-			if p := recover(); p != nil {
-				err = fmt.Errorf("%s panicked: %v\n%s", what, p, debug.Stack())
-			} else if !returned {
-				err = fmt.Errorf("%s %w", what, errExited)
-			}
-			ended <- err
-		}()
-		err = callback()
-		returned = true
-	}()
+	go Finish(what, callback, ended)
 	return ended
+}
+
+// Finish is Start on a goroutine of the caller, which does nothing else.
+func Finish(what string, callback func() error, ended chan<- error) {
+	err, returned := error(nil), false
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%s panicked: %v\n%s", what, p, debug.Stack())
+		} else if !returned {
+			err = fmt.Errorf("%s %w", what, errExited)
+		}
+		ended <- err
+	}()
+	err = callback()
+	returned = true
 }

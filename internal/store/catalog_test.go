@@ -74,7 +74,7 @@ func TestCatalogSurvives(t *testing.T) {
 		require.Equal(t, []string{"b #3 {}"}, listing(t, s, store.ClassQueue, ""))
 		require.Empty(t, listing(t, s, store.ClassGroup, ""))
 		for id, want := range map[uint32]string{1: "of b", 2: "of a/1", 3: "of b", 4: ""} {
-			v, err := s.Get(store.Key(store.KindLogBatch, id, 0))
+			v, err := s.Get(ctx, store.Key(store.KindLogBatch, id, 0))
 			require.NoError(t, err)
 			require.Equal(t, want, string(v))
 		}

@@ -51,7 +51,7 @@ func (s *Store) Checkpoint(ctx context.Context, dir string) error {
 	return failed
 }
 
-// discard removes a copy that nobody waited for.
+// discard removes a copy whose caller has gone.
 func (s *Store) discard(dir string) {
 	if err := s.opts.FS.RemoveAll(dir); err != nil {
 		s.log.Warn("remove an abandoned checkpoint", "dir", dir, "error", err)

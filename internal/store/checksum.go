@@ -12,9 +12,9 @@ import (
 
 // checksums is a file system that checks the blocks of tables before the engine does.
 //
-// Under a wrong checksum the engine looks for the bit whose flip explains it. That
-// takes 10 ms for a block of 4 KiB, seconds for one of 128 KiB and minutes for a record
-// of 8 MiB, at each read of the block, and many reads are under the baton.
+// Under a wrong checksum the engine looks for the bit whose flip explains it. That takes 10 ms
+// for a block of 4 KiB, seconds for one of 128 KiB and minutes for a record of 8 MiB. It happens
+// at each read of the block, and many reads are under the baton.
 //
 //	┌─────────┬──────┬──────────┐
 //	│ content │ type │ checksum │
@@ -22,7 +22,7 @@ import (
 //	└─────────┴──────┴──────────┘
 type checksums struct{ vfs.FS }
 
-// leastBlock is in bytes; what is shorter may be the footer of a table.
+// leastBlock is in bytes. A shorter read may be that of the footer of a table.
 const leastBlock = 128
 
 // Open opens a file for reading.

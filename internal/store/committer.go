@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"time"
@@ -9,8 +10,8 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// commitLoop is the one goroutine that writes to the engine. It may be parked
-// for ever inside it; nobody waits for it without also watching for failure.
+// commitLoop is the one goroutine that writes to the engine. It may be parked for ever inside
+// it, so every wait for it also watches for failure.
 func (s *Store) commitLoop() {
 	defer s.kernel.Done()
 	defer close(s.syncq)
@@ -198,11 +199,10 @@ func (s *Store) syncLoop() {
 	}
 }
 
-// gather lets the open group grow a little before it goes. Those whom the last fsync
-// released come back at once, most of them, and would else find that they just
-// missed the next: of sixteen callers who wait for their own, each fsync would cover
-// eight. It yields while they do come, and for a fraction of an fsync at most, so
-// that a lone caller and a busy processor lose nothing.
+// gather lets the open group grow a little before it goes. Callers released by an fsync usually
+// submit again at once. Sealing immediately would make them miss this group: of sixteen waiting
+// callers each fsync would cover eight. It yields while they come, and for a fraction of an
+// fsync at most, so that a lone caller and a busy processor lose nothing.
 func (s *Store) gather() {
 	released, took := s.released.count.Load(), s.released.took.Load()
 	if released < 2 {
@@ -251,9 +251,13 @@ func (s *Store) settle(ctx context.Context) error {
 	if err := CheckContext(ctx); err != nil {
 		return err
 	}
-	// Under the baton, so that an Op in mid-turn, which may just have let the
-	// caller go, is counted.
-	s.mu.Lock()
+	// Under the baton, so that this counts an Op in mid-turn. Its caller may have returned
+	// already.
+	if err := s.take(ctx); errors.Is(err, ErrFailed) {
+		return nil
+	} else if err != nil {
+		return err
+	}
 	target := s.accepted.Load()
 	s.mu.Unlock()
 	if s.applied.Load() >= target {

@@ -8,10 +8,9 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// compactions tells the engine when it may compact: one compaction at a time. The
-// engine's own scheduler wakes up ten times a second to look whether more is
-// allowed; this one acts when it is asked and when a compaction ends, so an idle
-// store sleeps.
+// compactions tells the engine when it may compact: one compaction at a time. The engine's own
+// scheduler wakes up ten times a second to look whether more is allowed. This one acts when it
+// is asked and when a compaction ends, so an idle store sleeps.
 //
 //	            TrySchedule, grant                  Done
 //	waiting ──────────────────────▶ running ──────────────────────▶ ended

@@ -130,6 +130,7 @@ var recordKinds = []recordKind{
 	{KindWorkJob, "jobs", brokers},
 	{KindWorkDelayID, "index of delayed messages", queues},
 	{KindWorkUnique, "unique keys", queues},
+	{KindWorkRedrive, "redrives", queues},
 	{KindVisMessage, "messages", visQueues},
 	{KindVisLease, "leases", visQueues},
 	{KindVisMeta, "counters", visQueues},
@@ -149,10 +150,9 @@ var recordKinds = []recordKind{
 // Contents returns which objects may have keys in [lo, hi); a nil hi is the end of
 // the key space. It takes the baton, so it must be called neither under it nor from a
 // callback of the engine.
-func (s *Store) Contents(lo, hi []byte) Contents {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return newDirectory(&s.catalog).contents(lo, hi, &s.payloads)
+func (s *Store) Contents(lo, hi []byte) (c Contents) {
+	s.mu.Peek(func() { c = newDirectory(&s.catalog).contents(lo, hi, &s.payloads) })
+	return c
 }
 
 // mayHave reports whether an object may have keys in [lo, hi).

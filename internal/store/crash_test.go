@@ -61,9 +61,8 @@ func (c *crashes) life(t *testing.T, changes int) {
 	require.NoError(t, l.disorder)
 }
 
-// TestCrashAtAnyMoment checks that what was acknowledged is there, that what
-// else is there is the beginning of the order of changes, whole groups and
-// whole transactions, and that the store goes on from it.
+// TestCrashAtAnyMoment checks that acknowledged changes are there, that all others are a prefix
+// of the order of changes in whole groups and transactions, and that the store goes on from it.
 func TestCrashAtAnyMoment(t *testing.T) {
 	for _, percent := range []int{0, 50, 90} {
 		t.Run(fmt.Sprint(percent, "% of the unsynced survives"), func(t *testing.T) {

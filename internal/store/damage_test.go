@@ -72,8 +72,8 @@ func newest(t *testing.T, fs vfs.FS, part string) string {
 	return names[len(names)-1]
 }
 
-// The engine takes damage at the end of its newest WAL for a torn write. The
-// store must not: what was acknowledged is gone.
+// The engine takes damage at the end of its newest WAL for a torn write. The store must not:
+// acknowledged changes are gone.
 func TestDamagedWALIsReported(t *testing.T) {
 	size := len(contents(t, crashed(t, 300), newest(t, crashed(t, 300), ".log")))
 	for at := 3; at < size; at += size/25 - 1 {
@@ -185,7 +185,7 @@ func TestDamagedTableReadersChild(t *testing.T) {
 	require.NoError(t, err)
 	var readErr error
 	for n := uint64(1); n <= l.next && readErr == nil; n++ {
-		_, readErr = s.Get(entryKey(n))
+		_, readErr = s.Get(ctx, entryKey(n))
 	}
 	require.ErrorIs(t, readErr, store.ErrCorrupt)
 	_, _, err = countEntries(s, entrySize)

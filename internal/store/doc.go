@@ -3,11 +3,11 @@
 //
 // # The path of a change
 //
-// A change is an [Op]. It takes the baton (the store's one mutex), validates
-// against the memory of its layer, and writes its keys into the open group,
-// a Pebble batch shared by everyone who comes by in the meantime. No I/O
-// happens under the baton, so a caller can never be caught inside a stuck
-// engine.
+// A change is an [Op]. It takes the baton (the store's one mutex), validates against the memory
+// of its layer, and writes its keys into the open group. That is a Pebble batch, which all
+// operations of the moment share. Nothing is written to the disk under the baton, and while a
+// holder reads, others wait with their own contexts (baton.go). So a stuck engine holds up no
+// caller for longer than its context says.
 //
 //	caller ──▶ baton: Op.Run ──▶ open group
 //	                                 │ committer: seal, ApplyNoSyncWait
@@ -34,11 +34,11 @@
 //
 // # Failure
 //
-// The engine's file system is wrapped (guard.go). The first error on the WAL,
-// the manifest or a directory poisons the store: the engine's goroutine is
-// parked there for ever, writes return ErrFailed, reads go on, Close returns
-// and the directory reopens. A full disk is refused early as ErrDiskFull and
-// heals. So does a shortage of open files or memory (shortage.go).
+// The engine's file system is wrapped (guard.go). The first error on the WAL, the manifest or a
+// directory poisons the store. The engine's goroutine is parked there for ever and writes return
+// ErrFailed. Reads go on, Close returns, and the directory can be opened again. A full disk is
+// refused early as ErrDiskFull and heals. So does a shortage of open files or memory
+// (shortage.go).
 //
 // # Locks
 //

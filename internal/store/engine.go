@@ -14,9 +14,9 @@ import (
 // the engine takes its oldest, and a newer one is for a new FormatVersion.
 const formatMajor = pebble.FormatTableFormatV6
 
-// filterBits is what each key adds to its table's filter, which spares most
-// lookups of keys that are not there a read, as of new idempotency keys: one in a
-// hundred is looked for in vain.
+// filterBits is how many bits each key adds to its table's filter. The filter answers most
+// lookups of absent keys, such as new idempotency keys, without a read: only one in a hundred
+// reads in vain.
 const filterBits = 10
 
 // lowerTableSize is that of tables in the first level below the flushed ones; each

@@ -41,7 +41,7 @@ func (e *special) Unwrap() error { return e.of }
 // another one as well.
 func CaseOf(of error, text string) error { return &special{text, of} }
 
-// Invalid reports a bad argument: what was wrong, and with which object.
+// Invalid reports a bad argument. The text says what is wrong, and with which object.
 func Invalid(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrInvalid, fmt.Sprintf(format, args...))
 }

@@ -16,8 +16,8 @@ import (
 
 func TestFailedStore(t *testing.T) { child(t, "TestFailedStoreChild", "run") }
 
-// TestFailedStoreChild has everything wait that can wait, fails the disk under
-// it and sees that everybody is told the truth.
+// TestFailedStoreChild starts all calls that can wait, fails the disk under them and checks that
+// each gets the right error.
 func TestFailedStoreChild(t *testing.T) {
 	childArgs(t)
 	fs := storetest.NewFS(vfs.NewCrashableMem())
@@ -87,6 +87,8 @@ func TestFailedStoreChild(t *testing.T) {
 	view.Close()
 	require.Contains(t, keys(t, s), "old")
 	require.True(t, s.Stats().Failed)
+	require.ErrorIs(t, s.Health().Err, store.ErrFailed)
+	require.ErrorIs(t, s.Err(), storetest.ErrInjected)
 
 	fs.SetHook(nil)
 	require.ErrorIs(t, timely("Close", s.Close), storetest.ErrInjected)

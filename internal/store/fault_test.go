@@ -167,7 +167,7 @@ func faultyLife(fs vfs.FS, dir string, synced uint64, f *storetest.Fault) (uint6
 	if err != nil {
 		return 0, fmt.Errorf("reading back: %w", err)
 	}
-	// What a late fault let through may be there, and acknowledged by now.
+	// Changes that a late fault let through may be there, and acknowledged by now.
 	loadErr := fill(l)
 	if err := checkAfterLoad(l, loadErr, f); err != nil {
 		return 0, err
@@ -216,7 +216,7 @@ func checkAfterLoad(l *ledger, err error, f *storetest.Fault) error {
 		}
 	}
 	return timely("Get", func() error {
-		v, err := l.s.Get(entryKey(1))
+		v, err := l.s.Get(ctx, entryKey(1))
 		if err == nil && l.synced() > 0 && v == nil {
 			return errors.New("entry 1 cannot be read any more")
 		}

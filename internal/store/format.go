@@ -14,9 +14,9 @@ import (
 // FormatVersion is what this release writes and the newest that it reads.
 const FormatVersion = 1
 
-// The format file is the first thing written to a new directory and the first
-// read from an old one, so that a newer store is refused by name and not by
-// whatever the engine trips over.
+// The format file is the first file that is written to a new directory and the first that is
+// read from an old one. So the error about a newer store names its format, not a detail that
+// confuses the engine.
 const (
 	formatName   = "FORMAT"
 	formatTemp   = "FORMAT.tmp"

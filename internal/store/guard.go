@@ -12,11 +12,10 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// guard is the file system that the engine sees. It decides what an error may
-// do to the engine, because the engine decides badly: a failed WAL fsync
-// exits the process, a failed WAL rotation is an unrecoverable runtime fault,
-// a failed MANIFEST write corrupts the next open, and a failed table write is
-// tried again without a pause.
+// guard is the file system that the engine sees. It decides what an error may do to the engine,
+// because the engine decides badly. A failed WAL fsync exits the process. A failed WAL rotation
+// is an unrecoverable runtime fault. A failed MANIFEST write corrupts the next open. A failed
+// table write is tried again without a pause.
 //
 //	file                 any error         disk full, or a shortage
 //	WAL, MANIFEST, dirs  poison, park      wait, go on
@@ -25,7 +24,7 @@ import (
 // A table whose sync finds the disk full is written anew, for as long as it is full.
 // A shortage (shortage.go) that lasts for MaxShortage poisons the store.
 //
-// What it does with errors of reads is in readguard.go.
+// Errors of reads are in readguard.go.
 //
 // To park is to block the engine's goroutine for ever: neither returning the
 // error nor unwinding is safe. The kernel gives the engine up at that moment.
@@ -331,8 +330,8 @@ func (g *guard) verified() {
 	g.wals.kept = nil
 }
 
-// Lock gives the engine no lock of its own. The store holds that of the
-// directory, and has to let it go even when the engine is parked.
+// Lock gives the engine no lock of its own. The store holds the lock of the directory, and must
+// release it even when the engine is parked.
 func (g *guard) Lock(string) (io.Closer, error) { return noLock{}, nil }
 
 type noLock struct{}

@@ -6,9 +6,9 @@ import (
 	"unicode/utf8"
 )
 
-// Kind is the first byte of every key. The four bytes after it are the id of
-// the object that the key belongs to, big-endian; what follows is the
-// layer's own (see each layer's keys.go, and docs/FORMAT.md for all of them).
+// Kind is the first byte of every key. The four bytes after it are the id of the object that the
+// key belongs to, big-endian. The rest is the layer's own: see each layer's keys.go, and
+// docs/FORMAT.md for all of them.
 //
 //	┌──────┬───────────────┬──────────────────────┐
 //	│ kind │ object id     │ the layer's fields   │
@@ -43,6 +43,7 @@ const (
 	KindWorkJob     Kind = 0x28 // workqueue: periodic jobs
 	KindWorkDelayID Kind = 0x2c // workqueue: delayed messages by message id
 	KindWorkUnique  Kind = 0x2d // workqueue: unique keys of messages
+	KindWorkRedrive Kind = 0x2e // workqueue: redrives of a queue
 
 	KindVisMessage Kind = 0x30 // visibility: messages
 	KindVisLease   Kind = 0x31 // visibility: leases and receive counts
@@ -101,8 +102,8 @@ func PrefixEnd(prefix []byte) []byte {
 // MaxName is the longest name of a queue, topic, exchange or group, in bytes.
 const MaxName = 255
 
-// CheckName refuses names that are empty, over long, not UTF-8 or contain
-// control characters. What is the sort of object named in the error.
+// CheckName refuses names that are empty, over long, not UTF-8 or contain control characters.
+// The error names the sort of object as what says.
 func CheckName(what, name string) error {
 	switch {
 	case name == "":

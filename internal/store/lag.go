@@ -89,15 +89,18 @@ func (s *Store) checkLag() {
 	}
 }
 
-// overdue returns the age if it is to be told, and sets the next alarm.
-func (s *Store) overdue() time.Duration {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	l := &s.lag
+// overdue returns the age if it is to be told, and sets the next alarm. It needs the mutex
+// alone: a disk that does not answer a read is to be told of most of all.
+func (s *Store) overdue() (age time.Duration) {
+	s.mu.Peek(func() { age = s.lag.overdue(s.failure.Load() != nil) })
+	return age
+}
+
+func (l *lag) overdue(failed bool) time.Duration {
 	l.armed = false
 	age := l.age()
 	switch {
-	case age == 0 || l.told || s.failure.Load() != nil:
+	case age == 0 || l.told || failed:
 		return 0
 	case age <= l.limit:
 		l.arm(l.limit - age + time.Nanosecond)

@@ -36,14 +36,17 @@ func TestSyncsThatFallBehindAreTold(t *testing.T) {
 				require.NoError(t, s.Do(ctx, set("b", "1"), store.NoSync))
 			}
 			require.Equal(t, 900*time.Millisecond, s.Stats().UnsyncedAge)
+			require.Zero(t, s.Health().Lag, "not worth a word yet")
 			require.Equal(t, stall, strings.Count(log.String(), "level=WARN"))
 			<-time.After(time.Minute)
 			require.Equal(t, time.Minute+900*time.Millisecond, s.Stats().UnsyncedAge)
+			require.Equal(t, time.Minute+900*time.Millisecond, s.Health().Lag)
 			require.Equal(t, stall+1, strings.Count(log.String(), "level=WARN"), "said once")
 			require.Equal(t, stall, strings.Count(log.String(), "level=INFO"))
 			gate.Open()
 			<-time.After(time.Second)
 			require.Zero(t, s.Stats().UnsyncedAge)
+			require.Zero(t, s.Health().Lag)
 			require.Equal(t, stall+1, strings.Count(log.String(), "level=INFO"), "and that it is over")
 		}
 		for range 1000 { // a disk that keeps up is not worth a word
@@ -56,7 +59,7 @@ func TestSyncsThatFallBehindAreTold(t *testing.T) {
 	})
 }
 
-// What is older than UnsyncedAge survives, however the disk behaves.
+// Changes older than UnsyncedAge survive, however the disk behaves.
 func TestTheUnsyncedAgeBoundsWhatACrashTakes(t *testing.T) {
 	for name, trouble := range map[string]func(on *atomic.Bool, g *storetest.Gate) storetest.Hook{
 		"a disk that stalls": func(_ *atomic.Bool, g *storetest.Gate) storetest.Hook { return g.Hook },

@@ -10,10 +10,9 @@ import (
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// ledger is a tiny layer with rules that any loss, gap or torn group breaks:
-// entries are numbered without gaps in the order of acceptance, a count rides
-// along once a group, and some changes are transactions of two entries and an
-// application key.
+// ledger is a tiny layer with rules that any loss, gap or torn group breaks: entries are
+// numbered without gaps in the order of acceptance, a count rides along once a group, and some
+// changes are transactions of two entries and an application key.
 type ledger struct {
 	store.Sealed
 	s    *store.Store
@@ -178,7 +177,7 @@ func countEntries(s *store.Store, size int) (n uint64, role byte, err error) {
 }
 
 func number(s *store.Store, key []byte) (uint64, error) {
-	v, err := s.Get(key)
+	v, err := s.Get(ctx, key)
 	if err != nil || v == nil {
 		return 0, err
 	}

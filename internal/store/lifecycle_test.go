@@ -147,7 +147,7 @@ func TestUseAfterClose(t *testing.T) {
 		"Do":         func() error { return s.Do(ctx, set("a", ""), store.Sync) },
 		"NoSync":     func() error { return s.Do(ctx, set("a", ""), store.NoSync) },
 		"Go":         func() error { return s.Go(ctx, set("a", ""), store.Sync, func(error) { t.Error("called") }) },
-		"Get":        func() error { _, err := s.Get(key("a")); return err },
+		"Get":        func() error { _, err := s.Get(ctx, key("a")); return err },
 		"Iter":       func() error { _, err := s.Iter(ctx, nil, nil); return err },
 		"Snapshot":   func() error { _, err := s.Snapshot(ctx); return err },
 		"Begin":      func() error { _, err := s.Begin(ctx); return err },
@@ -197,7 +197,7 @@ func TestReadersAgainstClose(t *testing.T) {
 			wg.Go(func() {
 				for {
 					err := s.Do(ctx, set("a", "1"), store.NoSync)
-					_, getErr := s.Get(key("a"))
+					_, getErr := s.Get(ctx, key("a"))
 					it, iterErr := s.Iter(ctx, nil, nil)
 					if iterErr == nil {
 						it.First()

@@ -40,7 +40,7 @@ func TestDamagedManifestIsNamed(t *testing.T) {
 	}
 }
 
-// What is behind the synced part may be there in any state after a crash.
+// The part after the synced one may be in any state after a crash.
 func TestTornManifestIsFine(t *testing.T) {
 	for name, tail := range map[string][]byte{
 		"zeros":   make([]byte, 100),

@@ -6,8 +6,7 @@ import (
 	"sync/atomic"
 )
 
-// onDisk follows the engine's files, for the sync record. What it knows is never
-// ahead of the disk.
+// onDisk follows the engine's files, for the sync record. It is never ahead of the disk.
 type onDisk struct {
 	ended atomic.Bool // the directory may have another owner
 
@@ -28,7 +27,7 @@ func (d *onDisk) found(p progress, wals []string) {
 	}
 }
 
-// follow writes to the record from now on, what is known already first.
+// follow begins to write to the record. It first writes everything that is known already.
 func (d *onDisk) follow(r *syncRecord) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -110,7 +110,7 @@ func newStore(o Options, lock *dirLock) *Store {
 		opts:    o,
 		log:     o.Logger,
 		lock:    lock,
-		guard:   newGuard(checksums{stamps{o.FS}}, o.Dir),
+		guard:   newGuard(checksums{newStamps(o.FS)}, o.Dir),
 		maxOpen: int(memTableSize(o)) / 8,
 		state:   make(chan struct{}, 1),
 		work:    make(chan struct{}, 1),
@@ -212,7 +212,7 @@ func (s *Store) suspect(err error) string {
 // record.
 func (s *Store) load(synced progress, wals []string) error {
 	if err := s.loadSeq(); err != nil {
-		return fmt.Errorf("%w: %s: %s", err, s.opts.Dir, synced.lostWAL(wals))
+		return fmt.Errorf("%w: %s: %s", err, s.opts.Dir, synced.wrongWAL(wals))
 	}
 	seq := s.marks.newest
 	if seq < synced.seq {
@@ -257,8 +257,8 @@ func (s *Store) followRecord(last progress) error {
 	return nil
 }
 
-// dropCleanMark makes sure that whatever this life does, a crash will show. It
-// also lets the payloads go that nobody holds.
+// dropCleanMark makes sure that whatever this life does, a crash will show. It also deletes the
+// payloads that have no holder.
 func (s *Store) dropCleanMark() error {
 	if !s.clean && len(s.payloads.emptied) == 0 {
 		return nil

@@ -92,7 +92,7 @@ func pending(t *testing.T, done chan error, what string) {
 
 func get(t *testing.T, s *store.Store, name string) string {
 	t.Helper()
-	v, err := s.Get(key(name))
+	v, err := s.Get(ctx, key(name))
 	require.NoError(t, err)
 	return string(v)
 }

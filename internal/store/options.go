@@ -15,8 +15,8 @@ const (
 	Default Durability = iota
 	// Sync returns after the fsync that covers the change.
 	Sync
-	// NoSync returns as soon as the change has its place in the order. An
-	// fsync begins within the sync interval, if the disk keeps up.
+	// NoSync returns as soon as the change is sequenced in memory. An fsync begins within the
+	// sync interval, if the disk keeps up.
 	NoSync
 )
 

@@ -31,13 +31,12 @@ const holderSlots = 512
 
 // payloads keeps what several queues share, once.
 //
-// A count of references beside each payload would cost a write for every copy
-// that is settled, and a purge would have to look at each message that it
-// drops. So payloads are numbered within generations of about 4 MiB, and what
-// is counted is how many copies each holder has in each generation: one small
-// record a group at most, of which a purge or a drop writes a few. A generation
-// that nobody holds is deleted as one range. One copy that stays keeps its
-// whole generation, which is the price.
+// A count of references beside each payload would cost a write for every copy that is settled,
+// and a purge would have to look at each message that it drops. So payloads are numbered within
+// generations of about 4 MiB, and the store counts how many copies each holder has in each
+// generation. That is one small record a group at most; a purge or a drop writes a few. A
+// generation without holders is deleted as one range. One copy that stays keeps its whole
+// generation, which is the price.
 //
 //	03 generation 4 B | number 4 B               ->  version 1 B | bytes
 //	04 object id 4 B | slot 2 B | generation 4 B ->  version 1 B | copies 8 B
@@ -142,10 +141,17 @@ func (t *Turn) HoldOnly(h Holder, copies map[uint32]uint64) {
 	}
 }
 
-// Payload reads what p refers to; nil if nobody holds it any more. It must not
-// be called under the baton.
+// Payload reads what p refers to. It returns nil if the payload has no holder any more. It must
+// not be called under the baton.
 func (s *Store) Payload(p Payload) ([]byte, error) {
-	return cutPayload(s.Get(payloadKey(p.Generation, p.Number)))
+	key := payloadKey(p.Generation, p.Number)
+	var v []byte
+	known := false
+	s.mu.Peek(func() { v, known = s.unapplied(key) }) // whoever refers to it knows that it was accepted
+	if known {
+		return cutPayload(v, nil)
+	}
+	return cutPayload(s.engineGet(key))
 }
 
 // Payload is Store.Payload for use under the baton.
@@ -198,7 +204,7 @@ func (s *payloads) add(h holding, n int) {
 	}
 }
 
-// Seal writes the counts that changed, and deletes what nobody holds.
+// Seal writes the counts that changed, and deletes generations without holders.
 func (s *payloads) Seal(t *Turn) {
 	for h := range s.dirty {
 		n := s.held[h.Holder][h.generation]
@@ -229,8 +235,8 @@ func (t *Turn) letGo(id uint32) {
 	}
 }
 
-// loadPayloads reads the counts, and finds generations that nobody holds: the
-// last one of a process is not deleted by it.
+// loadPayloads reads the counts, and finds generations without holders, because a process does
+// not delete its last one.
 func (s *Store) loadPayloads() (err error) {
 	s.payloads = newPayloads()
 	p := &s.payloads

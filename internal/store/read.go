@@ -49,29 +49,29 @@ func copyValue[C closer](v []byte, c C, err error) ([]byte, error) {
 	return v, c.Close()
 }
 
-// Get returns a copy of the value of key, or nil. It sees every change
-// accepted before the call, also those that are not visible yet: what it
-// returns must not be handed out unless the caller knows that it is.
-func (s *Store) Get(key []byte) ([]byte, error) {
-	s.mu.Lock()
+// Get returns a copy of the value of key, or nil. It sees every change accepted before the call,
+// also those that are not visible yet. The caller must not hand the value out unless it knows
+// that the value is visible.
+func (s *Store) Get(ctx context.Context, key []byte) ([]byte, error) {
+	return s.get(ctx, key, s.engineGet)
+}
+
+func (s *Store) get(ctx context.Context, key []byte, applied func(key []byte) ([]byte, error)) ([]byte, error) {
+	if err := s.mu.LockUntil(ctx, s.closed); err != nil { // a store that has failed can be read
+		return nil, err
+	}
 	v, known := s.unapplied(key)
 	s.mu.Unlock()
 	if known {
 		return v, nil
 	}
-	return s.engineGet(key)
+	return applied(key)
 }
 
 // Probe is Get for a key that is new most of the time: the filters answer for
 // tables of every level, which the engine's own Get does not ask in the last.
-func (s *Store) Probe(key []byte) ([]byte, error) {
-	s.mu.Lock()
-	v, known := s.unapplied(key)
-	s.mu.Unlock()
-	if known {
-		return v, nil
-	}
-	return s.engineProbe(key)
+func (s *Store) Probe(ctx context.Context, key []byte) ([]byte, error) {
+	return s.get(ctx, key, s.engineProbe)
 }
 
 // engineProbe reads all levels at once, and what it cannot read of an older version must
@@ -112,8 +112,8 @@ type Iter struct {
 	failed error     // of the first move that could not read, unless PassOver went on
 }
 
-// moved keeps the error of a move that failed: the engine forgets it at the next move,
-// and a loop of seeks would take what it could not read for what is not there.
+// moved keeps the error of a move that failed, because the engine forgets it at the next move. A
+// loop of seeks would then take an unreadable key for an absent one.
 func (i *Iter) moved(ok bool) bool {
 	if !ok && i.failed == nil && i.skip == nil {
 		i.failed = i.it.Error()

@@ -59,8 +59,8 @@ func (r *readers) shut() bool {
 	}
 }
 
-// Bounds of the wait for an engine that does not answer, because the disk does not, in
-// calls without a context. Nobody needs to know when a view is closed.
+// Bounds of the wait for an engine that does not answer, because the disk does not, in calls
+// without a context. No caller needs to know when a view is closed.
 const (
 	engineGrace = time.Second
 	viewGrace   = 10 * time.Millisecond
@@ -86,11 +86,10 @@ func (s *Store) engineTables(ctx context.Context) ([]pebble.SSTableInfo, error) 
 	return slices.Concat(levels...), damaged(failed)
 }
 
-// aside runs f, a call of the engine that takes the lock of its manifest. The
-// engine holds that for as long as the manifest waits for room, and for ever
-// once it is parked, so the caller, who has entered, is not kept longer than
-// until that is known or its context ends. It exits when f is done; if the caller
-// has left by then, late runs before.
+// aside runs f, a call of the engine that takes the lock of its manifest. The engine holds that
+// lock for as long as the manifest waits for room, and for ever once it is parked. So the
+// caller, which has entered, waits no longer than until that is known or its context ends. aside
+// exits the reader when f is done. If the caller has left by then, late runs before that.
 func (s *Store) aside(ctx context.Context, f, late func()) error {
 	stuck, done := s.stuck.C(), make(chan struct{})
 	go func() {

@@ -14,10 +14,10 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// syncRecord is a small file that says how far the disk is known to have come. The
-// engine takes damage at the end of its newest WAL for a torn write and drops what follows,
-// and it does not notice a MANIFEST that is older than it should be. A store that
-// comes back older than this record has lost what it acknowledged, and Open says so.
+// syncRecord is a small file that says how far the disk is known to have come. The engine takes
+// damage at the end of its newest WAL for a torn write and drops the rest. It does not notice a
+// MANIFEST that is too old. A store that comes back older than this record has lost what it
+// acknowledged, and Open says so.
 //
 // The file is written after each fsync of a group, and when the MANIFEST or the WALs
 // change. It is never synced: on disk it may be behind, which only weakens the check, but
@@ -149,23 +149,42 @@ func (r *syncRecord) close() {
 	r.f = nil
 }
 
-// lostWAL says which WAL has lost operations that were on disk. What a failed attempt to
-// open the store made of new WALs does not count.
+// lostWAL says which WAL has lost operations that were on disk. New WALs of a failed attempt to
+// open the store do not count.
 func (p progress) lostWAL(wals []string) string {
+	missing := p.missingWALs(wals)
+	newest := p.wals[maxWALs-1]
+	switch {
+	case missing != "":
+		return missing
+	case newest != 0:
+		return "the end of " + walName(newest) + " is missing or damaged"
+	}
+	return p.wrongWAL(wals)
+}
+
+// wrongWAL says which WALs may be the one whose operations do not follow one another.
+func (p progress) wrongWAL(wals []string) string {
+	missing := p.missingWALs(wals)
+	switch {
+	case missing != "":
+		return missing
+	case len(wals) > 0:
+		return "one of the WALs is missing, damaged or that of another store: " + strings.Join(wals, ", ")
+	}
+	return "there is no WAL"
+}
+
+// missingWALs names the WALs that should be there.
+func (p progress) missingWALs(wals []string) string {
 	var missing []string
 	for _, n := range p.wals {
 		if name := walName(n); n != 0 && !slices.Contains(wals, name) {
 			missing = append(missing, name)
 		}
 	}
-	newest := p.wals[maxWALs-1]
-	switch {
-	case len(missing) > 0:
-		return strings.Join(missing, ", ") + " is missing"
-	case newest != 0:
-		return "the end of " + walName(newest) + " is missing or damaged"
-	case len(wals) > 0:
-		return "one of the WALs is missing or damaged: " + strings.Join(wals, ", ")
+	if len(missing) == 0 {
+		return ""
 	}
-	return "there is no WAL"
+	return strings.Join(missing, ", ") + " is missing"
 }

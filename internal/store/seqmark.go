@@ -6,14 +6,14 @@ import (
 	"fmt"
 )
 
-// seqMarks are the keys that say how far the store has come: each group brings the
-// number of its last operation along, as a key without a value, and the highest one
-// counts. One key that every group overwrites would be the obvious way. But then each
-// flushed table overlaps all before it, and to merge those the engine rewrites what lies
-// beside them, which are the appends of a log that need never be rewritten.
+// seqMarks are the keys that say how far the store has come. Each group writes the number of its
+// last operation as a key, and the highest one counts. One key that every group overwrites would
+// be the obvious way. But then each flushed table overlaps all before it, and to merge those the
+// engine rewrites what lies beside them, which are the appends of a log that need never be
+// rewritten.
 //
-// The value of a mark is the number of the mark before it, so a group that is missing
-// in the middle shows: an older WAL or MANIFEST can be lost while the newest WAL is whole.
+// The value of a mark is the number of the mark before it. So a group that is missing in the
+// middle is found: an older WAL or MANIFEST can be lost while the newest WAL is whole.
 //
 //	00 's' number  ->  number of the mark before, 0 if older marks were dropped with this group
 //
@@ -90,6 +90,10 @@ func (m *seqMarks) load(it *Iter) (before uint64, err error) {
 	return before, nil
 }
 
+// gone is the error of a mark that is from, if the one before its successor should be to.
 func gone(from, to uint64) error {
+	if from > to {
+		return fmt.Errorf("%w: operation %d is there, and what comes after it was written after operation %d", ErrCorrupt, from, to)
+	}
 	return fmt.Errorf("%w: operations %d to %d are gone", ErrCorrupt, from+1, to)
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"time"
 
@@ -46,9 +47,8 @@ func (w *waiter) done(err error) {
 	w.ch <- err
 }
 
-// fail ends the wait of an Op that has run and is not known to be durable. A
-// refusal had no effect, but its grounds may be gone after a crash: err takes
-// its place.
+// fail ends the wait for an Op that ran and may not be durable. A refusal had no effect, but its
+// grounds may be gone after a crash: err takes its place.
 func (w *waiter) fail(err error) {
 	if w.result == nil {
 		err = fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
@@ -100,12 +100,12 @@ func (s *Store) durability(ctx context.Context, verb Durability) Durability {
 	return s.opts.Durability
 }
 
-// Do runs op. With Sync it returns when everything up to op is durable, with
-// NoSync as soon as op has its place in the order. An error of op.Run is
-// returned as it is. Before op has run, a cancelled context returns its error
-// and nothing happened. After that Do waits graceAfterCancel for the outcome of an op
-// that changed something, and returns ErrUnknownOutcome if the disk stays silent. It
-// returns the error of the context at once if op changed nothing.
+// Do runs op. With Sync it returns when everything up to op is durable, with NoSync as soon as
+// op is sequenced in memory. An error of op.Run is returned as it is. Before op has run, a
+// cancelled context returns its error and nothing happened. After that Do waits
+// graceAfterCancel for the outcome of an op that changed something, and returns
+// ErrUnknownOutcome if the disk stays silent. It returns the error of the context at once if op
+// changed nothing.
 func (s *Store) Do(ctx context.Context, op Op, verb Durability) error {
 	w := s.waiters.Get().(*waiter)
 	w.ran, w.wrote, w.passed, w.result = false, false, false, nil
@@ -131,6 +131,21 @@ func (s *Store) Go(ctx context.Context, op Op, verb Durability, done func(error)
 		done(err)
 	}
 	return nil
+}
+
+// Insist runs an Op that must not be dropped, because it gives back what its caller holds. The
+// Op is Prompt and waits for no fsync. If ctx and its grace end before the Op has run, because
+// another Op waits for the disk, Insist returns the error of ctx and the Op runs later.
+func (s *Store) Insist(ctx context.Context, op Op) error {
+	late, stop := Outlive(WithDurability(ctx, NoSync))
+	defer stop()
+	err := s.Do(late, op, NoSync)
+	if over := late.Err(); over != nil && errors.Is(err, over) {
+		s.Spawn(func(ctx context.Context) {
+			_ = s.Do(WithDurability(ctx, NoSync), op, NoSync) // fails if the store stops, and with it what is held
+		})
+	}
+	return err
 }
 
 // submit takes the baton and runs op. If w is left with passed unset, its
@@ -170,7 +185,9 @@ func (s *Store) enter(ctx context.Context, op Op) error {
 		return err
 	}
 	for {
-		s.mu.Lock()
+		if err := s.take(ctx); err != nil {
+			return err
+		}
 		if err := s.admit(op); err != nil {
 			s.mu.Unlock()
 			return err
@@ -195,6 +212,16 @@ func (s *Store) enter(ctx context.Context, op Op) error {
 		case <-s.down:
 		}
 	}
+}
+
+// take takes the baton. An Op whose read the disk does not answer keeps it: then the
+// wait ends with ctx and with the store.
+func (s *Store) take(ctx context.Context) error {
+	err := s.mu.LockUntil(ctx, s.down)
+	if errors.Is(err, ErrClosed) {
+		return s.Cause()
+	}
+	return err
 }
 
 // full reports that the open group must go before more is let in.
@@ -262,8 +289,7 @@ func (s *Store) runOne(op Op, d Durability, w *waiter) error {
 	return nil
 }
 
-// expect notes the result of Run. It returns nil if nobody waits for more: a
-// NoSync caller is done.
+// expect notes the result of Run. It returns nil if the caller is done, as a NoSync caller is.
 func (w *waiter) expect(d Durability, result error) *waiter {
 	if w == nil {
 		return nil

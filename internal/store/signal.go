@@ -2,9 +2,9 @@ package store
 
 import "sync"
 
-// Signal wakes everyone who waits for something to change. Take C, look at
-// the state, then wait: a Fire in between is not missed. Firing when nobody
-// waits costs an uncontended lock. The zero value is ready.
+// Signal wakes everyone who waits for something to change. Take C, look at the state, then wait:
+// a Fire in between is not missed. Without waiters, Fire costs an uncontended lock. The zero
+// value is ready.
 type Signal struct {
 	mu sync.Mutex
 	ch chan struct{}

@@ -8,9 +8,8 @@ import (
 // Sink is an object that takes messages from an exchange of another layer: a
 // topic, a visibility queue. Layers do not import each other; they meet here.
 type Sink interface {
-	// Deliver makes the Op that stores a message, or refuses it. It is called
-	// under the baton. Whoever routes runs the Op there as a part of its own,
-	// and passes Undo and Visible on.
+	// Deliver makes the Op that stores a message, or refuses it. It is called under the baton.
+	// The router runs the Op there as a part of its own, and passes Undo and Visible on.
 	Deliver(m *Routed) (Op, error)
 }
 
@@ -36,8 +35,8 @@ type OpenSink func(ctx context.Context, s *Store, name string) (Sink, error)
 // sinks is filled by the layers' init functions and read-only from then on.
 var sinks = make(map[Class]OpenSink)
 
-// RegisterSink says how objects of a class are opened as sinks. A layer calls it
-// from init: what it can be bound to is known when the program runs.
+// RegisterSink says how objects of a class are opened as sinks. A layer calls it from init, so
+// all classes of sinks are known when the program runs.
 func RegisterSink(c Class, open OpenSink) { sinks[c] = open }
 
 // Sink opens an object that is or is to be bound to an exchange, and returns its

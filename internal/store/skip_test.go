@@ -73,7 +73,7 @@ func TestAnIteratorPassesOverDamagedBlocksAndNothingElse(t *testing.T) {
 				require.False(t, it.Valid())
 				require.NotEmpty(t, it.Gaps())
 				for i := range uint64(n) {
-					_, err := s.Get(key(i))
+					_, err := s.Get(ctx, key(i))
 					require.Equal(t, err == nil, read[string(key(i))], i)
 					missed := it.Missed(key(i))
 					require.Equal(t, err != nil, missed != nil, i)
@@ -139,7 +139,7 @@ func TestAReadOfALargeDamagedBlockIsQuick(t *testing.T) {
 	s = openStore(t, small(fs))
 	defer func() { require.NoError(t, s.Close()) }()
 	start := time.Now()
-	_, err := s.Get(numbered(0))
+	_, err := s.Get(ctx, numbered(0))
 	require.ErrorIs(t, err, store.ErrCorrupt)
 	require.ErrorContains(t, err, ".sst")
 	require.Less(t, time.Since(start), 5*time.Second)

@@ -9,9 +9,9 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// spaceCheck refuses growth before the disk is full, because the engine does
-// not survive meeting its end. What is left then is enough for the engine to
-// write out its buffers and for Ops that make room.
+// spaceCheck refuses growth before the disk is full, because the engine does not survive meeting
+// its end. The reserve is enough for the engine to write out its buffers and for Ops that make
+// room.
 //
 // An Open that finds the disk full gives the ballast up. The store is then there to be
 // emptied, until there is room for a new ballast. It refuses growth, which would spend
@@ -98,6 +98,18 @@ func (c *spaceCheck) refusal(free uint64) error {
 		return l
 	}
 	return fmt.Errorf("%w: %s has %d MiB left, %d are kept in reserve", ErrDiskFull, c.dir, free>>20, c.wanted()>>20)
+}
+
+// shortness is the error of what there is too little of, nil if there is enough. Unlike
+// refusal it does not ask the disk how much is left.
+func (c *spaceCheck) shortness() error {
+	if !c.full.Load() {
+		return nil
+	}
+	if l := c.lack.Load(); l != nil {
+		return l
+	}
+	return fmt.Errorf("%w: %s has less left than the %d MiB that are kept in reserve", ErrDiskFull, c.dir, c.wanted()>>20)
 }
 
 // shortage names what there is too little of, or returns "".
@@ -213,8 +225,8 @@ func (s *Store) outOfSpace(met error) {
 	}
 }
 
-// watchSpace polls, while the disk is full and only then, until it is not.
-// Meanwhile nobody is left waiting for an fsync that has no room to happen.
+// watchSpace polls, while the disk is full and only then, until it is not. Meanwhile it ends the
+// waits for an fsync that has no room to happen.
 func (s *Store) watchSpace() {
 	tick := time.NewTicker(spaceCheckInterval)
 	defer tick.Stop()
@@ -250,11 +262,6 @@ func (s *Store) stuckError() error {
 // Ops stay in the order and become visible when space returns.
 func (s *Store) leaveWaiting() {
 	err := s.stuckError()
-	s.mu.Lock()
-	waiting := s.entries.takeWaiters()
-	s.mu.Unlock()
 	s.stuck.Fire()
-	for _, w := range waiting {
-		w.fail(err)
-	}
+	s.failEntries(err)
 }

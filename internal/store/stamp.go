@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,7 +30,12 @@ import (
 // The engine leaves 40 bytes to two handles, of which they take at most 32 below 2^56
 // bytes, and ignores the rest. A table without a number is accepted: it was written
 // before there were stamps.
-type stamps struct{ vfs.FS }
+type stamps struct {
+	vfs.FS
+	unsure *unsureTables
+}
+
+func newStamps(fs vfs.FS) stamps { return stamps{fs, new(unsureTables)} }
 
 // footerStamp is where the number is in the footer.
 const footerStamp = 33
@@ -82,7 +89,7 @@ func (s stamps) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
 	if err != nil || !ok {
 		return f, err
 	}
-	return &stampedFile{f, number}, nil
+	return &stampedFile{f, number, s.unsure}, nil
 }
 
 // Link gives a file another name. That is how the engine takes in the tables of Salvage.
@@ -108,7 +115,7 @@ func (s stamps) Open(name string, o ...vfs.OpenOption) (vfs.File, error) {
 	if err != nil || !ok {
 		return f, err
 	}
-	known, err := newKnownFile(f, name, number)
+	known, err := newKnownFile(f, name, number, s.unsure)
 	if err != nil {
 		_ = f.Close() // it was only read
 		return nil, err
@@ -122,20 +129,70 @@ func (s stamps) Unwrap() vfs.FS { return s.FS }
 type stampedFile struct {
 	vfs.File
 	number uint64
+	unsure *unsureTables
 }
 
 func (f *stampedFile) Sync() error {
-	if err := stamp(f.File, f.number); err != nil {
+	if err := f.end(); err != nil {
 		return err
 	}
 	return f.File.Sync()
 }
 
 func (f *stampedFile) SyncData() error {
-	if err := stamp(f.File, f.number); err != nil {
+	if err := f.end(); err != nil {
 		return err
 	}
 	return f.File.SyncData()
+}
+
+// end makes sure of what a compaction has read before its result can replace it: a block of
+// another table would be in the store for good.
+func (f *stampedFile) end() error {
+	if err := f.unsure.compare(); err != nil {
+		return err
+	}
+	return stamp(f.File, f.number)
+}
+
+// unsureTables are the tables that were read since their footers were compared.
+type unsureTables struct {
+	mu    sync.Mutex
+	files []*knownFile
+	err   error // of those that were closed since the last comparison of all
+}
+
+// add adds a table, once. Whoever finds it added has read before the next comparison.
+func (u *unsureTables) add(f *knownFile) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if !f.unsure.Swap(true) {
+		u.files = append(u.files, f)
+	}
+}
+
+// closing compares a table for the last time. A compaction closes its inputs before its
+// result is finished, so a difference is kept for that.
+func (u *unsureTables) closing(f *knownFile) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if f.unsure.Load() {
+		u.files = slices.DeleteFunc(u.files, func(o *knownFile) bool { return o == f })
+		u.err = errors.Join(u.err, f.compareNow())
+	}
+}
+
+// compare compares them all. One that is being closed waits.
+func (u *unsureTables) compare() error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	err := u.err
+	for _, f := range u.files {
+		f.unsure.Store(false) // first, as who reads from now on must add it again
+		err = errors.Join(err, f.compareNow())
+	}
+	u.files, u.err = u.files[:0], nil
+	return err
 }
 
 // knownFile is a table that is read. While it is open another one can be written over it, and
@@ -147,26 +204,31 @@ func (f *stampedFile) SyncData() error {
 type knownFile struct {
 	vfs.File
 	name   string
-	footer []byte // nil if the file is too short to have one
+	footer []byte
 	at     int64
 	opened time.Time
 
 	compared  atomic.Int64 // nanoseconds since then, the last time
-	comparing atomic.Bool
+	comparing sync.Mutex
 	now       [footerLen]byte // of who compares
+	unsure    atomic.Bool     // it is among tables; set under their lock
+	tables    *unsureTables
 }
 
 const compareAfter = 10 * time.Millisecond
 
-func newKnownFile(f vfs.File, name string, number uint64) (*knownFile, error) {
+func newKnownFile(f vfs.File, name string, number uint64, tables *unsureTables) (*knownFile, error) {
 	footer, at, err := readFooter(f)
 	if err != nil {
 		return nil, err
 	}
+	if footer == nil { // perhaps for a moment only: another one is being written over it
+		return nil, fmt.Errorf("%w: %s is too short for a table", pebble.ErrCorruption, name)
+	}
 	if is := stampIn(footer); is != 0 && is != number {
 		return nil, errOtherTable(name, is)
 	}
-	return &knownFile{File: f, name: name, footer: footer, at: at, opened: time.Now()}, nil
+	return &knownFile{File: f, name: name, footer: footer, at: at, opened: time.Now(), tables: tables}, nil
 }
 
 func errOtherTable(name string, is uint64) error {
@@ -178,21 +240,40 @@ func (f *knownFile) ReadAt(p []byte, at int64) (int, error) {
 	if err != nil {
 		return n, err
 	}
-	if now := time.Since(f.opened); now-time.Duration(f.compared.Load()) >= compareAfter {
-		if err := f.compare(now); err != nil {
-			return 0, err
+	now := time.Since(f.opened)
+	if now-time.Duration(f.compared.Load()) < compareAfter {
+		if !f.unsure.Load() {
+			f.tables.add(f)
 		}
+		return n, nil
+	}
+	if err := f.compare(now); err != nil {
+		return 0, err
 	}
 	return n, nil
 }
 
-// compare compares the footer with that of the table that was opened, unless another
-// goroutine does. After a difference the next read compares again.
+// compare compares the footer, unless another goroutine just has. One that comes in between
+// waits: what it has read is not known to be of this table yet.
 func (f *knownFile) compare(now time.Duration) error {
-	if f.footer == nil || !f.comparing.CompareAndSwap(false, true) {
+	f.comparing.Lock()
+	defer f.comparing.Unlock()
+	if now-time.Duration(f.compared.Load()) < compareAfter {
 		return nil
 	}
-	defer f.comparing.Store(false)
+	return f.compareLocked()
+}
+
+func (f *knownFile) compareNow() error {
+	f.comparing.Lock()
+	defer f.comparing.Unlock()
+	return f.compareLocked()
+}
+
+// compareLocked compares the footer with that of the table that was opened. After a difference
+// the next read compares again.
+func (f *knownFile) compareLocked() error {
+	now := time.Since(f.opened)
 	clear(f.now[:])
 	if _, err := f.File.ReadAt(f.now[:], f.at); err != nil && !errors.Is(err, io.EOF) {
 		return err
@@ -202,6 +283,11 @@ func (f *knownFile) compare(now time.Duration) error {
 	}
 	f.compared.Store(int64(now))
 	return nil
+}
+
+func (f *knownFile) Close() error {
+	f.tables.closing(f)
+	return f.File.Close()
 }
 
 func (f *knownFile) errOverwritten() error {

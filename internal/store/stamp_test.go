@@ -7,8 +7,10 @@ import (
 	"hash/crc32"
 	"io"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pebblemq/pebblemq/internal/store"
+	"github.com/pebblemq/pebblemq/internal/storetest"
 )
 
 const (
@@ -66,7 +69,7 @@ func inPlace(t *testing.T, fs vfs.FS, name string, b []byte) {
 func readCells(t *testing.T, s *store.Store, tables []string) (right int) {
 	t.Helper()
 	for n := range cells {
-		v, err := s.Get(key(fmt.Sprintf("%04d", n)))
+		v, err := s.Get(ctx, key(fmt.Sprintf("%04d", n)))
 		if err == nil {
 			require.Equal(t, cell(generations-1, n), string(v), "key %d", n)
 			right++
@@ -141,6 +144,40 @@ func TestOpenTableIsNoticedToBeAnother(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A compaction that has read a block of another table must not put it into the store for good.
+// It is parked instead, for ever, so a process of its own has the bubble: there no time passes
+// while the compaction reads, and none of its reads compares the footer.
+func TestACompactionKeepsNoBlockOfAnotherTable(t *testing.T) {
+	child(t, "TestCompactionOfAnotherTableChild", "-")
+}
+
+func TestCompactionOfAnotherTableChild(t *testing.T) {
+	childArgs(t)
+	synctest.Test(t, func(t *testing.T) {
+		mem, tables := overwritten(t)
+		newest := tables[len(tables)-1]
+		older := contents(t, mem, tables[0])
+		fs := storetest.NewFS(mem)
+		var reads atomic.Int32
+		fs.SetReadHook(func(c storetest.Call) error {
+			if c.Name == newest && reads.Add(1) == 100 { // behind the footer, the index and some blocks
+				inPlace(t, mem, newest, older)
+			}
+			return nil
+		})
+		s := openStore(t, small(fs))
+		for n := range 500 {
+			require.NoError(t, s.Do(ctx, set(fmt.Sprintf("%04d/more", n), cell(0, n)), store.NoSync))
+		}
+		synctest.Wait()
+		require.Greater(t, reads.Load(), int32(100), "a compaction reads it")
+		<-time.After(time.Second) // then each read compares
+		readCells(t, s, append(tables, "store is damaged"))
+		fmt.Println(childDone)
+		os.Exit(0)
+	})
 }
 
 // The engine panics if a key of a lower level is newer than one of the first.

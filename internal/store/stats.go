@@ -39,11 +39,12 @@ type figures struct {
 // Stats returns a snapshot of the counters.
 func (s *Store) Stats() Stats {
 	s.askEngine()
-	s.mu.Lock()
-	st := s.stats
-	st.PendingBytes = s.open.batch.Len()
-	st.UnsyncedAge = s.lag.age()
-	s.mu.Unlock()
+	var st Stats
+	s.mu.Peek(func() {
+		st = s.stats
+		st.PendingBytes = s.open.batch.Len()
+		st.UnsyncedAge = s.lag.age()
+	})
 	if last := s.figures.last.Load(); last != nil {
 		st.Usage = *last
 	}

@@ -44,7 +44,7 @@ type Store struct {
 	compactions *compactions
 	damages     damages
 
-	mu       sync.Mutex // the baton; guards everything down to the blank line
+	mu       baton // guards everything down to the blank line
 	turn     Turn
 	open     *group
 	applying *group // handed to the engine, not yet seen by its reads
@@ -98,6 +98,12 @@ type Store struct {
 // Whatever blocks on behalf of a caller selects on it and then returns Cause.
 func (s *Store) Down() <-chan struct{} { return s.down }
 
+// Closed is closed when Close is done: nothing that was under way ends after that.
+func (s *Store) Closed() <-chan struct{} { return s.closed }
+
+// Failed is closed when the disk fails.
+func (s *Store) Failed() <-chan struct{} { return s.failed }
+
 // Cause says why Down is closed: ErrFailed with the first error of the disk,
 // else ErrClosed; nil while the store is up.
 func (s *Store) Cause() error {
@@ -140,10 +146,9 @@ func (s *Store) Local(key any, create func() any) any {
 
 // Spawn runs f in a goroutine that Close cancels and waits for. It reports
 // false, and runs nothing, once the store is closing.
-func (s *Store) Spawn(f func(ctx context.Context)) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.spawn(f)
+func (s *Store) Spawn(f func(ctx context.Context)) (ok bool) {
+	s.mu.Peek(func() { ok = s.spawn(f) })
+	return ok
 }
 
 func (s *Store) spawn(f func(ctx context.Context)) bool {
@@ -191,11 +196,23 @@ func (s *Store) goDown() { s.downOnce.Do(func() { close(s.down) }) }
 
 // failWaiters ends every wait for an fsync that will not come.
 func (s *Store) failWaiters(err error) {
-	s.mu.Lock()
+	s.failEntries(err) // at once, even if an Op reads and has the baton
+	s.mu.Lock()        // after that Op, which may have begun to wait since; the next one is refused
 	waiting := s.entries.takeWaiters()
 	s.entries = fifo{}
 	s.room.Fire()
 	s.mu.Unlock()
+	failAll(waiting, err)
+}
+
+// failEntries ends the waits of all Ops that have run. The Ops stay in the order.
+func (s *Store) failEntries(err error) {
+	var waiting []*waiter
+	s.mu.Peek(func() { waiting = s.entries.takeWaiters() })
+	failAll(waiting, err)
+}
+
+func failAll(waiting []*waiter, err error) {
 	for _, w := range waiting {
 		w.fail(err)
 	}
@@ -219,10 +236,8 @@ func (s *Store) Close() error {
 
 // end turns callers away and ends what the layers have spawned.
 func (s *Store) end() {
-	s.mu.Lock()
-	s.closing = true
+	s.mu.Peek(func() { s.closing = true })
 	s.room.Fire()
-	s.mu.Unlock()
 	s.goDown()
 	s.cancel()
 	s.spawned.Wait()
@@ -370,9 +385,8 @@ func (s *Store) leaveEngine() {
 	s.compactions.close()
 }
 
-// shut closes the engine, or, after a failure, leaves it parked behind a
-// fence: the engine's own Close could hang, and must not touch the directory
-// that the next Open is about to recover.
+// shut closes the engine. After a failure it leaves the engine parked behind a fence instead:
+// the engine's Close could hang, and must not touch the directory that the next Open recovers.
 func (s *Store) shut() error {
 	s.guard.giveUpWaiting() // a full disk must not hold up what is to be drained
 	s.drain()

@@ -31,7 +31,7 @@ func TestSmoke(t *testing.T) {
 	if !s.Unclean() {
 		t.Error("clean")
 	}
-	v, err := s.Get([]byte{2, 9})
+	v, err := s.Get(ctx, []byte{2, 9})
 	if string(v) != "x" || err != nil {
 		t.Fatal(v, err)
 	}

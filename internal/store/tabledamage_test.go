@@ -100,7 +100,7 @@ func TestDamagedTableChild(t *testing.T) {
 		require.ErrorContains(t, refused, ".sst")
 	}
 	for i := range other {
-		v, err := s.Get(key(fmt.Sprintf("other/%d", i)))
+		v, err := s.Get(ctx, key(fmt.Sprintf("other/%d", i)))
 		require.NoError(t, err)
 		require.Equal(t, "value", string(v))
 	}
@@ -110,6 +110,7 @@ func TestDamagedTableChild(t *testing.T) {
 		fmt.Println(filepath.Base(d.Path), d.SetAside, d.Holds, d.Err)
 	}
 	require.False(t, st.Failed)
+	require.Len(t, s.Health().Damaged, len(st.Damaged))
 	start := time.Now()
 	require.NoError(t, s.Close())
 	require.Less(t, time.Since(start), 30*time.Second)
@@ -117,7 +118,7 @@ func TestDamagedTableChild(t *testing.T) {
 	s, err = store.Open(small(fs))
 	require.NoError(t, err)
 	for i := range other {
-		v, err := s.Get(key(fmt.Sprintf("other/%d", i)))
+		v, err := s.Get(ctx, key(fmt.Sprintf("other/%d", i)))
 		require.NoError(t, err)
 		require.Equal(t, "value", string(v))
 	}

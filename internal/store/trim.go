@@ -2,11 +2,10 @@ package store
 
 import "time"
 
-// A deleted range gives tables back once the memtable that holds it is flushed. The flush
-// is forced a second after the range was written, if it is worth it: if the ranges of
-// the memtable cover so many bytes of tables, or are so many that reads get slow. A
-// flush for every range would write a few tiny tables each time, one for each kind of
-// key.
+// A deleted range gives tables back once the memtable that holds it is flushed. The flush is
+// forced a second after the range was written, if it is worth it. It is if the ranges of the
+// memtable cover enough bytes of tables, or are so many that reads get slow. A flush for every
+// range would write a few tiny tables each time, one for each kind of key.
 const (
 	trimDelay = time.Second
 	trimShare = 4   // of a memtable is worth a flush

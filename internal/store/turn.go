@@ -90,7 +90,7 @@ func (t *Turn) Get(key []byte) ([]byte, error) {
 	if v, known := t.s.unapplied(key); known {
 		return v, nil
 	}
-	return t.s.engineGet(key)
+	return t.read(key, t.s.engineGet)
 }
 
 // Probe is Get for a key that is new most of the time; see Store.Probe.
@@ -98,7 +98,13 @@ func (t *Turn) Probe(key []byte) ([]byte, error) {
 	if v, known := t.s.unapplied(key); known {
 		return v, nil
 	}
-	return t.s.engineProbe(key)
+	return t.read(key, t.s.engineProbe)
+}
+
+// read reads a key with applied. Only callers that need the baton wait for the disk meanwhile.
+func (t *Turn) read(key []byte, applied func(key []byte) ([]byte, error)) (value []byte, err error) {
+	t.s.mu.Aside(func() { value, err = applied(key) })
+	return value, err
 }
 
 // Touch asks for d to be written out once in the group at hand, however many
@@ -114,9 +120,9 @@ func (t *Turn) Touch(d Sealer) {
 	t.s.touched = append(t.s.touched, d)
 }
 
-// TouchLate is Touch for what a crash may take along with unsynced writes: d is
-// sealed in the next group that is synced, which comes within the sync interval.
-// What has changed back by then need not be written at all.
+// TouchLate is Touch for what a crash may take along with unsynced writes: d is sealed in the
+// next group that is synced, which comes within the sync interval. A change that was reversed by
+// then need not be written at all.
 func (t *Turn) TouchLate(d Sealer) {
 	t.touched = true
 	if m := d.mark(); !m.late {

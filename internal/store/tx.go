@@ -17,10 +17,10 @@ const MaxTx = 64 << 20
 // commits them as one Op. Nothing of the kernel is held meanwhile but, from
 // the first read of the application's keyspace on, the state token.
 //
-// Invariant: while a transaction has the token, no other changes the keyspace. One
-// that only writes does without: it finds out in its turn whether somebody has read,
-// and waits for the token only then. Whoever takes the token later reads later,
-// because reads take the baton.
+// Invariant: while a transaction has the token, no other changes the keyspace. One that only
+// writes does without: it finds out in its turn whether somebody has read, and waits for the
+// token only then. A transaction that takes the token later reads later, because reads take the
+// baton.
 type Tx struct {
 	s        *Store
 	ctx      context.Context
@@ -72,11 +72,10 @@ func (x *Tx) For(s *Store, what, name string) *Tx {
 	return x
 }
 
-// Context is that of the transaction, for a verb that has to read before it knows
-// its Op.
+// Context returns the context of the transaction, for a verb that reads before it knows its Op.
 func (x *Tx) Context() context.Context { return x.ctx }
 
-// Add has op run when the transaction commits. Size is what it will write,
+// Add makes op a part of the transaction. It runs at the commit. Size is what it will write,
 // about.
 func (x *Tx) Add(op Op, size int) error {
 	x.mu.Lock()
@@ -181,7 +180,7 @@ func (x *Tx) Get(key []byte) ([]byte, error) {
 			return p.clone(), nil
 		}
 	}
-	return x.s.Get(key)
+	return x.s.Get(x.ctx, key)
 }
 
 // Set writes an application key.
@@ -337,8 +336,8 @@ func (x *Tx) End() {
 	}
 }
 
-// end turns further use away, so that nobody but the caller touches x from
-// here on, and reports whether it was the first.
+// end refuses all further use, so that only the caller touches x from here on. It reports
+// whether it was the first call.
 func (x *Tx) end() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -399,8 +398,8 @@ func (o *txOp) Run(t *Turn) error {
 	if x.mu.state != nil {
 		t.note(t.s.open.batch.Apply(x.mu.state, nil))
 	}
-	// The token goes back as soon as the change has its place in the order,
-	// so that the next transaction reads while this one's fsync is under way.
+	// The token goes back as soon as the change is sequenced in memory, so that the next
+	// transaction reads while this one's fsync is under way.
 	x.giveBack()
 	return nil
 }

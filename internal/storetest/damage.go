@@ -16,10 +16,9 @@ import (
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// DamageTables flips a bit in each table of directory "data" that holds keys of a
-// kind, in the data blocks at the given parts of the table: 0 is its first block, 1
-// its last. The store must be closed, and have such a table. Undo makes the tables
-// whole again.
+// DamageTables flips a bit in each table of directory "data" that holds keys of a kind. It does
+// so in the data blocks at the given parts of the table: 0 is its first block, 1 its last. The
+// store must be closed, and have such a table. Undo makes the tables whole again.
 func DamageTables(t testing.TB, fs vfs.FS, kind store.Kind, parts ...float64) (undo func()) {
 	t.Helper()
 	whole := make(map[string][]byte)

@@ -1,10 +1,10 @@
-// Package window remembers message ids for a while, each with an answer, so that
-// whoever brings the same id again gets the answer that the first one got. It is
-// what deduplication of the log, the work queue and the visibility queue rests on.
+// Package window remembers message ids for a while, each with an answer, so that a repeat of the
+// id gets the answer of the first. The log, the work queue and the visibility queue use it to
+// drop duplicates.
 //
-// An id counts for exactly the length of the window from the moment it was put,
-// over restarts and crashes: it is written in the Op that does what the answer is
-// about, so that either both are there or neither.
+// An id counts for exactly the length of the window from the moment when it was put, over
+// restarts and crashes. It is written in the Op whose answer it keeps, so that both are stored
+// or neither is.
 //
 // Ids are kept by their hash, in buckets of a quarter of the length. A lookup asks
 // the five buckets that may hold ids that still count, and a bucket whose last id has

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"runtime"
 	"testing"
 	"testing/synctest"
@@ -168,5 +169,19 @@ func TestStopInABatchEndsRun(t *testing.T) {
 		}, nil)
 		require.ErrorIs(t, worker.Run(context.Background(), o, worker.Source[message](f)), errBad)
 		require.False(t, errors.Is(f.last("a/1").Err, errBad))
+	})
+}
+
+func TestABatchErrorWithAnErrorThatPanicsIsAFailedCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, k := newFake("a/1", "b/2"), newKernel()
+		o := batches(k, func(context.Context, []message) error {
+			return each{nil, (*fs.PathError)(nil)}
+		}, func(o *worker.Options[message]) { o.BatchSize = 2 })
+		require.NoError(t, runFor(time.Hour, o, f))
+		for _, m := range []message{"a/1", "b/2"} {
+			require.Equal(t, dead, f.verdicts(m))
+			require.ErrorContains(t, f.last(m).Err, "handler panicked")
+		}
 	})
 }

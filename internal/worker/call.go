@@ -16,6 +16,11 @@ type call[M any] struct {
 	lanes []*lane[M]
 	tasks []*task[M]
 	ends  []int // ends[i] is where in tasks those of lanes[i] end
+
+	ended chan error // has the outcome of the handler; nil after a call that was abandoned
+
+	late     context.Context // for outcomes, until the context of Run ends
+	stopLate func()
 }
 
 // serve calls the handler with the first task of a lane, or with a batch that begins with
@@ -37,7 +42,7 @@ func (r *run[M]) serve(c *call[M]) {
 		r.goOn(c)
 		return
 	}
-	err, each, cause := r.call(c.tasks)
+	err, each, cause := r.call(c)
 	r.finishAll(c, err, each, cause)
 	clear(c.tasks) // they are not to be kept until the next call
 }
@@ -106,12 +111,15 @@ func (r *run[M]) beginAll(c *call[M]) {
 // finishAll ends the tasks of a call. Those that are to be called again go back to their
 // lane.
 func (r *run[M]) finishAll(c *call[M], err error, each []error, cause error) {
-	late, stop := store.Outlive(r.caller)
-	defer stop()
+	late := r.outlive(c)
+	settled := r.finishDone(late, c.tasks, err, each)
 	from := 0
 	for i, end := range c.ends {
 		var again []*task[M]
 		for j := from; j < end; j++ {
+			if settled != nil && settled[j] {
+				continue
+			}
 			if each != nil {
 				err = each[j]
 			}
@@ -121,6 +129,24 @@ func (r *run[M]) finishAll(c *call[M], err error, each []error, cause error) {
 		}
 		from = end
 		r.next(c.lanes[i], together(again))
+	}
+}
+
+// outlive returns a context for outcomes, which is used again while the context of Run goes on:
+// until then, what Outlive returns does not depend on when it was called.
+func (r *run[M]) outlive(c *call[M]) context.Context {
+	if c.late != nil && r.caller.Err() == nil {
+		return c.late
+	}
+	c.stop()
+	c.late, c.stopLate = store.Outlive(r.caller)
+	return c.late
+}
+
+// stop frees the context for outcomes.
+func (c *call[M]) stop() {
+	if c.stopLate != nil {
+		c.stopLate()
 	}
 }
 
@@ -159,7 +185,7 @@ func (r *run[M]) mayBegin(n int) bool {
 	if r.limit == nil || r.o.Rate.PerKey {
 		return r.ctx.Err() == nil
 	}
-	return pause(r.ctx, r.limit.reserve("", n, r.o.Store.Now()))
+	return store.Pause(r.ctx, r.limit.reserve("", n, r.o.Store.Now()))
 }
 
 // begin reports whether the handler is to be called with a task. If not, the task has
@@ -175,7 +201,7 @@ func (r *run[M]) begin(t *task[M]) bool {
 		t.begun = true
 		return true
 	}
-	if !errors.Is(err, store.ErrLost) {
+	if err = ended(r.ctx, err); err != nil && !errors.Is(err, store.ErrLost) {
 		r.fail(err)
 	}
 	r.end(t)
@@ -184,26 +210,41 @@ func (r *run[M]) begin(t *task[M]) bool {
 
 // call runs the handler once. It returns the error of all tasks or that of each, and why
 // the context of the call has ended, if it has.
-func (r *run[M]) call(tasks []*task[M]) (err error, each []error, cause error) {
-	ctx, stop := r.contextOf(tasks)
+func (r *run[M]) call(c *call[M]) (err error, each []error, cause error) {
+	ctx, stop := r.contextOf(c.tasks)
 	defer stop()
-	err = r.await(ctx, r.start(ctx, tasks))
+	err, over := r.await(ctx, r.start(ctx, c))
+	if !over {
+		c.ended = nil // the outcome may come yet
+	}
 	if ctx.Err() != nil {
 		cause = context.Cause(ctx)
 	}
-	var batch BatchError
-	if r.o.Batch == nil || !errors.As(err, &batch) {
+	if r.o.Batch == nil {
 		return err, nil, cause
 	}
-	if each = batch.Each(); len(each) != len(tasks) {
-		return fmt.Errorf("BatchError has %d errors for a batch of %d messages: %w", len(each), len(tasks), err), nil, cause
+	each, err = Apart(err, len(c.tasks))
+	return err, each, cause
+}
+
+// Apart takes the error of a batch of n messages apart, if it has one for each.
+func Apart(err error, n int) (each []error, all error) {
+	var batch BatchError
+	if !errors.As(err, &batch) {
+		return nil, err
 	}
-	return nil, each, cause
+	if each = batch.Each(); len(each) != n {
+		return nil, fmt.Errorf("BatchError has %d errors for a batch of %d messages: %w", len(each), n, err)
+	}
+	return each, nil
 }
 
 // contextOf returns the context of a call. It ends when any of the messages is lost.
 func (r *run[M]) contextOf(tasks []*task[M]) (context.Context, func()) {
-	ctx, stop := tasks[0].ctx, func() {}
+	if len(tasks) == 1 && r.o.Timeout == 0 { // what is done most often costs no closure
+		return tasks[0].ctx, nothing
+	}
+	ctx, stop := tasks[0].ctx, nothing
 	if len(tasks) > 1 {
 		ctx, stop = anyOf(r.calls, tasks)
 	}
@@ -213,6 +254,8 @@ func (r *run[M]) contextOf(tasks []*task[M]) (context.Context, func()) {
 	limited, cancel := context.WithTimeoutCause(ctx, r.o.Timeout, ErrTimeout)
 	return limited, func() { cancel(); stop() }
 }
+
+func nothing() {}
 
 // anyOf returns a context that ends when that of any of the tasks does.
 func anyOf[M any](calls context.Context, tasks []*task[M]) (ctx context.Context, stop func()) {
@@ -229,31 +272,66 @@ func anyOf[M any](calls context.Context, tasks []*task[M]) (ctx context.Context,
 	}
 }
 
-func (r *run[M]) start(ctx context.Context, tasks []*task[M]) <-chan error {
-	if r.o.Batch == nil {
-		m := tasks[0].item.Message
-		return store.Start("handler", func() error { return r.o.Handler(ctx, m) })
+// start begins a call of the handler. Its goroutine ends with it.
+func (r *run[M]) start(ctx context.Context, c *call[M]) <-chan error {
+	if c.ended == nil {
+		c.ended = make(chan error, 1)
 	}
-	batch := make([]M, len(tasks))
-	for i, t := range tasks {
+	if r.o.Batch == nil {
+		go r.handle(ctx, c.tasks[0].item.Message, c.ended)
+		return c.ended
+	}
+	batch := make([]M, len(c.tasks))
+	for i, t := range c.tasks {
 		batch[i] = t.item.Message
 	}
-	return store.Start("handler", func() error { return r.o.Batch(ctx, batch) })
+	go r.handleBatch(ctx, batch, c.ended)
+	return c.ended
+}
+
+func (r *run[M]) handle(ctx context.Context, m M, ended chan<- error) {
+	store.Finish("handler", func() error { return probed(r.o.Handler(ctx, m)) }, ended)
+}
+
+func (r *run[M]) handleBatch(ctx context.Context, batch []M, ended chan<- error) {
+	store.Finish("handler", func() error { return probedAll(r.o.Batch(ctx, batch)) }, ended)
+}
+
+// probed calls the methods of a handler's error that Run calls later. One that panics, such as
+// Unwrap of a nil *fs.PathError, panics here, where it is the failure of the handler.
+func probed(err error) error {
+	if err != nil {
+		_ = err.Error()
+		_ = errors.Is(err, ErrLeave)
+		_ = errors.As(err, new(*stopError))
+	}
+	return err
+}
+
+// probedAll is probed for the error of a batch.
+func probedAll(err error) error {
+	var batch BatchError
+	if errors.As(probed(err), &batch) {
+		for _, one := range batch.Each() {
+			_ = probed(one)
+		}
+	}
+	return err
 }
 
 // await waits for a call. One that goes on for longer than Grace after its context has
-// ended is abandoned: it counts as if it had returned the reason.
-func (r *run[M]) await(ctx context.Context, done <-chan error) error {
+// ended is abandoned: it counts as if it had returned the reason, and is not over.
+func (r *run[M]) await(ctx context.Context, done <-chan error) (err error, over bool) {
 	select {
 	case err := <-done:
-		return err
+		return err, true
 	case <-ctx.Done():
 	}
 	grace := time.NewTimer(Grace)
 	defer grace.Stop()
 	select {
 	case err := <-done:
-		return err
+		return err, true
 	case <-grace.C:
 	}
 	r.o.Store.Log().Warn("handler is abandoned: it has not returned after its context has ended",
@@ -263,5 +341,5 @@ func (r *run[M]) await(ctx context.Context, done <-chan error) error {
 		<-done
 		r.abandoned.Add(-1)
 	}()
-	return fmt.Errorf("%w; the handler has not returned", context.Cause(ctx))
+	return fmt.Errorf("%w; the handler has not returned", context.Cause(ctx)), false
 }

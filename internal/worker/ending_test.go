@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"runtime"
 	"sync/atomic"
 	"testing"
@@ -51,11 +52,19 @@ var endings = map[string]struct {
 	"left":                        {func(context.Context, int) error { return worker.ErrLeave }, nil, ""},
 	"a context of another's end":  {func(context.Context, int) error { return context.Canceled }, dead, "context canceled"},
 	"an error that is not itself": {func(context.Context, int) error { var e *odd; return e }, dead, "odd"},
+	"an error without a text":     {func(context.Context, int) error { var e *fs.PathError; return e }, dead, "handler panicked"},
+	"an error that cannot unwrap": {func(context.Context, int) error { var e *hollow; return e }, dead, "handler panicked"},
 }
 
 type odd struct{}
 
 func (*odd) Error() string { return "odd" }
+
+// hollow is an error whose nil pointer has a text, but panics in Unwrap.
+type hollow struct{ err error }
+
+func (*hollow) Error() string   { return "hollow" }
+func (e *hollow) Unwrap() error { return e.err }
 
 func TestEveryWayInWhichAHandlerCanEndIsAnOutcome(t *testing.T) {
 	for name, e := range endings {

@@ -42,8 +42,8 @@ func (s *lanes[M]) put(t *task[M]) *lane[M] {
 	return l
 }
 
-// take moves up to n tasks from the front of a lane to the end of a list. It leaves those
-// that have to wait.
+// take moves up to n tasks from the front of a lane to the end of a list. It leaves those that
+// are not ready.
 func (s *lanes[M]) take(list []*task[M], l *lane[M], n int, ready func(*task[M]) bool) []*task[M] {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -68,8 +68,8 @@ func (s *lanes[M]) count(list []*lane[M], more chan<- struct{}) (n int) {
 	return n
 }
 
-// putBack returns tasks to the front of their lane, which a worker has done with. It
-// reports whether the lane has to be scheduled again.
+// putBack returns tasks to the front of their lane, which a worker has done with. It reports
+// whether the caller must schedule the lane again.
 func (s *lanes[M]) putBack(l *lane[M], again []*task[M]) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -62,7 +62,7 @@ func keyOf(m message) string {
 	return key
 }
 
-// fake is a queue in memory. What is retried or released comes back after its delay.
+// fake is a queue in memory. A retried or released message comes back after its delay.
 type fake struct {
 	mu       sync.Mutex
 	waiting  []message
@@ -120,7 +120,7 @@ func (f *fake) take(n int) (items []worker.Item[message], err error) {
 	return items, err
 }
 
-func (f *fake) Hold(calls context.Context, m message) (context.Context, func()) {
+func (f *fake) Hold(calls context.Context, m message) (context.Context, worker.Holding) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.lost[m] != nil {
@@ -128,12 +128,12 @@ func (f *fake) Hold(calls context.Context, m message) (context.Context, func()) 
 	}
 	held, lost := context.WithCancelCause(calls)
 	f.lost[m] = lost
-	return held, func() {
+	return held, worker.HoldingFunc(func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		delete(f.lost, m)
 		lost(nil)
-	}
+	})
 }
 
 func (f *fake) Begin(_ context.Context, m message) error {

@@ -78,6 +78,10 @@ type Options[M any] struct {
 	Middleware   []func(Handler[M]) Handler[M]
 	OnError      func(ctx context.Context, m M, err error)
 
+	// Losing, if set, reports that a handler has failed only because its message is being
+	// taken from Run. Hold ends the context soon, or the message stays after all.
+	Losing func(m M, err error) bool
+
 	// KeyIsSafe says that Key is not of the application, and never fails.
 	KeyIsSafe bool
 	// InPlace makes Run keep a message that is to be handled again, and its key, instead
@@ -89,14 +93,11 @@ type Options[M any] struct {
 	InFlight int
 }
 
-// The default InFlight of messages that may have to wait for their key.
+// The default InFlight of a Run with a Key.
 const (
 	keyedEach  = 16
 	keyedLeast = 1024
 )
-
-// DefaultMaxBackoff is the longest pause of a Backoff that says nothing else.
-const DefaultMaxBackoff = time.Minute
 
 // Normalize fills the defaults in and refuses what makes no sense.
 func (o *Options[M]) Normalize() error {

@@ -28,6 +28,9 @@ type Outcome struct {
 	Err      error         // of the last attempt, of Retry and Dead
 }
 
+// losingPause is how long a message waits that is being taken from Run.
+const losingPause = 10 * time.Millisecond
+
 // maxNote is how much of an error is kept, in bytes.
 const maxNote = 1 << 10
 
@@ -43,8 +46,8 @@ func (o Outcome) Note() string {
 	return text
 }
 
-// What has failed for good, and has no other place, goes to a queue or topic whose name ends
-// in DeadSuffix, and is kept there for DeadRetention.
+// A message that has failed for good, and has no other place, goes to a queue or topic whose
+// name ends in DeadSuffix. It is kept there for DeadRetention.
 const (
 	DeadSuffix    = ".dead"
 	DeadRetention = 14 * 24 * time.Hour
@@ -110,6 +113,8 @@ func (r *run[M]) judgeError(t *task[M], err, cause error) Outcome {
 		return Outcome{Verdict: Release, Delay: release.delay}
 	case errors.As(err, &reject):
 		return Outcome{Verdict: Dead, Attempts: t.attempts() + 1, Rejected: true, Err: err}
+	case r.o.Losing != nil && r.o.Losing(t.item.Message, err):
+		return Outcome{Verdict: Release, Delay: losingPause}
 	case cause != nil && !errors.Is(cause, ErrTimeout):
 		return Outcome{Verdict: Release} // a call that Run has ended is not the message's fault
 	case cause != nil && !errors.Is(err, ErrTimeout):

@@ -1,20 +1,20 @@
 package worker
 
 import (
-	"context"
 	"sync"
 	"time"
 )
 
-// limiter spaces calls out. It keeps one time for each key: when the next call would come
-// if calls came at exactly the rate. A key that is ahead of its rate is forgotten.
+// limiter spaces calls out. It keeps one time for each key: when the next call would come if
+// calls came at exactly the rate. A key that has saved its whole burst is as good as a new one,
+// and is forgotten.
 type limiter struct {
 	interval time.Duration
 	saved    time.Duration // how far a quiet key may fall behind, and catch up at once
 
 	mu   sync.Mutex
 	next map[string]time.Time
-	full int // how many keys may be kept before those ahead are forgotten
+	full int // how many keys may be kept before forget runs
 }
 
 func newLimiter(r Rate) *limiter {
@@ -50,19 +50,4 @@ func (l *limiter) forget(earliest time.Time) {
 		}
 	}
 	l.full = max(2*len(l.next), 16)
-}
-
-// pause waits, and reports false if ctx ends first.
-func pause(ctx context.Context, d time.Duration) bool {
-	if d <= 0 {
-		return ctx.Err() == nil
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -133,7 +133,7 @@ func (r *run[M]) feed(s Source[M]) {
 		case passes(err):
 			failures++
 			r.o.Store.Log().Warn("no messages can be fetched", "from", r.o.Of, "error", err)
-			pause(r.ctx, r.o.Backoff(failures))
+			store.Pause(r.ctx, r.o.Backoff(failures))
 		default:
 			if err = ended(r.ctx, err); err != nil {
 				r.fail(err)
@@ -161,6 +161,7 @@ func (r *run[M]) reserve(room *semaphore.Weighted) (n int) {
 // work serves one lane after the other.
 func (r *run[M]) work() {
 	var c call[M]
+	defer c.stop()
 	for l := range r.ready {
 		c.lanes = append(c.lanes[:0], l)
 		r.serve(&c)

@@ -14,9 +14,9 @@ type task[M any] struct {
 	source Source[M]
 	room   func() // gives its place in InFlight back
 
-	ctx    context.Context // of its calls; ends when the message is lost
-	unhold func()          // nil if there is nothing to do
-	begun  bool            // Begin has no End yet
+	ctx   context.Context // of its calls; ends when the message is lost
+	hold  Holding         // nil if there is nothing to stop
+	begun bool            // Begin has no End yet
 
 	key  string
 	own  lane[M]     // if it has no key
@@ -44,7 +44,7 @@ func (r *run[M]) accept(items []Item[M], s Source[M], room func()) {
 	keys, err := r.keysOf(items)
 	for i, item := range items {
 		t := &task[M]{item: item, source: s, room: room, due: item.NotBefore}
-		t.ctx, t.unhold = s.Hold(r.calls, item.Message)
+		t.ctx, t.hold = s.Hold(r.calls, item.Message)
 		switch wait := t.due.Sub(r.o.Store.Now()); {
 		case err != nil:
 			r.after(wait, func() { r.askAndEnqueue(t) })
@@ -65,7 +65,7 @@ func (r *run[M]) after(wait time.Duration, f func()) {
 		return
 	}
 	go func() {
-		pause(r.ctx, wait)
+		store.Pause(r.ctx, wait)
 		f()
 	}()
 }
@@ -155,8 +155,8 @@ func (r *run[M]) keeps(o Outcome) bool {
 	return r.o.InPlace && r.ctx.Err() == nil && (o.Verdict == Retry || o.Verdict == Release)
 }
 
-// giveBack ends a task that is not handled any more. What has failed in place counts, and
-// has to wait for the rest of its pause.
+// giveBack ends a task that is not handled any more. Failures in place count, and the rest of
+// the pause becomes the delay.
 func (r *run[M]) giveBack(t *task[M]) {
 	o := Outcome{Verdict: Release, Delay: max(t.due.Sub(r.o.Store.Now()), 0)}
 	if t.err != nil {
@@ -182,7 +182,7 @@ func (r *run[M]) settle(late context.Context, t *task[M], o Outcome) {
 			return
 		}
 		r.o.Store.Log().Warn("outcome of a handler is not stored", append(t.source.Attrs(t.item.Message), "error", err)...)
-		if !pause(r.ctx, r.o.Backoff(n)) {
+		if !store.Pause(r.ctx, r.o.Backoff(n)) {
 			return // the message comes back by itself
 		}
 	}
@@ -190,9 +190,9 @@ func (r *run[M]) settle(late context.Context, t *task[M], o Outcome) {
 
 // letGo stops to hold the message.
 func (t *task[M]) letGo() {
-	if t.unhold != nil {
-		t.unhold()
-		t.unhold = nil
+	if t.hold != nil {
+		t.hold.Stop()
+		t.hold = nil
 	}
 }
 

@@ -43,8 +43,8 @@ func check(t *testing.T, r rules, history []porcupine.Operation) {
 	require.Equal(t, porcupine.Ok, result, "see %s", picture)
 }
 
-// What a broken queue would have shown is found out. Each of these changes what
-// somebody saw in a history that is in order.
+// The check finds histories that a broken queue would show. Each of these changes what somebody
+// saw in a history that is in order.
 func TestTheCheckFindsWhatIsWrong(t *testing.T) {
 	for name, spoil := range map[string]func(history []porcupine.Operation) bool{
 		"a message that is in flight is received": func(history []porcupine.Operation) bool {

@@ -190,7 +190,7 @@ func drained(q queue, out output) []any {
 	return states(q)
 }
 
-// lost stands for a receipt that nobody got to see.
+// lost stands for a receipt that no client has seen.
 const lost = "lost"
 
 // guesses are the states after an operation whose outcome is unknown, if it
