@@ -1,0 +1,166 @@
+package main
+
+import (
+	"slices"
+	"time"
+
+	"github.com/pebblemq/pebblemq/workqueue"
+)
+
+// identify finds the copy that a delivery or a look at a queue shows, nil if it cannot be there.
+func (p *workqueuePart) identify(q *wqueue, m *wmessage, deaths []workqueue.Death) *wcopy {
+	if x := p.trace(m, q, deaths, 0, true); x != nil && x.mayBeHere {
+		return x
+	}
+	p.refresh()
+	x := p.trace(m, q, deaths, maxHops, true)
+	if x != nil && !x.mayBeHere && m.circles {
+		x.fate = unknown
+	}
+	return x
+}
+
+// surprise is a copy in a queue that a message came to while the topology was changing.
+func (p *workqueuePart) surprise(q *wqueue, m *wmessage) *wcopy {
+	x := q.newCopy(m, m.begun)
+	if x.delayed = m.message.Delay > 0; x.delayed {
+		x.due = m.sent.in(m.message.Delay)
+	}
+	x.setExpiry(m.message.TTL, x.from())
+	if q.config.MaxLength > 0 && !q.refuses() {
+		x.doom(workqueue.ReasonMaxLen)
+	}
+	x.maybe, x.suspect, x.crashed = p.w.unclean, p.w.unclean, p.w.unclean
+	x.unseen = q.spells(p)
+	x.returned = p.w.unclean || q.attended != 0
+	return x
+}
+
+// maxHops is how often a message may have died, or have been redriven, without being seen in
+// between.
+const maxHops = 6
+
+// trace finds the copy in a queue that has some deaths. One that nobody has seen there comes from
+// another one that may have died, or that a redrive may have moved; that may not have been seen
+// either. Was says that it was surely there, however it came there.
+func (p *workqueuePart) trace(m *wmessage, q *wqueue, deaths []workqueue.Death, hops int, was bool) (gone *wcopy) {
+	for _, x := range m.copies {
+		if x.q == q && sameDeaths(x.deaths, deaths) {
+			if x.mayBeHere {
+				return x
+			}
+			gone = x
+		}
+	}
+	if hops > 0 && len(deaths) == 0 && gone == nil && (m.moved || m.ended == 0 && m.version != p.version) {
+		return p.surprise(q, m)
+	}
+	if hops == 0 || len(deaths) == 0 {
+		return gone
+	}
+	if x := p.traceRedrive(m, q, deaths, hops-1); x != nil {
+		return p.arrive(x, q)
+	}
+	source := p.everNamed(deaths[0].Queue)
+	if source == nil {
+		return gone
+	}
+	x := p.trace(m, source, before(deaths), hops-1, true)
+	if x == nil || !x.mayBeHere || !x.mayDieOf(deaths[0].Reason, time.Now()) || !was && !p.destinyOf(x, deaths[0].Reason).leadsTo(q) {
+		return gone
+	}
+	if n := x.q.limit(); deaths[0].Reason == workqueue.ReasonDeliveryLimit && x.count.most < n {
+		p.w.failKnown("W1", "%s died in %s after %d deliveries, of which an application had %d at most", m.name, x.q.name, n, x.count.most)
+	}
+	return p.die(x, deaths[0].Reason, x.m.begun, moment{deaths[0].Latest, deaths[0].Latest.Add(time.Microsecond)}, q)
+}
+
+// traceRedrive finds a dead letter in another queue that a redrive may have moved to this one.
+func (p *workqueuePart) traceRedrive(m *wmessage, q *wqueue, deaths []workqueue.Death, hops int) *wcopy {
+	for _, x := range m.copies {
+		if x.moved[q] && x.mayBeHere && sameDeaths(x.deaths, deaths) {
+			return x
+		}
+	}
+	if deaths[0].Queue != q.name {
+		return nil
+	}
+	for _, other := range p.queues { // it may have come to another one after the redrive was begun
+		if other == q || !other.redriven {
+			continue
+		}
+		if x := p.trace(m, other, deaths, hops, false); x != nil && x.mayBeHere {
+			return x
+		}
+	}
+	return nil
+}
+
+// before is the history of a message before its latest death.
+func before(deaths []workqueue.Death) []workqueue.Death {
+	earlier := slices.Clone(deaths)
+	if earlier[0].Count--; earlier[0].Count == 0 {
+		return earlier[1:]
+	}
+	return earlier
+}
+
+// everNamed returns a queue that is there or was.
+func (p *workqueuePart) everNamed(name string) *wqueue {
+	for _, q := range slices.Concat(p.queues, p.ghosts) {
+		if q.name == name {
+			return q
+		}
+	}
+	return nil
+}
+
+// sameDeaths compares two histories. Their order tells apart what has come on two ways.
+func sameDeaths(known []wdeath, deaths []workqueue.Death) bool {
+	return slices.EqualFunc(known, deaths, func(k wdeath, d workqueue.Death) bool { return k == wdeath{d.Queue, d.Reason, d.Count} })
+}
+
+// arrive notes that a redrive has moved a copy.
+func (p *workqueuePart) arrive(x *wcopy, q *wqueue) *wcopy {
+	y := q.newCopy(x.m, x.place.begun)
+	y.fate, y.deaths, y.born = here, x.deaths, x
+	y.maybe, y.suspect, y.crashed = p.w.unclean, p.w.unclean, x.crashed
+	if b := x.born; b != nil { // as it was published there
+		y.exchange, y.key, y.cc = b.exchange, b.key, b.cc
+	}
+	p.w.tellCall("  %s#%d of %s has come back as #%d of %s", x.m.name, x.number, x.q.name, y.number, q.name)
+	y.unseen = q.spells(p)
+	y.returned = p.w.unclean || q.attended != 0
+	y.place.ended = p.w.event()
+	y.ready = y.place
+	y.setExpiry(0, moment{x.m.sent.first, time.Now()})
+	x.fate = gone
+	x.letters = append(x.letters, y)
+	p.w.lose(x.revive)
+	return y
+}
+
+// see notes that a copy is in its queue: those that exclude it are not. A crash may still lose what
+// nobody was told to be there.
+func (p *workqueuePart) see(x *wcopy) {
+	if x.fate == unknown && x.born == nil {
+		p.w.lose(x.forget)
+	}
+	x.touched = true // what the end of its publishing says is known
+	if x.fate = here; x.choice != nil {
+		for _, o := range x.choice.copies {
+			if o != x {
+				o.fate = gone
+			}
+		}
+		x.choice = nil
+	}
+	for b := x.born; b != nil; b = b.born {
+		b.fate, b.coupled = gone, false
+	}
+	x.coupled = false
+	for _, y := range x.letters {
+		y.fate = gone
+	}
+	x.letters = nil
+}
