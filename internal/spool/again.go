@@ -94,6 +94,7 @@ func (o *reread) Undo()  {}
 func (o *reread) Run(t *store.Turn) error {
 	q := o.q
 	q.bad.reading = false
+	defer q.order.forgetIdle()
 	if q.closed {
 		return nil
 	}

@@ -124,12 +124,18 @@ func (f *flaky) done() {
 	}
 	data := m.Data
 	if m.lean > 0 { // the reader of the test is not the spool
-		l := f.q.getEntry(beside(ctx, f.s.Get), m.Seq)
-		if l.err != nil {
+		r, err := f.q.reader(ctx, m.Seq, store.IsDamage)
+		if err == nil {
+			var l loadedMessage
+			if l, err = r.read(m.Seq); err == nil {
+				err = l.err
+			}
+			data, err = l.Data, errors.Join(err, r.close())
+		}
+		if err != nil {
 			f.out = append(f.out, m)
 			return
 		}
-		data = l.Data
 	}
 	delete(f.owed, string(data))
 	require.NoError(f.t, f.s.Do(ctx, &settleOp{f.q, m}, store.NoSync))
@@ -272,12 +278,13 @@ func TestWhatIsFoundInAStretchIsNotOfIt(t *testing.T) {
 		require.NoError(t, err)
 
 		found := func(seqs ...uint64) (c chunk) {
-			m, messages := missed(span{1, 5}, store.ErrUnreadable, func(seq uint64) loadedMessage {
+			m, messages, err := missed(span{1, 5}, store.ErrUnreadable, func(seq uint64) ([]loadedMessage, error) {
 				if slices.Contains(seqs, seq) {
-					return f.q.getEntry(beside(ctx, f.s.Get), seq)
+					return f.q.lookUp(ctx, seq)
 				}
-				return loadedMessage{seq: seq, err: store.ErrUnreadable}
+				return nil, store.ErrUnreadable
 			})
+			require.NoError(t, err)
 			return chunk{through: 6, messages: messages, missing: []missing{m}}
 		}
 		first := found(2, 3)

@@ -107,6 +107,13 @@ func (t *Turn) read(key []byte, applied func(key []byte) ([]byte, error)) (value
 	return value, err
 }
 
+// FirstApplied returns the first key in [lo, hi) that the engine has, or nil. It does not know
+// what the groups at hand write: the caller must.
+func (t *Turn) FirstApplied(lo, hi []byte) (key []byte, err error) {
+	t.s.mu.Aside(func() { key, err = t.s.engineFirst(lo, hi) })
+	return key, err
+}
+
 // Touch asks for d to be written out once in the group at hand, however many
 // Ops of it change d. It is how counters ride along with the changes that
 // they count.

@@ -1,0 +1,340 @@
+package spool
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// order is what a lane has on disk: its messages, in segments, and what has become of them.
+//
+//	put ──▶ pending ──the group is sealed──▶ known ──all are settled──▶ deleted
+//	                                          │  ▲
+//	               none of it is in memory    ▼  │ a read brings one in
+//	                                         on disk only
+//
+// A segment is known as long as one of its messages is in memory, or its state has yet to be
+// written. What a reader has found may be older than that, so nothing is forgotten while somebody
+// reads.
+//
+// Invariants:
+//
+//   - A segment on disk that is not known has the state that is on disk.
+//   - A message in memory has its segment, and is the member at its place there.
+type order struct {
+	q       *Spool
+	pending []*segment          // of the open group
+	recent  []*segment          // of the group sealed last, which the engine may not have applied
+	known   map[uint64]*segment // by last
+	idle    []*segment          // known, maybe without need
+}
+
+// segment is what is known of a segment.
+type segment struct {
+	store.Sealed
+	q           *Spool
+	first, last uint64
+	members     []*Message // by their number from first on, those that are in memory
+	settled     bitmap     // the same
+	absent      []seqMark  // marks of those that are not in memory, in order
+	inMemory    int
+	live        int // not settled
+	size        int // in bytes, as written
+
+	sealed    bool // is in a group, or on disk
+	rewritten bool
+	stated    bool // has a state on disk, or in the open group
+	wanted    bool // its state is to be written with it
+	dirty     bool // will be sealed
+	dropped   bool // is deleted, with a range
+}
+
+func newOrder(q *Spool) order { return order{q: q, known: make(map[uint64]*segment)} }
+
+// put adds a message to what is pending.
+func (o *order) put(t *store.Turn, m *Message) {
+	s := o.last()
+	if s == nil || len(s.members) == segmentMessages || s.size >= segmentBytes {
+		s = &segment{q: o.q, first: m.Seq}
+		o.pending = append(o.pending, s)
+	}
+	size := m.entryLen()
+	s.members, m.segment = append(s.members, m), s
+	s.live, s.inMemory = s.live+1, s.inMemory+1
+	s.size += size
+	t.Promise(size + segmentHeadLen)
+}
+
+// last returns the pending segment that takes what comes next.
+func (o *order) last() *segment {
+	if n := len(o.pending); n > 0 {
+		return o.pending[n-1]
+	}
+	return nil
+}
+
+// undoPut takes the last put back.
+func (o *order) undoPut(m *Message) {
+	s := m.segment
+	s.members[len(s.members)-1] = nil
+	s.members = s.members[:len(s.members)-1]
+	s.live, s.inMemory, s.size = s.live-1, s.inMemory-1, s.size-m.entryLen()
+	if len(s.members) == 0 {
+		o.pending[len(o.pending)-1] = nil
+		o.pending = o.pending[:len(o.pending)-1]
+	}
+}
+
+// settle notes that a message is gone.
+func (o *order) settle(t *store.Turn, m *Message) {
+	s := m.segment
+	s.live, s.inMemory = s.live-1, s.inMemory-1
+	if s.sealed {
+		s.settled.set(int(m.Seq - s.first))
+		s.touch(t)
+	}
+}
+
+// undoSettle takes that back.
+func (o *order) undoSettle(m *Message) {
+	s := m.segment
+	s.live, s.inMemory = s.live+1, s.inMemory+1
+	if s.sealed {
+		s.settled.clear(int(m.Seq - s.first))
+	}
+}
+
+// settleUnread notes that a message is gone which is on disk only.
+func (o *order) settleUnread(t *store.Turn, l *loadedMessage) {
+	s := o.learn(l.segment)
+	s.settled.set(int(l.seq - s.first))
+	s.live--
+	s.touch(t)
+}
+
+// mark has the state of a message written with the group.
+func (o *order) mark(t *store.Turn, m *Message) {
+	if s := m.segment; s.sealed {
+		s.touch(t)
+	} else {
+		s.wanted = true
+	}
+}
+
+// markLater has it written before a delivery counts as durable. Most messages are settled
+// by then.
+func (o *order) markLater(t *store.Turn, m *Message) {
+	m.segment.dirty = true
+	t.TouchLate(m.segment)
+}
+
+// touch has the state of a segment written with the group.
+func (s *segment) touch(t *store.Turn) {
+	if !s.dirty {
+		t.Promise(seqKeyLen + stateHeadLen + len(s.settled))
+	}
+	s.dirty = true
+	t.Touch(s)
+}
+
+// join makes a message a member of its segment, because it comes into memory.
+func (o *order) join(m *Message, l *loadedMessage) {
+	s := o.learn(l.segment)
+	m.segment = s
+	if s.members == nil {
+		s.members = make([]*Message, s.last-s.first+1)
+	}
+	s.members[m.Seq-s.first] = m
+	s.inMemory++
+	if !s.sealed {
+		return
+	}
+	l.mark = mark{} // what was read may be older
+	if i, marked := s.absentAt(m.Seq); marked {
+		l.mark = s.absent[i].mark
+		s.absent = slices.Delete(s.absent, i, i+1)
+	}
+}
+
+// leave takes a message out of memory that is still there on disk.
+func (o *order) leave(t *store.Turn, m *Message) {
+	s := m.segment
+	s.inMemory--
+	if !s.sealed {
+		return // it is needed until then; see seal
+	}
+	s.members[m.Seq-s.first] = nil
+	if m.delivered() {
+		at, _ := s.absentAt(m.Seq)
+		s.absent = slices.Insert(s.absent, at, seqMark{m.Seq, m.mark()})
+	}
+	o.mayForget(s)
+}
+
+func (s *segment) absentAt(seq uint64) (int, bool) {
+	return slices.BinarySearchFunc(s.absent, seq, func(m seqMark, seq uint64) int { return cmp.Compare(m.seq, seq) })
+}
+
+// learn returns what is known of a segment that was read, which is that from now on if it was
+// nothing.
+func (o *order) learn(s *segment) *segment {
+	if !s.sealed {
+		return s
+	}
+	if known := o.known[s.last]; known != nil {
+		return known
+	}
+	o.known[s.last] = s
+	return s
+}
+
+// mayForget forgets a segment that needs not be known any more.
+func (o *order) mayForget(s *segment) {
+	switch {
+	case s.inMemory > 0 || s.dirty || !s.sealed:
+	case o.q.reads():
+		o.idle = append(o.idle, s)
+	case o.known[s.last] == s:
+		delete(o.known, s.last)
+	}
+}
+
+// reads reports that somebody reads messages to bring them into memory.
+func (q *Spool) reads() bool {
+	return q.loading || q.expiry.sweeping || q.keep.sweeping || q.bad.reading || q.groups != nil && q.groups.loading
+}
+
+// forgetIdle comes at the end of a read.
+func (o *order) forgetIdle() {
+	if o.q.reads() {
+		return
+	}
+	idle := o.idle
+	o.idle = nil
+	for _, s := range idle {
+		o.mayForget(s)
+	}
+}
+
+// seal writes what is pending into the group that is about to go.
+func (o *order) seal(t *store.Turn) {
+	clear(o.recent)
+	o.recent = o.recent[:0]
+	for i, s := range o.pending {
+		o.pending[i] = nil
+		if s.write(t) {
+			o.known[s.last] = s
+			o.recent = append(o.recent, s)
+			o.mayForget(s)
+		}
+	}
+	o.pending = o.pending[:0]
+}
+
+// write writes a segment, and reports false if all of it was settled before.
+func (s *segment) write(t *store.Turn) bool {
+	there := make([]item, 0, s.live)
+	for _, m := range s.members {
+		if m.state != gone {
+			there = append(there, item{m.Seq, s.q.encode(&m.Content)})
+		}
+	}
+	if len(there) == 0 {
+		s.dropped = true
+		return false
+	}
+	start := s.first
+	s.first, s.last, s.sealed = there[0].seq, there[len(there)-1].seq, true
+	s.members = s.members[s.first-start : s.last-start+1]
+	v := segmentValue{first: s.first, items: there}.encode()
+	t.Set(seqKey(s.q.layout.Segment, s.q.place, s.last), v)
+	s.settled, s.size = newBitmap(len(s.members)), len(v)
+	for i, m := range s.members {
+		switch m.state {
+		case gone:
+			s.settled.set(i)
+			s.members[i] = nil
+		case spilled:
+			s.members[i] = nil
+			if m.delivered() {
+				s.absent = append(s.absent, seqMark{m.Seq, m.mark()})
+			}
+		}
+	}
+	if s.wanted {
+		s.writeState(t)
+	}
+	return true
+}
+
+// Seal writes the state of the segment, or deletes it.
+func (s *segment) Seal(t *store.Turn) {
+	if s.q.closed || s.dropped {
+		return
+	}
+	if !s.sealed {
+		s.wanted = true
+		return
+	}
+	if !s.dirty {
+		return // it was written meanwhile
+	}
+	s.dirty = false
+	if s.live == 0 {
+		s.delete(t)
+		return
+	}
+	s.writeState(t)
+	s.q.order.mayForget(s)
+}
+
+func (s *segment) writeState(t *store.Turn) {
+	st := segmentState{first: s.first, settled: s.settled}
+	absent := s.absent
+	for i, m := range s.members {
+		if m == nil {
+			continue
+		}
+		if s.settled.has(i) {
+			s.members[i] = nil
+			continue
+		}
+		for len(absent) > 0 && absent[0].seq < m.Seq {
+			st.marks, absent = append(st.marks, absent[0]), absent[1:]
+		}
+		if m.delivered() {
+			st.marks = append(st.marks, seqMark{m.Seq, m.mark()})
+		}
+	}
+	st.marks = append(st.marks, absent...)
+	t.Set(seqKey(s.q.layout.State, s.q.place, s.last), st.encode(int(s.last-s.first+1)))
+	s.stated, s.dirty = true, false
+}
+
+// delete removes a segment of which all is settled.
+func (s *segment) delete(t *store.Turn) {
+	key := seqKey(s.q.layout.Segment, s.q.place, s.last)
+	if s.rewritten {
+		t.Delete(key)
+	} else {
+		t.DeleteSingle(key)
+	}
+	if s.stated {
+		t.Delete(seqKey(s.q.layout.State, s.q.place, s.last))
+	}
+	s.dropped = true
+	delete(s.q.order.known, s.last)
+}
+
+// containing returns the segment that a message lies in which the engine may not know.
+func (o *order) containing(seq uint64) *segment {
+	for _, list := range [][]*segment{o.pending, o.recent} {
+		for _, s := range list {
+			if n := uint64(len(s.members)); s.first <= seq && seq-s.first < n {
+				return s
+			}
+		}
+	}
+	return nil
+}
