@@ -94,7 +94,7 @@ func (o *reread) Undo()  {}
 func (o *reread) Run(t *store.Turn) error {
 	q := o.q
 	q.bad.reading = false
-	defer q.order.forgetIdle()
+	defer q.order.forgetIdle(t)
 	if q.closed {
 		return nil
 	}

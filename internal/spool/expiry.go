@@ -181,7 +181,7 @@ func (s *sweep) Frees() {}
 func (s *sweep) Run(t *store.Turn) error {
 	q, e := s.q, &s.q.expiry
 	e.sweeping = false
-	defer q.order.forgetIdle()
+	defer q.order.forgetIdle(t)
 	if q.closed {
 		return nil
 	}

@@ -107,11 +107,12 @@ func (q *Spool) adopt(m *Message) {
 	}
 }
 
-// restore makes a message of what is on disk, and of what is known of its segment since.
+// restore makes a message of what is on disk, and of what is known of its segment since. It is not
+// in memory before it joins its segment.
 func (q *Spool) restore(l *loadedMessage) *Message {
 	l.Born = q.bornOf(&l.Content)
-	m := &Message{Seq: l.seq, Lane: q.lane, Content: l.Content}
-	q.order.join(m, l)
+	l.mark = q.order.markOf(l)
+	m := &Message{Seq: l.seq, Lane: q.lane, Content: l.Content, segment: l.segment}
 	m.Count = l.mark.count
 	m.Until, m.First, m.Since = Moment(l.mark.until), Moment(l.mark.first), Moment(l.mark.since)
 	m.SetNote(l.mark.note)

@@ -203,7 +203,7 @@ func (r *readBack) Undo()  {}
 
 func (r *readBack) Run(t *store.Turn) error {
 	r.g.loading = false
-	defer r.g.q.order.forgetIdle()
+	defer r.g.q.order.forgetIdle(t)
 	if r.g.q.closed {
 		return nil
 	}
@@ -252,6 +252,7 @@ func (g *groups) takeBack(t *store.Turn, k *group, l loadedMessage) *Message {
 		return nil
 	}
 	m := q.restore(&l)
+	q.order.join(m)
 	heap.Push(&q.strays, m)
 	q.accuse(m, &l)
 	g.keep(k, m)

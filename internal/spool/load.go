@@ -232,7 +232,7 @@ func (i *install) Frees() {}
 func (i *install) Run(t *store.Turn) error {
 	q := i.q
 	q.loading = false
-	defer q.order.forgetIdle()
+	defer q.order.forgetIdle(t)
 	if q.closed {
 		return nil
 	}

@@ -88,8 +88,12 @@ func (o *order) undoPut(m *Message) {
 
 // settle notes that a message is gone.
 func (o *order) settle(t *store.Turn, m *Message) {
-	s := m.segment
-	s.live, s.inMemory = s.live-1, s.inMemory-1
+	s := o.learn(m.segment)
+	m.segment = s
+	s.live--
+	if s.has(m) {
+		s.inMemory--
+	}
 	if s.sealed {
 		s.settled.set(int(m.Seq - s.first))
 		s.touch(t)
@@ -99,7 +103,10 @@ func (o *order) settle(t *store.Turn, m *Message) {
 // undoSettle takes that back.
 func (o *order) undoSettle(m *Message) {
 	s := m.segment
-	s.live, s.inMemory = s.live+1, s.inMemory+1
+	s.live++
+	if s.has(m) {
+		s.inMemory++
+	}
 	if s.sealed {
 		s.settled.clear(int(m.Seq - s.first))
 	}
@@ -139,22 +146,39 @@ func (s *segment) touch(t *store.Turn) {
 }
 
 // join makes a message a member of its segment, because it comes into memory.
-func (o *order) join(m *Message, l *loadedMessage) {
-	s := o.learn(l.segment)
-	m.segment = s
+func (o *order) join(m *Message) {
+	s := o.learn(m.segment)
 	if s.members == nil {
 		s.members = make([]*Message, s.last-s.first+1)
 	}
-	s.members[m.Seq-s.first] = m
-	s.inMemory++
-	if !s.sealed {
+	m.segment = s
+	if m.state == gone { // it was settled without a look at the others
 		return
 	}
-	l.mark = mark{} // what was read may be older
+	s.members[m.Seq-s.first] = m
+	s.inMemory++
 	if i, marked := s.absentAt(m.Seq); marked {
-		l.mark = s.absent[i].mark
 		s.absent = slices.Delete(s.absent, i, i+1)
 	}
+}
+
+// has reports that a message is a member of the segment.
+func (s *segment) has(m *Message) bool { return s.members != nil && s.members[m.Seq-s.first] == m }
+
+// markOf returns the mark of a message that is not in memory. What was read may be older than what
+// is known.
+func (o *order) markOf(l *loadedMessage) (m mark) {
+	s := l.segment
+	if !s.sealed {
+		return l.mark
+	}
+	if known := o.known[s.last]; known != nil {
+		s = known
+	}
+	if i, marked := s.absentAt(l.seq); marked {
+		m = s.absent[i].mark
+	}
+	return m
 }
 
 // leave takes a message out of memory that is still there on disk.
@@ -169,7 +193,7 @@ func (o *order) leave(t *store.Turn, m *Message) {
 		at, _ := s.absentAt(m.Seq)
 		s.absent = slices.Insert(s.absent, at, seqMark{m.Seq, m.mark()})
 	}
-	o.mayForget(s)
+	o.mayForget(t, s)
 }
 
 func (s *segment) absentAt(seq uint64) (int, bool) {
@@ -190,9 +214,15 @@ func (o *order) learn(s *segment) *segment {
 }
 
 // mayForget forgets a segment that needs not be known any more.
-func (o *order) mayForget(s *segment) {
+func (o *order) mayForget(t *store.Turn, s *segment) {
+	if s.inMemory == 0 && s.sealed && !t.Touched(s) {
+		o.forget(s)
+	}
+}
+
+// forget forgets a segment, unless somebody reads.
+func (o *order) forget(s *segment) {
 	switch {
-	case s.inMemory > 0 || s.dirty || !s.sealed:
 	case o.q.reads():
 		o.idle = append(o.idle, s)
 	case o.known[s.last] == s:
@@ -206,14 +236,14 @@ func (q *Spool) reads() bool {
 }
 
 // forgetIdle comes at the end of a read.
-func (o *order) forgetIdle() {
+func (o *order) forgetIdle(t *store.Turn) {
 	if o.q.reads() {
 		return
 	}
 	idle := o.idle
 	o.idle = nil
 	for _, s := range idle {
-		o.mayForget(s)
+		o.mayForget(t, s)
 	}
 }
 
@@ -226,7 +256,7 @@ func (o *order) seal(t *store.Turn) {
 		if s.write(t) {
 			o.known[s.last] = s
 			o.recent = append(o.recent, s)
-			o.mayForget(s)
+			o.mayForget(t, s)
 		}
 	}
 	o.pending = o.pending[:0]
@@ -286,7 +316,9 @@ func (s *segment) Seal(t *store.Turn) {
 		return
 	}
 	s.writeState(t)
-	s.q.order.mayForget(s)
+	if s.inMemory == 0 && !s.Late() {
+		s.q.order.forget(s)
+	}
 }
 
 func (s *segment) writeState(t *store.Turn) {

@@ -306,7 +306,7 @@ func (r *retire) Undo()  {}
 func (r *retire) Run(t *store.Turn) error {
 	q, k := r.q, &r.q.keep
 	k.sweeping = false
-	defer q.order.forgetIdle()
+	defer q.order.forgetIdle(t)
 	if q.closed {
 		return nil
 	}

@@ -348,6 +348,7 @@ func (q *Spool) lose(t *store.Turn, seq uint64, size tally, err error) {
 
 // cameIn notes that a message is in memory now.
 func (q *Spool) cameIn(m *Message) {
+	q.order.join(m)
 	q.bad.onDisk.less(tally{1, m.size()})
 	if q.bad.has(m.Seq) {
 		q.bad.cut(span{m.Seq, m.Seq + 1})

@@ -138,6 +138,12 @@ func (t *Turn) TouchLate(d Sealer) {
 	}
 }
 
+// Touched reports that d will be sealed, in this group or a later one.
+func (t *Turn) Touched(d Sealer) bool {
+	m := d.mark()
+	return m.late || m.group == t.s.groups
+}
+
 // ForceSync makes the running Op a Sync one, whatever its caller asked for.
 func (t *Turn) ForceSync() { t.synced = true }
 
@@ -161,6 +167,9 @@ type Sealed struct {
 }
 
 func (m *Sealed) mark() *Sealed { return m }
+
+// Late reports that it waits for a group that is synced.
+func (m *Sealed) Late() bool { return m.late }
 
 var _ interface{ mark() *Sealed } = (*Sealed)(nil)
 
