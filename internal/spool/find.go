@@ -182,12 +182,17 @@ func (o *order) findIn(t *store.Turn, l *loadedMessage, v []byte, last uint64) {
 // again is find of a message that was read before: only what has become of it since is read. Of
 // a known segment that is in memory.
 func (o *order) again(t *store.Turn, s *Seen) (loadedMessage, error) {
+	l := loadedMessage{Content: s.Content, seq: s.Seq}
 	known := o.known[s.segment.last]
 	if known == nil {
-		l := o.find(t, s.Seq)
-		return l, l.err
+		v, err := t.Get(seqKey(o.q.layout.Segment, o.q.place, s.segment.last))
+		if l.gone = v == nil; !l.gone && err == nil {
+			o.findIn(t, &l, v, s.segment.last)
+			err = l.err
+		}
+		return l, err
 	}
-	l := loadedMessage{Content: s.Content, seq: s.Seq, segment: known, gone: known.settled.has(int(s.Seq - known.first))}
+	l.segment, l.gone = known, known.settled.has(int(s.Seq-known.first))
 	if i, marked := known.absentAt(s.Seq); marked {
 		l.mark = known.absent[i].mark
 	}
