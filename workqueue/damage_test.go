@@ -345,9 +345,9 @@ func TestMessagesExpireAroundDamage(t *testing.T) {
 func TestMessagesWhoseStateCannotBeReadAreKeptAndPassed(t *testing.T) {
 	s := newShop(t)
 	declare(t, s.b, "q")
-	s.fill(500, nil)
+	s.fill(2000, nil)
 	acked := make(map[string]bool)
-	for i := range 500 {
+	for i := range 2000 {
 		d, ok, err := queueOf(t, s.b, "q").Get(bg)
 		require.NoError(t, err)
 		require.True(t, ok)
@@ -362,9 +362,9 @@ func TestMessagesWhoseStateCannotBeReadAreKeptAndPassed(t *testing.T) {
 		require.False(t, acked[id], id)
 	}
 	require.NotEmpty(t, ids)
-	require.Less(t, len(ids), 100)
+	require.Less(t, len(ids), 400)
 	require.Equal(t, 1, told)
-	require.EqualValues(t, 100-len(ids), s.stats().Unreadable)
+	require.EqualValues(t, 400-len(ids), s.stats().Unreadable)
 }
 
 // sharedBodies binds queues "q" and "other" to an exchange and publishes n messages
