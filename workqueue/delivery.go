@@ -365,7 +365,7 @@ func (o ackOp) Run(t *store.Turn) error {
 	if err := o.d.settleable(); err != nil {
 		return err
 	}
-	o.d.q.spool.Settle(t, o.d.m)
+	o.d.q.spool.SettleLater(t, o.d.m)
 	o.d.release(t)
 	return nil
 }

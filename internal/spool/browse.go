@@ -318,6 +318,9 @@ func (q *Spool) inspect(t *store.Turn, l loadedMessage) (s Seen, here bool) {
 		s.Until = 0
 		return s, q.groups.hasSpilled(l.seq, l.Data)
 	}
+	if q.order.gone(&l) {
+		return s, false
+	}
 	s.Taken = q.leased != nil && l.mark.out && s.Until.After(t.Now())
 	return s, true
 }

@@ -181,7 +181,7 @@ func (s *sweep) Frees() {}
 func (s *sweep) Run(t *store.Turn) error {
 	q, e := s.q, &s.q.expiry
 	e.sweeping = false
-	defer q.order.forgetIdle(t)
+	defer q.order.forgetIdle()
 	if q.closed {
 		return nil
 	}
@@ -287,7 +287,7 @@ func (q *Spool) waiting(t *store.Turn, l *loadedMessage) (m *Message, new bool, 
 	case l.seq < q.loaded:
 		m, err = q.groups.fetch(t, l.seq)
 		return m, false, err
-	case l.gone || q.early[l.seq] != nil:
+	case q.order.gone(l) || q.early[l.seq] != nil:
 		return nil, false, nil
 	}
 	m = q.restore(l)

@@ -203,7 +203,7 @@ func (r *readBack) Undo()  {}
 
 func (r *readBack) Run(t *store.Turn) error {
 	r.g.loading = false
-	defer r.g.q.order.forgetIdle(t)
+	defer r.g.q.order.forgetIdle()
 	if r.g.q.closed {
 		return nil
 	}
@@ -232,7 +232,7 @@ func (r *readBack) install(t *store.Turn, w *wantedGroup) {
 	}
 	for _, l := range w.found {
 		t.DeleteSingle(parkedKey(q.layout.Parked, q.place, k.number, l.seq))
-		if l.gone || q.held[l.seq] != nil {
+		if q.order.gone(&l) || q.held[l.seq] != nil {
 			continue // settled, or fetched ahead of this
 		}
 		g.takeBack(t, k, l)

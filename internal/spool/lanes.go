@@ -229,6 +229,9 @@ func (q *Lanes) Take(t *store.Turn, until time.Time) *Message {
 // Settle removes a message for good.
 func (q *Lanes) Settle(t *store.Turn, m *Message) { q.of(m).Settle(t, m) }
 
+// SettleLater is Spool.SettleLater.
+func (q *Lanes) SettleLater(t *store.Turn, m *Message) { q.of(m).SettleLater(t, m) }
+
 // Drop is Spool.Drop.
 func (q *Lanes) Drop(t *store.Turn, m *Message) { q.of(m).Drop(t, m) }
 

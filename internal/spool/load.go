@@ -232,7 +232,7 @@ func (i *install) Frees() {}
 func (i *install) Run(t *store.Turn) error {
 	q := i.q
 	q.loading = false
-	defer q.order.forgetIdle(t)
+	defer q.order.forgetIdle()
 	if q.closed {
 		return nil
 	}
@@ -260,7 +260,7 @@ func (i *install) Run(t *store.Turn) error {
 
 // take brings one message into memory, in the state that it was left in.
 func (q *Spool) take(t *store.Turn, l loadedMessage) {
-	if q.early[l.seq] != nil {
+	if q.early[l.seq] != nil || q.order.gone(&l) {
 		return
 	}
 	m := q.restore(&l)

@@ -24,6 +24,7 @@ type Message struct {
 	prime    bool  // was out when the process died
 	before   state // the Settle under way
 	forgiven bool  // by the Return under way
+	later    bool  // the Settle under way may be written later
 	counted  bool  // as in flight, of its group
 	over     bool  // settled for all to see
 	popped   bool  // left where it waited because it was gone

@@ -27,30 +27,44 @@ type order struct {
 	pending []*segment          // of the open group
 	recent  []*segment          // of the group sealed last, which the engine may not have applied
 	known   map[uint64]*segment // by last
-	idle    []*segment          // known, maybe without need
+	changed []*segment          // whose state is to be written with the open group
+	late    late
+	idle    []*segment // known, maybe without need
+}
+
+// late is what is written with the next group that is synced.
+type late struct {
+	store.Sealed
+	q        *Spool
+	segments []*segment
+	settled  tally  // messages that are gone, and not according to the disk
+	low      uint64 // none of these is below
 }
 
 // segment is what is known of a segment.
 type segment struct {
-	store.Sealed
 	q           *Spool
 	first, last uint64
 	members     []*Message // by their number from first on, those that are in memory
 	settled     bitmap     // the same
 	absent      []seqMark  // marks of those that are not in memory, in order
 	inMemory    int
-	live        int // not settled
-	size        int // in bytes, as written
+	live        int   // not settled
+	size        int   // in bytes, as written
+	unwritten   tally // were settled, and not according to the disk
 
 	sealed    bool // is in a group, or on disk
 	rewritten bool
 	stated    bool // has a state on disk, or in the open group
 	wanted    bool // its state is to be written with it
-	dirty     bool // will be sealed
-	dropped   bool // is deleted, with a range
+	changed   bool // see order
+	late      bool // the same
+	dropped   bool // is deleted
 }
 
-func newOrder(q *Spool) order { return order{q: q, known: make(map[uint64]*segment)} }
+func newOrder(q *Spool) order {
+	return order{q: q, known: make(map[uint64]*segment), late: late{q: q, low: none}}
+}
 
 // put adds a message to what is pending.
 func (o *order) put(t *store.Turn, m *Message) {
@@ -88,16 +102,36 @@ func (o *order) undoPut(m *Message) {
 
 // settle notes that a message is gone.
 func (o *order) settle(t *store.Turn, m *Message) {
+	if s := o.count(m); s.sealed {
+		s.settled.set(int(m.Seq - s.first))
+		s.touch(t)
+	}
+}
+
+// settleLater is settle for what a crash may take back. Most segments are gone by the time that
+// their state is written.
+func (o *order) settleLater(t *store.Turn, m *Message) {
+	s := o.count(m)
+	if !s.sealed {
+		return
+	}
+	s.settled.set(int(m.Seq - s.first))
+	gone := tally{1, m.size()}
+	s.unwritten.more(gone)
+	o.late.settled.more(gone)
+	o.late.low = min(o.late.low, m.Seq)
+	s.touchLate(t)
+}
+
+// count counts a message off its segment.
+func (o *order) count(m *Message) *segment {
 	s := o.learn(m.segment)
 	m.segment = s
 	s.live--
 	if s.has(m) {
 		s.inMemory--
 	}
-	if s.sealed {
-		s.settled.set(int(m.Seq - s.first))
-		s.touch(t)
-	}
+	return s
 }
 
 // undoSettle takes that back.
@@ -107,8 +141,14 @@ func (o *order) undoSettle(m *Message) {
 	if s.has(m) {
 		s.inMemory++
 	}
-	if s.sealed {
-		s.settled.clear(int(m.Seq - s.first))
+	if !s.sealed {
+		return
+	}
+	s.settled.clear(int(m.Seq - s.first))
+	if m.later {
+		gone := tally{1, m.size()}
+		s.unwritten.less(gone)
+		o.late.settled.less(gone)
 	}
 }
 
@@ -131,18 +171,43 @@ func (o *order) mark(t *store.Turn, m *Message) {
 
 // markLater has it written before a delivery counts as durable. Most messages are settled
 // by then.
-func (o *order) markLater(t *store.Turn, m *Message) {
-	m.segment.dirty = true
-	t.TouchLate(m.segment)
+func (o *order) markLater(t *store.Turn, m *Message) { m.segment.touchLate(t) }
+
+// touch has the state of a segment written with the group. The spool is touched, too.
+func (s *segment) touch(t *store.Turn) {
+	t.Touch(s.q)
+	if s.changed {
+		return
+	}
+	s.changed = true
+	s.q.order.changed = append(s.q.order.changed, s)
+	t.Promise(seqKeyLen + stateHeadLen + len(s.settled))
 }
 
-// touch has the state of a segment written with the group.
-func (s *segment) touch(t *store.Turn) {
-	if !s.dirty {
-		t.Promise(seqKeyLen + stateHeadLen + len(s.settled))
+// touchLate has it written with the next group that is synced.
+func (s *segment) touchLate(t *store.Turn) {
+	l := &s.q.order.late
+	t.TouchLate(l)
+	if !s.late {
+		s.late = true
+		l.segments = append(l.segments, s)
 	}
-	s.dirty = true
-	t.Touch(s)
+}
+
+// Seal has everything written that waited for a synced group.
+func (l *late) Seal(t *store.Turn) {
+	for i, s := range l.segments {
+		l.segments[i], s.late = nil, false
+		switch {
+		case s.dropped:
+		case s.sealed:
+			s.touch(t)
+		default:
+			s.wanted = true
+		}
+	}
+	l.segments, l.low = l.segments[:0], none
+	t.Touch(l.q) // which writes all of it, after this
 }
 
 // join makes a message a member of its segment, because it comes into memory.
@@ -164,6 +229,15 @@ func (o *order) join(m *Message) {
 
 // has reports that a message is a member of the segment.
 func (s *segment) has(m *Message) bool { return s.members != nil && s.members[m.Seq-s.first] == m }
+
+// gone reports that a message which was read is settled, though the disk may not say so yet.
+func (o *order) gone(l *loadedMessage) bool {
+	if l.segment == nil || !l.segment.sealed {
+		return l.gone
+	}
+	s := o.known[l.segment.last]
+	return l.gone || s != nil && s.settled.has(int(l.seq-s.first))
+}
 
 // markOf returns the mark of a message that is not in memory. What was read may be older than what
 // is known.
@@ -193,7 +267,7 @@ func (o *order) leave(t *store.Turn, m *Message) {
 		at, _ := s.absentAt(m.Seq)
 		s.absent = slices.Insert(s.absent, at, seqMark{m.Seq, m.mark()})
 	}
-	o.mayForget(t, s)
+	o.mayForget(s)
 }
 
 func (s *segment) absentAt(seq uint64) (int, bool) {
@@ -214,15 +288,9 @@ func (o *order) learn(s *segment) *segment {
 }
 
 // mayForget forgets a segment that needs not be known any more.
-func (o *order) mayForget(t *store.Turn, s *segment) {
-	if s.inMemory == 0 && s.sealed && !t.Touched(s) {
-		o.forget(s)
-	}
-}
-
-// forget forgets a segment, unless somebody reads.
-func (o *order) forget(s *segment) {
+func (o *order) mayForget(s *segment) {
 	switch {
+	case s.inMemory > 0 || !s.sealed || s.changed || s.late:
 	case o.q.reads():
 		o.idle = append(o.idle, s)
 	case o.known[s.last] == s:
@@ -236,18 +304,18 @@ func (q *Spool) reads() bool {
 }
 
 // forgetIdle comes at the end of a read.
-func (o *order) forgetIdle(t *store.Turn) {
+func (o *order) forgetIdle() {
 	if o.q.reads() {
 		return
 	}
 	idle := o.idle
 	o.idle = nil
 	for _, s := range idle {
-		o.mayForget(t, s)
+		o.mayForget(s)
 	}
 }
 
-// seal writes what is pending into the group that is about to go.
+// seal writes what has changed into the group that is about to go.
 func (o *order) seal(t *store.Turn) {
 	clear(o.recent)
 	o.recent = o.recent[:0]
@@ -256,10 +324,15 @@ func (o *order) seal(t *store.Turn) {
 		if s.write(t) {
 			o.known[s.last] = s
 			o.recent = append(o.recent, s)
-			o.mayForget(t, s)
+			o.mayForget(s)
 		}
 	}
 	o.pending = o.pending[:0]
+	for i, s := range o.changed {
+		o.changed[i], s.changed = nil, false
+		s.update(t)
+	}
+	o.changed = o.changed[:0]
 }
 
 // write writes a segment, and reports false if all of it was settled before.
@@ -298,26 +371,18 @@ func (s *segment) write(t *store.Turn) bool {
 	return true
 }
 
-// Seal writes the state of the segment, or deletes it.
-func (s *segment) Seal(t *store.Turn) {
-	if s.q.closed || s.dropped {
-		return
-	}
-	if !s.sealed {
-		s.wanted = true
-		return
-	}
-	if !s.dirty {
-		return // it was written meanwhile
-	}
-	s.dirty = false
-	if s.live == 0 {
+// update writes what has become of a segment.
+func (s *segment) update(t *store.Turn) {
+	o := &s.q.order
+	o.late.settled.less(s.unwritten)
+	s.unwritten = tally{}
+	switch {
+	case s.dropped:
+	case s.live == 0:
 		s.delete(t)
-		return
-	}
-	s.writeState(t)
-	if s.inMemory == 0 && !s.Late() {
-		s.q.order.forget(s)
+	default:
+		s.writeState(t)
+		o.mayForget(s)
 	}
 }
 
@@ -341,7 +406,7 @@ func (s *segment) writeState(t *store.Turn) {
 	}
 	st.marks = append(st.marks, absent...)
 	t.Set(seqKey(s.q.layout.State, s.q.place, s.last), st.encode(int(s.last-s.first+1)))
-	s.stated, s.dirty = true, false
+	s.stated = true
 }
 
 // delete removes a segment of which all is settled.
@@ -355,8 +420,17 @@ func (s *segment) delete(t *store.Turn) {
 	if s.stated {
 		t.Delete(seqKey(s.q.layout.State, s.q.place, s.last))
 	}
-	s.dropped = true
-	delete(s.q.order.known, s.last)
+	s.drop()
+}
+
+// drop forgets a segment that is deleted.
+func (s *segment) drop() {
+	o := &s.q.order
+	o.late.settled.less(s.unwritten)
+	s.unwritten, s.dropped = tally{}, true
+	if o.known[s.last] == s {
+		delete(o.known, s.last)
+	}
 }
 
 // containing returns the segment that a message lies in which the engine may not know.

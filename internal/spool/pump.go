@@ -261,7 +261,7 @@ func (o *moveOp) move(t *store.Turn, l load) (moved bool, err error) {
 	case !new:
 	case err != nil:
 		delete(q.held, m.Seq)
-		q.order.mayForget(t, m.segment)
+		q.order.mayForget(m.segment)
 	default:
 		q.cameIn(m)
 		q.early[m.Seq] = m

@@ -95,10 +95,7 @@ func (o *order) purge(t *store.Turn, kept []*Message) {
 	lo := q.meta.low
 	for _, s := range o.inOrder() {
 		if s.purge(stays); s.live == 0 {
-			s.dropped = true
-			if s.sealed {
-				delete(o.known, s.last)
-			}
+			s.drop()
 			continue
 		}
 		if s.sealed {

@@ -97,7 +97,7 @@ func outOf(states *store.Iter) (out []uint64, err error) {
 func (q *Spool) takeBack(t *store.Turn, c *chunk) {
 	q.recalled = max(q.recalled, c.recalled)
 	for _, l := range c.taken {
-		if l.seq >= q.loaded && q.early[l.seq] == nil && l.err == nil {
+		if l.seq >= q.loaded && q.early[l.seq] == nil && l.err == nil && !q.order.gone(&l) {
 			q.bringBack(t, l)
 		}
 	}

@@ -306,7 +306,7 @@ func (r *retire) Undo()  {}
 func (r *retire) Run(t *store.Turn) error {
 	q, k := r.q, &r.q.keep
 	k.sweeping = false
-	defer q.order.forgetIdle(t)
+	defer q.order.forgetIdle()
 	if q.closed {
 		return nil
 	}
@@ -320,7 +320,7 @@ func (r *retire) Run(t *store.Turn) error {
 	for _, d := range r.head {
 		if d.seq < loaded || q.early[d.seq] != nil || r.each {
 			r.end(t, d)
-		} else {
+		} else if !q.order.gone(&d.loadedMessage) {
 			r.count(t, &d)
 		}
 	}

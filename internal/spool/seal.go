@@ -18,11 +18,12 @@ func (q *Spool) Seal(t *store.Turn) {
 		return
 	}
 	q.order.seal(t)
-	q.meta.low = q.lowest()
+	q.meta.low = min(q.lowest(), q.order.late.low)
 	q.meta.taken = uint64(q.taken) + q.unloaded
 	q.meta.expires = sooner(q.expiry.next, q.expiry.retained)
 	q.drop(t)
-	m := q.meta
+	m := q.meta // as of the states on disk
+	m.entries, m.bytes = m.entries+q.order.late.settled.messages, m.bytes+q.order.late.settled.bytes
 	m.nextDue = q.bad.earliest(m.nextDue)
 	m.frontier, m.oldest = max(m.frontier, q.raisedTo), sooner(m.oldest, q.keep.unshown)
 	t.Set(laneKey(q.layout.Meta, q.place, 0), m.encode())

@@ -447,7 +447,29 @@ func (q *Spool) UndoExtend(m *Message, until Moment) {
 // Settle removes a message for good: one that is taken or, found by Lookup,
 // one that waits.
 func (q *Spool) Settle(t *store.Turn, m *Message) {
+	m.later = false
 	q.order.settle(t, m)
+	q.settle(t, m)
+}
+
+// SettleLater is Settle in an Op that does nothing else. If a crash may take that back, it is
+// written before the next fsync, and most often need not be written then.
+func (q *Spool) SettleLater(t *store.Turn, m *Message) {
+	if !t.Lax() || !q.plain(m) {
+		q.Settle(t, m)
+		return
+	}
+	m.later = true
+	q.order.settleLater(t, m)
+	q.settle(t, m)
+}
+
+// plain reports that nothing of the message stands in other records: these are written at once.
+func (q *Spool) plain(m *Message) bool {
+	return m.Expires == 0 && !m.stray && !m.Unique.set() && !m.Payload.Shared() && !q.pinned
+}
+
+func (q *Spool) settle(t *store.Turn, m *Message) {
 	q.unindexExpiry(t, m)
 	q.unindexStray(t, m)
 	q.unpin(t, m)

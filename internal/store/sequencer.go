@@ -262,7 +262,7 @@ func (s *Store) runPosted() {
 
 func (s *Store) runOne(op Op, d Durability, w *waiter) error {
 	point := s.save()
-	s.turn.now, s.turn.touched, s.turn.synced = time.Time{}, false, false
+	s.turn.now, s.turn.touched, s.turn.synced, s.turn.lax = time.Time{}, false, false, d == NoSync
 	if err := op.Run(&s.turn); err != nil {
 		s.stats.Refused++
 		s.restore(point)

@@ -40,6 +40,7 @@ type Turn struct {
 	now     time.Time
 	touched bool
 	synced  bool
+	lax     bool
 }
 
 // Seq returns the sequence number that the running Op gets if accepted.
@@ -138,14 +139,11 @@ func (t *Turn) TouchLate(d Sealer) {
 	}
 }
 
-// Touched reports that d will be sealed, in this group or a later one.
-func (t *Turn) Touched(d Sealer) bool {
-	m := d.mark()
-	return m.late || m.group == t.s.groups
-}
-
 // ForceSync makes the running Op a Sync one, whatever its caller asked for.
 func (t *Turn) ForceSync() { t.synced = true }
+
+// Lax reports that the running Op is NoSync, and not part of a transaction.
+func (t *Turn) Lax() bool { return t.lax }
 
 // Spawn is Store.Spawn for use under the baton.
 func (t *Turn) Spawn(f func(ctx context.Context)) bool { return t.s.spawn(f) }
@@ -167,9 +165,6 @@ type Sealed struct {
 }
 
 func (m *Sealed) mark() *Sealed { return m }
-
-// Late reports that it waits for a group that is synced.
-func (m *Sealed) Late() bool { return m.late }
 
 var _ interface{ mark() *Sealed } = (*Sealed)(nil)
 
