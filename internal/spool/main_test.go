@@ -89,7 +89,7 @@ type settleOp struct {
 	m *Message
 }
 
-func (o *settleOp) Run(t *store.Turn) error { o.q.Settle(t, o.m); return nil }
+func (o *settleOp) Run(t *store.Turn) error { o.q.SettleLater(t, o.m); return nil }
 func (o *settleOp) Undo()                   { o.q.UndoSettle(o.m) }
 func (o *settleOp) Visible(t *store.Turn)   { o.q.Settled(t, o.m) }
 

@@ -50,7 +50,8 @@ type segment struct {
 	absent      []seqMark  // marks of those that are not in memory, in order
 	inMemory    int
 	live        int   // not settled
-	size        int   // in bytes, as written
+	written     int   // messages in its value
+	size        int   // of that, in bytes
 	unwritten   tally // were settled, and not according to the disk
 
 	sealed    bool // is in a group, or on disk
@@ -352,7 +353,7 @@ func (s *segment) write(t *store.Turn) bool {
 	s.members = s.members[s.first-start : s.last-start+1]
 	v := segmentValue{first: s.first, items: there}.encode()
 	t.Set(seqKey(s.q.layout.Segment, s.q.place, s.last), v)
-	s.settled, s.size = newBitmap(len(s.members)), len(v)
+	s.settled, s.written, s.size = newBitmap(len(s.members)), len(there), len(v)
 	for i, m := range s.members {
 		switch m.state {
 		case gone:
@@ -381,9 +382,39 @@ func (s *segment) update(t *store.Turn) {
 	case s.live == 0:
 		s.delete(t)
 	default:
+		s.thin(t)
 		s.writeState(t)
 		o.mayForget(s)
 	}
+}
+
+// A segment of which less than one in sparse messages is left is written anew, if it is not small
+// anyway. So the disk holds no more than sparse times what is there, and a small segment of each
+// survivor.
+const (
+	sparse      = 4
+	sparseBytes = 4 << 10
+)
+
+// thin writes a segment anew without what is settled, if that is most of it. What is left must be in
+// memory, as it is unless nobody has come to it yet.
+func (s *segment) thin(t *store.Turn) {
+	if s.live*sparse > s.written || s.size < sparseBytes || s.inMemory < s.live {
+		return
+	}
+	left := make([]item, 0, s.live)
+	for i, m := range s.members {
+		if m == nil || s.settled.has(i) {
+			continue
+		}
+		if m.lean > 0 {
+			return
+		}
+		left = append(left, item{m.Seq, s.q.encode(&m.Content)})
+	}
+	v := segmentValue{first: s.first, rewritten: true, items: left}.encode()
+	t.Set(seqKey(s.q.layout.Segment, s.q.place, s.last), v)
+	s.rewritten, s.written, s.size = true, len(left), len(v)
 }
 
 func (s *segment) writeState(t *store.Turn) {

@@ -128,6 +128,7 @@ func (s *segment) take(v *segmentValue) {
 		s.settled.clear(int(m.seq - s.first))
 		s.live++
 	}
+	s.written = len(v.items)
 }
 
 // takeState notes what its state says.
