@@ -30,6 +30,7 @@ type order struct {
 	changed []*segment          // whose state is to be written with the open group
 	late    late
 	idle    []*segment // known, maybe without need
+	draft   draft
 }
 
 // late is what is written with the next group that is synced.
@@ -338,38 +339,56 @@ func (o *order) seal(t *store.Turn) {
 
 // write writes a segment, and reports false if all of it was settled before.
 func (s *segment) write(t *store.Turn) bool {
-	there := make([]item, 0, s.live)
-	for _, m := range s.members {
-		if m.state != gone {
-			there = append(there, item{m.Seq, s.q.encode(&m.Content)})
-		}
-	}
-	if len(there) == 0 {
+	if s.live == 0 {
 		s.dropped = true
 		return false
 	}
-	start := s.first
-	s.first, s.last, s.sealed = there[0].seq, there[len(there)-1].seq, true
-	s.members = s.members[s.first-start : s.last-start+1]
-	v := segmentValue{first: s.first, items: there}.encode()
-	t.Set(seqKey(s.q.layout.Segment, s.q.place, s.last), v)
-	s.settled, s.written, s.size = newBitmap(len(s.members)), len(there), len(v)
+	start, first, last := s.first, none, uint64(0)
 	for i, m := range s.members {
-		switch m.state {
-		case gone:
+		if m.state != gone {
+			first, last = min(first, start+uint64(i)), start+uint64(i)
+		}
+	}
+	s.first, s.last, s.sealed = first, last, true
+	s.members = s.members[first-start : last-start+1]
+	s.settled = newBitmap(len(s.members))
+	for i, m := range s.members {
+		if m.state == gone {
 			s.settled.set(i)
 			s.members[i] = nil
-		case spilled:
-			s.members[i] = nil
-			if m.delivered() {
-				s.absent = append(s.absent, seqMark{m.Seq, m.mark()})
-			}
+		}
+	}
+	s.put(t)
+	for i, m := range s.members {
+		if m == nil || m.state != spilled {
+			continue
+		}
+		s.members[i] = nil
+		if m.delivered() {
+			s.absent = append(s.absent, seqMark{m.Seq, m.mark()})
 		}
 	}
 	if s.wanted {
 		s.writeState(t)
 	}
 	return true
+}
+
+// put writes the value of the segment: those of its members that are not settled, of which all
+// are in memory.
+func (s *segment) put(t *store.Turn) {
+	q := s.q
+	d := &q.order.draft
+	for i, m := range s.members {
+		if m != nil && !s.settled.has(i) {
+			d.end(m.Seq, q.append(d.body, &m.Content))
+		}
+	}
+	s.written, s.size = len(d.seqs), d.len(s.first)
+	k, v := t.SetDeferred(seqKeyLen, s.size)
+	copy(k, seqKey(q.layout.Segment, q.place, s.last))
+	d.encode(v, s.first, s.rewritten)
+	d.reset()
 }
 
 // update writes what has become of a segment.
@@ -402,19 +421,13 @@ func (s *segment) thin(t *store.Turn) {
 	if s.live*sparse > s.written || s.size < sparseBytes || s.inMemory < s.live {
 		return
 	}
-	left := make([]item, 0, s.live)
 	for i, m := range s.members {
-		if m == nil || s.settled.has(i) {
-			continue
-		}
-		if m.lean > 0 {
+		if m != nil && !s.settled.has(i) && m.lean > 0 {
 			return
 		}
-		left = append(left, item{m.Seq, s.q.encode(&m.Content)})
 	}
-	v := segmentValue{first: s.first, rewritten: true, items: left}.encode()
-	t.Set(seqKey(s.q.layout.Segment, s.q.place, s.last), v)
-	s.rewritten, s.written, s.size = true, len(left), len(v)
+	s.rewritten = true
+	s.put(t)
 }
 
 func (s *segment) writeState(t *store.Turn) {

@@ -89,13 +89,13 @@ func (q *Spool) bornOf(c *Content) int64 {
 	return q.keep.born(c.Data)
 }
 
-// encode returns a message as a segment has it. Its birth is left out if its data has that.
-func (q *Spool) encode(c *Content) []byte {
+// append appends a message as a segment has it. Its birth is left out if its data has that.
+func (q *Spool) append(b []byte, c *Content) []byte {
 	stored := *c
 	if q.keep.born != nil && c.Born == q.keep.born(c.Data) {
 		stored.Born = 0
 	}
-	return stored.encode()
+	return append(stored.appendHead(b), stored.Data...)
 }
 
 // retain notes the birth of a message that is being put.

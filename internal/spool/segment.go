@@ -3,6 +3,7 @@ package spool
 import (
 	"cmp"
 	"encoding/binary"
+	"math/bits"
 	"slices"
 )
 
@@ -46,26 +47,66 @@ func (s *segmentValue) find(seq uint64) (int, bool) {
 
 // encode returns the value.
 func (s segmentValue) encode() []byte {
-	size := segmentHeadLen
+	var d draft
 	for _, m := range s.items {
-		size += 2*binary.MaxVarintLen32 + len(m.data)
+		d.add(m.seq, m.data)
 	}
-	v := append(make([]byte, 0, size), version, 0)
-	if s.rewritten {
-		v[1] = segmentRewritten
-	}
-	v = binary.BigEndian.AppendUint64(v, s.first)
-	v = binary.BigEndian.AppendUint32(v, uint32(len(s.items)))
-	next := s.first
-	for _, m := range s.items {
-		v = binary.AppendUvarint(v, m.seq-next)
-		v = binary.AppendUvarint(v, uint64(len(m.data)))
-		next = m.seq + 1
-	}
-	for _, m := range s.items {
-		v = append(v, m.data...)
-	}
+	v := make([]byte, d.len(s.first))
+	d.encode(v, s.first, s.rewritten)
 	return v
+}
+
+// draft is a segment that is being written. It is reused.
+type draft struct {
+	seqs []uint64
+	ends []int // of the messages in body
+	body []byte
+}
+
+// add adds a message as the next.
+func (d *draft) add(seq uint64, data []byte) { d.end(seq, append(d.body, data...)) }
+
+// end takes over a body with one more message in it.
+func (d *draft) end(seq uint64, body []byte) {
+	d.body = body
+	d.seqs, d.ends = append(d.seqs, seq), append(d.ends, len(body))
+}
+
+// reset empties it, and keeps no more memory than most segments need.
+func (d *draft) reset() {
+	if d.seqs, d.ends, d.body = d.seqs[:0], d.ends[:0], d.body[:0]; cap(d.body) > 2*segmentBytes {
+		d.body = nil
+	}
+}
+
+// each calls f with the gap before each message, and its length.
+func (d *draft) each(first uint64, f func(gap, size uint64)) {
+	next, from := first, 0
+	for i, seq := range d.seqs {
+		f(seq-next, uint64(d.ends[i]-from))
+		next, from = seq+1, d.ends[i]
+	}
+}
+
+// len is the length of the value.
+func (d *draft) len(first uint64) int {
+	n := segmentHeadLen + len(d.body)
+	d.each(first, func(gap, size uint64) { n += varintLen(gap) + varintLen(size) })
+	return n
+}
+
+func varintLen(n uint64) int { return (bits.Len64(n|1) + 6) / 7 }
+
+// encode writes the value to v, which has len.
+func (d *draft) encode(v []byte, first uint64, rewritten bool) {
+	b := append(v[:0], version, 0)
+	if rewritten {
+		b[1] = segmentRewritten
+	}
+	b = binary.BigEndian.AppendUint64(b, first)
+	b = binary.BigEndian.AppendUint32(b, uint32(len(d.seqs)))
+	d.each(first, func(gap, size uint64) { b = binary.AppendUvarint(binary.AppendUvarint(b, gap), size) })
+	copy(v[len(b):], d.body)
 }
 
 // decodeSegment reads the value of the segment whose last message has a number. It reuses the room
