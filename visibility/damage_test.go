@@ -120,7 +120,7 @@ func TestADamagedBlockDoesNotHoldUpTheRestOfItsQueue(t *testing.T) {
 }
 
 func TestStatsAndPurgeDoNotWaitForWhatCannotBeRead(t *testing.T) {
-	for name, kind := range map[string]store.Kind{"messages": store.KindVisMessage, "leases": store.KindVisLease} {
+	for name, kind := range map[string]store.Kind{"messages": store.KindVisMessage, "leases": store.KindVisState} {
 		t.Run(name, func(t *testing.T) {
 			s := newShop(t, nil)
 			s.fill(500, nil)

@@ -31,7 +31,7 @@ import (
 // is.
 var layout = spool.Layout{
 	Segment: store.KindVisMessage,
-	State:   store.KindVisLease,
+	State:   store.KindVisState,
 	Delayed: store.KindVisDelay,
 	Meta:    store.KindVisMeta,
 	Parked:  store.KindVisParked,

@@ -86,7 +86,7 @@ func TestContradictionsOfAQueueAreFoundAndMended(t *testing.T) {
 			t.Delete(c.key(store.KindWorkMessage, 0))
 		}, 7},
 		{"a state cannot be decoded", "what was settled of the messages up to 0 is lost", func(t *store.Turn, c *checkedQueue) {
-			t.Set(c.key(store.KindWorkMark, 0), []byte{1})
+			t.Set(c.key(store.KindWorkState, 0), []byte{1})
 		}, 8},
 		{"the counters are missing", "counters of priority 0: next is 0", func(t *store.Turn, c *checkedQueue) { t.Delete(c.meta()) }, 8},
 		{"the counters cannot be decoded", "counters: pebblemq: store is damaged", func(t *store.Turn, c *checkedQueue) {

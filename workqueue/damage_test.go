@@ -356,7 +356,7 @@ func TestMessagesWhoseStateCannotBeReadAreKeptAndPassed(t *testing.T) {
 			require.NoError(t, d.Ack(bg))
 		}
 	}
-	s.Damage(store.KindWorkMark, 0.5)
+	s.Damage(store.KindWorkState, 0.5)
 	ids, told := s.drain()
 	for _, id := range ids {
 		require.False(t, acked[id], id)

@@ -147,7 +147,7 @@ func (s *sweep) read(ctx context.Context, pass func(error) bool) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, index.Close()) }()
-	r, err := q.reader(ctx, s.loaded, pass)
+	r, err := newReader(ctx, q, s.loaded, pass)
 	if err != nil {
 		return err
 	}

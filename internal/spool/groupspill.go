@@ -108,7 +108,7 @@ func (r *readBack) read(ctx context.Context, pass func(error) bool) (err error) 
 	for i := range r.groups {
 		from = min(from, r.groups[i].from)
 	}
-	messages, err := q.reader(ctx, from, pass)
+	messages, err := newReader(ctx, q, from, pass)
 	if err != nil {
 		return err
 	}

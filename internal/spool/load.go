@@ -137,7 +137,7 @@ func (q *Spool) read(ctx context.Context, p plan) (*chunk, error) {
 }
 
 func (q *Spool) readEntries(ctx context.Context, p plan, c *chunk) (err error) {
-	r, err := q.reader(ctx, p.from, p.pass)
+	r, err := newReader(ctx, q, p.from, p.pass)
 	if err != nil {
 		return err
 	}

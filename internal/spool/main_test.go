@@ -16,7 +16,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var layout = Layout{
-	Segment: store.KindWorkMessage, State: store.KindWorkMark, Delayed: store.KindWorkDelay, Meta: store.KindWorkMeta,
+	Segment: store.KindWorkMessage, State: store.KindWorkState, Delayed: store.KindWorkDelay, Meta: store.KindWorkMeta,
 	Parked: store.KindVisParked, DelayedID: store.KindWorkDelayID, Unique: store.KindWorkUnique,
 }
 
@@ -136,7 +136,7 @@ func under(t require.TestingT, s *store.Store, d store.Durability, f func(*store
 
 // storedMessage returns a message as the disk has it.
 func storedMessage(t require.TestingT, s *store.Store, seq uint64) loadedMessage {
-	r, err := New(s, layout, 1, Options{}).reader(ctx, seq, store.IsDamage)
+	r, err := newReader(ctx, New(s, layout, 1, Options{}), seq, store.IsDamage)
 	require.NoError(t, err)
 	l, err := r.read(seq)
 	require.NoError(t, errors.Join(err, r.close()))

@@ -293,7 +293,7 @@ func (o *order) learn(s *segment) *segment {
 func (o *order) mayForget(s *segment) {
 	switch {
 	case s.inMemory > 0 || !s.sealed || s.changed || s.late:
-	case o.q.reads():
+	case o.reads():
 		o.idle = append(o.idle, s)
 	case o.known[s.last] == s:
 		delete(o.known, s.last)
@@ -301,13 +301,14 @@ func (o *order) mayForget(s *segment) {
 }
 
 // reads reports that somebody reads messages to bring them into memory.
-func (q *Spool) reads() bool {
+func (o *order) reads() bool {
+	q := o.q
 	return q.loading || q.expiry.sweeping || q.keep.sweeping || q.bad.reading || q.groups != nil && q.groups.loading
 }
 
 // forgetIdle comes at the end of a read.
 func (o *order) forgetIdle() {
-	if o.q.reads() {
+	if o.reads() {
 		return
 	}
 	idle := o.idle

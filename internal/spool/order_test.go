@@ -37,7 +37,7 @@ func (o *order) check() error {
 		if inMemory != s.inMemory {
 			return fmt.Errorf("segment up to %d has %d messages in memory, not %d", last, inMemory, s.inMemory)
 		}
-		if inMemory == 0 && !s.changed && !s.late && !o.q.reads() {
+		if inMemory == 0 && !s.changed && !s.late && !o.reads() {
 			return fmt.Errorf("segment up to %d is known without need", last)
 		}
 	}

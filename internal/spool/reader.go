@@ -27,8 +27,8 @@ type reader struct {
 	lost []missing
 }
 
-// reader returns a reader that begins at a message.
-func (q *Spool) reader(ctx context.Context, from uint64, pass func(error) bool) (*reader, error) {
+// newReader returns a reader that begins at a message.
+func newReader(ctx context.Context, q *Spool, from uint64, pass func(error) bool) (*reader, error) {
 	r := &reader{q: q, end: from}
 	lo, hi := seqKey(q.layout.Segment, q.place, from), store.PrefixEnd(laneKey(q.layout.Segment, q.place, 0))
 	var err error

@@ -38,7 +38,7 @@ func (q *Spool) readTaken(ctx context.Context, p plan, c *chunk) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, states.Close()) }()
-	r, err := q.reader(ctx, p.recall, p.pass)
+	r, err := newReader(ctx, q, p.recall, p.pass)
 	if err != nil {
 		return err
 	}

@@ -198,7 +198,7 @@ type retiree struct {
 
 func (r *retire) read(ctx context.Context, pass func(error) bool) (err error) {
 	q := r.q
-	messages, err := q.reader(ctx, r.from, pass)
+	messages, err := newReader(ctx, q, r.from, pass)
 	if err != nil {
 		return err
 	}
@@ -443,7 +443,7 @@ func (q *Spool) eldest(ctx context.Context, alive func() error) (born int64, err
 // firstBirth reads the birth of the first message in a range that can be read, 0 if
 // there is none.
 func (q *Spool) firstBirth(ctx context.Context, from, to uint64) (born int64, err error) {
-	r, err := q.reader(ctx, from, store.IsDamage)
+	r, err := newReader(ctx, q, from, store.IsDamage)
 	if err != nil {
 		return 0, err
 	}
@@ -468,7 +468,7 @@ func (q *Spool) firstStray(ctx context.Context) (born int64, err error) {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, index.Close()) }()
-	r, err := q.reader(ctx, 0, store.IsDamage)
+	r, err := newReader(ctx, q, 0, store.IsDamage)
 	if err != nil {
 		return 0, err
 	}

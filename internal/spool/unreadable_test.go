@@ -124,7 +124,7 @@ func (f *flaky) done() {
 	}
 	data := m.Data
 	if m.lean > 0 { // the reader of the test is not the spool
-		r, err := f.q.reader(ctx, m.Seq, store.IsDamage)
+		r, err := newReader(ctx, f.q, m.Seq, store.IsDamage)
 		if err == nil {
 			var l loadedMessage
 			if l, err = r.read(m.Seq); err == nil {
