@@ -335,7 +335,7 @@ func (o *getOp) Run(t *store.Turn) error {
 	for !q.halted() {
 		d, b := q.take(t, nil)
 		if b == nil {
-			if o.d = d; d == nil && q.spool.Busy() {
+			if o.d = d; d == nil && (q.spool.Rouse(t) || q.spool.Busy()) {
 				o.more = q.changed.C()
 			}
 			return nil

@@ -13,7 +13,7 @@ import (
 // a spool with leases that is known once it is Recalled.
 // It has no Undo: it belongs in an Op of its own.
 func (q *Spool) Purge(t *store.Turn, delayedToo bool) int {
-	kept := q.kept()
+	kept, back := q.kept()
 	unseen := q.meta.next - q.shown - q.unshown.gone
 	n := int(q.meta.entries - unseen - uint64(len(kept)))
 	q.meta.bytes = q.unseenBytes
@@ -24,6 +24,9 @@ func (q *Spool) Purge(t *store.Turn, delayedToo bool) int {
 	}
 	t.HoldOnly(q.holder(slotEntries), held)
 	q.order.purge(t, kept)
+	for _, m := range back { // whoever gave it back was told so
+		q.groups.settled(m)
+	}
 	q.meta.entries = unseen + uint64(len(kept))
 	q.groups.purge(t)
 	q.emptyWindow()
@@ -32,7 +35,7 @@ func (q *Spool) Purge(t *store.Turn, delayedToo bool) int {
 	q.bad.purge()
 	clear(q.early)
 	for seq, m := range q.held {
-		if m.state != taken && m.state != returning {
+		if m.state != taken {
 			delete(q.held, seq)
 		}
 	}
@@ -58,20 +61,23 @@ func (q *Spool) purgeDelayed(t *store.Turn) int {
 	return n
 }
 
-// kept returns what a purge must not touch, in order.
-func (q *Spool) kept() []*Message {
-	var kept []*Message
+// kept returns what a purge must not touch, in order, and what it removes that was given back and is
+// not visible yet.
+func (q *Spool) kept() (kept, back []*Message) {
 	for _, from := range [][]*Message{q.passed, q.strays} {
 		for _, m := range from {
-			if m.state == taken || m.state == returning {
+			switch m.state {
+			case taken:
 				kept = append(kept, m)
+			case returning:
+				back = append(back, m)
 			}
 		}
 	}
 	slices.SortFunc(kept, func(a, b *Message) int { return cmp.Compare(a.Seq, b.Seq) })
 	kept = slices.Compact(kept) // one may have come to be out in several ways
 	q.passed, q.strays = slices.Clone(kept), nil
-	return kept
+	return kept, back
 }
 
 // deleteEntries deletes the segments that end in a range.
@@ -95,7 +101,11 @@ func (o *order) purge(t *store.Turn, kept []*Message) {
 	lo := q.meta.low
 	for _, s := range o.inOrder() {
 		if s.purge(stays); s.live == 0 {
-			s.drop()
+			if s.sealed && s.last >= q.shown { // what is not shown was settled before
+				s.delete(t)
+			} else {
+				s.drop()
+			}
 			continue
 		}
 		if s.sealed {

@@ -422,7 +422,8 @@ func (q *Spool) skipGone() {
 // is shown when the disk has caught up. Ready is called then.
 func (q *Spool) Busy() bool {
 	through := q.solo != nil && q.solo.state != taken && len(q.primes) > 0
-	return !q.closed && (q.loading || q.keep.behind || q.window.len() > 0 || through || q.shown < q.meta.next || q.groups.busy())
+	held := q.raising && (len(q.returned) > 0 || q.groups.waiting() > 0)
+	return !q.closed && (q.loading || q.keep.behind || q.window.len() > 0 || through || held || q.shown < q.meta.next || q.groups.busy())
 }
 
 // coming reports that Take, having returned nil, will have something that is
@@ -557,10 +558,13 @@ func (q *Spool) UndoReturn(m *Message, until Moment) {
 // Returned makes a message that was given back deliverable at its old place.
 func (q *Spool) Returned(t *store.Turn, m *Message) {
 	q.through(m)
-	if m.state == returning {
+	switch {
+	case m.state == returning:
 		m.Suspect = m.prime
 		q.waitAgain(t, m)
 		q.mayExpire(t, m)
+	case m.state == gone && q.groups != nil: // a purge came between
+		q.groups.left(t, m)
 	}
 	q.ready(t)
 }

@@ -53,7 +53,7 @@ func TestContentsNameTheObjectsOfARange(t *testing.T) {
 			`messages of queue "mails" of broker "shop"; messages of queue "orders" of broker "shop"`},
 		{key(store.KindWorkMessage, "orders", 9), key(store.KindWorkState, "orders", 2),
 			`messages of queue "mails" of broker "shop"; messages, message states of queue "orders" of broker "shop"`},
-		{key(store.KindVisState, "jobs", 1), key(store.KindVisState, "jobs", 2), `leases of visibility queue "jobs"`},
+		{key(store.KindVisState, "jobs", 1), key(store.KindVisState, "jobs", 2), `message states of visibility queue "jobs"`},
 		{key(store.KindIdemRecord, "requests"), nil, `claims and results, expiry index, counters of namespace "requests"`},
 		{[]byte{byte(store.KindApp), 'a'}, []byte{byte(store.KindApp), 'b'}, "application keys"},
 		{[]byte{byte(store.KindMeta), 'a'}, []byte{byte(store.KindCatalog)}, "kernel records"},
