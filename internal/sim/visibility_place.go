@@ -78,7 +78,10 @@ func (q *vqueue) mayHold() (list []*vmessage) {
 // move notes that a message was seen in a queue. A crash may take it back.
 func (p *visibilityPart) move(c *client, m *vmessage, q *vqueue) {
 	from := m.home
-	if m.others = nil; from == q {
+	if m.others = nil; q.moving > 0 {
+		p.mayGoAnywhere(m, q)
+	}
+	if from == q {
 		return
 	}
 	from.messages = slices.DeleteFunc(from.messages, func(o *vmessage) bool { return o == m })

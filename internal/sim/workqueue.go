@@ -91,6 +91,7 @@ type wcopy struct {
 	choice  *wchoice
 	sure    bool // it came to its queue if its message was published
 	touched bool // something may have removed it while it was being published
+	spared  bool // a purge may not have seen it
 }
 
 // waddress is how a copy was published.

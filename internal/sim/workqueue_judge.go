@@ -36,7 +36,7 @@ func (p *workqueuePart) judge(c *client, o outcome, q *wqueue, d *workqueue.Deli
 func (p *workqueuePart) judgeState(c *client, o outcome, x *wcopy, d *workqueue.Delivery, k *wconsumer, what string) {
 	switch {
 	case !x.mayBeHere:
-		c.fail("%s is gone", what)
+		c.failGoneCopy(x, "%s is gone", what)
 	case x.holder != nil && x.holder.surelyHeld(o.to):
 		c.fail("%s is unacknowledged", what)
 	case x.delayed && !x.due.maybe(o.to):
@@ -47,6 +47,16 @@ func (p *workqueuePart) judgeState(c *client, o outcome, x *wcopy, d *workqueue.
 	if k != nil && k.heldSurely(o.to) >= k.prefetch {
 		c.fail("%s is more than the prefetch of %s, %d", what, k.name, k.prefetch)
 	}
+}
+
+// failGoneCopy tells of a copy that should be gone.
+func (c *client) failGoneCopy(x *wcopy, format string, values ...any) {
+	if !x.spared {
+		c.fail(format, values...)
+		return
+	}
+	c.failKnown("W15", format, values...)
+	x.spared, x.fate = false, here
 }
 
 // heldSurely counts the deliveries that a consumer surely has.
