@@ -27,7 +27,7 @@ func (p *visibilityPart) opened(c *client) {
 		if c.expects(o, "open "+q.name+" again"); !o.done() {
 			continue
 		}
-		q.mayBeLost, q.deleting = false, false
+		q.mayBeLost, q.deleting, q.moving = false, false, 0
 		p.reconsider(c, q)
 		p.follow(c, q)
 	}

@@ -58,7 +58,9 @@ func (p *visibilityPart) redrive(c *client, a args) {
 		}
 		return
 	}
-	end()
+	if end(); o.unclear() && c.born == c.life { // it may begin later
+		q.moving++
+	}
 }
 
 // watch waits for the end of a redrive.
@@ -81,6 +83,7 @@ func (p *visibilityPart) watch(c *client, q *vqueue, r *visibility.Redrive, a ar
 // useAll notes that the messages of a queue may go to any other one of its kind.
 func (p *visibilityPart) useAll(q *vqueue) (end func() bool) {
 	q.moving++
+	life := p.w.life
 	p.scatter(q)
 	var ends []func() bool
 	for _, other := range p.queues {
@@ -89,7 +92,9 @@ func (p *visibilityPart) useAll(q *vqueue) (end func() bool) {
 		}
 	}
 	return func() bool {
-		q.moving--
+		if life == p.w.life {
+			q.moving--
+		}
 		p.scatter(q)
 		quiet := true
 		for _, end := range ends {
