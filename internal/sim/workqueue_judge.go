@@ -130,7 +130,7 @@ func (p *workqueuePart) judgeOrder(c *client, o outcome, x *wcopy, k *wconsumer,
 	if waits(x) {
 		return
 	}
-	spare, passed := x.q.spare(k), x.passedOver(c)
+	spare, passed, back := x.q.spare(k), x.passedOver(c), false
 	for _, a := range x.q.copies {
 		if a.number > 0 && a.place.begun > since.begun && a.place.begun > x.place.begun && a.priority <= x.priority {
 			continue
@@ -139,10 +139,11 @@ func (p *workqueuePart) judgeOrder(c *client, o outcome, x *wcopy, k *wconsumer,
 			continue
 		}
 		passed = passed || a.passedOver(c) // another one is in the consumer that had room for it
+		back = back || a.returned
 		if spare--; spare >= 0 {
 			continue
 		}
-		if a.returned && (c.busy > 1 || !c.disk.isWell()) {
+		if back && (c.busy > 1 || !c.disk.isWell()) {
 			c.failKnown("W14", "%s overtakes %s, which was given back", what, a.m.name)
 		} else {
 			p.failAfterCrash(c, passed, "%s overtakes %s", what, a.m.name)
