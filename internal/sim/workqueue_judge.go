@@ -23,6 +23,9 @@ func (p *workqueuePart) judge(c *client, o outcome, q *wqueue, d *workqueue.Deli
 		c.fail("%s did not come to that queue: deaths %+v", what, d.Deaths)
 		return nil
 	}
+	if h, timeout := x.holder, q.config.AckTimeout; h != nil && timeout > 0 && o.to.Sub(o.from) >= timeout && d.DeliveryCount < h.d.DeliveryCount {
+		return nil // it was lost before its call could return, and has been delivered again since
+	}
 	p.judgeState(c, o, x, d, k, what)
 	p.judgeContent(c, x, d, what)
 	if quiet {
