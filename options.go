@@ -20,9 +20,9 @@ const (
 	// process and a loss of power. No other call sees it before.
 	Sync Durability = 1
 
-	// NoSync reports a change done, and shows it to others, as soon as it is sequenced in
-	// memory. An fsync begins within Options.SyncInterval. A crash of the process and a loss of
-	// power both take the changes that no fsync has covered by then: always the newest, never
+	// NoSync reports a change done as soon as it is sequenced in memory. Others see it at once,
+	// or after the Sync changes before it that are on their way to the disk. An fsync begins
+	// within Options.SyncInterval. A crash of the process and a loss of power both take the changes that no fsync has covered by then: always the newest, never
 	// one from the middle.
 	//
 	// That is SyncInterval plus the duration of one fsync, while the disk

@@ -33,6 +33,7 @@ type vqueue struct {
 	under    int         // of these, how many are under way
 	running  int         // Runs under way
 	purging  int         // purges under way
+	moving   int         // redrives under way
 	tenants  bool        // a standard queue whose messages have groups
 
 	unclearUntil time.Time // when the visibility timeouts of those are over

@@ -130,7 +130,7 @@ func (m *vmessage) take(own int) {
 	if m.home.isGrave() || m.home.part.isDead(m.home) { // nobody knows what else comes there
 		m.priority = counted{0, int(m.home.config.MaxPriority)}
 	}
-	for _, o := range m.home.messages {
+	for _, o := range m.home.mayHold() {
 		if o.group != m.group || !o.mayBeHere {
 			continue
 		}

@@ -91,6 +91,7 @@ type wcopy struct {
 	choice  *wchoice
 	sure    bool // it came to its queue if its message was published
 	touched bool // something may have removed it while it was being published
+	spared  bool // a purge may not have seen it
 }
 
 // waddress is how a copy was published.
@@ -145,7 +146,7 @@ func newWorkqueuePart(w *world) *workqueuePart {
 }
 
 func (p *workqueuePart) verbs() []*verb {
-	return []*verb{
+	return append(p.topologyVerbs(), []*verb{
 		form("declare work queue {queue} [limit {limit}] [ttl {ttl}] [length {length}] [overflow {overflow}] [total] [priorities {priorities}] [patience {patience}] [retry {retry}] [window {window}] [single] [dropping] [dead {dead}] [deadto {deadto}]",
 			4, p.drawDeclare, p.declare),
 		form("declare {kind} exchange {exchange} [alternate {alternate}] [window {window}] [header {header}]", 3, p.drawExchange, p.declareExchange),
@@ -174,7 +175,7 @@ func (p *workqueuePart) verbs() []*verb {
 		form("redrive {queue} [rate {rate}]", 3, p.drawRedrive, p.redrive),
 		form("run {n} handlers on {queue} for {span} [attempts {attempts}] [by {by}] [timeout {timeout}]", 4, p.drawRun, p.run),
 		form("transact with {queue} {acks} acks {nacks} nacks {rejects} rejects and {n} messages to {exchange} with key {key} [failing]", 12, p.drawTransact, p.transact),
-	}
+	}...)
 }
 
 // changes notes that the topology changes.

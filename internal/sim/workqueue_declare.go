@@ -258,6 +258,9 @@ func (p *workqueuePart) change(c *client, b *wbinding, then fate, what string, f
 	o := c.surely().call(f)
 	p.changes()
 	b.under--
+	if !alone || b.calls != mine {
+		allowed = append(allowed, workqueue.ErrUnknownBinding)
+	}
 	c.expects(o, what, append(allowed, workqueue.ErrUnknownQueue, workqueue.ErrUnknownExchange)...)
 	switch {
 	case !alone || b.calls != mine:

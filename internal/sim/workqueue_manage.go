@@ -125,7 +125,16 @@ func (p *workqueuePart) purge(c *client, a args) {
 	quiet := end(o)
 	c.expects(o, "purge "+q.name, workqueue.ErrQueueDeleted)
 	behind := o.done() && quiet && n < least && n+returned >= least && c.busy > 1
+	late := func(x *wcopy) bool { return o.from.Sub(x.m.sent.last) < lasting } // it may be on its way to the disk
+	unseen := 0
+	for x := range was {
+		if late(x) {
+			unseen++
+		}
+	}
 	switch {
+	case o.done() && quiet && n < least && n+unseen >= least && c.busy > 1:
+		c.failKnown("W15", "%d messages of %s purged, not %d: %d were published just before", n, q.name, least, unseen)
 	case behind:
 		c.failKnown("W14", "%d messages of %s purged, not %d: %d were given back", n, q.name, least, returned)
 	case o.done() && quiet && (n < least || n > most):
@@ -139,7 +148,7 @@ func (p *workqueuePart) purge(c *client, a args) {
 			x.mayBeGone = f.mayBeGone
 		case behind && x.returned:
 		case o.done() && quiet && f == here && x.surelyReadyBut(now) && q.spare(nil) == 0:
-			x.fate = gone
+			x.fate, x.spared = gone, c.busy > 1 && late(x)
 			c.lose(func() { x.mayBeHere = true })
 		}
 	}

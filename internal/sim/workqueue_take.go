@@ -20,6 +20,7 @@ type wdelivery struct {
 	taken  uint64 // the clock, when the call began that returned it
 	over   moment // of its AckTimeout
 	unsure bool   // it may be settled, or an AckUpTo may settle it
+	swept  bool   // such a call may have settled it while another one tried to
 }
 
 // surelyHeld reports that nobody else can have the message.
