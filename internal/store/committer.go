@@ -113,7 +113,7 @@ func (s *Store) seal(syncDue, last bool) *group {
 	}
 	clear(s.touched)
 	s.touched, s.promised = s.touched[:0], 0
-	g.last = s.accepted.Load()
+	g.last, g.number = s.accepted.Load(), s.groups
 	s.sealed = g.last
 	s.marks.put(&s.turn, g.last)
 	if last && !s.crashed {
@@ -168,6 +168,7 @@ func (s *Store) markApplied(g *group) {
 	s.applying = nil
 	s.mu.Unlock()
 	s.applied.Store(g.last)
+	s.drained.Store(g.number)
 	s.settled.Fire()
 }
 
@@ -259,8 +260,13 @@ func (s *Store) settle(ctx context.Context) error {
 		return err
 	}
 	target := s.accepted.Load()
+	group := s.groups - 1 // it may have nothing but what was sealed late
+	if s.applying == nil {
+		group = 0
+	}
 	s.mu.Unlock()
-	if s.applied.Load() >= target {
+	there := func() bool { return s.applied.Load() >= target && s.drained.Load() >= group }
+	if there() {
 		return nil
 	}
 	// A reader does not wait for the fsync that holds the open group back.
@@ -269,7 +275,7 @@ func (s *Store) settle(ctx context.Context) error {
 	s.kick()
 	for {
 		settled, stuck := s.settled.C(), s.stuck.C()
-		if s.applied.Load() >= target {
+		if there() {
 			return nil
 		}
 		select {
