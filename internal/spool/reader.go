@@ -17,7 +17,6 @@ type reader struct {
 
 	segment *segment // at hand
 	value   segmentValue
-	marks   []seqMark
 	err     error // why the state of the segment cannot be read
 	at      int   // in its items
 	room    []item

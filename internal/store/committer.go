@@ -167,8 +167,7 @@ func (s *Store) markApplied(g *group) {
 	s.mu.Lock()
 	s.applying = nil
 	s.mu.Unlock()
-	s.applied.Store(g.last)
-	s.drained.Store(g.number)
+	s.applied.Store(g.number)
 	s.settled.Fire()
 }
 
@@ -259,14 +258,12 @@ func (s *Store) settle(ctx context.Context) error {
 	} else if err != nil {
 		return err
 	}
-	target := s.accepted.Load()
-	group := s.groups - 1 // it may have nothing but what was sealed late
-	if s.applying == nil {
-		group = 0
+	target := s.groups - 1 // may have nothing but what was sealed late
+	if s.accepted.Load() > s.sealed {
+		target = s.groups
 	}
 	s.mu.Unlock()
-	there := func() bool { return s.applied.Load() >= target && s.drained.Load() >= group }
-	if there() {
+	if s.applied.Load() >= target {
 		return nil
 	}
 	// A reader does not wait for the fsync that holds the open group back.
@@ -275,7 +272,7 @@ func (s *Store) settle(ctx context.Context) error {
 	s.kick()
 	for {
 		settled, stuck := s.settled.C(), s.stuck.C()
-		if there() {
+		if s.applied.Load() >= target {
 			return nil
 		}
 		select {

@@ -29,9 +29,8 @@ type Store struct {
 	maxOpen int
 
 	accepted atomic.Uint64 // newest accepted Op; written under mu
-	applied  atomic.Uint64 // newest Op that the engine's reads can see
-	drained  atomic.Uint64 // newest group of which that is true
-	settled  Signal        // fires when these move
+	applied  atomic.Uint64 // newest group that the engine's reads can see
+	settled  Signal        // fires when applied moves
 	stuck    Signal        // fires while the engine waits for space
 	syncing  atomic.Int32  // groups whose fsync is under way
 	released struct {      // by the last fsync
