@@ -20,6 +20,8 @@ type subscriptionsPart struct {
 	reading   bool
 	notes     map[int]*lnote
 	written   int
+	visited   bool // another reader was there in this life, which takes partitions
+	visiting  bool
 	committed map[int]bool // for sure
 }
 
@@ -46,6 +48,7 @@ func (p *subscriptionsPart) verbs() []*verb {
 		form("note {n} things in topic {which} [together] [key {key}]", 5, p.drawNote, p.note),
 		form("subscribe to the notes", 3, p.drawSubscribe, p.subscribe),
 		form("read {n} notes which ends with {end}", 6, p.drawRead, p.read),
+		form("let a second reader of topic {which} come for {span} [slow]", 3, p.drawVisit, p.visit),
 		form("end the subscription", 1, p.drawEnd, p.leave),
 		form("read back topic {which} of the notes", 2, p.drawBack, p.readBack),
 	}
@@ -118,6 +121,7 @@ func (p *subscriptionsPart) open(c *client) bool {
 
 func (p *subscriptionsPart) opened(c *client) {
 	p.topics, p.s, p.joining, p.reading = nil, nil, false, false
+	p.visited, p.visiting = false, false
 	if p.made {
 		p.open(c)
 	}
@@ -184,7 +188,7 @@ func (p *subscriptionsPart) subscribe(c *client, _ args) {
 				return err
 			}
 		}
-		s, err = log.Subscribe(ctx, "readers", &log.JoinOptions{Name: "reader"}, p.topics[0].Topic, p.topics[1].Topic)
+		s, err = log.Subscribe(ctx, "readers", p.told(c, "reader", 0), p.topics[0].Topic, p.topics[1].Topic)
 		return err
 	})
 	if life == c.world.life {
@@ -267,7 +271,7 @@ func (p *subscriptionsPart) settleNotes(c *client, s *log.Subscription, records 
 	})
 	c.tellCall("notes %v: %s, %v", numbers, end, o.err)
 	allowed := []error{log.ErrSettled, pebblemq.ErrInvalid, log.ErrBackwards} // a commit has finished what was given back or is held
-	if p.s != s {
+	if p.s != s || p.visited {
 		allowed = append(allowed, log.ErrFenced, log.ErrLeft)
 	}
 	if c.expects(o, end+" notes", allowed...); o.done() && (end == "ack" || end == "transaction") {
