@@ -12,6 +12,7 @@ import (
 // topologyVerbs are about all objects of the broker together.
 func (p *workqueuePart) topologyVerbs() []*verb {
 	return []*verb{
+		form("glance at work queue {queue}", 3, p.drawQueue, p.glance),
 		form("export the topology and apply it [dry]", 3, p.drawTopology, p.applyTopology),
 		form("list the objects of the broker", 3, p.drawTopology, p.listTopology),
 	}

@@ -54,7 +54,7 @@ func (p *workqueuePart) getOne(c *client, name string) bool {
 	version := p.version
 	end := q.use()
 	o := c.call(func(ctx context.Context) (err error) {
-		d, _, err = q.q.Get(ctx)
+		d, err = p.getOf(ctx, q.q)
 		return err
 	})
 	quiet := end(o)
