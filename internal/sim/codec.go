@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
+	"time"
 
+	"github.com/pebblemq/pebblemq"
 	"github.com/pebblemq/pebblemq/visibility"
 	"github.com/pebblemq/pebblemq/workqueue"
 )
@@ -19,6 +22,16 @@ func (plain) Decode(payload []byte) ([]byte, error) { return bytes.Clone(payload
 // isTyped reports that a step uses typed handles. The seed and the name of its object tell.
 func (w *world) isTyped(name string) bool {
 	return w.likes("typed handles") && w.hash("typed "+name)%2 == 0
+}
+
+// middleware is what is put around the handlers of a Run: it changes nothing that anybody can see.
+func middleware[M any](w *world, name string, a args) []func(func(context.Context, M) error) func(context.Context, M) error {
+	if a.has("batches") || !w.likes("middleware") || w.hash("middleware "+name)%2 == 0 {
+		return nil
+	}
+	return []func(func(context.Context, M) error) func(context.Context, M) error{
+		pebblemq.Logging[M](slog.New(slog.DiscardHandler)), pebblemq.Recover[M], pebblemq.TimeLimit[M](100 * time.Hour),
+	}
 }
 
 // judgeValue complains about a value that is not what the message holds.
