@@ -39,11 +39,11 @@ func (p *visibilityPart) glance(c *client, a args) {
 	if q == nil {
 		return
 	}
-	calls, busy, began := q.calls, c.busy, time.Now()
+	calls, busy, began, handle := q.calls, c.busy, time.Now(), q.q
 	g := new(glance)
 	o := c.call(func(ctx context.Context) error {
 		var all []*visibility.Browsed
-		for b, err := range q.q.Browse(ctx, nil) {
+		for b, err := range handle.Browse(ctx, nil) {
 			if err != nil {
 				return err
 			}
@@ -52,7 +52,7 @@ func (p *visibilityPart) glance(c *client, a args) {
 		}
 		for after := visibility.Position(""); ; {
 			n := 0
-			for b, err := range q.q.Browse(ctx, &visibility.BrowseOptions{After: after}) {
+			for b, err := range handle.Browse(ctx, &visibility.BrowseOptions{After: after}) {
 				if err != nil {
 					return err
 				}
@@ -66,24 +66,24 @@ func (p *visibilityPart) glance(c *client, a args) {
 			}
 		}
 		for _, b := range all[:min(len(all), 10)] {
-			is, err := q.q.Peek(ctx, b.Position)
+			is, err := handle.Peek(ctx, b.Position)
 			if err != nil && !errors.Is(err, visibility.ErrUnknownMessage) {
 				return err
 			}
 			if err != nil || is.ID != b.ID || is.State != b.State || is.ReceiveCount != b.ReceiveCount {
 				g.note("%s is not at its position: %v", b.ID, err)
 			}
-			if is, err = q.q.Find(ctx, b.ID); err != nil && !errors.Is(err, visibility.ErrUnknownMessage) {
+			if is, err = handle.Find(ctx, b.ID); err != nil && !errors.Is(err, visibility.ErrUnknownMessage) {
 				return err
 			}
 			if err != nil || is.ID != b.ID {
 				g.note("%s is not found: %v", b.ID, err)
 			}
 		}
-		if _, err := q.q.Find(ctx, "nobody"); !errors.Is(err, visibility.ErrUnknownMessage) {
+		if _, err := handle.Find(ctx, "nobody"); !errors.Is(err, visibility.ErrUnknownMessage) {
 			return err
 		}
-		info, err := q.q.Info(ctx)
+		info, err := handle.Info(ctx)
 		if err == nil && info.Name != q.name {
 			g.note("its name is %s", info.Name)
 		}
@@ -100,11 +100,11 @@ func (p *workqueuePart) glance(c *client, a args) {
 	if q == nil {
 		return
 	}
-	calls, busy, began := q.calls, c.busy, time.Now()
+	calls, busy, began, handle := q.calls, c.busy, time.Now(), q.q
 	g := new(glance)
 	o := c.call(func(ctx context.Context) error {
 		var all []*workqueue.Browsed
-		for b, err := range q.q.Browse(ctx, nil) {
+		for b, err := range handle.Browse(ctx, nil) {
 			if err != nil {
 				return err
 			}
@@ -113,7 +113,7 @@ func (p *workqueuePart) glance(c *client, a args) {
 		}
 		for after := workqueue.Position(""); ; {
 			n := 0
-			for b, err := range q.q.Browse(ctx, &workqueue.BrowseOptions{After: after}) {
+			for b, err := range handle.Browse(ctx, &workqueue.BrowseOptions{After: after}) {
 				if err != nil {
 					return err
 				}
@@ -127,7 +127,7 @@ func (p *workqueuePart) glance(c *client, a args) {
 			}
 		}
 		for _, b := range all[:min(len(all), 10)] {
-			is, err := q.q.Peek(ctx, b.Position)
+			is, err := handle.Peek(ctx, b.Position)
 			if err != nil && !errors.Is(err, workqueue.ErrUnknownMessage) {
 				return err
 			}
