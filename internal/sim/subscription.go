@@ -79,7 +79,7 @@ func (p *subscriptionsPart) drawRead() args {
 	if p.s == nil {
 		return nil
 	}
-	return args{"n": oneOf(p.w, "1", "5", "100"), "end": oneOf(p.w, "commit", "commit", "ack", "nack", "transaction", "nothing")}
+	return args{"n": oneOf(p.w, "1", "5", "100"), "end": oneOf(p.w, "commit", "commit", "ack", "nack", "transaction", "return", "offset", "nothing")}
 }
 
 func (p *subscriptionsPart) drawEnd() args {
@@ -264,6 +264,15 @@ func (p *subscriptionsPart) settleNotes(c *client, s *log.Subscription, records 
 				errs = append(errs, s.Nack(ctx, r, time.Second))
 			}
 			return errors.Join(errs...)
+		case "offset":
+			return commitOffsets(ctx, s, records)
+		case "return":
+			return c.db.Update(ctx, func(tx *pebblemq.Tx) (err error) {
+				for _, r := range records {
+					err = errors.Join(err, s.In(tx).Nack(r, time.Second))
+				}
+				return err
+			})
 		case "transaction":
 			return c.db.Update(ctx, func(tx *pebblemq.Tx) error { return s.In(tx).Ack(records...) })
 		}
@@ -279,6 +288,24 @@ func (p *subscriptionsPart) settleNotes(c *client, s *log.Subscription, records 
 			p.committed[n] = true
 		}
 	}
+}
+
+// commitOffsets commits by position what a subscription has read.
+func commitOffsets(ctx context.Context, s *log.Subscription, records []log.Record) error {
+	for _, m := range s.Members() {
+		next := make(map[int]int64)
+		for _, r := range records {
+			if r.Topic() == m.Group().Topic().Name() {
+				next[r.Partition] = max(next[r.Partition], r.Offset+1)
+			}
+		}
+		for n, offset := range next {
+			if err := m.CommitOffset(ctx, log.Committed{Partition: n, Next: offset, Metadata: "by position"}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func (p *subscriptionsPart) leave(c *client, _ args) {
