@@ -6,12 +6,16 @@ import (
 	"reflect"
 	"slices"
 
+	"github.com/pebblemq/pebblemq"
 	"github.com/pebblemq/pebblemq/workqueue"
 )
 
 // topologyVerbs are about all objects of the broker together.
 func (p *workqueuePart) topologyVerbs() []*verb {
 	return []*verb{
+		form("glance at work queue {queue}", 3, p.drawQueue, p.glance),
+		form("let work queue {queue} expire after {span} [ensured]", 2, p.drawExpire, p.expireAfter),
+		form("ensure exchange {exchange}", 1, p.drawEnsure, p.ensureExchange),
 		form("export the topology and apply it [dry]", 3, p.drawTopology, p.applyTopology),
 		form("list the objects of the broker", 3, p.drawTopology, p.listTopology),
 	}
@@ -37,6 +41,8 @@ func (p *workqueuePart) applyTopology(c *client, a args) {
 	b, version := p.broker, p.version
 	var read, exported *workqueue.Topology
 	var applied *workqueue.Applied
+	dry := a.has("dry") || !p.certain()
+	defer p.apply(dry)()
 	o := c.surely().call(func(ctx context.Context) (err error) {
 		if exported, err = b.Export(ctx); err != nil {
 			return err
@@ -48,7 +54,7 @@ func (p *workqueuePart) applyTopology(c *client, a args) {
 		if read, err = workqueue.ParseTopology(text); err != nil {
 			return err
 		}
-		applied, err = b.Apply(ctx, read, &workqueue.ApplyOptions{DryRun: a.has("dry")})
+		applied, err = b.Apply(ctx, read, &workqueue.ApplyOptions{DryRun: dry})
 		return err
 	})
 	quiet := p.version == version && p.certain()
@@ -80,6 +86,20 @@ func (p *workqueuePart) applyTopology(c *client, a args) {
 	p.judgeTopology(c, exported)
 }
 
+// apply notes that a topology is being applied; the function that it returns ends that.
+func (p *workqueuePart) apply(dry bool) (end func()) {
+	life := p.w.life
+	if dry {
+		return func() {}
+	}
+	p.applying++
+	return func() {
+		if life == p.w.life {
+			p.applying--
+		}
+	}
+}
+
 // certain reports that no call is under way that may change the topology.
 func (p *workqueuePart) certain() bool {
 	for _, b := range p.bindings {
@@ -88,7 +108,7 @@ func (p *workqueuePart) certain() bool {
 		}
 	}
 	for _, q := range p.queues {
-		if q.fate != here && !q.implicit {
+		if q.fate != here && !q.implicit || q.altering {
 			return false
 		}
 	}
@@ -107,6 +127,12 @@ func (p *workqueuePart) rediscover(exported *workqueue.Topology) {
 	}
 }
 
+// withoutExpires leaves out what a call whose outcome nobody knows may have changed.
+func withoutExpires(config workqueue.QueueConfig) workqueue.QueueConfig {
+	config.Expires = 0
+	return config
+}
+
 // judgeTopology compares what was exported with what is known.
 func (p *workqueuePart) judgeTopology(c *client, exported *workqueue.Topology) {
 	names := make(map[string]bool)
@@ -118,7 +144,7 @@ func (p *workqueuePart) judgeTopology(c *client, exported *workqueue.Topology) {
 			if !p.mayBeBack(d.Name) {
 				c.fail("the topology has the queue %s, which is not there", d.Name)
 			}
-		case q.q != nil && !reflect.DeepEqual(d.QueueConfig, q.config):
+		case q.q != nil && !reflect.DeepEqual(withoutExpires(d.QueueConfig), withoutExpires(q.config)):
 			c.fail("the topology has %s as %+v, not %+v", d.Name, d.QueueConfig, q.config)
 		}
 	}
@@ -203,5 +229,103 @@ func (p *workqueuePart) listTopology(c *client, _ args) {
 		} else if i.Err != nil {
 			c.fail("%s: %v", i.Name, i.Err)
 		}
+	}
+}
+
+// drawExpire draws a time that no world lasts.
+func (p *workqueuePart) drawExpire() args {
+	a := p.drawQueueThat(func(q *wqueue) bool { return !q.implicit })
+	if a == nil {
+		return nil
+	}
+	if a["span"] = oneOf(p.w, "50000h", "80000h"); p.w.chance(2) {
+		a["ensured"] = "yes"
+	}
+	return a
+}
+
+// expireAfter alters a queue in a way that changes nothing else.
+func (p *workqueuePart) expireAfter(c *client, a args) {
+	q := p.usable(a["queue"])
+	if q == nil || q.altering || p.applying > 0 || a.has("ensured") && !p.certain() {
+		return
+	}
+	q.altering = true
+	defer func() { q.altering = false }()
+	defer p.apply(!a.has("ensured"))()
+	p.changes()
+	next := q.config
+	next.Expires = a.span("span")
+	b, handle := p.broker, q.q
+	var is pebblemq.Ensured
+	o := c.surely().call(func(ctx context.Context) (err error) {
+		if a.has("ensured") {
+			_, is, err = b.EnsureQueue(ctx, q.name, &next)
+			return err
+		}
+		return handle.Alter(ctx, &next)
+	})
+	p.changes()
+	if q.mayBeGone || q.fate == gone {
+		c.expects(o, "alter "+q.name, workqueue.ErrQueueDeleted, workqueue.ErrUnknownQueue, workqueue.ErrUnknownExchange)
+		return
+	}
+	var lacking []error
+	if next.DeadLetter != nil { // it must lead to what is there
+		lacking = []error{workqueue.ErrUnknownQueue, workqueue.ErrUnknownExchange}
+	}
+	if c.expects(o, "alter "+q.name, append(lacking, workqueue.ErrQueueDeleted)...); !o.done() {
+		return // nobody knows which of the two it has, now and after a while
+	}
+	if q.config = next; a.has("ensured") && is.Created {
+		c.fail("%s is altered, and EnsureQueue says: %+v", q.name, is)
+	}
+	var info workqueue.QueueInfo
+	o = c.call(func(ctx context.Context) (err error) {
+		info, err = handle.Info(ctx)
+		return err
+	})
+	if c.expects(o, "info of "+q.name, workqueue.ErrQueueDeleted); o.done() && !reflect.DeepEqual(info.Config, next) {
+		c.fail("%s has config %+v, not %+v", q.name, info.Config, next)
+	}
+}
+
+func (p *workqueuePart) drawEnsure() args {
+	if len(p.exchanges) == 0 {
+		return nil
+	}
+	return args{"exchange": oneOf(p.w, p.exchanges...).name}
+}
+
+// ensureExchange alters an exchange to what it is.
+func (p *workqueuePart) ensureExchange(c *client, a args) {
+	x := p.exchangeNamed(a["exchange"])
+	if x == nil || x.unsure || p.broker == nil || !p.certain() {
+		return
+	}
+	defer p.apply(false)()
+	b, version := p.broker, p.version
+	var is pebblemq.Ensured
+	o := c.surely().call(func(ctx context.Context) (err error) {
+		if err = b.AlterExchange(ctx, x.name, &x.config); err == nil {
+			is, err = b.EnsureExchange(ctx, x.name, x.kind, &x.config)
+		}
+		return err
+	})
+	quiet := p.version == version && !x.unsure
+	if !quiet { // it may have been deleted, and be there again
+		p.changes()
+		c.expects(o, "ensure "+x.name, workqueue.ErrUnknownExchange)
+		if x.unsure = true; o.done() && p.exchangeNamed(x.name) == x {
+			x.unsure = false
+		}
+		return
+	}
+	var lacking []error
+	if x.config.Alternate != "" {
+		lacking = append(lacking, workqueue.ErrUnknownExchange)
+	}
+	if c.expects(o, "ensure "+x.name, lacking...); o.done() && !is.Unchanged() {
+		c.fail("%s is altered to what it is: %+v", x.name, is)
 	}
 }

@@ -115,6 +115,7 @@ func (p *visibilityPart) verbs() []*verb {
 			8, p.drawTransfer, p.transfer),
 		form("run {n} handlers on {queue} for {span} [attempts {attempts}] [batches] [calm]", 4, p.drawRun, p.run),
 		form("purge {queue}", 1, p.drawQueue, p.purge),
+		form("glance at {queue}", 3, p.drawQueue, p.glance),
 		form("cancel a message of {queue}", 3, p.drawQueue, p.cancel),
 	}
 }

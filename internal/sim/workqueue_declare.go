@@ -306,7 +306,7 @@ func (p *workqueuePart) mayBeDeleted(target string) bool {
 
 func (p *workqueuePart) unbind(c *client, a args) {
 	like := p.bindingOf(a)
-	if like == nil || p.broker == nil {
+	if like == nil || p.broker == nil || p.applying > 0 {
 		return
 	}
 	b := p.bound(like)

@@ -200,7 +200,7 @@ func (p *workqueuePart) checkStats(c *client, q *wqueue) {
 		all.count(sure, x.mayBeHere)
 		delayed.count(sure && x.delayed && !x.due.maybe(now), x.mayBeHere && x.delayed && (!x.due.last.Before(now) || !c.disk.caughtUp()))
 		unacked.count(sure && x.holder != nil && x.holder.surelyHeld(now), x.mayBeHere && (x.holder != nil || x.mayDie(now) || x.q.cut))
-		if x.mayBeHere && (x.returned || x.m.message.Delay > 0) {
+		if x.mayBeHere && (x.returned || x.m.message.Delay > 0 || x.holder != nil && x.holder.over.maybe(now)) {
 			back++
 		}
 	}

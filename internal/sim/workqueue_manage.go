@@ -191,7 +191,7 @@ func (p *workqueuePart) drawDelete() args {
 
 func (p *workqueuePart) delete(c *client, a args) {
 	q := p.usable(a["queue"])
-	if q == nil || q.implicit {
+	if q == nil || q.implicit || p.applying > 0 {
 		return
 	}
 	q.refresh(p)
@@ -247,7 +247,7 @@ func (p *workqueuePart) drawDeleteExchange() args {
 
 func (p *workqueuePart) deleteExchange(c *client, a args) {
 	x := p.exchangeNamed(a["exchange"])
-	if x == nil || p.broker == nil {
+	if x == nil || p.broker == nil || p.applying > 0 {
 		return
 	}
 	p.changes()
@@ -322,7 +322,16 @@ func (p *workqueuePart) recall(c *client, a args) {
 		was := x.fate
 		x.mayBeGone, x.touched = true, true
 		end := q.use()
-		o := c.call(func(ctx context.Context) error { return q.q.Cancel(ctx, x.m.message.MessageID) })
+		o := c.call(func(ctx context.Context) error {
+			if p.w.hash("recall "+x.m.name)%2 == 0 {
+				return q.q.Cancel(ctx, x.m.message.MessageID)
+			}
+			b, err := q.q.Find(ctx, x.m.message.MessageID)
+			if err != nil {
+				return err
+			}
+			return q.q.CancelAt(ctx, b.Position)
+		})
 		quiet := end(o)
 		switch {
 		case lost(o.err, workqueue.ErrUnknownMessage) && (x.due.maybe(o.to) || was != here || !quiet || x.mayDie(o.to) || len(x.m.copies) > 1):
