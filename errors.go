@@ -48,7 +48,8 @@ var (
 	// names the file and the cause. The call had no effect and may be repeated.
 	ErrUnreadable error
 
-	// ErrFormat is returned by Open for a store written by a newer release.
+	// ErrFormat is returned by Open for a store written by a newer release. A store whose
+	// file FORMAT is damaged may look like one.
 	ErrFormat error
 
 	// ErrLocked is returned by Open for a directory that is already open, in

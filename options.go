@@ -20,12 +20,15 @@ const (
 	// process and a loss of power. No other call sees it before.
 	Sync Durability = 1
 
-	// NoSync reports a change done, and shows it to others, as soon as it is sequenced in
-	// memory. An fsync begins within Options.SyncInterval. A crash of the process and a loss of
-	// power both take the changes that no fsync has covered by then: always the newest, never
-	// one from the middle.
+	// NoSync reports a change done as soon as it is sequenced in memory. Others see it at once,
+	// or after the Sync changes before it that are on their way to the disk. An fsync begins
+	// within Options.SyncInterval. A crash of the process and a loss of power both take the
+	// changes that no fsync has covered by then: always the newest, never one from the middle.
+	// An acknowledgement that is not part of a transaction is the exception (an Ack of a work
+	// queue, a Delete of a visibility queue): a crash may take it and keep later changes, and
+	// the message is delivered again.
 	//
-	// That is SyncInterval plus the duration of one fsync, while the disk
+	// These are the changes of SyncInterval plus the duration of one fsync, while the disk
 	// keeps up. If the disk stalls or is full, it is everything accepted since
 	// then, without a limit. Stats.UnsyncedAge tells how much it would be now,
 	// and the store logs a warning when it exceeds SyncInterval by a second.

@@ -69,7 +69,7 @@ type SalvageReport struct {
 // LostObject is what was left of an object without a name.
 type LostObject struct {
 	ID      uint32
-	Records []string // the sorts of record: "messages", "delivery marks"
+	Records []string // the sorts of record: "messages", "message states"
 	Keys    int      // that were dropped
 	Bytes   int64    // of these keys and their values
 }

@@ -48,9 +48,9 @@ func TestContradictionsOfAQueueAreFoundAndMended(t *testing.T) {
 		{"a group has no messages", `group "g9" has 4 messages on record, and none in the queue`,
 			func(t *store.Turn, id uint32) { t.Set(pin(id, "g9"), []byte{1, 0, 0, 0, 0, 0, 0, 0, 0, 4}) }, 6},
 		{"a group cannot be decoded", `group "g1"`, func(t *store.Turn, id uint32) { t.Set(pin(id, "g1"), []byte{1}) }, 6},
-		{"a message is older than one before it", `message 1 is older than one before it`, func(t *store.Turn, id uint32) {
+		{"a message is older than one before it", `message 1: is older than one before it`, func(t *store.Turn, id uint32) {
 			v, _ := t.Get(entry(id, 1, 1))
-			binary.BigEndian.PutUint64(v[12:], 1) // when it was sent, behind two heads and a number
+			binary.BigEndian.PutUint64(v[28:], 1) // when it was sent, behind three heads and a number
 			t.Set(entry(id, 1, 1), v)
 		}, 5},
 		{"a deduplication id cannot be decoded", "answer", func(t *store.Turn, id uint32) {

@@ -42,7 +42,7 @@ func (s *shop) fill(n int, change func(i int, m *visibility.Message)) {
 		if change != nil {
 			change(i, &m)
 		}
-		_, err := s.q.Send(store.WithDurability(ctx, store.NoSync), m)
+		_, err := s.q.Send(store.WithDurability(ctx, storetest.EachFifth(i)), m)
 		require.NoError(s.T, err)
 	}
 }
@@ -120,7 +120,7 @@ func TestADamagedBlockDoesNotHoldUpTheRestOfItsQueue(t *testing.T) {
 }
 
 func TestStatsAndPurgeDoNotWaitForWhatCannotBeRead(t *testing.T) {
-	for name, kind := range map[string]store.Kind{"messages": store.KindVisMessage, "leases": store.KindVisLease} {
+	for name, kind := range map[string]store.Kind{"messages": store.KindVisMessage, "leases": store.KindVisState} {
 		t.Run(name, func(t *testing.T) {
 			s := newShop(t, nil)
 			s.fill(500, nil)
@@ -133,7 +133,7 @@ func TestStatsAndPurgeDoNotWaitForWhatCannotBeRead(t *testing.T) {
 			require.EqualValues(t, 500, st.Visible+st.InFlight+st.Unreadable)
 			require.NotZero(t, st.InFlight)
 			require.Less(t, st.InFlight, uint64(400))
-			require.Equal(t, kind == store.KindVisMessage, st.Unreadable > 0)
+			require.NotZero(t, st.Unreadable, "without its state nobody knows what of a segment was deleted")
 			require.NotZero(t, st.OldestAge)
 			refused := 0
 			for _, m := range messages {
@@ -142,8 +142,8 @@ func TestStatsAndPurgeDoNotWaitForWhatCannotBeRead(t *testing.T) {
 					refused++
 				}
 			}
-			require.Equal(t, kind == store.KindVisMessage, refused > 0, "a lease that cannot be read is taken from the receipt")
-			require.Less(t, refused, 200)
+			require.NotZero(t, refused)
+			require.Less(t, refused, 400)
 		})
 	}
 }

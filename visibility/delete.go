@@ -84,7 +84,7 @@ func (o *deleteOp) Run(t *store.Turn) error {
 		return nil
 	}
 	o.q.leases.remove(m)
-	o.q.spool.Settle(t, m)
+	o.q.spool.SettleLater(t, m)
 	o.m = m
 	return nil
 }

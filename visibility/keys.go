@@ -30,8 +30,8 @@ import (
 // often, and the dead letter part so that moving a message copies the rest as it
 // is.
 var layout = spool.Layout{
-	Entry:   store.KindVisMessage,
-	Mark:    store.KindVisLease,
+	Segment: store.KindVisMessage,
+	State:   store.KindVisState,
 	Delayed: store.KindVisDelay,
 	Meta:    store.KindVisMeta,
 	Parked:  store.KindVisParked,

@@ -92,6 +92,16 @@ func (q *Queue) expire(t *store.Turn) {
 	q.leases.arm(t)
 }
 
+// rouse ends what is due, if its timer has not run yet, and reports whether that is under way: who
+// asks gets what is visible.
+func (q *Queue) rouse(t *store.Turn) bool {
+	due := len(q.leases.messages) > 0 && !q.leases.messages[0].Until.After(t.Now())
+	if due {
+		t.Post(&expiry{q: q}, store.NoSync)
+	}
+	return q.spool.Rouse(t) || due
+}
+
 // resume is called with what was in flight when the store was closed.
 func (q *Queue) resume(t *store.Turn, m *spool.Message) {
 	q.leases.add(m)

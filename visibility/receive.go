@@ -207,7 +207,7 @@ func (o *receiveOp) Run(t *store.Turn) error {
 	if q.dropped {
 		return q.gone()
 	}
-	if !o.fill(t, o.w) && !o.over(o.w) {
+	if !o.fill(t, o.w) && !o.over(t, o.w) {
 		q.waiting.add(o.w)
 		if o.tired() {
 			q.serve(t)

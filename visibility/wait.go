@@ -122,7 +122,7 @@ func (o *serveOp) Run(t *store.Turn) error {
 			w.leave()
 			continue
 		}
-		if !o.fill(t, w) && !o.over(w) {
+		if !o.fill(t, w) && !o.over(t, w) {
 			w.turn.Store(inLine)
 			break
 		}
@@ -285,7 +285,7 @@ func (y *yield) fill(t *store.Turn, w *waiter) bool {
 }
 
 // over reports that w, having got nothing, does not wait for more.
-func (y *yield) over(w *waiter) bool {
+func (y *yield) over(t *store.Turn, w *waiter) bool {
 	switch {
 	case !w.brief || y.tired():
 		return false
@@ -293,7 +293,7 @@ func (y *yield) over(w *waiter) bool {
 		w.err = y.q.tooMany()
 		return true
 	}
-	if y.q.spool.Busy() {
+	if y.q.rouse(t) || y.q.spool.Busy() {
 		return false
 	}
 	w.unread = y.q.spool.Unread()

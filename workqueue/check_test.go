@@ -73,19 +73,20 @@ func TestContradictionsOfAQueueAreFoundAndMended(t *testing.T) {
 			t.Delete(c.key(store.KindWorkMessage, 3))
 		}, 7},
 		{"a message cannot be decoded", "message cannot be decoded", func(t *store.Turn, c *checkedQueue) {
-			t.Set(c.key(store.KindWorkMessage, 3), []byte{1, 0, 9})
+			v, _ := t.Get(c.key(store.KindWorkMessage, 3))
+			t.Set(c.key(store.KindWorkMessage, 3), append(v[:15:15], 3, 1, 0, 9)) // its length and the message, behind the head of the segment
 		}, 7},
-		{"a message was settled", "message 3 was settled: all below 4 were", func(t *store.Turn, c *checkedQueue) {
+		{"a message was settled", "messages up to 3 were settled: all below 4 were", func(t *store.Turn, c *checkedQueue) {
 			v, _ := t.Get(c.meta())
 			binary.BigEndian.PutUint64(v[9:], 4)  // low
 			binary.BigEndian.PutUint64(v[25:], 4) // entries
 			t.Set(c.meta(), v)
 		}, 4},
-		{"the message of a mark is missing", "mark of message 0, which is not there", func(t *store.Turn, c *checkedQueue) {
+		{"the messages of a state are missing", "state of the messages up to 0, which are not there", func(t *store.Turn, c *checkedQueue) {
 			t.Delete(c.key(store.KindWorkMessage, 0))
 		}, 7},
-		{"a mark cannot be decoded", "mark of message 0", func(t *store.Turn, c *checkedQueue) {
-			t.Set(c.key(store.KindWorkMark, 0), []byte{1})
+		{"a state cannot be decoded", "what was settled of the messages up to 0 is lost", func(t *store.Turn, c *checkedQueue) {
+			t.Set(c.key(store.KindWorkState, 0), []byte{1})
 		}, 8},
 		{"the counters are missing", "counters of priority 0: next is 0", func(t *store.Turn, c *checkedQueue) { t.Delete(c.meta()) }, 8},
 		{"the counters cannot be decoded", "counters: pebblemq: store is damaged", func(t *store.Turn, c *checkedQueue) {

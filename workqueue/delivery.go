@@ -335,7 +335,7 @@ func (o *getOp) Run(t *store.Turn) error {
 	for !q.halted() {
 		d, b := q.take(t, nil)
 		if b == nil {
-			if o.d = d; d == nil && q.spool.Busy() {
+			if o.d = d; d == nil && (q.spool.Rouse(t) || q.spool.Busy()) {
 				o.more = q.changed.C()
 			}
 			return nil
@@ -365,7 +365,7 @@ func (o ackOp) Run(t *store.Turn) error {
 	if err := o.d.settleable(); err != nil {
 		return err
 	}
-	o.d.q.spool.Settle(t, o.d.m)
+	o.d.q.spool.SettleLater(t, o.d.m)
 	o.d.release(t)
 	return nil
 }

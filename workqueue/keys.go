@@ -28,7 +28,7 @@ import (
 // payload that several queues share.
 // Exchanges and queues are in the catalog under broker id 4 B | name.
 var layout = spool.Layout{
-	Entry: store.KindWorkMessage, Mark: store.KindWorkMark, Delayed: store.KindWorkDelay, Meta: store.KindWorkMeta,
+	Segment: store.KindWorkMessage, State: store.KindWorkState, Delayed: store.KindWorkDelay, Meta: store.KindWorkMeta,
 	Expiry: store.KindWorkExpiry, DelayedID: store.KindWorkDelayID, Unique: store.KindWorkUnique,
 }
 

@@ -31,7 +31,7 @@ var (
 		"idempotency.keys":       7,
 		"internal/spool.Lanes":   10,
 		"internal/spool.Message": 5,
-		"internal/spool.Spool":   25,
+		"internal/spool.Spool":   24,
 		"internal/store.Store":   26,
 		"internal/store.Turn":    8,
 		"internal/worker.run":    5,

@@ -81,12 +81,14 @@ func (o playOptions) play(seed uint64, make func(*world) func() (step, bool)) (r
 }
 
 // startWatch ends the process if a world makes no progress. It cannot be ended otherwise: a
-// bubble whose goroutines wait for a lock stands still.
+// bubble whose goroutines wait for a lock stands still. The limit is processor time, because a
+// busy machine may leave the process little of it. A world that uses next to none stands still.
 func startWatch(w *atomic.Pointer[world], hang time.Duration) (done chan struct{}) {
 	done = make(chan struct{})
 	go func() {
-		var before uint64
-		for tick := time.NewTicker(hang); ; {
+		var latest uint64
+		begun, used := time.Now(), processorTime()
+		for tick := time.NewTicker(hang / 8); ; {
 			select {
 			case <-done:
 				tick.Stop()
@@ -97,13 +99,15 @@ func startWatch(w *atomic.Pointer[world], hang time.Duration) (done chan struct{
 			if world == nil {
 				continue
 			}
-			now := world.progress.Load()
-			if now == before {
-				fmt.Printf("HANGS: no progress in %s\n%s\n", hang, scenario{seed: world.seed, steps: world.trace})
+			if now := world.progress.Load(); now != latest {
+				latest, begun, used = now, time.Now(), processorTime()
+				continue
+			}
+			if worked := processorTime() - used; worked > hang || time.Since(begun) > hang && worked < hang/200 {
+				fmt.Printf("HANGS: no progress in %s, %s of them at work\n%s\n", time.Since(begun), worked, scenario{seed: world.seed, steps: world.trace})
 				_ = pprof.Lookup("goroutine").WriteTo(os.Stdout, 2)
 				os.Exit(3)
 			}
-			before = now
 		}
 	}()
 	return done

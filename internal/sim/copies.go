@@ -27,6 +27,8 @@ type copied struct {
 	flip   *flip
 	fails  bool // it returns errors when it is written to
 	judges []judge
+
+	salvaged bool // Salvage reads it, and its new store is looked at
 }
 
 // flip is a bit that is wrong.
@@ -47,14 +49,14 @@ type judging interface{ remember() judge }
 const maxCopies = 3
 
 func (d *disk) copyVerbs() []*verb {
-	return []*verb{
+	return append(d.salvageVerbs(), []*verb{
 		{phrase: parsePhrase("copy the disk"), weight: 1, alone: true, draw: d.drawCopy, do: d.copy},
 		{phrase: parsePhrase("copy the disk with bit {bit} at {place} of {sort} wrong [open]"), weight: 3, alone: true, draw: d.drawFlip, do: d.copy},
 		{phrase: parsePhrase("copy the disk to one that fails"), weight: 1, alone: true, draw: d.drawCopy, do: func(*client, args) {
 			d.keep(&copied{files: d.clone(), fails: true})
 		}},
 		{phrase: parsePhrase("back up the store [restore]"), weight: 3, alone: true, draw: d.drawBackup, do: d.backup},
-	}
+	}...)
 }
 
 func (d *disk) drawCopy() args {
@@ -178,10 +180,14 @@ func (c *copied) judge(w *world) {
 	if c.flip != nil && !c.flip.open {
 		c.flip.turn(w, c.files)
 	}
+	if c.salvaged {
+		c.salvage(w)
+		return
+	}
 	fs := storetest.NewFS(c.files)
 	db, err := c.open(fs)
 	if err != nil {
-		if c.flip == nil || !errors.Is(err, pebblemq.ErrCorrupt) {
+		if c.flip == nil || !errors.Is(err, pebblemq.ErrCorrupt) && !(errors.Is(err, pebblemq.ErrFormat) && c.flip.sort == "FORMAT") {
 			w.fail("open a copy: %v", err)
 		}
 		return

@@ -66,7 +66,7 @@ func (p *keysPart) do(c *client, a args) {
 		k.mayComplete(s, o, run.result())
 		c.expects(o, "do "+k.name, pebblemq.ErrUnknownOutcome, pebblemq.ErrDiskFull)
 	case run.ran && errors.Is(o.err, errHandler) && a["end"] == "error":
-	case forgets != k.forgets && errors.Is(o.err, idempotency.ErrLeaseLost):
+	case (forgets != k.forgets || !run.clear) && errors.Is(o.err, idempotency.ErrLeaseLost):
 	case run.ran && (o.err == nil || a["end"] == "final" && strings.HasPrefix(result, finalPrefix)):
 		if result != run.result() || r.Replayed {
 			c.fail("do %s of %s ran its handler and returned %q, not %q", k.name, s.name, result, run.result())

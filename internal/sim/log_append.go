@@ -141,7 +141,7 @@ func (t *ltopic) options(a args, call *lcall) (o log.AppendOptions, special answ
 
 // appended notes the outcome of an append.
 func (t *ltopic) appended(c *client, o outcome, call *lcall, at []log.Position) {
-	c.tell("%s: appended to %v, error %v", call.records[0].id, at, o.err)
+	c.tellCall("%s: appended to %v, error %v", call.records[0].id, at, o.err)
 	call.when.last = o.to
 	for _, m := range call.records {
 		if m.stamp.last.Equal(someday) && t.config.TimestampType == log.CreateTime { // else it is that of its batch

@@ -390,7 +390,7 @@ func (g *lgroup) owners(c *client) (owners map[int]string, ok bool) {
 		return err
 	})
 	if c.expects(o, "info of "+g.name, g.topic.gone()...); !o.done() {
-		c.tell("info of %s: error %v", g.name, o.err)
+		c.tellCall("info of %s: error %v", g.name, o.err)
 		return nil, false
 	}
 	for _, m := range info.Members {

@@ -104,6 +104,9 @@ func (p *logPart) enforce(c *client, a args) {
 	if c.expects(o, "enforce the retention of "+t.name, t.gone()...); !o.done() {
 		return
 	}
+	if c.busy > 1 || !c.disk.isWell() || c.disk.wasFull(o.from) { // it may wait behind a Sync change that is on its way to the disk
+		return
+	}
 	for i, n := range least {
 		if start, _, ok := t.parts[i].bounds(c); ok && start < n {
 			c.fail("%s starts at %d after its retention was enforced, although its limits are over for all before %d", t.parts[i], start, n)

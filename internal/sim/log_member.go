@@ -84,7 +84,7 @@ func (p *logPart) join(c *client, a args) {
 		return err
 	})
 	c.expects(o, "join "+g.name, g.topic.gone()...)
-	c.tell("%s joins %s: error %v", m.name, g.name, o.err)
+	c.tellCall("%s joins %s: error %v", m.name, g.name, o.err)
 	if o.done() {
 		m.m = joined
 		g.members = append(g.members, m)
@@ -170,7 +170,7 @@ func (p *logPart) poll(c *client, a args) {
 		return
 	}
 	steady = steady && moves == g.moves
-	c.tell("%s: %d polled, error %v", m.name, len(got), o.err)
+	c.tellCall("%s: %d polled, error %v", m.name, len(got), o.err)
 	if len(got) > a.int("n") {
 		c.fail("%s polled %d records, %s asked for", m.name, len(got), a["n"])
 	}

@@ -88,7 +88,7 @@ func (p *logPart) run(c *client, a args) {
 		return g.g.Run(ctx, r.handle, options)
 	})
 	g.runs = slices.DeleteFunc(g.runs, func(o *lrun) bool { return o == r })
-	c.tell("%s of %s has ended: %v", r.name, g.name, o.err)
+	c.tellCall("%s of %s has ended: %v", r.name, g.name, o.err)
 	if o.other || g.deleted {
 		return
 	}

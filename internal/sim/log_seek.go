@@ -51,12 +51,16 @@ func (p *logPart) seek(c *client, a args) {
 		g.judgeSeek(c, o, a)
 	}
 	for i, s := range moved {
+		if !o.refused() { // the end of a partition may have moved meanwhile
+			to[i].next.most = max(to[i].next.most, s.part.span(a["place"]).most)
+			s.join(to[i])
+		}
 		switch {
 		case o.refused() && quiet():
 			s.lpos = was[i]
 		case o.done() && quiet():
 			before := was[i]
-			s.next, s.acked = offsets{to[i].next.least, max(to[i].next.most, s.part.span(a["place"]).most)}, to[i].acked
+			s.next, s.acked = to[i].next, to[i].acked
 			paused := s.tenure.paused
 			s.give(s.tenure.member, s.tenure.owner, true)
 			s.tenure.paused = paused

@@ -67,7 +67,7 @@ func (g *lgroup) lag(c *client) (n int64) {
 		list, err := g.g.Lag(ctx)
 		for _, l := range list {
 			if n += l.Records; l.Records > 0 {
-				c.tell("%s: %+v", g.name, l)
+				c.tellCall("%s: %+v", g.name, l)
 			}
 		}
 		return err

@@ -33,6 +33,7 @@ type vqueue struct {
 	under    int         // of these, how many are under way
 	running  int         // Runs under way
 	purging  int         // purges under way
+	moving   int         // redrives under way
 	tenants  bool        // a standard queue whose messages have groups
 
 	unclearUntil time.Time // when the visibility timeouts of those are over
@@ -114,6 +115,7 @@ func (p *visibilityPart) verbs() []*verb {
 			8, p.drawTransfer, p.transfer),
 		form("run {n} handlers on {queue} for {span} [attempts {attempts}] [batches] [calm]", 4, p.drawRun, p.run),
 		form("purge {queue}", 1, p.drawQueue, p.purge),
+		form("glance at {queue}", 3, p.drawQueue, p.glance),
 		form("cancel a message of {queue}", 3, p.drawQueue, p.cancel),
 	}
 }

@@ -27,9 +27,14 @@ func (p *visibilityPart) opened(c *client) {
 		if c.expects(o, "open "+q.name+" again"); !o.done() {
 			continue
 		}
-		q.mayBeLost, q.deleting = false, false
+		q.mayBeLost, q.deleting, q.moving = false, false, 0
 		p.reconsider(c, q)
 		p.follow(c, q)
+	}
+	for _, q := range p.queues {
+		if q.dead != nil && q.q != nil && !slices.Contains(p.queues, q.dead) {
+			p.w.fail("%s is lost, the dead-letter queue of %s", q.dead.name, q.name)
+		}
 	}
 }
 
@@ -58,7 +63,7 @@ func (p *visibilityPart) drop(q *vqueue) {
 		m.mayBeGone = true
 	}
 	for _, o := range p.queues {
-		if o.dead == q {
+		if o.dead == q && !o.mayBeLost { // else it may be lost as well
 			p.w.fail("%s is lost, the dead-letter queue of %s", q.name, o.name)
 		}
 	}

@@ -63,10 +63,25 @@ func (m *vmessage) mayBeIn(q *vqueue, t time.Time) bool {
 	return h.leadsTo(q)
 }
 
+// mayHold returns the messages that may be in a queue.
+func (q *vqueue) mayHold() (list []*vmessage) {
+	for _, from := range q.part.queues {
+		for _, m := range from.messages {
+			if from == q || m.mayBeIn(q, time.Now()) {
+				list = append(list, m)
+			}
+		}
+	}
+	return list
+}
+
 // move notes that a message was seen in a queue. A crash may take it back.
 func (p *visibilityPart) move(c *client, m *vmessage, q *vqueue) {
 	from := m.home
-	if m.others = nil; from == q {
+	if m.others = nil; q.moving > 0 {
+		p.mayGoAnywhere(m, q)
+	}
+	if from == q {
 		return
 	}
 	from.messages = slices.DeleteFunc(from.messages, func(o *vmessage) bool { return o == m })

@@ -58,7 +58,9 @@ func (p *visibilityPart) redrive(c *client, a args) {
 		}
 		return
 	}
-	end()
+	if end(); o.unclear() && c.born == c.life { // it may begin later
+		q.moving++
+	}
 }
 
 // watch waits for the end of a redrive.
@@ -80,6 +82,8 @@ func (p *visibilityPart) watch(c *client, q *vqueue, r *visibility.Redrive, a ar
 
 // useAll notes that the messages of a queue may go to any other one of its kind.
 func (p *visibilityPart) useAll(q *vqueue) (end func() bool) {
+	q.moving++
+	life := p.w.life
 	p.scatter(q)
 	var ends []func() bool
 	for _, other := range p.queues {
@@ -88,6 +92,9 @@ func (p *visibilityPart) useAll(q *vqueue) (end func() bool) {
 		}
 	}
 	return func() bool {
+		if life == p.w.life {
+			q.moving--
+		}
 		p.scatter(q)
 		quiet := true
 		for _, end := range ends {
@@ -104,13 +111,18 @@ func (p *visibilityPart) scatter(q *vqueue) {
 			if !m.mayBeHere || !m.mayBeIn(q, someday) {
 				continue
 			}
-			for _, to := range p.queues {
-				if to.config.FIFO == q.config.FIFO && !slices.Contains(m.others, to) {
-					m.others = append(m.others, to)
-				}
-			}
+			p.mayGoAnywhere(m, q)
 			m.died, m.changed = true, p.w.event()
 			m.blur(m.free.last)
+		}
+	}
+}
+
+// mayGoAnywhere notes that a message may be in any queue of a kind.
+func (p *visibilityPart) mayGoAnywhere(m *vmessage, q *vqueue) {
+	for _, to := range p.queues {
+		if to.config.FIFO == q.config.FIFO && !slices.Contains(m.others, to) {
+			m.others = append(m.others, to)
 		}
 	}
 }

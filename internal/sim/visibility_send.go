@@ -130,7 +130,7 @@ func (m *vmessage) take(own int) {
 	if m.home.isGrave() || m.home.part.isDead(m.home) { // nobody knows what else comes there
 		m.priority = counted{0, int(m.home.config.MaxPriority)}
 	}
-	for _, o := range m.home.messages {
+	for _, o := range m.home.mayHold() {
 		if o.group != m.group || !o.mayBeHere {
 			continue
 		}
@@ -170,7 +170,7 @@ func (p *visibilityPart) newMessage(c *client, q *vqueue, a args) (*vmessage, vi
 	q.tenants = q.tenants || m.group != "" && !q.config.FIFO
 	m.due = moment{m.sent.first.Add(a.span("delay")), someday}
 	m.free = at(time.Time{})
-	return m, visibility.Message{ID: m.id, Group: m.group, Priority: uint8(a.int("priority")), DedupeID: a["dedupe"], Body: m.body, Delay: a.span("delay")}
+	return m, visibility.Message{ID: m.id, Group: m.group, Priority: uint8(a.int("priority")), DedupeID: a["dedupe"], Body: m.body, Attributes: p.w.attributesOf(m.id), Delay: a.span("delay")}
 }
 
 // dueAt is when a message that was sent can be received: after its delay, and perhaps after those of its group.

@@ -22,6 +22,7 @@ type workqueuePart struct {
 	since     time.Time       // when the life began
 	version   int             // of the topology: it rises with each change
 	changed   time.Time       // when that was the last time
+	applying  int             // calls under way that make again what is deleted meanwhile
 	drawn     int             // names of queues, exchanges and consumers
 	sent      int             // names of messages
 }
@@ -49,6 +50,7 @@ type wqueue struct {
 	implicit bool             // it is made when it is first needed
 	redrives int              // that may be running
 	redriven bool             // there was one
+	altering bool             // a call is under way that gives it another config
 	doubtful bool             // it was given up, and may come back in another life; see bury
 	jammed   time.Time        // when it may have been full of dead letters last; see jam
 }
@@ -91,6 +93,7 @@ type wcopy struct {
 	choice  *wchoice
 	sure    bool // it came to its queue if its message was published
 	touched bool // something may have removed it while it was being published
+	spared  bool // a purge may not have seen it
 }
 
 // waddress is how a copy was published.
@@ -145,7 +148,7 @@ func newWorkqueuePart(w *world) *workqueuePart {
 }
 
 func (p *workqueuePart) verbs() []*verb {
-	return []*verb{
+	return append(p.topologyVerbs(), []*verb{
 		form("declare work queue {queue} [limit {limit}] [ttl {ttl}] [length {length}] [overflow {overflow}] [total] [priorities {priorities}] [patience {patience}] [retry {retry}] [window {window}] [single] [dropping] [dead {dead}] [deadto {deadto}]",
 			4, p.drawDeclare, p.declare),
 		form("declare {kind} exchange {exchange} [alternate {alternate}] [window {window}] [header {header}]", 3, p.drawExchange, p.declareExchange),
@@ -174,7 +177,7 @@ func (p *workqueuePart) verbs() []*verb {
 		form("redrive {queue} [rate {rate}]", 3, p.drawRedrive, p.redrive),
 		form("run {n} handlers on {queue} for {span} [attempts {attempts}] [by {by}] [timeout {timeout}]", 4, p.drawRun, p.run),
 		form("transact with {queue} {acks} acks {nacks} nacks {rejects} rejects and {n} messages to {exchange} with key {key} [failing]", 12, p.drawTransact, p.transact),
-	}
+	}...)
 }
 
 // changes notes that the topology changes.
@@ -261,6 +264,7 @@ func (p *workqueuePart) opened(c *client) {
 		p.broker = nil
 		p.openBroker(c)
 	}
+	p.applying = 0
 	p.changes() // whoever is under way still belongs to another life
 	p.bury(c)
 	for _, q := range slices.Clone(p.queues) {
@@ -301,7 +305,7 @@ func (p *workqueuePart) reopened(c *client, q *wqueue) {
 		x.maybe = x.maybe || c.unclean // nobody knows whether it was delivered, if that was not durable
 		x.front, x.returned = span{}, x.returned || x.maybe
 	}
-	q.held, q.open, q.cut = nil, nil, false
+	q.held, q.open, q.cut, q.altering = nil, nil, false, false
 	q.touched = c.event()
 }
 

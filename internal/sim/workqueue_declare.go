@@ -258,6 +258,9 @@ func (p *workqueuePart) change(c *client, b *wbinding, then fate, what string, f
 	o := c.surely().call(f)
 	p.changes()
 	b.under--
+	if !alone || b.calls != mine {
+		allowed = append(allowed, workqueue.ErrUnknownBinding)
+	}
 	c.expects(o, what, append(allowed, workqueue.ErrUnknownQueue, workqueue.ErrUnknownExchange)...)
 	switch {
 	case !alone || b.calls != mine:
@@ -303,7 +306,7 @@ func (p *workqueuePart) mayBeDeleted(target string) bool {
 
 func (p *workqueuePart) unbind(c *client, a args) {
 	like := p.bindingOf(a)
-	if like == nil || p.broker == nil {
+	if like == nil || p.broker == nil || p.applying > 0 {
 		return
 	}
 	b := p.bound(like)

@@ -23,6 +23,9 @@ func (p *workqueuePart) judge(c *client, o outcome, q *wqueue, d *workqueue.Deli
 		c.fail("%s did not come to that queue: deaths %+v", what, d.Deaths)
 		return nil
 	}
+	if h, timeout := x.holder, q.config.AckTimeout; h != nil && timeout > 0 && o.to.Sub(o.from) >= timeout && d.DeliveryCount < h.d.DeliveryCount {
+		return nil // it was lost before its call could return, and has been delivered again since
+	}
 	p.judgeState(c, o, x, d, k, what)
 	p.judgeContent(c, x, d, what)
 	if quiet {
@@ -36,7 +39,7 @@ func (p *workqueuePart) judge(c *client, o outcome, q *wqueue, d *workqueue.Deli
 func (p *workqueuePart) judgeState(c *client, o outcome, x *wcopy, d *workqueue.Delivery, k *wconsumer, what string) {
 	switch {
 	case !x.mayBeHere:
-		c.fail("%s is gone", what)
+		c.failGoneCopy(x, "%s is gone", what)
 	case x.holder != nil && x.holder.surelyHeld(o.to):
 		c.fail("%s is unacknowledged", what)
 	case x.delayed && !x.due.maybe(o.to):
@@ -47,6 +50,16 @@ func (p *workqueuePart) judgeState(c *client, o outcome, x *wcopy, d *workqueue.
 	if k != nil && k.heldSurely(o.to) >= k.prefetch {
 		c.fail("%s is more than the prefetch of %s, %d", what, k.name, k.prefetch)
 	}
+}
+
+// failGoneCopy tells of a copy that should be gone.
+func (c *client) failGoneCopy(x *wcopy, format string, values ...any) {
+	if !x.spared {
+		c.fail(format, values...)
+		return
+	}
+	c.failKnown("W15", format, values...)
+	x.spared, x.fate = false, here
 }
 
 // heldSurely counts the deliveries that a consumer surely has.
@@ -120,7 +133,7 @@ func (p *workqueuePart) judgeOrder(c *client, o outcome, x *wcopy, k *wconsumer,
 	if waits(x) {
 		return
 	}
-	spare, passed := x.q.spare(k), x.passedOver(c)
+	spare, passed, back := x.q.spare(k), x.passedOver(c), false
 	for _, a := range x.q.copies {
 		if a.number > 0 && a.place.begun > since.begun && a.place.begun > x.place.begun && a.priority <= x.priority {
 			continue
@@ -129,10 +142,11 @@ func (p *workqueuePart) judgeOrder(c *client, o outcome, x *wcopy, k *wconsumer,
 			continue
 		}
 		passed = passed || a.passedOver(c) // another one is in the consumer that had room for it
+		back = back || a.returned
 		if spare--; spare >= 0 {
 			continue
 		}
-		if a.returned && (c.busy > 1 || !c.disk.isWell()) {
+		if back && (c.busy > 1 || !c.disk.isWell()) {
 			c.failKnown("W14", "%s overtakes %s, which was given back", what, a.m.name)
 		} else {
 			p.failAfterCrash(c, passed, "%s overtakes %s", what, a.m.name)

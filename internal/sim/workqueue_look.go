@@ -145,7 +145,7 @@ func (p *workqueuePart) judgeShown(c *client, x *wcopy, b *workqueue.Browsed, no
 	case twice && !x.m.circles:
 		c.fail("%s twice", what)
 	case !x.mayBeHere:
-		c.fail("%s which is gone", what)
+		c.failGoneCopy(x, "%s which is gone", what)
 	case held && b.State != workqueue.Unacked:
 		c.fail("%s which is unacknowledged", what)
 	case x.holder == nil && b.State == workqueue.Unacked && x.q.spare(nil) == 0 && !x.mayDie(now) && x.q.under == 0 && !x.q.cut:
@@ -200,7 +200,7 @@ func (p *workqueuePart) checkStats(c *client, q *wqueue) {
 		all.count(sure, x.mayBeHere)
 		delayed.count(sure && x.delayed && !x.due.maybe(now), x.mayBeHere && x.delayed && (!x.due.last.Before(now) || !c.disk.caughtUp()))
 		unacked.count(sure && x.holder != nil && x.holder.surelyHeld(now), x.mayBeHere && (x.holder != nil || x.mayDie(now) || x.q.cut))
-		if x.mayBeHere && (x.returned || x.m.message.Delay > 0) {
+		if x.mayBeHere && (x.returned || x.m.message.Delay > 0 || x.holder != nil && x.holder.over.maybe(now)) {
 			back++
 		}
 	}
@@ -267,8 +267,13 @@ func (p *workqueuePart) settle(c *client) {
 	for name := range p.consumers {
 		p.closeConsumer(c, args{"consumer": name})
 	}
-	for range 100 {
-		if left := p.drainAll(c); !left || c.fault != "" {
+	rounds := 0
+	for empty := 0; empty < 2; { // a message may die in the last queue and come to the first one
+		left := p.drainAll(c)
+		if empty++; left {
+			empty = 0
+		}
+		if rounds++; rounds == 100 || c.fault != "" {
 			break
 		}
 		c.mu.Unlock()

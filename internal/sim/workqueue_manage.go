@@ -125,7 +125,16 @@ func (p *workqueuePart) purge(c *client, a args) {
 	quiet := end(o)
 	c.expects(o, "purge "+q.name, workqueue.ErrQueueDeleted)
 	behind := o.done() && quiet && n < least && n+returned >= least && c.busy > 1
+	late := func(x *wcopy) bool { return o.from.Sub(x.m.sent.last) < lasting } // it may be on its way to the disk
+	unseen := 0
+	for x := range was {
+		if late(x) {
+			unseen++
+		}
+	}
 	switch {
+	case o.done() && quiet && n < least && n+unseen >= least && c.busy > 1:
+		c.failKnown("W15", "%d messages of %s purged, not %d: %d were published just before", n, q.name, least, unseen)
 	case behind:
 		c.failKnown("W14", "%d messages of %s purged, not %d: %d were given back", n, q.name, least, returned)
 	case o.done() && quiet && (n < least || n > most):
@@ -139,7 +148,7 @@ func (p *workqueuePart) purge(c *client, a args) {
 			x.mayBeGone = f.mayBeGone
 		case behind && x.returned:
 		case o.done() && quiet && f == here && x.surelyReadyBut(now) && q.spare(nil) == 0:
-			x.fate = gone
+			x.fate, x.spared = gone, c.busy > 1 && late(x)
 			c.lose(func() { x.mayBeHere = true })
 		}
 	}
@@ -182,7 +191,7 @@ func (p *workqueuePart) drawDelete() args {
 
 func (p *workqueuePart) delete(c *client, a args) {
 	q := p.usable(a["queue"])
-	if q == nil || q.implicit {
+	if q == nil || q.implicit || p.applying > 0 {
 		return
 	}
 	q.refresh(p)
@@ -238,7 +247,7 @@ func (p *workqueuePart) drawDeleteExchange() args {
 
 func (p *workqueuePart) deleteExchange(c *client, a args) {
 	x := p.exchangeNamed(a["exchange"])
-	if x == nil || p.broker == nil {
+	if x == nil || p.broker == nil || p.applying > 0 {
 		return
 	}
 	p.changes()
@@ -313,7 +322,16 @@ func (p *workqueuePart) recall(c *client, a args) {
 		was := x.fate
 		x.mayBeGone, x.touched = true, true
 		end := q.use()
-		o := c.call(func(ctx context.Context) error { return q.q.Cancel(ctx, x.m.message.MessageID) })
+		o := c.call(func(ctx context.Context) error {
+			if p.w.hash("recall "+x.m.name)%2 == 0 {
+				return q.q.Cancel(ctx, x.m.message.MessageID)
+			}
+			b, err := q.q.Find(ctx, x.m.message.MessageID)
+			if err != nil {
+				return err
+			}
+			return q.q.CancelAt(ctx, b.Position)
+		})
 		quiet := end(o)
 		switch {
 		case lost(o.err, workqueue.ErrUnknownMessage) && (x.due.maybe(o.to) || was != here || !quiet || x.mayDie(o.to) || len(x.m.copies) > 1):

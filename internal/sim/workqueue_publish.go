@@ -104,7 +104,7 @@ func (p *workqueuePart) publishBatch(c *client, exchange string, a args, n int) 
 			published, err = p.broker.PublishAsync(ctx, exchange, batch[0].Key, batch[0].Message).Wait(ctx)
 			return unclearWait(ctx, err)
 		case n == 1:
-			return p.broker.Publish(ctx, exchange, batch[0].Key, batch[0].Message)
+			return p.publishOne(ctx, exchange, batch[0].Key, batch[0].Message)
 		}
 		return p.broker.PublishBatch(ctx, exchange, batch)
 	})

@@ -70,7 +70,7 @@ func (p *workqueuePart) run(c *client, a args) {
 	o := c.call(func(ctx context.Context) error {
 		ctx, stop := context.WithTimeout(ctx, span)
 		defer stop()
-		return q.q.Run(ctx, r.handle, r.options())
+		return r.runQueue(ctx, q.q)
 	})
 	end(o)
 	c.tellCall("run on %s: %v", q.name, o.err)

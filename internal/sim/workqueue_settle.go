@@ -106,6 +106,8 @@ func (e *effect) finish(p *workqueuePart, c *client, o outcome) {
 	x := e.d.x
 	switch {
 	case o.refused() && x.holder != e.d && x.count != e.was.count: // others have had it since
+	case o.refused() && e.d.swept:
+		x.blur()
 	case o.refused():
 		if x.mayBeHere {
 			x.mayBeGone = e.was.mayBeGone
@@ -137,6 +139,7 @@ func (p *workqueuePart) settleOne(c *client, d *wdelivery, what string, upTo boo
 	list := []*wdelivery{d}
 	if upTo && d.k != nil {
 		list = append(d.before(), d)
+		d.sweep(list, removes, make(d).dies)
 	}
 	var effects []*effect
 	for _, h := range list {
@@ -159,7 +162,7 @@ func (p *workqueuePart) settleOne(c *client, d *wdelivery, what string, upTo boo
 				continue
 			}
 		}
-		if e.finish(p, c, o); o.refused() && !lostForGood(o.err) {
+		if e.finish(p, c, o); o.refused() && !lostForGood(o.err) && !e.d.swept {
 			e.d.unsure = false
 			if e.d.x.holder == e.d {
 				q.held = append(q.held, e.d)
@@ -188,6 +191,20 @@ func (d *wdelivery) before() (list []*wdelivery) {
 		return true
 	})
 	return list
+}
+
+// sweep notes that a call which settles all deliveries up to one may settle those that other calls
+// are about to settle, too: the consumer still holds them.
+func (d *wdelivery) sweep(list []*wdelivery, removes, dies bool) {
+	for _, x := range d.x.q.copies {
+		o := x.holder
+		if o == nil || o.k != d.k || o.number > d.number || slices.Contains(list, o) {
+			continue
+		}
+		if o.swept, x.mayBeGone = true, x.mayBeGone || removes; dies {
+			x.doom(workqueue.ReasonRejected)
+		}
+	}
 }
 
 // judgeSettle complains about an outcome that is not possible.

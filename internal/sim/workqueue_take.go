@@ -20,6 +20,7 @@ type wdelivery struct {
 	taken  uint64 // the clock, when the call began that returned it
 	over   moment // of its AckTimeout
 	unsure bool   // it may be settled, or an AckUpTo may settle it
+	swept  bool   // such a call may have settled it while another one tried to
 }
 
 // surelyHeld reports that nobody else can have the message.
@@ -53,7 +54,7 @@ func (p *workqueuePart) getOne(c *client, name string) bool {
 	version := p.version
 	end := q.use()
 	o := c.call(func(ctx context.Context) (err error) {
-		d, _, err = q.q.Get(ctx)
+		d, err = p.getOf(ctx, q.q)
 		return err
 	})
 	quiet := end(o)
@@ -210,7 +211,8 @@ func (p *workqueuePart) takeSome(c *client, k *wconsumer, limit int, wait time.D
 	case lost(o.err, workqueue.ErrConsumerClosed) && k.ended:
 	case lost(o.err, workqueue.ErrQueueDeleted) && (q.fate != here || version != p.version):
 	case errors.Is(o.err, context.DeadlineExceeded):
-		if quiet && room && len(q.open) == 1 && !was.ended && q.paused == gone {
+		waited := c.busy == 1 || wait >= patience(c) // else it may be on its way to the disk
+		if waited && quiet && room && len(q.open) == 1 && !was.ended && q.paused == gone {
 			p.judgeWithheld(c, o, q, ready)
 		}
 	default:

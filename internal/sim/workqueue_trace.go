@@ -13,11 +13,40 @@ func (p *workqueuePart) identify(q *wqueue, m *wmessage, deaths []workqueue.Deat
 		return x
 	}
 	p.refresh()
+	p.overfill()
 	x := p.trace(m, q, deaths, maxHops, true)
 	if x != nil && !x.mayBeHere && m.circles {
 		x.fate = unknown
 	}
 	return x
+}
+
+// overfill notes which queues with a limit may have got dead letters that nobody has seen, and may have
+// dropped others for them.
+func (p *workqueuePart) overfill() {
+	for _, q := range p.queues {
+		if q.config.MaxLength > 0 && p.mayBeFed(q) {
+			q.fed = true
+			q.squeeze()
+		}
+	}
+}
+
+func (p *workqueuePart) mayBeFed(q *wqueue) bool {
+	now := time.Now()
+	for _, other := range slices.Concat(p.queues, p.ghosts) {
+		for _, x := range other.copies {
+			if other == q || !x.mayBeHere {
+				continue
+			}
+			for _, reason := range reasons {
+				if x.mayDieOf(reason, now) && p.destinyOf(x, reason).leadsTo(q) {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // surprise is a copy in a queue that a message came to while the topology was changing.

@@ -156,7 +156,7 @@ func (t *wtransaction) conclude(p *workqueuePart, c *client, o outcome, quiet bo
 		withSync.sync = pebblemq.Sync
 	}
 	for _, e := range append(t.acked[:len(t.acked):len(t.acked)], t.other...) {
-		if e.finish(p, &withSync, o); o.refused() && !o.other {
+		if e.finish(p, &withSync, o); o.refused() && !o.other && !e.d.swept {
 			if e.d.unsure = false; e.d.x.holder == e.d {
 				e.d.x.q.held = append(e.d.x.q.held, e.d)
 			}

@@ -94,6 +94,7 @@ func (o *reread) Undo()  {}
 func (o *reread) Run(t *store.Turn) error {
 	q := o.q
 	q.bad.reading = false
+	defer q.order.forgetIdle()
 	if q.closed {
 		return nil
 	}
@@ -114,7 +115,7 @@ func (o *reread) Run(t *store.Turn) error {
 // been purged, or taken in, since the read began is in no stretch any more.
 func (o *reread) replace(t *store.Turn, part span, c *chunk) {
 	q := o.q
-	came := slices.DeleteFunc(c.messages, func(l loadedMessage) bool { return !q.bad.has(l.seq) })
+	came := slices.DeleteFunc(c.messages, func(l loadedMessage) bool { return !q.bad.has(l.seq) || q.order.gone(&l) })
 	var left []stretch
 	for _, m := range c.missing {
 		for _, r := range m.parts() {

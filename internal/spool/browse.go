@@ -60,9 +60,8 @@ type Seen struct {
 	Until, First, Since Moment // see Message
 	Err                 error  // why it, and perhaps others behind it, cannot be read; there is nothing but the position
 
-	mark     mark // as it was read
-	marked   bool
-	lostMark error
+	mark    mark // as it was read
+	segment *segment
 }
 
 // Sequence is Message.Sequence.
@@ -306,7 +305,7 @@ func (b *Browse) readDelayed(ctx context.Context, p *part) (found []Seen, end bo
 // inspect says what has become of a message that was read, and whether it is still
 // here.
 func (q *Spool) inspect(t *store.Turn, l loadedMessage) (s Seen, here bool) {
-	s = Seen{Content: l.Content, Position: Position{Lane: q.lane, Seq: l.seq}, mark: l.mark, marked: l.marked, lostMark: l.lostMark}
+	s = Seen{Content: l.Content, Position: Position{Lane: q.lane, Seq: l.seq}, mark: l.mark, segment: l.segment}
 	s.Until, s.First, s.Since = Moment(l.mark.until), Moment(l.mark.first), Moment(l.mark.since)
 	s.Count = l.mark.count
 	m := q.known(l.seq)
@@ -318,6 +317,9 @@ func (q *Spool) inspect(t *store.Turn, l loadedMessage) (s Seen, here bool) {
 	case l.seq < q.loaded && !q.bad.has(l.seq):
 		s.Until = 0
 		return s, q.groups.hasSpilled(l.seq, l.Data)
+	}
+	if q.order.gone(&l) {
+		return s, false
 	}
 	s.Taken = q.leased != nil && l.mark.out && s.Until.After(t.Now())
 	return s, true

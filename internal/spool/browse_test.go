@@ -145,7 +145,7 @@ func TestADamagedMessageIsSeenAsSuch(t *testing.T) {
 	require.NoError(t, s.Do(ctx, &d, store.Sync))
 	require.NoError(t, s.Do(ctx, &putOp{q: q, data: []byte("good")}, store.Sync))
 	under(t, s, store.Sync, func(t *store.Turn) {
-		t.Set(seqKey(layout.Entry, q.place, 0), []byte{version})
+		t.Set(seqKey(layout.Segment, q.place, 0), []byte{version})
 		t.Set(dueKey(layout.Delayed, q.place, d.d.Due, d.d.Seq), []byte{version})
 	})
 	var wrong, good int

@@ -79,7 +79,7 @@ func (k *check) cursor(kind store.Kind) (store.AuditCursor, error) {
 // would keep it from being opened.
 func (k *check) lanes() (map[byte]bool, error) {
 	lanes := make(map[byte]bool)
-	for _, kind := range []store.Kind{k.Meta, k.Entry, k.Delayed} {
+	for _, kind := range []store.Kind{k.Meta, k.Segment, k.Delayed} {
 		c, err := k.cursor(kind)
 		if err != nil {
 			return nil, err
@@ -110,7 +110,7 @@ func (k *check) lanes() (map[byte]bool, error) {
 }
 
 func (k *check) dropLane(lane byte) error {
-	for _, kind := range []store.Kind{k.Meta, k.Entry, k.Mark, k.Delayed} {
+	for _, kind := range []store.Kind{k.Meta, k.Segment, k.State, k.Delayed} {
 		lo := laneKey(kind, place{k.object, lane}, 0)
 		err := k.a.Walk(lo, store.PrefixEnd(lo), func(key, _ []byte) error {
 			return k.a.Drop(key, "priority %d is above the highest, %d", lane, k.Highest)
@@ -126,10 +126,9 @@ func (k *check) dropLane(lane byte) error {
 type laneCheck struct {
 	*check
 	place
-	meta    meta
-	found   bool // the meta record
-	dropped map[uint64]bool
-	held    [2]map[uint32]uint64 // copies, by slot and generation
+	meta  meta
+	found bool                 // the meta record
+	held  [2]map[uint32]uint64 // copies, by slot and generation
 
 	entries, bytes, delayed, delayedBytes uint64
 	out                                   uint64 // marked so
@@ -141,13 +140,13 @@ type laneCheck struct {
 
 func (k *check) lane(lane byte) error {
 	l := &laneCheck{
-		check: k, place: place{k.object, lane}, dropped: make(map[uint64]bool),
+		check: k, place: place{k.object, lane},
 		held: [2]map[uint32]uint64{make(map[uint32]uint64), make(map[uint32]uint64)},
 	}
 	if err := l.readMeta(); err != nil {
 		return err
 	}
-	for _, step := range []func() error{l.checkEntries, l.checkMarks, l.checkDelayed, l.checkIDs, l.checkMeta} {
+	for _, step := range []func() error{l.checkSegments, l.checkStates, l.checkDelayed, l.checkIDs, l.checkMeta} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -179,58 +178,27 @@ func (l *laneCheck) readMeta() error {
 	return nil
 }
 
-// content checks what a message and a delayed one have in common, and reports whether
-// it is to stay.
-func (l *laneCheck) content(key []byte, c Content, slot int, err error) (stays bool, _ error) {
+// content checks what a message and a delayed one have in common, and returns what is wrong with
+// it, if anything is.
+func (l *laneCheck) content(c *Content, slot int, err error) (wrong string, _ error) {
 	if err == nil {
 		err = l.Decode(c.Data)
 	}
 	if err != nil {
-		return false, l.a.Drop(key, "message cannot be decoded: %v", err)
+		return fmt.Sprintf("message cannot be decoded: %v", err), nil
 	}
 	if !c.Payload.Shared() {
-		return true, nil
+		return "", nil
 	}
 	found, err := l.payloads.Finds(store.PayloadKey(c.Payload))
 	if err != nil {
-		return false, err
+		return "", err
 	}
 	if !found {
-		return false, l.a.Drop(key, "the body of the message, payload %d of generation %d, is not there", c.Payload.Number, c.Payload.Generation)
+		return fmt.Sprintf("the body of the message, payload %d of generation %d, is not there", c.Payload.Number, c.Payload.Generation), nil
 	}
 	l.held[slot][c.Payload.Generation]++
-	return true, nil
-}
-
-func (l *laneCheck) checkEntries() error {
-	lo, hi := l.span(l.Entry)
-	return l.a.Walk(lo, hi, func(key, v []byte) error {
-		seq, err := decodeSeqKey(key)
-		if err != nil {
-			return l.a.Drop(key, "%v", err)
-		}
-		if l.found && seq < l.meta.low {
-			l.dropped[seq] = true
-			return l.a.Drop(key, "message %d was settled: all below %d were", seq, l.meta.low)
-		}
-		c, err := decodeEntry(v)
-		stays, err := l.content(key, c, slotEntries, err)
-		if err != nil {
-			return err
-		}
-		if !stays {
-			l.dropped[seq] = true
-			return nil
-		}
-		if l.entries == 0 {
-			l.first = seq
-		}
-		l.last = seq
-		l.entries++
-		l.bytes += c.size()
-		l.count(&c)
-		return errors.Join(l.checkExpiry(&c, seq), l.checkBirth(&c, seq), l.claims(&c, slotEntries, Position{Lane: l.place.lane, Seq: seq}))
-	})
+	return "", nil
 }
 
 // count adds a message to its group.
@@ -277,14 +245,8 @@ func (l *laneCheck) checkBirth(c *Content, seq uint64) error {
 		l.youngest = born
 		return nil
 	}
-	err := l.indexed(dueKey(l.Stray, l.place, born, seq), "message %d is not in the index by birth", seq)
-	if c.stray || err != nil {
-		return err
-	}
 	c.stray = true
-	v := make([]byte, c.entryLen())
-	c.encodeEntry(v)
-	return l.a.Put(seqKey(l.Entry, l.place, seq), v, "message %d is older than one before it, and does not say so", seq)
+	return l.indexed(dueKey(l.Stray, l.place, born, seq), "message %d is not in the index by birth", seq)
 }
 
 // claims makes sure that a message with a unique key holds it.
@@ -300,35 +262,6 @@ func (l *laneCheck) claims(c *Content, slot byte, at Position) error {
 	return l.a.Put(key, at.encode(slot), "unique key %x does not lead to message %d, which has it", c.Unique, at.Seq)
 }
 
-func (l *laneCheck) checkMarks() error {
-	entries, err := l.cursor(l.Entry)
-	if err != nil {
-		return err
-	}
-	lo, hi := l.span(l.Mark)
-	return l.a.Walk(lo, hi, func(key, v []byte) error {
-		seq, err := decodeSeqKey(key)
-		if err != nil {
-			return l.a.Drop(key, "%v", err)
-		}
-		found, err := entries.Finds(seqKey(l.Entry, l.place, seq))
-		if err != nil {
-			return err
-		}
-		if !found || l.dropped[seq] {
-			return l.a.Drop(key, "mark of message %d, which is not there", seq)
-		}
-		m, err := decodeMark(v)
-		if err != nil {
-			return l.a.Drop(key, "mark of message %d: %v", seq, err)
-		}
-		if m.out {
-			l.out++
-		}
-		return nil
-	})
-}
-
 func (l *laneCheck) checkDelayed() error {
 	lo, hi := l.span(l.Delayed)
 	return l.a.Walk(lo, hi, func(key, v []byte) error {
@@ -337,9 +270,12 @@ func (l *laneCheck) checkDelayed() error {
 			return l.a.Drop(key, "%v", err)
 		}
 		c, err := decodeDelayed(v)
-		stays, err := l.content(key, c, slotDelayed, err)
-		if err != nil || !stays {
+		wrong, err := l.content(&c, slotDelayed, err)
+		switch {
+		case err != nil:
 			return err
+		case wrong != "":
+			return l.a.Drop(key, "%s", wrong)
 		}
 		if l.delayed == 0 {
 			l.firstDue = due
@@ -457,19 +393,27 @@ func (k *check) unique() error {
 		if err != nil {
 			return k.a.Drop(key, "%v", err)
 		}
-		where, decode := seqKey(k.Entry, place{k.object, at.Lane}, at.Seq), decodeEntry
-		if slot == slotDelayed {
-			where, decode = dueKey(k.Delayed, place{k.object, at.Lane}, at.Due, at.Seq), decodeDelayed
-		}
-		v, err = k.a.Get(where)
-		if err != nil {
+		has, err := k.hasUnique(slot, at, unique)
+		if err != nil || has {
 			return err
 		}
-		if c, err := decode(v); err != nil || c.Unique != unique {
-			return k.a.Drop(key, "unique key %x leads to message %d, which does not have it", unique, at.Seq)
-		}
-		return nil
+		return k.a.Drop(key, "unique key %x leads to message %d, which does not have it", unique, at.Seq)
 	})
+}
+
+// hasUnique reports whether the message at a position has a unique key.
+func (k *check) hasUnique(slot byte, at Position, unique UniqueKey) (bool, error) {
+	if slot == slotDelayed {
+		v, err := k.a.Get(dueKey(k.Delayed, place{k.object, at.Lane}, at.Due, at.Seq))
+		if err != nil {
+			return false, err
+		}
+		c, err := decodeDelayed(v)
+		return err == nil && c.Unique == unique, nil
+	}
+	has := false
+	err := k.messageAt(at, func(c Content) { has = c.Unique == unique })
+	return has, err
 }
 
 // checkPins compares the records of groups with the messages. There may be millions of
@@ -506,9 +450,8 @@ func (k *check) repin() error {
 		return nil
 	}
 	err := errors.Join(
-		k.a.WalkKind(k.Entry, k.object, func(key, v []byte) error {
-			c, err := decodeEntry(v)
-			return add(key, c, err)
+		k.a.WalkKind(k.Segment, k.object, func(key, v []byte) error {
+			return k.messages(key, v, func(_ uint64, c Content, err error) error { return add(key, c, err) })
 		}),
 		k.a.WalkKind(k.Delayed, k.object, func(key, v []byte) error {
 			c, err := decodeDelayed(v)

@@ -48,6 +48,15 @@ func (q *Spool) UndoDelayed(d Delayed) {
 // ShowDelayed lets the clock run for what was put.
 func (q *Spool) ShowDelayed(t *store.Turn) { q.armDue(t) }
 
+// Rouse has what is due read, if its timer has not run yet, and reports whether that is under way.
+func (q *Spool) Rouse(t *store.Turn) bool {
+	if q.closed || q.laterLeft() == 0 || q.meta.nextDue > t.Now().UnixNano() {
+		return false
+	}
+	q.startLoading(t)
+	return q.loading
+}
+
 func (q *Spool) armDue(t *store.Turn) {
 	if q.laterLeft() == 0 || q.closed {
 		t.Disarm(q.due)

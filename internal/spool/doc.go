@@ -34,11 +34,23 @@
 //
 // What holds a unique key is in an index by that (see unique.go).
 //
+// # On disk
+//
+// What a group puts is one key, a segment; what becomes of its messages is one state, written at
+// most once a group. See order.go for both in memory, segment.go and state.go for their form, and
+// reader.go for how they are read.
+//
+//	lane  ├─ segment 0..99 ─┤├─ 100..102 ─┤├─ 103..250 ─┤  under 99, 102 and 250
+//	      │ state: 0 to 97 settled, 98 out │ no state   │ pending
+//
+// What is settled NoSync, and in no transaction, is written with the next synced group. Until then
+// the counters on disk are those of what is there on disk.
+//
 // # A message that kills its process
 //
-// Delivery marks are written unsynced, in the group at hand, and not at all if
-// the message is settled before the group is sealed. A crash may therefore
-// lose marks. So that a message that crashes its process is still counted:
+// Deliveries are written before the next fsync, and not at all if the message is
+// settled before that. A crash may therefore lose them. So that a message that
+// crashes its process is still counted:
 //
 //   - A message is handed out only if its sequence number is below a frontier
 //     that is known to be on disk. Raising it is one fsync for thousands of
@@ -46,7 +58,7 @@
 //   - After an unclean end every message below that bound is a suspect: it is
 //     handed out only once its mark is on disk (Message.Suspect; Take calls
 //     ForceSync). From the second crash on, then, each delivery counts.
-//   - A message whose mark says that it was out when the process died is a
+//   - A message whose state says that it was out when the process died is a
 //     prime suspect: these come first, one at a time (each for soloTime at
 //     most), so that the neighbours of the culprit, which would be counted
 //     along with it, get away.

@@ -23,7 +23,13 @@ type feed struct {
 
 func newFeed(t testing.TB, fs vfs.FS) *feed {
 	t.Helper()
-	s, err := store.Open(store.Options{FS: fs, Dir: "data", MemoryBytes: store.MinMemoryBytes})
+	return newFeedWith(t, store.Options{FS: fs})
+}
+
+func newFeedWith(t testing.TB, o store.Options) *feed {
+	t.Helper()
+	o.Dir, o.MemoryBytes = "data", store.MinMemoryBytes
+	s, err := store.Open(o)
 	require.NoError(t, err)
 	f := &feed{t: t, s: s, ready: make(chan struct{}, 1)}
 	f.q, err = Open(ctx, crowded(s), layout, 1, Options{Ready: func(*store.Turn) {

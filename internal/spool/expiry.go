@@ -1,7 +1,6 @@
 package spool
 
 import (
-	"bytes"
 	"container/heap"
 	"context"
 	"errors"
@@ -148,18 +147,11 @@ func (s *sweep) read(ctx context.Context, pass func(error) bool) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, index.Close()) }()
-	lo, hi := q.span(q.layout.Entry)
-	entries, err := q.iter(ctx, lo, hi, pass)
+	r, err := newReader(ctx, q, s.loaded, pass)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, entries.Close()) }()
-	lo, hi = q.span(q.layout.Mark)
-	marks, err := q.iter(ctx, lo, hi, pass)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, marks.Close()) }()
+	defer func() { err = errors.Join(err, r.close()) }()
 	size := 0
 	for ok := index.First(); ok; ok = index.Next() {
 		at, seq, err := decodeDueKey(index.Key())
@@ -172,7 +164,7 @@ func (s *sweep) read(ctx context.Context, pass func(error) bool) (err error) {
 		}
 		e := ending{at: at, loadedMessage: loadedMessage{seq: seq, gone: true}}
 		if seq >= s.loaded {
-			if e.loadedMessage, err = q.readAt(entries, marks, seq); err != nil {
+			if e.loadedMessage, err = r.read(seq); err != nil {
 				return err
 			}
 		}
@@ -183,26 +175,13 @@ func (s *sweep) read(ctx context.Context, pass func(error) bool) (err error) {
 	return err
 }
 
-// readAt reads one message and its mark.
-func (q *Spool) readAt(entries, marks *store.Iter, seq uint64) (loadedMessage, error) {
-	key := seqKey(q.layout.Entry, q.place, seq)
-	found := entries.Seek(key) && bytes.Equal(entries.Key(), key)
-	if err := entries.Missed(key); err != nil {
-		return loadedMessage{seq: seq, err: err}, nil
-	}
-	if !found {
-		return loadedMessage{seq: seq, gone: true}, nil
-	}
-	marks.Seek(seqKey(q.layout.Mark, q.place, seq))
-	return q.readEntry(entries, marks)
-}
-
 // Frees lets it in on a disk that is nearly full.
 func (s *sweep) Frees() {}
 
 func (s *sweep) Run(t *store.Turn) error {
 	q, e := s.q, &s.q.expiry
 	e.sweeping = false
+	defer q.order.forgetIdle()
 	if q.closed {
 		return nil
 	}
@@ -264,7 +243,7 @@ func (s *sweep) end(t *store.Turn, d ending) {
 		q.retained(d.at) // until Show, or until it can be read
 		return
 	}
-	m, new, err := q.waiting(t, d.loadedMessage)
+	m, new, err := q.waiting(t, &d.loadedMessage)
 	switch {
 	case err != nil:
 		q.retained(d.at)
@@ -296,7 +275,7 @@ func (s *sweep) end(t *store.Turn, d ending) {
 
 // waiting returns a message, also one that is not in memory; that is new then. It
 // returns nil if there is none, and an error if it cannot be read.
-func (q *Spool) waiting(t *store.Turn, l loadedMessage) (m *Message, new bool, err error) {
+func (q *Spool) waiting(t *store.Turn, l *loadedMessage) (m *Message, new bool, err error) {
 	for _, known := range []*Message{q.held[l.seq], q.early[l.seq], q.window.find(l.seq)} {
 		if known != nil && known.state != gone {
 			return known, false, nil
@@ -308,7 +287,7 @@ func (q *Spool) waiting(t *store.Turn, l loadedMessage) (m *Message, new bool, e
 	case l.seq < q.loaded:
 		m, err = q.groups.fetch(t, l.seq)
 		return m, false, err
-	case l.gone || q.early[l.seq] != nil:
+	case q.order.gone(l) || q.early[l.seq] != nil:
 		return nil, false, nil
 	}
 	m = q.restore(l)

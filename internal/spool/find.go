@@ -2,8 +2,6 @@ package spool
 
 import (
 	"container/heap"
-	"context"
-	"errors"
 	"fmt"
 
 	"github.com/pebblemq/pebblemq/internal/store"
@@ -20,14 +18,14 @@ func (q *Spool) Find(t *store.Turn, seq uint64) (*Message, error) {
 	if q.leased == nil || !q.onDiskOnly(seq) {
 		return nil, nil
 	}
-	l := q.getEntry(t.Get, seq)
-	if err := errors.Join(l.err, l.lostMark); err != nil {
-		return nil, q.unreadable(seq, err)
+	l := q.order.find(t, seq)
+	if l.err != nil {
+		return nil, q.unreadable(seq, l.err)
 	}
 	if l.gone || !l.mark.out {
 		return nil, nil
 	}
-	return q.comeEarly(t, l, true), nil
+	return q.comeEarly(t, &l, true), nil
 }
 
 // onDiskOnly reports that a message may be there and is not in memory.
@@ -57,19 +55,19 @@ func (q *Spool) Lookup(t *store.Turn, seq uint64) (*Message, error) {
 		}
 		return q.groups.fetch(t, seq)
 	}
-	l := q.getEntry(t.Get, seq)
+	l := q.order.find(t, seq)
 	switch {
 	case l.err != nil:
 		return nil, q.unreadable(seq, l.err)
 	case l.gone:
 		return nil, nil
 	}
-	return q.comeEarly(t, l, l.mark.out && q.leased != nil), nil
+	return q.comeEarly(t, &l, l.mark.out && q.leased != nil), nil
 }
 
 // comeEarly takes a message into memory ahead of the load that will skip it, as
 // one that is out still, or again waits.
-func (q *Spool) comeEarly(t *store.Turn, l loadedMessage, out bool) *Message {
+func (q *Spool) comeEarly(t *store.Turn, l *loadedMessage, out bool) *Message {
 	m := q.restore(l)
 	q.cameIn(m)
 	q.accuse(m, l)
@@ -91,7 +89,7 @@ func (q *Spool) comeBack(t *store.Turn, m *Message, mk mark) {
 		return
 	}
 	q.mayExpire(t, m)
-	q.markLater(t, m) // or it would be counted as taken again at the next start
+	q.order.markLater(t, m) // or it would be counted as taken again at the next start
 	t.Touch(q)
 	if q.unloaded > 0 {
 		q.unloaded--
@@ -109,37 +107,94 @@ func (q *Spool) adopt(m *Message) {
 	}
 }
 
-// restore makes a message of what is on disk.
-func (q *Spool) restore(l loadedMessage) *Message {
-	l.Count, l.Born = l.mark.count, q.bornOf(&l.Content)
-	m := &Message{
-		Seq: l.seq, Lane: q.lane, Content: l.Content, marked: l.marked,
-		Until: Moment(l.mark.until), First: Moment(l.mark.first), Since: Moment(l.mark.since),
-	}
+// restore makes a message of what is on disk, and of what is known of its segment since. It is not
+// in memory before it joins its segment.
+func (q *Spool) restore(l *loadedMessage) *Message {
+	l.Born = q.bornOf(&l.Content)
+	l.mark = q.order.markOf(l)
+	m := &Message{Seq: l.seq, Lane: q.lane, Content: l.Content, segment: l.segment}
+	m.Count = l.mark.count
+	m.Until, m.First, m.Since = Moment(l.mark.until), Moment(l.mark.first), Moment(l.mark.since)
 	m.SetNote(l.mark.note)
-	if l.lostMark != nil && q.bad.first(l.lostMark.Error()) {
-		q.s.Log().Error("deliveries of messages cannot be read and are counted anew", "queue", q.name, "seq", l.seq, "error", l.lostMark)
-	}
 	return m
 }
 
-// getter is Get or Probe, of a turn or beside the baton.
-type getter = func(key []byte) ([]byte, error)
-
-// beside returns a getter beside the baton.
-func beside(ctx context.Context, get func(context.Context, []byte) ([]byte, error)) getter {
-	return func(key []byte) ([]byte, error) { return get(ctx, key) }
-}
-
-// getEntry reads a message and its mark by their keys.
-func (q *Spool) getEntry(get getter, seq uint64) (l loadedMessage) {
+// find reads a message under the baton.
+func (o *order) find(t *store.Turn, seq uint64) (l loadedMessage) {
 	l.seq = seq
-	v, err := get(seqKey(q.layout.Entry, q.place, seq))
+	s := o.containing(seq)
+	if s != nil && !s.sealed {
+		m := s.members[seq-s.first]
+		l.Content, l.mark, l.segment, l.gone = m.Content, m.mark(), s, m.state == gone
+		return l
+	}
+	q, last := o.q, seq
+	if s != nil {
+		last = s.last
+	} else if last, l.gone, l.err = o.lastOf(t, seq); l.gone || l.err != nil {
+		return l
+	}
+	v, err := t.Get(seqKey(q.layout.Segment, q.place, last))
 	if v == nil || err != nil {
 		l.gone, l.err = err == nil, err
 		return l
 	}
-	l.Content, l.err = decodeEntry(v)
-	l.setMark(get(seqKey(q.layout.Mark, q.place, seq)))
+	o.findIn(t, &l, v, last)
 	return l
+}
+
+// lastOf returns the number of the segment that a message lies in, if the engine has it.
+func (o *order) lastOf(t *store.Turn, seq uint64) (last uint64, gone bool, err error) {
+	q := o.q
+	key, err := t.FirstApplied(seqKey(q.layout.Segment, q.place, seq), store.PrefixEnd(laneKey(q.layout.Segment, q.place, 0)))
+	if key == nil || err != nil {
+		return 0, err == nil, err
+	}
+	last, err = decodeSeqKey(key)
+	return last, false, err
+}
+
+// findIn looks a message up in the value of its segment.
+func (o *order) findIn(t *store.Turn, l *loadedMessage, v []byte, last uint64) {
+	q := o.q
+	value, err := decodeSegment(v, last, nil)
+	if err != nil {
+		l.err = err
+		return
+	}
+	if l.segment = o.known[last]; l.segment == nil {
+		l.segment = &segment{q: q, last: last, sealed: true, size: len(v)}
+		l.segment.take(&value)
+		st, err := t.Get(seqKey(q.layout.State, q.place, last))
+		if err == nil && st != nil {
+			err = l.segment.takeState(st)
+		}
+		if l.err = err; err != nil {
+			return
+		}
+	}
+	i, found := value.find(l.seq)
+	if l.gone = !found || l.segment.settled.has(int(l.seq-l.segment.first)); !l.gone {
+		l.read(value.items[i])
+	}
+}
+
+// again is find of a message that was read before: only what has become of it since is read. Of
+// a known segment that is in memory.
+func (o *order) again(t *store.Turn, s *Seen) (loadedMessage, error) {
+	l := loadedMessage{Content: s.Content, seq: s.Seq}
+	known := o.known[s.segment.last]
+	if known == nil {
+		v, err := t.Get(seqKey(o.q.layout.Segment, o.q.place, s.segment.last))
+		if l.gone = v == nil; !l.gone && err == nil {
+			o.findIn(t, &l, v, s.segment.last)
+			err = l.err
+		}
+		return l, err
+	}
+	l.segment, l.gone = known, known.settled.has(int(s.Seq-known.first))
+	if i, marked := known.absentAt(s.Seq); marked {
+		l.mark = known.absent[i].mark
+	}
+	return l, nil
 }

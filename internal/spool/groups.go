@@ -360,7 +360,7 @@ func (g *groups) park(t *store.Turn, k *group, m *Message) {
 func (g *groups) crowded(k *group, m *Message) bool {
 	full := (len(k.parked) >= g.room.ofGroup || g.full()) && g.q.free.bytes <= 0
 	behind := k.spilled() && m.Seq >= k.from // or it would be found in the index again
-	return m.group == nil && !m.dirty && (full || behind)
+	return m.group == nil && m.segment.sealed && (full || behind)
 }
 
 // account notes that more messages are in memory, beside the window and out of

@@ -87,7 +87,7 @@ func TestABlockedGroupIsPassedByTheOthers(t *testing.T) {
 		require.Equal(t, []string{"small 0", "small 1", "small 2"}, bodies(others))
 		settleAll(t, s, q, others)
 		under(t, s, store.NoSync, func(*store.Turn) {
-			memory := q.groups.parked + len(q.order) + len(q.returned) + len(q.strays) + q.window.len()
+			memory := q.groups.parked + len(q.passed) + len(q.returned) + len(q.strays) + q.window.len()
 			if memory > 2*(windowMessages+chunkMessages) || len(q.groups.byID) != 1 {
 				t.Errorf("%d messages and %d groups in memory", memory, len(q.groups.byID))
 			}

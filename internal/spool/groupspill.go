@@ -34,6 +34,7 @@ func (g *groups) spill(t *store.Turn, k *group, m *Message) {
 		heap.Fix(&g.spilled, k.slot-1)
 	}
 	m.state, m.Data = spilled, nil
+	g.q.order.leave(t, m)
 	delete(g.q.held, m.Seq)
 }
 
@@ -103,20 +104,17 @@ func (r *readBack) read(ctx context.Context, pass func(error) bool) (err error) 
 		return err
 	}
 	defer func() { err = errors.Join(err, index.Close()) }()
-	lo, hi = q.span(q.layout.Entry)
-	entries, err := q.iter(ctx, lo, hi, pass)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, entries.Close()) }()
-	lo, hi = q.span(q.layout.Mark)
-	marks, err := q.iter(ctx, lo, hi, pass)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, marks.Close()) }()
+	from := ^uint64(0)
 	for i := range r.groups {
-		if err := r.readGroup(&r.groups[i], index, entries, marks); err != nil {
+		from = min(from, r.groups[i].from)
+	}
+	messages, err := newReader(ctx, q, from, pass)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, messages.close()) }()
+	for i := range r.groups {
+		if err := r.readGroup(&r.groups[i], index, messages); err != nil {
 			return err
 		}
 	}
@@ -124,7 +122,7 @@ func (r *readBack) read(ctx context.Context, pass func(error) bool) (err error) 
 }
 
 // readGroup reads at least one message, if there is one.
-func (r *readBack) readGroup(k *wantedGroup, index, entries, marks *store.Iter) error {
+func (r *readBack) readGroup(k *wantedGroup, index *store.Iter, messages *reader) error {
 	q := r.g.q
 	k.found, k.next, k.gap, k.stuck = nil, k.to, nil, false
 	end := parkedKey(q.layout.Parked, q.place, k.number, k.to)
@@ -138,7 +136,7 @@ func (r *readBack) readGroup(k *wantedGroup, index, entries, marks *store.Iter) 
 			k.next = seq
 			break
 		}
-		m, err := q.readAt(entries, marks, seq)
+		m, err := messages.read(seq)
 		if err != nil {
 			return err
 		}
@@ -146,7 +144,7 @@ func (r *readBack) readGroup(k *wantedGroup, index, entries, marks *store.Iter) 
 		k.found = append(k.found, m)
 	}
 	if k.gap = r.missed(k, index); k.gap != nil {
-		return r.readWhole(k, entries, marks)
+		return r.readWhole(k, messages)
 	}
 	return nil
 }
@@ -169,16 +167,19 @@ func (r *readBack) missed(k *wantedGroup, index *store.Iter) error {
 }
 
 // readWhole is readGroup without the index: it reads all messages in the span.
-func (r *readBack) readWhole(k *wantedGroup, entries, marks *store.Iter) error {
-	q := r.g.q
+func (r *readBack) readWhole(k *wantedGroup, messages *reader) error {
 	k.found, k.next = nil, k.to
-	marks.Seek(seqKey(q.layout.Mark, q.place, k.from))
-	end := seqKey(q.layout.Entry, q.place, k.to)
+	if err := messages.seek(k.from); err != nil {
+		return err
+	}
 	size := 0
-	for ok := entries.Seek(seqKey(q.layout.Entry, q.place, k.from)); ok && bytes.Compare(entries.Key(), end) < 0; ok = entries.Next() {
-		m, err := q.readEntry(entries, marks)
+	for {
+		m, ok, err := messages.next()
 		if err != nil {
 			return err
+		}
+		if !ok || m.seq >= k.to {
+			break
 		}
 		if m.err != nil || string(r.g.of(m.Data)) != k.id {
 			continue
@@ -190,10 +191,8 @@ func (r *readBack) readWhole(k *wantedGroup, entries, marks *store.Iter) error {
 		size += len(m.Data)
 		k.found = append(k.found, m)
 	}
-	for _, g := range entries.Gaps() {
-		if seqFrom(g.From) < k.next && k.from < seqFrom(g.To) {
-			k.found, k.next, k.stuck = nil, k.from, true // or what is in the gap would be forgotten
-		}
+	if messages.loses(k.from, k.next) {
+		k.found, k.next, k.stuck = nil, k.from, true // or what is lost would be forgotten
 	}
 	return nil
 }
@@ -204,6 +203,7 @@ func (r *readBack) Undo()  {}
 
 func (r *readBack) Run(t *store.Turn) error {
 	r.g.loading = false
+	defer r.g.q.order.forgetIdle()
 	if r.g.q.closed {
 		return nil
 	}
@@ -232,7 +232,7 @@ func (r *readBack) install(t *store.Turn, w *wantedGroup) {
 	}
 	for _, l := range w.found {
 		t.DeleteSingle(parkedKey(q.layout.Parked, q.place, k.number, l.seq))
-		if l.gone || q.held[l.seq] != nil {
+		if q.order.gone(&l) || q.held[l.seq] != nil {
 			continue // settled, or fetched ahead of this
 		}
 		g.takeBack(t, k, l)
@@ -251,9 +251,10 @@ func (g *groups) takeBack(t *store.Turn, k *group, l loadedMessage) *Message {
 		q.lose(t, l.seq, tally{messages: 1}, l.err)
 		return nil
 	}
-	m := q.restore(l)
+	m := q.restore(&l)
+	q.order.join(m)
 	heap.Push(&q.strays, m)
-	q.accuse(m, l)
+	q.accuse(m, &l)
 	g.keep(k, m)
 	return m
 }
@@ -278,7 +279,7 @@ func (g *groups) fetch(t *store.Turn, seq uint64) (*Message, error) {
 	if g == nil || len(g.spilled) == 0 {
 		return nil, nil
 	}
-	l := g.q.getEntry(t.Get, seq)
+	l := g.q.order.find(t, seq)
 	switch {
 	case l.err != nil:
 		return nil, g.q.unreadable(seq, l.err)

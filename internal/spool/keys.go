@@ -9,8 +9,8 @@ import (
 
 // Layout names the kinds that a layer has set aside for its spools.
 //
-//	entry   kind id lane 1 B seq 8 B          ->  version 1 B | flags 1 B | payload | expires | data
-//	mark    kind id lane 1 B seq 8 B          ->  version 1 B | out 1 B | count 4 B | until 8 B | first 8 B | since 8 B | note
+//	segment kind id lane 1 B seq 8 B          ->  messages up to that number, see segment.go
+//	state   kind id lane 1 B seq 8 B          ->  what has become of these, see state.go
 //	delayed kind id lane 1 B due 8 B seq 8 B  ->  version 1 B | flags 1 B | count 4 B | payload | expires | data
 //	parked  kind id lane 1 B group 8 B seq 8 B ->  nothing; dropped when the spool is opened, see groups.go
 //	expiry  kind id lane 1 B expires 8 B seq 8 B -> nothing
@@ -20,6 +20,7 @@ import (
 //	pin     kind id group                     ->  version 1 B | lane 1 B | messages 8 B; see pin.go
 //	meta    kind id lane 1 B                  ->  version 1 B | the numbers of meta, 8 B each, in order
 //
+// A message in a segment is version 1 B | flags 1 B | payload | expires | data.
 // Flag 1 says that there is a payload: generation 4 B | number 4 B | size 4 B. It
 // is held in slot 2 * lane, of a delayed message in slot 2 * lane + 1. Flag 2 says
 // that there is an end of the time to live, 8 B, and flag 4 that there is a unique
@@ -28,22 +29,20 @@ import (
 // that the message is in the index of strays. Flag 32 says that there is a number of
 // the whole queue, 8 B.
 //
-// Numbers are big-endian, times are nanoseconds since 1970, 0 for none. A mark
-// exists once a message has been delivered. Out is 1 while it is out, and 2 from
-// then on if it was out when the process died, until it has been out again.
+// Numbers are big-endian, times are nanoseconds since 1970, 0 for none.
 type Layout struct {
-	Entry, Mark, Delayed, Meta store.Kind
-	Parked                     store.Kind // of spools with groups
-	Expiry                     store.Kind // of spools whose messages expire
-	Stray                      store.Kind // of spools with a retention
-	DelayedID                  store.Kind // of spools with Options.ID
-	Unique                     store.Kind // of spools whose messages may have unique keys
-	Pin                        store.Kind // of lanes that keep groups in order
+	Segment, State, Delayed, Meta store.Kind
+	Parked                        store.Kind // of spools with groups
+	Expiry                        store.Kind // of spools whose messages expire
+	Stray                         store.Kind // of spools with a retention
+	DelayedID                     store.Kind // of spools with Options.ID
+	Unique                        store.Kind // of spools whose messages may have unique keys
+	Pin                           store.Kind // of lanes that keep groups in order
 }
 
 // Kinds lists the kinds, to drop a spool with.
 func (l Layout) Kinds() []store.Kind {
-	kinds := []store.Kind{l.Entry, l.Mark, l.Delayed, l.Meta}
+	kinds := []store.Kind{l.Segment, l.State, l.Delayed, l.Meta}
 	if l.Parked != 0 {
 		kinds = append(kinds, l.Parked)
 	}
@@ -67,7 +66,7 @@ func (l Layout) Kinds() []store.Kind {
 
 const version = 1
 
-// Flags of an entry.
+// Flags of a message.
 const (
 	flagShared  = 1
 	flagExpires = 2
@@ -116,7 +115,6 @@ const (
 	seqKeyLen  = laneKeyLen + 8
 	dueKeyLen  = laneKeyLen + 16
 	idKeyLen   = dueKeyLen + 8
-	markLen    = 30 // without the note
 	metaLen    = 1 + 8*14
 )
 
@@ -303,13 +301,16 @@ func cutTime(what string, v, rest []byte) (int64, []byte, error) {
 	return at, rest[8:], nil
 }
 
-func (c *Content) entryLen() int { return 2 + c.headLen() + len(c.Data) }
+// entryLen is the length of a message in a segment.
+func (c *Content) entryLen() int { return 2 + c.headLen() + c.dataLen() }
 
-// encodeEntry fills dst, which has entryLen.
-func (c *Content) encodeEntry(dst []byte) { copy(dst[len(c.appendHead(dst[:0])):], c.Data) }
+// encode returns the message as a segment has it.
+func (c *Content) encode() []byte {
+	return append(c.appendHead(make([]byte, 0, c.entryLen())), c.Data...)
+}
 
 func decodeEntry(v []byte) (Content, error) {
-	c, _, err := cutHead("entry", v, 0)
+	c, _, err := cutHead("message", v, 0)
 	return c, err
 }
 
@@ -324,50 +325,6 @@ func decodeDelayed(v []byte) (Content, error) {
 		c.Count = binary.BigEndian.Uint32(fields)
 	}
 	return c, err
-}
-
-// mark is what is known of the deliveries of a message.
-type mark struct {
-	out     bool
-	accused bool // not out, but was when the process died, and not since
-	count   uint32
-	until   int64
-	first   int64 // delivery, if the layer keeps it
-	since   int64 // the latest delivery, if the layer keeps it
-	note    string
-}
-
-func (m mark) encode(dst []byte) {
-	dst[0], dst[1] = version, 0
-	switch {
-	case m.out:
-		dst[1] = 1
-	case m.accused:
-		dst[1] = 2
-	}
-	binary.BigEndian.PutUint32(dst[2:], m.count)
-	binary.BigEndian.PutUint64(dst[6:], uint64(m.until))
-	binary.BigEndian.PutUint64(dst[14:], uint64(m.first))
-	binary.BigEndian.PutUint64(dst[22:], uint64(m.since))
-	copy(dst[markLen:], m.note)
-}
-
-func decodeMark(v []byte) (mark, error) {
-	if err := checkVersion("mark", v, markLen); err != nil {
-		return mark{}, err
-	}
-	if v[1] > 2 {
-		return mark{}, damaged("mark", v)
-	}
-	return mark{
-		out:     v[1] == 1,
-		accused: v[1] == 2,
-		count:   binary.BigEndian.Uint32(v[2:]),
-		until:   int64(binary.BigEndian.Uint64(v[6:])),
-		first:   int64(binary.BigEndian.Uint64(v[14:])),
-		since:   int64(binary.BigEndian.Uint64(v[22:])),
-		note:    string(v[markLen:]),
-	}, nil
 }
 
 // meta is the record that is written along with every group that touches the

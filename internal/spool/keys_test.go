@@ -13,8 +13,8 @@ import (
 func TestGoldenBytes(t *testing.T) {
 	plain := Content{Data: []byte("hi"), Count: 2}
 	full := Content{Data: []byte("hi"), Count: 2, Payload: store.Payload{Generation: 1, Number: 2, Size: 3}, Expires: 4}
-	mk := make([]byte, markLen)
-	mark{out: true, count: 3, until: 5, first: 4, since: 6}.encode(mk)
+	mk := mark{out: true, count: 3, until: 5, first: 4, since: 6}
+	st := segmentState{first: 7, settled: bitmap{5}, marks: []seqMark{{8, mk}, {9, mark{accused: true, count: 1, until: 5, first: 4, since: 6, note: "no"}}}}
 	at := place{id: 7, lane: 5}
 	keyed := full
 	keyed.Unique = UniqueKey{15: 0xff}
@@ -35,7 +35,11 @@ func TestGoldenBytes(t *testing.T) {
 		"010500000000000000080000000000000009":                                                                 Position{5, 8, 9}.encode(slotDelayed),
 		"0100000000026869":                                                                                     plain.encodeDelayed(),
 		"010300000002" + "000000010000000200000003" + "0000000000000004" + "6869":                              full.encodeDelayed(),
-		"0101000000030000000000000005" + "0000000000000004" + "0000000000000006":                               mk,
+		"01" + "0000000000000007" + "0003" + "05" +
+			"01" + "01" + "03" + "0000000000000005" + "0000000000000004" + "0000000000000006" +
+			"00" + "0e" + "01" + "02" + "6e6f": st.encode(3),
+		"0101" + "0000000000000007" + "00000002" + "0004" + "0104" + "01006869" + "01006869": segmentValue{
+			first: 7, rewritten: true, items: []item{{7, stored(plain)}, {9, stored(plain)}}}.encode(),
 		"01" + "000000000000000a" + "0000000000000002" + "0000000000000003" + "0000000000000004" + "0000000000000005" +
 			"0000000000000006" + "0000000000000007" + "0000000000000008" + "0000000000000009" + "0000000000000001" + "000000000000000b" +
 			"000000000000000c" + "000000000000000d" + "000000000000000e": meta{
@@ -48,9 +52,7 @@ func TestGoldenBytes(t *testing.T) {
 }
 
 func stored(c Content) []byte {
-	v := make([]byte, c.entryLen())
-	c.encodeEntry(v)
-	return v
+	return c.encode()
 }
 
 func TestOtherVersionsAreRefusedAsSuch(t *testing.T) {
@@ -60,7 +62,9 @@ func TestOtherVersionsAreRefusedAsSuch(t *testing.T) {
 	require.ErrorIs(t, err, store.ErrFormat)
 	_, err = decodeDelayed(v)
 	require.ErrorIs(t, err, store.ErrFormat)
-	_, err = decodeMark(v[:markLen])
+	_, err = decodeState(v, 9)
+	require.ErrorIs(t, err, store.ErrFormat)
+	_, err = decodeSegment(v, 9, nil)
 	require.ErrorIs(t, err, store.ErrFormat)
 	_, err = decodeMeta(v)
 	require.ErrorIs(t, err, store.ErrFormat)
@@ -85,16 +89,22 @@ func FuzzDecode(f *testing.F) {
 	f.Add(pin{lane: 1, messages: 2}.encode())
 	f.Add(Position{5, 8, 9}.encode(slotEntries))
 	f.Add(Position{5, 8, 9}.encode(slotDelayed))
-	f.Add(make([]byte, markLen))
+	f.Add((&segmentState{first: 7, settled: bitmap{5}, marks: []seqMark{{8, mark{out: true, count: 1, until: 5}}, {9, mark{note: "x"}}}}).encode(3))
+	f.Add(segmentValue{first: 7, items: []item{{7, stored(full)}, {9, stored(full)}}}.encode())
 	f.Add(seqKey(store.KindWorkMessage, place{id: 7}, 9))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if m, err := decodeMeta(b); err == nil {
 			require.Equal(t, b, m.encode())
 		}
-		if mk, err := decodeMark(b); err == nil {
-			v := make([]byte, markLen+len(mk.note))
-			mk.encode(v)
-			require.Equal(t, b, v)
+		if st, err := decodeState(b, 9); err == nil {
+			again, err := decodeState(st.encode(int(9-st.first+1)), 9)
+			require.NoError(t, err)
+			require.Equal(t, st, again)
+		}
+		if value, err := decodeSegment(b, 9, nil); err == nil {
+			again, err := decodeSegment(value.encode(), 9, nil)
+			require.NoError(t, err)
+			require.Equal(t, value, again)
 		}
 		if c, err := decodeDelayed(b); err == nil {
 			require.Equal(t, b, c.encodeDelayed())

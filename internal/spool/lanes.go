@@ -189,6 +189,14 @@ func (q *Lanes) Busy() bool {
 	return slices.ContainsFunc(q.open, (*Spool).Busy)
 }
 
+// Rouse is Spool.Rouse of all lanes.
+func (q *Lanes) Rouse(t *store.Turn) (coming bool) {
+	for _, lane := range q.open {
+		coming = lane.Rouse(t) || coming
+	}
+	return coming
+}
+
 // Put adds a message at the end of a lane.
 func (q *Lanes) Put(t *store.Turn, lane byte, c Content) *Message { return q.lane(lane).Put(t, c) }
 
@@ -228,6 +236,9 @@ func (q *Lanes) Take(t *store.Turn, until time.Time) *Message {
 
 // Settle removes a message for good.
 func (q *Lanes) Settle(t *store.Turn, m *Message) { q.of(m).Settle(t, m) }
+
+// SettleLater is Spool.SettleLater.
+func (q *Lanes) SettleLater(t *store.Turn, m *Message) { q.of(m).SettleLater(t, m) }
 
 // Drop is Spool.Drop.
 func (q *Lanes) Drop(t *store.Turn, m *Message) { q.of(m).Drop(t, m) }

@@ -15,7 +15,7 @@ const leanFrom = 16 << 10
 // spool's own doing, its data is read again; until then it is empty. It is for
 // messages that are in no group and have leases.
 func (q *Spool) Lean(m *Message, print func(data []byte) uint32) {
-	if m.group == nil && !m.prime && q.taken > q.leanFrom {
+	if m.group == nil && !m.prime && m.segment.sealed && q.taken > q.leanFrom {
 		m.Print = print(m.Data)
 		m.lean, m.Data = uint32(len(m.Data)), nil
 	}
@@ -33,7 +33,7 @@ func (q *Spool) whole(t *store.Turn, m *Message) bool {
 	if m.lean == 0 {
 		return true
 	}
-	l := q.getEntry(t.Get, m.Seq)
+	l := q.order.find(t, m.Seq)
 	if l.gone {
 		l.err = damaged("missing message", nil)
 	}

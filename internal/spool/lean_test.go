@@ -49,7 +49,7 @@ func TestAMessageThatCannotBeReadAgainIsPassed(t *testing.T) {
 		lost, other := takeSynced(t, s, q), takeSynced(t, s, q)
 		under(t, s, store.Sync, func(turn *store.Turn) {
 			q.Lean(lost, noPrint)
-			turn.Set(seqKey(q.layout.Entry, q.place, lost.Seq), []byte("damaged"))
+			require.NoError(t, q.spoil(turn, lost.Seq))
 		})
 		for _, m := range []*Message{lost, other} {
 			require.NoError(t, s.Do(ctx, &returnOp{q: q, m: m}, store.Sync))

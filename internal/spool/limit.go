@@ -86,8 +86,8 @@ func (q *Spool) probe(t *store.Turn, to uint64) *Message {
 		if q.early[q.probed] != nil {
 			continue
 		}
-		if l := q.getEntry(t.Get, q.probed); !l.gone && l.err == nil { // else the load tells
-			return q.comeEarly(t, l, false)
+		if l := q.order.find(t, q.probed); !l.gone && l.err == nil { // else the load tells
+			return q.comeEarly(t, &l, false)
 		}
 	}
 	return nil

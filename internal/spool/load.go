@@ -41,12 +41,11 @@ type chunk struct {
 
 type loadedMessage struct {
 	Content
-	seq      uint64
-	mark     mark
-	marked   bool
-	lostMark error // why the mark cannot be read
-	err      error // why the message cannot be read
-	gone     bool  // was settled
+	seq     uint64
+	segment *segment // that it lies in
+	mark    mark
+	err     error // why the message cannot be read
+	gone    bool  // was settled
 }
 
 type delayedMessage struct {
@@ -138,22 +137,19 @@ func (q *Spool) read(ctx context.Context, p plan) (*chunk, error) {
 }
 
 func (q *Spool) readEntries(ctx context.Context, p plan, c *chunk) (err error) {
-	entries, err := q.iter(ctx, seqKey(q.layout.Entry, q.place, p.from), seqKey(q.layout.Entry, q.place, p.to), p.pass)
+	r, err := newReader(ctx, q, p.from, p.pass)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, entries.Close()) }()
-	marks, err := q.iter(ctx, seqKey(q.layout.Mark, q.place, p.from), seqKey(q.layout.Mark, q.place, p.to), p.pass)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, marks.Close()) }()
-	marks.First()
+	defer func() { err = errors.Join(err, r.close()) }()
 	size := 0
-	for ok := entries.First(); ok; ok = entries.Next() {
-		m, err := q.readEntry(entries, marks)
+	for {
+		m, ok, err := r.next()
 		if err != nil {
 			return err
+		}
+		if !ok || m.seq >= p.to {
+			break
 		}
 		if size += len(m.Data); len(c.messages) == p.messages || size > p.bytes && len(c.messages) > 0 {
 			c.through = m.seq
@@ -161,8 +157,7 @@ func (q *Spool) readEntries(ctx context.Context, p plan, c *chunk) (err error) {
 		}
 		c.add(m)
 	}
-	q.search(ctx, entries.Gaps(), c)
-	return nil
+	return q.search(ctx, r, c)
 }
 
 // add takes a message in, or notes that it cannot be read.
@@ -181,44 +176,6 @@ func (q *Spool) iter(ctx context.Context, lo, hi []byte, pass func(error) bool) 
 		it.PassOver(ctx, pass)
 	}
 	return it, err
-}
-
-// readEntry reads a message and, walking along beside it, its mark.
-func (q *Spool) readEntry(entries, marks *store.Iter) (m loadedMessage, err error) {
-	if m.seq, err = decodeSeqKey(entries.Key()); err != nil {
-		return m, err
-	}
-	v, err := entries.Value()
-	if err != nil {
-		return m, err
-	}
-	m.Content, m.err = decodeEntry(v)
-	m.Data = bytes.Clone(m.Data)
-	key := seqKey(q.layout.Mark, q.place, m.seq)
-	for marks.Valid() && bytes.Compare(marks.Key(), key) < 0 {
-		marks.Next()
-	}
-	if err := marks.Missed(key); err != nil {
-		m.setMark(nil, err)
-		return m, nil
-	}
-	if marks.Valid() && bytes.Equal(marks.Key(), key) {
-		m.setMark(marks.Value())
-	}
-	return m, nil
-}
-
-// setMark takes over the mark of a message, if it has one. A message whose mark cannot
-// be read is handed out all the same; its deliveries are counted anew.
-func (m *loadedMessage) setMark(v []byte, err error) {
-	if v == nil && err == nil {
-		return
-	}
-	m.marked = true
-	if err == nil {
-		m.mark, err = decodeMark(v)
-	}
-	m.lostMark = err
 }
 
 func (q *Spool) readDue(ctx context.Context, p plan, c *chunk) (err error) {
@@ -275,6 +232,7 @@ func (i *install) Frees() {}
 func (i *install) Run(t *store.Turn) error {
 	q := i.q
 	q.loading = false
+	defer q.order.forgetIdle()
 	if q.closed {
 		return nil
 	}
@@ -302,12 +260,12 @@ func (i *install) Run(t *store.Turn) error {
 
 // take brings one message into memory, in the state that it was left in.
 func (q *Spool) take(t *store.Turn, l loadedMessage) {
-	if q.early[l.seq] != nil {
+	if q.early[l.seq] != nil || q.order.gone(&l) {
 		return
 	}
-	m := q.restore(l)
+	m := q.restore(&l)
 	q.cameIn(m)
-	q.accuse(m, l)
+	q.accuse(m, &l)
 	if q.leased != nil && l.mark.out && m.Until.After(t.Now()) {
 		q.adopt(m)
 		q.leased(t, m)

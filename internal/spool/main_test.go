@@ -3,6 +3,7 @@ package spool
 import (
 	"bytes"
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var layout = Layout{
-	Entry: store.KindWorkMessage, Mark: store.KindWorkMark, Delayed: store.KindWorkDelay, Meta: store.KindWorkMeta,
+	Segment: store.KindWorkMessage, State: store.KindWorkState, Delayed: store.KindWorkDelay, Meta: store.KindWorkMeta,
 	Parked: store.KindVisParked, DelayedID: store.KindWorkDelayID, Unique: store.KindWorkUnique,
 }
 
@@ -88,7 +89,7 @@ type settleOp struct {
 	m *Message
 }
 
-func (o *settleOp) Run(t *store.Turn) error { o.q.Settle(t, o.m); return nil }
+func (o *settleOp) Run(t *store.Turn) error { o.q.SettleLater(t, o.m); return nil }
 func (o *settleOp) Undo()                   { o.q.UndoSettle(o.m) }
 func (o *settleOp) Visible(t *store.Turn)   { o.q.Settled(t, o.m) }
 
@@ -131,4 +132,35 @@ func crowded(s *store.Store) *store.Store {
 // under runs f under the baton.
 func under(t require.TestingT, s *store.Store, d store.Durability, f func(*store.Turn)) {
 	require.NoError(t, s.Do(ctx, store.OpFunc(func(t *store.Turn) error { f(t); return nil }), d))
+}
+
+// storedMessage returns a message as the disk has it.
+func storedMessage(t require.TestingT, s *store.Store, seq uint64) loadedMessage {
+	r, err := newReader(ctx, New(s, layout, 1, Options{}), seq, store.IsDamage)
+	require.NoError(t, err)
+	l, err := r.read(seq)
+	require.NoError(t, errors.Join(err, r.close()))
+	return l
+}
+
+// spoil writes a message anew, so that it cannot be decoded.
+func (q *Spool) spoil(t *store.Turn, seq uint64) error {
+	last := seq
+	if s := q.order.containing(seq); s != nil {
+		last = s.last
+	} else if last, _, _ = q.order.lastOf(t, seq); last == 0 && seq > 0 {
+		return store.ErrNotFound
+	}
+	v, err := t.Get(seqKey(q.layout.Segment, q.place, last))
+	if err != nil {
+		return err
+	}
+	value, err := decodeSegment(v, last, nil)
+	if err != nil {
+		return err
+	}
+	i, _ := value.find(seq)
+	value.items[i].data = []byte{9, 9}
+	t.Set(seqKey(q.layout.Segment, q.place, last), value.encode())
+	return nil
 }

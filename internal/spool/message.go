@@ -14,7 +14,8 @@ type Message struct {
 	Slot  int32  // for the layer: its place in a heap
 	Print uint32 // for the layer: what it wants to know of the data of a Lean one
 
-	group *group // if it is or was out, or is parked
+	segment *segment // that it lies in
+	group   *group   // if it is or was out, or is parked
 
 	Lane     byte
 	Ahead    bool // goes before all others when it is Returned; not of a spool with groups
@@ -22,9 +23,8 @@ type Message struct {
 	state    state
 	prime    bool  // was out when the process died
 	before   state // the Settle under way
-	marked   bool  // has a mark on disk or in the open group
-	dirty    bool  // the mark is out of date until Seal
 	forgiven bool  // by the Return under way
+	later    bool  // the Settle under way may be written later
 	counted  bool  // as in flight, of its group
 	over     bool  // settled for all to see
 	popped   bool  // left where it waited because it was gone
@@ -87,6 +87,17 @@ func (m *Message) Sequence() uint64 {
 
 // Taken reports whether the message is out with someone.
 func (m *Message) Taken() bool { return m.state == taken }
+
+// delivered reports whether there is anything to know of its deliveries.
+func (m *Message) delivered() bool { return m.mark() != mark{} }
+
+// mark is what is to be known of its deliveries.
+func (m *Message) mark() mark {
+	return mark{
+		out: m.state == taken, accused: m.prime && m.state != taken, count: m.Count,
+		until: int64(m.Until), first: int64(m.First), since: int64(m.Since), note: m.Note(),
+	}
+}
 
 // here reports whether the message is still in the queue, and in memory.
 func (m *Message) here() bool { return m.state != gone && m.state != spilled }

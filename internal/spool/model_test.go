@@ -620,13 +620,7 @@ func (w *world) restart(unclean bool) {
 
 // settleDoubt takes over what the disk says of a message, if it may say so.
 func (w *world) settleDoubt(s *store.Store, e *entry, unclean bool, now time.Time) {
-	v, err := s.Get(ctx, seqKey(layout.Mark, place{id: 1}, e.seq))
-	require.NoError(w.t, err)
-	mk := mark{}
-	if v != nil {
-		mk, err = decodeMark(v)
-		require.NoError(w.t, err)
-	}
+	mk := storedMessage(w.t, s, e.seq).mark
 	wasTaken := e.taken
 	if e.unsynced && mk.count == e.count-1 {
 		wasTaken, e.until = false, time.Time{}
@@ -645,6 +639,7 @@ func (w *world) settleDoubt(s *store.Store, e *entry, unclean bool, now time.Tim
 }
 
 func (w *world) check(t *rapid.T) {
+	under(w.t, w.s, store.NoSync, func(*store.Turn) { require.NoError(w.t, w.q.order.check()) })
 	synctest.Wait()
 	var st Stats
 	var unloaded, low uint64

@@ -122,7 +122,7 @@ func (q *Lanes) repin(t *store.Turn) {
 		}
 	}
 	for _, lane := range q.open {
-		for _, m := range lane.order { // what was kept
+		for _, m := range lane.passed { // what was kept
 			add(m)
 		}
 		for i := range lane.unshown.messages.len() {

@@ -261,6 +261,7 @@ func (o *moveOp) move(t *store.Turn, l load) (moved bool, err error) {
 	case !new:
 	case err != nil:
 		delete(q.held, m.Seq)
+		q.order.mayForget(m.segment)
 	default:
 		q.cameIn(m)
 		q.early[m.Seq] = m
@@ -295,13 +296,12 @@ func (q *Spool) pick(t *store.Turn, s *Seen) (m *Message, new bool, err error) {
 		m, err := q.groups.fetch(t, s.Seq)
 		return m, false, err
 	}
-	v, err := t.Get(seqKey(q.layout.Entry, q.place, s.Seq))
-	if v == nil || err != nil {
+	l, err := q.order.again(t, s)
+	switch {
+	case err != nil:
 		return nil, false, q.unread(err)
-	}
-	if q.leased != nil && s.mark.out && Moment(s.mark.until).After(t.Now()) {
+	case l.gone, q.leased != nil && l.mark.out && Moment(l.mark.until).After(t.Now()):
 		return nil, false, nil
 	}
-	l := loadedMessage{Content: s.Content, seq: s.Seq, mark: s.mark, marked: s.marked, lostMark: s.lostMark}
-	return q.restore(l), true, nil
+	return q.restore(&l), true, nil
 }

@@ -1,7 +1,6 @@
 package spool
 
 import (
-	"bytes"
 	"context"
 	"errors"
 
@@ -31,58 +30,74 @@ func (q *Spool) recall(t *store.Turn) {
 	}
 }
 
-// readTaken reads, of the messages from p.recall on, those that were out.
+// readTaken reads, of the messages from p.recall on, those that were out. Of segments without a
+// state nothing was.
 func (q *Spool) readTaken(ctx context.Context, p plan, c *chunk) (err error) {
-	marks, err := q.iter(ctx, seqKey(q.layout.Mark, q.place, p.recall), seqKey(q.layout.Mark, q.place, p.recallEnd), p.pass)
+	states, err := q.iter(ctx, seqKey(q.layout.State, q.place, p.recall), store.PrefixEnd(laneKey(q.layout.State, q.place, 0)), p.pass)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, marks.Close()) }()
-	entries, err := q.iter(ctx, seqKey(q.layout.Entry, q.place, p.recall), seqKey(q.layout.Entry, q.place, p.recallEnd), p.pass)
+	defer func() { err = errors.Join(err, states.Close()) }()
+	r, err := newReader(ctx, q, p.recall, p.pass)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, entries.Close()) }()
+	defer func() { err = errors.Join(err, r.close()) }()
 	c.recalled = p.recallEnd
 	size := 0
-	for ok := marks.First(); ok; ok = marks.Next() {
-		m, out, err := q.readIfOut(marks, entries)
+	for ok := states.First(); ok; ok = states.Next() {
+		out, err := outOf(states)
 		if err != nil {
 			return err
 		}
-		if !out {
-			continue
+		for _, seq := range out {
+			if seq < p.recall || seq >= p.recallEnd {
+				continue
+			}
+			m, err := r.read(seq)
+			if err != nil {
+				return err
+			}
+			if m.gone || m.err != nil {
+				continue // of one that cannot be read, the load tells
+			}
+			if size += len(m.Data); len(c.taken) == p.messages || size > p.bytes && len(c.taken) > 0 {
+				c.recalled = seq
+				return nil
+			}
+			c.taken = append(c.taken, m)
 		}
-		if size += len(m.Data); len(c.taken) == p.messages || size > p.bytes && len(c.taken) > 0 {
-			c.recalled = m.seq
-			return nil
-		}
-		c.taken = append(c.taken, m)
 	}
 	return nil
 }
 
-// readIfOut reads the message of a mark, if that says that it was out.
-func (q *Spool) readIfOut(marks, entries *store.Iter) (m loadedMessage, out bool, err error) {
-	v, err := marks.Value()
+// outOf returns the messages that were out, according to the state that an iterator stands on.
+func outOf(states *store.Iter) (out []uint64, err error) {
+	last, err := decodeSeqKey(states.Key())
 	if err != nil {
-		return m, false, err
+		return nil, err
 	}
-	if mk, err := decodeMark(v); err != nil || !mk.out {
-		return m, false, nil // of one that is damaged, the load tells
+	v, err := states.Value()
+	if err != nil {
+		return nil, err
 	}
-	if !entries.Seek(append([]byte{byte(q.layout.Entry)}, marks.Key()[1:]...)) || !bytes.Equal(entries.Key()[1:], marks.Key()[1:]) {
-		return m, false, nil // it was settled, or the load tells that it cannot be read
+	st, err := decodeState(v, last)
+	if err != nil {
+		return nil, nil // of one that is damaged, the load tells
 	}
-	m, err = q.readEntry(entries, marks)
-	return m, true, err
+	for _, m := range st.marks {
+		if m.out {
+			out = append(out, m.seq)
+		}
+	}
+	return out, nil
 }
 
 // takeBack brings in what was found.
 func (q *Spool) takeBack(t *store.Turn, c *chunk) {
 	q.recalled = max(q.recalled, c.recalled)
 	for _, l := range c.taken {
-		if l.seq >= q.loaded && q.early[l.seq] == nil && l.err == nil {
+		if l.seq >= q.loaded && q.early[l.seq] == nil && l.err == nil && !q.order.gone(&l) {
 			q.bringBack(t, l)
 		}
 	}
@@ -92,7 +107,7 @@ func (q *Spool) takeBack(t *store.Turn, c *chunk) {
 // it.
 func (q *Spool) bringBack(t *store.Turn, l loadedMessage) *Message {
 	out := q.leased != nil && l.mark.out && Moment(l.mark.until).After(t.Now())
-	m := q.comeEarly(t, l, out)
+	m := q.comeEarly(t, &l, out)
 	if out {
 		q.leased(t, m)
 	}

@@ -115,7 +115,8 @@ func TestADamagedMessageIsKeptAndPassed(t *testing.T) {
 	for range n {
 		f.put(store.NoSync, []byte("message"))
 	}
-	f.do(func(t *store.Turn) { t.Set(seqKey(layout.Entry, place{id: 1}, bad), []byte{9, 9}) })
+	require.NoError(t, f.s.Do(ctx, store.OpFunc(func(*store.Turn) error { return nil }), store.Sync))
+	f.do(func(turn *store.Turn) { require.NoError(t, f.q.spoil(turn, bad)) })
 	require.NoError(t, f.s.Close())
 
 	f = newFeed(t, fs)
@@ -128,27 +129,24 @@ func TestADamagedMessageIsKeptAndPassed(t *testing.T) {
 		f.settle(m)
 	}
 	require.Equal(t, Stats{Unreadable: 1, Bytes: f.stats().Bytes}, f.stats())
-	v, err := f.s.Get(ctx, seqKey(layout.Entry, place{id: 1}, bad))
-	require.NoError(t, err)
-	require.Equal(t, []byte{9, 9}, v)
+	require.ErrorIs(t, storedMessage(t, f.s, bad).err, store.ErrFormat, "it is still there")
 	require.NoError(t, f.s.Close())
 }
 
-func TestAMessageWithADamagedMarkIsDelivered(t *testing.T) {
+// Nobody knows which of the messages are settled.
+func TestMessagesWithADamagedStateAreKeptAndPassed(t *testing.T) {
 	fs := vfs.NewMem()
 	f := newFeed(t, fs)
-	f.put(store.NoSync, []byte("message"))
-	f.do(func(t *store.Turn) { t.Set(seqKey(layout.Mark, place{id: 1}, 0), []byte{9, 9}) })
+	f.put(store.Sync, []byte("message"))
+	f.do(func(t *store.Turn) { t.Set(seqKey(layout.State, place{id: 1}, 0), []byte{9, 9}) })
+	f.put(store.Sync, []byte("other"))
 	require.NoError(t, f.s.Close())
 
 	f = newFeed(t, fs)
 	m := f.take()
-	require.True(t, m.Suspect, "it may have been delivered before")
-	require.EqualValues(t, 1, m.Count)
+	require.EqualValues(t, 1, m.Seq)
 	f.settle(m)
-	v, err := f.s.Get(ctx, seqKey(layout.Mark, place{id: 1}, 0))
-	require.NoError(t, err)
-	require.Nil(t, v, "the mark goes with its message")
+	require.Equal(t, Stats{Unreadable: 1, Bytes: 7}, f.stats())
 	require.NoError(t, f.s.Close())
 }
 
@@ -187,7 +185,7 @@ func TestAPurgeLeavesNoMarkToBeWritten(t *testing.T) {
 			require.Equal(t, 1, q.Purge(turn, false))
 		})
 		require.NoError(t, s.Do(ctx, &putOp{q: q, data: []byte("y")}, store.Sync))
-		v, err := s.Get(ctx, seqKey(layout.Mark, place{id: 1}, 0))
+		v, err := s.Get(ctx, seqKey(layout.State, place{id: 1}, 0))
 		require.NoError(t, err)
 		require.Nil(t, v)
 		require.NoError(t, s.Close())

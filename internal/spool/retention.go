@@ -1,7 +1,6 @@
 package spool
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"slices"
@@ -88,6 +87,15 @@ func (q *Spool) bornOf(c *Content) int64 {
 		return 0
 	}
 	return q.keep.born(c.Data)
+}
+
+// append appends a message as a segment has it. Its birth is left out if its data has that.
+func (q *Spool) append(b []byte, c *Content) []byte {
+	stored := *c
+	if q.keep.born != nil && c.Born == q.keep.born(c.Data) {
+		stored.Born = 0
+	}
+	return append(stored.appendHead(b), stored.Data...)
 }
 
 // retain notes the birth of a message that is being put.
@@ -190,28 +198,21 @@ type retiree struct {
 
 func (r *retire) read(ctx context.Context, pass func(error) bool) (err error) {
 	q := r.q
-	_, hi := q.span(q.layout.Entry)
-	entries, err := q.iter(ctx, seqKey(q.layout.Entry, q.place, r.from), hi, pass)
+	messages, err := newReader(ctx, q, r.from, pass)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, entries.Close()) }()
-	lo, hi := q.span(q.layout.Mark)
-	marks, err := q.iter(ctx, lo, hi, pass)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, marks.Close()) }()
-	lo, hi = q.span(q.layout.Stray)
+	defer func() { err = errors.Join(err, messages.close()) }()
+	lo, hi := q.span(q.layout.Stray)
 	index, err := q.iter(ctx, lo, hi, pass)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, index.Close()) }()
-	if err := r.readHead(ctx, entries, marks); err != nil {
+	if err := r.readHead(ctx, messages); err != nil {
 		return err
 	}
-	return r.readStrays(index, entries, marks)
+	return r.readStrays(index, messages)
 }
 
 // full reports that the next sweep is to go on.
@@ -225,14 +226,16 @@ func (r *retire) full() bool {
 
 // readHead reads the messages at the head whose retention is over. The age of a message
 // that cannot be read is not known. It stays, and does not hold up those behind it.
-func (r *retire) readHead(ctx context.Context, entries, marks *store.Iter) error {
+func (r *retire) readHead(ctx context.Context, messages *reader) error {
 	r.through = r.from
-	marks.Seek(seqKey(r.q.layout.Mark, r.q.place, r.from))
 	c := chunk{}
-	for ok := entries.First(); ok; ok = entries.Next() {
-		l, err := r.q.readEntry(entries, marks)
+	for {
+		l, ok, err := messages.next()
 		if err != nil {
 			return err
+		}
+		if !ok {
+			break
 		}
 		if l.err != nil && l.seq < r.shown {
 			c.add(l)
@@ -247,7 +250,9 @@ func (r *retire) readHead(ctx context.Context, entries, marks *store.Iter) error
 		r.head, r.through = append(r.head, d), l.seq+1
 	}
 	c.through = r.through
-	r.q.search(ctx, entries.Gaps(), &c)
+	if err := r.q.search(ctx, messages, &c); err != nil {
+		return err
+	}
 	for _, l := range c.messages {
 		r.head = append(r.head, r.retiree(l))
 	}
@@ -265,7 +270,7 @@ func (r *retire) retiree(l loadedMessage) retiree {
 }
 
 // readStrays reads what is over elsewhere.
-func (r *retire) readStrays(index, entries, marks *store.Iter) error {
+func (r *retire) readStrays(index *store.Iter, messages *reader) error {
 	for ok := index.First(); ok; ok = index.Next() {
 		born, seq, err := decodeDueKey(index.Key())
 		if err != nil {
@@ -283,7 +288,7 @@ func (r *retire) readStrays(index, entries, marks *store.Iter) error {
 			r.unshown = sooner(r.unshown, born)
 			continue
 		}
-		l, err := r.q.readAt(entries, marks, seq)
+		l, err := messages.read(seq)
 		if err != nil {
 			return err
 		}
@@ -301,6 +306,7 @@ func (r *retire) Undo()  {}
 func (r *retire) Run(t *store.Turn) error {
 	q, k := r.q, &r.q.keep
 	k.sweeping = false
+	defer q.order.forgetIdle()
 	if q.closed {
 		return nil
 	}
@@ -314,13 +320,12 @@ func (r *retire) Run(t *store.Turn) error {
 	for _, d := range r.head {
 		if d.seq < loaded || q.early[d.seq] != nil || r.each {
 			r.end(t, d)
-		} else {
-			r.count(t, d)
+		} else if !q.order.gone(&d.loadedMessage) {
+			r.count(t, &d)
 		}
 	}
 	if q.loaded = max(loaded, r.through); q.loaded > loaded {
 		q.plan.void = true
-		q.deleteRead(t, loaded, q.loaded)
 	}
 	for _, d := range r.strays {
 		if !r.end(t, d) {
@@ -331,8 +336,9 @@ func (r *retire) Run(t *store.Turn) error {
 }
 
 // count takes a message off the books that is on disk only.
-func (r *retire) count(t *store.Turn, d retiree) {
+func (r *retire) count(t *store.Turn, d *retiree) {
 	q := r.q
+	q.order.settleUnread(t, &d.loadedMessage)
 	if d.stray {
 		t.DeleteSingle(dueKey(q.layout.Stray, q.place, d.born, d.seq))
 	}
@@ -350,7 +356,7 @@ func (r *retire) count(t *store.Turn, d retiree) {
 // end settles a message, unless it is gone. One that cannot be read stays.
 func (r *retire) end(t *store.Turn, d retiree) bool {
 	q := r.q
-	m, new, err := q.waiting(t, d.loadedMessage)
+	m, new, err := q.waiting(t, &d.loadedMessage)
 	switch {
 	case err != nil || m == nil && q.bad.has(d.seq):
 		return true
@@ -437,21 +443,20 @@ func (q *Spool) eldest(ctx context.Context, alive func() error) (born int64, err
 // firstBirth reads the birth of the first message in a range that can be read, 0 if
 // there is none.
 func (q *Spool) firstBirth(ctx context.Context, from, to uint64) (born int64, err error) {
-	entries, err := q.iter(ctx, seqKey(q.layout.Entry, q.place, from), seqKey(q.layout.Entry, q.place, to), store.IsDamage)
+	r, err := newReader(ctx, q, from, store.IsDamage)
 	if err != nil {
 		return 0, err
 	}
-	defer func() { err = errors.Join(err, entries.Close()) }()
-	for ok := entries.First(); ok; ok = entries.Next() {
-		v, err := entries.Value()
-		if err != nil {
+	defer func() { err = errors.Join(err, r.close()) }()
+	for {
+		l, ok, err := r.next()
+		if !ok || err != nil || l.seq >= to {
 			return 0, err
 		}
-		if c, err := decodeEntry(v); err == nil {
-			return q.bornOf(&c), nil
+		if l.err == nil {
+			return q.bornOf(&l.Content), nil
 		}
 	}
-	return 0, nil
 }
 
 // firstStray returns the birth of the oldest in the index that can be read, 0 if there
@@ -463,19 +468,19 @@ func (q *Spool) firstStray(ctx context.Context) (born int64, err error) {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, index.Close()) }()
-	lo, hi = q.span(q.layout.Entry)
-	entries, err := q.iter(ctx, lo, hi, store.IsDamage)
+	r, err := newReader(ctx, q, 0, store.IsDamage)
 	if err != nil {
 		return 0, err
 	}
-	defer func() { err = errors.Join(err, entries.Close()) }()
+	defer func() { err = errors.Join(err, r.close()) }()
 	for ok := index.First(); ok; ok = index.Next() {
 		born, seq, err := decodeDueKey(index.Key())
 		if err != nil {
 			return 0, err
 		}
-		if key := seqKey(q.layout.Entry, q.place, seq); entries.Seek(key) && bytes.Equal(entries.Key(), key) {
-			return born, nil
+		l, err := r.read(seq)
+		if err != nil || !l.gone && l.err == nil {
+			return born, err
 		}
 	}
 	return 0, nil

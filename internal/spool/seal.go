@@ -17,11 +17,13 @@ func (q *Spool) Seal(t *store.Turn) {
 	if q.closed {
 		return
 	}
-	q.meta.low = q.lowest()
+	q.order.seal(t)
+	q.meta.low = min(q.lowest(), q.order.late.low)
 	q.meta.taken = uint64(q.taken) + q.unloaded
 	q.meta.expires = sooner(q.expiry.next, q.expiry.retained)
 	q.drop(t)
-	m := q.meta
+	m := q.meta // as of the states on disk
+	m.entries, m.bytes = m.entries+q.order.late.settled.messages, m.bytes+q.order.late.settled.bytes
 	m.nextDue = q.bad.earliest(m.nextDue)
 	m.frontier, m.oldest = max(m.frontier, q.raisedTo), sooner(m.oldest, q.keep.unshown)
 	t.Set(laneKey(q.layout.Meta, q.place, 0), m.encode())
@@ -46,8 +48,8 @@ func (q *Spool) head() uint64 {
 	if len(q.strays) > 0 {
 		low = min(low, q.strays[0].Seq)
 	}
-	if len(q.order) > 0 {
-		low = min(low, q.order[0].Seq)
+	if len(q.passed) > 0 {
+		low = min(low, q.passed[0].Seq)
 	}
 	if q.window.len() > 0 {
 		low = min(low, q.window.front().Seq)
@@ -59,22 +61,22 @@ func (q *Spool) head() uint64 {
 // everywhere once the rest may be the smaller part.
 func (q *Spool) trimOrder() {
 	n := 0
-	for n < len(q.order) && !q.order[n].here() {
+	for n < len(q.passed) && !q.passed[n].here() {
 		n++
 	}
-	clear(q.order[:n])
-	q.order = q.order[n:]
+	clear(q.passed[:n])
+	q.passed = q.passed[n:]
 	n = q.taken + len(q.returned) + len(q.ahead) + q.groups.waiting()
-	if len(q.order) < 2*n+chunkMessages {
+	if len(q.passed) < 2*n+chunkMessages {
 		return
 	}
 	kept := make([]*Message, 0, n)
-	for _, m := range q.order {
+	for _, m := range q.passed {
 		if m.here() {
 			kept = append(kept, m)
 		}
 	}
-	q.order = kept
+	q.passed = kept
 }
 
 // trimWindow drops the messages that were settled while they waited, because Take
@@ -94,12 +96,13 @@ func (q *Spool) trimWindow() {
 }
 
 // drop removes a settled range in bulk, which lets the engine delete whole
-// tables instead of compacting tombstones.
+// tables instead of compacting tombstones. It ends at the first stretch that cannot be read, of
+// which a segment may reach far.
 func (q *Spool) drop(t *store.Turn) {
-	head := q.head()
-	if head <= q.dropped || head-q.dropped < dropMessages && q.deadSize < dropBytes {
+	low := q.meta.low
+	if low <= q.dropped || low-q.dropped < dropMessages && q.deadSize < dropBytes {
 		return
 	}
-	q.deleteRead(t, q.dropped, head)
-	q.dropped, q.deadSize = head, 0
+	q.deleteEntries(t, q.dropped, low)
+	q.dropped, q.deadSize = low, 0
 }

@@ -39,12 +39,12 @@ type Spool struct {
 	free     *free
 	returned seqHeap             // ready again, at their old places
 	ahead    []*Message          // ready again, before all others, the last one first; see Message.Ahead
-	order    []*Message          // everything that left the window, in order; the gone are skipped
+	passed   []*Message          // everything that left the window, in order; the gone are skipped
 	strays   seqHeap             // taken messages that never passed through the window
 	held     map[uint64]*Message // taken, or given back and not taken again
 	taken    int                 // of these
 	early    map[uint64]*Message // touched before they were loaded
-	unmarked unmarked
+	order    order
 
 	suspectBelow uint64 // after an unclean end: these were possibly delivered
 	primes       seqHeap
@@ -176,7 +176,7 @@ func newLane(s *store.Store, l Layout, id uint32, o Options, h *shared) *Spool {
 		q.groups = newGroups(q, o.Group, o.Fair)
 	}
 	q.leanFrom = leanFrom
-	q.unmarked.q, q.meta.frontier = q, frontierStep // and so on disk before any message
+	q.order, q.meta.frontier = newOrder(q), frontierStep // and so on disk before any message
 	q.due = store.NewTimer(q.startLoading)
 	q.expiry = expiry{expired: o.Expired, timer: store.NewTimer(q.startSweep)}
 	q.bad.timer = store.NewTimer(q.readAgain)
@@ -226,9 +226,7 @@ func (q *Spool) Put(t *store.Turn, c Content) *Message {
 	}
 	q.number++
 	c = m.Content
-	k, v := t.SetDeferred(seqKeyLen, c.entryLen())
-	copy(k, seqKey(q.layout.Entry, q.place, m.Seq))
-	c.encodeEntry(v)
+	q.order.put(t, m)
 	m.Born = q.bornOf(&c)
 	q.indexExpiry(t, m)
 	q.claim(t, &m.Content, slotEntries, m.position())
@@ -244,7 +242,7 @@ func (q *Spool) Put(t *store.Turn, c Content) *Message {
 		q.fresh.push(m)
 	}
 	if c.Count > 0 {
-		q.writeMark(t, m)
+		q.order.mark(t, m)
 	}
 	t.Touch(q)
 	return m
@@ -265,6 +263,7 @@ func (q *Spool) unseen(m *Message, n int) {
 // UndoPut takes the last Put back.
 func (q *Spool) UndoPut(m *Message) {
 	q.s.UndoHold(q.holder(slotEntries), m.Payload, 1)
+	q.order.undoPut(m)
 	q.number--
 	q.meta.next--
 	q.meta.entries--
@@ -302,6 +301,8 @@ func (q *Spool) Show(t *store.Turn, m *Message) {
 		q.enqueue(m)
 	} else {
 		q.bad.onDisk.more(tally{1, m.size()})
+		m.state = spilled
+		q.order.leave(t, m)
 	}
 	q.mayExpire(t, m)
 	q.mayAge(t, m)
@@ -326,9 +327,9 @@ func (q *Spool) Take(t *store.Turn, until time.Time) *Message {
 	if q.groups != nil {
 		q.groups.took(t, m)
 	}
-	q.markLater(t, m)
+	q.order.markLater(t, m)
 	t.Touch(q)
-	t.Promise(seqKeyLen + markLen)
+	t.Promise(markLen)
 	if m.Suspect {
 		t.ForceSync()
 	}
@@ -380,7 +381,7 @@ func (q *Spool) nextInPlace(t *store.Turn) *Message {
 		return nil
 	}
 	m := q.dequeue()
-	q.order = append(q.order, m)
+	q.passed = append(q.passed, m)
 	return m
 }
 
@@ -421,7 +422,8 @@ func (q *Spool) skipGone() {
 // is shown when the disk has caught up. Ready is called then.
 func (q *Spool) Busy() bool {
 	through := q.solo != nil && q.solo.state != taken && len(q.primes) > 0
-	return !q.closed && (q.loading || q.keep.behind || q.window.len() > 0 || through || q.shown < q.meta.next || q.groups.busy())
+	held := q.raising && (len(q.returned) > 0 || q.groups.waiting() > 0)
+	return !q.closed && (q.loading || q.keep.behind || q.window.len() > 0 || through || held || q.shown < q.meta.next || q.groups.busy())
 }
 
 // coming reports that Take, having returned nil, will have something that is
@@ -434,24 +436,41 @@ func (q *Spool) coming() bool {
 // Extend gives a taken message another lease end.
 func (q *Spool) Extend(t *store.Turn, m *Message, until time.Time) {
 	m.Until = At(until)
-	q.writeMark(t, m)
+	q.order.mark(t, m)
 	t.Touch(q)
-	t.TouchLate(&q.unmarked) // for UndoExtend
 }
 
 // UndoExtend takes Extend back.
 func (q *Spool) UndoExtend(m *Message, until Moment) {
 	m.Until = until
-	q.unmarked.add(m) // the mark that Extend wrote is not in the group any more
 }
 
 // Settle removes a message for good: one that is taken or, found by Lookup,
 // one that waits.
 func (q *Spool) Settle(t *store.Turn, m *Message) {
-	t.DeleteSingle(seqKey(q.layout.Entry, q.place, m.Seq))
-	if m.marked {
-		t.Delete(seqKey(q.layout.Mark, q.place, m.Seq))
+	m.later = false
+	q.order.settle(t, m)
+	q.settle(t, m)
+}
+
+// SettleLater is Settle in an Op that does nothing else. If a crash may take that back, it is
+// written before the next fsync, and most often need not be written then.
+func (q *Spool) SettleLater(t *store.Turn, m *Message) {
+	if !t.Lax() || !q.plain(m) {
+		q.Settle(t, m)
+		return
 	}
+	m.later = true
+	q.order.settleLater(t, m)
+	q.settle(t, m)
+}
+
+// plain reports that nothing of the message stands in other records: these are written at once.
+func (q *Spool) plain(m *Message) bool {
+	return m.Expires == 0 && !m.stray && !m.Unique.set() && !m.Payload.Shared() && !q.pinned
+}
+
+func (q *Spool) settle(t *store.Turn, m *Message) {
 	q.unindexExpiry(t, m)
 	q.unindexStray(t, m)
 	q.unpin(t, m)
@@ -476,6 +495,7 @@ func (q *Spool) Settle(t *store.Turn, m *Message) {
 // UndoSettle takes Settle back.
 func (q *Spool) UndoSettle(m *Message) {
 	m.state = m.before
+	q.order.undoSettle(m)
 	if m.state == taken {
 		q.handOut(m)
 	} else {
@@ -519,9 +539,8 @@ func (q *Spool) Return(t *store.Turn, m *Message, forgive bool) {
 	q.takeIn(m)
 	q.held[m.Seq] = m
 	m.Until = 0
-	q.writeMark(t, m)
+	q.order.mark(t, m)
 	t.Touch(q)
-	t.TouchLate(&q.unmarked) // for UndoReturn
 	if q.groups != nil {
 		q.groups.gaveBack(m)
 	}
@@ -534,16 +553,18 @@ func (q *Spool) UndoReturn(m *Message, until Moment) {
 	}
 	m.state, m.Until, m.Ahead = taken, until, false
 	q.handOut(m)
-	q.unmarked.add(m)
 }
 
 // Returned makes a message that was given back deliverable at its old place.
 func (q *Spool) Returned(t *store.Turn, m *Message) {
 	q.through(m)
-	if m.state == returning {
+	switch {
+	case m.state == returning:
 		m.Suspect = m.prime
 		q.waitAgain(t, m)
 		q.mayExpire(t, m)
+	case m.state == gone && q.groups != nil: // a purge came between
+		q.groups.left(t, m)
 	}
 	q.ready(t)
 }
@@ -576,15 +597,4 @@ func (q *Spool) line(m *Message) {
 		return
 	}
 	heap.Push(&q.returned, m)
-}
-
-// writeMark writes what is known of m's deliveries.
-func (q *Spool) writeMark(t *store.Turn, m *Message) {
-	k, v := t.SetDeferred(seqKeyLen, markLen+len(m.Note()))
-	copy(k, seqKey(q.layout.Mark, q.place, m.Seq))
-	mark{
-		out: m.state == taken, accused: m.prime, count: m.Count,
-		until: int64(m.Until), first: int64(m.First), since: int64(m.Since), note: m.Note(),
-	}.encode(v)
-	m.marked, m.dirty = true, false
 }

@@ -51,12 +51,10 @@ func TestFirstInFirstOutThroughTheWindowAndTheDisk(t *testing.T) {
 // markOf returns the mark of a message as the disk has it.
 func markOf(t *testing.T, s *store.Store, seq uint64) mark {
 	t.Helper()
-	v, err := s.Get(ctx, seqKey(layout.Mark, place{id: 1}, seq))
-	require.NoError(t, err)
-	require.NotNil(t, v)
-	mk, err := decodeMark(v)
-	require.NoError(t, err)
-	return mk
+	l := storedMessage(t, s, seq)
+	require.False(t, l.gone)
+	require.NoError(t, l.err)
+	return l.mark
 }
 
 func openOne(t *testing.T) (*store.Store, *Spool) {

@@ -50,8 +50,8 @@ func (r *raise) Visible(t *store.Turn) {
 }
 
 // accuse sorts a message that was just loaded.
-func (q *Spool) accuse(m *Message, l loadedMessage) {
-	m.Suspect = m.Seq < q.suspectBelow || l.lostMark != nil
+func (q *Spool) accuse(m *Message, l *loadedMessage) {
+	m.Suspect = m.Seq < q.suspectBelow
 	m.prime = m.Suspect && (l.mark.out || l.mark.accused)
 }
 

@@ -114,19 +114,31 @@ func (q *Lanes) holder(t *store.Turn, slot byte, k UniqueKey) ([]byte, error) {
 		return nil, err
 	}
 	t.Set(key, record)
-	where, decode := seqKey(q.layout.Entry, place{q.id, at.Lane}, at.Seq), decodeEntry
-	if slot == slotDelayed {
-		where, decode = dueKey(q.layout.Delayed, place{q.id, at.Lane}, at.Due, at.Seq), decodeDelayed
-	}
-	v, err := t.Get(where)
-	if err != nil {
-		return nil, err
-	}
-	c, err := decode(v)
+	c, err := q.contentAt(t, slot, at)
 	if err == nil && c.Unique != k {
 		err = fmt.Errorf("%w: unique key %x of a queue leads to another message", store.ErrCorrupt, k)
 	}
 	return c.Data, err
+}
+
+// contentAt reads what a unique key leads to.
+func (q *Lanes) contentAt(t *store.Turn, slot byte, at Position) (c Content, err error) {
+	if slot == slotDelayed {
+		v, err := t.Get(dueKey(q.layout.Delayed, place{q.id, at.Lane}, at.Due, at.Seq))
+		if err != nil {
+			return c, err
+		}
+		return decodeDelayed(v)
+	}
+	if int(at.Lane) >= len(q.byLane) || q.byLane[at.Lane] == nil {
+		return c, nil
+	}
+	lane := q.byLane[at.Lane]
+	if m := lane.known(at.Seq); m != nil && m.lean == 0 {
+		return m.Content, nil
+	}
+	l := lane.order.find(t, at.Seq)
+	return l.Content, l.err
 }
 
 // freeKeys drops the records of what a purge drops. It comes before the lanes, which

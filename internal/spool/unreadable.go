@@ -57,7 +57,7 @@ type stretch struct {
 	passing  bool   // it may be read again
 }
 
-// missing is a part of the queue that was passed over. Messages within it may have been
+// missing is a part of the queue that was passed over. Segments within it may have been
 // found, each by itself: runs are what is left between them, nil if that is all of it.
 type missing struct {
 	span
@@ -100,57 +100,91 @@ func (c *tally) less(o tally) {
 // searchMost is how many sequence numbers of a stretch are looked up one by one.
 const searchMost = 4096
 
-// search finds out which messages of a stretch, below through, are there and cannot be
-// read. Another table may have some that can.
-func (q *Spool) search(ctx context.Context, gaps []store.Gap, c *chunk) {
-	for _, g := range gaps {
-		s := span{seqFrom(g.From), min(seqFrom(g.To), c.through)}
-		if s.from >= s.to {
+// search finds out which messages of what a reader has passed over, below through, are there
+// and cannot be read. Another table may have some that can.
+func (q *Spool) search(ctx context.Context, r *reader, c *chunk) error {
+	found := len(c.messages)
+	for _, m := range r.lost {
+		if m.to = min(m.to, c.through); m.from >= m.to {
 			continue
 		}
-		m, found := missed(s, g.Err, func(seq uint64) loadedMessage { return q.lookUp(ctx, seq) })
-		c.messages = append(c.messages, found...)
-		if len(m.runs) > 0 {
+		if m.messages == 0 { // nobody knows how many
+			again, messages, err := missed(m.span, m.err, func(last uint64) ([]loadedMessage, error) { return q.lookUp(ctx, last) })
+			if err != nil {
+				return err
+			}
+			m, c.messages = again, append(c.messages, messages...)
+		}
+		if len(m.parts()) > 0 {
 			c.missing = append(c.missing, m)
 		}
 	}
-	if len(gaps) > 0 {
+	if len(c.messages) > found {
 		slices.SortFunc(c.messages, func(a, b loadedMessage) int { return cmp.Compare(a.seq, b.seq) })
 	}
+	return nil
 }
 
-// missed looks the messages of a part one by one up, as far as that makes sense, and
-// returns those that were found beside what is missing.
-func missed(s span, err error, lookUp func(seq uint64) loadedMessage) (m missing, found []loadedMessage) {
-	m = missing{span: s, err: err}
-	r := run{span: s}
-	for seq := s.from; seq < min(s.to, s.from+searchMost); seq++ {
-		switch l := lookUp(seq); {
-		case l.err != nil:
-			r.messages++
-		case !l.gone:
-			found = append(found, l)
-			r.to = seq
-			m.add(r)
-			r = run{span: span{seq + 1, s.to}}
+// missed looks for the segments of a part one by one, as far as that makes sense, and returns what
+// was found in it beside what is missing.
+func missed(s span, err error, lookUp func(last uint64) ([]loadedMessage, error)) (m missing, found []loadedMessage, _ error) {
+	m = missing{span: s, err: err, runs: []run{}} // no run is nothing, not all
+	rest := run{span: s}
+	for last := s.from; last < min(s.to+segmentMessages, s.from+searchMost); last++ {
+		segment, err := lookUp(last)
+		switch {
+		case err != nil && !store.IsUnread(err):
+			return m, nil, err
+		case err != nil && last < s.to:
+			rest.messages++
+		case len(segment) > 0 && segment[0].segment.first < s.to:
+			rest.to = max(rest.from, segment[0].segment.first)
+			m.add(rest)
+			rest = run{span: span{min(last+1, s.to), s.to}}
+			found = append(found, slices.DeleteFunc(segment, func(l loadedMessage) bool { return l.seq < s.from || s.to <= l.seq })...)
 		}
 	}
 	if s.to-s.from > searchMost {
-		r.messages = max(r.messages, 1) // or more, which were not looked for
+		rest.messages = max(rest.messages, 1) // or more, which were not looked for
 	}
-	m.add(r)
-	return m, found
+	m.add(rest)
+	return m, found, nil
 }
 
-// lookUp reads a message that an iterator could not. Get does not look behind a newer
-// table in which the message is deleted; Probe does not read a block if the filter of
-// its table says that the message is not there.
-func (q *Spool) lookUp(ctx context.Context, seq uint64) loadedMessage {
-	l := q.getEntry(beside(ctx, q.s.Get), seq)
-	if l.err != nil {
-		l = q.getEntry(beside(ctx, q.s.Probe), seq)
+// lookUp reads the segment under a number that an iterator could not, if there is one. Get does
+// not look behind a newer table in which it is deleted; Probe does not read a block if the filter
+// of its table says that the segment is not there.
+func (q *Spool) lookUp(ctx context.Context, last uint64) ([]loadedMessage, error) {
+	key := seqKey(q.layout.Segment, q.place, last)
+	v, err := q.s.Get(ctx, key)
+	if err != nil {
+		v, err = q.s.Probe(ctx, key)
 	}
-	return l
+	if v == nil || err != nil {
+		return nil, err
+	}
+	value, err := decodeSegment(v, last, nil)
+	if err != nil {
+		return nil, err
+	}
+	s := &segment{q: q, last: last, sealed: true, size: len(v)}
+	s.take(&value)
+	st, err := q.s.Get(ctx, seqKey(q.layout.State, q.place, last))
+	if err == nil && st != nil {
+		err = s.takeState(st)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var found []loadedMessage
+	for _, m := range value.items {
+		if !s.settled.has(int(m.seq - s.first)) {
+			l := loadedMessage{seq: m.seq, segment: s}
+			l.read(m)
+			found = append(found, l)
+		}
+	}
+	return found, nil
 }
 
 // seqFrom returns the first sequence number that is not below a key of an entry.
@@ -288,9 +322,8 @@ func (q *Spool) SetAside(t *store.Turn, m *Message, err error) {
 	}
 	delete(q.held, m.Seq)
 	m.state, m.Until = spilled, 0
-	if m.marked || m.dirty {
-		q.writeMark(t, m) // or it would be counted as taken at the next start
-	}
+	q.order.mark(t, m) // or it would be counted as taken at the next start
+	q.order.leave(t, m)
 	t.Touch(q)
 	q.lose(t, m.Seq, tally{1, m.size()}, err)
 	if q.groups != nil {
@@ -315,6 +348,7 @@ func (q *Spool) lose(t *store.Turn, seq uint64, size tally, err error) {
 
 // cameIn notes that a message is in memory now.
 func (q *Spool) cameIn(m *Message) {
+	q.order.join(m)
 	q.bad.onDisk.less(tally{1, m.size()})
 	if q.bad.has(m.Seq) {
 		q.bad.cut(span{m.Seq, m.Seq + 1})

@@ -132,7 +132,7 @@ func TestGoldenKeys(t *testing.T) {
 	require.Equal(t, []byte{0, 'c'}, keyClean)
 	require.Equal(t, []byte{0, 'i'}, keyNextID)
 	require.Equal(t, []byte{0, 's', 0, 0, 0, 0, 1, 2, 3, 4}, seqKey(0x01020304))
-	require.Equal(t, []byte{0x31, 1, 2, 3, 4}, Key(KindVisLease, 0x01020304, 0))
+	require.Equal(t, []byte{0x31, 1, 2, 3, 4}, Key(KindVisState, 0x01020304, 0))
 	require.Equal(t, pebble.FormatMajorVersion(21), formatMajor)
 }
 

@@ -113,7 +113,7 @@ func (s *Store) seal(syncDue, last bool) *group {
 	}
 	clear(s.touched)
 	s.touched, s.promised = s.touched[:0], 0
-	g.last = s.accepted.Load()
+	g.last, g.number = s.accepted.Load(), s.groups
 	s.sealed = g.last
 	s.marks.put(&s.turn, g.last)
 	if last && !s.crashed {
@@ -167,7 +167,7 @@ func (s *Store) markApplied(g *group) {
 	s.mu.Lock()
 	s.applying = nil
 	s.mu.Unlock()
-	s.applied.Store(g.last)
+	s.applied.Store(g.number)
 	s.settled.Fire()
 }
 
@@ -258,7 +258,10 @@ func (s *Store) settle(ctx context.Context) error {
 	} else if err != nil {
 		return err
 	}
-	target := s.accepted.Load()
+	target := s.groups - 1 // may have nothing but what was sealed late
+	if s.accepted.Load() > s.sealed {
+		target = s.groups
+	}
 	s.mu.Unlock()
 	if s.applied.Load() >= target {
 		return nil

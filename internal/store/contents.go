@@ -27,7 +27,7 @@ type Part struct {
 	ID      uint32   // of the object; 0 for the application and the kernel
 	Name    string   // "" if the catalog does not have the object
 	Owner   string   // the broker of an exchange or queue, the topic of a group
-	Records []string // the sorts of record: "messages", "delivery marks"
+	Records []string // the sorts of record: "messages", "message states"
 }
 
 func (p Part) String() string {
@@ -121,7 +121,7 @@ var recordKinds = []recordKind{
 	{KindLogWindow, "message ids", topics},
 	{KindLogIndex, "key index", topics},
 	{KindWorkMessage, "messages", queues},
-	{KindWorkMark, "delivery marks", queues},
+	{KindWorkState, "message states", queues},
 	{KindWorkMeta, "counters", queues},
 	{KindWorkBinding, "bindings", brokers},
 	{KindWorkDelay, "delayed messages", queues},
@@ -132,7 +132,7 @@ var recordKinds = []recordKind{
 	{KindWorkUnique, "unique keys", queues},
 	{KindWorkRedrive, "redrives", queues},
 	{KindVisMessage, "messages", visQueues},
-	{KindVisLease, "leases", visQueues},
+	{KindVisState, "message states", visQueues},
 	{KindVisMeta, "counters", visQueues},
 	{KindVisDelay, "delayed messages", visQueues},
 	{KindVisWindow, "deduplication ids", visQueues},

@@ -33,8 +33,8 @@ const (
 	KindLogWindow   Kind = 0x14 // log: answers to message ids
 	KindLogIndex    Kind = 0x15 // log: where the newest record of a key is
 
-	KindWorkMessage Kind = 0x20 // workqueue: one entry a message and queue
-	KindWorkMark    Kind = 0x22 // workqueue: delivery counts
+	KindWorkMessage Kind = 0x20 // workqueue: segments of messages
+	KindWorkState   Kind = 0x22 // workqueue: what is settled or delivered of a segment
 	KindWorkMeta    Kind = 0x23 // workqueue: depth, bytes, cursors
 	KindWorkBinding Kind = 0x24 // workqueue: bindings of an exchange
 	KindWorkDelay   Kind = 0x25 // workqueue: messages by due time
@@ -45,8 +45,8 @@ const (
 	KindWorkUnique  Kind = 0x2d // workqueue: unique keys of messages
 	KindWorkRedrive Kind = 0x2e // workqueue: redrives of a queue
 
-	KindVisMessage Kind = 0x30 // visibility: messages
-	KindVisLease   Kind = 0x31 // visibility: leases and receive counts
+	KindVisMessage Kind = 0x30 // visibility: segments of messages
+	KindVisState   Kind = 0x31 // visibility: what is deleted or received of a segment
 	KindVisMeta    Kind = 0x32 // visibility: depth, bytes, cursors
 	KindVisDelay   Kind = 0x33 // visibility: messages by due time
 	KindVisWindow  Kind = 0x34 // visibility: answers to deduplication ids

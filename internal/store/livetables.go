@@ -34,6 +34,7 @@ type manifest struct {
 	wal    uint64          // the first WAL whose changes are in no table
 	last   uint64          // no change in a table has a higher number
 	whole  bool            // nothing is lost
+	number uint64          // of the MANIFEST, which tables have, too
 }
 
 // Tags of a version edit.

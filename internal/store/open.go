@@ -221,7 +221,6 @@ func (s *Store) load(synced progress, wals []string) error {
 			ErrCorrupt, s.opts.Dir, seq+1, synced.seq, synced.lostWAL(wals), recordName)
 	}
 	s.accepted.Store(seq)
-	s.applied.Store(seq)
 	s.sealed, s.durable = seq, seq
 	id, err := s.loadNextID()
 	if err != nil {

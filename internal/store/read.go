@@ -35,6 +35,23 @@ func (s *Store) engineGet(key []byte) ([]byte, error) {
 	}
 }
 
+// engineFirst returns the first key in [lo, hi) that the engine has applied, or nil.
+func (s *Store) engineFirst(lo, hi []byte) (key []byte, err error) {
+	if err := s.readers.enter(); err != nil {
+		return nil, err
+	}
+	defer s.readers.exit()
+	it, err := s.engineIter(s.db, &pebble.IterOptions{LowerBound: lo, UpperBound: hi})
+	if err != nil {
+		return nil, damaged(err)
+	}
+	defer func() { err = damaged(errors.Join(err, it.Close())) }()
+	if it.First() {
+		key = append([]byte{}, it.Key()...)
+	}
+	return key, nil
+}
+
 // closer is what the engine returns beside a value that it still owns.
 type closer interface{ Close() error }
 

@@ -181,6 +181,31 @@ func TestSalvageWithoutSomeFiles(t *testing.T) {
 	}
 }
 
+// TestSalvageLeavesOldTablesAlone salvages a store that a crash has kept from removing tables which
+// it needs no more: what was deleted since is not back.
+func TestSalvageLeavesOldTablesAlone(t *testing.T) {
+	fs := vfs.NewMem()
+	mixed(t, fs)
+	old := make(map[string][]byte)
+	for _, name := range files(t, fs, ".sst") {
+		old[name] = contents(t, fs, name)
+	}
+	want := mixed(t, fs)
+	s := openStore(t, small(fs)) // whose MANIFEST has never known them
+	require.NoError(t, s.Close())
+	for _, name := range files(t, fs, ".sst") {
+		delete(old, name)
+	}
+	require.NotEmpty(t, old)
+	for name, b := range old {
+		replace(t, fs, name, b)
+	}
+	r, s := salvage(t, fs)
+	require.NoError(t, r.Err())
+	require.Equal(t, want, everything(t, s))
+	require.NoError(t, s.Close())
+}
+
 func TestSalvageWithTablesSwappedOrMissing(t *testing.T) {
 	fs := vfs.NewMem()
 	want := mixed(t, fs)

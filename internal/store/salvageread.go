@@ -58,6 +58,7 @@ func (v *salvage) readManifest(names []string) (*manifest, error) {
 		return nil, err
 	}
 	m.whole = marked && len(lost) == 0
+	m.number, _ = manifestNumber(name)
 	for _, d := range lost {
 		if !d.cut { // else an edit was never completed
 			v.damages.add(Damage{
@@ -82,23 +83,30 @@ func (v *salvage) readManifest(names []string) (*manifest, error) {
 	return m, err
 }
 
-// readTables surveys the tables that are live, or may be.
+// readTables surveys the tables that are live, or may be. A MANIFEST begins with all tables that
+// are live then. A table with a lower number that a whole one does not know was removed before:
+// a crash has left the file. Reading it would bring back what was deleted since.
 func (v *salvage) readTables(names []string, m *manifest) error {
 	found := v.findTables(names)
 	files := make(map[uint64][]liveTable)
 	live := make(map[uint64]bool)
+	known := m.whole
 	for _, t := range m.tables {
 		file, there := found[t.file]
 		if !there {
 			v.damages.add(Damage{File: tableName(t.file), Part: partFile, Lo: t.lo, Hi: t.end(), Err: damagedBlock("the table is missing")})
+			known = false
 			continue
 		}
 		live[t.file] = true
 		t.file = file
 		files[file] = append(files[file], t)
 	}
-	for number, file := range found { // those that the MANIFEST does not know, perhaps because it was cut short
-		if !live[number] && !m.gone[number] && (!m.whole || v.complete(file)) {
+	for number, file := range found {
+		if live[number] || m.gone[number] || known && number < m.number {
+			continue
+		}
+		if !m.whole || v.complete(file) { // the MANIFEST may have been cut short
 			files[file] = append(files[file], liveTable{number: number, file: file})
 		}
 	}

@@ -13,12 +13,13 @@ import (
 // group is a batch in the making: the Ops accepted since the committer last
 // took one.
 type group struct {
-	batch *pebble.Batch
-	index overlay
-	repr  []byte     // the batch's encoding; set when sealed, when the batch is the engine's
-	last  uint64     // newest Op in it; set when sealed
-	sync  bool       // someone waits for its fsync
-	trims []keyRange // that it deletes, and perhaps some of refused Ops
+	batch  *pebble.Batch
+	index  overlay
+	repr   []byte     // the batch's encoding; set when sealed, when the batch is the engine's
+	last   uint64     // newest Op in it; set when sealed
+	number uint64     // the same
+	sync   bool       // someone waits for its fsync
+	trims  []keyRange // that it deletes, and perhaps some of refused Ops
 }
 
 // entry is an accepted Op on its way to being visible.
@@ -262,7 +263,7 @@ func (s *Store) runPosted() {
 
 func (s *Store) runOne(op Op, d Durability, w *waiter) error {
 	point := s.save()
-	s.turn.now, s.turn.touched, s.turn.synced = time.Time{}, false, false
+	s.turn.now, s.turn.touched, s.turn.synced, s.turn.lax = time.Time{}, false, false, d == NoSync
 	if err := op.Run(&s.turn); err != nil {
 		s.stats.Refused++
 		s.restore(point)

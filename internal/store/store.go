@@ -29,7 +29,7 @@ type Store struct {
 	maxOpen int
 
 	accepted atomic.Uint64 // newest accepted Op; written under mu
-	applied  atomic.Uint64 // newest Op that the engine's reads can see
+	applied  atomic.Uint64 // newest group that the engine's reads can see
 	settled  Signal        // fires when applied moves
 	stuck    Signal        // fires while the engine waits for space
 	syncing  atomic.Int32  // groups whose fsync is under way

@@ -40,6 +40,7 @@ type Turn struct {
 	now     time.Time
 	touched bool
 	synced  bool
+	lax     bool
 }
 
 // Seq returns the sequence number that the running Op gets if accepted.
@@ -107,6 +108,13 @@ func (t *Turn) read(key []byte, applied func(key []byte) ([]byte, error)) (value
 	return value, err
 }
 
+// FirstApplied returns the first key in [lo, hi) that the engine has, or nil. It does not know
+// what the groups at hand write: the caller must.
+func (t *Turn) FirstApplied(lo, hi []byte) (key []byte, err error) {
+	t.s.mu.Aside(func() { key, err = t.s.engineFirst(lo, hi) })
+	return key, err
+}
+
 // Touch asks for d to be written out once in the group at hand, however many
 // Ops of it change d. It is how counters ride along with the changes that
 // they count.
@@ -133,6 +141,9 @@ func (t *Turn) TouchLate(d Sealer) {
 
 // ForceSync makes the running Op a Sync one, whatever its caller asked for.
 func (t *Turn) ForceSync() { t.synced = true }
+
+// Lax reports that the running Op is NoSync, and not part of a transaction.
+func (t *Turn) Lax() bool { return t.lax }
 
 // Spawn is Store.Spawn for use under the baton.
 func (t *Turn) Spawn(f func(ctx context.Context)) bool { return t.s.spawn(f) }

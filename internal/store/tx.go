@@ -387,6 +387,7 @@ func (o *txOp) Run(t *Turn) error {
 	if x.mu.state != nil && !x.mu.owned && t.s.stateHeld.Load() {
 		return errStateHeld
 	}
+	t.lax = false // all of it is on disk after a crash, or nothing
 	for i, op := range o.ops {
 		if err := op.Run(t); err != nil {
 			for j := i - 1; j >= 0; j-- {

@@ -48,6 +48,15 @@ func DamageTables(t testing.TB, fs vfs.FS, kind store.Kind, parts ...float64) (u
 	}
 }
 
+// EachFifth is the durability of message i, so that five messages share a segment of their queue, and
+// a damaged block has some segments and not all.
+func EachFifth(i int) store.Durability {
+	if i%5 == 4 {
+		return store.Sync
+	}
+	return store.NoSync
+}
+
 // damagedBlocks returns the numbers of the blocks at the given parts, each once.
 func damagedBlocks(blocks int, parts []float64) []int {
 	var list []int

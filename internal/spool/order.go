@@ -1,0 +1,491 @@
+package spool
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// order is what a lane has on disk: its messages, in segments, and what has become of them.
+//
+//	put ──▶ pending ──the group is sealed──▶ known ──all are settled──▶ deleted
+//	                                          │  ▲
+//	               none of it is in memory    ▼  │ a read brings one in
+//	                                         on disk only
+//
+// A segment is known as long as one of its messages is in memory, or its state has yet to be
+// written. What a reader has found may be older than that, so nothing is forgotten while somebody
+// reads.
+//
+// Invariants:
+//
+//   - A segment on disk that is not known has the state that is on disk.
+//   - A message in memory has its segment, and is the member at its place there.
+type order struct {
+	q       *Spool
+	pending []*segment          // of the open group
+	recent  []*segment          // of the group sealed last, which the engine may not have applied
+	known   map[uint64]*segment // by last
+	changed []*segment          // whose state is to be written with the open group
+	late    late
+	idle    []*segment // known, maybe without need
+	draft   draft
+}
+
+// late is what is written with the next group that is synced.
+type late struct {
+	store.Sealed
+	q        *Spool
+	segments []*segment
+	settled  tally  // messages that are gone, and not according to the disk
+	low      uint64 // none of these is below
+}
+
+// segment is what is known of a segment.
+type segment struct {
+	q           *Spool
+	first, last uint64
+	members     []*Message // by their number from first on, those that are in memory
+	settled     bitmap     // the same
+	absent      []seqMark  // marks of those that are not in memory, in order
+	inMemory    int
+	live        int   // not settled
+	written     int   // messages in its value
+	size        int   // of that, in bytes
+	unwritten   tally // were settled, and not according to the disk
+
+	sealed    bool // is in a group, or on disk
+	rewritten bool
+	stated    bool // has a state on disk, or in the open group
+	wanted    bool // its state is to be written with it
+	changed   bool // see order
+	late      bool // the same
+	dropped   bool // is deleted
+}
+
+func newOrder(q *Spool) order {
+	return order{q: q, known: make(map[uint64]*segment), late: late{q: q, low: none}}
+}
+
+// put adds a message to what is pending.
+func (o *order) put(t *store.Turn, m *Message) {
+	s := o.last()
+	if s == nil || len(s.members) == segmentMessages || s.size >= segmentBytes {
+		s = &segment{q: o.q, first: m.Seq}
+		o.pending = append(o.pending, s)
+	}
+	size := m.entryLen()
+	s.members, m.segment = append(s.members, m), s
+	s.live, s.inMemory = s.live+1, s.inMemory+1
+	s.size += size
+	t.Promise(size + segmentHeadLen)
+}
+
+// last returns the pending segment that takes what comes next.
+func (o *order) last() *segment {
+	if n := len(o.pending); n > 0 {
+		return o.pending[n-1]
+	}
+	return nil
+}
+
+// undoPut takes the last put back.
+func (o *order) undoPut(m *Message) {
+	s := m.segment
+	s.members[len(s.members)-1] = nil
+	s.members = s.members[:len(s.members)-1]
+	s.live, s.inMemory, s.size = s.live-1, s.inMemory-1, s.size-m.entryLen()
+	if len(s.members) == 0 {
+		o.pending[len(o.pending)-1] = nil
+		o.pending = o.pending[:len(o.pending)-1]
+	}
+}
+
+// settle notes that a message is gone.
+func (o *order) settle(t *store.Turn, m *Message) {
+	if s := o.count(m); s.sealed {
+		s.settled.set(int(m.Seq - s.first))
+		s.touch(t)
+	}
+}
+
+// settleLater is settle for what a crash may take back. Most segments are gone by the time that
+// their state is written.
+func (o *order) settleLater(t *store.Turn, m *Message) {
+	s := o.count(m)
+	if !s.sealed {
+		return
+	}
+	s.settled.set(int(m.Seq - s.first))
+	gone := tally{1, m.size()}
+	s.unwritten.more(gone)
+	o.late.settled.more(gone)
+	o.late.low = min(o.late.low, m.Seq)
+	s.touchLate(t)
+}
+
+// count counts a message off its segment.
+func (o *order) count(m *Message) *segment {
+	s := o.learn(m.segment)
+	m.segment = s
+	s.live--
+	if s.has(m) {
+		s.inMemory--
+	}
+	return s
+}
+
+// undoSettle takes that back.
+func (o *order) undoSettle(m *Message) {
+	s := m.segment
+	s.live++
+	if s.has(m) {
+		s.inMemory++
+	}
+	if !s.sealed {
+		return
+	}
+	s.settled.clear(int(m.Seq - s.first))
+	if m.later {
+		gone := tally{1, m.size()}
+		s.unwritten.less(gone)
+		o.late.settled.less(gone)
+	}
+}
+
+// settleUnread notes that a message is gone which is on disk only.
+func (o *order) settleUnread(t *store.Turn, l *loadedMessage) {
+	s := o.learn(l.segment)
+	s.settled.set(int(l.seq - s.first))
+	s.live--
+	s.touch(t)
+}
+
+// mark has the state of a message written with the group.
+func (o *order) mark(t *store.Turn, m *Message) {
+	if s := m.segment; s.sealed {
+		s.touch(t)
+	} else {
+		s.wanted = true
+	}
+}
+
+// markLater has it written before a delivery counts as durable. Most messages are settled
+// by then.
+func (o *order) markLater(t *store.Turn, m *Message) { m.segment.touchLate(t) }
+
+// touch has the state of a segment written with the group. The spool is touched, too.
+func (s *segment) touch(t *store.Turn) {
+	t.Touch(s.q)
+	if s.changed {
+		return
+	}
+	s.changed = true
+	s.q.order.changed = append(s.q.order.changed, s)
+	t.Promise(seqKeyLen + stateHeadLen + len(s.settled))
+}
+
+// touchLate has it written with the next group that is synced.
+func (s *segment) touchLate(t *store.Turn) {
+	l := &s.q.order.late
+	t.TouchLate(l)
+	if !s.late {
+		s.late = true
+		l.segments = append(l.segments, s)
+	}
+}
+
+// Seal has everything written that waited for a synced group.
+func (l *late) Seal(t *store.Turn) {
+	for i, s := range l.segments {
+		l.segments[i], s.late = nil, false
+		switch {
+		case s.dropped:
+		case s.sealed:
+			s.touch(t)
+		default:
+			s.wanted = true
+		}
+	}
+	l.segments, l.low = l.segments[:0], none
+	t.Touch(l.q) // which writes all of it, after this
+}
+
+// join makes a message a member of its segment, because it comes into memory.
+func (o *order) join(m *Message) {
+	s := o.learn(m.segment)
+	if s.members == nil {
+		s.members = make([]*Message, s.last-s.first+1)
+	}
+	m.segment = s
+	if m.state == gone { // it was settled without a look at the others
+		return
+	}
+	s.members[m.Seq-s.first] = m
+	s.inMemory++
+	if i, marked := s.absentAt(m.Seq); marked {
+		s.absent = slices.Delete(s.absent, i, i+1)
+	}
+}
+
+// has reports that a message is a member of the segment.
+func (s *segment) has(m *Message) bool { return s.members != nil && s.members[m.Seq-s.first] == m }
+
+// gone reports that a message which was read is settled, though the disk may not say so yet.
+func (o *order) gone(l *loadedMessage) bool {
+	if l.segment == nil || !l.segment.sealed {
+		return l.gone
+	}
+	s := o.known[l.segment.last]
+	return l.gone || s != nil && s.settled.has(int(l.seq-s.first))
+}
+
+// markOf returns the mark of a message that is not in memory. What was read may be older than what
+// is known.
+func (o *order) markOf(l *loadedMessage) (m mark) {
+	s := l.segment
+	if !s.sealed {
+		return l.mark
+	}
+	if known := o.known[s.last]; known != nil {
+		s = known
+	}
+	if i, marked := s.absentAt(l.seq); marked {
+		m = s.absent[i].mark
+	}
+	return m
+}
+
+// leave takes a message out of memory that is still there on disk.
+func (o *order) leave(t *store.Turn, m *Message) {
+	s := m.segment
+	s.inMemory--
+	if !s.sealed {
+		return // it is needed until then; see seal
+	}
+	s.members[m.Seq-s.first] = nil
+	if m.delivered() {
+		at, _ := s.absentAt(m.Seq)
+		s.absent = slices.Insert(s.absent, at, seqMark{m.Seq, m.mark()})
+	}
+	o.mayForget(s)
+}
+
+func (s *segment) absentAt(seq uint64) (int, bool) {
+	return slices.BinarySearchFunc(s.absent, seq, func(m seqMark, seq uint64) int { return cmp.Compare(m.seq, seq) })
+}
+
+// learn returns what is known of a segment that was read, which is that from now on if it was
+// nothing.
+func (o *order) learn(s *segment) *segment {
+	if !s.sealed {
+		return s
+	}
+	if known := o.known[s.last]; known != nil {
+		return known
+	}
+	o.known[s.last] = s
+	return s
+}
+
+// mayForget forgets a segment that needs not be known any more.
+func (o *order) mayForget(s *segment) {
+	switch {
+	case s.inMemory > 0 || !s.sealed || s.changed || s.late:
+	case o.reads():
+		o.idle = append(o.idle, s)
+	case o.known[s.last] == s:
+		delete(o.known, s.last)
+	}
+}
+
+// reads reports that somebody reads messages to bring them into memory.
+func (o *order) reads() bool {
+	q := o.q
+	return q.loading || q.expiry.sweeping || q.keep.sweeping || q.bad.reading || q.groups != nil && q.groups.loading
+}
+
+// forgetIdle comes at the end of a read.
+func (o *order) forgetIdle() {
+	if o.reads() {
+		return
+	}
+	idle := o.idle
+	o.idle = nil
+	for _, s := range idle {
+		o.mayForget(s)
+	}
+}
+
+// seal writes what has changed into the group that is about to go.
+func (o *order) seal(t *store.Turn) {
+	clear(o.recent)
+	o.recent = o.recent[:0]
+	for i, s := range o.pending {
+		o.pending[i] = nil
+		if s.write(t) {
+			o.known[s.last] = s
+			o.recent = append(o.recent, s)
+			o.mayForget(s)
+		}
+	}
+	o.pending = o.pending[:0]
+	for i, s := range o.changed {
+		o.changed[i], s.changed = nil, false
+		s.update(t)
+	}
+	o.changed = o.changed[:0]
+}
+
+// write writes a segment, and reports false if all of it was settled before.
+func (s *segment) write(t *store.Turn) bool {
+	if s.live == 0 {
+		s.dropped = true
+		return false
+	}
+	start, first, last := s.first, none, uint64(0)
+	for i, m := range s.members {
+		if m.state != gone {
+			first, last = min(first, start+uint64(i)), start+uint64(i)
+		}
+	}
+	s.first, s.last, s.sealed = first, last, true
+	s.members = s.members[first-start : last-start+1]
+	s.settled = newBitmap(len(s.members))
+	for i, m := range s.members {
+		if m.state == gone {
+			s.settled.set(i)
+			s.members[i] = nil
+		}
+	}
+	s.put(t)
+	for i, m := range s.members {
+		if m == nil || m.state != spilled {
+			continue
+		}
+		s.members[i] = nil
+		if m.delivered() {
+			s.absent = append(s.absent, seqMark{m.Seq, m.mark()})
+		}
+	}
+	if s.wanted {
+		s.writeState(t)
+	}
+	return true
+}
+
+// put writes the value of the segment: those of its members that are not settled, of which all
+// are in memory.
+func (s *segment) put(t *store.Turn) {
+	q := s.q
+	d := &q.order.draft
+	for i, m := range s.members {
+		if m != nil && !s.settled.has(i) {
+			d.end(m.Seq, q.append(d.body, &m.Content))
+		}
+	}
+	s.written, s.size = len(d.seqs), d.len(s.first)
+	k, v := t.SetDeferred(seqKeyLen, s.size)
+	copy(k, seqKey(q.layout.Segment, q.place, s.last))
+	d.encode(v, s.first, s.rewritten)
+	d.reset()
+}
+
+// update writes what has become of a segment.
+func (s *segment) update(t *store.Turn) {
+	o := &s.q.order
+	o.late.settled.less(s.unwritten)
+	s.unwritten = tally{}
+	switch {
+	case s.dropped:
+	case s.live == 0:
+		s.delete(t)
+	default:
+		s.thin(t)
+		s.writeState(t)
+		o.mayForget(s)
+	}
+}
+
+// A segment of which less than one in sparse messages is left is written anew, if it is not small
+// anyway. So the disk holds no more than sparse times what is there, and a small segment of each
+// survivor.
+const (
+	sparse      = 4
+	sparseBytes = 4 << 10
+)
+
+// thin writes a segment anew without what is settled, if that is most of it. What is left must be in
+// memory, as it is unless nobody has come to it yet.
+func (s *segment) thin(t *store.Turn) {
+	if s.live*sparse > s.written || s.size < sparseBytes || s.inMemory < s.live {
+		return
+	}
+	for i, m := range s.members {
+		if m != nil && !s.settled.has(i) && m.lean > 0 {
+			return
+		}
+	}
+	s.rewritten = true
+	s.put(t)
+}
+
+func (s *segment) writeState(t *store.Turn) {
+	st := segmentState{first: s.first, settled: s.settled}
+	absent := s.absent
+	for i, m := range s.members {
+		if m == nil {
+			continue
+		}
+		if s.settled.has(i) {
+			s.members[i] = nil
+			continue
+		}
+		for len(absent) > 0 && absent[0].seq < m.Seq {
+			st.marks, absent = append(st.marks, absent[0]), absent[1:]
+		}
+		if m.delivered() {
+			st.marks = append(st.marks, seqMark{m.Seq, m.mark()})
+		}
+	}
+	st.marks = append(st.marks, absent...)
+	t.Set(seqKey(s.q.layout.State, s.q.place, s.last), st.encode(int(s.last-s.first+1)))
+	s.stated = true
+}
+
+// delete removes a segment of which all is settled.
+func (s *segment) delete(t *store.Turn) {
+	key := seqKey(s.q.layout.Segment, s.q.place, s.last)
+	if s.rewritten {
+		t.Delete(key)
+	} else {
+		t.DeleteSingle(key)
+	}
+	if s.stated {
+		t.Delete(seqKey(s.q.layout.State, s.q.place, s.last))
+	}
+	s.drop()
+}
+
+// drop forgets a segment that is deleted.
+func (s *segment) drop() {
+	o := &s.q.order
+	o.late.settled.less(s.unwritten)
+	s.unwritten, s.dropped = tally{}, true
+	if o.known[s.last] == s {
+		delete(o.known, s.last)
+	}
+}
+
+// containing returns the segment that a message lies in which the engine may not know.
+func (o *order) containing(seq uint64) *segment {
+	for _, list := range [][]*segment{o.pending, o.recent} {
+		for _, s := range list {
+			if n := uint64(len(s.members)); s.first <= seq && seq-s.first < n {
+				return s
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,189 @@
+package spool
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// check returns what is wrong with the segments that are known. The baton is held.
+func (o *order) check() error {
+	for last, s := range o.known {
+		if s.last != last || !s.sealed || s.dropped {
+			return fmt.Errorf("segment %d to %d is known as %d, sealed %v, dropped %v", s.first, s.last, last, s.sealed, s.dropped)
+		}
+		n := int(s.last - s.first + 1)
+		if live := n - s.settled.len(); live != s.live {
+			return fmt.Errorf("segment up to %d has %d live messages, not %d", last, live, s.live)
+		}
+		inMemory := 0
+		for i, m := range s.members {
+			if m == nil || s.settled.has(i) {
+				continue
+			}
+			inMemory++
+			if m.segment != s || m.Seq != s.first+uint64(i) || !m.here() {
+				return fmt.Errorf("message %d is member %d of the segment from %d to %d, in state %d", m.Seq, i, s.first, s.last, m.state)
+			}
+			if _, marked := s.absentAt(m.Seq); marked {
+				return fmt.Errorf("message %d is in memory, and has a mark as if it were not", m.Seq)
+			}
+		}
+		if inMemory != s.inMemory {
+			return fmt.Errorf("segment up to %d has %d messages in memory, not %d", last, inMemory, s.inMemory)
+		}
+		if inMemory == 0 && !s.changed && !s.late && !o.reads() {
+			return fmt.Errorf("segment up to %d is known without need", last)
+		}
+	}
+	for seq, m := range o.q.held {
+		if s := m.segment; m.here() && (s == nil || !s.has(m)) {
+			return fmt.Errorf("message %d is in memory, and no member of its segment", seq)
+		}
+	}
+	return nil
+}
+
+// keysOf returns how many keys of a kind there are, and the bytes of their values.
+func (f *feed) keysOf(k store.Kind) (n, bytes int) {
+	f.t.Helper()
+	lo, hi := store.Span(k, 1)
+	it, err := f.s.Iter(ctx, lo, hi)
+	require.NoError(f.t, err)
+	for ok := it.First(); ok; ok = it.Next() {
+		v, err := it.Value()
+		require.NoError(f.t, err)
+		n, bytes = n+1, bytes+len(v)
+	}
+	require.NoError(f.t, it.Close())
+	return n, bytes
+}
+
+func (f *feed) sync() {
+	f.t.Helper()
+	require.NoError(f.t, f.s.Do(ctx, store.OpFunc(func(t *store.Turn) error { t.Touch(f.q); return nil }), store.Sync))
+}
+
+// group has n messages put into one segment.
+func (f *feed) group(n, size int) {
+	f.t.Helper()
+	var put []*Message
+	require.NoError(f.t, f.s.Do(ctx, &together{run: func(t *store.Turn) {
+		for range n {
+			put = append(put, f.q.Put(t, Content{Data: make([]byte, size)}))
+		}
+	}, visible: func(t *store.Turn) {
+		for _, m := range put {
+			f.q.Show(t, m)
+		}
+	}}, store.Sync))
+}
+
+// together is an Op of two functions.
+type together struct{ run, visible func(*store.Turn) }
+
+func (o *together) Run(t *store.Turn) error { o.run(t); return nil }
+func (o *together) Undo()                   {}
+func (o *together) Visible(t *store.Turn)   { o.visible(t) }
+
+func TestAGroupIsOneKey(t *testing.T) {
+	f := newFeed(t, vfs.NewMem())
+	defer func() { require.NoError(t, f.s.Close()) }()
+	f.group(100, 100)
+	n, bytes := f.keysOf(layout.Segment)
+	require.Equal(t, 1, n)
+	require.Less(t, bytes, 100*(100+5))
+	f.group(1000, 100)
+	n, _ = f.keysOf(layout.Segment)
+	require.Equal(t, 3, n, "at most 512 messages each")
+	f.group(3, segmentBytes)
+	n, _ = f.keysOf(layout.Segment)
+	require.Equal(t, 6, n, "at most 64 KiB each, or one message")
+}
+
+func TestASettledSegmentLeavesNothing(t *testing.T) {
+	f := newFeed(t, vfs.NewMem())
+	defer func() { require.NoError(t, f.s.Close()) }()
+	f.group(100, 100)
+	for range 100 {
+		f.settle(f.take())
+	}
+	f.sync()
+	for _, k := range []store.Kind{layout.Segment, layout.State} {
+		n, _ := f.keysOf(k)
+		require.Zero(t, n)
+	}
+	require.Empty(t, f.q.order.known)
+}
+
+func TestASparseSegmentIsWrittenAnew(t *testing.T) {
+	fs := vfs.NewMem()
+	f := newFeed(t, fs)
+	f.group(400, 100)
+	f.group(1, 100)
+	var left []*Message
+	for i := range 400 {
+		if m := f.take(); i%100 == 7 {
+			left = append(left, m)
+		} else {
+			f.settle(m)
+		}
+	}
+	f.sync()
+	_, bytes := f.keysOf(layout.Segment)
+	require.Less(t, bytes, 6*(100+10)+2*segmentHeadLen)
+	for _, m := range left {
+		require.NoError(t, f.s.Do(ctx, &returnOp{q: f.q, m: m}, store.Sync))
+	}
+	require.NoError(t, f.s.Close())
+
+	f = newFeed(t, fs)
+	for i := range 4 {
+		m := f.take()
+		require.EqualValues(t, 7+100*i, m.Seq)
+		require.EqualValues(t, 2, m.Count)
+		f.settle(m)
+	}
+	f.sync()
+	n, _ := f.keysOf(layout.Segment)
+	require.Equal(t, 1, n, "the other one")
+	require.NoError(t, f.s.Close())
+}
+
+// A settlement NoSync may be taken by a crash. Whether it was or not, the counters are those of
+// what is there.
+func TestWhatIsSettledLaterIsCountedAsTheDiskHasIt(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		synced bool
+		ready  uint64
+		first  uint64
+	}{{"taken by the crash", false, 10, 0}, {"synced", true, 7, 4}} {
+		t.Run(c.name, func(t *testing.T) {
+			fs := vfs.NewCrashableMem()
+			f := newFeedWith(t, store.Options{FS: fs, SyncInterval: store.MaxSyncInterval})
+			f.group(10, 100)
+			for range 4 {
+				f.settle(f.take())
+			}
+			f.do(func(t *store.Turn) { t.Touch(f.q) })
+			n, _ := f.keysOf(layout.State)
+			require.Zero(t, n, "nothing is written before the next synced group")
+			require.EqualValues(t, 6, f.stats().Ready)
+			if c.synced {
+				f.group(1, 1)
+			}
+			clone := fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 2))})
+			require.NoError(t, f.s.Close())
+			f = newFeed(t, clone)
+			require.Equal(t, c.ready, f.stats().Ready)
+			require.Equal(t, c.first, f.take().Seq)
+			require.NoError(t, f.s.Close())
+		})
+	}
+}
