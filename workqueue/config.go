@@ -24,7 +24,8 @@ const (
 // Queue.Alter change all that is not said to stay as it is.
 type QueueConfig struct {
 	// DeliveryLimit is how often a message is delivered before it counts as
-	// one that cannot be processed. Default 20; NoDeliveryLimit is for ever.
+	// one that cannot be processed. It is a dead letter as soon as the last of these
+	// deliveries comes back. Default 20; NoDeliveryLimit is for ever.
 	// Requeued deliveries count, and so do those whose consumer or process
 	// went away.
 	DeliveryLimit int `json:"deliveryLimit"`

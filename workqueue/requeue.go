@@ -114,5 +114,7 @@ func (o *tailOp) Visible(t *store.Turn) {
 	if !o.d.q.deleted {
 		o.d.q.spool.Settled(t, o.d.m)
 	}
-	o.put.show(t)
+	if o.put.show(t); o.put.m != nil && !o.d.q.deleted {
+		o.d.q.cameBack(t, o.put.m)
+	}
 }

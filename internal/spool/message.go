@@ -85,6 +85,9 @@ func (m *Message) Sequence() uint64 {
 	return m.Seq + 1
 }
 
+// Waits reports whether the message is there for whoever comes next.
+func (m *Message) Waits() bool { return m.state == ready }
+
 // Taken reports whether the message is out with someone.
 func (m *Message) Taken() bool { return m.state == taken }
 
