@@ -3,7 +3,6 @@ package workqueue
 import (
 	"fmt"
 
-	"github.com/pebblemq/pebblemq/internal/spool"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
@@ -21,13 +20,6 @@ func (o *doomOp) String() string { return fmt.Sprintf("bury a message of queue %
 
 // Frees lets it in on a disk that is nearly full.
 func (o *doomOp) Frees() {}
-
-// cameBack sees to the fate of a message that waits again.
-func (q *queue) cameBack(t *store.Turn, m *spool.Message) {
-	if limit := q.config.DeliveryLimit; limit != NoDeliveryLimit && int(m.Count) >= limit && m.Waits() {
-		t.Post(&doomOp{q: q, lane: m.Lane, seq: m.Seq}, store.NoSync)
-	}
-}
 
 func (o *doomOp) Run(t *store.Turn) error {
 	q := o.q

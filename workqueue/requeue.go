@@ -118,3 +118,10 @@ func (o *tailOp) Visible(t *store.Turn) {
 		o.d.q.cameBack(t, o.put.m)
 	}
 }
+
+// cameBack sees to the fate of a message that waits again.
+func (q *queue) cameBack(t *store.Turn, m *spool.Message) {
+	if limit := q.config.DeliveryLimit; limit != NoDeliveryLimit && int(m.Count) >= limit && m.Waits() {
+		t.Post(&doomOp{q: q, lane: m.Lane, seq: m.Seq}, store.NoSync)
+	}
+}

@@ -67,9 +67,7 @@ func (p *visibilityPart) run(c *client, a args) {
 		ctx, stop := context.WithTimeout(ctx, a.span("span"))
 		defer stop()
 		opts := &visibility.RunOptions{Concurrency: a.int("n"), MaxAttempts: a.int("attempts")}
-		for _, m := range middleware[*visibility.Received](p.w, q.name, a) {
-			opts.Middleware = append(opts.Middleware, m)
-		}
+		opts.Middleware = append(opts.Middleware, middleware[*visibility.Received](p.w, q.name, a)...)
 		if a.has("batches") {
 			opts.BatchSize = 5
 			return q.q.RunBatch(ctx, r.handleBatch, opts)

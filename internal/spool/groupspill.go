@@ -34,7 +34,7 @@ func (g *groups) spill(t *store.Turn, k *group, m *Message) {
 		heap.Fix(&g.spilled, k.slot-1)
 	}
 	m.state, m.Data = spilled, nil
-	g.q.order.leave(t, m)
+	g.q.order.leave(m)
 	delete(g.q.held, m.Seq)
 }
 

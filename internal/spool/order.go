@@ -258,7 +258,7 @@ func (o *order) markOf(l *loadedMessage) (m mark) {
 }
 
 // leave takes a message out of memory that is still there on disk.
-func (o *order) leave(t *store.Turn, m *Message) {
+func (o *order) leave(m *Message) {
 	s := m.segment
 	s.inMemory--
 	if !s.sealed {

@@ -302,7 +302,7 @@ func (q *Spool) Show(t *store.Turn, m *Message) {
 	} else {
 		q.bad.onDisk.more(tally{1, m.size()})
 		m.state = spilled
-		q.order.leave(t, m)
+		q.order.leave(m)
 	}
 	q.mayExpire(t, m)
 	q.mayAge(t, m)

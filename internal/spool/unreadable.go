@@ -323,7 +323,7 @@ func (q *Spool) SetAside(t *store.Turn, m *Message, err error) {
 	delete(q.held, m.Seq)
 	m.state, m.Until = spilled, 0
 	q.order.mark(t, m) // or it would be counted as taken at the next start
-	q.order.leave(t, m)
+	q.order.leave(m)
 	t.Touch(q)
 	q.lose(t, m.Seq, tally{1, m.size()}, err)
 	if q.groups != nil {
