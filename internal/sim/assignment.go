@@ -72,10 +72,11 @@ func (p *subscriptionsPart) visit(c *client, a args) {
 	p.visited, p.visiting = true, true
 	t := p.topics[which]
 	var m *log.Member
+	name := fmt.Sprintf("visitor %d", c.event())
 	o := c.call(func(ctx context.Context) error {
 		g, err := t.OpenGroup(pebblemq.WithDurability(ctx, pebblemq.Sync), "readers", &log.GroupConfig{From: log.Start()})
 		if err == nil {
-			m, err = g.Join(ctx, p.told(c, fmt.Sprintf("visitor %d", c.event()), pause))
+			m, err = g.Join(ctx, p.told(c, name, pause))
 		}
 		return err
 	})

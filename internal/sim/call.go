@@ -81,7 +81,7 @@ func (p *callsPart) open(c *client) bool {
 		}
 		return err
 	})
-	if c.expects(o, "declare the queue of requests"); o.done() {
+	if c.expects(o, "declare the queue of requests"); o.done() && p.queue == nil { // or another client was first
 		p.broker, p.queue, p.made = b, q, true
 	}
 	return o.done()

@@ -283,10 +283,12 @@ func (g *lgroup) reopen(c *client) {
 		return
 	}
 	g.members, g.moving, g.runs, g.handled = nil, 0, nil, nil
+	var group *log.Group
 	o := c.call(func(ctx context.Context) (err error) {
-		g.g, err = g.topic.t.LookupGroup(ctx, g.name)
+		group, err = g.topic.t.LookupGroup(ctx, g.name)
 		return err
 	})
+	g.g = group
 	if g.mayBeLost && lost(o.err, log.ErrUnknownGroup) {
 		g.drop()
 		return

@@ -251,7 +251,7 @@ func (p *workqueuePart) openBroker(c *client) bool {
 		b, err = workqueue.OpenBroker(ctx, c.db, "main")
 		return err
 	})
-	if c.expects(o, "open the broker"); o.done() {
+	if c.expects(o, "open the broker"); o.done() && p.broker == nil { // or another client was first, and uses it
 		p.broker = b
 	}
 	return o.done()

@@ -52,13 +52,15 @@ func (p *workqueuePart) consume(c *client, a args) {
 	p.consumers[k.name] = k
 	version := p.version
 	end := q.use()
+	var consumer *workqueue.Consumer
 	o := c.call(func(ctx context.Context) (err error) {
-		k.c, err = q.q.Consume(ctx, &workqueue.ConsumeOptions{Prefetch: a.int("prefetch"), Tag: k.name, Priority: k.rank})
+		consumer, err = q.q.Consume(ctx, &workqueue.ConsumeOptions{Prefetch: a.int("prefetch"), Tag: k.name, Priority: k.rank})
 		return err
 	})
 	end(o)
 	q.attended = c.event()
 	if o.done() {
+		k.c = consumer
 		return
 	}
 	k.ended = true // or it may be there, and nobody has it
