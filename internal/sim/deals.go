@@ -84,7 +84,7 @@ func (p *dealsPart) ready(c *client) bool {
 		n, err = idempotency.OpenNamespace(ctx, c.db, "deals", &idempotency.Config{Expiry: idempotency.MaxExpiry})
 		return err
 	})
-	if c.expects(o, "open the deals"); o.done() {
+	if c.expects(o, "open the deals"); o.done() && !p.made { // or another client was first
 		p.queue, p.keys, p.made = q, n, true
 	}
 	return o.done()
