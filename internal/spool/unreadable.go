@@ -137,6 +137,8 @@ func missed(s span, err error, lookUp func(last uint64) ([]loadedMessage, error)
 			return m, nil, err
 		case err != nil && last < s.to:
 			rest.messages++
+		case err != nil: // a segment may reach beyond the part
+			rest.messages = max(rest.messages, 1)
 		case len(segment) > 0 && segment[0].segment.first < s.to:
 			rest.to = max(rest.from, segment[0].segment.first)
 			m.add(rest)
