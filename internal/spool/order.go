@@ -399,7 +399,7 @@ func (s *segment) update(t *store.Turn) {
 	s.unwritten = tally{}
 	switch {
 	case s.dropped:
-	case s.live == 0:
+	case s.left() == 0:
 		s.delete(t)
 	default:
 		s.thin(t)
@@ -419,11 +419,14 @@ const (
 // thin writes a segment anew without what is settled, if that is most of it. What is left must be in
 // memory, as it is unless nobody has come to it yet.
 func (s *segment) thin(t *store.Turn) {
-	if s.live*sparse > s.written || s.size < sparseBytes || s.inMemory < s.live {
+	left := s.left()
+	if left*sparse > s.written || s.size < sparseBytes || len(s.members) == 0 {
 		return
 	}
 	for i, m := range s.members {
-		if m != nil && !s.settled.has(i) && m.lean > 0 {
+		switch {
+		case s.settled.has(i):
+		case m == nil || m.lean > 0:
 			return
 		}
 	}
@@ -453,6 +456,9 @@ func (s *segment) writeState(t *store.Turn) {
 	t.Set(seqKey(s.q.layout.State, s.q.place, s.last), st.encode(int(s.last-s.first+1)))
 	s.stated = true
 }
+
+// left returns how many messages of a sealed segment are not settled.
+func (s *segment) left() int { return int(s.last-s.first+1) - s.settled.len() }
 
 // delete removes a segment of which all is settled.
 func (s *segment) delete(t *store.Turn) {
