@@ -193,8 +193,6 @@ func (o *order) again(t *store.Turn, s *Seen) (loadedMessage, error) {
 		return l, err
 	}
 	l.segment, l.gone = known, known.settled.has(int(s.Seq-known.first))
-	if i, marked := known.absentAt(s.Seq); marked {
-		l.mark = known.absent[i].mark
-	}
+	l.mark = o.markOf(&l)
 	return l, nil
 }

@@ -1,7 +1,6 @@
 package spool
 
 import (
-	"cmp"
 	"slices"
 
 	"github.com/pebblemq/pebblemq/internal/store"
@@ -48,7 +47,7 @@ type segment struct {
 	first, last uint64
 	members     []*Message // by their number from first on, those that are in memory
 	settled     bitmap     // the same
-	absent      []seqMark  // marks of those that are not in memory, in order
+	absent      marks      // of those that are not in memory
 	inMemory    int
 	live        int   // not settled
 	written     int   // messages in its value
@@ -224,7 +223,7 @@ func (o *order) join(m *Message) {
 	}
 	s.members[m.Seq-s.first] = m
 	s.inMemory++
-	if i, marked := s.absentAt(m.Seq); marked {
+	if i, marked := s.absent.find(m.Seq); marked {
 		s.absent = slices.Delete(s.absent, i, i+1)
 	}
 }
@@ -251,7 +250,7 @@ func (o *order) markOf(l *loadedMessage) (m mark) {
 	if known := o.known[s.last]; known != nil {
 		s = known
 	}
-	if i, marked := s.absentAt(l.seq); marked {
+	if i, marked := s.absent.find(l.seq); marked {
 		m = s.absent[i].mark
 	}
 	return m
@@ -266,14 +265,10 @@ func (o *order) leave(m *Message) {
 	}
 	s.members[m.Seq-s.first] = nil
 	if m.delivered() {
-		at, _ := s.absentAt(m.Seq)
+		at, _ := s.absent.find(m.Seq)
 		s.absent = slices.Insert(s.absent, at, seqMark{m.Seq, m.mark()})
 	}
 	o.mayForget(s)
-}
-
-func (s *segment) absentAt(seq uint64) (int, bool) {
-	return slices.BinarySearchFunc(s.absent, seq, func(m seqMark, seq uint64) int { return cmp.Compare(m.seq, seq) })
 }
 
 // learn returns what is known of a segment that was read, which is that from now on if it was

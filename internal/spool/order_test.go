@@ -30,7 +30,7 @@ func (o *order) check() error {
 			if m.segment != s || m.Seq != s.first+uint64(i) || !m.here() {
 				return fmt.Errorf("message %d is member %d of the segment from %d to %d, in state %d", m.Seq, i, s.first, s.last, m.state)
 			}
-			if _, marked := s.absentAt(m.Seq); marked {
+			if _, marked := s.absent.find(m.Seq); marked {
 				return fmt.Errorf("message %d is in memory, and has a mark as if it were not", m.Seq)
 			}
 		}

@@ -195,7 +195,7 @@ func (r *reader) message(m item) (l loadedMessage) {
 func (l *loadedMessage) read(m item) {
 	l.Content, l.err = decodeEntry(m.data)
 	l.Data = bytes.Clone(l.Data)
-	if i, marked := l.segment.absentAt(m.seq); marked {
+	if i, marked := l.segment.absent.find(m.seq); marked {
 		l.mark = l.segment.absent[i].mark
 	}
 }

@@ -44,7 +44,7 @@ func (l *laneCheck) checkSegment(key, v []byte) error {
 		}
 		if kept != nil {
 			anew.items = append(anew.items, item{m.seq, kept})
-			if mk, marked := st.find(m.seq); marked && mk.out {
+			if i, marked := st.marks.find(m.seq); marked && st.marks[i].out {
 				l.out++
 			}
 		}

@@ -47,6 +47,14 @@ type seqMark struct {
 	mark
 }
 
+// marks are those of several messages, in order.
+type marks []seqMark
+
+// find returns where the mark of a message is, or belongs, and whether there is one.
+func (l marks) find(seq uint64) (int, bool) {
+	return slices.BinarySearchFunc(l, seq, func(m seqMark, seq uint64) int { return cmp.Compare(m.seq, seq) })
+}
+
 // bitmap is a set of small numbers.
 type bitmap []byte
 
@@ -67,7 +75,7 @@ func (b bitmap) len() (n int) {
 type segmentState struct {
 	first   uint64
 	settled bitmap
-	marks   []seqMark // in order
+	marks   marks
 }
 
 // encode returns the value of the state of n messages, settled or not.
@@ -171,13 +179,4 @@ func cutMark(v []byte, before *mark) (m mark, rest []byte, ok bool) {
 		m.note, v = string(v[n:n+int(size)]), v[n+int(size):]
 	}
 	return m, v, true
-}
-
-// find returns the mark of a message, if it has one.
-func (s *segmentState) find(seq uint64) (m mark, marked bool) {
-	at, marked := slices.BinarySearchFunc(s.marks, seq, func(m seqMark, seq uint64) int { return cmp.Compare(m.seq, seq) })
-	if marked {
-		m = s.marks[at].mark
-	}
-	return m, marked
 }
