@@ -156,27 +156,34 @@ func (o *order) lastOf(t *store.Turn, seq uint64) (last uint64, gone bool, err e
 
 // findIn looks a message up in the value of its segment.
 func (o *order) findIn(t *store.Turn, l *loadedMessage, v []byte, last uint64) {
-	q := o.q
-	value, err := decodeSegment(v, last, nil)
-	if err != nil {
-		l.err = err
-		return
+	var value segmentValue
+	if l.segment = o.known[last]; l.segment != nil {
+		value, l.err = decodeSegment(v, last, nil)
+	} else {
+		l.segment, value, l.err = o.q.segmentOf(v, last, t.Get)
 	}
-	if l.segment = o.known[last]; l.segment == nil {
-		l.segment = &segment{q: q, last: last, sealed: true, size: len(v)}
-		l.segment.take(&value)
-		st, err := t.Get(seqKey(q.layout.State, q.place, last))
-		if err == nil && st != nil {
-			err = l.segment.takeState(st)
-		}
-		if l.err = err; err != nil {
-			return
-		}
+	if l.err != nil {
+		return
 	}
 	i, found := value.find(l.seq)
 	if l.gone = !found || l.segment.settled.has(int(l.seq-l.segment.first)); !l.gone {
 		l.read(value.items[i])
 	}
+}
+
+// segmentOf returns the segment of a value, with the state that get finds.
+func (q *Spool) segmentOf(v []byte, last uint64, get func(key []byte) ([]byte, error)) (*segment, segmentValue, error) {
+	value, err := decodeSegment(v, last, nil)
+	if err != nil {
+		return nil, value, err
+	}
+	s := &segment{q: q, last: last, sealed: true, size: len(v)}
+	s.take(&value)
+	st, err := get(seqKey(q.layout.State, q.place, last))
+	if err == nil && st != nil {
+		err = s.takeState(st)
+	}
+	return s, value, err
 }
 
 // again is find of a message that was read before: only what has become of it since is read. Of

@@ -165,16 +165,7 @@ func (q *Spool) lookUp(ctx context.Context, last uint64) ([]loadedMessage, error
 	if v == nil || err != nil {
 		return nil, err
 	}
-	value, err := decodeSegment(v, last, nil)
-	if err != nil {
-		return nil, err
-	}
-	s := &segment{q: q, last: last, sealed: true, size: len(v)}
-	s.take(&value)
-	st, err := q.s.Get(ctx, seqKey(q.layout.State, q.place, last))
-	if err == nil && st != nil {
-		err = s.takeState(st)
-	}
+	s, value, err := q.segmentOf(v, last, func(key []byte) ([]byte, error) { return q.s.Get(ctx, key) })
 	if err != nil {
 		return nil, err
 	}
