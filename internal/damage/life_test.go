@@ -79,6 +79,7 @@ type life struct {
 	broker   *workqueue.Broker
 	queues   map[string]*workqueue.Queue // of broker
 	ranked   *workqueue.Consumer
+	unranked []change // when what that has handed out is acknowledged
 	mail     *visibility.Queue
 	dead     *visibility.Queue // of mail
 	orders   *visibility.Queue

@@ -123,7 +123,7 @@ func (l *life) publishRanked() {
 }
 
 // takeRanked takes up to three messages of a consumer and acknowledges them
-// together.
+// together, along with those of a call before in which a later one could not be read.
 func (l *life) takeRanked() {
 	if l.ranked == nil && l.do("consume ranked", func() (err error) {
 		l.ranked, err = l.queues["ranked"].Consume(context.Background(), &workqueue.ConsumeOptions{Prefetch: 4})
@@ -132,7 +132,6 @@ func (l *life) takeRanked() {
 		return
 	}
 	var last *workqueue.Delivery
-	var changes []change
 	for range min(3, l.waiting("ranked")) {
 		err := l.take("ranked", "next of ranked", func(ctx context.Context) (err error) {
 			last, err = l.ranked.Next(ctx)
@@ -143,11 +142,14 @@ func (l *life) takeRanked() {
 		}
 		if item, ok := l.saw("ranked", "ranked", "ranked", last.Body); ok {
 			l.fetched["ranked/"+item] = true
-			changes = append(changes, change{"ranked", item, ""})
+			l.unranked = append(l.unranked, change{"ranked", item, ""})
 		}
 	}
-	if len(changes) > 0 {
-		_ = l.act(l.durability(), "ack ranked", changes, last.AckUpTo)
+	if last == nil || len(l.unranked) == 0 {
+		return
+	}
+	if l.act(l.durability(), "ack ranked", l.unranked, last.AckUpTo) == nil {
+		l.unranked = nil
 	}
 }
 
