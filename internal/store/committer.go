@@ -20,7 +20,7 @@ func (s *Store) commitLoop() {
 	defer interval.Stop()
 	trim := newTrim()
 	defer trim.timer.Stop()
-	unsynced := false // NoSync groups in the WAL's buffer, timer running
+	unsynced := false // NoSync groups in the WAL's buffer, or what is to be sealed late; timer running
 	for {
 		due, last := false, false
 		select {
@@ -41,6 +41,10 @@ func (s *Store) commitLoop() {
 			s.gather()
 			g := s.seal(due && unsynced, last)
 			if g == nil {
+				if !unsynced && s.late.waits() {
+					unsynced = true
+					interval.Reset(s.opts.SyncInterval)
+				}
 				break
 			}
 			if err := s.apply(g); err != nil {
@@ -106,7 +110,7 @@ func (s *Store) seal(syncDue, last bool) *group {
 	if g.sync {
 		s.syncing.Add(1)
 		s.lag.sealed()
-		s.sealLate()
+		s.late.seal(&s.turn)
 	}
 	for i := 0; i < len(s.touched); i++ {
 		s.touched[i].Seal(&s.turn)
@@ -126,16 +130,6 @@ func (s *Store) seal(syncDue, last bool) *group {
 	s.stats.Groups++
 	s.room.Fire()
 	return g
-}
-
-// sealLate has those written that waited for a group that is synced.
-func (s *Store) sealLate() {
-	for _, d := range s.late {
-		d.mark().late = false
-		d.Seal(&s.turn)
-	}
-	clear(s.late)
-	s.late = s.late[:0]
 }
 
 // apply hands a group to the engine. A panic of the engine leaves it

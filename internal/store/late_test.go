@@ -37,3 +37,39 @@ func TestAReaderWaitsForAGroupOfLateWrites(t *testing.T) {
 	require.NoError(t, it.Close())
 	require.NoError(t, s.Close())
 }
+
+func TestWhatIsAskedForWithoutTheBatonIsWrittenWithinTheSyncInterval(t *testing.T) {
+	s, err := OpenMemory(Options{SyncInterval: time.Millisecond})
+	require.NoError(t, err)
+	s.TouchLate(&lateKey{})
+	require.Eventually(t, func() bool {
+		v, err := s.Get(context.Background(), []byte{byte(KindApp), 'k'})
+		return err == nil && string(v) == "late"
+	}, 10*time.Second, time.Millisecond)
+	require.NoError(t, s.Close())
+}
+
+// chainedKey touches another late key when it is sealed.
+type chainedKey struct {
+	Sealed
+	next *lateKey
+}
+
+func (k *chainedKey) Seal(t *Turn) { t.TouchLate(k.next) }
+
+func TestWhatIsTouchedWhileItIsSealedComesInTheSameGroup(t *testing.T) {
+	s, err := OpenMemory(Options{SyncInterval: MaxSyncInterval})
+	require.NoError(t, err)
+	next := &lateKey{}
+	require.NoError(t, s.Do(context.Background(), OpFunc(func(t *Turn) error {
+		t.TouchLate(next)
+		t.TouchLate(&chainedKey{next: next})
+		return nil
+	}), NoSync))
+	s.mu.Peek(func() {
+		s.late.seal(&s.turn)
+		require.Empty(t, s.late.sealers)
+		require.False(t, next.late)
+	})
+	require.NoError(t, s.Close())
+}

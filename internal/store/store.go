@@ -52,7 +52,7 @@ type Store struct {
 	marks    seqMarks
 	sealed   uint64 // newest Op of the groups before it
 	touched  []Sealer
-	late     []Sealer // to be sealed in the next group that is synced
+	late     late
 	promised int      // bytes that the touched will write
 	posted   []post
 	entries  fifo // accepted, not yet visible

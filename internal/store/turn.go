@@ -133,10 +133,7 @@ func (t *Turn) Touch(d Sealer) {
 // then need not be written at all.
 func (t *Turn) TouchLate(d Sealer) {
 	t.touched = true
-	if m := d.mark(); !m.late {
-		m.late = true
-		t.s.late = append(t.s.late, d)
-	}
+	t.s.late.add(d)
 }
 
 // ForceSync makes the running Op a Sync one, whatever its caller asked for.
