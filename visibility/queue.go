@@ -224,8 +224,12 @@ func (q *Queue) DeleteQueue(ctx context.Context) error {
 
 // Purge deletes every message that is visible or delayed, and returns how many
 // that were. Messages in flight stay with those who received them. No message is
-// a duplicate of one that was sent before.
+// a duplicate of one that was sent before. What was sent or released before, also NoSync, is
+// deleted: Purge waits until that is visible.
 func (q *Queue) Purge(ctx context.Context) (n int, err error) {
+	if err := q.spool.CatchUp(ctx, q.alive); err != nil {
+		return 0, err
+	}
 	err = q.whenRecalled(ctx, store.Default, func(t *store.Turn) { n = q.purge(t) })
 	return n, err
 }
@@ -288,7 +292,8 @@ type Stats struct {
 }
 
 // Stats returns the counters of the moment, exact. Just after the opening it waits until the
-// messages in flight have been read.
+// messages in flight have been read. While the disk does not answer, a message that is due
+// counts as delayed.
 func (q *Queue) Stats(ctx context.Context) (Stats, error) {
 	var st spool.Stats
 	var now time.Time

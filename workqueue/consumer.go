@@ -148,7 +148,7 @@ func (c *Consumer) next(ctx context.Context) (d *Delivery, unread, err error) {
 			return nil, unread, err
 		}
 		if d != nil {
-			if d, err = d.handOver(); d != nil || err != nil {
+			if d, err = d.handOver(ctx); d != nil || err != nil {
 				return d, nil, err
 			}
 			continue
@@ -174,14 +174,15 @@ func (c *Consumer) Fetch(ctx context.Context, limit int) ([]*Delivery, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, _ := c.takeMore([]*Delivery{d}, limit) // the next call has the error too
+	list, _ := c.takeMore(ctx, []*Delivery{d}, limit) // the next call has the error too
 	return list, nil
 }
 
-// takeMore adds the deliveries that are there, up to limit.
-func (c *Consumer) takeMore(list []*Delivery, limit int) ([]*Delivery, error) {
-	for len(list) < limit {
-		d, err := c.another()
+// takeMore adds the deliveries that are there, up to limit. A suspect comes alone: others that are
+// out along with it would be suspected too.
+func (c *Consumer) takeMore(ctx context.Context, list []*Delivery, limit int) ([]*Delivery, error) {
+	for len(list) < limit && !list[0].suspect && !c.nextIsSuspect() {
+		d, err := c.another(ctx)
 		if d == nil {
 			return list, err
 		}
@@ -191,7 +192,7 @@ func (c *Consumer) takeMore(list []*Delivery, limit int) ([]*Delivery, error) {
 }
 
 // another returns a delivery that is there, or nil.
-func (c *Consumer) another() (*Delivery, error) {
+func (c *Consumer) another(ctx context.Context) (*Delivery, error) {
 	for {
 		d, unread, err := c.pop()
 		if unread != nil {
@@ -201,7 +202,7 @@ func (c *Consumer) another() (*Delivery, error) {
 		if d == nil || err != nil {
 			return nil, nil // the next call has the error too
 		}
-		if d, err = d.handOver(); d != nil || err != nil {
+		if d, err = d.handOver(ctx); d != nil || err != nil {
 			return d, err
 		}
 	}
@@ -243,6 +244,12 @@ func (c *Consumer) pop() (d *Delivery, unread, err error) {
 		c.notify()
 	}
 	return d, nil, nil
+}
+
+func (c *Consumer) nextIsSuspect() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.mu.inbox) > 0 && c.mu.inbox[0].suspect
 }
 
 // tell makes Next return an error of messages that cannot be read.

@@ -36,8 +36,10 @@ type Delivery struct {
 	m        *spool.Message
 	payload  store.Payload // the body, if it is shared
 	state    deliveryState // under the baton
-	number   uint64        // in the inbox of its consumer; 0 until it gets there; under the baton
+	number   uint64        // in the inbox of its consumer; under the baton
 	since    time.Time     // when it was handed out
+	suspect  bool          // its message may have killed the process before this one
+	hidden   bool          // a suspect in an inbox, or on its way to the disk; under the baton
 	seen     bool          // by the application; under the consumer's lock
 	parked   bool          // by Run; under the baton
 	begun    bool          // Run has called its handler; of the source
@@ -67,16 +69,13 @@ func newDelivery(q *queue, c *Consumer, m *spool.Message) (*Delivery, error) {
 	return &Delivery{
 		limit:   max(q.config.DeliveryLimit, 0),
 		Message: e.Message, Queue: q.name, Exchange: e.exchange, RoutingKey: e.key, Deaths: e.deaths,
-		Redelivered: m.Count > 1 || m.Suspect, DeliveryCount: int(m.Count),
+		Redelivered: m.Count > 1 || m.Suspect, DeliveryCount: int(m.Count), suspect: m.Suspect, hidden: m.Suspect && c != nil,
 		b: b, q: q, consumer: c, m: m, payload: m.Payload,
 	}, nil
 }
 
-// handOver gives the receiver a body of its own. It runs outside the baton, so
-// the delivery may have been lost by then, and settled by somebody else: then
-// there may be no body any more, and it returns nil. It does so as well if the body
-// cannot be read: the message is set aside then.
-func (d *Delivery) handOver() (*Delivery, error) {
+// withBody gives the receiver a body of its own, or returns nil if it has no message any more.
+func (d *Delivery) withBody() (*Delivery, error) {
 	if !d.payload.Shared() {
 		d.Body = append(make([]byte, 0, len(d.Body)), d.Body...)
 		return d, nil
@@ -277,7 +276,7 @@ func (q *Queue) Get(ctx context.Context) (d *Delivery, ok bool, err error) {
 			return nil, false, op.unread
 		}
 		if op.d != nil {
-			if d, err = op.d.handOver(); d != nil || err != nil {
+			if d, err = op.d.handOver(ctx); d != nil || err != nil {
 				return d, d != nil, err
 			}
 			continue
@@ -332,6 +331,7 @@ func (o *getOp) Run(t *store.Turn) error {
 	if o.unread = q.spool.Unread(); o.unread != nil {
 		return nil
 	}
+	q.spool.NextRound(t)
 	for !q.halted() {
 		d, b := q.take(t, nil)
 		if b == nil {

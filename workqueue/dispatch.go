@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/pebblemq/pebblemq/internal/spool"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
@@ -22,7 +23,6 @@ func (q *queue) ready(t *store.Turn) {
 type dispatchOp struct {
 	q      *queue
 	buried []*burial
-	late   *Delivery // a suspect, whose mark must be on disk first
 }
 
 // Frees lets it in on a disk that is nearly full.
@@ -30,6 +30,8 @@ func (o *dispatchOp) Frees() {}
 
 func (o *dispatchOp) Run(t *store.Turn) error {
 	q := o.q
+	q.handovers.write(t)
+	q.spool.NextRound(t)
 	q.posted = false
 	defer clear(q.offered)
 	if len(q.consumers) > 0 {
@@ -37,7 +39,7 @@ func (o *dispatchOp) Run(t *store.Turn) error {
 			q.consumers[q.turn%len(q.consumers)].tell(unread)
 		}
 	}
-	for !q.deleted && o.late == nil {
+	for !q.deleted {
 		c := q.nextConsumer()
 		if c == nil {
 			return nil
@@ -48,9 +50,6 @@ func (o *dispatchOp) Run(t *store.Turn) error {
 			o.buried = append(o.buried, b)
 		case d == nil:
 			return nil
-		case d.m.Suspect:
-			q.turn++
-			o.late = d
 		default:
 			q.turn++
 			c.deliver(d)
@@ -65,13 +64,6 @@ func (o *dispatchOp) Visible(t *store.Turn) {
 	for _, b := range o.buried {
 		b.show(t)
 	}
-	if o.late == nil {
-		return
-	}
-	if d := o.late; d.state == pending {
-		d.consumer.deliver(d)
-	}
-	o.q.ready(t)
 }
 
 // nextConsumer returns who is to get the next message: of those with room, one of the
@@ -116,7 +108,7 @@ func (q *queue) activeConsumer() *Consumer {
 // delivery limit or past its time to live is buried instead.
 func (q *queue) take(t *store.Turn, c *Consumer) (*Delivery, *burial) {
 	for {
-		m := q.spool.Take(t, time.Time{})
+		m := q.pull(t, c)
 		if m == nil {
 			return nil, nil
 		}
@@ -137,4 +129,12 @@ func (q *queue) take(t *store.Turn, c *Consumer) (*Delivery, *burial) {
 		q.countDelivery(d)
 		return d, nil
 	}
+}
+
+// pull takes the next message: for a consumer ahead of its need.
+func (q *queue) pull(t *store.Turn, c *Consumer) *spool.Message {
+	if c != nil {
+		return q.spool.Prefetch(t)
+	}
+	return q.spool.Take(t, time.Time{})
 }

@@ -47,6 +47,7 @@ func (d *Delivery) renew(t *store.Turn, ahead time.Duration) error {
 	d.since = t.Now().Add(ahead)
 	if d.parked {
 		d.parked = false
+		d.q.spool.Deliver(t, d.m)
 		if !d.q.watching && d.q.config.AckTimeout != NoAckTimeout {
 			d.q.watch(t, d.since.Add(d.q.config.AckTimeout))
 		}
@@ -57,9 +58,11 @@ func (d *Delivery) renew(t *store.Turn, ahead time.Duration) error {
 // park marks deliveries that Run keeps until their turn comes. They have no AckTimeout, and are
 // not counted if they go back before they are handled.
 func (c *Consumer) park(relaxed context.Context, list ...*Delivery) error {
-	return c.b.s.Do(relaxed, store.PromptFunc{OpFunc: func(*store.Turn) error {
+	return c.b.s.Do(relaxed, store.PromptFunc{OpFunc: func(t *store.Turn) error {
 		for _, d := range list {
-			d.parked = d.state == pending
+			if d.parked = d.state == pending && !d.q.deleted; d.parked {
+				d.q.spool.Withhold(t, d.m)
+			}
 		}
 		return nil
 	}}, store.NoSync)

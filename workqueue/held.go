@@ -56,7 +56,7 @@ func (d *Delivery) lose() {
 
 // tried reports whether the application has had the delivery.
 func (d *Delivery) tried() bool {
-	return d.consumer == nil || !d.parked && d.consumer.wasSeen(d)
+	return d.consumer == nil || !d.parked && !d.hidden && d.consumer.wasSeen(d)
 }
 
 // held calls f for everything that is unacknowledged.

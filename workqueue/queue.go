@@ -65,6 +65,7 @@ type queue struct {
 	overdue   *store.Timer       // for AckTimeout
 	watching  bool               // it is armed
 	posted    bool
+	handovers handovers
 	changed   store.Signal // fires when there may be something to hand out
 	deleted   bool
 	paused    bool // hands out nothing
@@ -90,7 +91,7 @@ func newQueue(ctx context.Context, t *topology, o *store.Object) (*queue, error)
 	if err != nil {
 		return nil, err
 	}
-	q := &queue{name: scopedName(o), object: o, config: is.Config, paused: is.State.Paused, topology: t}
+	q := &queue{name: scopedName(o), object: o, config: is.Config, paused: is.State.Paused, topology: t, handovers: handovers{s: t.s}}
 	q.window = newWindow(t.s, o, q.config.DedupeWindow)
 	q.openSpool(ctx)
 	q.redrives = q.newRedrives()
@@ -110,8 +111,15 @@ func (q *queue) options() spool.Options {
 }
 
 // Purge removes the messages that are ready, not those that are delayed or
-// unacknowledged, and returns how many they were.
+// unacknowledged, and returns how many they were. What was published or given back before,
+// also NoSync, is among them: Purge waits until that is ready.
 func (q *Queue) Purge(ctx context.Context) (n int, err error) {
+	if err = q.look(ctx); err != nil {
+		return 0, err
+	}
+	if err = q.queue.spool.CatchUp(ctx, q.queue.alive); err != nil {
+		return 0, err
+	}
 	err = q.b.s.Do(ctx, store.FreeingFunc{OpFunc: func(t *store.Turn) error {
 		if err := q.usable(); err != nil {
 			return err

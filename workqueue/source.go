@@ -33,7 +33,7 @@ func (s *source) Fetch(ctx context.Context, n int) ([]worker.Item[*Delivery], er
 	if err != nil || unread != nil {
 		return nil, errors.Join(err, unread)
 	}
-	list, err := s.c.takeMore([]*Delivery{d}, n)
+	list, err := s.c.takeMore(ctx, []*Delivery{d}, n)
 	if s.parks {
 		err = errors.Join(err, s.c.park(s.relaxed, list...))
 	}

@@ -86,14 +86,14 @@ func (o *upToOp) Run(t *store.Turn) error {
 	return nil
 }
 
-// before returns the delivery and those that its consumer got before it, in order. A
-// suspect that waits for its mark is held, but has not come to the consumer yet.
+// before returns the delivery and those that its consumer got before it, in order. A suspect of
+// which it is not on disk yet that it is out has not come to the application.
 func (d *Delivery) before() (list []*Delivery) {
 	if d.consumer == nil {
 		return []*Delivery{d}
 	}
 	for other := range d.consumer.held {
-		if other.number > 0 && other.number <= d.number {
+		if other.number <= d.number && !other.hidden {
 			list = append(list, other)
 		}
 	}

@@ -46,7 +46,6 @@ type groups struct {
 	fairness
 
 	leaving []*Message // were settled since the last Take
-	coming  []*Message // were given back since the last round began
 	round   uint64     // see NextRound
 	number  uint64     // of the group that spilled last
 	parked  int        // messages in memory, and their bytes
@@ -80,31 +79,6 @@ func newGroups(q *Spool, of func([]byte) []byte, fair bool) *groups {
 	}
 	g.pace = pace{timer: store.NewTimer(g.goOn), left: g.room.spill, step: g.room.spill}
 	return g
-}
-
-// NextRound begins a receive. What is taken of a group in one round, one message
-// after the other, is in order for whoever receives it; so it is only what others
-// have taken that blocks a group. And it finds what was given back before, even if
-// that is not visible yet because a group ahead of it waits for the disk: who gave
-// it back was told so, and whatever is taken now is written after it. It is for
-// spools with groups.
-func (q *Spool) NextRound(t *store.Turn) {
-	g := q.groups
-	if g == nil {
-		return
-	}
-	g.round++
-	for i, m := range g.coming {
-		g.coming[i] = nil
-		if m.state == returning { // or that was undone
-			q.Returned(t, m)
-		}
-	}
-	g.coming = g.coming[:0]
-}
-
-func (g *groups) gaveBack(m *Message) {
-	g.coming = appendOpen(g.coming, m, func(m *Message) bool { return m.state == returning })
 }
 
 // appendOpen appends m, and before the list grows drops what has been seen to, as
@@ -145,7 +119,7 @@ func (g *groups) next(t *store.Turn) *Message {
 				k.offered, m.group = m, k
 			}
 			return nil
-		case !m.prime:
+		case !m.prime || g.q.solo == m:
 			return m
 		case g.q.solo == nil:
 			g.q.goSolo(t, m)

@@ -313,8 +313,18 @@ func TestParkedMessagesShareTheMemoryThatIsFree(t *testing.T) {
 
 // What was given back is there for the next receive, although that is not visible
 // yet; what was undone is not.
+func plainSpool(t *testing.T, fs vfs.FS) (*store.Store, *Spool) {
+	t.Helper()
+	s, err := store.Open(store.Options{FS: fs, Dir: "data"})
+	require.NoError(t, err)
+	q, err := Open(ctx, s, layout, 1, Options{Ready: func(*store.Turn) {}, Leased: func(*store.Turn, *Message) {}})
+	require.NoError(t, err)
+	under(t, s, store.NoSync, q.Start)
+	return s, q
+}
+
 func TestWhatWasGivenBackIsFoundInTheNextRound(t *testing.T) {
-	for _, open := range []func(*testing.T, vfs.FS) (*store.Store, *Spool){groupedSpool, fairSpool} {
+	for _, open := range []func(*testing.T, vfs.FS) (*store.Store, *Spool){groupedSpool, fairSpool, plainSpool} {
 		synctest.Test(t, func(t *testing.T) {
 			s, q := open(t, vfs.NewMem())
 			putMany(t, s, q, "g", 0, 2)
@@ -355,7 +365,7 @@ func TestNothingIsKeptForAReceiveThatDoesNotCome(t *testing.T) {
 		}
 		settleAll(t, s, q, got[n/2:])
 		under(t, s, store.NoSync, func(*store.Turn) {
-			if n := len(q.groups.coming) + len(q.groups.leaving); n > 100 {
+			if n := len(q.back) + len(q.groups.leaving); n > 100 {
 				t.Errorf("%d are kept", n)
 			}
 		})

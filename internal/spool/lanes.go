@@ -222,11 +222,21 @@ func (q *Lanes) ShowDelayed(t *store.Turn, d Delayed) { q.byLane[d.Lane].ShowDel
 // overtaken too often. While the messages of a lane are being read from disk, none of
 // a lower one goes ahead.
 func (q *Lanes) Take(t *store.Turn, until time.Time) *Message {
-	if m, is := q.takeOvertaken(t, until); is {
+	m := q.pull(t)
+	if m != nil {
+		m.Until = At(until)
+		q.Deliver(t, m)
+	}
+	return m
+}
+
+// pull takes the next message from where it waits.
+func (q *Lanes) pull(t *store.Turn) *Message {
+	if m, is := q.pullOvertaken(t); is {
 		return m
 	}
 	for i, lane := range q.open {
-		if m := lane.Take(t, until); m != nil || lane.coming() {
+		if m := lane.pull(t); m != nil || lane.coming() {
 			q.overtake(m, q.open[i+1:])
 			return m
 		}

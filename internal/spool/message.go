@@ -24,6 +24,7 @@ type Message struct {
 	prime    bool  // was out when the process died
 	before   state // the Settle under way
 	forgiven bool  // by the Return under way
+	waiting  bool  // is out with someone who has not seen it; see prefetch.go
 	later    bool  // the Settle under way may be written later
 	counted  bool  // as in flight, of its group
 	over     bool  // settled for all to see
@@ -96,8 +97,12 @@ func (m *Message) delivered() bool { return m.mark() != mark{} }
 
 // mark is what is to be known of its deliveries.
 func (m *Message) mark() mark {
+	out, count := m.state == taken, m.Count
+	if out && m.waiting {
+		out, count = false, count-1
+	}
 	return mark{
-		out: m.state == taken, accused: m.prime && m.state != taken, count: m.Count,
+		out: out, accused: m.prime && !out, count: count,
 		until: int64(m.Until), first: int64(m.First), since: int64(m.Since), note: m.Note(),
 	}
 }

@@ -1,18 +1,14 @@
 package spool
 
-import (
-	"time"
-
-	"github.com/pebblemq/pebblemq/internal/store"
-)
+import "github.com/pebblemq/pebblemq/internal/store"
 
 // Patience has a lane go next that waits while n messages in a row were taken of
 // higher ones; of several such lanes the highest. Zero is never. It is counted in
 // memory.
 func (q *Lanes) Patience(n int) { q.patience = n }
 
-// takeOvertaken is Take of a lane whose patience is at its end, if there is one.
-func (q *Lanes) takeOvertaken(t *store.Turn, until time.Time) (m *Message, is bool) {
+// pullOvertaken is pull of a lane whose patience is at its end, if there is one.
+func (q *Lanes) pullOvertaken(t *store.Turn) (m *Message, is bool) {
 	if q.patience == 0 {
 		return nil, false
 	}
@@ -20,7 +16,7 @@ func (q *Lanes) takeOvertaken(t *store.Turn, until time.Time) (m *Message, is bo
 		if lane.overtaken < q.patience {
 			continue
 		}
-		if m := lane.Take(t, until); m != nil || lane.coming() {
+		if m := lane.pull(t); m != nil || lane.coming() {
 			q.overtake(m, q.open[i+1:])
 			return m, true
 		}

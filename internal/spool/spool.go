@@ -37,6 +37,7 @@ type Spool struct {
 	window   ring // ready, in order, straight from Show or from disk
 	winBytes int
 	free     *free
+	back     []*Message          // given back since the last round began, and perhaps not visible
 	returned seqHeap             // ready again, at their old places
 	ahead    []*Message          // ready again, before all others, the last one first; see Message.Ahead
 	passed   []*Message          // everything that left the window, in order; the gone are skipped
@@ -314,6 +315,16 @@ func (q *Spool) Show(t *store.Turn, m *Message) {
 // and the message must not reach anyone before Visible. The lease end is kept
 // with it; zero is none.
 func (q *Spool) Take(t *store.Turn, until time.Time) *Message {
+	m := q.pull(t)
+	if m != nil {
+		m.Until = At(until)
+		q.Deliver(t, m)
+	}
+	return m
+}
+
+// pull takes the next message from where it waits.
+func (q *Spool) pull(t *store.Turn) *Message {
 	if q.closed || q.keep.behind {
 		return nil
 	}
@@ -321,17 +332,11 @@ func (q *Spool) Take(t *store.Turn, until time.Time) *Message {
 	if m == nil {
 		return nil
 	}
-	m.state, m.Until, m.Ahead = taken, At(until), false
+	m.state, m.Until, m.Ahead = taken, 0, false
 	m.Count++
 	q.handOut(m)
 	if q.groups != nil {
 		q.groups.took(t, m)
-	}
-	q.order.markLater(t, m)
-	t.Touch(q)
-	t.Promise(markLen)
-	if m.Suspect {
-		t.ForceSync()
 	}
 	return m
 }
@@ -527,74 +532,4 @@ func (q *Spool) Settled(t *store.Turn, m *Message) {
 	if q.through(m) {
 		q.ready(t)
 	}
-}
-
-// Return gives a taken message back. Its count stays unless forgive says that
-// the delivery was nobody's fault.
-func (q *Spool) Return(t *store.Turn, m *Message, forgive bool) {
-	m.state, m.forgiven = returning, forgive
-	if forgive {
-		m.Count--
-	}
-	q.takeIn(m)
-	q.held[m.Seq] = m
-	m.Until = 0
-	q.order.mark(t, m)
-	t.Touch(q)
-	if q.groups != nil {
-		q.groups.gaveBack(m)
-	}
-}
-
-// UndoReturn takes Return back.
-func (q *Spool) UndoReturn(m *Message, until Moment) {
-	if m.forgiven {
-		m.Count++
-	}
-	m.state, m.Until, m.Ahead = taken, until, false
-	q.handOut(m)
-}
-
-// Returned makes a message that was given back deliverable at its old place.
-func (q *Spool) Returned(t *store.Turn, m *Message) {
-	q.through(m)
-	switch {
-	case m.state == returning:
-		m.Suspect = m.prime
-		q.waitAgain(t, m)
-		q.mayExpire(t, m)
-	case m.state == gone && q.groups != nil: // a purge came between
-		q.groups.left(t, m)
-	}
-	q.ready(t)
-}
-
-// waitAgain puts a message where it waits after a delivery.
-func (q *Spool) waitAgain(t *store.Turn, m *Message) {
-	if q.groups != nil && (q.groups.fair || m.group != nil) {
-		q.groups.left(t, m)
-	}
-	if m.group == nil {
-		q.wait(m)
-	}
-}
-
-// wait puts a message among those that were delivered before.
-func (q *Spool) wait(m *Message) {
-	m.state = ready
-	q.held[m.Seq] = m
-	if m.prime && !q.groups.ordered() { // in a group, order comes first
-		heap.Push(&q.primes, m)
-	} else {
-		q.line(m)
-	}
-}
-
-// line puts a message before all others, or at its old place.
-func (q *Spool) line(m *Message) {
-	if m.Ahead {
-		q.ahead = append(q.ahead, m)
-		return
-	}
-	heap.Push(&q.returned, m)
 }

@@ -71,7 +71,7 @@ func (q *Spool) nextPrime(t *store.Turn) *Message {
 }
 
 func (q *Spool) goSolo(t *store.Turn, m *Message) {
-	q.solo, m.prime = m, false
+	q.solo = m
 	t.Arm(q.survived, t.Now().Add(soloTime))
 }
 

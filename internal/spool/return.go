@@ -1,0 +1,95 @@
+package spool
+
+import (
+	"container/heap"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// Return gives a taken message back. Its count stays unless forgive says that
+// the delivery was nobody's fault.
+func (q *Spool) Return(t *store.Turn, m *Message, forgive bool) {
+	m.state, m.forgiven = returning, forgive
+	if forgive {
+		m.Count--
+	}
+	q.takeIn(m)
+	q.held[m.Seq] = m
+	m.Until = 0
+	q.order.mark(t, m)
+	t.Touch(q)
+	q.back = appendOpen(q.back, m, func(m *Message) bool { return m.state == returning })
+}
+
+// UndoReturn takes Return back.
+func (q *Spool) UndoReturn(m *Message, until Moment) {
+	if m.forgiven {
+		m.Count++
+	}
+	m.state, m.Until, m.Ahead = taken, until, false
+	q.handOut(m)
+}
+
+// Returned makes a message that was given back deliverable at its old place.
+func (q *Spool) Returned(t *store.Turn, m *Message) {
+	q.through(m)
+	switch {
+	case m.state == returning:
+		if m.Suspect = m.prime || m.waiting && m.Suspect; m.waiting {
+			m.waiting = false // nobody has seen it
+		}
+		q.waitAgain(t, m)
+		q.mayExpire(t, m)
+	case m.state == gone && q.groups != nil: // a purge came between
+		q.groups.left(t, m)
+	}
+	q.ready(t)
+}
+
+// waitAgain puts a message where it waits after a delivery.
+func (q *Spool) waitAgain(t *store.Turn, m *Message) {
+	if q.groups != nil && (q.groups.fair || m.group != nil) {
+		q.groups.left(t, m)
+	}
+	if m.group == nil {
+		q.wait(m)
+	}
+}
+
+// wait puts a message among those that were delivered before.
+func (q *Spool) wait(m *Message) {
+	m.state = ready
+	q.held[m.Seq] = m
+	if m.prime && !q.groups.ordered() { // in a group, order comes first
+		heap.Push(&q.primes, m)
+	} else {
+		q.line(m)
+	}
+}
+
+// line puts a message before all others, or at its old place.
+func (q *Spool) line(m *Message) {
+	if m.Ahead {
+		q.ahead = append(q.ahead, m)
+		return
+	}
+	heap.Push(&q.returned, m)
+}
+
+// NextRound begins a receive. It finds what was given back before, even if that is not visible yet
+// because a change ahead of it waits for the disk: who gave it back was told so, and whatever is
+// taken now is written after it. And what is taken of a group in one round, one message after the
+// other, is in order for whoever receives it; so it is only what others have taken that blocks a
+// group.
+func (q *Spool) NextRound(t *store.Turn) {
+	if q.groups != nil {
+		q.groups.round++
+	}
+	for i, m := range q.back {
+		q.back[i] = nil
+		if m.state == returning { // or that was undone
+			q.Returned(t, m)
+		}
+	}
+	q.back = q.back[:0]
+}
