@@ -18,7 +18,8 @@
 //   - During its visibility timeout a message is not received again. It has at most one
 //     valid receipt: a receive makes the earlier receipt stale.
 //   - Messages are received in the order of sending, and a returned message keeps its place.
-//     Several receivers, and timeouts, may overtake one another.
+//     Several receivers, and timeouts, may overtake one another. Messages in memory may
+//     overtake those that have to be read from disk.
 //   - In a FIFO queue the order within a group is strict, with any number of receivers.
 //     While a message of the group is in flight, those behind it wait. Groups never wait
 //     for one another. There may be any number of groups: one takes memory only while its
@@ -30,6 +31,9 @@
 //     With MaxReceives n the message is in the dead-letter queue after at most n+1
 //     crashes. Move and receive are one change. ID, body, attributes and send time
 //     are kept.
+//   - After a crash, the messages that were in flight come one at a time, because one of them
+//     may have ended the process. The next one comes when the one before is deleted,
+//     returned, or was received five seconds ago. The others do not wait.
 //   - A Redrive moves each dead letter in one change and continues after a restart.
 //   - Browse, Peek and Find receive nothing. Cancel removes a delayed message.
 //   - A message is kept for exactly the Retention of its queue, even if it is in flight. Its

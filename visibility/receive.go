@@ -13,7 +13,8 @@ import (
 // ReceiveOptions say what to receive. Nil is the defaults.
 type ReceiveOptions struct {
 	// Max is the most messages to return, up to MaxReceiveMessages. Fewer are
-	// returned if fewer are ready. Default: 1.
+	// returned if fewer are ready, or if the others have to be read from disk first.
+	// Default: 1.
 	Max int
 
 	// VisibilityTimeout is how long the messages are hidden from others, up to
@@ -37,6 +38,10 @@ type ReceiveOptions struct {
 	// flight a receive that waits goes on waiting, and one that does not
 	// returns ErrInFlightLimit.
 	Wait time.Duration
+
+	// apart is for handlers that run at the same time: of each group of a FIFO queue the
+	// receive returns one message at most.
+	apart bool
 }
 
 // Receive returns the next messages and hides them from others for the
@@ -88,7 +93,7 @@ func (q *Queue) newWaiter(o *ReceiveOptions) (w *waiter, wait time.Duration, err
 		return nil, 0, fmt.Errorf("receive from %s: %w", named(q.name), err)
 	}
 	wait = max(cmp.Or(o.Wait, config.ReceiveWait), 0) // of NoWait
-	w = &waiter{max: cmp.Or(o.Max, 1), timeout: config.visibility(), brief: wait == 0, attempt: o.AttemptID}
+	w = &waiter{max: cmp.Or(o.Max, 1), timeout: config.visibility(), brief: wait == 0, attempt: o.AttemptID, apart: o.apart}
 	if o.VisibilityTimeout != 0 {
 		w.timeout = max(o.VisibilityTimeout, 0) // of NoVisibilityTimeout
 	}

@@ -52,7 +52,8 @@ type RunOptions struct {
 	// Key, if set, returns what a message is about. Messages with equal keys are handled
 	// one after the other, in the order in which they were received. One that fails keeps
 	// its key and is handled again before the others: then attempts are not counted as
-	// receives. "" is no key. Key must be quick.
+	// receives. "" is no key. Key must be quick. Default: none, and for RunBatch of a FIFO
+	// queue the group.
 	Key func(*Received) string
 
 	// BatchSize is how many messages RunBatch handles at a time, and BatchWait how long it
@@ -94,6 +95,9 @@ const MinRunVisibility = 10 * time.Millisecond
 // NAME.dead. Run creates that one when it is needed, and it keeps messages for 14 days. Each
 // failure is logged.
 //
+// In a FIFO queue the messages of a group are handled one after the other, whatever the
+// Concurrency, and one that has failed before those behind it.
+//
 // With pebblemq.Release the handler has the message again later, uncounted, and with
 // pebblemq.Reject it is a dead letter at once. With ErrKeep it stays in flight.
 func (q *Queue) Run(ctx context.Context, h Handler, o *RunOptions) error {
@@ -122,10 +126,23 @@ func (q *Queue) run(ctx context.Context, h Handler, batch BatchHandler, o *RunOp
 		return err
 	}
 	work.Handler, work.Batch = h, batch
+	q.keepOrder(source, &work)
 	if err := work.Normalize(); err != nil {
 		return err
 	}
 	return worker.Run(ctx, work, worker.Source[*Received](source))
+}
+
+// keepOrder has the messages of a group of a FIFO queue handled one after the other. A call with a
+// batch may have several of them, and those that it fails with are handled again before the others.
+func (q *Queue) keepOrder(s *source, work *worker.Options[*Received]) {
+	switch {
+	case !q.config().FIFO:
+	case work.Batch == nil:
+		s.apart = true
+	case work.Key == nil:
+		work.Key, work.KeyIsSafe, work.InPlace = func(m *Received) string { return m.Group }, true, true
+	}
 }
 
 // worker returns the options that all queues have.

@@ -15,6 +15,7 @@ type source struct {
 	q       *Queue
 	timeout time.Duration // 0 is that of the queue
 	drop    bool          // what has failed for good, if there is no dead-letter queue
+	apart   bool          // see ReceiveOptions
 }
 
 func (q *Queue) newSource(o *RunOptions) (*source, error) {
@@ -46,7 +47,7 @@ func (s *source) lease() time.Duration {
 func (s *source) Fetch(ctx context.Context, n int) ([]worker.Item[*Received], error) {
 	timeout := s.lease()
 	messages, err := s.q.Receive(ctx, &ReceiveOptions{
-		Max: min(n, MaxReceiveMessages), VisibilityTimeout: timeout, Wait: math.MaxInt64,
+		Max: min(n, MaxReceiveMessages), VisibilityTimeout: timeout, Wait: math.MaxInt64, apart: s.apart,
 	})
 	limit := s.q.config().MaxReceives
 	items := make([]worker.Item[*Received], len(messages))

@@ -21,6 +21,7 @@ type waiter struct {
 	brief   bool          // does not wait for what is not there yet
 	sync    bool          // is to be on disk when it returns
 	attempt string        // by which the receive can be repeated
+	apart   bool          // see ReceiveOptions
 
 	turn   atomic.Int32 // whose: inLine, atCounter or turnedAway
 	got    []handout
@@ -234,10 +235,12 @@ func (y *yield) fill(t *store.Turn, w *waiter) bool {
 	if w.attempt != "" && q.attempts.repeat(t, w) {
 		return true
 	}
-	q.spool.NextRound(t)
 	until := now.Add(w.timeout)
 	var kept []*spool.Message
-	for len(w.got) < w.max && !y.tired() && !q.full() {
+	for begun := false; len(w.got) < w.max && !y.tired() && !q.full(); begun = true {
+		if !begun || w.apart { // what this receive has blocks its group from the next round on
+			q.spool.NextRound(t)
+		}
 		m := q.spool.Take(t, until)
 		if m == nil {
 			break
