@@ -79,6 +79,11 @@
 // A message with a UniqueKey is refused while the queue holds another with the same key
 // (see Duplicate).
 //
+// A delivery counts when Next, Fetch or a handler has it, not while it waits in a consumer.
+// After a crash, the messages that were delivered come first, and one at a time, because one
+// of them may have ended the process. The next one comes when the one before is settled, given
+// back, or was delivered five seconds ago. The others do not wait.
+//
 // # Routing
 //
 // An exchange leads to queues, other exchanges, log topics and visibility queues of the same

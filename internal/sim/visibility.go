@@ -44,7 +44,6 @@ type vqueue struct {
 	alteredAt uint64                 // the clock
 	deleting  bool                   // or it is deleted
 	attempts  map[string]vattempt    // by AttemptID
-	spared    map[*vmessage]bool     // given back when a purge began that may not have seen it
 }
 
 // vmessage is what is known of a message.

@@ -38,7 +38,7 @@ func (p *visibilityPart) checkBrowse(c *client, q *vqueue) {
 			case m == nil:
 				c.fail("%s shows %q, which nobody has sent", q.name, b.ID)
 			case !m.mayBeHere:
-				c.failGone(q, m, "%s shows %s, which is gone", q.name, m.id)
+				c.fail("%s shows %s, which is gone", q.name, m.id)
 			case !m.mayBeIn(q, now):
 				c.fail("%s shows %s, a message of %s", q.name, m.id, m.home.name)
 			case m.expires().surely(now) && m.home == q && !now.Equal(m.expires().last):
@@ -57,25 +57,6 @@ func (p *visibilityPart) checkBrowse(c *client, q *vqueue) {
 			return
 		}
 	}
-}
-
-// spare notes that a purge may have passed over a message.
-func (q *vqueue) spare(m *vmessage) {
-	if q.spared == nil {
-		q.spared = make(map[*vmessage]bool)
-	}
-	q.spared[m] = true
-}
-
-// failGone tells of a message that should be gone.
-func (c *client) failGone(q *vqueue, m *vmessage, format string, values ...any) {
-	if !q.spared[m] {
-		c.fail(format, values...)
-		return
-	}
-	c.failKnown("V14", format, values...)
-	delete(q.spared, m)
-	m.fate = here
 }
 
 // failKept tells of a message that is kept for too long.
@@ -122,8 +103,7 @@ func (p *visibilityPart) checkStats(c *client, q *vqueue) {
 		known counted
 	}{{"messages", s.Visible + s.InFlight + s.Delayed, all}, {"delayed messages", s.Delayed, delayed}, {"messages in flight", s.InFlight, inFlight}} {
 		if !look.known.holds(int(look.is)) {
-			if !c.disk.wasWell(now) {
-				c.failKnown("V11", "%s has %d %s, not %d to %d: %+v", q.name, look.is, look.what, look.known.least, look.known.most, s)
+			if !c.disk.wasWell(now) { // what the disk does not let go on is counted as it was
 				return
 			}
 			if q.fallsDue(now) {

@@ -296,7 +296,7 @@ func (p *visibilityPart) judge(c *client, o outcome, q *vqueue, r *visibility.Re
 func (p *visibilityPart) judgeAmong(c *client, o outcome, m *vmessage, what string, untouched bool) {
 	switch {
 	case untouched && !m.mayBeHere:
-		c.failGone(m.home, m, "%s is gone", what)
+		c.fail("%s is gone", what)
 	case untouched && !m.free.maybe(o.to):
 		c.fail("%s is hidden for %s more", what, m.free.first.Sub(o.to))
 	}
@@ -307,7 +307,7 @@ func (p *visibilityPart) judgeAmong(c *client, o outcome, m *vmessage, what stri
 func (p *visibilityPart) judgeAlone(c *client, o outcome, q *vqueue, m *vmessage, r *visibility.Received, what string, before map[*vmessage]bool) {
 	switch {
 	case !m.mayBeHere:
-		c.failGone(q, m, "%s is gone", what)
+		c.fail("%s is gone", what)
 	case !m.free.maybe(o.to):
 		c.fail("%s is hidden for %s more", what, m.free.first.Sub(o.to))
 	case r.ReceiveCount <= m.receives.least || r.ReceiveCount > m.receives.most+1:
@@ -383,8 +383,7 @@ func (c *client) failOrder(o outcome, q *vqueue, m, first *vmessage) {
 		c.failKnown("V3", text, m.id, q.name, first.id)
 	case q.isDeep():
 		c.failKnown("V2", text, m.id, q.name, first.id)
-	case c.life > 0:
-		c.failKnown("V12", text, m.id, q.name, first.id)
+	case c.life > 0: // others come before what was in flight when the process died, or has to be read
 	default:
 		c.fail(text, m.id, q.name, first.id)
 	}
@@ -410,10 +409,8 @@ func (p *visibilityPart) failWithheld(c *client, o outcome, q *vqueue, m *vmessa
 	case found > 0 && c.busy > 1 && o.from.Sub(later(since, m.sent.last)) < lasting:
 		// It is a NoSync change behind a Sync change that is on its way to the disk. A receive that
 		// has found something does not wait for it.
-	case c.unclean:
-		c.failKnown("V12", text, values...)
-	case found > 0 && (q.config.MaxPriority > 0 || c.life > 0): // some are in memory, and others are not
-		c.failKnown("V10", text, values...)
+	case c.unclean: // what was in flight when the process died comes one at a time
+	case found > 0 && (q.config.MaxPriority > 0 || c.life > 0): // the others have to be read
 	case q.isDeep():
 		c.failKnown("V2", text, values...)
 	default:

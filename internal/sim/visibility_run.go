@@ -215,7 +215,7 @@ func (r *vrun) enter(got *visibility.Received) *vmessage {
 		r.fail("%s was handled before, without an error", what)
 	}
 	if r.q.config.FIFO && r.q.busyGroup(m) && r.disk.wasWell(r.from) {
-		r.failKnown("V13", "%s is of group %s, of which another message is being handled", what, m.group)
+		r.fail("%s is of group %s, of which another message is being handled", what, m.group)
 	}
 	m.handling++
 	r.handled[m]++

@@ -93,7 +93,6 @@ type wcopy struct {
 	choice  *wchoice
 	sure    bool // it came to its queue if its message was published
 	touched bool // something may have removed it while it was being published
-	spared  bool // a purge may not have seen it
 }
 
 // waddress is how a copy was published.
@@ -117,7 +116,6 @@ type wplace struct {
 // whistory is how often a copy was delivered.
 type whistory struct {
 	count    counted
-	unseen   int  // how many of these nobody may have seen, after a crash or the close of a store
 	maybe    bool // it may have had it, or a consumer that the application did not ask
 	returned bool // it came back, which no limit refuses
 	crashed  bool // it was out in a crash, or before, perhaps
@@ -313,8 +311,6 @@ func (p *workqueuePart) reopened(c *client, q *wqueue) {
 func (x *wcopy) mayHaveBeen(q *wqueue) {
 	if x.maybe = true; q.under > 0 || q.cut {
 		x.count.most++
-	} else {
-		x.unseen++
 	}
 }
 

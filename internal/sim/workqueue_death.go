@@ -33,7 +33,7 @@ func (x *wcopy) mayDieOf(reason string, now time.Time) bool {
 
 // spent reports that a copy may have been delivered as often as its queue allows.
 func (x *wcopy) spent(now time.Time) bool {
-	return x.q.limit() > 0 && x.count.most+x.unseen >= x.q.limit() && (x.holder == nil || !x.holder.surelyHeld(now))
+	return x.q.limit() > 0 && x.count.most >= x.q.limit() && (x.holder == nil || !x.holder.surelyHeld(now))
 }
 
 // doom notes that a copy may die for a reason.
@@ -180,7 +180,7 @@ func (p *workqueuePart) letter(x *wcopy, reason string, q *wqueue, since uint64,
 	y.address(x)
 	x.m.circles = x.m.circles || x.circles(q)
 	p.w.tellCall("  %s#%d of %s has died as #%d of %s: %s, %v", x.m.name, x.number, x.q.name, y.number, q.name, reason, sure)
-	y.unseen = q.spells(p)
+	y.count.most += q.blurs // it may have been there for any of them
 	y.fate = unknown
 	if sure {
 		y.fate = here
@@ -193,15 +193,6 @@ func (p *workqueuePart) letter(x *wcopy, reason string, q *wqueue, since uint64,
 	y.setExpiry(0, when)
 	x.letters = append(x.letters, y)
 	return y
-}
-
-// spells is how often a copy may have been in a consumer unseen, if nobody knows since when it is
-// here.
-func (q *wqueue) spells(p *workqueuePart) int {
-	if q.attended == 0 {
-		return q.blurs
-	}
-	return q.blurs + p.w.life
 }
 
 // address sets what a dead letter was published with: a key of its queue's, without CC, or what it

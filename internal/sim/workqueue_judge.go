@@ -39,7 +39,7 @@ func (p *workqueuePart) judge(c *client, o outcome, q *wqueue, d *workqueue.Deli
 func (p *workqueuePart) judgeState(c *client, o outcome, x *wcopy, d *workqueue.Delivery, k *wconsumer, what string) {
 	switch {
 	case !x.mayBeHere:
-		c.failGoneCopy(x, "%s is gone", what)
+		c.fail("%s is gone", what)
 	case x.holder != nil && x.holder.surelyHeld(o.to):
 		c.fail("%s is unacknowledged", what)
 	case x.delayed && !x.due.maybe(o.to):
@@ -50,16 +50,6 @@ func (p *workqueuePart) judgeState(c *client, o outcome, x *wcopy, d *workqueue.
 	if k != nil && k.heldSurely(o.to) >= k.prefetch {
 		c.fail("%s is more than the prefetch of %s, %d", what, k.name, k.prefetch)
 	}
-}
-
-// failGoneCopy tells of a copy that should be gone.
-func (c *client) failGoneCopy(x *wcopy, format string, values ...any) {
-	if !x.spared {
-		c.fail(format, values...)
-		return
-	}
-	c.failKnown("W15", format, values...)
-	x.spared, x.fate = false, here
 }
 
 // heldSurely counts the deliveries that a consumer surely has.
@@ -103,8 +93,7 @@ func (p *workqueuePart) judgeCount(c *client, x *wcopy, d *workqueue.Delivery, w
 	switch {
 	case !x.count.holds(before):
 		waits := x.q.under > 0 && !c.disk.isWell() // a Get that has it and cannot return yet
-		if before > x.count.most && (before <= x.count.most+x.unseen || waits) {
-			c.failKnown("W1", "%s was delivered %d to %d times before, nobody saw the others", what, x.count.least, x.count.most)
+		if before > x.count.most && waits {
 			break
 		}
 		c.fail("%s was delivered %d to %d times before", what, x.count.least, x.count.most)
@@ -133,7 +122,7 @@ func (p *workqueuePart) judgeOrder(c *client, o outcome, x *wcopy, k *wconsumer,
 	if waits(x) {
 		return
 	}
-	spare, passed, back := x.q.spare(k), x.passedOver(c), false
+	spare, passed := x.q.spare(k), x.passedOver(c)
 	for _, a := range x.q.copies {
 		if a.number > 0 && a.place.begun > since.begun && a.place.begun > x.place.begun && a.priority <= x.priority {
 			continue
@@ -142,14 +131,11 @@ func (p *workqueuePart) judgeOrder(c *client, o outcome, x *wcopy, k *wconsumer,
 			continue
 		}
 		passed = passed || a.passedOver(c) // another one is in the consumer that had room for it
-		back = back || a.returned
 		if spare--; spare >= 0 {
 			continue
 		}
-		if back && (c.busy > 1 || !c.disk.isWell()) {
-			c.failKnown("W14", "%s overtakes %s, which was given back", what, a.m.name)
-		} else {
-			p.failAfterCrash(c, passed, "%s overtakes %s", what, a.m.name)
+		if !passed {
+			c.fail("%s overtakes %s", what, a.m.name)
 		}
 		return
 	}

@@ -37,7 +37,6 @@ func (p *workqueuePart) giveAllBack(k *wconsumer) {
 		unsure := x.holder.unsure
 		if x.giveBack(now); unsure {
 			x.blur()
-			x.unseen += p.w.closes()
 		}
 	}
 	k.q.held = slices.DeleteFunc(k.q.held, func(d *wdelivery) bool { return d.k == k })
@@ -60,16 +59,13 @@ func (p *workqueuePart) endConsumer(c *client, k *wconsumer, f func() error) boo
 	return o.done()
 }
 
-// drain notes that what a consumer had and nobody has seen is back since some event. If its store
-// is being closed, it may have been counted.
+// drain notes that what a consumer had and nobody has seen is back since some event.
 func (k *wconsumer) drain(c *client, began uint64) {
 	k.drained = true
 	for _, x := range k.q.copies {
 		if x.holder != nil && !x.holder.unsure || !x.mayBeHere {
 			continue
 		}
-		x.unseen += c.closes()
-		c.lose(func() { x.unseen++ })
 		if x.holder != nil { // it may have been given back to this consumer, which its call tells later
 			continue
 		}
@@ -83,14 +79,6 @@ func (k *wconsumer) drain(c *client, began uint64) {
 	k.q.squeeze()
 }
 
-// closes is 1 while the store is being closed.
-func (w *world) closes() int {
-	if w.closing {
-		return 1
-	}
-	return 0
-}
-
 func (p *workqueuePart) purge(c *client, a args) {
 	q := p.usable(a["queue"])
 	if q == nil {
@@ -98,16 +86,14 @@ func (p *workqueuePart) purge(c *client, a args) {
 	}
 	q.refresh(p)
 	now := time.Now()
-	least, most, returned := 0, 0, 0
+	least, most := 0, 0
 	was := make(map[*wcopy]fate)
 	for _, x := range q.copies {
 		if !x.mayBeHere {
 			continue
 		}
 		if x.surelyReady(now) {
-			if least++; x.returned {
-				returned++
-			}
+			least++
 		}
 		most++
 		was[x] = x.fate
@@ -124,20 +110,7 @@ func (p *workqueuePart) purge(c *client, a args) {
 	})
 	quiet := end(o)
 	c.expects(o, "purge "+q.name, workqueue.ErrQueueDeleted)
-	behind := o.done() && quiet && n < least && n+returned >= least && c.busy > 1
-	late := func(x *wcopy) bool { return o.from.Sub(x.m.sent.last) < lasting } // it may be on its way to the disk
-	unseen := 0
-	for x := range was {
-		if late(x) {
-			unseen++
-		}
-	}
-	switch {
-	case o.done() && quiet && n < least && n+unseen >= least && c.busy > 1:
-		c.failKnown("W15", "%d messages of %s purged, not %d: %d were published just before", n, q.name, least, unseen)
-	case behind:
-		c.failKnown("W14", "%d messages of %s purged, not %d: %d were given back", n, q.name, least, returned)
-	case o.done() && quiet && (n < least || n > most):
+	if o.done() && quiet && (n < least || n > most) {
 		c.fail("%d messages of %s purged, not %d to %d", n, q.name, least, most)
 	}
 	for x, f := range was {
@@ -146,9 +119,8 @@ func (p *workqueuePart) purge(c *client, a args) {
 			x.mayBeGone = f.mayBeGone
 		case o.done() && quiet && x.holder != nil && x.holder.surelyHeld(now):
 			x.mayBeGone = f.mayBeGone
-		case behind && x.returned:
 		case o.done() && quiet && f == here && x.surelyReadyBut(now) && q.spare(nil) == 0:
-			x.fate, x.spared = gone, c.busy > 1 && late(x)
+			x.fate = gone
 			c.lose(func() { x.mayBeHere = true })
 		}
 	}
@@ -369,11 +341,7 @@ func (p *workqueuePart) find(c *client, a args) {
 		quiet := end(o)
 		switch {
 		case lost(o.err, workqueue.ErrUnknownMessage) && quiet && x.fate == here && !x.mayDie(o.to):
-			if x.returned && c.busy > 1 {
-				c.failKnown("W14", "%s does not find %s, which was given back", q.name, x.m.name)
-			} else {
-				c.fail("%s does not find %s", q.name, x.m.name)
-			}
+			c.fail("%s does not find %s", q.name, x.m.name)
 		case errors.Is(o.err, workqueue.ErrUnknownMessage):
 		default:
 			c.expects(o, "find "+x.m.name, workqueue.ErrQueueDeleted)

@@ -135,28 +135,17 @@ func (p *workqueuePart) judgeWithheld(c *client, o outcome, q *wqueue, ready []*
 		if x.expires.maybe(o.to) || !x.surelyReady(o.to) || !c.disk.isWell() || q.mayBeJammed(o.from) {
 			continue
 		}
-		if x.returned && c.busy > 1 { // it waits for the disk behind a change that is synced
-			c.failKnown("W14", "%s was given back to %s and is not delivered", x.m.name, q.name)
-			return
+		if !x.passedOver(c) {
+			c.fail("%s is ready in %s and is not delivered", x.m.name, q.name)
 		}
-		p.failAfterCrash(c, x.passedOver(c), "%s is ready in %s and is not delivered", x.m.name, q.name)
 		return
 	}
 }
 
-// passedOver reports that others may come before a copy, because it was there in a crash.
+// passedOver reports that others may come before a copy, because it was there in a crash. What was
+// out in a crash comes first and one at a time after it.
 func (x *wcopy) passedOver(c *client) bool {
 	return x.crashed || x.suspect && (c.disk.slow.Load() > 0 || !c.disk.well())
-}
-
-// failAfterCrash complains about a message that is passed over. What was out in a crash comes first
-// and one at a time after it, because it may be what kills the process: no documentation says so.
-func (p *workqueuePart) failAfterCrash(c *client, crashed bool, format string, values ...any) {
-	if crashed {
-		c.failKnown("W13", format, values...)
-		return
-	}
-	c.fail(format, values...)
 }
 
 func (p *workqueuePart) drawTake() args {
@@ -261,7 +250,7 @@ func (p *workqueuePart) hold(c *client, o outcome, x *wcopy, d *workqueue.Delive
 	p.see(x)
 	was := x.count
 	x.count.set(d.DeliveryCount)
-	x.maybe, x.unseen, x.delayed, x.dying = true, 0, false, nil
+	x.maybe, x.delayed, x.dying = true, false, nil
 	h := &wdelivery{x: x, d: d, k: k, life: c.life, number: c.event(), taken: o.began}
 	if x.q.redrives > 0 && len(x.deaths) > 0 && x.deaths[0].queue == x.q.name { // which is not over
 		x.putAnew()

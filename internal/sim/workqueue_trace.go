@@ -60,7 +60,7 @@ func (p *workqueuePart) surprise(q *wqueue, m *wmessage) *wcopy {
 		x.doom(workqueue.ReasonMaxLen)
 	}
 	x.maybe, x.suspect, x.crashed = p.w.unclean, p.w.unclean, p.w.unclean
-	x.unseen = q.spells(p)
+	x.count.most += q.blurs
 	x.returned = p.w.unclean || q.attended != 0
 	return x
 }
@@ -97,9 +97,6 @@ func (p *workqueuePart) trace(m *wmessage, q *wqueue, deaths []workqueue.Death, 
 	x := p.trace(m, source, before(deaths), hops-1, true)
 	if x == nil || !x.mayBeHere || !x.mayDieOf(deaths[0].Reason, time.Now()) || !was && !p.destinyOf(x, deaths[0].Reason).leadsTo(q) {
 		return gone
-	}
-	if n := x.q.limit(); deaths[0].Reason == workqueue.ReasonDeliveryLimit && x.count.most < n {
-		p.w.failKnown("W1", "%s died in %s after %d deliveries, of which an application had %d at most", m.name, x.q.name, n, x.count.most)
 	}
 	return p.die(x, deaths[0].Reason, x.m.begun, moment{deaths[0].Latest, deaths[0].Latest.Add(time.Microsecond)}, q)
 }
@@ -158,7 +155,7 @@ func (p *workqueuePart) arrive(x *wcopy, q *wqueue) *wcopy {
 		y.exchange, y.key, y.cc = b.exchange, b.key, b.cc
 	}
 	p.w.tellCall("  %s#%d of %s has come back as #%d of %s", x.m.name, x.number, x.q.name, y.number, q.name)
-	y.unseen = q.spells(p)
+	y.count.most += q.blurs
 	y.returned = p.w.unclean || q.attended != 0
 	y.place.ended = p.w.event()
 	y.ready = y.place
