@@ -11,7 +11,7 @@ import (
 func (q *queue) hold(t *store.Turn, d *Delivery) {
 	d.since = t.Now()
 	d.keep()
-	if q.config.AckTimeout != NoAckTimeout && !q.watching {
+	if q.config.AckTimeout != NoAckTimeout && !q.watching() {
 		q.watch(t, d.since.Add(q.config.AckTimeout))
 	}
 }
@@ -76,18 +76,19 @@ func (q *queue) held(f func(*Delivery)) {
 	}
 }
 
+// watching reports that the AckTimeout is looked after.
+func (q *queue) watching() bool { return q.overdue != nil && q.overdue.Armed() }
+
 func (q *queue) watch(t *store.Turn, at time.Time) {
 	if q.overdue == nil {
 		q.overdue = store.NewTimer(q.lookAtHeld)
 	}
-	q.watching = true
 	t.Arm(q.overdue, at)
 }
 
 // lookAtHeld is what the timer calls. It goes through all that is held, so it must
 // not come for each delivery.
 func (q *queue) lookAtHeld(t *store.Turn) {
-	q.watching = false
 	limit := q.config.AckTimeout
 	if q.deleted || limit == NoAckTimeout {
 		return

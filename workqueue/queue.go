@@ -63,7 +63,6 @@ type queue struct {
 	active    *Consumer          // of a queue with SingleActive
 	turn      int                // whose turn it is among the consumers
 	overdue   *store.Timer       // for AckTimeout
-	watching  bool               // it is armed
 	posted    bool
 	handovers handovers
 	changed   store.Signal // fires when there may be something to hand out

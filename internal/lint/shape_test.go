@@ -21,7 +21,7 @@ const (
 // The exceptions are debts: the lists may shrink and must not grow.
 var (
 	wideStructs = map[string]int{
-		"internal/spool.Spool": 54,
+		"internal/spool.Spool": 52,
 		"internal/store.Store": 65,
 		"workqueue.queue":      27,
 	}

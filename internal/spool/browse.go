@@ -382,3 +382,8 @@ func (q *Lanes) Peek(ctx context.Context, alive func() error, at Position) (*See
 	}
 	return lane.Peek(ctx, alive, at)
 }
+
+// CatchUp returns when all that was done before is visible, and so is what a Purge removes.
+func (q *Lanes) CatchUp(ctx context.Context, alive func() error) error {
+	return fence(ctx, q.s, alive, func(*store.Turn) {})
+}

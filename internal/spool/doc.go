@@ -63,6 +63,16 @@
 //     most), so that the neighbours of the culprit, which would be counted
 //     along with it, get away.
 //
+// # Messages that nobody has seen
+//
+// A consumer has messages in its inbox that nobody has seen. They are out, and nobody else gets
+// them. But if the process ends they have not been delivered, and must not be counted as if they
+// had, and they cannot be what has killed it. So nothing is written of that until Deliver.
+//
+//	Prefetch ──▶ taken, waiting ──Deliver──▶ taken ──▶ settled, or returned
+//	                 ▲                         │
+//	                 └──────── Withhold ───────┘
+//
 // # Groups
 //
 // A spool may keep messages of a group in order (Options.Group): while something

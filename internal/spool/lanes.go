@@ -244,6 +244,28 @@ func (q *Lanes) pull(t *store.Turn) *Message {
 	return nil
 }
 
+// Prefetch takes the next message for somebody who will see it later, if at all. Its Count has the
+// delivery already. Deliver must come before anybody sees it, or if it is no suspect, before the
+// first group that is synced after that.
+func (q *Lanes) Prefetch(t *store.Turn) *Message {
+	m := q.pull(t)
+	if m != nil {
+		m.waiting = true
+	}
+	return m
+}
+
+// Deliver is Spool.Deliver.
+func (q *Lanes) Deliver(t *store.Turn, m *Message) { q.of(m).Deliver(t, m) }
+
+// Withhold takes Deliver back, because the receiver keeps the message for later.
+func (q *Lanes) Withhold(t *store.Turn, m *Message) {
+	if !m.waiting {
+		m.waiting = true
+		q.of(m).order.markLater(t, m)
+	}
+}
+
 // Settle removes a message for good.
 func (q *Lanes) Settle(t *store.Turn, m *Message) { q.of(m).Settle(t, m) }
 

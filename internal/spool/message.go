@@ -24,7 +24,7 @@ type Message struct {
 	prime    bool  // was out when the process died
 	before   state // the Settle under way
 	forgiven bool  // by the Return under way
-	waiting  bool  // is out with someone who has not seen it; see prefetch.go
+	waiting  bool  // is out with someone who has not seen it; see Lanes.Prefetch
 	later    bool  // the Settle under way may be written later
 	counted  bool  // as in flight, of its group
 	over     bool  // settled for all to see

@@ -2,17 +2,11 @@ package spool
 
 import (
 	"cmp"
-	"context"
 	"maps"
 	"slices"
 
 	"github.com/pebblemq/pebblemq/internal/store"
 )
-
-// CatchUp returns when all that was done before is visible, and so is what a Purge removes.
-func (q *Lanes) CatchUp(ctx context.Context, alive func() error) error {
-	return fence(ctx, q.s, alive, func(*store.Turn) {})
-}
 
 // Purge removes what is ready or cannot be read, and what is delayed if asked, and
 // returns how many messages that were. What is taken, and what is not visible yet, stays; of

@@ -49,10 +49,7 @@ type Spool struct {
 
 	suspectBelow uint64 // after an unclean end: these were possibly delivered
 	primes       seqHeap
-	step         uint64 // of the frontier
-	raising      bool   // a frontier is on its way to the disk
-	waited       bool   // for it
-	raisedTo     uint64
+	frontier     frontier
 
 	groups   *groups                  // nil if it has none
 	identify func(data []byte) []byte // nil if it has no ids
@@ -169,7 +166,7 @@ func New(s *store.Store, l Layout, id uint32, o Options) *Spool {
 
 func newLane(s *store.Store, l Layout, id uint32, o Options, h *shared) *Spool {
 	q := &Spool{
-		s: s, layout: l, place: place{id, o.Lane}, name: o.Name, shared: h, identify: o.ID, ready: o.Ready, leased: o.Leased, added: o.Added, promoted: o.Promoted, free: freeOf(s), step: frontierStep,
+		s: s, layout: l, place: place{id, o.Lane}, name: o.Name, shared: h, identify: o.ID, ready: o.Ready, leased: o.Leased, added: o.Added, promoted: o.Promoted, free: freeOf(s), frontier: frontier{step: frontierStep},
 		unseenHeld: make(map[uint32]uint64),
 		held:       make(map[uint64]*Message), early: make(map[uint64]*Message),
 	}
@@ -341,6 +338,18 @@ func (q *Spool) pull(t *store.Turn) *Message {
 	return m
 }
 
+// Deliver has the delivery of a taken message written, before the next fsync. If the message is a
+// suspect the Op is forced to Sync, and the message must not reach anyone before Visible.
+func (q *Spool) Deliver(t *store.Turn, m *Message) {
+	m.prime, m.waiting = false, false
+	q.order.markLater(t, m)
+	t.Touch(q)
+	t.Promise(markLen)
+	if m.Suspect {
+		t.ForceSync()
+	}
+}
+
 // handOut counts a message as taken.
 func (q *Spool) handOut(m *Message) {
 	q.held[m.Seq] = m
@@ -427,7 +436,7 @@ func (q *Spool) skipGone() {
 // is shown when the disk has caught up. Ready is called then.
 func (q *Spool) Busy() bool {
 	through := q.solo != nil && q.solo.state != taken && len(q.primes) > 0
-	held := q.raising && (len(q.returned) > 0 || q.groups.waiting() > 0)
+	held := q.frontier.raising && (len(q.returned) > 0 || q.groups.waiting() > 0)
 	return !q.closed && (q.loading || q.keep.behind || q.window.len() > 0 || through || held || q.shown < q.meta.next || q.groups.busy())
 }
 

@@ -15,16 +15,24 @@ const (
 	maxFrontierStep = 16 * frontierStep
 )
 
+// frontier is how it moves.
+type frontier struct {
+	step     uint64
+	raising  bool   // it is on its way to the disk
+	waited   bool   // for it
+	raisedTo uint64 // the same, in the open group
+}
+
 // withinFrontier reports whether a message may be handed out, and sees to it
 // that the frontier moves in time.
 func (q *Spool) withinFrontier(t *store.Turn, seq uint64) bool {
 	within := seq < q.meta.frontier
-	if !within && q.raising && !q.waited {
-		q.waited, q.step = true, min(2*q.step, maxFrontierStep)
+	if !within && q.frontier.raising && !q.frontier.waited {
+		q.frontier.waited, q.frontier.step = true, min(2*q.frontier.step, maxFrontierStep)
 	}
-	if seq+q.step/2 >= q.meta.frontier && !q.raising {
-		q.raising, q.waited = true, false
-		t.Post(&raise{q: q, to: seq + q.step}, store.Sync)
+	if seq+q.frontier.step/2 >= q.meta.frontier && !q.frontier.raising {
+		q.frontier.raising, q.frontier.waited = true, false
+		t.Post(&raise{q: q, to: seq + q.frontier.step}, store.Sync)
 	}
 	return within
 }
@@ -37,7 +45,7 @@ type raise struct {
 }
 
 func (r *raise) Run(t *store.Turn) error {
-	r.q.raisedTo = r.to
+	r.q.frontier.raisedTo = r.to
 	t.Touch(r.q)
 	return nil
 }
@@ -45,7 +53,7 @@ func (r *raise) Run(t *store.Turn) error {
 func (r *raise) Undo() {}
 
 func (r *raise) Visible(t *store.Turn) {
-	r.q.meta.frontier, r.q.raising = r.to, false
+	r.q.meta.frontier, r.q.frontier.raising = r.to, false
 	r.q.ready(t)
 }
 

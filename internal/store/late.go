@@ -10,14 +10,6 @@ type late struct {
 	asked []Sealer // by those who do not have it
 }
 
-// TouchLate is Turn.TouchLate for who does not have the baton.
-func (s *Store) TouchLate(d Sealer) {
-	s.late.mu.Lock()
-	s.late.asked = append(s.late.asked, d)
-	s.late.mu.Unlock()
-	s.kick()
-}
-
 // waits reports that somebody has asked and was not heard.
 func (l *late) waits() bool {
 	l.mu.Lock()

@@ -53,7 +53,7 @@ type Store struct {
 	sealed   uint64 // newest Op of the groups before it
 	touched  []Sealer
 	late     late
-	promised int      // bytes that the touched will write
+	promised int // bytes that the touched will write
 	posted   []post
 	entries  fifo // accepted, not yet visible
 	durable  uint64

@@ -136,6 +136,14 @@ func (t *Turn) TouchLate(d Sealer) {
 	t.s.late.add(d)
 }
 
+// TouchLate is Turn.TouchLate for who does not have the baton.
+func (s *Store) TouchLate(d Sealer) {
+	s.late.mu.Lock()
+	s.late.asked = append(s.late.asked, d)
+	s.late.mu.Unlock()
+	s.kick()
+}
+
 // ForceSync makes the running Op a Sync one, whatever its caller asked for.
 func (t *Turn) ForceSync() { t.synced = true }
 
