@@ -1,6 +1,7 @@
 package workqueue
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"fmt"
@@ -42,6 +43,8 @@ type Consumer struct {
 	prefetch  int
 	priority  int
 	number    uint64             // of the latest in its inbox; under the baton
+	level     *level             // nil once it gets nothing more; under the baton
+	place     *list.Element      // in its line; under the baton
 	cancelled bool               // it gets nothing more; under the baton
 	held      map[*Delivery]bool // delivered and not settled; under the baton
 
@@ -100,6 +103,7 @@ func (q *queue) join(t *store.Turn, c *Consumer) error {
 		}
 	}
 	q.consumers = append(q.consumers, c)
+	q.turns.join(c)
 	q.ready(t)
 	return nil
 }
@@ -354,6 +358,7 @@ func (o *closeOp) Run(t *store.Turn) error {
 	is := func(other *Consumer) bool { return other == c }
 	was := len(c.q.consumers)
 	c.q.consumers = slices.DeleteFunc(slices.Clone(c.q.consumers), is)
+	c.q.turns.leave(c)
 	c.q.cancelled = slices.DeleteFunc(c.q.cancelled, is)
 	if c.q.active == c {
 		c.q.active = nil

@@ -30,13 +30,16 @@ func (o *dispatchOp) Frees() {}
 
 func (o *dispatchOp) Run(t *store.Turn) error {
 	q := o.q
+	if q.deleted {
+		return nil
+	}
 	q.handovers.write(t)
-	q.spool.NextRound(t)
+	q.spool.NextRound(t) // may find that there is something, which this Op is to hand out
 	q.posted = false
 	defer clear(q.offered)
 	if len(q.consumers) > 0 {
 		if unread := q.spool.Unread(); unread != nil {
-			q.consumers[q.turn%len(q.consumers)].tell(unread)
+			q.anyConsumer().tell(unread)
 		}
 	}
 	for !q.deleted {
@@ -51,7 +54,7 @@ func (o *dispatchOp) Run(t *store.Turn) error {
 		case d == nil:
 			return nil
 		default:
-			q.turn++
+			c.served()
 			c.deliver(d)
 		}
 	}
@@ -75,16 +78,15 @@ func (q *queue) nextConsumer() *Consumer {
 	if q.config.SingleActive {
 		return q.activeConsumer()
 	}
-	var next *Consumer
-	turn := q.turn // it stays the same one's until it gets something
-	for i := range q.consumers {
-		at := (q.turn + i) % len(q.consumers)
-		if c := q.consumers[at]; c.hasRoom() && (next == nil || c.priority > next.priority) {
-			next, turn = c, at
-		}
+	return q.turns.next()
+}
+
+// anyConsumer returns whose turn it is, or one that has no room if none has.
+func (q *queue) anyConsumer() *Consumer {
+	if c := q.turns.next(); c != nil {
+		return c
 	}
-	q.turn = turn
-	return next
+	return q.consumers[0]
 }
 
 // activeConsumer returns the one that gets everything, if it has room. One of a
@@ -94,11 +96,10 @@ func (q *queue) activeConsumer() *Consumer {
 	if len(q.consumers) == 0 {
 		return nil
 	}
-	first := slices.MaxFunc(q.consumers, func(a, b *Consumer) int { return cmp.Compare(a.priority, b.priority) })
-	if q.active == nil || len(q.active.held) == 0 && first.priority > q.active.priority {
-		q.active = first
+	if q.active == nil || len(q.active.held) == 0 && q.turns.highest() > q.active.priority {
+		q.active = slices.MaxFunc(q.consumers, func(a, b *Consumer) int { return cmp.Compare(a.priority, b.priority) })
 	}
-	if q.active.priority < first.priority || !q.active.hasRoom() {
+	if q.active.priority < q.turns.highest() || !q.active.hasRoom() {
 		return nil
 	}
 	return q.active

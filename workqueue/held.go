@@ -40,6 +40,7 @@ func (d *Delivery) drop() {
 		return
 	}
 	delete(c.held, d)
+	c.lineUp()
 	if c.cancelled && len(c.held) == 0 {
 		d.q.cancelled = slices.DeleteFunc(d.q.cancelled, func(other *Consumer) bool { return other == c })
 	}

@@ -142,7 +142,7 @@ func (t *topology) dropQueue(turn *store.Turn, q *queue) {
 	for _, c := range q.consumers {
 		c.end(ErrQueueDeleted)
 	}
-	q.consumers = nil
+	q.consumers, q.turns = nil, turns{}
 	turn.Drop(q.object, append(closeWindow(turn, q.window), append(layout.Kinds(), store.KindWorkRedrive)...)...)
 	delete(t.queues, q.name)
 	t.lostDead(q.name)

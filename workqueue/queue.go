@@ -61,7 +61,7 @@ type queue struct {
 	cancelled []*Consumer        // which hold something yet
 	got       map[*Delivery]bool // by Get, not settled
 	active    *Consumer          // of a queue with SingleActive
-	turn      int                // whose turn it is among the consumers
+	turns     turns              // of the consumers
 	overdue   *store.Timer       // for AckTimeout
 	posted    bool
 	handovers handovers
