@@ -42,11 +42,11 @@ type Consumer struct {
 	tag       string
 	prefetch  int
 	priority  int
-	number    uint64             // of the latest in its inbox; under the baton
-	level     *level             // nil once it gets nothing more; under the baton
-	place     *list.Element      // in its line; under the baton
-	cancelled bool               // it gets nothing more; under the baton
-	held      map[*Delivery]bool // delivered and not settled; under the baton
+	number    uint64        // of the latest in its inbox; under the baton
+	level     *level        // nil once it gets nothing more; under the baton
+	place     *list.Element // in its line; under the baton
+	cancelled bool          // it gets nothing more; under the baton
+	held      heldList      // delivered and not settled; under the baton
 
 	mu struct { // below the baton
 		sync.Mutex
@@ -64,7 +64,7 @@ func (q *Queue) Consume(ctx context.Context, o *ConsumeOptions) (*Consumer, erro
 	if o == nil {
 		o = &ConsumeOptions{}
 	}
-	c := &Consumer{b: q.b, q: q.queue, tag: o.Tag, prefetch: o.Prefetch, priority: o.Priority, held: make(map[*Delivery]bool), wake: make(chan struct{}, 1)}
+	c := &Consumer{b: q.b, q: q.queue, tag: o.Tag, prefetch: o.Prefetch, priority: o.Priority, wake: make(chan struct{}, 1)}
 	switch {
 	case c.prefetch == 0:
 		c.prefetch = DefaultPrefetch
@@ -316,13 +316,13 @@ func (c *Consumer) wasSeen(d *Delivery) bool {
 }
 
 func (c *Consumer) hasRoom() bool {
-	return c.prefetch == UnlimitedPrefetch || len(c.held) < c.prefetch
+	return c.prefetch == UnlimitedPrefetch || c.held.n < c.prefetch
 }
 
 // Cancel ends the consumption: Next returns ErrConsumerClosed from now on, and what the
 // application has not seen goes back to the queue. Received deliveries can still be settled,
 // until Close. Cancelling again does nothing.
-func (c *Consumer) Cancel() error { return c.leave(context.Background(), &closeOp{c: c, keep: true}) }
+func (c *Consumer) Cancel() error { return c.leave(context.Background(), true) }
 
 // Close ends the consumer. Unsettled deliveries return to their old place in the queue.
 // Settling them later returns ErrDeliveryLost. Deliveries that the application has not received
@@ -330,21 +330,40 @@ func (c *Consumer) Cancel() error { return c.leave(context.Background(), &closeO
 func (c *Consumer) Close() error { return c.close(context.Background()) }
 
 // close is Close for a caller who waits no longer than ctx. Then it closes the consumer later.
-func (c *Consumer) close(ctx context.Context) error { return c.leave(ctx, &closeOp{c: c}) }
+func (c *Consumer) close(ctx context.Context) error { return c.leave(ctx, false) }
 
-func (c *Consumer) leave(ctx context.Context, o *closeOp) error {
-	err := c.b.s.Insist(ctx, o)
-	if err != nil && c.b.s.Cause() != nil {
-		return nil // the deliveries go back with the store
+func (c *Consumer) leave(ctx context.Context, keep bool) error {
+	o := &closeOp{c: c, keep: keep, done: make(chan struct{})}
+	if err := c.b.s.Insist(ctx, o); err != nil {
+		return c.unlessDown(err)
+	}
+	late, stop := store.Outlive(ctx)
+	defer stop()
+	select {
+	case <-o.done:
+		return nil
+	case <-late.Done():
+		return c.unlessDown(late.Err())
+	case <-c.b.s.Down():
+		return nil
+	}
+}
+
+// unlessDown returns err, but of a store that is down the deliveries have gone back with it.
+func (c *Consumer) unlessDown(err error) error {
+	if c.b.s.Cause() != nil {
+		return nil
 	}
 	return err
 }
 
-// closeOp takes a consumer out of its queue.
+// closeOp takes a consumer out of its queue, and gives back what it holds. Of many deliveries it
+// gives back the first, and others like it the rest, so that nobody has to wait for all.
 type closeOp struct {
 	c    *Consumer
 	keep bool // what was seen
 	back []*Delivery
+	done chan struct{} // closed when all is given back
 }
 
 // Prompt lets it in always.
@@ -353,34 +372,58 @@ func (o *closeOp) Prompt() {}
 func (o *closeOp) Run(t *store.Turn) error {
 	c := o.c
 	if c.q.deleted {
+		close(o.done)
 		return nil
 	}
+	o.leave(t)
+	more := o.giveBack(t)
 	is := func(other *Consumer) bool { return other == c }
-	was := len(c.q.consumers)
-	c.q.consumers = slices.DeleteFunc(slices.Clone(c.q.consumers), is)
-	c.q.turns.leave(c)
 	c.q.cancelled = slices.DeleteFunc(c.q.cancelled, is)
+	if c.cancelled = true; c.held.n > 0 {
+		c.q.cancelled = append(c.q.cancelled, c)
+	}
+	c.q.ready(t)
+	if !more {
+		close(o.done)
+		return nil
+	}
+	t.Spawn(func(ctx context.Context) {
+		rest := &closeOp{c: c, keep: o.keep, done: o.done}
+		_ = c.b.s.Do(store.WithDurability(ctx, store.NoSync), rest, store.NoSync) // fails with the store
+	})
+	return nil
+}
+
+// leave has the consumer get nothing more.
+func (o *closeOp) leave(t *store.Turn) {
+	c := o.c
+	c.end(ErrConsumerClosed)
+	if c.level == nil {
+		return
+	}
+	c.q.turns.leave(c)
+	c.q.consumers = slices.DeleteFunc(slices.Clone(c.q.consumers), func(other *Consumer) bool { return other == c })
 	if c.q.active == c {
 		c.q.active = nil
 	}
-	for d := range c.held {
+	c.q.left(t)
+}
+
+// giveBack gives deliveries back, and reports whether there are more.
+func (o *closeOp) giveBack(t *store.Turn) (more bool) {
+	for d := range o.c.held.all() {
 		tried := d.tried()
 		if o.keep && tried {
 			continue
 		}
-		c.q.spool.Return(t, d.m, !tried)
+		if len(o.back) == settledAtOnce {
+			return true
+		}
+		o.c.q.spool.Return(t, d.m, !tried)
 		d.lose()
 		o.back = append(o.back, d)
 	}
-	if c.cancelled = o.keep; c.cancelled && len(c.held) > 0 {
-		c.q.cancelled = append(c.q.cancelled, c)
-	}
-	c.end(ErrConsumerClosed)
-	if len(c.q.consumers) < was {
-		c.q.left(t)
-	}
-	c.q.ready(t)
-	return nil
+	return false
 }
 
 func (o *closeOp) Undo() {}

@@ -46,6 +46,7 @@ type Delivery struct {
 	through  bool          // Run has settled it; of the source
 	limit    int           // of the deliveries of its message; 0 is none
 
+	link      heldLink                // under the baton
 	interrupt context.CancelCauseFunc // when it is lost, if anybody wants to know; under the consumer's lock
 }
 

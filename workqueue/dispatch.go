@@ -96,7 +96,7 @@ func (q *queue) activeConsumer() *Consumer {
 	if len(q.consumers) == 0 {
 		return nil
 	}
-	if q.active == nil || len(q.active.held) == 0 && q.turns.highest() > q.active.priority {
+	if q.active == nil || q.active.held.n == 0 && q.turns.highest() > q.active.priority {
 		q.active = slices.MaxFunc(q.consumers, func(a, b *Consumer) int { return cmp.Compare(a.priority, b.priority) })
 	}
 	if q.active.priority < q.turns.highest() || !q.active.hasRoom() {

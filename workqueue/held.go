@@ -19,16 +19,13 @@ func (q *queue) hold(t *store.Turn, d *Delivery) {
 // keep counts the delivery among those that its receiver holds.
 func (d *Delivery) keep() {
 	if c := d.consumer; c != nil {
-		c.held[d] = true
+		c.held.add(d)
 		if c.cancelled && !slices.Contains(d.q.cancelled, c) {
 			d.q.cancelled = append(d.q.cancelled, c)
 		}
 		return
 	}
-	if d.q.got == nil {
-		d.q.got = make(map[*Delivery]bool)
-	}
-	d.q.got[d] = true
+	d.q.got.add(d)
 }
 
 // drop counts it no more.
@@ -36,12 +33,12 @@ func (d *Delivery) drop() {
 	d.parked = false
 	c := d.consumer
 	if c == nil {
-		delete(d.q.got, d)
+		d.q.got.remove(d)
 		return
 	}
-	delete(c.held, d)
+	c.held.remove(d)
 	c.lineUp()
-	if c.cancelled && len(c.held) == 0 {
+	if c.cancelled && c.held.n == 0 {
 		d.q.cancelled = slices.DeleteFunc(d.q.cancelled, func(other *Consumer) bool { return other == c })
 	}
 }
@@ -62,16 +59,16 @@ func (d *Delivery) tried() bool {
 
 // held calls f for everything that is unacknowledged.
 func (q *queue) held(f func(*Delivery)) {
-	for d := range q.got {
+	for d := range q.got.all() {
 		f(d)
 	}
 	for _, c := range q.consumers {
-		for d := range c.held {
+		for d := range c.held.all() {
 			f(d)
 		}
 	}
 	for _, c := range q.cancelled {
-		for d := range c.held {
+		for d := range c.held.all() {
 			f(d)
 		}
 	}
@@ -100,7 +97,7 @@ func (q *queue) lookAtHeld(t *store.Turn) {
 		end := d.since.Add(limit)
 		switch {
 		case d.parked:
-		case !end.After(t.Now()):
+		case !end.After(t.Now()) && len(o.list) < settledAtOnce:
 			o.list = append(o.list, d)
 		case next.IsZero() || end.Before(next):
 			next = end
@@ -108,6 +105,10 @@ func (q *queue) lookAtHeld(t *store.Turn) {
 	})
 	if len(o.list) > 0 {
 		t.Post(o, store.NoSync)
+	}
+	if len(o.list) == settledAtOnce {
+		q.watch(t, t.Now()) // goes on with the others
+		return
 	}
 	if soon := t.Now().Add(limit / 16); !next.IsZero() {
 		if next.Before(soon) {

@@ -58,11 +58,11 @@ type queue struct {
 	damage    error // why the queue cannot be used, if its record cannot be read
 	end       *end  // once a message was routed here by name
 	consumers []*Consumer
-	cancelled []*Consumer        // which hold something yet
-	got       map[*Delivery]bool // by Get, not settled
-	active    *Consumer          // of a queue with SingleActive
-	turns     turns              // of the consumers
-	overdue   *store.Timer       // for AckTimeout
+	cancelled []*Consumer  // which hold something yet
+	got       heldList     // by Get, not settled
+	active    *Consumer    // of a queue with SingleActive
+	turns     turns        // of the consumers
+	overdue   *store.Timer // for AckTimeout
 	posted    bool
 	handovers handovers
 	changed   store.Signal // fires when there may be something to hand out

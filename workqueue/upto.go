@@ -1,27 +1,27 @@
 package workqueue
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
 // AckUpTo is Ack of this delivery and of all that its consumer got before it and has
-// not settled, in one commit: AMQP's multiple acknowledgement. Of one that came from
-// Get it is Ack.
+// not settled: AMQP's multiple acknowledgement. Of one that came from Get it is Ack. A few
+// hundred are settled in one commit, the oldest first, so that others need not wait for many
+// more. With an error those of the commits before it are settled, and the others are not; in a
+// transaction all of them are, or none.
 func (d *Delivery) AckUpTo(ctx context.Context) error {
 	if err := d.real(); err != nil {
 		return err
 	}
-	return d.b.s.Do(ctx, d.upTo("ack", func(d *Delivery) store.Op { return ackOp{d: d} }), store.NoSync)
+	return d.settleUpTo(ctx, "ack", func(d *Delivery) store.Op { return ackOp{d: d} })
 }
 
-// NackUpTo is Nack of the same deliveries as AckUpTo, in one commit: all of them or, if a dead
-// letter place cannot be reached, none. Requeued messages keep their order, unless the queue
-// has a Retry.
+// NackUpTo is Nack of the same deliveries as AckUpTo, and in as many commits. If a dead letter
+// place cannot be reached, nothing of the commit is settled. Requeued messages keep their order,
+// unless the queue has a Retry.
 func (d *Delivery) NackUpTo(ctx context.Context, requeue bool) error {
 	if err := d.real(); err != nil {
 		return err
@@ -29,7 +29,7 @@ func (d *Delivery) NackUpTo(ctx context.Context, requeue bool) error {
 	if err := d.readyNack(ctx, requeue); err != nil {
 		return err
 	}
-	return d.b.s.Do(ctx, d.upTo("nack", func(d *Delivery) store.Op { return d.nack(requeue) }), store.NoSync)
+	return d.settleUpTo(ctx, "nack", func(d *Delivery) store.Op { return d.nack(requeue) })
 }
 
 // AckUpTo is Delivery.AckUpTo as a part of the transaction. Which deliveries it is
@@ -56,12 +56,29 @@ func (d *Delivery) upTo(verb string, each func(*Delivery) store.Op) *upToOp {
 	return &upToOp{d: d, verb: verb, each: each}
 }
 
+// settledAtOnce bounds how long a settlement of many deliveries holds the baton.
+const settledAtOnce = 250
+
+// settleUpTo settles deliveries, some in each change.
+func (d *Delivery) settleUpTo(ctx context.Context, verb string, each func(*Delivery) store.Op) error {
+	for more := true; more; {
+		op := &upToOp{d: d, verb: verb, each: each, most: settledAtOnce}
+		if err := d.b.s.Do(ctx, op, store.NoSync); err != nil {
+			return err
+		}
+		more = op.more
+	}
+	return nil
+}
+
 // upToOp settles deliveries that stand or fall together.
 type upToOp struct {
 	d    *Delivery
 	verb string
 	each func(*Delivery) store.Op
+	most int // 0 is any number
 	ops  []store.Op
+	more bool // are left
 }
 
 func (o *upToOp) String() string {
@@ -75,7 +92,8 @@ func (o *upToOp) Run(t *store.Turn) error {
 	if err := o.d.settleable(); err != nil {
 		return err
 	}
-	for _, d := range o.d.before() {
+	list, more := o.d.before(o.most)
+	for _, d := range list {
 		op := o.each(d)
 		if err := op.Run(t); err != nil {
 			o.Undo()
@@ -83,22 +101,29 @@ func (o *upToOp) Run(t *store.Turn) error {
 		}
 		o.ops = append(o.ops, op)
 	}
+	o.more = more
 	return nil
 }
 
-// before returns the delivery and those that its consumer got before it, in order. A suspect of
-// which it is not on disk yet that it is out has not come to the application.
-func (d *Delivery) before() (list []*Delivery) {
+// before returns the first deliveries up to this one that its consumer has got, in order, and whether
+// there are more. A suspect of which it is not on disk yet that it is out has not come to the
+// application.
+func (d *Delivery) before(most int) (list []*Delivery, more bool) {
 	if d.consumer == nil {
-		return []*Delivery{d}
+		return []*Delivery{d}, false
 	}
-	for other := range d.consumer.held {
-		if other.number <= d.number && !other.hidden {
+	for other := range d.consumer.held.all() {
+		switch {
+		case other.number > d.number:
+			return list, false
+		case other.hidden:
+		case most > 0 && len(list) == most:
+			return list, true
+		default:
 			list = append(list, other)
 		}
 	}
-	slices.SortFunc(list, func(a, b *Delivery) int { return cmp.Compare(a.number, b.number) })
-	return list
+	return list, false
 }
 
 func (o *upToOp) Undo() {
