@@ -115,7 +115,7 @@ func (o *reread) Run(t *store.Turn) error {
 // been purged, or taken in, since the read began is in no stretch any more.
 func (o *reread) replace(t *store.Turn, part span, c *chunk) {
 	q := o.q
-	came := slices.DeleteFunc(c.messages, func(l loadedMessage) bool { return !q.bad.has(l.seq) || q.order.gone(&l) })
+	came := slices.DeleteFunc(c.messages, func(l loadedMessage) bool { return !q.bad.stretches.has(l.seq) || q.order.gone(&l) })
 	var left []stretch
 	for _, m := range c.missing {
 		for _, r := range m.parts() {
@@ -125,9 +125,9 @@ func (o *reread) replace(t *store.Turn, part span, c *chunk) {
 			}
 		}
 	}
-	q.bad.cut(part)
+	q.bad.stretches.cut(part)
 	for _, s := range left {
-		q.bad.add(s)
+		q.bad.stretches.add(s)
 	}
 	for _, l := range came {
 		m := q.bringBack(t, l)

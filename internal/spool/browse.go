@@ -314,7 +314,7 @@ func (q *Spool) inspect(t *store.Turn, l loadedMessage) (s Seen, here bool) {
 		s.Taken, s.Count = m.state == taken, m.Count
 		s.Until, s.First, s.Since = m.Until, m.First, m.Since
 		return s, m.state != gone
-	case l.seq < q.loaded && !q.bad.has(l.seq):
+	case l.seq < q.loaded && !q.passedOver(l.seq):
 		s.Until = 0
 		return s, q.groups.hasSpilled(l.seq, l.Data)
 	}

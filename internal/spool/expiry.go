@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/pebblemq/pebblemq/internal/store"
@@ -17,6 +18,8 @@ import (
 // A message that is out does not expire, but may be given back; and one that is
 // not shown yet will be. So their keys stay, and the sweep goes on behind them.
 // When one of them comes back, the sweep does too.
+//
+// Live messages come first: a load leaves what has expired on disk, for the sweep.
 //
 // Invariant: every message with a key in the index that was not settled ends at
 // nextExpiry or later, or is out, or not shown, and ends at retained or later.
@@ -34,6 +37,10 @@ type expiry struct {
 	void     bool  // the spool was purged since the sweep began
 	missed   int64 // the earliest that was put, or came back, since; 0 for none
 	again    int64 // where a read of the index failed that may succeed now; 0 for nowhere
+
+	passed stretches // what a load has left on disk, because it had expired
+	left   tally     // that
+	blind  bool      // a part of the index cannot be read
 }
 
 // Limits of a sweep.
@@ -108,7 +115,7 @@ func (q *Spool) startSweep(t *store.Turn) {
 	if e.sweeping || e.stopped || q.closed || e.next == 0 {
 		return
 	}
-	s := sweep{q: q, from: e.from, fromSeq: e.fromSeq, loaded: q.loaded, now: t.Now()}
+	s := sweep{q: q, from: e.from, fromSeq: e.fromSeq, loaded: q.loaded, passed: slices.Clone(e.passed), now: t.Now()}
 	e.missed, e.void = 0, false
 	e.sweeping = t.Spawn(func(ctx context.Context) {
 		q.persist(ctx, func(ctx context.Context, pass func(error) bool) (store.Op, error) {
@@ -123,7 +130,8 @@ type sweep struct {
 	q       *Spool
 	from    int64
 	fromSeq uint64
-	loaded  uint64 // what is below was in memory
+	loaded  uint64    // what is below was in memory
+	passed  stretches // but for that
 	now     time.Time
 	due     []ending
 	gaps    []lateGap // of the index
@@ -138,6 +146,35 @@ type ending struct {
 	at int64
 }
 
+// passesExpired reports that a load leaves what has expired to the sweep. In a queue with a limit it
+// makes room first, and must be in memory.
+func (q *Spool) passesExpired() bool {
+	e := &q.expiry
+	return e.expired != nil && !e.stopped && !e.blind && !q.unshown.kept
+}
+
+// expired reports that a message that was read has expired. What was out counts as taken first.
+func (l *loadedMessage) expired(now time.Time) bool {
+	return l.Expires != 0 && l.Expires <= now.UnixNano() && !l.mark.out && l.err == nil
+}
+
+// passOver notes what a load has passed over.
+func (q *Spool) passOver(list []expired) {
+	for _, m := range list {
+		if q.early[m.seq] != nil || q.order.gone(&loadedMessage{seq: m.seq, segment: m.segment}) {
+			continue
+		}
+		q.expiry.passed.add(stretch{span{m.seq, m.seq + 1}, 1, false})
+		q.expiry.left.more(tally{1, m.size})
+	}
+}
+
+// expired is a message that a load has passed over.
+type expired struct {
+	seq, size uint64
+	segment   *segment
+}
+
 // read reads what is over.
 func (s *sweep) read(ctx context.Context, pass func(error) bool) (err error) {
 	q := s.q
@@ -147,7 +184,7 @@ func (s *sweep) read(ctx context.Context, pass func(error) bool) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, index.Close()) }()
-	r, err := newReader(ctx, q, s.loaded, pass)
+	r, err := newReader(ctx, q, min(s.loaded, s.passed.first()), pass)
 	if err != nil {
 		return err
 	}
@@ -163,7 +200,7 @@ func (s *sweep) read(ctx context.Context, pass func(error) bool) (err error) {
 			break
 		}
 		e := ending{at: at, loadedMessage: loadedMessage{seq: seq, gone: true}}
-		if seq >= s.loaded {
+		if seq >= s.loaded || s.passed.has(seq) {
 			if e.loadedMessage, err = r.read(seq); err != nil {
 				return err
 			}
@@ -189,7 +226,7 @@ func (s *sweep) Run(t *store.Turn) error {
 	if e.void {
 		return nil // and begin again
 	}
-	if len(q.held) == 0 && q.unloaded == 0 && q.shown == q.meta.next && !q.bad.some() {
+	if len(q.held) == 0 && q.unloaded == 0 && q.shown == q.meta.next && !q.bad.some() && len(e.passed) == 0 {
 		e.retained = 0 // all that is left is at the end of the index
 	}
 	e.next = sooner(s.next, e.missed)
@@ -216,6 +253,9 @@ func (s *sweep) Run(t *store.Turn) error {
 // when they are taken.
 func (s *sweep) noteGaps(t *store.Turn) {
 	q := s.q
+	if len(s.gaps) > 0 {
+		q.bringIn(t)
+	}
 	for _, g := range s.gaps {
 		q.retained(g.from.Due)
 		if q.bad.first(g.err.Error()) {
@@ -226,6 +266,18 @@ func (s *sweep) noteGaps(t *store.Turn) {
 			q.tryAgain(t)
 		}
 	}
+}
+
+// bringIn has all that loads have passed over read after all: the sweep may not come to it.
+func (q *Spool) bringIn(t *store.Turn) {
+	e := &q.expiry
+	for _, s := range e.passed {
+		q.bad.stretches.add(stretch{s.span, s.messages, true})
+	}
+	if len(e.passed) > 0 {
+		q.tryAgain(t)
+	}
+	e.passed, e.left, e.blind = nil, tally{}, true
 }
 
 // goOnAt has the next sweep begin at an entry, or before it.
@@ -239,7 +291,7 @@ func (e *expiry) goOnAt(d ending) {
 // end ends one message, if it still waits.
 func (s *sweep) end(t *store.Turn, d ending) {
 	q := s.q
-	if d.seq >= q.shown || q.bad.has(d.seq) {
+	if d.seq >= q.shown || q.bad.stretches.has(d.seq) {
 		q.retained(d.at) // until Show, or until it can be read
 		return
 	}
@@ -284,7 +336,7 @@ func (q *Spool) waiting(t *store.Turn, l *loadedMessage) (m *Message, new bool, 
 	switch {
 	case l.err != nil:
 		return nil, false, l.err
-	case l.seq < q.loaded:
+	case l.seq < q.loaded && !q.expiry.passed.has(l.seq):
 		m, err = q.groups.fetch(t, l.seq)
 		return m, false, err
 	case q.order.gone(l) || q.early[l.seq] != nil:

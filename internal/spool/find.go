@@ -30,7 +30,12 @@ func (q *Spool) Find(t *store.Turn, seq uint64) (*Message, error) {
 
 // onDiskOnly reports that a message may be there and is not in memory.
 func (q *Spool) onDiskOnly(seq uint64) bool {
-	return (seq >= q.loaded || q.bad.has(seq)) && seq < q.shown && q.early[seq] == nil
+	return (seq >= q.loaded || q.passedOver(seq)) && seq < q.shown && q.early[seq] == nil
+}
+
+// passedOver reports that a load has left a message on disk.
+func (q *Spool) passedOver(seq uint64) bool {
+	return q.bad.stretches.has(seq) || q.expiry.passed.has(seq)
 }
 
 // unreadable is the error for a message.

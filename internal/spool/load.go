@@ -24,6 +24,7 @@ type plan struct {
 	void              bool   // the spool was purged since
 	cancelled         map[Position]bool
 	pass              func(error) bool // see store.Iter.PassOver
+	live              bool             // what has expired is passed over
 }
 
 // chunk is what a load found.
@@ -31,6 +32,7 @@ type chunk struct {
 	messages []loadedMessage
 	through  uint64 // everything below is in it, or missing
 	missing  []missing
+	expired  []expired
 	taken    []loadedMessage
 	recalled uint64 // everything below that was taken is in it
 	delayed  []delayedMessage
@@ -61,6 +63,7 @@ func (q *Spool) startLoading(t *store.Turn) {
 	p := plan{from: q.loaded, to: q.loaded, now: t.Now(), due: due}
 	p.nextDue, p.nextLate = q.meta.nextDue, q.nextLate
 	p.messages, p.bytes = q.chunk()
+	p.live = q.passesExpired()
 	if q.low() {
 		p.to = q.shown
 	}
@@ -74,6 +77,10 @@ func (q *Spool) startLoading(t *store.Turn) {
 	q.plan = p
 	q.loading = t.Spawn(func(ctx context.Context) { q.load(ctx, p) })
 }
+
+// expiredMessages is how many a load passes over at most, because all of them are looked at under the
+// baton.
+const expiredMessages = 32 * chunkMessages
 
 // The pause after a load that could not be carried out, because the disk is full
 // or failing, at first and at most.
@@ -144,17 +151,26 @@ func (q *Spool) readEntries(ctx context.Context, p plan, c *chunk) (err error) {
 	defer func() { err = errors.Join(err, r.close()) }()
 	size := 0
 	for {
-		m, ok, err := r.next()
+		m, ok, err := r.glance()
 		if err != nil {
 			return err
 		}
 		if !ok || m.seq >= p.to {
 			break
 		}
+		if p.live && m.expired(p.now) {
+			if len(c.expired) == expiredMessages {
+				c.through = m.seq
+				break
+			}
+			c.expired = append(c.expired, expired{m.seq, m.size(), m.segment})
+			continue
+		}
 		if size += len(m.Data); len(c.messages) == p.messages || size > p.bytes && len(c.messages) > 0 {
 			c.through = m.seq
 			break
 		}
+		m.Data = bytes.Clone(m.Data)
 		c.add(m)
 	}
 	return q.search(ctx, r, c)
@@ -244,6 +260,7 @@ func (i *install) Run(t *store.Turn) error {
 		q.take(t, m)
 	}
 	q.loaded = max(q.loaded, i.c.through)
+	q.passOver(i.c.expired)
 	q.miss(t, i.c.missing)
 	q.takeBack(t, i.c)
 	for seq := range q.early {

@@ -33,6 +33,7 @@ func (q *Spool) Purge(t *store.Turn, delayedToo bool) int {
 	q.returned, q.ahead, q.primes, q.unloaded = nil, nil, nil, 0
 	q.loaded, q.plan.void, q.expiry.void, q.keep.void = q.shown, true, true, true
 	q.bad.purge()
+	q.expiry.passed, q.expiry.left = nil, tally{}
 	clear(q.early)
 	for seq, m := range q.held {
 		if m.state != taken {

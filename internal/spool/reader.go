@@ -157,6 +157,13 @@ func (r *reader) noteGap(first uint64) {
 
 // next returns the next message, if there is one. Of one that cannot be read, err says why.
 func (r *reader) next() (l loadedMessage, ok bool, err error) {
+	l, ok, err = r.glance()
+	l.Data = bytes.Clone(l.Data)
+	return l, ok, err
+}
+
+// glance is next with data that are good until the reader goes on.
+func (r *reader) glance() (l loadedMessage, ok bool, err error) {
 	for r.segment != nil {
 		for r.at < len(r.value.items) {
 			m := r.value.items[r.at]
@@ -184,17 +191,22 @@ func (r *reader) advance() error {
 	return nil
 }
 
-// message decodes the message of an item.
+// message decodes the message of an item. Its data are those of the item.
 func (r *reader) message(m item) (l loadedMessage) {
 	l.seq, l.segment = m.seq, r.segment
-	l.read(m)
+	l.decode(m)
 	return l
 }
 
 // read decodes the message of an item of its segment.
 func (l *loadedMessage) read(m item) {
-	l.Content, l.err = decodeEntry(m.data)
+	l.decode(m)
 	l.Data = bytes.Clone(l.Data)
+}
+
+// decode is read with data that are those of the item.
+func (l *loadedMessage) decode(m item) {
+	l.Content, l.err = decodeEntry(m.data)
 	if i, marked := l.segment.absent.find(m.seq); marked {
 		l.mark = l.segment.absent[i].mark
 	}
@@ -232,6 +244,7 @@ func (r *reader) read(seq uint64) (l loadedMessage, err error) {
 		l.err = r.err
 	case r.at < len(r.value.items) && r.value.items[r.at].seq == seq && !r.segment.settled.has(int(seq-r.segment.first)):
 		l = r.message(r.value.items[r.at])
+		l.Data = bytes.Clone(l.Data)
 	}
 	l.gone = l.gone && l.err == nil
 	return l, nil

@@ -358,7 +358,7 @@ func (r *retire) end(t *store.Turn, d retiree) bool {
 	q := r.q
 	m, new, err := q.waiting(t, &d.loadedMessage)
 	switch {
-	case err != nil || m == nil && q.bad.has(d.seq):
+	case err != nil || m == nil && q.bad.stretches.has(d.seq):
 		return true
 	case m == nil:
 		return false

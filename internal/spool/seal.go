@@ -31,10 +31,7 @@ func (q *Spool) Seal(t *store.Turn) {
 
 // lowest returns the sequence number below which nothing is left.
 func (q *Spool) lowest() uint64 {
-	if low := q.head(); len(q.bad.stretches) == 0 || low < q.bad.stretches[0].from {
-		return low
-	}
-	return q.bad.stretches[0].from
+	return min(q.head(), q.bad.stretches.first(), q.expiry.passed.first())
 }
 
 // head returns the sequence number below which nothing is left that can be read.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"sort"
 	"time"
 
 	"github.com/pebblemq/pebblemq/internal/store"
@@ -31,11 +30,11 @@ import (
 // Invariants:
 //
 //   - onDisk counts the messages that are shown and not in memory.
-//   - A shown message below loaded that is not in memory lies in a stretch, or is gone.
-//     Nothing in a stretch is in memory.
+//   - A shown message below loaded that is not in memory lies in a stretch, has expired and was
+//     passed over, or is gone. Nothing in a stretch is in memory.
 type unreadable struct {
 	onDisk    tally
-	stretches []stretch // in order, apart from one another
+	stretches stretches
 
 	late         []lateGap // of what is delayed, in order
 	lateMessages uint64    // in these, about
@@ -48,13 +47,6 @@ type unreadable struct {
 	timer   *store.Timer // for what may be read again
 	pause   time.Duration
 	reading bool
-}
-
-// stretch is a part of the queue that could not be read.
-type stretch struct {
-	span
-	messages uint64 // about
-	passing  bool   // it may be read again
 }
 
 // missing is a part of the queue that was passed over. Segments within it may have been
@@ -188,58 +180,6 @@ func seqFrom(key []byte) uint64 {
 	return math.MaxUint64 // the end of the lane
 }
 
-// has reports whether a message lies in a stretch.
-func (u *unreadable) has(seq uint64) bool {
-	_, found := u.find(seq)
-	return found
-}
-
-// find returns the stretch that a message lies in, or else the first one behind it.
-func (u *unreadable) find(seq uint64) (at int, found bool) {
-	at = sort.Search(len(u.stretches), func(i int) bool { return u.stretches[i].to > seq })
-	return at, at < len(u.stretches) && u.stretches[at].from <= seq
-}
-
-// add notes a stretch, apart from those that are known.
-func (u *unreadable) add(s stretch) {
-	at, known := u.find(s.from)
-	if known || s.from >= s.to {
-		return
-	}
-	if at > 0 {
-		if last := &u.stretches[at-1]; last.to == s.from && last.passing == s.passing {
-			last.to, last.messages = s.to, last.messages+s.messages
-			return
-		}
-	}
-	u.stretches = slices.Insert(u.stretches, at, s)
-}
-
-// cut takes a part out of the stretches.
-func (u *unreadable) cut(part span) {
-	var left []stretch
-	for _, s := range u.stretches {
-		if s.to <= part.from || part.to <= s.from {
-			left = append(left, s)
-			continue
-		}
-		before, after := s, s
-		before.to, after.from = min(s.to, part.from), max(s.from, part.to)
-		before.messages, after.messages = 0, 0
-		wider := &before
-		if before.to-before.from < after.to-after.from || before.to <= before.from {
-			wider = &after
-		}
-		wider.messages = s.messages - min(s.messages, part.to-part.from)
-		for _, rest := range []stretch{before, after} {
-			if rest.from < rest.to {
-				left = append(left, rest)
-			}
-		}
-	}
-	u.stretches = left
-}
-
 // miss notes what a load, or a sweep, has passed over, and tells of it.
 func (q *Spool) miss(t *store.Turn, list []missing) {
 	for _, m := range list {
@@ -252,11 +192,11 @@ func (q *Spool) miss(t *store.Turn, list []missing) {
 func (q *Spool) leave(t *store.Turn, m missing) {
 	passing := !store.IsDamage(m.err)
 	for _, r := range m.parts() {
-		q.bad.add(stretch{r.span, r.messages, passing})
+		q.bad.stretches.add(stretch{r.span, r.messages, passing})
 	}
 	for seq := range q.early {
 		if m.from <= seq && seq < m.to {
-			q.bad.cut(span{seq, seq + 1})
+			q.bad.stretches.cut(span{seq, seq + 1})
 		}
 	}
 	if passing {
@@ -343,8 +283,10 @@ func (q *Spool) lose(t *store.Turn, seq uint64, size tally, err error) {
 func (q *Spool) cameIn(m *Message) {
 	q.order.join(m)
 	q.bad.onDisk.less(tally{1, m.size()})
-	if q.bad.has(m.Seq) {
-		q.bad.cut(span{m.Seq, m.Seq + 1})
+	q.bad.stretches.cut(span{m.Seq, m.Seq + 1})
+	if q.expiry.passed.has(m.Seq) {
+		q.expiry.passed.cut(span{m.Seq, m.Seq + 1})
+		q.expiry.left.less(tally{1, m.size()})
 	}
 }
 
@@ -353,7 +295,9 @@ func (q *Spool) lost() (lost tally) {
 	if len(q.bad.stretches) == 0 {
 		return lost
 	}
-	if left := q.bad.onDisk; q.loaded == q.shown {
+	left := q.bad.onDisk
+	left.less(q.expiry.left)
+	if q.loaded == q.shown {
 		lost = left
 	} else {
 		for _, s := range q.bad.stretches {

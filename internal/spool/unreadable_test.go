@@ -181,10 +181,10 @@ func (f *flaky) check() {
 	under(f.t, f.s, store.NoSync, func(*store.Turn) {
 		st := f.q.Stats()
 		require.EqualValues(f.t, len(f.owed), st.Ready+st.Taken+st.Delayed+st.Unreadable, "%+v", st)
-		if f.q.loaded == f.q.shown && len(f.q.bad.stretches) == 0 {
+		if f.q.loaded == f.q.shown && len(f.q.bad.stretches) == 0 && len(f.q.expiry.passed) == 0 {
 			require.Zero(f.t, f.q.bad.onDisk.messages)
 		}
-		for _, s := range f.q.bad.stretches {
+		for _, s := range slices.Concat(f.q.bad.stretches, f.q.expiry.passed) {
 			require.GreaterOrEqual(f.t, s.from, f.q.lowest())
 			require.LessOrEqual(f.t, s.to, f.q.loaded)
 			for seq := s.from; seq < s.to; seq++ { // or it would be read again, and come twice
@@ -212,7 +212,7 @@ func (f *flaky) accountFor() {
 	under(f.t, f.s, store.NoSync, func(*store.Turn) {
 		for _, l := range c.messages {
 			m := f.q.known(l.seq)
-			there := l.seq >= f.q.loaded || f.q.bad.has(l.seq) || m != nil && m.here() || f.q.groups.hasSpilled(l.seq, l.Data)
+			there := l.seq >= f.q.loaded || f.q.passedOver(l.seq) || m != nil && m.here() || f.q.groups.hasSpilled(l.seq, l.Data)
 			if f.q.order.gone(&l) {
 				continue // the disk is told with the next synced group
 			}
@@ -294,13 +294,13 @@ func TestWhatIsFoundInAStretchIsNotOfIt(t *testing.T) {
 		first := found(2, 3)
 		under(t, f.s, store.NoSync, func(t *store.Turn) {
 			require.NoError(f.t, (&install{q: f.q, c: &first}).Run(t))
-			require.Equal(f.t, []stretch{{span{1, 2}, 1, true}, {span{4, 5}, 1, true}}, f.q.bad.stretches)
+			require.Equal(f.t, stretches{{span{1, 2}, 1, true}, {span{4, 5}, 1, true}}, f.q.bad.stretches)
 		})
 		again := reread{q: f.q, parts: []span{{1, 5}}, found: []chunk{found(2, 3, 4)}}
 		under(t, f.s, store.NoSync, func(t *store.Turn) {
 			require.NoError(f.t, again.Run(t))
 			require.Equal(f.t, 1, again.came)
-			require.Equal(f.t, []stretch{{span{1, 2}, 1, true}}, f.q.bad.stretches)
+			require.Equal(f.t, stretches{{span{1, 2}, 1, true}}, f.q.bad.stretches)
 		})
 		require.NoError(t, f.s.Close())
 	})
