@@ -49,6 +49,7 @@ type wqueue struct {
 	touched  uint64           // the clock, when a call of a consumer or a Get was made last
 	implicit bool             // it is made when it is first needed
 	redrives int              // that may be running
+	purging  int              // purges under way
 	redriven bool             // there was one
 	altering bool             // a call is under way that gives it another config
 	doubtful bool             // it was given up, and may come back in another life; see bury

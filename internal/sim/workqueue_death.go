@@ -224,7 +224,7 @@ func (x *wcopy) setExpiry(own time.Duration, from moment) {
 
 // newCopy is a copy that comes to a queue now.
 func (q *wqueue) newCopy(m *wmessage, begun uint64) *wcopy {
-	x := &wcopy{fate: unknown, m: m, q: q, expires: moment{someday, someday}}
+	x := &wcopy{fate: unknown, m: m, q: q, expires: moment{someday, someday}, touched: q.purging > 0}
 	x.place, x.ready = span{begun: begun}, span{begun: begun}
 	x.exchange, x.key, x.cc = m.exchange, m.key, m.message.CC
 	x.priority = min(m.message.Priority, q.config.MaxPriority)

@@ -103,11 +103,15 @@ func (p *workqueuePart) purge(c *client, a args) {
 	p.clear(q, now)
 	least -= q.spare(nil)
 	end := q.use()
+	q.purging++
+	copies := len(q.copies)
 	var n int
 	o := c.call(func(ctx context.Context) (err error) {
 		n, err = q.q.Purge(ctx)
 		return err
 	})
+	q.purging--
+	most += len(q.copies) - copies // which came meanwhile
 	quiet := end(o)
 	c.expects(o, "purge "+q.name, workqueue.ErrQueueDeleted)
 	if o.done() && quiet && (n < least || n > most) {
