@@ -161,6 +161,8 @@ func (q *Queue) browsed(s *spool.Seen) (*Browsed, error) {
 		m.State, m.Sequence, m.VisibleAt = Delayed, 0, time.Unix(0, s.Due)
 	case s.Taken:
 		m.State, m.VisibleAt = InFlight, s.Until.Time()
+	case s.Untried:
+		m.State = InFlight // since the process died; when it is visible depends on others
 	}
 	return m, nil
 }

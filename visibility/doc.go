@@ -33,7 +33,8 @@
 //     are kept.
 //   - After a crash, the messages that were in flight come one at a time, because one of them
 //     may have ended the process. The next one comes when the one before is deleted,
-//     returned, or was received five seconds ago. The others do not wait.
+//     returned, or was received five seconds ago. Until then it counts as in flight. The
+//     others do not wait.
 //   - A Redrive moves each dead letter in one change and continues after a restart.
 //   - Browse, Peek and Find receive nothing. Cancel removes a delayed message.
 //   - A message is kept for exactly the Retention of its queue, even if it is in flight. Its

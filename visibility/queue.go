@@ -301,7 +301,7 @@ func (q *Queue) Stats(ctx context.Context) (Stats, error) {
 	if err != nil {
 		return Stats{}, err
 	}
-	counted := Stats{Visible: st.Ready, InFlight: st.Taken, Delayed: st.Delayed, Bytes: st.Bytes, Unreadable: st.Unreadable, Expired: st.Outlived}
+	counted := Stats{Visible: st.Ready - st.Untried, InFlight: st.Taken + st.Untried, Delayed: st.Delayed, Bytes: st.Bytes, Unreadable: st.Unreadable, Expired: st.Outlived}
 	if oldest, err := q.spool.Eldest(ctx, q.alive); err != nil {
 		return Stats{}, err
 	} else if oldest != 0 {

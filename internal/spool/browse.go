@@ -57,6 +57,7 @@ type Seen struct {
 	Content
 	Position
 	Taken               bool   // out with someone
+	Untried             bool   // ready, and nobody gets it now; see Spool.untried
 	Until, First, Since Moment // see Message
 	Err                 error  // why it, and perhaps others behind it, cannot be read; there is nothing but the position
 
@@ -311,7 +312,7 @@ func (q *Spool) inspect(t *store.Turn, l loadedMessage) (s Seen, here bool) {
 	m := q.known(l.seq)
 	switch {
 	case m != nil:
-		s.Taken, s.Count = m.state == taken, m.Count
+		s.Taken, s.Untried, s.Count = m.state == taken, q.untried(m), m.Count
 		s.Until, s.First, s.Since = m.Until, m.First, m.Since
 		return s, m.state != gone
 	case l.seq < q.loaded && !q.passedOver(l.seq):

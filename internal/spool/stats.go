@@ -6,6 +6,7 @@ type Stats struct {
 	Bytes                 uint64 // of data and payloads, of all three
 	ReadyBytes            uint64 // of these, of what is ready; in a spool with leases, once it is Recalled
 	Unreadable            uint64 // are left on disk because they cannot be read; see unreadable.go
+	Untried               uint64 // of what is ready, nobody gets now; see Spool.untried
 	Outlived              uint64 // were dropped at the end of their retention, ever
 }
 
@@ -13,6 +14,7 @@ func (s *Stats) add(o Stats) {
 	s.Ready, s.Taken, s.Delayed, s.Bytes = s.Ready+o.Ready, s.Taken+o.Taken, s.Delayed+o.Delayed, s.Bytes+o.Bytes
 	s.ReadyBytes += o.ReadyBytes
 	s.Outlived += o.Outlived
+	s.Untried += o.Untried
 	s.Unreadable += o.Unreadable
 }
 
@@ -30,6 +32,7 @@ func (q *Spool) Stats() Stats {
 		Bytes:   q.meta.bytes + q.meta.delayedBytes,
 
 		Unreadable: lost.messages + late,
+		Untried:    q.countUntried(),
 		Outlived:   q.meta.outlived,
 
 		ReadyBytes: q.meta.bytes - q.outBytes - lost.bytes,

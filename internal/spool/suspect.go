@@ -83,6 +83,22 @@ func (q *Spool) goSolo(t *store.Turn, m *Message) {
 	t.Arm(q.survived, t.Now().Add(soloTime))
 }
 
+// untried reports that a message is ready, but waits for the prime suspect that is out. It was out
+// itself when the process died, and for whoever asks it still is.
+func (q *Spool) untried(m *Message) bool { return q.solo != nil && m.prime && m.state == ready }
+
+func (q *Spool) countUntried() (n uint64) {
+	if q.solo == nil {
+		return 0
+	}
+	for _, m := range q.primes {
+		if q.untried(m) {
+			n++
+		}
+	}
+	return n
+}
+
 // soloTime is how long a prime suspect is out alone. A message held longer than soloTime is
 // presumed harmless, so the others stop waiting for it.
 const soloTime = 5 * time.Second
