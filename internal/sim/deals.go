@@ -298,7 +298,7 @@ func (p *dealsPart) missing(c *client, d *deal) {
 		b, err = p.queue.Find(ctx, d.id)
 		return err
 	})
-	if o.done() && b.State == visibility.Visible && c.unclean {
+	if o.done() && b.State == visibility.InFlight && c.unclean {
 		return // what was in flight when the process died comes one at a time
 	}
 	c.fail("the message of %s is lost", d.id)

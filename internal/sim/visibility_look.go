@@ -85,7 +85,8 @@ func (p *visibilityPart) checkStats(c *client, q *vqueue) {
 		sure := m.fate == here && !m.mayLeave(now)
 		all.count(sure, in)
 		delayed.count(sure && !m.due.maybe(now), in && !m.due.surely(now))
-		inFlight.count(sure && !m.free.maybe(now), in && !m.free.surely(now))
+		tried := c.unclean && m.receives.most > 0 // was in flight when the process died, and may wait for others
+		inFlight.count(sure && !m.free.maybe(now), in && (!m.free.surely(now) || tried))
 	}
 	for _, other := range p.queues {
 		for _, m := range other.messages {
