@@ -224,8 +224,8 @@ func (q *Queue) DeleteQueue(ctx context.Context) error {
 
 // Purge deletes every message that is visible or delayed, and returns how many
 // that were. Messages in flight stay with those who received them. No message is
-// a duplicate of one that was sent before. What was sent or released before, also NoSync, is
-// deleted: Purge waits until that is visible.
+// a duplicate of one that was sent before. Purge waits until all that was sent or released
+// before, also NoSync, is visible.
 func (q *Queue) Purge(ctx context.Context) (n int, err error) {
 	if err := q.spool.CatchUp(ctx, q.alive); err != nil {
 		return 0, err

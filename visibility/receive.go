@@ -13,7 +13,7 @@ import (
 // ReceiveOptions say what to receive. Nil is the defaults.
 type ReceiveOptions struct {
 	// Max is the most messages to return, up to MaxReceiveMessages. Fewer are
-	// returned if fewer are ready, or if the others have to be read from disk first.
+	// returned if fewer are ready, or if the others are on disk only.
 	// Default: 1.
 	Max int
 

@@ -358,7 +358,7 @@ func (c *Consumer) unlessDown(err error) error {
 }
 
 // closeOp takes a consumer out of its queue, and gives back what it holds. Of many deliveries it
-// gives back the first, and others like it the rest, so that nobody has to wait for all.
+// gives back the first, and others like it the rest, with the turns of others between them.
 type closeOp struct {
 	c    *Consumer
 	keep bool // what was seen

@@ -39,7 +39,7 @@ func begin(t *testing.T, fs *vfs.MemFS, limit int, messages int) *life {
 	return l
 }
 
-// prefetch has a consumer take all there is, and nobody see it.
+// prefetch returns a consumer with all messages in its inbox.
 func (l *life) prefetch() *workqueue.Consumer {
 	l.t.Helper()
 	c, err := l.q.Consume(bg, &workqueue.ConsumeOptions{Prefetch: 100})

@@ -28,7 +28,7 @@ func (h *heldList) add(d *Delivery) {
 	h.insert(d, prev)
 }
 
-// before returns the last delivery with a lower number, or nil. What comes back is among the first.
+// before returns the last delivery with a lower number, or nil. It is most often among the first.
 func (h *heldList) before(number uint64) (prev *Delivery) {
 	for d := h.first; d != nil && d.number < number; d = d.link.next {
 		prev = d

@@ -110,8 +110,8 @@ func (q *queue) options() spool.Options {
 }
 
 // Purge removes the messages that are ready, not those that are delayed or
-// unacknowledged, and returns how many they were. What was published or given back before,
-// also NoSync, is among them: Purge waits until that is ready.
+// unacknowledged, and returns how many they were. Purge waits until all that was
+// published or given back before, also NoSync, is ready.
 func (q *Queue) Purge(ctx context.Context) (n int, err error) {
 	if err = q.look(ctx); err != nil {
 		return 0, err

@@ -106,8 +106,7 @@ func (o *upToOp) Run(t *store.Turn) error {
 }
 
 // before returns the first deliveries up to this one that its consumer has got, in order, and whether
-// there are more. A suspect of which it is not on disk yet that it is out has not come to the
-// application.
+// there are more. A hidden one has not come to the application.
 func (d *Delivery) before(most int) (list []*Delivery, more bool) {
 	if d.consumer == nil {
 		return []*Delivery{d}, false

@@ -11,7 +11,7 @@ import (
 	"github.com/pebblemq/pebblemq/workqueue"
 )
 
-// Many deliveries are settled, or given back, in several commits. Nobody can tell when all is done.
+// Many deliveries are settled, or given back, in several commits. The outcome is the same.
 func TestManyDeliveriesAreSettledAtOnce(t *testing.T) {
 	const messages = 3000
 	for name, c := range map[string]struct {

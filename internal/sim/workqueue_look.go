@@ -100,7 +100,7 @@ func (p *workqueuePart) onlyDrops(x *wcopy, now time.Time) bool {
 	return true
 }
 
-// mayGrow reports that more may come that nobody publishes now.
+// mayGrow reports that more messages may come from elsewhere, or when their delay is over.
 func (q *wqueue) mayGrow() bool {
 	return q.fed || slices.ContainsFunc(q.copies, func(x *wcopy) bool { return x.mayBeHere && x.delayed })
 }

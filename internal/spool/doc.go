@@ -63,11 +63,11 @@
 //     most), so that the neighbours of the culprit, which would be counted
 //     along with it, get away.
 //
-// # Messages that nobody has seen
+// # Messages in an inbox
 //
-// A consumer has messages in its inbox that nobody has seen. They are out, and nobody else gets
-// them. But if the process ends they have not been delivered, and must not be counted as if they
-// had, and they cannot be what has killed it. So nothing is written of that until Deliver.
+// A consumer has messages in its inbox that the application has not seen. They are out: no other
+// consumer gets them. But if the process ends they have not been delivered. They must not be
+// counted, and cannot have killed the process. So nothing is written of that until Deliver.
 //
 //	Prefetch ──▶ taken, waiting ──Deliver──▶ taken ──▶ settled, or returned
 //	                 ▲                         │

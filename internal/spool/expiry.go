@@ -153,7 +153,7 @@ func (q *Spool) passesExpired() bool {
 	return e.expired != nil && !e.stopped && !e.blind && !q.unshown.kept
 }
 
-// expired reports that a message that was read has expired. What was out counts as taken first.
+// expired reports that a message that was read has expired. One that was out is taken first.
 func (l *loadedMessage) expired(now time.Time) bool {
 	return l.Expires != 0 && l.Expires <= now.UnixNano() && !l.mark.out && l.err == nil
 }
@@ -268,7 +268,7 @@ func (s *sweep) noteGaps(t *store.Turn) {
 	}
 }
 
-// bringIn has all that loads have passed over read after all: the sweep may not come to it.
+// bringIn reads in what loads have passed over, because the sweep may not come to it.
 func (q *Spool) bringIn(t *store.Turn) {
 	e := &q.expiry
 	for _, s := range e.passed {

@@ -76,11 +76,10 @@ func (q *Spool) line(m *Message) {
 	heap.Push(&q.returned, m)
 }
 
-// NextRound begins a receive. It finds what was given back before, even if that is not visible yet
-// because a change ahead of it waits for the disk: who gave it back was told so, and whatever is
-// taken now is written after it. And what is taken of a group in one round, one message after the
-// other, is in order for whoever receives it; so it is only what others have taken that blocks a
-// group.
+// NextRound begins a receive. The receive finds all messages that were given back before, even if a
+// change ahead of them waits for the disk and they are not visible yet. Their receivers were told
+// so, and a delivery of now is written after that. The messages of a group that are taken in one
+// round are in order for their receiver. So only those of other rounds block a group.
 func (q *Spool) NextRound(t *store.Turn) {
 	if q.groups != nil {
 		q.groups.round++

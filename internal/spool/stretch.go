@@ -64,8 +64,8 @@ func (l *stretches) cut(part span) {
 	*l = slices.Replace(*l, at, to, left...)
 }
 
-// without returns what is left of a stretch before a part and behind it. Nobody knows where its messages
-// are: the wider one has them.
+// without returns what is left of a stretch before a part and behind it. The places of its messages
+// are not known: the wider one gets them.
 func (s stretch) without(part span) (left stretches) {
 	before, after := s, s
 	before.to, after.from = min(s.to, part.from), max(s.from, part.to)

@@ -35,7 +35,7 @@ func (l *late) add(d Sealer) {
 	}
 }
 
-// seal has everything written. What is sealed may touch others, which come in the same group.
+// seal writes everything. A sealer may touch others, which come in the same group.
 func (l *late) seal(t *Turn) {
 	l.hear()
 	for i := 0; i < len(l.sealers); i++ {
