@@ -56,6 +56,8 @@ type groups struct {
 	loading bool
 	stale   bool     // there is an index of an earlier process
 	void    bool     // what is being read back is not to be used
+	walking bool     // a walk has its turn soon
+	seeking bool     // it goes on when it can
 	spare   []*group // for reuse
 }
 
@@ -78,6 +80,7 @@ func newGroups(q *Spool, of func([]byte) []byte, fair bool) *groups {
 		q: q, of: of, fair: fair, byID: make(map[string]*group), round: 1, // no group has been in it
 		room: room{ofGroup, parkedMessages, parkedBytes, wantedMessages, paceMessages},
 	}
+	g.backlog.restart(0)
 	g.pace = pace{timer: store.NewTimer(g.goOn), left: g.room.spill, step: g.room.spill}
 	return g
 }
@@ -123,6 +126,7 @@ func (g *groups) next(t *store.Turn) *Message {
 		return g.nextFair(t)
 	}
 	g.leave(t)
+	looked := 0
 	for m := g.q.nextInPlace(t); m != nil; m = g.q.nextInPlace(t) {
 		k := g.find(m)
 		if k != nil {
@@ -135,6 +139,10 @@ func (g *groups) next(t *store.Turn) *Message {
 					g.q.solo, m.prime = nil, true
 				}
 				g.park(t, k, m)
+				if looked++; looked == walkMessages {
+					g.seek(t)
+					return nil
+				}
 				continue
 			}
 		}
@@ -432,12 +440,13 @@ func (g *groups) purge(t *store.Turn) {
 		}
 	}
 	for _, k := range g.byID {
-		k.parked, k.offered, k.from, k.to, k.slot, k.wanted, k.rank = nil, nil, 0, 0, 0, false, 0
+		k.parked, k.offered, k.from, k.to, k.slot, k.wanted, k.rank, k.passing = nil, nil, 0, 0, 0, false, 0, false
 		if k.idle() {
 			delete(g.byID, k.id)
 		}
 	}
 	g.account(-g.parked, -g.bytes)
-	g.spilled, g.wanted, g.void, g.fairness.waiting = nil, nil, true, nil
+	g.spilled, g.wanted, g.void, g.fairness.waiting, g.passing = nil, nil, true, nil, nil
+	g.backlog.restart(0)
 	g.dropIndex(t)
 }

@@ -277,7 +277,9 @@ func (q *Spool) take(t *store.Turn, l loadedMessage) {
 		q.wait(m)
 		return
 	}
-	q.enqueue(m)
+	if !q.groups.passes(m, true) {
+		q.enqueue(m)
+	}
 }
 
 // promote gives delayed messages that are due a place in the queue.
@@ -327,5 +329,6 @@ func (i *install) Visible(t *store.Turn) {
 		shown(t)
 	}
 	i.q.recall(t)
+	i.q.groups.seekOn(t)
 	i.q.ready(t)
 }

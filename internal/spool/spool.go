@@ -155,6 +155,7 @@ func (q *Spool) restoreMeta(ctx context.Context, v []byte) (err error) {
 		q.unloaded, q.recallEnd = q.meta.taken, q.meta.next
 	}
 	if q.groups != nil {
+		q.groups.backlog.restart(q.meta.next)
 		return q.groups.lookForIndex(ctx)
 	}
 	return nil
@@ -296,10 +297,17 @@ func (q *Spool) Show(t *store.Turn, m *Message) {
 		return
 	}
 	q.unseen(m, -1)
-	if q.loaded == m.Seq && q.room() {
+	switch {
+	case q.groups.passes(m, false):
+		if q.loaded == m.Seq {
+			q.loaded = q.shown
+		} else {
+			q.early[m.Seq] = m
+		}
+	case q.loaded == m.Seq && q.room():
 		q.loaded = q.shown
 		q.enqueue(m)
-	} else {
+	default:
 		q.bad.onDisk.more(tally{1, m.size()})
 		m.state = spilled
 		q.order.leave(m)
@@ -574,7 +582,7 @@ func (q *Spool) waitAgain(t *store.Turn, m *Message) {
 	if q.groups != nil && (q.groups.fair || m.group != nil) {
 		q.groups.left(t, m)
 	}
-	if m.group == nil {
+	if m.group == nil && !(q.groups != nil && q.groups.passAgain(m)) {
 		q.wait(m)
 	}
 }

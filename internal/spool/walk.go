@@ -1,0 +1,83 @@
+package spool
+
+import "github.com/pebblemq/pebblemq/internal/store"
+
+// walkMessages is how many messages step aside in one turn of the baton.
+const walkMessages = 256
+
+// walk is the Op that lets blocked messages at the front of the line step aside, so that
+// others may go which stand behind them. A Take that has looked at enough of them leaves the
+// rest to it. It takes its turn again and again: the line may be of millions, and no turn is to
+// be long.
+//
+//	Take finds the front blocked ──▶ walk ──▶ walk ──▶ … ──▶ the front is open ──▶ Ready
+//	                                  │ ▲
+//	               the window is empty▼ │ a load came in, or a pause is over
+//	                                 waits
+type walk struct{ g *groups }
+
+// seek has the line walked, if it is not already.
+func (g *groups) seek(t *store.Turn) {
+	g.seeking = true
+	if !g.walking {
+		g.walking = true
+		t.Post(&walk{g}, store.NoSync)
+	}
+}
+
+// seekOn goes on with a walk that waited.
+func (g *groups) seekOn(t *store.Turn) {
+	if g != nil && g.seeking {
+		g.seek(t)
+	}
+}
+
+// Frees lets it in on a disk that is nearly full: it is what consumers wait for.
+func (w *walk) Frees() {}
+func (w *walk) Undo()  {}
+
+func (w *walk) Run(t *store.Turn) error {
+	g := w.g
+	g.walking = false
+	if g.q.closed || !g.seeking {
+		return nil
+	}
+	for range walkMessages {
+		if !g.walkPast(t) {
+			return nil
+		}
+	}
+	g.seek(t)
+	return nil
+}
+
+func (w *walk) Visible(t *store.Turn) {
+	if g := w.g; !g.q.closed && !g.walking {
+		g.q.ready(t)
+	}
+}
+
+// walkPast has the message at the front of the line step aside, and reports false if there is
+// none, or none that is to. Then the walk is over, unless it has to wait.
+func (g *groups) walkPast(t *store.Turn) bool {
+	q := g.q
+	m := q.upcoming()
+	if q.low() {
+		q.startLoading(t)
+	}
+	switch {
+	case m == nil && q.loaded < q.shown: // and goes on when they are loaded
+		return false
+	case m == nil || q.window.len() == 0 || m != q.window.front() || !g.blocks(m) || g.fair && g.single(m):
+		g.seeking = false
+		return false
+	case g.holdsBack(t, m): // and goes on after the pause
+		return false
+	}
+	q.passed = append(q.passed, q.dequeue())
+	k := g.find(m)
+	if g.park(t, k, m); g.fair && len(k.parked) == 0 { // spilled, and it may go as soon as nobody else has anything
+		g.wantMore(t, k)
+	}
+	return true
+}
