@@ -1,6 +1,10 @@
 package spool
 
-import "github.com/pebblemq/pebblemq/internal/store"
+import (
+	"context"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
 
 // walkMessages is how many messages step aside in one turn of the baton.
 const walkMessages = 256
@@ -14,14 +18,27 @@ const walkMessages = 256
 //	                                  │ ▲
 //	               the window is empty▼ │ a load came in, or a pause is over
 //	                                 waits
-type walk struct{ g *groups }
+//
+// Each comes from a goroutine. What an Op posts may be run in the same turn.
+type walk struct {
+	g    *groups
+	more bool
+}
 
 // seek has the line walked, if it is not already.
 func (g *groups) seek(t *store.Turn) {
 	g.seeking = true
 	if !g.walking {
-		g.walking = true
-		t.Post(&walk{g}, store.NoSync)
+		g.walking = t.Spawn(g.walk)
+	}
+}
+
+// walk walks until the walk is over or has to wait.
+func (g *groups) walk(ctx context.Context) {
+	for more := true; more && ctx.Err() == nil; {
+		w := &walk{g: g}
+		g.q.persist(ctx, func(context.Context, func(error) bool) (store.Op, error) { return w, nil })
+		more = w.more
 	}
 }
 
@@ -38,16 +55,12 @@ func (w *walk) Undo()  {}
 
 func (w *walk) Run(t *store.Turn) error {
 	g := w.g
-	g.walking = false
-	if g.q.closed || !g.seeking {
-		return nil
-	}
 	for range walkMessages {
-		if !g.walkPast(t) {
-			return nil
+		if w.more = !g.q.closed && g.seeking && g.walkPast(t); !w.more {
+			break
 		}
 	}
-	g.seek(t)
+	g.walking = w.more
 	return nil
 }
 
