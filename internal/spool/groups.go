@@ -45,6 +45,7 @@ type groups struct {
 	fair bool // they are tenants, see fair.go
 	fairness
 
+	ahead   seqHeap    // are offered and stand beyond the front of the line
 	leaving []*Message // were settled since the last Take
 	coming  []*Message // were given back since the last round began
 	round   uint64     // see NextRound
@@ -127,7 +128,7 @@ func (g *groups) next(t *store.Turn) *Message {
 	}
 	g.leave(t)
 	looked := 0
-	for m := g.q.nextInPlace(t); m != nil; m = g.q.nextInPlace(t) {
+	for m := g.nextOfGroups(t, looked); m != nil; m = g.nextOfGroups(t, looked) {
 		k := g.find(m)
 		if k != nil {
 			k.bare(m.Seq) // if it was a prime suspect that waited for another
@@ -148,10 +149,10 @@ func (g *groups) next(t *store.Turn) *Message {
 		}
 		switch {
 		case !g.q.withinFrontier(t, m.Seq):
-			heap.Push(&g.q.returned, m)
 			if k != nil {
 				k.offered, m.group = m, k
 			}
+			g.line(m)
 			return nil
 		case !m.prime:
 			return m
@@ -343,9 +344,19 @@ func (g *groups) bring(k *group) {
 	g.account(-1, -len(m.Data))
 	k.offered = m
 	if !m.aside {
-		heap.Push(&g.q.returned, m)
+		g.line(m)
 	}
 	m.aside = false
+}
+
+// line puts what is offered at its place, or among those that pass the line if that is farther
+// on.
+func (g *groups) line(m *Message) {
+	if m.Seq > g.q.front() {
+		heap.Push(&g.ahead, m)
+	} else {
+		heap.Push(&g.q.returned, m)
+	}
 }
 
 // withdraw parks what was offered, because something before it came back.
@@ -420,7 +431,7 @@ func (g *groups) waiting() int {
 	if g == nil {
 		return 0
 	}
-	return g.parked
+	return g.parked + len(g.ahead)
 }
 
 // ordered reports that a message may have to wait for another.
@@ -446,7 +457,7 @@ func (g *groups) purge(t *store.Turn) {
 		}
 	}
 	g.account(-g.parked, -g.bytes)
-	g.spilled, g.wanted, g.void, g.fairness.waiting, g.passing = nil, nil, true, nil, nil
+	g.spilled, g.wanted, g.void, g.fairness.waiting, g.passing, g.ahead = nil, nil, true, nil, nil, nil
 	g.backlog.restart(0)
 	g.dropIndex(t)
 }

@@ -277,7 +277,7 @@ func (q *Spool) take(t *store.Turn, l loadedMessage) {
 		q.wait(m)
 		return
 	}
-	if !q.groups.passes(m, true) {
+	if !q.groups.passes(t, m, true) {
 		q.enqueue(m)
 	}
 }

@@ -22,13 +22,13 @@ const (
 
 // passes lets m pass the line if it may, and reports whether it does. A line that one
 // Take looks through is none to pass.
-func (g *groups) passes(m *Message, fromDisk bool) bool {
-	if g == nil || !g.fair {
+func (g *groups) passes(t *store.Turn, m *Message, fromDisk bool) bool {
+	if g == nil {
 		return false
 	}
 	q := g.q
 	id, front := g.of(m.Data), q.front()
-	if q.window.len() < lookAhead && (fromDisk || q.loaded == m.Seq) || g.backlog.has(id, front, fromDisk) {
+	if q.window.len() < lookAhead && (fromDisk || q.loaded == m.Seq) || !g.fair && len(id) == 0 || g.backlog.has(id, front, fromDisk) {
 		g.backlog.note(id, m.Seq, front, fromDisk || q.loaded == m.Seq && q.room())
 		return false
 	}
@@ -41,7 +41,9 @@ func (g *groups) passes(m *Message, fromDisk bool) bool {
 		g.forget(k)
 		return false
 	}
-	g.pass(k, m)
+	if g.pass(t, k, m); !g.fair {
+		g.offer(t, k)
+	}
 	return true
 }
 
@@ -58,16 +60,17 @@ func (g *groups) single(front *Message) bool {
 }
 
 // pass parks m where it stands. What is passing is asked first.
-func (g *groups) pass(k *group, m *Message) {
+func (g *groups) pass(t *store.Turn, k *group, m *Message) {
 	heap.Push(&g.q.strays, m)
-	if k.rank == 0 {
+	g.q.withinFrontier(t, m.Seq) // is to be true by the time that it is taken
+	if k.rank == 0 && g.fair {
 		k.passing = true
 	}
 	g.keep(k, m)
 }
 
 // passAgain lets a message that is back pass the line, if it had passed it before.
-func (g *groups) passAgain(m *Message) bool {
+func (g *groups) passAgain(t *store.Turn, m *Message) bool {
 	if !g.fair || m.prime || m.Ahead || m.lean > 0 || m.Seq < g.q.front() {
 		return false
 	}
@@ -80,8 +83,38 @@ func (g *groups) passAgain(m *Message) bool {
 		g.forget(k)
 		return false
 	}
-	g.pass(k, m)
+	g.pass(t, k, m)
 	return true
+}
+
+// nextOfGroups returns the next message of a spool with groups, at its place or beyond. Enough of
+// those at the front of the line are to step aside before.
+func (g *groups) nextOfGroups(t *store.Turn, looked int) *Message {
+	q := g.q
+	for len(g.ahead) > 0 && (g.ahead[0].state != ready || g.ahead[0].aside) {
+		m := heap.Pop(&g.ahead).(*Message)
+		m.aside, m.popped = false, m.state == gone && !m.aside
+	}
+	if len(g.ahead) == 0 || len(q.primes) > 0 && q.solo == nil {
+		return q.nextInPlace(t)
+	}
+	front, first := q.upcoming(), g.ahead[0]
+	if q.low() {
+		q.startLoading(t)
+	}
+	switch {
+	case len(q.returned) > 0 && q.returned[0].Seq < first.Seq: // it may be of the same group
+		return q.nextInPlace(t)
+	case front == nil || first.Seq < front.Seq:
+	case !g.blocks(front) || looked < lookAhead && !g.crowded(g.find(front), front):
+		return q.nextInPlace(t)
+	case !g.single(front):
+		g.seek(t)
+	}
+	if !q.withinFrontier(t, first.Seq) { // soon; until then the line goes on
+		return q.nextInPlace(t)
+	}
+	return heap.Pop(&g.ahead).(*Message)
 }
 
 // nextPassing returns the first tenant among the passing, if it goes before the message at
@@ -102,6 +135,8 @@ func (g *groups) nextPassing(t *store.Turn, front *Message) *group {
 			return nil
 		case g.noisy(k):
 			g.stepAside(k)
+		case !g.q.withinFrontier(t, k.head): // soon; until then the line goes on
+			return nil
 		default:
 			return k
 		}

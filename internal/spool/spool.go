@@ -298,7 +298,7 @@ func (q *Spool) Show(t *store.Turn, m *Message) {
 	}
 	q.unseen(m, -1)
 	switch {
-	case q.groups.passes(m, false):
+	case q.groups.passes(t, m, false):
 		if q.loaded == m.Seq {
 			q.loaded = q.shown
 		} else {
@@ -582,7 +582,7 @@ func (q *Spool) waitAgain(t *store.Turn, m *Message) {
 	if q.groups != nil && (q.groups.fair || m.group != nil) {
 		q.groups.left(t, m)
 	}
-	if m.group == nil && !(q.groups != nil && q.groups.passAgain(m)) {
+	if m.group == nil && !(q.groups != nil && q.groups.passAgain(t, m)) {
 		q.wait(m)
 	}
 }

@@ -60,6 +60,9 @@ func (w *walk) Run(t *store.Turn) error {
 			break
 		}
 	}
+	if !g.q.closed {
+		t.Touch(g.q) // which forgets what has been passed
+	}
 	g.walking = w.more
 	return nil
 }
