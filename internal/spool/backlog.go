@@ -1,5 +1,7 @@
 package spool
 
+import "cmp"
+
 // What is known of a tenant that stands in line, and of how many.
 const (
 	knownTenants = 16 << 10
@@ -18,6 +20,7 @@ const (
 //
 // All numbers are of the message after the one that is meant, so 0 is none.
 type backlog struct {
+	most      int // of these
 	tenants   map[string]*inLine
 	alone     inLine  // of what is in no group
 	of        *inLine // of the last message that was noted
@@ -32,7 +35,7 @@ type inLine struct{ window, disk uint64 }
 
 // restart forgets all but that messages below a number may be of any tenant.
 func (b *backlog) restart(next uint64) {
-	*b = backlog{tenants: make(map[string]*inLine), last: next, others: next, blind: inLine{disk: next}}
+	*b = backlog{most: cmp.Or(b.most, knownTenants), tenants: make(map[string]*inLine), last: next, others: next, blind: inLine{disk: next}}
 }
 
 // note takes a message down that comes into the window or stays on disk.
@@ -63,13 +66,13 @@ func (b *backlog) tenant(id []byte, seq, front uint64) *inLine {
 	switch {
 	case front == seq && len(b.tenants) > fewTenants: // the line was empty
 		b.tenants = make(map[string]*inLine)
-	case len(b.tenants) < knownTenants:
-	case b.turnedOff%knownTenants > 0:
+	case len(b.tenants) < b.most:
+	case b.turnedOff%b.most > 0:
 		b.turnedOff++
 		return &b.blind
 	default:
 		b.turnedOff = 1
-		if b.tidy(front); len(b.tenants) >= knownTenants {
+		if b.tidy(front); len(b.tenants) >= b.most {
 			return &b.blind
 		}
 		b.turnedOff = 0

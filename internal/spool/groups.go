@@ -67,6 +67,7 @@ type room struct {
 	ofGroup, messages, bytes int
 	readBack                 int // see wantedMessages
 	spill                    int // see paceMessages
+	line                     int // see lookAhead
 }
 
 // spareGroups is how many are kept for reuse.
@@ -79,7 +80,7 @@ func newGroups(q *Spool, of func([]byte) []byte, fair bool) *groups {
 	}
 	g := &groups{
 		q: q, of: of, fair: fair, byID: make(map[string]*group), round: 1, // no group has been in it
-		room: room{ofGroup, parkedMessages, parkedBytes, wantedMessages, paceMessages},
+		room: room{ofGroup, parkedMessages, parkedBytes, wantedMessages, paceMessages, lookAhead},
 	}
 	g.backlog.restart(0)
 	g.pace = pace{timer: store.NewTimer(g.goOn), left: g.room.spill, step: g.room.spill}

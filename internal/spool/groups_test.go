@@ -162,7 +162,7 @@ func TestSpilledMessagesSurviveARestart(t *testing.T) {
 func TestReadingBackSpilledMessagesIsNotStale(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, q := groupedSpool(t, vfs.NewMem())
-		q.groups.room = room{2, 8, 1 << 20, 4, paceMessages}
+		q.groups.room = room{2, 8, 1 << 20, 4, paceMessages, lookAhead}
 		putMany(t, s, q, "g", 0, 10)
 		head := takeRound(t, s, q, 1)
 		require.Empty(t, takeRound(t, s, q, 1), "parks two and spills seven")
@@ -202,7 +202,7 @@ func TestReadingBackSpilledMessagesIsNotStale(t *testing.T) {
 func TestSpillingGoesOnWhileMessagesAreReadBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, q := groupedSpool(t, vfs.NewMem())
-		q.groups.room = room{2, 8, 1 << 20, 100, paceMessages}
+		q.groups.room = room{2, 8, 1 << 20, 100, paceMessages, lookAhead}
 		putMany(t, s, q, "g", 0, 10)
 		head := takeRound(t, s, q, 1)
 		require.Empty(t, takeRound(t, s, q, 1))

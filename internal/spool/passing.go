@@ -28,7 +28,7 @@ func (g *groups) passes(t *store.Turn, m *Message, fromDisk bool) bool {
 	}
 	q := g.q
 	id, front := g.of(m.Data), q.front()
-	if q.window.len() < lookAhead && (fromDisk || q.loaded == m.Seq) || !g.fair && len(id) == 0 || g.backlog.has(id, front, fromDisk) {
+	if q.window.len() < g.room.line && (fromDisk || q.loaded == m.Seq) || !g.fair && len(id) == 0 || g.backlog.has(id, front, fromDisk) {
 		g.backlog.note(id, m.Seq, front, fromDisk || q.loaded == m.Seq && q.room())
 		return false
 	}
