@@ -35,8 +35,6 @@ type fairness struct {
 	active   int      // tenants, that have some
 	single   int      // messages in no group
 	waiting  fairHeap // tenants that have some parked in memory
-	passing  passHeap // those of which nothing has stood in line
-	backlog  backlog
 }
 
 // noisy reports that the tenant has more than its share in flight.
@@ -60,10 +58,10 @@ func (g *groups) nextFair(t *store.Turn) *Message {
 		}
 		front := g.q.upcoming()
 		if len(g.q.primes) == 0 || g.q.solo != nil {
-			if k := g.nextPassing(t, front); k != nil {
+			if k := g.line.nextTenant(t, front); k != nil {
 				return g.bringOut(t, k)
 			}
-			if front != nil && g.givesWay(front) && g.single(front) {
+			if front != nil && g.givesWay(front) && g.line.single(front) {
 				return g.nextNoisy(t, front)
 			}
 		}
@@ -79,7 +77,7 @@ func (g *groups) nextFair(t *store.Turn) *Message {
 			g.wantMore(t, k)
 		}
 	}
-	g.seek(t)
+	g.walker.seek(t)
 	return g.nextNoisy(t, nil)
 }
 
@@ -136,7 +134,7 @@ func (g *groups) bringOut(t *store.Turn, k *group) *Message {
 	case len(k.parked) > 0:
 		g.waits(k)
 	case k.passing:
-		heap.Remove(&g.passing, k.rank-1)
+		heap.Remove(&g.line.tenants, k.rank-1)
 		k.passing = false
 	default:
 		heap.Remove(&g.fairness.waiting, k.rank-1)
@@ -153,10 +151,10 @@ func (g *groups) waits(k *group) {
 	k.head = k.parked[0].Seq
 	switch {
 	case k.passing && k.rank == 0:
-		heap.Push(&g.passing, k)
+		heap.Push(&g.line.tenants, k)
 		return
 	case k.passing:
-		heap.Fix(&g.passing, k.rank-1)
+		heap.Fix(&g.line.tenants, k.rank-1)
 		return
 	}
 	if k.rank == 0 {

@@ -44,8 +44,9 @@ type groups struct {
 	pace pace
 	fair bool // they are tenants, see fair.go
 	fairness
+	line   passing
+	walker walker
 
-	ahead   seqHeap    // are offered and stand beyond the front of the line
 	leaving []*Message // were settled since the last Take
 	coming  []*Message // were given back since the last round began
 	round   uint64     // see NextRound
@@ -57,8 +58,6 @@ type groups struct {
 	loading bool
 	stale   bool     // there is an index of an earlier process
 	void    bool     // what is being read back is not to be used
-	walking bool     // a walk has its turn soon
-	seeking bool     // it goes on when it can
 	spare   []*group // for reuse
 }
 
@@ -82,7 +81,8 @@ func newGroups(q *Spool, of func([]byte) []byte, fair bool) *groups {
 		q: q, of: of, fair: fair, byID: make(map[string]*group), round: 1, // no group has been in it
 		room: room{ofGroup, parkedMessages, parkedBytes, wantedMessages, paceMessages, lookAhead},
 	}
-	g.backlog.restart(0)
+	g.walker.g, g.line.g = g, g
+	g.line.backlog.restart(0)
 	g.pace = pace{timer: store.NewTimer(g.goOn), left: g.room.spill, step: g.room.spill}
 	return g
 }
@@ -129,7 +129,7 @@ func (g *groups) next(t *store.Turn) *Message {
 	}
 	g.leave(t)
 	looked := 0
-	for m := g.nextOfGroups(t, looked); m != nil; m = g.nextOfGroups(t, looked) {
+	for m := g.line.next(t, looked); m != nil; m = g.line.next(t, looked) {
 		k := g.find(m)
 		if k != nil {
 			k.bare(m.Seq) // if it was a prime suspect that waited for another
@@ -142,7 +142,7 @@ func (g *groups) next(t *store.Turn) *Message {
 				}
 				g.park(t, k, m)
 				if looked++; looked == walkMessages {
-					g.seek(t)
+					g.walker.seek(t)
 					return nil
 				}
 				continue
@@ -153,7 +153,7 @@ func (g *groups) next(t *store.Turn) *Message {
 			if k != nil {
 				k.offered, m.group = m, k
 			}
-			g.line(m)
+			g.enlist(m)
 			return nil
 		case !m.prime:
 			return m
@@ -345,16 +345,16 @@ func (g *groups) bring(k *group) {
 	g.account(-1, -len(m.Data))
 	k.offered = m
 	if !m.aside {
-		g.line(m)
+		g.enlist(m)
 	}
 	m.aside = false
 }
 
-// line puts what is offered at its place, or among those that pass the line if that is farther
+// enlist puts what is offered at its place, or among those that pass the line if that is farther
 // on.
-func (g *groups) line(m *Message) {
+func (g *groups) enlist(m *Message) {
 	if m.Seq > g.q.front() {
-		heap.Push(&g.ahead, m)
+		heap.Push(&g.line.ahead, m)
 	} else {
 		heap.Push(&g.q.returned, m)
 	}
@@ -432,7 +432,7 @@ func (g *groups) waiting() int {
 	if g == nil {
 		return 0
 	}
-	return g.parked + len(g.ahead)
+	return g.parked + len(g.line.ahead)
 }
 
 // ordered reports that a message may have to wait for another.
@@ -458,7 +458,7 @@ func (g *groups) purge(t *store.Turn) {
 		}
 	}
 	g.account(-g.parked, -g.bytes)
-	g.spilled, g.wanted, g.void, g.fairness.waiting, g.passing, g.ahead = nil, nil, true, nil, nil, nil
-	g.backlog.restart(0)
+	g.spilled, g.wanted, g.void, g.fairness.waiting = nil, nil, true, nil
+	g.line.purge()
 	g.dropIndex(t)
 }

@@ -132,7 +132,7 @@ func TestSpilledMessagesSurviveARestart(t *testing.T) {
 		fs := vfs.NewMem()
 		s, q := groupedSpool(t, fs)
 		putMany(t, s, q, "big", 0, 5000)
-		under(t, s, store.NoSync, func(*store.Turn) { q.groups.backlog.restart(5001) }) // or the small one passed at once
+		under(t, s, store.NoSync, func(*store.Turn) { q.groups.line.backlog.restart(5001) }) // or the small one passed at once
 		putMany(t, s, q, "small", 0, 1)
 		require.Len(t, takeRound(t, s, q, 1), 1)
 		require.Equal(t, []string{"small 0"}, bodies(takeRound(t, s, q, 1)))

@@ -277,7 +277,7 @@ func (q *Spool) take(t *store.Turn, l loadedMessage) {
 		q.wait(m)
 		return
 	}
-	if !q.groups.passes(t, m, true) {
+	if !q.passes(t, m, true) {
 		q.enqueue(m)
 	}
 }
@@ -329,6 +329,8 @@ func (i *install) Visible(t *store.Turn) {
 		shown(t)
 	}
 	i.q.recall(t)
-	i.q.groups.seekOn(t)
+	if i.q.groups != nil {
+		i.q.groups.walker.goOn(t)
+	}
 	i.q.ready(t)
 }

@@ -122,7 +122,7 @@ func (w *world) open() {
 	w.q, err = Open(ctx, crowded(w.s), layout, 1, o)
 	require.NoError(w.t, err)
 	if w.groups {
-		w.q.groups.backlog.most = 3
+		w.q.groups.line.backlog.most = 3
 		w.q.groups.room = room{3, 8, 1 << 10, 5, paceMessages, w.line}
 	}
 	if w.leases {

@@ -20,85 +20,96 @@ const (
 	passingSmall    = 4 << 10
 )
 
+// passing is what passes the line, and what is known of the line.
+type passing struct {
+	g       *groups
+	tenants passHeap // of a fair spool
+	ahead   seqHeap  // of another: what is offered and stands beyond the front of the line
+	backlog backlog
+}
+
+// purge forgets all of it.
+func (p *passing) purge() {
+	p.tenants, p.ahead = nil, nil
+	p.backlog.restart(0)
+}
+
 // passes lets m pass the line if it may, and reports whether it does. A line that one
 // Take looks through is none to pass.
-func (g *groups) passes(t *store.Turn, m *Message, fromDisk bool) bool {
-	if g == nil {
+func (p *passing) passes(t *store.Turn, m *Message, fromDisk bool) bool {
+	q := p.g.q
+	id, front := p.g.of(m.Data), q.front()
+	if q.window.len() < p.g.room.line && (fromDisk || q.loaded == m.Seq) || !p.g.fair && len(id) == 0 || p.backlog.has(id, front, fromDisk) {
+		p.backlog.note(id, m.Seq, front, fromDisk || q.loaded == m.Seq && q.room())
 		return false
 	}
-	q := g.q
-	id, front := g.of(m.Data), q.front()
-	if q.window.len() < g.room.line && (fromDisk || q.loaded == m.Seq) || !g.fair && len(id) == 0 || g.backlog.has(id, front, fromDisk) {
-		g.backlog.note(id, m.Seq, front, fromDisk || q.loaded == m.Seq && q.room())
-		return false
-	}
-	k := g.byID[string(id)]
+	k := p.g.byID[string(id)]
 	if k == nil {
-		k = g.create(string(id))
+		k = p.g.create(string(id))
 	}
-	if k.spilled() || len(k.parked) >= passingOfTenant || !g.roomToPass(k, m) {
-		g.backlog.note(id, m.Seq, front, fromDisk || q.loaded == m.Seq && q.room())
-		g.forget(k)
+	if k.spilled() || len(k.parked) >= passingOfTenant || !p.hasRoom(k, m) {
+		p.backlog.note(id, m.Seq, front, fromDisk || q.loaded == m.Seq && q.room())
+		p.g.forget(k)
 		return false
 	}
-	if g.pass(t, k, m); !g.fair {
-		g.offer(t, k)
+	if p.pass(t, k, m); !p.g.fair {
+		p.g.offer(t, k)
 	}
 	return true
 }
 
-func (g *groups) roomToPass(k *group, m *Message) bool {
-	if !g.full() || g.q.free.bytes > 0 {
+func (p *passing) hasRoom(k *group, m *Message) bool {
+	if !p.g.full() || p.g.q.free.bytes > 0 {
 		return true
 	}
-	return len(k.parked) == 0 && len(g.passing) < passingTenants && len(m.Data) <= passingSmall
+	return len(k.parked) == 0 && len(p.tenants) < passingTenants && len(m.Data) <= passingSmall
 }
 
 // single reports that nothing but messages of its tenant stands behind the front of the line.
-func (g *groups) single(front *Message) bool {
-	return len(g.q.returned) == 0 && g.backlog.single(front.Seq)
+func (p *passing) single(front *Message) bool {
+	return len(p.g.q.returned) == 0 && p.backlog.single(front.Seq)
 }
 
 // pass parks m where it stands. What is passing is asked first.
-func (g *groups) pass(t *store.Turn, k *group, m *Message) {
-	heap.Push(&g.q.strays, m)
-	g.q.withinFrontier(t, m.Seq) // is to be true by the time that it is taken
-	if k.rank == 0 && g.fair {
+func (p *passing) pass(t *store.Turn, k *group, m *Message) {
+	heap.Push(&p.g.q.strays, m)
+	p.g.q.withinFrontier(t, m.Seq) // is to be true by the time that it is taken
+	if k.rank == 0 && p.g.fair {
 		k.passing = true
 	}
-	g.keep(k, m)
+	p.g.keep(k, m)
 }
 
-// passAgain lets a message that is back pass the line, if it had passed it before.
-func (g *groups) passAgain(t *store.Turn, m *Message) bool {
-	if !g.fair || m.prime || m.Ahead || m.lean > 0 || m.Seq < g.q.front() {
+// again lets a message that is back pass the line, if it had passed it before.
+func (p *passing) again(t *store.Turn, m *Message) bool {
+	if !p.g.fair || m.prime || m.Ahead || m.lean > 0 || m.Seq < p.g.q.front() {
 		return false
 	}
-	id := g.of(m.Data)
-	k := g.byID[string(id)]
+	id := p.g.of(m.Data)
+	k := p.g.byID[string(id)]
 	if k == nil {
-		k = g.create(string(id))
+		k = p.g.create(string(id))
 	}
-	if k.spilled() || !g.roomToPass(k, m) {
-		g.forget(k)
+	if k.spilled() || !p.hasRoom(k, m) {
+		p.g.forget(k)
 		return false
 	}
-	g.pass(t, k, m)
+	p.pass(t, k, m)
 	return true
 }
 
-// nextOfGroups returns the next message of a spool with groups, at its place or beyond. Enough of
+// next returns the next message of a spool with groups, at its place or beyond. Enough of
 // those at the front of the line are to step aside before.
-func (g *groups) nextOfGroups(t *store.Turn, looked int) *Message {
-	q := g.q
-	for len(g.ahead) > 0 && (g.ahead[0].state != ready || g.ahead[0].aside) {
-		m := heap.Pop(&g.ahead).(*Message)
+func (p *passing) next(t *store.Turn, looked int) *Message {
+	q := p.g.q
+	for len(p.ahead) > 0 && (p.ahead[0].state != ready || p.ahead[0].aside) {
+		m := heap.Pop(&p.ahead).(*Message)
 		m.aside, m.popped = false, m.state == gone && !m.aside
 	}
-	if len(g.ahead) == 0 || len(q.primes) > 0 && q.solo == nil {
+	if len(p.ahead) == 0 || len(q.primes) > 0 && q.solo == nil {
 		return q.nextInPlace(t)
 	}
-	front, first := q.upcoming(), g.ahead[0]
+	front, first := q.upcoming(), p.ahead[0]
 	if q.low() {
 		q.startLoading(t)
 	}
@@ -106,36 +117,36 @@ func (g *groups) nextOfGroups(t *store.Turn, looked int) *Message {
 	case len(q.returned) > 0 && q.returned[0].Seq < first.Seq: // it may be of the same group
 		return q.nextInPlace(t)
 	case front == nil || first.Seq < front.Seq:
-	case !g.blocks(front) || looked < lookAhead && !g.crowded(g.find(front), front):
+	case !p.g.blocks(front) || looked < lookAhead && !p.g.crowded(p.g.find(front), front):
 		return q.nextInPlace(t)
-	case !g.single(front):
-		g.seek(t)
+	case !p.single(front):
+		p.g.walker.seek(t)
 	}
 	if !q.withinFrontier(t, first.Seq) { // soon; until then the line goes on
 		return q.nextInPlace(t)
 	}
-	return heap.Pop(&g.ahead).(*Message)
+	return heap.Pop(&p.ahead).(*Message)
 }
 
-// nextPassing returns the first tenant among the passing, if it goes before the message at
+// nextTenant returns the first tenant among the passing, if it goes before the message at
 // the front of the line.
-func (g *groups) nextPassing(t *store.Turn, front *Message) *group {
-	for len(g.passing) > 0 {
-		k := g.passing[0]
-		g.skipGone(k)
+func (p *passing) nextTenant(t *store.Turn, front *Message) *group {
+	for len(p.tenants) > 0 {
+		k := p.tenants[0]
+		p.g.skipGone(k)
 		switch {
 		case len(k.parked) == 0:
-			heap.Pop(&g.passing)
+			heap.Pop(&p.tenants)
 			k.passing = false
-			g.wantMore(t, k)
-			g.forget(k)
+			p.g.wantMore(t, k)
+			p.g.forget(k)
 		case k.parked[0].Seq != k.head:
-			g.waits(k)
-		case front != nil && front.Seq < k.head && !g.givesWay(front):
+			p.g.waits(k)
+		case front != nil && front.Seq < k.head && !p.g.givesWay(front):
 			return nil
-		case g.noisy(k):
-			g.stepAside(k)
-		case !g.q.withinFrontier(t, k.head): // soon; until then the line goes on
+		case p.g.noisy(k):
+			p.stepAside(k)
+		case !p.g.q.withinFrontier(t, k.head): // soon; until then the line goes on
 			return nil
 		default:
 			return k
@@ -145,33 +156,10 @@ func (g *groups) nextPassing(t *store.Turn, front *Message) *group {
 }
 
 // stepAside has a passing tenant wait until it is the quietest.
-func (g *groups) stepAside(k *group) {
-	heap.Remove(&g.passing, k.rank-1)
+func (p *passing) stepAside(k *group) {
+	heap.Remove(&p.tenants, k.rank-1)
 	k.passing = false
-	g.waits(k)
-}
-
-// front returns the number that the front of the line has, below which nothing stands in it.
-func (q *Spool) front() uint64 {
-	if q.window.len() > 0 {
-		return q.window.front().Seq
-	}
-	return q.loaded
-}
-
-// upcoming returns the message that is next at its place, primes aside.
-func (q *Spool) upcoming() (m *Message) {
-	q.skipGone()
-	if n := len(q.ahead); n > 0 {
-		return q.ahead[n-1]
-	}
-	if q.window.len() > 0 {
-		m = q.window.front()
-	}
-	if len(q.returned) > 0 && q.returned[0].Seq < q.front() {
-		m = q.returned[0]
-	}
-	return m
+	p.g.waits(k)
 }
 
 // passHeap orders tenants by the first of their messages.

@@ -155,7 +155,7 @@ func (q *Spool) restoreMeta(ctx context.Context, v []byte) (err error) {
 		q.unloaded, q.recallEnd = q.meta.taken, q.meta.next
 	}
 	if q.groups != nil {
-		q.groups.backlog.restart(q.meta.next)
+		q.groups.line.backlog.restart(q.meta.next)
 		return q.groups.lookForIndex(ctx)
 	}
 	return nil
@@ -298,7 +298,7 @@ func (q *Spool) Show(t *store.Turn, m *Message) {
 	}
 	q.unseen(m, -1)
 	switch {
-	case q.groups.passes(t, m, false):
+	case q.passes(t, m, false):
 		if q.loaded == m.Seq {
 			q.loaded = q.shown
 		} else {
@@ -391,15 +391,6 @@ func (q *Spool) nextInPlace(t *store.Turn) *Message {
 	m := q.dequeue()
 	q.passed = append(q.passed, m)
 	return m
-}
-
-// mayLeave reports whether the first of the window may leave it: to be taken, or to
-// step aside.
-func (q *Spool) mayLeave(t *store.Turn, m *Message) bool {
-	if q.groups.blocks(m) {
-		return !q.groups.holdsBack(t, m)
-	}
-	return q.withinFrontier(t, m.Seq)
 }
 
 func (q *Spool) popAhead() {
@@ -582,7 +573,7 @@ func (q *Spool) waitAgain(t *store.Turn, m *Message) {
 	if q.groups != nil && (q.groups.fair || m.group != nil) {
 		q.groups.left(t, m)
 	}
-	if m.group == nil && !(q.groups != nil && q.groups.passAgain(t, m)) {
+	if m.group == nil && !(q.groups != nil && q.groups.line.again(t, m)) {
 		q.wait(m)
 	}
 }

@@ -21,31 +21,38 @@ const walkMessages = 256
 //
 // Each comes from a goroutine. What an Op posts may be run in the same turn.
 type walk struct {
-	g    *groups
+	of   *walker
 	more bool
 }
 
+// walker walks the line of a spool with groups.
+type walker struct {
+	g       *groups
+	walking bool // has its turn soon
+	seeking bool // goes on when it can
+}
+
 // seek has the line walked, if it is not already.
-func (g *groups) seek(t *store.Turn) {
-	g.seeking = true
-	if !g.walking {
-		g.walking = t.Spawn(g.walk)
+func (w *walker) seek(t *store.Turn) {
+	w.seeking = true
+	if !w.walking {
+		w.walking = t.Spawn(w.walk)
 	}
 }
 
 // walk walks until the walk is over or has to wait.
-func (g *groups) walk(ctx context.Context) {
+func (w *walker) walk(ctx context.Context) {
 	for more := true; more && ctx.Err() == nil; {
-		w := &walk{g: g}
-		g.q.persist(ctx, func(context.Context, func(error) bool) (store.Op, error) { return w, nil })
-		more = w.more
+		op := &walk{of: w}
+		w.g.q.persist(ctx, func(context.Context, func(error) bool) (store.Op, error) { return op, nil })
+		more = op.more
 	}
 }
 
-// seekOn goes on with a walk that waited.
-func (g *groups) seekOn(t *store.Turn) {
-	if g != nil && g.seeking {
-		g.seek(t)
+// goOn goes on with a walk that waited.
+func (w *walker) goOn(t *store.Turn) {
+	if w.seeking {
+		w.seek(t)
 	}
 }
 
@@ -54,29 +61,29 @@ func (w *walk) Frees() {}
 func (w *walk) Undo()  {}
 
 func (w *walk) Run(t *store.Turn) error {
-	g := w.g
+	q := w.of.g.q
 	for range walkMessages {
-		if w.more = !g.q.closed && g.seeking && g.walkPast(t); !w.more {
+		if w.more = !q.closed && w.of.seeking && w.of.past(t); !w.more {
 			break
 		}
 	}
-	if !g.q.closed {
-		t.Touch(g.q) // which forgets what has been passed
+	if !q.closed {
+		t.Touch(q) // which forgets what has been passed
 	}
-	g.walking = w.more
+	w.of.walking = w.more
 	return nil
 }
 
 func (w *walk) Visible(t *store.Turn) {
-	if g := w.g; !g.q.closed && !g.walking {
-		g.q.ready(t)
+	if q := w.of.g.q; !q.closed && !w.of.walking {
+		q.ready(t)
 	}
 }
 
-// walkPast has the message at the front of the line step aside, and reports false if there is
+// past has the message at the front of the line step aside, and reports false if there is
 // none, or none that is to. Then the walk is over, unless it has to wait.
-func (g *groups) walkPast(t *store.Turn) bool {
-	q := g.q
+func (w *walker) past(t *store.Turn) bool {
+	g, q := w.g, w.g.q
 	m := q.upcoming()
 	if q.low() {
 		q.startLoading(t)
@@ -84,8 +91,8 @@ func (g *groups) walkPast(t *store.Turn) bool {
 	switch {
 	case m == nil && q.loaded < q.shown: // and goes on when they are loaded
 		return false
-	case m == nil || q.window.len() == 0 || m != q.window.front() || !g.blocks(m) || g.fair && g.single(m):
-		g.seeking = false
+	case m == nil || q.window.len() == 0 || m != q.window.front() || !g.blocks(m) || g.fair && g.line.single(m):
+		w.seeking = false
 		return false
 	case g.holdsBack(t, m): // and goes on after the pause
 		return false
