@@ -27,7 +27,8 @@ const (
 // that were returned, at its place. What there is no room for is spilled: it is
 // forgotten but for a key in an index, through which it is read back when its
 // turn comes. So a group with a backlog of millions takes as much memory as any
-// other, and is passed by the rest once, not again and again.
+// other, and is passed by the rest once, not again and again. Those of which it is known
+// that nothing stands in line before them need not pass it, see passing.go.
 //
 // The index is derived and not needed after a restart, which begins to load at
 // low again, below everything that is parked.

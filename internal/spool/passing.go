@@ -13,7 +13,7 @@ import (
 // had been walked up to there, and the wait is not.
 
 // What may pass the line; the rest stands in it. While there is no room to park anything, the first
-// message of a tenant passes if it is small.
+// message of a tenant passes if it is small: that is 4 MiB at most.
 const (
 	passingOfTenant = 64
 	passingTenants  = 1024
@@ -39,7 +39,9 @@ func (p *passing) purge() {
 func (p *passing) passes(t *store.Turn, m *Message, fromDisk bool) bool {
 	q := p.g.q
 	id, front := p.g.of(m.Data), q.front()
-	if q.window.len() < p.g.room.line && (fromDisk || q.loaded == m.Seq) || !p.g.fair && len(id) == 0 || p.backlog.has(id, front, fromDisk) {
+	near := q.window.len() < p.g.room.line && (fromDisk || q.loaded == m.Seq)
+	alone := !p.g.fair && len(id) == 0 // in no group, which stands at its place only
+	if near || alone || p.backlog.has(id, front, fromDisk) || !p.hasRoom(p.g.byID[string(id)], m) {
 		p.backlog.note(id, m.Seq, front, fromDisk || q.loaded == m.Seq && q.room())
 		return false
 	}
@@ -47,22 +49,26 @@ func (p *passing) passes(t *store.Turn, m *Message, fromDisk bool) bool {
 	if k == nil {
 		k = p.g.create(string(id))
 	}
-	if k.spilled() || len(k.parked) >= passingOfTenant || !p.hasRoom(k, m) {
-		p.backlog.note(id, m.Seq, front, fromDisk || q.loaded == m.Seq && q.room())
-		p.g.forget(k)
-		return false
-	}
+	heap.Push(&q.strays, m)
 	if p.pass(t, k, m); !p.g.fair {
 		p.g.offer(t, k)
 	}
 	return true
 }
 
+// hasRoom reports that m may pass, of a group of which something may be known.
 func (p *passing) hasRoom(k *group, m *Message) bool {
-	if !p.g.full() || p.g.q.free.bytes > 0 {
+	parked := 0
+	if k != nil {
+		parked = len(k.parked)
+	}
+	switch {
+	case k != nil && k.spilled() || parked >= passingOfTenant || parked == 0 && len(p.tenants)+len(p.ahead) >= passingTenants:
+		return false
+	case !p.g.full() || p.g.q.free.bytes > 0:
 		return true
 	}
-	return len(k.parked) == 0 && len(p.tenants) < passingTenants && len(m.Data) <= passingSmall
+	return parked == 0 && len(m.Data) <= passingSmall
 }
 
 // single reports that nothing but messages of its tenant stands behind the front of the line.
@@ -72,7 +78,6 @@ func (p *passing) single(front *Message) bool {
 
 // pass parks m where it stands. What is passing is asked first.
 func (p *passing) pass(t *store.Turn, k *group, m *Message) {
-	heap.Push(&p.g.q.strays, m)
 	p.g.q.withinFrontier(t, m.Seq) // is to be true by the time that it is taken
 	if k.rank == 0 && p.g.fair {
 		k.passing = true
@@ -87,12 +92,11 @@ func (p *passing) again(t *store.Turn, m *Message) bool {
 	}
 	id := p.g.of(m.Data)
 	k := p.g.byID[string(id)]
+	if !p.hasRoom(k, m) {
+		return false
+	}
 	if k == nil {
 		k = p.g.create(string(id))
-	}
-	if k.spilled() || !p.hasRoom(k, m) {
-		p.g.forget(k)
-		return false
 	}
 	p.pass(t, k, m)
 	return true
