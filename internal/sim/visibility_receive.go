@@ -468,7 +468,7 @@ func (q *vqueue) judgeFairness(c *client, crowd map[string]int, ready []*vmessag
 		}
 		for _, quiet := range ready {
 			if quiet.group != "" && crowd[quiet.group] == 0 && !got[quiet] && quiet.priority.least >= m.priority.most && !groupIn(got, quiet.group) {
-				c.failKnown("V1", "%s of tenant %s, with %d in flight, was received before %s of tenant %s, with none", m.id, m.group, crowd[m.group], quiet.id, quiet.group)
+				c.fail("%s of tenant %s, with %d in flight, was received before %s of tenant %s, with none", m.id, m.group, crowd[m.group], quiet.id, quiet.group)
 				return
 			}
 		}

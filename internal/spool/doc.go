@@ -81,6 +81,11 @@
 // With Options.Fair groups are tenants instead: one that has more than its share
 // out steps aside in the same way, until nobody else has anything.
 //
+// The first messages of a group that has nothing in the window or behind it do not stand
+// in line: they are parked at once, and go before a front that is blocked (passing.go). What
+// a blocked front hides from us, as after a restart, a walk finds in turns of 256 messages
+// (walk.go). So neither waits for the backlog of another group, nor holds up another queue.
+//
 // # Looking at it, and moving it
 //
 // A Browse reads messages and changes nothing. What is delayed is found by the layer's

@@ -21,8 +21,12 @@ import (
 // is the first to have its share again, and the first to be served when nobody
 // has: nothing needs to be looked through when the share changes.
 
-// lookAhead is how many messages may step aside in one Take. The next one goes
-// on; until then there is enough of those that stepped aside.
+// The first messages of a tenant that has nothing else waiting do not stand in line at
+// all, see passing.go. Where the line hides others, it is walked, see walk.go. While all
+// of it is of one tenant, nothing steps aside.
+
+// lookAhead is how many messages may step aside in one Take. A walk goes on with the
+// rest; until then there is enough of those that stepped aside.
 const lookAhead = 64
 
 // fairness is what is known of all tenants together.
@@ -52,9 +56,18 @@ func (g *groups) nextFair(t *store.Turn) *Message {
 		if k := g.quietest(t); k != nil && !g.noisy(k) {
 			return g.bringOut(t, k)
 		}
+		front := g.q.upcoming()
+		if len(g.q.primes) == 0 || g.q.solo != nil {
+			if k := g.line.nextTenant(t, front); k != nil {
+				return g.bringOut(t, k)
+			}
+			if front != nil && g.givesWay(front) && g.line.single(front) {
+				return g.nextNoisy(t, front)
+			}
+		}
 		m := g.q.nextInPlace(t)
 		if m == nil {
-			break
+			return g.nextNoisy(t, nil)
 		}
 		if m == g.q.solo || !g.givesWay(m) {
 			return m
@@ -64,7 +77,25 @@ func (g *groups) nextFair(t *store.Turn) *Message {
 			g.wantMore(t, k)
 		}
 	}
-	if k := g.quietest(t); k != nil {
+	g.walker.seek(t)
+	return g.nextNoisy(t, nil)
+}
+
+// nextNoisy returns the next message if all have more than their share. One at the front of
+// the line need not step aside for that.
+func (g *groups) nextNoisy(t *store.Turn, front *Message) *Message {
+	k := g.quietest(t)
+	if front != nil {
+		at := g.find(front)
+		first := k == nil || at.inFlight < k.inFlight || at.inFlight == k.inFlight && front.Seq < k.head
+		if first && len(at.parked) == 0 && !at.spilled() {
+			if !g.q.withinFrontier(t, front.Seq) {
+				return nil
+			}
+			return g.q.nextInPlace(t)
+		}
+	}
+	if k != nil {
 		return g.bringOut(t, k)
 	}
 	g.readBack(t) // there was no room for it, perhaps
@@ -99,17 +130,33 @@ func (g *groups) bringOut(t *store.Turn, k *group) *Message {
 	}
 	m := heap.Pop(&k.parked).(*Message)
 	g.account(-1, -len(m.Data))
-	if len(k.parked) > 0 {
+	switch {
+	case len(k.parked) > 0:
 		g.waits(k)
-	} else {
+	case k.passing:
+		heap.Remove(&g.line.tenants, k.rank-1)
+		k.passing = false
+	default:
 		heap.Remove(&g.fairness.waiting, k.rank-1)
+	}
+	if k.id == "" { // each is a tenant of its own
+		m.group = nil
+		g.forget(k)
 	}
 	return m
 }
 
-// waits puts a tenant in its place among those that wait.
+// waits puts a tenant in its place among those that wait, or that pass.
 func (g *groups) waits(k *group) {
 	k.head = k.parked[0].Seq
+	switch {
+	case k.passing && k.rank == 0:
+		heap.Push(&g.line.tenants, k)
+		return
+	case k.passing:
+		heap.Fix(&g.line.tenants, k.rank-1)
+		return
+	}
 	if k.rank == 0 {
 		heap.Push(&g.fairness.waiting, k)
 	} else {
@@ -156,7 +203,7 @@ func (g *groups) count(k *group, n int) {
 	case k.inFlight == 0:
 		f.active--
 	}
-	if k.rank > 0 {
+	if k.rank > 0 && !k.passing {
 		heap.Fix(&f.waiting, k.rank-1)
 	}
 }

@@ -167,7 +167,7 @@ func (w *world) takeFair(t *rapid.T) {
 func TestASpilledTenantIsReadBackByItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, q := fairSpool(t, vfs.NewMem())
-		q.groups.room = room{2, 1, 0, 4, paceMessages}
+		q.groups.room = room{2, 1, 0, 4, paceMessages, lookAhead}
 		putMany(t, s, q, "a", 0, 2)
 		require.Len(t, takeRound(t, s, q, 5), 2)
 		putMany(t, s, q, "a", 2, 3)
@@ -179,7 +179,7 @@ func TestASpilledTenantIsReadBackByItself(t *testing.T) {
 func TestATenantIsReadBackWhenWhatItHadInMemoryWasSettled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, q := fairSpool(t, vfs.NewMem())
-		q.groups.room = room{2, 1, 1 << 20, 4, paceMessages}
+		q.groups.room = room{2, 1, 1 << 20, 4, paceMessages, lookAhead}
 		putMany(t, s, q, "a", 0, 6)
 		putMany(t, s, q, "b", 6, 1)
 		require.Equal(t, []string{"a 0", "a 1", "b 6"}, bodies(takeRound(t, s, q, 3)), "those of a step aside")

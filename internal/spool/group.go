@@ -34,7 +34,8 @@ type group struct {
 
 	inFlight int    // of a tenant, see fair.go
 	head     uint64 // the first of its parked
-	rank     int    // in the heap of tenants that wait, from 1
+	rank     int    // in the heap of tenants that wait, or of those that pass, from 1
+	passing  bool   // which of them
 
 	round   uint64 // that took something of it last
 	ceiling uint64 // the first that was in flight when that round began

@@ -49,5 +49,6 @@ func (g *groups) goOn(t *store.Turn) {
 		p.step = g.room.spill
 	}
 	p.pause, p.took, p.left = false, false, p.step
+	g.walker.goOn(t)
 	g.q.ready(t)
 }

@@ -27,7 +27,8 @@ const (
 // that were returned, at its place. What there is no room for is spilled: it is
 // forgotten but for a key in an index, through which it is read back when its
 // turn comes. So a group with a backlog of millions takes as much memory as any
-// other, and is passed by the rest once, not again and again.
+// other, and is passed by the rest once, not again and again. Those of which it is known
+// that nothing stands in line before them need not pass it, see passing.go.
 //
 // The index is derived and not needed after a restart, which begins to load at
 // low again, below everything that is parked.
@@ -44,6 +45,8 @@ type groups struct {
 	pace pace
 	fair bool // they are tenants, see fair.go
 	fairness
+	line   passing
+	walker walker
 
 	leaving []*Message // were settled since the last Take
 	round   uint64     // see NextRound
@@ -63,6 +66,7 @@ type room struct {
 	ofGroup, messages, bytes int
 	readBack                 int // see wantedMessages
 	spill                    int // see paceMessages
+	line                     int // see lookAhead
 }
 
 // spareGroups is how many are kept for reuse.
@@ -75,8 +79,10 @@ func newGroups(q *Spool, of func([]byte) []byte, fair bool) *groups {
 	}
 	g := &groups{
 		q: q, of: of, fair: fair, byID: make(map[string]*group), round: 1, // no group has been in it
-		room: room{ofGroup, parkedMessages, parkedBytes, wantedMessages, paceMessages},
+		room: room{ofGroup, parkedMessages, parkedBytes, wantedMessages, paceMessages, lookAhead},
 	}
+	g.walker.g, g.line.g = g, g
+	g.line.backlog.restart(0)
 	g.pace = pace{timer: store.NewTimer(g.goOn), left: g.room.spill, step: g.room.spill}
 	return g
 }
@@ -97,7 +103,8 @@ func (g *groups) next(t *store.Turn) *Message {
 		return g.nextFair(t)
 	}
 	g.leave(t)
-	for m := g.q.nextInPlace(t); m != nil; m = g.q.nextInPlace(t) {
+	looked := 0
+	for m := g.line.next(t, looked); m != nil; m = g.line.next(t, looked) {
 		k := g.find(m)
 		if k != nil {
 			k.bare(m.Seq) // if it was a prime suspect that waited for another
@@ -109,15 +116,19 @@ func (g *groups) next(t *store.Turn) *Message {
 					g.q.solo, m.prime = nil, true
 				}
 				g.park(t, k, m)
+				if looked++; looked == walkMessages {
+					g.walker.seek(t)
+					return nil
+				}
 				continue
 			}
 		}
 		switch {
 		case !g.q.withinFrontier(t, m.Seq):
-			heap.Push(&g.q.returned, m)
 			if k != nil {
 				k.offered, m.group = m, k
 			}
+			g.enlist(m)
 			return nil
 		case !m.prime || g.q.solo == m:
 			return m
@@ -309,9 +320,19 @@ func (g *groups) bring(k *group) {
 	g.account(-1, -len(m.Data))
 	k.offered = m
 	if !m.aside {
-		heap.Push(&g.q.returned, m)
+		g.enlist(m)
 	}
 	m.aside = false
+}
+
+// enlist puts what is offered at its place, or among those that pass the line if that is farther
+// on.
+func (g *groups) enlist(m *Message) {
+	if m.Seq > g.q.front() {
+		heap.Push(&g.line.ahead, m)
+	} else {
+		heap.Push(&g.q.returned, m)
+	}
 }
 
 // withdraw parks what was offered, because something before it came back.
@@ -386,7 +407,7 @@ func (g *groups) waiting() int {
 	if g == nil {
 		return 0
 	}
-	return g.parked
+	return g.parked + len(g.line.ahead)
 }
 
 // ordered reports that a message may have to wait for another.
@@ -406,12 +427,13 @@ func (g *groups) purge(t *store.Turn) {
 		}
 	}
 	for _, k := range g.byID {
-		k.parked, k.offered, k.from, k.to, k.slot, k.wanted, k.rank = nil, nil, 0, 0, 0, false, 0
+		k.parked, k.offered, k.from, k.to, k.slot, k.wanted, k.rank, k.passing = nil, nil, 0, 0, 0, false, 0, false
 		if k.idle() {
 			delete(g.byID, k.id)
 		}
 	}
 	g.account(-g.parked, -g.bytes)
 	g.spilled, g.wanted, g.void, g.fairness.waiting = nil, nil, true, nil
+	g.line.purge()
 	g.dropIndex(t)
 }

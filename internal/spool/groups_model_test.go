@@ -33,7 +33,7 @@ func (w *world) takeRound(t *rapid.T) {
 	until := time.Now().Add(time.Duration(rapid.IntRange(1, 200).Draw(t, "lease")) * time.Second)
 	n := rapid.IntRange(1, 20).Draw(t, "n")
 	w.round++
-	exact := true // nothing was spilled in this round, of which the rest is for the next
+	exact := true // nothing was spilled in this round, of which the rest is for the next, or passes the line
 	for i := range n {
 		var m *Message
 		var solo, busy bool
@@ -44,7 +44,7 @@ func (w *world) takeRound(t *rapid.T) {
 				if i == 0 && tries == 0 {
 					w.q.NextRound(t)
 				}
-				exact = exact && len(w.q.groups.spilled) == 0
+				exact = exact && len(w.q.groups.spilled)+len(w.q.groups.line.ahead) == 0
 				m = w.q.Take(t, until)
 				busy = w.q.Busy()
 				solo = w.q.solo != nil && w.q.solo != m

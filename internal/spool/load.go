@@ -294,7 +294,9 @@ func (q *Spool) take(t *store.Turn, l loadedMessage) {
 		q.wait(m)
 		return
 	}
-	q.enqueue(m)
+	if !q.passes(t, m, true) {
+		q.enqueue(m)
+	}
 }
 
 // promote gives delayed messages that are due a place in the queue.
@@ -344,5 +346,8 @@ func (i *install) Visible(t *store.Turn) {
 		shown(t)
 	}
 	i.q.recall(t)
+	if i.q.groups != nil {
+		i.q.groups.walker.goOn(t)
+	}
 	i.q.ready(t)
 }

@@ -26,7 +26,7 @@ func TestModel(t *testing.T) {
 		t.Run(fmt.Sprintf("%+v", c), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				rapid.Check(struct{ testing.TB }{t}, func(t *rapid.T) { // hides Deadline, which a bubble forbids
-					w := &world{t: t, leases: c.leases, groups: c.groups, fair: c.fair, fs: storetest.NewFS(vfs.NewCrashableMem()), model: map[uint64]*entry{}}
+					w := &world{t: t, leases: c.leases, groups: c.groups, fair: c.fair, line: rapid.SampledFrom([]int{0, 2, lookAhead}).Draw(t, "line"), fs: storetest.NewFS(vfs.NewCrashableMem()), model: map[uint64]*entry{}}
 					w.open()
 					defer func() { require.NoError(t, w.s.Close()) }()
 					t.Repeat(map[string]func(*rapid.T){
@@ -83,6 +83,7 @@ type world struct {
 	leases  bool
 	groups  bool
 	fair    bool       // tenants
+	line    int        // that nobody passes
 	random  *rand.Rand // for a bulk
 	round   int
 	fs      *storetest.FS
@@ -121,7 +122,8 @@ func (w *world) open() {
 	w.q, err = Open(ctx, crowded(w.s), layout, 1, o)
 	require.NoError(w.t, err)
 	if w.groups {
-		w.q.groups.room = room{3, 8, 1 << 10, 5, paceMessages}
+		w.q.groups.line.backlog.most = 3
+		w.q.groups.room = room{3, 8, 1 << 10, 5, paceMessages, w.line}
 	}
 	if w.leases {
 		w.q.leanFrom = 0

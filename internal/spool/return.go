@@ -51,7 +51,7 @@ func (q *Spool) waitAgain(t *store.Turn, m *Message) {
 	if q.groups != nil && (q.groups.fair || m.group != nil) {
 		q.groups.left(t, m)
 	}
-	if m.group == nil {
+	if m.group == nil && !(q.groups != nil && q.groups.line.again(t, m)) {
 		q.wait(m)
 	}
 }

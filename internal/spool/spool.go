@@ -153,6 +153,7 @@ func (q *Spool) restoreMeta(ctx context.Context, v []byte) (err error) {
 		q.unloaded, q.recallEnd = q.meta.taken, q.meta.next
 	}
 	if q.groups != nil {
+		q.groups.line.backlog.restart(q.meta.next)
 		return q.groups.lookForIndex(ctx)
 	}
 	return nil
@@ -294,10 +295,17 @@ func (q *Spool) Show(t *store.Turn, m *Message) {
 		return
 	}
 	q.unseen(m, -1)
-	if q.loaded == m.Seq && q.room() {
+	switch {
+	case q.passes(t, m, false):
+		if q.loaded == m.Seq {
+			q.loaded = q.shown
+		} else {
+			q.early[m.Seq] = m
+		}
+	case q.loaded == m.Seq && q.room():
 		q.loaded = q.shown
 		q.enqueue(m)
-	} else {
+	default:
 		q.bad.onDisk.more(tally{1, m.size()})
 		m.state = spilled
 		q.order.leave(m)
@@ -397,15 +405,6 @@ func (q *Spool) nextInPlace(t *store.Turn) *Message {
 	m := q.dequeue()
 	q.passed = append(q.passed, m)
 	return m
-}
-
-// mayLeave reports whether the first of the window may leave it: to be taken, or to
-// step aside.
-func (q *Spool) mayLeave(t *store.Turn, m *Message) bool {
-	if q.groups.blocks(m) {
-		return !q.groups.holdsBack(t, m)
-	}
-	return q.withinFrontier(t, m.Seq)
 }
 
 func (q *Spool) popAhead() {

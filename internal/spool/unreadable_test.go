@@ -42,7 +42,7 @@ func (f *flaky) open() {
 	f.q, err = Open(ctx, crowded(f.s), layout, 1, f.o)
 	require.NoError(f.t, err)
 	if f.q.groups != nil {
-		f.q.groups.room = room{3, 8, 1 << 10, 5, paceMessages}
+		f.q.groups.room = room{3, 8, 1 << 10, 5, paceMessages, lookAhead}
 	}
 	f.q.leanFrom = 5
 	f.opened++

@@ -64,3 +64,40 @@ func (q *Spool) emptyWindow() {
 	q.free.bytes += q.winBytes + q.window.len()*messageBytes
 	q.window, q.winBytes = ring{}, 0
 }
+
+// mayLeave reports whether the first of the window may leave it: to be taken, or to
+// step aside.
+func (q *Spool) mayLeave(t *store.Turn, m *Message) bool {
+	if q.groups.blocks(m) {
+		return !q.groups.holdsBack(t, m)
+	}
+	return q.withinFrontier(t, m.Seq)
+}
+
+// front returns the number that the front of the line has, below which nothing stands in it.
+func (q *Spool) front() uint64 {
+	if q.window.len() > 0 {
+		return q.window.front().Seq
+	}
+	return q.loaded
+}
+
+// upcoming returns the message that is next at its place, primes aside.
+func (q *Spool) upcoming() (m *Message) {
+	q.skipGone()
+	if n := len(q.ahead); n > 0 {
+		return q.ahead[n-1]
+	}
+	if q.window.len() > 0 {
+		m = q.window.front()
+	}
+	if len(q.returned) > 0 && q.returned[0].Seq < q.front() {
+		m = q.returned[0]
+	}
+	return m
+}
+
+// passes lets m pass the line if it may, and reports whether it does.
+func (q *Spool) passes(t *store.Turn, m *Message, fromDisk bool) bool {
+	return q.groups != nil && q.groups.line.passes(t, m, fromDisk)
+}
