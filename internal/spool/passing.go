@@ -120,6 +120,8 @@ func (p *passing) next(t *store.Turn, looked int) *Message {
 	switch {
 	case len(q.returned) > 0 && q.returned[0].Seq < first.Seq: // it may be of the same group
 		return q.nextInPlace(t)
+	case front == nil && q.loaded < min(first.Seq, q.shown): // the front of the line is being read
+		return q.nextInPlace(t)
 	case front == nil || first.Seq < front.Seq:
 	case !p.g.blocks(front) || looked < lookAhead && !p.g.crowded(p.g.find(front), front):
 		return q.nextInPlace(t)
@@ -147,6 +149,8 @@ func (p *passing) nextTenant(t *store.Turn, front *Message) *group {
 		case k.parked[0].Seq != k.head:
 			p.g.waits(k)
 		case front != nil && front.Seq < k.head && !p.g.givesWay(front):
+			return nil
+		case front == nil && p.g.q.loaded < min(k.head, p.g.q.shown): // it is being read
 			return nil
 		case p.g.noisy(k):
 			p.stepAside(k)
