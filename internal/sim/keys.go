@@ -325,8 +325,8 @@ func (p *keysPart) find(c *client, a args) {
 	end := k.use()
 	var r idempotency.Result
 	var ok bool
-	o := c.call(func(ctx context.Context) (err error) {
-		r, ok, err = s.n.Find(ctx, []byte(k.name))
+	o := callWith(c, s.n, func(ctx context.Context, namespace *idempotency.Namespace) (err error) {
+		r, ok, err = namespace.Find(ctx, []byte(k.name))
 		return err
 	})
 	quiet := end()
@@ -359,7 +359,9 @@ func (p *keysPart) forget(c *client, a args) {
 	end := k.use()
 	before := *k
 	k.mayBeGone = true
-	o := c.call(func(ctx context.Context) error { return s.n.Forget(ctx, []byte(k.name)) })
+	o := callWith(c, s.n, func(ctx context.Context, namespace *idempotency.Namespace) error {
+		return namespace.Forget(ctx, []byte(k.name))
+	})
 	quiet := end()
 	c.tellCall("forget %s: error %v", k.name, o.err)
 	c.expects(o, "forget "+k.name)
@@ -403,8 +405,8 @@ func (p *keysPart) list(c *client, a args) {
 	}
 	shown := make(map[string]bool)
 	var info idempotency.NamespaceInfo
-	o := c.call(func(ctx context.Context) (err error) {
-		for e, err := range s.n.Entries(ctx, nil) {
+	o := callWith(c, s.n, func(ctx context.Context, namespace *idempotency.Namespace) (err error) {
+		for e, err := range namespace.Entries(ctx, nil) {
 			if err != nil {
 				return err
 			}
@@ -412,7 +414,7 @@ func (p *keysPart) list(c *client, a args) {
 				shown[string(e.Key)] = true
 			}
 		}
-		info, err = s.n.Info(ctx)
+		info, err = namespace.Info(ctx)
 		return err
 	})
 	if c.expects(o, "list "+s.name); !o.done() || o.to != now {
@@ -481,8 +483,8 @@ func (p *keysPart) reclaimed(c *client, s *space) {
 	time.Sleep(2*s.config.Expiry + time.Second)
 	c.mu.Lock()
 	var info idempotency.NamespaceInfo
-	o := c.call(func(ctx context.Context) (err error) {
-		info, err = s.n.Info(ctx)
+	o := callWith(c, s.n, func(ctx context.Context, namespace *idempotency.Namespace) (err error) {
+		info, err = namespace.Info(ctx)
 		return err
 	})
 	if c.expects(o, "ask "+s.name); o.done() && (info.Completed != 0 || info.InProgress != 0) {

@@ -30,7 +30,7 @@ func (p *keysPart) do(c *client, a args) {
 	end := k.use()
 	forgets := k.forgets
 	var r idempotency.Result
-	o := c.call(func(ctx context.Context) (err error) {
+	o := callWith(c, s.n, func(ctx context.Context, namespace *idempotency.Namespace) (err error) {
 		done := make(chan struct{})
 		go func() { // runtime.Goexit ends the goroutine of the caller
 			defer close(done)
@@ -40,7 +40,7 @@ func (p *keysPart) do(c *client, a args) {
 				}
 			}()
 			err = errEnded
-			r, err = s.n.Do(ctx, []byte(k.name), run.handle, &idempotency.DoOptions{NoWait: a.has("nowait")})
+			r, err = namespace.Do(ctx, []byte(k.name), run.handle, &idempotency.DoOptions{NoWait: a.has("nowait")})
 		}()
 		<-done
 		return err

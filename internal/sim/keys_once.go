@@ -25,8 +25,8 @@ func (p *keysPart) once(c *client, a args) {
 	k.died = time.Time{}
 	ran := false
 	var r idempotency.Result
-	o := c.call(func(ctx context.Context) (err error) {
-		r, err = s.n.Once(ctx, []byte(k.name), func(tx *pebblemq.Tx) ([]byte, error) {
+	o := callWith(c, s.n, func(ctx context.Context, namespace *idempotency.Namespace) (err error) {
+		r, err = namespace.Once(ctx, []byte(k.name), func(tx *pebblemq.Tx) ([]byte, error) {
 			ran = true
 			n, err := readNumber(tx, s.effects(k))
 			if err != nil {

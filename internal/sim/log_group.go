@@ -241,8 +241,8 @@ func (p *logPart) openGroup(c *client, a args) {
 	}
 	t.groups = append(t.groups, g)
 	var opened *log.Group
-	o := c.call(func(ctx context.Context) (err error) {
-		opened, err = t.t.OpenGroup(ctx, g.name, &log.GroupConfig{From: from.Or(resets[g.reset])})
+	o := callWith(c, t.t, func(ctx context.Context, topic *log.Topic) (err error) {
+		opened, err = topic.OpenGroup(ctx, g.name, &log.GroupConfig{From: from.Or(resets[g.reset])})
 		return err
 	})
 	c.expects(o, "open "+g.name, t.gone()...)
@@ -284,8 +284,8 @@ func (g *lgroup) reopen(c *client) {
 	}
 	g.members, g.moving, g.runs, g.handled = nil, 0, nil, nil
 	var group *log.Group
-	o := c.call(func(ctx context.Context) (err error) {
-		group, err = g.topic.t.LookupGroup(ctx, g.name)
+	o := callWith(c, g.topic.t, func(ctx context.Context, topic *log.Topic) (err error) {
+		group, err = topic.LookupGroup(ctx, g.name)
 		return err
 	})
 	g.g = group
@@ -307,8 +307,8 @@ func (g *lgroup) reopen(c *client) {
 // compareCommitted looks where the group stands.
 func (g *lgroup) compareCommitted(c *client, narrow bool) {
 	var list []log.Committed
-	o := c.call(func(ctx context.Context) (err error) {
-		list, err = g.g.Committed(ctx)
+	o := callWith(c, g.g, func(ctx context.Context, group *log.Group) (err error) {
+		list, err = group.Committed(ctx)
 		return err
 	})
 	if c.expects(o, "where "+g.name+" stands", g.topic.gone()...); !o.done() {
@@ -345,8 +345,8 @@ func (g *lgroup) check(c *client) {
 
 func (g *lgroup) checkLag(c *client) {
 	var list []log.Lag
-	o := c.call(func(ctx context.Context) (err error) {
-		list, err = g.g.Lag(ctx)
+	o := callWith(c, g.g, func(ctx context.Context, group *log.Group) (err error) {
+		list, err = group.Lag(ctx)
 		return err
 	})
 	if c.expects(o, "the lag of "+g.name, g.topic.gone()...); !o.done() {
@@ -387,8 +387,8 @@ func (s *lstand) left() (n offsets) {
 func (g *lgroup) owners(c *client) (owners map[int]string, ok bool) {
 	owners = make(map[int]string)
 	var info log.GroupInfo
-	o := c.call(func(ctx context.Context) (err error) {
-		info, err = g.g.Info(ctx)
+	o := callWith(c, g.g, func(ctx context.Context, group *log.Group) (err error) {
+		info, err = group.Info(ctx)
 		return err
 	})
 	if c.expects(o, "info of "+g.name, g.topic.gone()...); !o.done() {

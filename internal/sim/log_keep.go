@@ -30,7 +30,7 @@ func (p *logPart) trim(c *client, a args) {
 		part.trims++
 	}
 	end := t.use()
-	o := c.call(func(ctx context.Context) error { return t.t.TrimTo(ctx, part.n, to) })
+	o := callWith(c, t.t, func(ctx context.Context, topic *log.Topic) error { return topic.TrimTo(ctx, part.n, to) })
 	quiet := end()
 	if moving {
 		part.start.most = part.mostStart()
@@ -69,7 +69,7 @@ func (p *logPart) compact(c *client, a args) {
 	}
 	begun, calls := c.event(), t.calls
 	quiet := t.under == 0
-	o := c.call(func(ctx context.Context) error { return t.t.Compact(ctx) })
+	o := callWith(c, t.t, func(ctx context.Context, topic *log.Topic) error { return topic.Compact(ctx) })
 	if c.expects(o, "compact "+t.name, t.gone()...); !o.done() || !t.compacts || !t.config.Compact {
 		return
 	}
@@ -100,7 +100,7 @@ func (p *logPart) enforce(c *client, a args) {
 			least[i] = 0
 		}
 	}
-	o := c.call(func(ctx context.Context) error { return t.t.EnforceRetention(ctx) })
+	o := callWith(c, t.t, func(ctx context.Context, topic *log.Topic) error { return topic.EnforceRetention(ctx) })
 	if c.expects(o, "enforce the retention of "+t.name, t.gone()...); !o.done() {
 		return
 	}
@@ -203,7 +203,7 @@ func (p *logPart) alter(c *client, a args) {
 	}
 	t.adopt(strictest(was, to))
 	end := t.use()
-	o := c.call(func(ctx context.Context) error { return t.t.Alter(ctx, &to) })
+	o := callWith(c, t.t, func(ctx context.Context, topic *log.Topic) error { return topic.Alter(ctx, &to) })
 	end()
 	c.expects(o, "alter "+t.name, t.gone()...)
 	for _, part := range t.parts {
@@ -246,7 +246,7 @@ func (p *logPart) deleteTopic(c *client, a args) {
 	}
 	t.deleting = true
 	end := t.use()
-	o := c.call(func(ctx context.Context) error { return t.t.Delete(ctx) })
+	o := callWith(c, t.t, func(ctx context.Context, topic *log.Topic) error { return topic.Delete(ctx) })
 	end()
 	c.expects(o, "delete "+t.name)
 	switch {

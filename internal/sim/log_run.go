@@ -79,13 +79,13 @@ func (p *logPart) run(c *client, a args) {
 	quiet, end := g.move()
 	r.quiet = quiet
 	options := &log.RunOptions{Name: r.name, Concurrency: max(1, a.int("concurrency")), MaxAttempts: 3, BatchSize: a.int("batch")}
-	o := c.call(func(ctx context.Context) error {
+	o := callWith(c, g.g, func(ctx context.Context, group *log.Group) error {
 		ctx, stop := context.WithTimeout(ctx, a.span("span"))
 		defer stop()
 		if a.has("batch") {
-			return g.g.RunBatch(ctx, r.handleBatch, options)
+			return group.RunBatch(ctx, r.handleBatch, options)
 		}
-		return g.g.Run(ctx, r.handle, options)
+		return group.Run(ctx, r.handle, options)
 	})
 	g.runs = slices.DeleteFunc(g.runs, func(o *lrun) bool { return o == r })
 	c.tellCall("%s of %s has ended: %v", r.name, g.name, o.err)
@@ -327,8 +327,9 @@ func (r *lrun) transfer(ctx context.Context, h *handling, record log.Record) err
 	r.c.mu.Lock()
 	c := r.c.client(nil)
 	c.born, c.db, c.ctx = r.c.born, r.c.db, ctx
+	group := r.g.g
 	o := r.p.bank.transfer(c, args{"amount": "7", "from": "0", "to": "1"}, func(tx *pebblemq.Tx) error {
-		return r.g.g.In(tx).Ack(record)
+		return group.In(tx).Ack(record)
 	}, nil)
 	r.c.mu.Unlock()
 	return r.done(h, o.err)

@@ -179,16 +179,16 @@ func (p *subscriptionsPart) subscribe(c *client, _ args) {
 		return
 	}
 	p.joining = true
-	life := c.life
+	life, topics := c.life, p.topics
 	var s *log.Subscription
 	o := c.call(func(ctx context.Context) (err error) {
 		ctx = pebblemq.WithDurability(ctx, pebblemq.Sync)
-		for _, t := range p.topics {
+		for _, t := range topics {
 			if _, _, err := t.EnsureGroup(ctx, "readers", &log.GroupConfig{From: log.Start()}); err != nil {
 				return err
 			}
 		}
-		s, err = log.Subscribe(ctx, "readers", p.told(c, "reader", 0), p.topics[0].Topic, p.topics[1].Topic)
+		s, err = log.Subscribe(ctx, "readers", p.told(c, "reader", 0), topics[0].Topic, topics[1].Topic)
 		return err
 	})
 	if life == c.world.life {

@@ -221,9 +221,9 @@ func (p *visibilityPart) alter(c *client, a args) {
 	q.next = filled(config)
 	end := q.use()
 	q.altering++
-	o := c.call(func(ctx context.Context) (err error) {
+	o := callWith(c, q.q, func(ctx context.Context, queue *visibility.Queue) (err error) {
 		if !a.has("ensured") {
-			return q.q.Alter(ctx, &config)
+			return queue.Alter(ctx, &config)
 		}
 		_, did, err := visibility.EnsureQueue(ctx, c.db, q.name, &config)
 		if err == nil && (did.Created || did.Unchanged() != reflect.DeepEqual(q.config, q.next)) {
@@ -322,7 +322,7 @@ func (p *visibilityPart) deleteQueue(c *client, a args) {
 		}
 	}
 	end := q.use()
-	o := c.call(func(ctx context.Context) error { return q.q.DeleteQueue(ctx) })
+	o := callWith(c, q.q, func(ctx context.Context, queue *visibility.Queue) error { return queue.DeleteQueue(ctx) })
 	end()
 	c.tellCall("delete %s: %v", q.name, o.err)
 	switch {

@@ -53,12 +53,12 @@ func (p *visibilityPart) receive(c *client, a args) {
 	emptied := false
 	options := &visibility.ReceiveOptions{Max: a.int("n"), VisibilityTimeout: a.span("hidden"), Wait: a.span("wait"), AttemptID: a["attempt"]}
 	end := q.use()
-	o := c.call(func(ctx context.Context) (err error) {
+	o := callWith(c, q.q, func(ctx context.Context, queue *visibility.Queue) (err error) {
 		if a.has("emptying") && canEmpty(a) {
-			found, emptied, err = empty(ctx, q.q, options)
+			found, emptied, err = empty(ctx, queue, options)
 			return err
 		}
-		found, err = p.receiveFrom(ctx, q.q, options)
+		found, err = p.receiveFrom(ctx, queue, options)
 		emptied = len(found) < options.Max
 		return err
 	})

@@ -39,8 +39,8 @@ func (p *visibilityPart) redrive(c *client, a args) {
 	due := q.fallsDue(time.Now())
 	end := p.useAll(q)
 	var r *visibility.Redrive
-	o := c.call(func(ctx context.Context) (err error) {
-		r, err = q.q.Redrive(ctx, &visibility.RedriveOptions{To: a["to"], Rate: float64(a.int("rate"))})
+	o := callWith(c, q.q, func(ctx context.Context, queue *visibility.Queue) (err error) {
+		r, err = queue.Redrive(ctx, &visibility.RedriveOptions{To: a["to"], Rate: float64(a.int("rate"))})
 		return err
 	})
 	c.expects(o, "redrive "+q.name, q.deleted(), to.deleted(), to.unknown(), visibility.ErrRedriveRunning)
@@ -130,8 +130,8 @@ func (p *visibilityPart) mayGoAnywhere(m *vmessage, q *vqueue) {
 // follow waits for the redrive that goes on in a new life.
 func (p *visibilityPart) follow(c *client, q *vqueue) {
 	var list []*visibility.Redrive
-	o := c.call(func(ctx context.Context) (err error) {
-		list, err = q.q.Redrives(ctx)
+	o := callWith(c, q.q, func(ctx context.Context, queue *visibility.Queue) (err error) {
+		list, err = queue.Redrives(ctx)
 		return err
 	})
 	if c.expects(o, "list the redrives of "+q.name); len(list) == 0 || list[0].Info().State != visibility.RedriveRunning {

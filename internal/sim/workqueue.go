@@ -325,8 +325,8 @@ func (p *workqueuePart) lookUp(c *client, q *wqueue) {
 	}
 	var found *workqueue.Queue
 	var info workqueue.QueueInfo
-	o := c.call(func(ctx context.Context) (err error) {
-		if found, err = p.broker.Queue(ctx, q.name); err != nil {
+	o := callWith(c, p.broker, func(ctx context.Context, broker *workqueue.Broker) (err error) {
+		if found, err = broker.Queue(ctx, q.name); err != nil {
 			return err
 		}
 		info, err = found.Info(ctx)
@@ -371,8 +371,8 @@ func (p *workqueuePart) bury(c *client) {
 		if !q.doubtful || p.broker == nil || p.queueNamed(q.name) != nil {
 			continue
 		}
-		o := c.surely().call(func(ctx context.Context) error {
-			found, err := p.broker.Queue(ctx, q.name)
+		o := callWith(c.surely(), p.broker, func(ctx context.Context, broker *workqueue.Broker) error {
+			found, err := broker.Queue(ctx, q.name)
 			if err != nil {
 				return err
 			}

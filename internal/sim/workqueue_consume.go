@@ -53,8 +53,8 @@ func (p *workqueuePart) consume(c *client, a args) {
 	version := p.version
 	end := q.use()
 	var consumer *workqueue.Consumer
-	o := c.call(func(ctx context.Context) (err error) {
-		consumer, err = q.q.Consume(ctx, &workqueue.ConsumeOptions{Prefetch: a.int("prefetch"), Tag: k.name, Priority: k.rank})
+	o := callWith(c, q.q, func(ctx context.Context, queue *workqueue.Queue) (err error) {
+		consumer, err = queue.Consume(ctx, &workqueue.ConsumeOptions{Prefetch: a.int("prefetch"), Tag: k.name, Priority: k.rank})
 		return err
 	})
 	end(o)

@@ -33,8 +33,8 @@ func (p *workqueuePart) redrive(c *client, a args) {
 	var info workqueue.RedriveInfo
 	started := false
 	end := q.use()
-	o := c.call(func(ctx context.Context) error {
-		r, err := q.q.Redrive(ctx, &workqueue.RedriveOptions{Rate: float64(a.int("rate"))})
+	o := callWith(c, q.q, func(ctx context.Context, queue *workqueue.Queue) error {
+		r, err := queue.Redrive(ctx, &workqueue.RedriveOptions{Rate: float64(a.int("rate"))})
 		if started = err == nil; !started {
 			return err
 		}

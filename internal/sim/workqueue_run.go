@@ -67,10 +67,10 @@ func (p *workqueuePart) run(c *client, a args) {
 		span, c.within = min(span, c.within), 0 // it waits for its handlers after that
 	}
 	end := q.use()
-	o := c.call(func(ctx context.Context) error {
+	o := callWith(c, q.q, func(ctx context.Context, queue *workqueue.Queue) error {
 		ctx, stop := context.WithTimeout(ctx, span)
 		defer stop()
-		return r.runQueue(ctx, q.q)
+		return r.runQueue(ctx, queue)
 	})
 	end(o)
 	c.tellCall("run on %s: %v", q.name, o.err)

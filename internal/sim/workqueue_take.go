@@ -53,8 +53,8 @@ func (p *workqueuePart) getOne(c *client, name string) bool {
 	consumers := q.consumers()
 	version := p.version
 	end := q.use()
-	o := c.call(func(ctx context.Context) (err error) {
-		d, err = p.getOf(ctx, q.q)
+	o := callWith(c, q.q, func(ctx context.Context, queue *workqueue.Queue) (err error) {
+		d, err = p.getOf(ctx, queue)
 		return err
 	})
 	quiet := end(o)

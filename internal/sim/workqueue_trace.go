@@ -151,6 +151,7 @@ func sameDeaths(known []wdeath, deaths []workqueue.Death) bool {
 
 // arrive notes that a redrive has moved a copy.
 func (p *workqueuePart) arrive(x *wcopy, q *wqueue) *wcopy {
+	q.fed = true // more may have come that nobody has seen
 	y := q.newCopy(x.m, x.place.begun)
 	y.fate, y.deaths, y.born = here, x.deaths, x
 	y.maybe, y.suspect, y.crashed = p.w.unclean, p.w.unclean, x.crashed

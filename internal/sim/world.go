@@ -277,6 +277,12 @@ func (c *client) call(f func(ctx context.Context) error) (o outcome) {
 	return o
 }
 
+// callWith is call for a call that uses a handle which a new life replaces. The world is not held
+// while f runs, so f must not look the handle up.
+func callWith[H any](c *client, handle H, f func(ctx context.Context, handle H) error) outcome {
+	return c.call(func(ctx context.Context) error { return f(ctx, handle) })
+}
+
 // expects complains about an error that is none of those that every call may return in the state
 // of the world, nor one of these.
 func (c *client) expects(o outcome, what string, allowed ...error) {
