@@ -20,7 +20,11 @@ func (p *visibilityPart) opened(c *client) {
 			return err
 		})
 		q.q = handle
-		if q.mayBeLost && lost(o.err, visibility.ErrUnknownQueue) {
+		switch isLost := q.mayBeLost && lost(o.err, visibility.ErrUnknownQueue); {
+		case isLost && q.deleting: // what died in it before is where it went
+			p.remove(q)
+			continue
+		case isLost:
 			p.drop(q)
 			continue
 		}
