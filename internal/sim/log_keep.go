@@ -194,7 +194,7 @@ func (p *logPart) alter(c *client, a args) {
 	if a.has("compression") {
 		to.Compression = compressions[a["compression"]]
 	}
-	t.growing = true
+	t.growing, t.configs = true, append(t.configs, was, to)
 	t.grown = t.grown || to.Partitions > was.Partitions
 	for m := range t.loose {
 		if m.key != nil && to.Partitions > was.Partitions {
@@ -211,11 +211,14 @@ func (p *logPart) alter(c *client, a args) {
 	}
 	switch {
 	case o.done():
-		if t.config, t.growing = to, false; to != was { // else there was nothing to do
-			c.durable(c, o, true)
+		if t.config, t.growing, t.configs = to, false, nil; to == was { // there was nothing to do
+			break
+		}
+		if c.durable(c, o, true); !c.syncs(true) {
+			c.lose(func() { t.configs = append(t.configs, was) })
 		}
 	case o.refused():
-		t.config, t.growing = was, false
+		t.config, t.growing, t.configs = was, false, nil
 		t.shrink(was.Partitions)
 	}
 }
