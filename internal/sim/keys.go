@@ -24,6 +24,12 @@ type space struct {
 	name      string
 	n         *idempotency.Namespace
 	config    idempotency.Config
+	next      idempotency.Config   // that it is getting
+	altering  bool                 // an Alter is under way, or nobody knows how it ended
+	lost      []idempotency.Config // that a crash may have brought back
+	former    []formerExpiry
+	longest   time.Duration // that it has kept anything
+	lease     time.Duration // in this life
 	mayBeLost bool
 	keys      map[string]*keyModel
 	token     uint64 // the highest that a handler has had
@@ -69,6 +75,7 @@ func (p *keysPart) verbs() []*verb {
 		form("find {key} of {space}", 10, p.drawKey, p.find),
 		form("forget {key} of {space}", 6, p.drawBusy, p.forget),
 		form("list the keys of {space}", 4, p.drawSpace, p.list),
+		form("alter namespace {space} expiry {expiry} [lease {lease}]", 3, p.drawAlter, p.alter),
 	}
 }
 
@@ -200,6 +207,7 @@ func (p *keysPart) open(c *client, a args) {
 	}
 	s.n = n
 	s.mayBeLost, s.config, s.opened = false, s.n.Config(), moment{o.from, o.to}
+	s.longest, s.lease = s.config.Expiry, s.config.Lease
 	p.w.durable(c, o, true)
 	if !c.syncs(true) {
 		c.lose(func() { s.mayBeLost = true })
@@ -222,7 +230,9 @@ func (p *keysPart) opened(c *client) {
 			p.drop(s)
 			continue
 		}
-		c.expects(o, "open "+s.name+" again")
+		if c.expects(o, "open "+s.name+" again"); o.done() {
+			s.reopened(c)
+		}
 		s.opened = moment{o.from, o.to}
 		for _, k := range s.keys {
 			k.ended(p.w.unclean)
@@ -242,7 +252,7 @@ func (k *keyModel) ended(crashed bool) {
 }
 
 // leaseOver reports that no key is taken by a handler of an earlier life.
-func (s *space) leaseOver(t time.Time) bool { return t.After(s.opened.last.Add(s.config.Lease)) }
+func (s *space) leaseOver(t time.Time) bool { return t.After(s.opened.last.Add(s.lease)) }
 
 // use notes a call with the key; the function that it returns ends it, and reports whether no
 // other one was made in the meantime.
@@ -275,7 +285,7 @@ func (k *keyModel) now(t time.Time) {
 func (k *keyModel) completed(c *client, s *space, o outcome, result string, durable bool) {
 	before := *k
 	k.fate, k.results, k.stored, k.died = here, []string{result}, true, time.Time{}
-	k.expires = moment{o.from.Add(s.config.Expiry), o.to.Add(s.config.Expiry)}
+	k.expires = s.expires(o)
 	if !durable {
 		c.lose(func() {
 			k.mayBeGone, k.cut = true, true
@@ -289,11 +299,11 @@ func (k *keyModel) completed(c *client, s *space, o outcome, result string, dura
 // mayComplete notes that a key may have an outcome.
 func (k *keyModel) mayComplete(s *space, o outcome, result string) {
 	if !k.mayBeHere {
-		k.expires = moment{o.from.Add(s.config.Expiry), o.to.Add(s.config.Expiry)}
+		k.expires = s.expires(o)
 	}
 	k.mayBeHere, k.stored, k.died = true, true, time.Time{}
 	k.results = append(k.results, result)
-	k.expires.last = later(k.expires.last, o.to.Add(s.config.Expiry))
+	k.expires.last = later(k.expires.last, s.expires(o).last)
 }
 
 // judge compares an outcome that was replayed with those that are possible.
@@ -476,11 +486,11 @@ func (p *keysPart) settle(c *client) {
 // reclaimed waits until all outcomes have expired for long, if that does not take too long, and
 // sees that nothing is kept of them.
 func (p *keysPart) reclaimed(c *client, s *space) {
-	if s.config.Expiry > time.Minute {
+	if s.longest > time.Minute {
 		return
 	}
 	c.mu.Unlock()
-	time.Sleep(2*s.config.Expiry + time.Second)
+	time.Sleep(2*s.longest + time.Second)
 	c.mu.Lock()
 	var info idempotency.NamespaceInfo
 	o := callWith(c, s.n, func(ctx context.Context, namespace *idempotency.Namespace) (err error) {
