@@ -16,6 +16,7 @@ var (
 	counts  = flag.String("known", "", "the name of a known fault that counts, or all")
 	hang    = flag.Duration("hang", time.Minute, "how long a world may make no progress")
 	small   = flag.Duration("shrink", time.Minute, "how long to look for a smaller scenario")
+	shorten = flag.Bool("shorten", false, "look for smaller scenarios with the faults of those that are played")
 	rewrite = flag.Bool("rewrite", false, "write the scenarios that are played anew, with what happens in them")
 	talks   = flag.Bool("talk", false, "print what happens")
 	without = flag.String("without", inWork, "parts whose verbs are not drawn")
@@ -61,6 +62,9 @@ func playFiles(p playOptions, names []string) error {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		r, err := s.check(p)
+		if *shorten && r.fault != "" {
+			return report(p, r)
+		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}

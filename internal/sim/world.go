@@ -140,6 +140,13 @@ func (w *world) fail(format string, values ...any) {
 	}
 }
 
+// failFree is fail for those who do not hold the world.
+func (w *world) failFree(format string, values ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.fail(format, values...)
+}
+
 // failKnown is fail for a fault that is known by a name and not mended yet.
 func (w *world) failKnown(name, format string, values ...any) {
 	if w.known[name]++; w.counts == name || w.counts == "all" {
