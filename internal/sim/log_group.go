@@ -16,7 +16,7 @@ type lgroup struct {
 	name      string
 	topic     *ltopic
 	g         *log.Group
-	reset     string
+	reset     reset
 	parts     []*lstand
 	members   []*lmember
 	moves     int // joins, leaves, seeks and runs ever
@@ -176,11 +176,14 @@ func (s *lstand) mostNext() int64 {
 }
 
 // mayJump reports that a group at an offset may go on at the end instead.
-func (s *lstand) mayJump(at int64) bool { return s.group.reset == "latest" && at < s.part.mostStart() }
+func (s *lstand) mayJump(at int64) bool {
+	return s.group.reset.may("latest") && at < s.part.mostStart()
+}
 
 func (p *logPart) groupVerbs() []*verb {
 	return slices.Concat([]*verb{
 		form("open group {group} of {topic} [from {place}] [or {reset}]", 10, p.drawOpenGroup, p.openGroup),
+		form("alter group {group} of {topic} [or {reset}]", 3, p.drawAlterGroup, p.alterGroup),
 		form("join {group} of {topic} as {member}", 12, p.drawJoin, p.join),
 		form("let {member} of {group} of {topic} leave", 4, p.drawMember, p.leave),
 		form("let a guest join {group} of {topic} and leave [while {member} pauses]", 10, p.drawVisit, p.visit),
@@ -226,7 +229,7 @@ func (p *logPart) openGroup(c *client, a args) {
 	if t == nil || slices.ContainsFunc(t.groups, func(g *lgroup) bool { return g.name == a["group"] }) {
 		return
 	}
-	g := &lgroup{name: a["group"], topic: t, reset: a["reset"], mayBeLost: true, dead: make(map[*lrecord]fate)}
+	g := &lgroup{name: a["group"], topic: t, reset: reset{is: a["reset"]}, mayBeLost: true, dead: make(map[*lrecord]fate)}
 	from := log.Start()
 	if a["place"] == "end" {
 		from = log.End()
@@ -242,7 +245,7 @@ func (p *logPart) openGroup(c *client, a args) {
 	t.groups = append(t.groups, g)
 	var opened *log.Group
 	o := callWith(c, t.t, func(ctx context.Context, topic *log.Topic) (err error) {
-		opened, err = topic.OpenGroup(ctx, g.name, &log.GroupConfig{From: from.Or(resets[g.reset])})
+		opened, err = topic.OpenGroup(ctx, g.name, &log.GroupConfig{From: from.Or(resets[a["reset"]])})
 		return err
 	})
 	c.expects(o, "open "+g.name, t.gone()...)
@@ -301,6 +304,7 @@ func (g *lgroup) reopen(c *client) {
 	for _, s := range g.parts {
 		s.tenure, s.under = &ltenure{}, 0
 	}
+	g.compareReset(c)
 	g.compareCommitted(c, true)
 }
 

@@ -202,7 +202,7 @@ func (m *lmember) judgeOutOfRange(c *client, o outcome, steady bool) bool {
 		return false
 	}
 	s := m.g.parts[e.Partition]
-	if m.g.reset != "" || e.Offset < s.next.least && !(s.tenure.next >= 0) || e.Offset >= e.Start || e.Start > s.part.mostStart() {
+	if !m.g.reset.may("") || e.Offset < s.next.least && !(s.tenure.next >= 0) || e.Offset >= e.Start || e.Start > s.part.mostStart() {
 		return false
 	}
 	// A try may be told late, by the call after the one that it was made in, and the next try at once.
@@ -240,7 +240,7 @@ func (s *lstand) ready() (at int64, ok bool) {
 		return 0, false
 	}
 	from := max(t.next, s.next.least)
-	if from < s.part.mostStart() && s.group.reset != "earliest" {
+	if from < s.part.mostStart() && !s.group.reset.surely("earliest") {
 		return 0, false // it may be told that records are gone, or go to the end
 	}
 	for at := max(from, s.part.mostStart()); at < int64(len(s.part.placed)); at++ {
@@ -333,7 +333,7 @@ func (s *lstand) judgeOrder(c *client, o outcome, m *lmember, record *lrecord) {
 		switch {
 		case s.waitsForKey(skipped):
 			t.waiting[skipped] = true
-		case !s.done(skipped).mayBeHere && !s.part.mayBeCompacted(skipped) && !(m.g.reset != "" && skipped < s.part.mostStart()):
+		case !s.done(skipped).mayBeHere && !s.part.mayBeCompacted(skipped) && !(!m.g.reset.surely("") && skipped < s.part.mostStart()):
 			c.fail("%s of %s polled %s and passed over %d: %v", m.name, m.g.name, record, skipped, s.part.at(skipped))
 			return
 		}

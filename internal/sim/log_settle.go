@@ -57,7 +57,7 @@ func (g *lgroup) settle(c *client, p *logPart) {
 // passTrimmed moves the group behind what was trimmed before it has read it, if it was told so.
 func (g *lgroup) passTrimmed(c *client, p *logPart) {
 	for n, s := range g.parts {
-		if g.reset == "" && !s.tenure.failed.IsZero() {
+		if g.reset.may("") && !s.tenure.failed.IsZero() {
 			p.seek(c, args{"topic": g.topic.name, "group": g.name, "place": "start", "partition": fmt.Sprint(n)})
 		}
 	}
