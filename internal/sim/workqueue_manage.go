@@ -116,6 +116,7 @@ func (p *workqueuePart) purge(c *client, a args) {
 	most += p.arrivals(q, now)
 	p.clear(q, now)
 	least -= q.spare(nil)
+	late := c.disk.onItsWay()
 	end := q.use()
 	var n int
 	o := callWith(c, q.q, func(ctx context.Context, queue *workqueue.Queue) (err error) {
@@ -125,10 +126,9 @@ func (p *workqueuePart) purge(c *client, a args) {
 	quiet := end(o)
 	c.expects(o, "purge "+q.name, workqueue.ErrQueueDeleted)
 	behind := o.done() && quiet && n < least && n+returned >= least && c.busy > 1
-	late := func(x *wcopy) bool { return o.from.Sub(x.m.sent.last) < lasting } // it may be on its way to the disk
 	unseen := 0
 	for x := range was {
-		if late(x) {
+		if late(x.m.sent.last) {
 			unseen++
 		}
 	}
@@ -148,7 +148,7 @@ func (p *workqueuePart) purge(c *client, a args) {
 			x.mayBeGone = f.mayBeGone
 		case behind && x.returned:
 		case o.done() && quiet && f == here && x.surelyReadyBut(now) && q.spare(nil) == 0:
-			x.fate, x.spared = gone, c.busy > 1 && late(x)
+			x.fate, x.spared = gone, c.busy > 1 && late(x.m.sent.last)
 			c.lose(func() { x.mayBeHere = true })
 		}
 	}
