@@ -94,8 +94,8 @@ func (p *workqueuePart) trace(m *wmessage, q *wqueue, deaths []workqueue.Death, 
 	if source == nil {
 		return gone
 	}
-	x := p.trace(m, source, before(deaths), hops-1, true)
-	if x == nil || !x.mayBeHere || !x.mayDieOf(deaths[0].Reason, time.Now()) || !was && !p.destinyOf(x, deaths[0].Reason).leadsTo(q) {
+	x := p.traceDeath(m, source, deaths, hops-1)
+	if x == nil || !was && !p.destinyOf(x, deaths[0].Reason).leadsTo(q) {
 		return gone
 	}
 	if n := x.q.limit(); deaths[0].Reason == workqueue.ReasonDeliveryLimit && x.count.most < n {
@@ -125,13 +125,28 @@ func (p *workqueuePart) traceRedrive(m *wmessage, q *wqueue, deaths []workqueue.
 	return nil
 }
 
-// before is the history of a message before its latest death.
-func before(deaths []workqueue.Death) []workqueue.Death {
-	earlier := slices.Clone(deaths)
-	if earlier[0].Count--; earlier[0].Count == 0 {
-		return earlier[1:]
+// traceDeath finds the copy in a queue that may have died there last, with one of the histories that it
+// may have had before.
+func (p *workqueuePart) traceDeath(m *wmessage, q *wqueue, deaths []workqueue.Death, hops int) *wcopy {
+	for _, before := range before(deaths) {
+		if x := p.trace(m, q, before, hops, true); x != nil && x.mayBeHere && x.mayDieOf(deaths[0].Reason, time.Now()) {
+			return x
+		}
 	}
-	return earlier
+	return nil
+}
+
+// before returns what the history of a message may have been before its latest death. Deaths of one
+// queue and reason are one entry, which the latest one puts before the others: where it was is lost.
+func before(deaths []workqueue.Death) (histories [][]workqueue.Death) {
+	latest, rest := deaths[0], deaths[1:]
+	if latest.Count--; latest.Count == 0 {
+		return [][]workqueue.Death{rest}
+	}
+	for i := range len(rest) + 1 {
+		histories = append(histories, slices.Insert(slices.Clone(rest), i, latest))
+	}
+	return histories
 }
 
 // everNamed returns a queue that is there or was.
