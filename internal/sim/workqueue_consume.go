@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -67,9 +68,24 @@ func (p *workqueuePart) consume(c *client, a args) {
 	delete(p.consumers, k.name)
 	if o.refused() && !o.other {
 		q.drop(k)
+		k.mayHaveBegun(c, o)
 	}
 	if !lost(o.err, workqueue.ErrQueueDeleted) || q.fate == here && version == p.version {
 		c.expects(o, "consume "+q.name)
+	}
+}
+
+// mayHaveBegun notes that a consumer whose call was given up may have had messages all the same, until
+// it was closed.
+func (k *wconsumer) mayHaveBegun(c *client, o outcome) {
+	if !errors.Is(o.err, context.DeadlineExceeded) {
+		return
+	}
+	k.drain(c, o.began)
+	for _, x := range k.q.copies {
+		if x.holder == nil && x.mayBeHere {
+			x.unseen++
+		}
 	}
 }
 
