@@ -68,8 +68,19 @@ func (p *workqueuePart) usableFor(exchange, key string) *workqueue.Queue {
 // runQueue runs handlers, by a typed handle of the queue perhaps.
 func (r *wrun) runQueue(ctx context.Context, q *workqueue.Queue) error {
 	switch w := r.p.w; {
+	case !w.isTyped(q.Name()) && r.a.has("batch"):
+		return q.RunBatch(ctx, r.handleBatch, r.options())
 	case !w.isTyped(q.Name()):
 		return q.Run(ctx, r.handle, r.options())
+	case r.a.has("batch"):
+		return workqueue.Typed(q, plain{}).RunBatch(ctx, func(ctx context.Context, values [][]byte, batch []*workqueue.Delivery) error {
+			w.mu.Lock()
+			for i, d := range batch {
+				w.judgeValue(values[i], d.Body)
+			}
+			w.mu.Unlock()
+			return r.handleBatch(ctx, batch)
+		}, r.options())
 	default:
 		return workqueue.Typed(q, plain{}).Run(ctx, func(ctx context.Context, value []byte, d *workqueue.Delivery) error {
 			w.mu.Lock()

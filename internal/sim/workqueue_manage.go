@@ -111,7 +111,7 @@ func (p *workqueuePart) purge(c *client, a args) {
 		}
 		most++
 		was[x] = x.fate
-		x.mayBeGone, x.touched = true, true
+		x.mayBeGone, x.touched, x.coupled = true, true, false // purged, it is neither here nor where it died
 	}
 	most += p.arrivals(q, now)
 	p.clear(q, now)

@@ -33,6 +33,9 @@ func (p *workqueuePart) drawRun() args {
 	if w.likes("timeouts of handlers") && w.chance(2) {
 		a["timeout"] = "2s"
 	}
+	if w.likes("batches of handlers") && w.chance(2) {
+		a["batch"] = oneOf(w, "1", "3", "100")
+	}
 	return a
 }
 
@@ -84,7 +87,7 @@ func (p *workqueuePart) run(c *client, a args) {
 }
 
 func (r *wrun) options() *workqueue.RunOptions {
-	o := &workqueue.RunOptions{Concurrency: r.a.int("n"), MaxAttempts: r.a.int("attempts"), Timeout: r.a.span("timeout")}
+	o := &workqueue.RunOptions{Concurrency: r.a.int("n"), MaxAttempts: r.a.int("attempts"), Timeout: r.a.span("timeout"), BatchSize: r.a.int("batch")}
 	if r.a.has("by") {
 		o.Key = func(d *workqueue.Delivery) string { return d.Headers[r.a["by"]] }
 	}
