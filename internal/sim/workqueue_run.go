@@ -57,7 +57,7 @@ func (p *workqueuePart) run(c *client, a args) {
 		return
 	}
 	q.refresh(p)
-	prefetch := max(workqueue.DefaultPrefetch, a.int("n"))
+	prefetch := max(workqueue.DefaultPrefetch, a.int("n")*max(1, a.int("batch")))
 	if a.has("by") {
 		prefetch = 1024
 	}
