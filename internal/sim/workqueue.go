@@ -103,6 +103,7 @@ type waddress struct {
 	cc       []string
 	priority uint8
 	deaths   []wdeath
+	strange  bool // it has come on ways that nobody has seen, and may have had others
 }
 
 // wplace is where a copy stands in the order of its queue.

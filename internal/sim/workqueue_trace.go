@@ -18,6 +18,27 @@ func (p *workqueuePart) identify(q *wqueue, m *wmessage, deaths []workqueue.Deat
 	if x != nil && !x.mayBeHere && m.circles {
 		x.fate = unknown
 	}
+	if x == nil {
+		return p.stranger(q, m, deaths)
+	}
+	return x
+}
+
+// stranger is a copy of a message that died and was redriven more often than can be traced; nil if it
+// was not.
+func (p *workqueuePart) stranger(q *wqueue, m *wmessage, deaths []workqueue.Death) *wcopy {
+	hops, was := 0, make([]wdeath, 0, len(deaths))
+	for _, d := range deaths {
+		hops += 2 * d.Count
+		was = append(was, wdeath{d.Queue, d.Reason, d.Count})
+	}
+	everRedriven := slices.ContainsFunc(slices.Concat(p.queues, p.ghosts), func(o *wqueue) bool { return o.redriven })
+	if hops <= maxHops || !everRedriven {
+		return nil
+	}
+	x := p.surprise(q, m)
+	x.deaths, x.strange, x.astray = was, true, true
+	x.expires = moment{time.Time{}, someday}
 	return x
 }
 
