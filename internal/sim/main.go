@@ -84,6 +84,7 @@ func playFiles(p playOptions, names []string) error {
 // playFresh plays one seed after the other until the time is over or one fails.
 func playFresh(p playOptions, steps int, long time.Duration) error {
 	begin := time.Now()
+	fmt.Printf("seeds from %d\n", begin.UnixNano())
 	known := make(map[string]int)
 	var worlds int
 	var lived time.Duration
