@@ -255,9 +255,12 @@ func (p *logPart) openGroup(c *client, a args) {
 	}
 	g.g, g.mayBeLost = opened, false
 	g.grow()
-	for i, span := range spans {
-		s := g.parts[i]
-		s.next = offsets{span.least, max(span.most, s.part.span(place).most)}
+	for i, s := range g.parts {
+		var began offsets // of a partition that has come in between
+		if i < len(spans) {
+			began = spans[i]
+		}
+		s.next = offsets{began.least, max(began.most, s.part.span(place).most)}
 	}
 	if c.syncs(true) {
 		c.synced(o.began)
