@@ -175,7 +175,7 @@ func (p *workqueuePart) verbs() []*verb {
 		form("resume work queue {queue}", 4, p.drawResume, p.resume),
 		form("recall a delayed message of {queue}", 3, p.drawQueue, p.recall),
 		form("look for a message of {queue}", 3, p.drawQueue, p.find),
-		form("redrive {queue} [rate {rate}]", 3, p.drawRedrive, p.redrive),
+		form("redrive {queue} [rate {rate}] [filter {filter}]", 3, p.drawRedrive, p.redrive),
 		form("run {n} handlers on {queue} for {span} [attempts {attempts}] [by {by}] [timeout {timeout}] [batch {batch}]", 4, p.drawRun, p.run),
 		form("transact with {queue} {acks} acks {nacks} nacks {rejects} rejects and {n} messages to {exchange} with key {key} [failing]", 12, p.drawTransact, p.transact),
 	}...)
