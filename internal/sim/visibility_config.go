@@ -214,7 +214,7 @@ func (p *visibilityPart) drawAlter() args {
 // alter gives a queue another config. While it is under way nobody knows which one counts.
 func (p *visibilityPart) alter(c *client, a args) {
 	q := p.named(a["queue"])
-	if q == nil || q.altering > 0 || q.under > 0 {
+	if q == nil || q.altering > 0 || q.under > 0 || q.deleting && a.has("ensured") { // else it may be made again
 		return
 	}
 	dead := p.named(a["dead"])
