@@ -146,7 +146,7 @@ func (p *workqueuePart) judgeOrder(c *client, o outcome, x *wcopy, k *wconsumer,
 		if a.number > 0 && a.place.begun > since.begun && a.place.begun > x.place.begun && a.priority <= x.priority {
 			continue
 		}
-		if a == x || waits(a) || !a.ready.before(since) || !a.surelyReady(o.from) || a.expires.maybe(o.to) || !a.goesBefore(x) {
+		if a == x || waits(a) || o.mayMiss(c.disk, a.m.sent.last) || !a.ready.before(since) || !a.surelyReady(o.from) || a.expires.maybe(o.to) || !a.goesBefore(x) {
 			continue
 		}
 		passed = passed || a.passedOver(c) // another one is in the consumer that had room for it

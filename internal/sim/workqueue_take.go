@@ -132,7 +132,7 @@ func (x *wcopy) surelyReady(now time.Time) bool {
 // judgeWithheld complains about a message that must be delivered and is not.
 func (p *workqueuePart) judgeWithheld(c *client, o outcome, q *wqueue, ready []*wcopy) {
 	for _, x := range ready {
-		if x.expires.maybe(o.to) || !x.surelyReady(o.to) || !c.disk.isWell() || q.mayBeJammed(o.from) {
+		if x.expires.maybe(o.to) || o.mayMiss(c.disk, x.m.sent.last) || !x.surelyReady(o.to) || !c.disk.isWell() || q.mayBeJammed(o.from) {
 			continue
 		}
 		if x.returned && c.busy > 1 { // it waits for the disk behind a change that is synced

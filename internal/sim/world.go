@@ -245,6 +245,7 @@ type outcome struct {
 	began    uint64    // the clock
 	from, to time.Time // when it was made
 	other    bool      // the life in which it was made is over
+	among    bool      // others were under way when it began or ended
 }
 
 // done reports that it has happened; refused, that nothing has. Neither is certain of others.
@@ -258,6 +259,12 @@ func (o outcome) unclear() bool {
 	return o.other || errors.Is(o.err, pebblemq.ErrUnknownOutcome)
 }
 
+// mayMiss reports that the call need not have seen what was accepted at some time before: it may have
+// waited for the disk, behind a change that is synced.
+func (o outcome) mayMiss(d *disk, accepted time.Time) bool {
+	return o.among && (!d.well() || o.from.Sub(later(accepted, d.wellSince)) < lasting)
+}
+
 // grace is how long a call may go on after its context has ended: twice what is documented.
 const grace = 2 * time.Second
 
@@ -266,7 +273,7 @@ func (c *client) call(f func(ctx context.Context) error) (o outcome) {
 	if c.born != c.life { // it has the handles of a store that is gone
 		return outcome{err: pebblemq.ErrClosed, other: true, from: time.Now(), to: time.Now()}
 	}
-	o.began, o.from = c.event(), time.Now()
+	o.began, o.from, o.among = c.event(), time.Now(), c.busy > 1
 	ctx := pebblemq.WithDurability(c.ctx, c.sync)
 	if c.within > 0 {
 		var stop context.CancelFunc
@@ -277,7 +284,7 @@ func (c *client) call(f func(ctx context.Context) error) (o outcome) {
 	o.err = f(ctx)
 	c.mu.Lock()
 	c.event()
-	o.to, o.other = time.Now(), c.born != c.life
+	o.to, o.other, o.among = time.Now(), c.born != c.life, o.among || c.busy > 1
 	if took := o.to.Sub(o.from); c.within > 0 && took > c.within+grace {
 		c.fail("a call whose context ended after %s took %s", c.within, took)
 	}
