@@ -12,6 +12,9 @@ import (
 
 // judge compares a delivery with what is known.
 func (p *workqueuePart) judge(c *client, o outcome, q *wqueue, d *workqueue.Delivery, k *wconsumer, quiet bool) *wdelivery {
+	if q.fate == gone && !quiet { // it was delivered before its queue was deleted
+		return nil
+	}
 	m := p.messages[nameOf(d)]
 	if m == nil {
 		c.fail("%s delivers %q, which nobody has published", q.name, nameOf(d))
