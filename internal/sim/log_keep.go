@@ -104,7 +104,7 @@ func (p *logPart) enforce(c *client, a args) {
 	if c.expects(o, "enforce the retention of "+t.name, t.gone()...); !o.done() {
 		return
 	}
-	if c.busy > 1 || !c.disk.isWell() || c.disk.wasFull(o.from) { // it may wait behind a Sync change that is on its way to the disk
+	if o.among || !c.disk.isWell() || c.disk.wasFull(o.from) { // it may wait behind a Sync change that is on its way to the disk
 		return
 	}
 	for i, n := range least {

@@ -407,7 +407,7 @@ func (p *visibilityPart) failWithheld(c *client, o outcome, q *vqueue, m *vmessa
 	switch {
 	case !since.Before(o.from):
 		c.failKnown("V3", text, values...)
-	case found > 0 && c.busy > 1 && o.from.Sub(later(since, m.sent.last)) < lasting:
+	case found > 0 && o.among && o.from.Sub(later(since, m.sent.last)) < lasting:
 		// It is a NoSync change behind a Sync change that is on its way to the disk. A receive that
 		// has found something does not wait for it.
 	case c.unclean:

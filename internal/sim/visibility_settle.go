@@ -323,7 +323,7 @@ func (p *visibilityPart) purge(c *client, a args) {
 			}
 		}
 	}
-	began, among, late := time.Now(), c.busy > 1, c.disk.onItsWay()
+	began, late := time.Now(), c.disk.onItsWay()
 	end := q.use()
 	q.purging++
 	n := 0
@@ -340,7 +340,7 @@ func (p *visibilityPart) purge(c *client, a args) {
 		if o.done() && quiet && !inFlight && m.ended != 0 && m.ended < o.began && m.changed < o.began && !m.mayLeave(began) && !m.mayLeave(o.to) {
 			m.fate, m.wentAt = gone, c.event()
 			c.lose(func() { m.mayBeHere = true })
-			if among && (m.receives.most > 0 || late(m.sent.last)) {
+			if o.among && (m.receives.most > 0 || late(m.sent.last)) {
 				q.spare(m)
 			}
 		}

@@ -157,7 +157,7 @@ func (p *workqueuePart) judgeOrder(c *client, o outcome, x *wcopy, k *wconsumer,
 		if spare--; spare >= 0 {
 			continue
 		}
-		if back && (c.busy > 1 || !c.disk.isWell()) {
+		if back && (o.among || !c.disk.isWell()) {
 			c.failKnown("W14", "%s overtakes %s, which was given back", what, a.m.name)
 		} else {
 			p.failAfterCrash(c, passed, "%s overtakes %s", what, a.m.name)

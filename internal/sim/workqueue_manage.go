@@ -125,7 +125,7 @@ func (p *workqueuePart) purge(c *client, a args) {
 	})
 	quiet := end(o)
 	c.expects(o, "purge "+q.name, workqueue.ErrQueueDeleted)
-	behind := o.done() && quiet && n < least && n+returned >= least && c.busy > 1
+	behind := o.done() && quiet && n < least && n+returned >= least && o.among
 	unseen := 0
 	for x := range was {
 		if late(x.m.sent.last) {
@@ -133,7 +133,7 @@ func (p *workqueuePart) purge(c *client, a args) {
 		}
 	}
 	switch {
-	case o.done() && quiet && n < least && n+unseen >= least && c.busy > 1:
+	case o.done() && quiet && n < least && n+unseen >= least && o.among:
 		c.failKnown("W15", "%d messages of %s purged, not %d: %d were published just before", n, q.name, least, unseen)
 	case behind:
 		c.failKnown("W14", "%d messages of %s purged, not %d: %d were given back", n, q.name, least, returned)
@@ -148,7 +148,7 @@ func (p *workqueuePart) purge(c *client, a args) {
 			x.mayBeGone = f.mayBeGone
 		case behind && x.returned:
 		case o.done() && quiet && f == here && x.surelyReadyBut(now) && q.spare(nil) == 0:
-			x.fate, x.spared = gone, c.busy > 1 && late(x.m.sent.last)
+			x.fate, x.spared = gone, o.among && late(x.m.sent.last)
 			c.lose(func() { x.mayBeHere = true })
 		}
 	}
@@ -369,7 +369,7 @@ func (p *workqueuePart) find(c *client, a args) {
 		quiet := end(o)
 		switch {
 		case lost(o.err, workqueue.ErrUnknownMessage) && quiet && x.fate == here && !x.mayDie(o.to):
-			if x.returned && c.busy > 1 {
+			if x.returned && o.among {
 				c.failKnown("W14", "%s does not find %s, which was given back", q.name, x.m.name)
 			} else {
 				c.fail("%s does not find %s", q.name, x.m.name)

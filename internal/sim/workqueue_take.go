@@ -135,7 +135,7 @@ func (p *workqueuePart) judgeWithheld(c *client, o outcome, q *wqueue, ready []*
 		if x.expires.maybe(o.to) || o.mayMiss(c.disk, x.m.sent.last) || !x.surelyReady(o.to) || !c.disk.isWell() || q.mayBeJammed(o.from) {
 			continue
 		}
-		if x.returned && c.busy > 1 { // it waits for the disk behind a change that is synced
+		if x.returned && o.among { // it waits for the disk behind a change that is synced
 			c.failKnown("W14", "%s was given back to %s and is not delivered", x.m.name, q.name)
 			return
 		}
@@ -211,7 +211,7 @@ func (p *workqueuePart) takeSome(c *client, k *wconsumer, limit int, wait time.D
 	case lost(o.err, workqueue.ErrConsumerClosed) && k.ended:
 	case lost(o.err, workqueue.ErrQueueDeleted) && (q.fate != here || version != p.version):
 	case errors.Is(o.err, context.DeadlineExceeded):
-		waited := c.busy == 1 || wait >= patience(c) // else it may be on its way to the disk
+		waited := !o.among || wait >= patience(c) // else it may be on its way to the disk
 		if waited && quiet && room && len(q.open) == 1 && !was.ended && q.paused == gone {
 			p.judgeWithheld(c, o, q, ready)
 		}
