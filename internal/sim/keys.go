@@ -70,7 +70,7 @@ func newKeysPart(w *world) *keysPart { return &keysPart{w: w} }
 func (p *keysPart) verbs() []*verb {
 	return []*verb{
 		form("open namespace {space} [expiry {expiry}] [lease {lease}]", 3, p.drawOpen, p.open),
-		form("do {key} of {space} which takes {span} and ends with {end} [nowait] [deaf]", 20, p.drawDo, p.do),
+		form("do {key} of {space} which takes {span} and ends with {end} [nowait] [deaf] [inside]", 20, p.drawDo, p.do),
 		form("once {key} of {space} which ends with {end}", 20, p.drawOnce, p.once),
 		form("find {key} of {space}", 10, p.drawKey, p.find),
 		form("forget {key} of {space}", 6, p.drawBusy, p.forget),
@@ -146,6 +146,9 @@ func (p *keysPart) drawDo() args {
 	}
 	if w.likes("deaf handlers") && w.chance(3) {
 		a["deaf"] = "yes"
+	}
+	if a["end"] == "result" && w.likes("claims in transactions") && w.chance(2) {
+		a["inside"] = "yes"
 	}
 	return a
 }

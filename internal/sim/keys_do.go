@@ -55,6 +55,10 @@ func (p *keysPart) do(c *client, a args) {
 		c.lose(func() { k.cut = true })
 	}
 	switch {
+	case run.unsure:
+		k.cut = true
+		k.mayComplete(s, o, run.result())
+		c.expects(o, "do "+k.name, errHandler, idempotency.ErrLeaseLost, pebblemq.ErrUnknownOutcome, pebblemq.ErrDiskFull)
 	case o.other:
 		if run.ran {
 			k.cut = true
@@ -100,6 +104,8 @@ type run struct {
 	ran  bool
 	over bool
 	born int
+	// unsure says that the transaction of the handler may have stored an outcome or not.
+	unsure bool
 	// forgets is that of the key when the handler began.
 	forgets int
 
@@ -136,6 +142,9 @@ func (r *run) handle(ctx context.Context, claim idempotency.Claim) ([]byte, erro
 		case <-ctx.Done():
 		}
 	}
+	if r.a.has("inside") {
+		return r.completeInside(ctx, claim)
+	}
 	r.c.mu.Lock()
 	r.end()
 	r.c.mu.Unlock()
@@ -150,6 +159,27 @@ func (r *run) handle(ctx context.Context, claim idempotency.Claim) ([]byte, erro
 		runtime.Goexit()
 	}
 	return []byte(r.name), nil
+}
+
+// completeInside stores the outcome in a transaction of the handler. What the handler returns after that
+// does not count.
+func (r *run) completeInside(ctx context.Context, claim idempotency.Claim) ([]byte, error) {
+	r.c.mu.Lock()
+	durability := r.c.sync
+	r.c.mu.Unlock()
+	err := r.c.db.Update(pebblemq.WithDurability(ctx, durability), func(tx *pebblemq.Tx) error {
+		return claim.In(tx).Complete([]byte(r.name))
+	})
+	r.c.mu.Lock()
+	defer r.c.mu.Unlock()
+	r.end()
+	if r.unsure = err != nil; r.unsure {
+		return nil, errHandler
+	}
+	if is, ok := claim.Completed(); durability != pebblemq.NoSync && (!ok || string(is) != r.name) {
+		r.c.fail("the claim of %s is completed with %q, %v, not with %q", r.k.name, is, ok, r.name)
+	}
+	return []byte("what does not count"), nil
 }
 
 // begin compares the claim with what is known of the key.
