@@ -103,8 +103,9 @@ func (p *logPart) read(c *client, a args) {
 	place, offset := part.from(a["place"])
 	var reader *log.Reader
 	before := part.extent()
+	topic := t.t
 	o := c.callFree(func() (err error) {
-		reader, err = t.t.NewReader(part.n, place.Or(resets[a["reset"]]))
+		reader, err = topic.NewReader(part.n, place.Or(resets[a["reset"]]))
 		return err
 	})
 	if !o.other && part.outOfRange(o.err, before, offset) {

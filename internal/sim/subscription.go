@@ -331,16 +331,24 @@ func (p *subscriptionsPart) readBack(c *client, a args) {
 			must[n] = true
 		}
 	}
-	var faults []string
-	o := c.call(func(ctx context.Context) error {
-		for part := range t.Partitions() {
-			r, err := t.NewReader(part, log.Start())
-			if err == nil {
-				err = r.Until(log.End())
+	readers := make([]*log.Reader, t.Partitions())
+	o := c.callFree(func() (err error) {
+		for part := range readers {
+			if readers[part], err = t.NewReader(part, log.Start()); err == nil {
+				err = readers[part].Until(log.End())
 			}
 			if err != nil {
 				return err
 			}
+		}
+		return nil
+	})
+	if c.expects(o, "make readers of the notes"); !o.done() {
+		return
+	}
+	var faults []string
+	o = c.call(func(ctx context.Context) error {
+		for _, r := range readers {
 			for v, err := range t.Reader(r).Records(ctx) {
 				if err != nil {
 					return err
