@@ -23,6 +23,19 @@ lint: ## vet, staticcheck, gofmt
 
 STATICCHECK ?= v0.8.2
 
+SIMTIME ?= 2m
+SEED ?= 0
+
+.PHONY: sim
+sim: ## the simulator: fresh seeds for SIMTIME, or one SEED
+	@$(GO) run ./internal/sim -for $(SIMTIME) -seed $(SEED)
+
+MUTANTS ?= 4
+
+.PHONY: mutants
+mutants: ## the simulator against MUTANTS of the bugs put in on purpose, others each day; all takes hours
+	@$(GO) test ./internal/sim -run TestMutants -count=1 -timeout 3h -mutants $(MUTANTS) -mutant-budget 3m
+
 .PHONY: fuzz
 fuzz: ## every fuzz target, FUZZTIME inputs each
 	@for pkg in $$($(GO) list ./...); do \

@@ -36,7 +36,7 @@ func (o *owned) see(ok bool, err error) {
 		o.out.pause = min(max(2*o.out.pause, outagePause), outagePauseMax)
 		o.out.err, o.out.until = err, time.Now().Add(o.out.pause)
 		o.t.unread.Store(&err)
-	case ok && o.out.err != nil:
+	case err == nil && o.out.err != nil: // also if there is nothing to read: a member would never rest
 		o.out = outage{}
 		o.t.unread.Store(nil)
 	}

@@ -102,8 +102,8 @@ func (p *callsPart) callWorker(c *client, a args) {
 	}
 	if p.caller == nil {
 		var caller *workqueue.Caller
-		o := c.call(func(ctx context.Context) (err error) {
-			caller, err = p.broker.NewCaller(ctx)
+		o := callWith(c, p.broker, func(ctx context.Context, broker *workqueue.Broker) (err error) {
+			caller, err = broker.NewCaller(ctx)
 			return err
 		})
 		if c.expects(o, "make a caller"); !o.done() {

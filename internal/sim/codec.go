@@ -41,21 +41,23 @@ func (w *world) judgeValue(value, payload []byte) {
 	}
 }
 
-// publishOne publishes a message, by a typed handle of its queue perhaps.
-func (p *workqueuePart) publishOne(ctx context.Context, exchange, key string, m workqueue.Message) error {
+// publishOne returns how one message is published: by a typed handle of its queue perhaps.
+func (p *workqueuePart) publishOne(exchange, key string, m workqueue.Message) func(context.Context, *workqueue.Broker) error {
 	q := p.usableFor(exchange, key)
 	if q == nil {
-		return p.broker.Publish(ctx, exchange, key, m)
+		return func(ctx context.Context, broker *workqueue.Broker) error {
+			return broker.Publish(ctx, exchange, key, m)
+		}
 	}
 	with := m
 	with.Body = nil
-	return workqueue.Typed(q, plain{}).Publish(ctx, m.Body, &with)
+	return func(ctx context.Context, _ *workqueue.Broker) error {
+		return workqueue.Typed(q, plain{}).Publish(ctx, m.Body, &with)
+	}
 }
 
 // usableFor returns the queue that a typed handle publishes to, nil if none does.
 func (p *workqueuePart) usableFor(exchange, key string) *workqueue.Queue {
-	p.w.mu.Lock()
-	defer p.w.mu.Unlock()
 	q := p.usable(key)
 	if exchange != "" || q == nil || !p.w.isTyped(key) {
 		return nil
@@ -66,8 +68,19 @@ func (p *workqueuePart) usableFor(exchange, key string) *workqueue.Queue {
 // runQueue runs handlers, by a typed handle of the queue perhaps.
 func (r *wrun) runQueue(ctx context.Context, q *workqueue.Queue) error {
 	switch w := r.p.w; {
+	case !w.isTyped(q.Name()) && r.a.has("batch"):
+		return q.RunBatch(ctx, r.handleBatch, r.options())
 	case !w.isTyped(q.Name()):
 		return q.Run(ctx, r.handle, r.options())
+	case r.a.has("batch"):
+		return workqueue.Typed(q, plain{}).RunBatch(ctx, func(ctx context.Context, values [][]byte, batch []*workqueue.Delivery) error {
+			w.mu.Lock()
+			for i, d := range batch {
+				w.judgeValue(values[i], d.Body)
+			}
+			w.mu.Unlock()
+			return r.handleBatch(ctx, batch)
+		}, r.options())
 	default:
 		return workqueue.Typed(q, plain{}).Run(ctx, func(ctx context.Context, value []byte, d *workqueue.Delivery) error {
 			w.mu.Lock()

@@ -128,14 +128,14 @@ func (d *disk) backup(_ *client, a args) {
 	d.backups++
 	dir := fmt.Sprintf("backup%d", d.backups)
 	if err := w.db.Checkpoint(ctx, dir); err != nil {
-		w.fail("back up the store: %v", err)
+		w.failFree("back up the store: %v", err)
 		return
 	}
 	files := d.fs.CrashClone(vfs.CrashCloneCfg{})
 	err := errors.Join(d.fs.RemoveAll(dir), files.RemoveAll("data"), files.Rename(dir, "data"), syncRoot(files))
 	switch {
 	case err != nil:
-		w.fail("put a backup in the place of the store: %v", err)
+		w.failFree("put a backup in the place of the store: %v", err)
 	case w.moment() != before: // what happened in the meantime is there or not
 	case a.has("restore"):
 		d.leave(w.crashed)

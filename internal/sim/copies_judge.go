@@ -116,7 +116,7 @@ func (t copiedTopic) judge(c *client, lacking []error) {
 	topic, err := log.LookupTopic(c.ctx, c.db, t.name)
 	whole := c.allows(err, "look up "+t.name, lacking...)
 	for n := 0; n < t.partitions && err == nil; n++ {
-		whole = c.allows(t.read(c, topic, n), "read "+t.name) && whole
+		whole = c.allows(t.read(c, topic, n), "read "+t.name, lacking...) && whole // a new partition may not be on the disk
 	}
 	for _, m := range t.must {
 		if whole {

@@ -190,8 +190,8 @@ func (p *dealsPart) take(c *client, a args) {
 		return
 	}
 	var found []*visibility.Received
-	o := c.call(func(ctx context.Context) (err error) {
-		found, err = p.queue.Receive(ctx, &visibility.ReceiveOptions{Max: a.int("n"), Wait: visibility.NoWait})
+	o := callWith(c, p.queue, func(ctx context.Context, queue *visibility.Queue) (err error) {
+		found, err = queue.Receive(ctx, &visibility.ReceiveOptions{Max: a.int("n"), Wait: visibility.NoWait})
 		return err
 	})
 	c.expects(o, "take deals")
@@ -235,8 +235,8 @@ func (p *dealsPart) check(c *client) {
 func (p *dealsPart) lookAt(c *client, name string) {
 	var r idempotency.Result
 	var ok bool
-	o := c.call(func(ctx context.Context) (err error) {
-		r, ok, err = p.keys.Find(ctx, []byte(name))
+	o := callWith(c, p.keys, func(ctx context.Context, keys *idempotency.Namespace) (err error) {
+		r, ok, err = keys.Find(ctx, []byte(name))
 		return err
 	})
 	if c.expects(o, "find "+name); !o.done() {
@@ -268,8 +268,8 @@ func (p *dealsPart) settle(c *client) {
 	left := make(map[*deal]bool)
 	for {
 		var found []*visibility.Received
-		o := c.call(func(ctx context.Context) (err error) {
-			found, err = p.queue.Receive(ctx, &visibility.ReceiveOptions{Max: visibility.MaxReceiveMessages, VisibilityTimeout: time.Hour, Wait: visibility.NoWait})
+		o := callWith(c, p.queue, func(ctx context.Context, queue *visibility.Queue) (err error) {
+			found, err = queue.Receive(ctx, &visibility.ReceiveOptions{Max: visibility.MaxReceiveMessages, VisibilityTimeout: time.Hour, Wait: visibility.NoWait})
 			return err
 		})
 		if c.expects(o, "take the deals that are left"); len(found) == 0 || c.fault != "" {
@@ -294,8 +294,8 @@ func (p *dealsPart) settle(c *client) {
 // missing complains about a message that was not received.
 func (p *dealsPart) missing(c *client, d *deal) {
 	var b *visibility.Browsed
-	o := c.call(func(ctx context.Context) (err error) {
-		b, err = p.queue.Find(ctx, d.id)
+	o := callWith(c, p.queue, func(ctx context.Context, queue *visibility.Queue) (err error) {
+		b, err = queue.Find(ctx, d.id)
 		return err
 	})
 	if o.done() && b.State == visibility.InFlight && c.unclean {

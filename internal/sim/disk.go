@@ -63,15 +63,9 @@ func (d *disk) verbs() []*verb {
 		}, d.crash),
 		alone("close the store and open it [after {span}]", 3, d.drawReopen, d.reopen),
 		alone("close the store, cut the power and open it", 2, always, d.cut),
-		alone("fill the disk", 2, when(&d.full, false), func(c *client, _ args) {
-			d.full = true
-			d.quota.Fill()
-		}),
+		alone("fill the disk", 2, when(&d.full, false), func(*client, args) { d.fill() }),
 		alone("free the disk", 6, when(&d.full, true), func(*client, args) { d.free() }),
-		alone("freeze the disk", 2, when(&d.frozen, false), func(*client, args) {
-			d.frozen, d.frozenAt = true, time.Now()
-			d.gate.Shut()
-		}),
+		alone("freeze the disk", 2, when(&d.frozen, false), func(*client, args) { d.freeze() }),
 		alone("thaw the disk", 8, when(&d.frozen, true), func(*client, args) { d.thaw() }),
 		alone("let an fsync take {span}", 2, func() args {
 			return args{"span": oneOf(w, "0s", "1ms", "20ms", "100ms")}
@@ -113,8 +107,11 @@ func (d *disk) open() {
 	}
 }
 
-// setSlow lets an fsync take longer from now on.
+// setSlow lets an fsync take longer from now on. Like all that changes what is known of the disk
+// it holds the world, because clients ask.
 func (d *disk) setSlow(span time.Duration) {
+	d.w.mu.Lock()
+	defer d.w.mu.Unlock()
 	if was := time.Duration(d.slow.Swap(int64(span))); was != span {
 		d.wasSlow, d.slowUntil = was, time.Now()
 	}
@@ -172,7 +169,7 @@ func (d *disk) leave(last func()) {
 	old.SetHook(nil)
 	d.heal()
 	if err := db.Close(); err != nil {
-		w.fail("close a store on a disk that is well: %v", err)
+		w.failFree("close a store on a disk that is well: %v", err)
 	}
 	time.Sleep(time.Millisecond) // receipts tell by the time which of two lives they are from
 }
@@ -189,12 +186,14 @@ func (d *disk) drawReopen() args {
 func (d *disk) reopen(_ *client, a args) {
 	d.heal()
 	if err := d.close(); err != nil {
-		d.w.fail("close the store: %v", err)
+		d.w.failFree("close the store: %v", err)
 		return
 	}
 	if a.has("span") {
 		time.Sleep(a.span("span"))
+		d.w.mu.Lock()
 		d.wellSince = time.Now()
+		d.w.mu.Unlock()
 	}
 	d.open()
 }
@@ -204,7 +203,7 @@ func (d *disk) reopen(_ *client, a args) {
 func (d *disk) cut(*client, args) {
 	d.heal()
 	if err := d.close(); err != nil {
-		d.w.fail("close the store: %v", err)
+		d.w.failFree("close the store: %v", err)
 		return
 	}
 	d.adopt(d.fs.CrashClone(vfs.CrashCloneCfg{}))
@@ -234,18 +233,36 @@ func (d *disk) end() {
 	}
 	d.heal()
 	if err := d.close(); err != nil {
-		d.w.fail("close the store at the end: %v", err)
+		d.w.failFree("close the store at the end: %v", err)
 	}
 }
 
+func (d *disk) fill() {
+	d.w.mu.Lock()
+	defer d.w.mu.Unlock()
+	d.full = true
+	d.quota.Fill()
+}
+
 func (d *disk) free() {
+	d.w.mu.Lock()
+	defer d.w.mu.Unlock()
 	if d.full {
 		d.full, d.fullUntil, d.wellSince = false, time.Now(), time.Now()
 		d.quota.Resize(roomy)
 	}
 }
 
+func (d *disk) freeze() {
+	d.w.mu.Lock()
+	defer d.w.mu.Unlock()
+	d.frozen, d.frozenAt = true, time.Now()
+	d.gate.Shut()
+}
+
 func (d *disk) thaw() {
+	d.w.mu.Lock()
+	defer d.w.mu.Unlock()
 	if d.frozen {
 		if d.wasFull(d.frozenAt) {
 			d.fullUntil = time.Now()
@@ -298,6 +315,13 @@ const behind = 10 * time.Second
 // wasWell reports that the disk has been well since then, and nobody is behind because it was not.
 func (d *disk) wasWell(since time.Time) bool {
 	return d.well() && !since.Before(d.wellSince.Add(behind)) && !d.wasFull(since.Add(-behind))
+}
+
+// onItsWay returns a function which reports that what was accepted at some time may still be on its way
+// to the disk now, because it waits there behind a change that is synced.
+func (d *disk) onItsWay() func(accepted time.Time) bool {
+	now, well, since := time.Now(), d.well(), d.wellSince
+	return func(accepted time.Time) bool { return !well || now.Sub(later(accepted, since)) < lasting }
 }
 
 func (d *disk) opened(*client) {}

@@ -265,8 +265,8 @@ func (p *jobsPart) check(c *client) {
 		return
 	}
 	var list []workqueue.JobInfo
-	o := c.call(func(ctx context.Context) (err error) {
-		list, err = p.broker.Jobs(ctx)
+	o := callWith(c, p.broker, func(ctx context.Context, broker *workqueue.Broker) (err error) {
+		list, err = broker.Jobs(ctx)
 		return err
 	})
 	if c.expects(o, "list the jobs"); !o.done() {

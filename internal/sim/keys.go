@@ -24,6 +24,12 @@ type space struct {
 	name      string
 	n         *idempotency.Namespace
 	config    idempotency.Config
+	next      idempotency.Config   // that it is getting
+	altering  bool                 // an Alter is under way, or nobody knows how it ended
+	lost      []idempotency.Config // that a crash may have brought back
+	former    []formerExpiry
+	longest   time.Duration // that it has kept anything
+	lease     time.Duration // in this life
 	mayBeLost bool
 	keys      map[string]*keyModel
 	token     uint64 // the highest that a handler has had
@@ -64,11 +70,12 @@ func newKeysPart(w *world) *keysPart { return &keysPart{w: w} }
 func (p *keysPart) verbs() []*verb {
 	return []*verb{
 		form("open namespace {space} [expiry {expiry}] [lease {lease}]", 3, p.drawOpen, p.open),
-		form("do {key} of {space} which takes {span} and ends with {end} [nowait] [deaf]", 20, p.drawDo, p.do),
+		form("do {key} of {space} which takes {span} and ends with {end} [nowait] [deaf] [inside]", 20, p.drawDo, p.do),
 		form("once {key} of {space} which ends with {end}", 20, p.drawOnce, p.once),
 		form("find {key} of {space}", 10, p.drawKey, p.find),
 		form("forget {key} of {space}", 6, p.drawBusy, p.forget),
 		form("list the keys of {space}", 4, p.drawSpace, p.list),
+		form("alter namespace {space} expiry {expiry} [lease {lease}]", 3, p.drawAlter, p.alter),
 	}
 }
 
@@ -140,6 +147,9 @@ func (p *keysPart) drawDo() args {
 	if w.likes("deaf handlers") && w.chance(3) {
 		a["deaf"] = "yes"
 	}
+	if a["end"] == "result" && w.likes("claims in transactions") && w.chance(2) {
+		a["inside"] = "yes"
+	}
 	return a
 }
 
@@ -200,6 +210,7 @@ func (p *keysPart) open(c *client, a args) {
 	}
 	s.n = n
 	s.mayBeLost, s.config, s.opened = false, s.n.Config(), moment{o.from, o.to}
+	s.longest, s.lease = s.config.Expiry, s.config.Lease
 	p.w.durable(c, o, true)
 	if !c.syncs(true) {
 		c.lose(func() { s.mayBeLost = true })
@@ -222,7 +233,9 @@ func (p *keysPart) opened(c *client) {
 			p.drop(s)
 			continue
 		}
-		c.expects(o, "open "+s.name+" again")
+		if c.expects(o, "open "+s.name+" again"); o.done() {
+			s.reopened(c)
+		}
 		s.opened = moment{o.from, o.to}
 		for _, k := range s.keys {
 			k.ended(p.w.unclean)
@@ -242,7 +255,7 @@ func (k *keyModel) ended(crashed bool) {
 }
 
 // leaseOver reports that no key is taken by a handler of an earlier life.
-func (s *space) leaseOver(t time.Time) bool { return t.After(s.opened.last.Add(s.config.Lease)) }
+func (s *space) leaseOver(t time.Time) bool { return t.After(s.opened.last.Add(s.lease)) }
 
 // use notes a call with the key; the function that it returns ends it, and reports whether no
 // other one was made in the meantime.
@@ -275,7 +288,7 @@ func (k *keyModel) now(t time.Time) {
 func (k *keyModel) completed(c *client, s *space, o outcome, result string, durable bool) {
 	before := *k
 	k.fate, k.results, k.stored, k.died = here, []string{result}, true, time.Time{}
-	k.expires = moment{o.from.Add(s.config.Expiry), o.to.Add(s.config.Expiry)}
+	k.expires = s.expires(o)
 	if !durable {
 		c.lose(func() {
 			k.mayBeGone, k.cut = true, true
@@ -289,11 +302,11 @@ func (k *keyModel) completed(c *client, s *space, o outcome, result string, dura
 // mayComplete notes that a key may have an outcome.
 func (k *keyModel) mayComplete(s *space, o outcome, result string) {
 	if !k.mayBeHere {
-		k.expires = moment{o.from.Add(s.config.Expiry), o.to.Add(s.config.Expiry)}
+		k.expires = s.expires(o)
 	}
 	k.mayBeHere, k.stored, k.died = true, true, time.Time{}
 	k.results = append(k.results, result)
-	k.expires.last = later(k.expires.last, o.to.Add(s.config.Expiry))
+	k.expires.last = later(k.expires.last, s.expires(o).last)
 }
 
 // judge compares an outcome that was replayed with those that are possible.
@@ -325,8 +338,8 @@ func (p *keysPart) find(c *client, a args) {
 	end := k.use()
 	var r idempotency.Result
 	var ok bool
-	o := c.call(func(ctx context.Context) (err error) {
-		r, ok, err = s.n.Find(ctx, []byte(k.name))
+	o := callWith(c, s.n, func(ctx context.Context, namespace *idempotency.Namespace) (err error) {
+		r, ok, err = namespace.Find(ctx, []byte(k.name))
 		return err
 	})
 	quiet := end()
@@ -359,7 +372,9 @@ func (p *keysPart) forget(c *client, a args) {
 	end := k.use()
 	before := *k
 	k.mayBeGone = true
-	o := c.call(func(ctx context.Context) error { return s.n.Forget(ctx, []byte(k.name)) })
+	o := callWith(c, s.n, func(ctx context.Context, namespace *idempotency.Namespace) error {
+		return namespace.Forget(ctx, []byte(k.name))
+	})
 	quiet := end()
 	c.tellCall("forget %s: error %v", k.name, o.err)
 	c.expects(o, "forget "+k.name)
@@ -403,8 +418,8 @@ func (p *keysPart) list(c *client, a args) {
 	}
 	shown := make(map[string]bool)
 	var info idempotency.NamespaceInfo
-	o := c.call(func(ctx context.Context) (err error) {
-		for e, err := range s.n.Entries(ctx, nil) {
+	o := callWith(c, s.n, func(ctx context.Context, namespace *idempotency.Namespace) (err error) {
+		for e, err := range namespace.Entries(ctx, nil) {
 			if err != nil {
 				return err
 			}
@@ -412,7 +427,7 @@ func (p *keysPart) list(c *client, a args) {
 				shown[string(e.Key)] = true
 			}
 		}
-		info, err = s.n.Info(ctx)
+		info, err = namespace.Info(ctx)
 		return err
 	})
 	if c.expects(o, "list "+s.name); !o.done() || o.to != now {
@@ -474,15 +489,15 @@ func (p *keysPart) settle(c *client) {
 // reclaimed waits until all outcomes have expired for long, if that does not take too long, and
 // sees that nothing is kept of them.
 func (p *keysPart) reclaimed(c *client, s *space) {
-	if s.config.Expiry > time.Minute {
+	if s.longest > time.Minute {
 		return
 	}
 	c.mu.Unlock()
-	time.Sleep(2*s.config.Expiry + time.Second)
+	time.Sleep(2*s.longest + time.Second)
 	c.mu.Lock()
 	var info idempotency.NamespaceInfo
-	o := c.call(func(ctx context.Context) (err error) {
-		info, err = s.n.Info(ctx)
+	o := callWith(c, s.n, func(ctx context.Context, namespace *idempotency.Namespace) (err error) {
+		info, err = namespace.Info(ctx)
 		return err
 	})
 	if c.expects(o, "ask "+s.name); o.done() && (info.Completed != 0 || info.InProgress != 0) {

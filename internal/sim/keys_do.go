@@ -30,7 +30,7 @@ func (p *keysPart) do(c *client, a args) {
 	end := k.use()
 	forgets := k.forgets
 	var r idempotency.Result
-	o := c.call(func(ctx context.Context) (err error) {
+	o := callWith(c, s.n, func(ctx context.Context, namespace *idempotency.Namespace) (err error) {
 		done := make(chan struct{})
 		go func() { // runtime.Goexit ends the goroutine of the caller
 			defer close(done)
@@ -40,7 +40,7 @@ func (p *keysPart) do(c *client, a args) {
 				}
 			}()
 			err = errEnded
-			r, err = s.n.Do(ctx, []byte(k.name), run.handle, &idempotency.DoOptions{NoWait: a.has("nowait")})
+			r, err = namespace.Do(ctx, []byte(k.name), run.handle, &idempotency.DoOptions{NoWait: a.has("nowait")})
 		}()
 		<-done
 		return err
@@ -55,6 +55,10 @@ func (p *keysPart) do(c *client, a args) {
 		c.lose(func() { k.cut = true })
 	}
 	switch {
+	case run.unsure:
+		k.cut = true
+		k.mayComplete(s, o, run.result())
+		c.expects(o, "do "+k.name, errHandler, idempotency.ErrLeaseLost, pebblemq.ErrUnknownOutcome, pebblemq.ErrDiskFull)
 	case o.other:
 		if run.ran {
 			k.cut = true
@@ -100,6 +104,8 @@ type run struct {
 	ran  bool
 	over bool
 	born int
+	// unsure says that the transaction of the handler may have stored an outcome or not.
+	unsure bool
 	// forgets is that of the key when the handler began.
 	forgets int
 
@@ -136,6 +142,9 @@ func (r *run) handle(ctx context.Context, claim idempotency.Claim) ([]byte, erro
 		case <-ctx.Done():
 		}
 	}
+	if r.a.has("inside") {
+		return r.completeInside(ctx, claim)
+	}
 	r.c.mu.Lock()
 	r.end()
 	r.c.mu.Unlock()
@@ -150,6 +159,27 @@ func (r *run) handle(ctx context.Context, claim idempotency.Claim) ([]byte, erro
 		runtime.Goexit()
 	}
 	return []byte(r.name), nil
+}
+
+// completeInside stores the outcome in a transaction of the handler. What the handler returns after that
+// does not count.
+func (r *run) completeInside(ctx context.Context, claim idempotency.Claim) ([]byte, error) {
+	r.c.mu.Lock()
+	durability := r.c.sync
+	r.c.mu.Unlock()
+	err := r.c.db.Update(pebblemq.WithDurability(ctx, durability), func(tx *pebblemq.Tx) error {
+		return claim.In(tx).Complete([]byte(r.name))
+	})
+	r.c.mu.Lock()
+	defer r.c.mu.Unlock()
+	r.end()
+	if r.unsure = err != nil; r.unsure {
+		return nil, errHandler
+	}
+	if is, ok := claim.Completed(); durability != pebblemq.NoSync && (!ok || string(is) != r.name) {
+		r.c.fail("the claim of %s is completed with %q, %v, not with %q", r.k.name, is, ok, r.name)
+	}
+	return []byte("what does not count"), nil
 }
 
 // begin compares the claim with what is known of the key.
@@ -173,7 +203,7 @@ func (r *run) begin(claim idempotency.Claim) {
 		c.fail("a handler of %s in %s has the token %d, after %d", k.name, s.name, claim.Token, r.before)
 	case surely && k.interrupted(s) && !claim.Interrupted:
 		c.fail("a handler of %s in %s is not told of the one that a crash has ended", k.name, s.name)
-	case surely && k.interrupted(s) && time.Now().Before(s.opened.first.Add(s.config.Lease)):
+	case surely && k.interrupted(s) && time.Now().Before(s.opened.first.Add(s.lease)):
 		c.fail("a handler of %s in %s runs within the lease of the one that a crash has ended", k.name, s.name)
 	case claim.Interrupted && !k.cut:
 		c.fail("a handler of %s in %s is told of an interrupted one, and there was none", k.name, s.name)
@@ -189,5 +219,5 @@ func (r *run) begin(claim idempotency.Claim) {
 
 // interrupted reports that a crash has ended the latest handler, which is remembered.
 func (k *keyModel) interrupted(s *space) bool {
-	return !k.died.IsZero() && time.Now().Before(k.died.Add(s.config.Expiry))
+	return !k.died.IsZero() && time.Now().Before(k.died.Add(s.shortest()))
 }

@@ -25,8 +25,8 @@ func (p *keysPart) once(c *client, a args) {
 	k.died = time.Time{}
 	ran := false
 	var r idempotency.Result
-	o := c.call(func(ctx context.Context) (err error) {
-		r, err = s.n.Once(ctx, []byte(k.name), func(tx *pebblemq.Tx) ([]byte, error) {
+	o := callWith(c, s.n, func(ctx context.Context, namespace *idempotency.Namespace) (err error) {
+		r, err = namespace.Once(ctx, []byte(k.name), func(tx *pebblemq.Tx) ([]byte, error) {
 			ran = true
 			n, err := readNumber(tx, s.effects(k))
 			if err != nil {
@@ -56,7 +56,7 @@ func (p *keysPart) once(c *client, a args) {
 	if o.refused() && !fresh || !fresh && answered || fresh && a["end"] == "final" {
 		k.mayCause--
 	} else if o.unclear() {
-		k.attempts = append(k.attempts, attempt{forgets, o.from.Add(s.config.Expiry)})
+		k.attempts = append(k.attempts, attempt{forgets, s.expires(o).first})
 	}
 	switch {
 	case o.unclear():
@@ -108,7 +108,7 @@ func (p *keysPart) caused(c *client, s *space, k *keyModel, o outcome) {
 		forgets := k.forgets
 		c.lose(func() {
 			k.effects, k.mayCause = k.effects-1, k.mayCause+1
-			k.attempts = append(k.attempts, attempt{forgets, o.from.Add(s.config.Expiry)})
+			k.attempts = append(k.attempts, attempt{forgets, s.expires(o).first})
 		})
 	}
 }

@@ -26,6 +26,7 @@ type logPart struct {
 type ltopic struct {
 	name      string
 	config    log.TopicConfig
+	configs   []log.TopicConfig // that it may have in the next life instead
 	t         *log.Topic
 	disk      *disk
 	parts     []*lpartition
@@ -317,8 +318,13 @@ func (p *logPart) opened(c *client) {
 
 // reopen reads a whole topic: whether a record is there is certain from now on.
 func (t *ltopic) reopen(c *client, p *logPart) {
-	t.growing = false
-	t.adopt(t.t.Config())
+	is := t.t.Config()
+	if is != t.config && !slices.Contains(t.configs, is) {
+		c.fail("%s has config %+v, not %+v", t.name, is, t.config)
+		return
+	}
+	t.growing, t.configs = false, nil
+	t.adopt(is)
 	for _, part := range t.parts[t.config.Partitions:] {
 		part.judgeLost(c)
 	}

@@ -60,8 +60,8 @@ func (p *logPart) append(c *client, a args) {
 	options, special := t.options(a, call)
 	var at []log.Position
 	end := t.use()
-	o := c.call(func(ctx context.Context) (err error) {
-		at, err = t.t.AppendWith(ctx, options, records...)
+	o := callWith(c, t.t, func(ctx context.Context, topic *log.Topic) (err error) {
+		at, err = topic.AppendWith(ctx, options, records...)
 		return err
 	})
 	quiet := end()
@@ -221,10 +221,10 @@ func (p *logPart) appendAsync(c *client, a args) {
 	c.within = 0 // a Future waits for the disk
 	at, errs := make([][]log.Position, len(batch)), make([]error, len(batch))
 	end := t.use()
-	whole := c.call(func(ctx context.Context) error {
+	whole := callWith(c, t.t, func(ctx context.Context, topic *log.Topic) error {
 		futures := make([]*pebblemq.Future[[]log.Position], len(batch))
 		for i, r := range batch {
-			futures[i] = t.t.AppendAsync(ctx, r)
+			futures[i] = topic.AppendAsync(ctx, r)
 		}
 		for i, f := range futures {
 			at[i], errs[i] = f.Wait(context.Background())

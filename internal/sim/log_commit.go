@@ -151,11 +151,11 @@ func (p *logPart) settleSome(c *client, a args) {
 
 // carryOut makes the call of a settlement that is no part of a transaction.
 func (x *settlement) carryOut(what string) {
-	o := x.c.call(func(ctx context.Context) error {
+	o := callWith(x.c, x.m.m, func(ctx context.Context, member *log.Member) error {
 		if x.acks {
-			return x.m.m.Ack(ctx, x.records...)
+			return member.Ack(ctx, x.records...)
 		}
-		return x.m.m.Commit(ctx, x.records...)
+		return member.Commit(ctx, x.records...)
 	})
 	x.judge(o, what)
 	if o.done() {
@@ -201,14 +201,15 @@ func (p *logPart) settleInTransaction(c *client, x *settlement, a args) {
 	var placed *log.Placement
 	u := &lupdate{call: call}
 	x.joined = true
+	topic, member := t.t, x.m.m
 	o := p.bank.transfer(c, a, func(tx *pebblemq.Tx) (err error) {
-		if placed, err = t.t.In(tx).Append(records...); err != nil {
+		if placed, err = topic.In(tx).Append(records...); err != nil {
 			return err
 		}
 		if x.acks {
-			return x.m.m.In(tx).Ack(x.records...)
+			return member.In(tx).Ack(x.records...)
 		}
-		return x.m.m.In(tx).Commit(x.records...)
+		return member.In(tx).Commit(x.records...)
 	}, u.then)
 	if o.done() && o.err == nil && placed != nil && !a.has("fail") {
 		at, err := placed.Positions()

@@ -261,8 +261,8 @@ func (pr *lproducer) append(c *client, call pcall) (at []log.Position, o outcome
 	}
 	t := pr.part.topic
 	end := t.use()
-	o = c.call(func(ctx context.Context) (err error) {
-		at, err = t.t.AppendWith(ctx, log.AppendOptions{
+	o = callWith(c, t.t, func(ctx context.Context, topic *log.Topic) (err error) {
+		at, err = topic.AppendWith(ctx, log.AppendOptions{
 			Partition: log.InPartition(pr.part.n), Producer: log.Producer{Name: pr.name, Number: call.number},
 		}, records...)
 		return err

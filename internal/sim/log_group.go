@@ -16,7 +16,7 @@ type lgroup struct {
 	name      string
 	topic     *ltopic
 	g         *log.Group
-	reset     string
+	reset     reset
 	parts     []*lstand
 	members   []*lmember
 	moves     int // joins, leaves, seeks and runs ever
@@ -176,11 +176,14 @@ func (s *lstand) mostNext() int64 {
 }
 
 // mayJump reports that a group at an offset may go on at the end instead.
-func (s *lstand) mayJump(at int64) bool { return s.group.reset == "latest" && at < s.part.mostStart() }
+func (s *lstand) mayJump(at int64) bool {
+	return s.group.reset.may("latest") && at < s.part.mostStart()
+}
 
 func (p *logPart) groupVerbs() []*verb {
 	return slices.Concat([]*verb{
 		form("open group {group} of {topic} [from {place}] [or {reset}]", 10, p.drawOpenGroup, p.openGroup),
+		form("alter group {group} of {topic} [or {reset}]", 3, p.drawAlterGroup, p.alterGroup),
 		form("join {group} of {topic} as {member}", 12, p.drawJoin, p.join),
 		form("let {member} of {group} of {topic} leave", 4, p.drawMember, p.leave),
 		form("let a guest join {group} of {topic} and leave [while {member} pauses]", 10, p.drawVisit, p.visit),
@@ -226,7 +229,7 @@ func (p *logPart) openGroup(c *client, a args) {
 	if t == nil || slices.ContainsFunc(t.groups, func(g *lgroup) bool { return g.name == a["group"] }) {
 		return
 	}
-	g := &lgroup{name: a["group"], topic: t, reset: a["reset"], mayBeLost: true, dead: make(map[*lrecord]fate)}
+	g := &lgroup{name: a["group"], topic: t, reset: reset{is: a["reset"]}, mayBeLost: true, dead: make(map[*lrecord]fate)}
 	from := log.Start()
 	if a["place"] == "end" {
 		from = log.End()
@@ -241,8 +244,8 @@ func (p *logPart) openGroup(c *client, a args) {
 	}
 	t.groups = append(t.groups, g)
 	var opened *log.Group
-	o := c.call(func(ctx context.Context) (err error) {
-		opened, err = t.t.OpenGroup(ctx, g.name, &log.GroupConfig{From: from.Or(resets[g.reset])})
+	o := callWith(c, t.t, func(ctx context.Context, topic *log.Topic) (err error) {
+		opened, err = topic.OpenGroup(ctx, g.name, &log.GroupConfig{From: from.Or(resets[a["reset"]])})
 		return err
 	})
 	c.expects(o, "open "+g.name, t.gone()...)
@@ -252,9 +255,12 @@ func (p *logPart) openGroup(c *client, a args) {
 	}
 	g.g, g.mayBeLost = opened, false
 	g.grow()
-	for i, span := range spans {
-		s := g.parts[i]
-		s.next = offsets{span.least, max(span.most, s.part.span(place).most)}
+	for i, s := range g.parts {
+		var began offsets // of a partition that has come in between
+		if i < len(spans) {
+			began = spans[i]
+		}
+		s.next = offsets{began.least, max(began.most, s.part.span(place).most)}
 	}
 	if c.syncs(true) {
 		c.synced(o.began)
@@ -284,8 +290,8 @@ func (g *lgroup) reopen(c *client) {
 	}
 	g.members, g.moving, g.runs, g.handled = nil, 0, nil, nil
 	var group *log.Group
-	o := c.call(func(ctx context.Context) (err error) {
-		group, err = g.topic.t.LookupGroup(ctx, g.name)
+	o := callWith(c, g.topic.t, func(ctx context.Context, topic *log.Topic) (err error) {
+		group, err = topic.LookupGroup(ctx, g.name)
 		return err
 	})
 	g.g = group
@@ -301,14 +307,15 @@ func (g *lgroup) reopen(c *client) {
 	for _, s := range g.parts {
 		s.tenure, s.under = &ltenure{}, 0
 	}
+	g.compareReset(c)
 	g.compareCommitted(c, true)
 }
 
 // compareCommitted looks where the group stands.
 func (g *lgroup) compareCommitted(c *client, narrow bool) {
 	var list []log.Committed
-	o := c.call(func(ctx context.Context) (err error) {
-		list, err = g.g.Committed(ctx)
+	o := callWith(c, g.g, func(ctx context.Context, group *log.Group) (err error) {
+		list, err = group.Committed(ctx)
 		return err
 	})
 	if c.expects(o, "where "+g.name+" stands", g.topic.gone()...); !o.done() {
@@ -345,8 +352,8 @@ func (g *lgroup) check(c *client) {
 
 func (g *lgroup) checkLag(c *client) {
 	var list []log.Lag
-	o := c.call(func(ctx context.Context) (err error) {
-		list, err = g.g.Lag(ctx)
+	o := callWith(c, g.g, func(ctx context.Context, group *log.Group) (err error) {
+		list, err = group.Lag(ctx)
 		return err
 	})
 	if c.expects(o, "the lag of "+g.name, g.topic.gone()...); !o.done() {
@@ -387,8 +394,8 @@ func (s *lstand) left() (n offsets) {
 func (g *lgroup) owners(c *client) (owners map[int]string, ok bool) {
 	owners = make(map[int]string)
 	var info log.GroupInfo
-	o := c.call(func(ctx context.Context) (err error) {
-		info, err = g.g.Info(ctx)
+	o := callWith(c, g.g, func(ctx context.Context, group *log.Group) (err error) {
+		info, err = group.Info(ctx)
 		return err
 	})
 	if c.expects(o, "info of "+g.name, g.topic.gone()...); !o.done() {

@@ -30,7 +30,7 @@ func (p *logPart) trim(c *client, a args) {
 		part.trims++
 	}
 	end := t.use()
-	o := c.call(func(ctx context.Context) error { return t.t.TrimTo(ctx, part.n, to) })
+	o := callWith(c, t.t, func(ctx context.Context, topic *log.Topic) error { return topic.TrimTo(ctx, part.n, to) })
 	quiet := end()
 	if moving {
 		part.start.most = part.mostStart()
@@ -69,7 +69,7 @@ func (p *logPart) compact(c *client, a args) {
 	}
 	begun, calls := c.event(), t.calls
 	quiet := t.under == 0
-	o := c.call(func(ctx context.Context) error { return t.t.Compact(ctx) })
+	o := callWith(c, t.t, func(ctx context.Context, topic *log.Topic) error { return topic.Compact(ctx) })
 	if c.expects(o, "compact "+t.name, t.gone()...); !o.done() || !t.compacts || !t.config.Compact {
 		return
 	}
@@ -100,11 +100,11 @@ func (p *logPart) enforce(c *client, a args) {
 			least[i] = 0
 		}
 	}
-	o := c.call(func(ctx context.Context) error { return t.t.EnforceRetention(ctx) })
+	o := callWith(c, t.t, func(ctx context.Context, topic *log.Topic) error { return topic.EnforceRetention(ctx) })
 	if c.expects(o, "enforce the retention of "+t.name, t.gone()...); !o.done() {
 		return
 	}
-	if c.busy > 1 || !c.disk.isWell() || c.disk.wasFull(o.from) { // it may wait behind a Sync change that is on its way to the disk
+	if o.among || !c.disk.isWell() || c.disk.wasFull(o.from) { // it may wait behind a Sync change that is on its way to the disk
 		return
 	}
 	for i, n := range least {
@@ -194,7 +194,7 @@ func (p *logPart) alter(c *client, a args) {
 	if a.has("compression") {
 		to.Compression = compressions[a["compression"]]
 	}
-	t.growing = true
+	t.growing, t.configs = true, append(t.configs, was, to)
 	t.grown = t.grown || to.Partitions > was.Partitions
 	for m := range t.loose {
 		if m.key != nil && to.Partitions > was.Partitions {
@@ -203,7 +203,7 @@ func (p *logPart) alter(c *client, a args) {
 	}
 	t.adopt(strictest(was, to))
 	end := t.use()
-	o := c.call(func(ctx context.Context) error { return t.t.Alter(ctx, &to) })
+	o := callWith(c, t.t, func(ctx context.Context, topic *log.Topic) error { return topic.Alter(ctx, &to) })
 	end()
 	c.expects(o, "alter "+t.name, t.gone()...)
 	for _, part := range t.parts {
@@ -211,11 +211,14 @@ func (p *logPart) alter(c *client, a args) {
 	}
 	switch {
 	case o.done():
-		if t.config, t.growing = to, false; to != was { // else there was nothing to do
-			c.durable(c, o, true)
+		if t.config, t.growing, t.configs = to, false, nil; to == was { // there was nothing to do
+			break
+		}
+		if c.durable(c, o, true); !c.syncs(true) {
+			c.lose(func() { t.configs = append(t.configs, was) })
 		}
 	case o.refused():
-		t.config, t.growing = was, false
+		t.config, t.growing, t.configs = was, false, nil
 		t.shrink(was.Partitions)
 	}
 }
@@ -246,7 +249,7 @@ func (p *logPart) deleteTopic(c *client, a args) {
 	}
 	t.deleting = true
 	end := t.use()
-	o := c.call(func(ctx context.Context) error { return t.t.Delete(ctx) })
+	o := callWith(c, t.t, func(ctx context.Context, topic *log.Topic) error { return topic.Delete(ctx) })
 	end()
 	c.expects(o, "delete "+t.name)
 	switch {

@@ -79,8 +79,8 @@ func (p *logPart) join(c *client, a args) {
 	m := &lmember{name: a["member"], g: g}
 	_, end := g.move()
 	var joined *log.Member
-	o := c.call(func(ctx context.Context) (err error) {
-		joined, err = g.g.Join(ctx, &log.JoinOptions{Name: m.name})
+	o := callWith(c, g.g, func(ctx context.Context, group *log.Group) (err error) {
+		joined, err = group.Join(ctx, &log.JoinOptions{Name: m.name})
 		return err
 	})
 	c.expects(o, "join "+g.name, g.topic.gone()...)
@@ -100,7 +100,7 @@ func (p *logPart) leave(c *client, a args) {
 	m.left = true
 	g := m.g
 	_, end := g.move()
-	o := c.call(func(ctx context.Context) error { return m.m.Leave(ctx) })
+	o := callWith(c, m.m, func(ctx context.Context, member *log.Member) error { return member.Leave(ctx) })
 	c.expects(o, m.name+" leaves "+g.name, g.topic.gone()...)
 	g.members = slices.DeleteFunc(g.members, func(o *lmember) bool { return o == m })
 	end(c)
@@ -162,8 +162,8 @@ func (p *logPart) poll(c *client, a args) {
 	moves, calls, steady := g.moves, g.topic.calls, g.moving == 0
 	ready := m.ready()
 	var got []log.Record
-	o := c.call(func(ctx context.Context) (err error) {
-		got, err = m.m.Poll(ctx, a.int("n"))
+	o := callWith(c, m.m, func(ctx context.Context, member *log.Member) (err error) {
+		got, err = member.Poll(ctx, a.int("n"))
 		return err
 	})
 	if o.other || g.deleted {
@@ -202,7 +202,7 @@ func (m *lmember) judgeOutOfRange(c *client, o outcome, steady bool) bool {
 		return false
 	}
 	s := m.g.parts[e.Partition]
-	if m.g.reset != "" || e.Offset < s.next.least && !(s.tenure.next >= 0) || e.Offset >= e.Start || e.Start > s.part.mostStart() {
+	if !m.g.reset.may("") || e.Offset < s.next.least && !(s.tenure.next >= 0) || e.Offset >= e.Start || e.Start > s.part.mostStart() {
 		return false
 	}
 	// A try may be told late, by the call after the one that it was made in, and the next try at once.
@@ -240,7 +240,7 @@ func (s *lstand) ready() (at int64, ok bool) {
 		return 0, false
 	}
 	from := max(t.next, s.next.least)
-	if from < s.part.mostStart() && s.group.reset != "earliest" {
+	if from < s.part.mostStart() && !s.group.reset.surely("earliest") {
 		return 0, false // it may be told that records are gone, or go to the end
 	}
 	for at := max(from, s.part.mostStart()); at < int64(len(s.part.placed)); at++ {
@@ -333,7 +333,7 @@ func (s *lstand) judgeOrder(c *client, o outcome, m *lmember, record *lrecord) {
 		switch {
 		case s.waitsForKey(skipped):
 			t.waiting[skipped] = true
-		case !s.done(skipped).mayBeHere && !s.part.mayBeCompacted(skipped) && !(m.g.reset != "" && skipped < s.part.mostStart()):
+		case !s.done(skipped).mayBeHere && !s.part.mayBeCompacted(skipped) && !(!m.g.reset.surely("") && skipped < s.part.mostStart()):
 			c.fail("%s of %s polled %s and passed over %d: %v", m.name, m.g.name, record, skipped, s.part.at(skipped))
 			return
 		}
@@ -377,7 +377,7 @@ func (p *logPart) nack(c *client, a args) {
 		moves, sure := g.moves, s.tenure == d.tenure && d.tenure.sure && g.moving == 0
 		before := s.done(d.m.offset)
 		_, twice := d.tenure.nacked[d.m.offset]
-		o := c.call(func(ctx context.Context) error { return m.m.Nack(ctx, d.r, a.span("after")) })
+		o := callWith(c, m.m, func(ctx context.Context, member *log.Member) error { return member.Nack(ctx, d.r, a.span("after")) })
 		if o.other {
 			return
 		}

@@ -103,8 +103,9 @@ func (p *logPart) read(c *client, a args) {
 	place, offset := part.from(a["place"])
 	var reader *log.Reader
 	before := part.extent()
+	topic := t.t
 	o := c.callFree(func() (err error) {
-		reader, err = t.t.NewReader(part.n, place.Or(resets[a["reset"]]))
+		reader, err = topic.NewReader(part.n, place.Or(resets[a["reset"]]))
 		return err
 	})
 	if !o.other && part.outOfRange(o.err, before, offset) {
@@ -326,8 +327,8 @@ func (p *logPart) readTopic(c *client, a args) {
 		before[i] = part.extent()
 	}
 	got := make(map[int][]log.Record)
-	o := c.call(func(ctx context.Context) error {
-		for r, err := range t.t.Records(ctx, from) {
+	o := callWith(c, t.t, func(ctx context.Context, topic *log.Topic) error {
+		for r, err := range topic.Records(ctx, from) {
 			if err != nil {
 				return err
 			}
@@ -372,8 +373,8 @@ func (p *logPart) lookForTime(c *client, a args) {
 	when, ends := m.stamp.last, part.ends()
 	var offset int64
 	var ok bool
-	o := c.call(func(ctx context.Context) (err error) {
-		offset, ok, err = t.t.OffsetAt(ctx, part.n, when)
+	o := callWith(c, t.t, func(ctx context.Context, topic *log.Topic) (err error) {
+		offset, ok, err = topic.OffsetAt(ctx, part.n, when)
 		return err
 	})
 	if c.expects(o, "look for a time in "+part.String(), t.gone()...); !o.done() {
@@ -409,8 +410,8 @@ func (p *logPart) lookForKey(c *client, a args) {
 	var r log.Record
 	var found bool
 	calls, quiet := t.calls, t.under == 0
-	o := c.call(func(ctx context.Context) (err error) {
-		r, found, err = t.t.Latest(ctx, []byte(a["key"]))
+	o := callWith(c, t.t, func(ctx context.Context, topic *log.Topic) (err error) {
+		r, found, err = topic.Latest(ctx, []byte(a["key"]))
 		return err
 	})
 	if c.expects(o, "look for a key in "+t.name, t.gone()...); !o.done() {

@@ -79,13 +79,13 @@ func (p *logPart) run(c *client, a args) {
 	quiet, end := g.move()
 	r.quiet = quiet
 	options := &log.RunOptions{Name: r.name, Concurrency: max(1, a.int("concurrency")), MaxAttempts: 3, BatchSize: a.int("batch")}
-	o := c.call(func(ctx context.Context) error {
+	o := callWith(c, g.g, func(ctx context.Context, group *log.Group) error {
 		ctx, stop := context.WithTimeout(ctx, a.span("span"))
 		defer stop()
 		if a.has("batch") {
-			return g.g.RunBatch(ctx, r.handleBatch, options)
+			return group.RunBatch(ctx, r.handleBatch, options)
 		}
-		return g.g.Run(ctx, r.handle, options)
+		return group.Run(ctx, r.handle, options)
 	})
 	g.runs = slices.DeleteFunc(g.runs, func(o *lrun) bool { return o == r })
 	c.tellCall("%s of %s has ended: %v", r.name, g.name, o.err)
@@ -109,15 +109,17 @@ func (p *logPart) run(c *client, a args) {
 // finish notes what a Run has finished: it has acknowledged that when it returns.
 func (r *lrun) finish(o outcome) {
 	sure := o.done() && r.quiet() && !r.c.disk.wasFull(o.from)
+	buried := sure && r.c.disk.wasWell(o.from) // else its place may not have been reached, and it comes again
 	for s, list := range r.ends {
 		was := s.clone()
+		list = slices.DeleteFunc(list, func(at int64) bool { return !buried && r.dead[s.part.at(at)] })
 		if sure {
 			s.lpos = s.ack(list)
 			r.c.lose(func() { s.join(was) })
 		}
 	}
 	for m := range r.dead {
-		if f := unknown; !sure || r.g.dead[m] == here {
+		if f := unknown; !buried || r.g.dead[m] == here {
 			r.g.dead[m] = f
 			continue
 		}
@@ -209,6 +211,7 @@ func (r *lrun) begin(record log.Record, call int) *handling {
 	}
 	r.last[key] = record.Offset
 	g.handled = append(g.handled, h)
+	c.tellCall("%s of %s handles %s at %d/%d: try %d", r.name, g.name, m, m.part, m.offset, h.try)
 	s.join(s.ack([]int64{record.Offset})) // from now on it may be finished at any time
 	return h
 }
@@ -253,6 +256,7 @@ func (g *lgroup) way(m *lrecord) string {
 // outcome is that of a call of a handler.
 func (r *lrun) outcome(ctx context.Context, h *handling, record log.Record) error {
 	first := h.try == 1
+	r.tell(h, "is to deal with %s: %s", h.m, r.g.way(h.m))
 	switch way := r.g.way(h.m); {
 	case way == "error" && first:
 		return errFailed
@@ -272,6 +276,13 @@ func (r *lrun) outcome(ctx context.Context, h *handling, record log.Record) erro
 		return r.transfer(ctx, h, record)
 	}
 	return r.done(h, nil)
+}
+
+// tell adds to the story what a handler does.
+func (r *lrun) tell(h *handling, format string, values ...any) {
+	r.c.mu.Lock()
+	defer r.c.mu.Unlock()
+	r.c.tellCall(r.name+" "+format, values...)
 }
 
 // outcomeInBatch is that of a record of a batch, which has fewer ways.
@@ -327,8 +338,9 @@ func (r *lrun) transfer(ctx context.Context, h *handling, record log.Record) err
 	r.c.mu.Lock()
 	c := r.c.client(nil)
 	c.born, c.db, c.ctx = r.c.born, r.c.db, ctx
+	group := r.g.g
 	o := r.p.bank.transfer(c, args{"amount": "7", "from": "0", "to": "1"}, func(tx *pebblemq.Tx) error {
-		return r.g.g.In(tx).Ack(record)
+		return group.In(tx).Ack(record)
 	}, nil)
 	r.c.mu.Unlock()
 	return r.done(h, o.err)

@@ -90,13 +90,14 @@ func (g *lgroup) judgeSeek(c *client, o outcome, a args) {
 // append after it that is refused when the transaction commits.
 func (p *logPart) callSeek(c *client, g *lgroup, a args, place log.From, list []int) outcome {
 	if !a.has("amount") {
-		return c.call(func(ctx context.Context) error { return g.g.Seek(ctx, place, list...) })
+		return callWith(c, g.g, func(ctx context.Context, group *log.Group) error { return group.Seek(ctx, place, list...) })
 	}
+	group, topic := g.g, g.topic.t
 	return p.bank.transfer(c, args{"amount": a["amount"]}, func(tx *pebblemq.Tx) error {
-		err := g.g.In(tx).Seek(place, list...)
+		err := group.In(tx).Seek(place, list...)
 		if err == nil && a.has("fail") {
 			o := log.AppendOptions{Partition: log.InPartition(0), ExpectOffset: log.AtOffset(1 << 40)}
-			_, err = g.topic.t.In(tx).AppendWith(o, log.Record{Key: []byte("k0")})
+			_, err = topic.In(tx).AppendWith(o, log.Record{Key: []byte("k0")})
 		}
 		return err
 	}, nil)

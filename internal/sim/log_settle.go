@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/pebblemq/pebblemq/log"
 )
 
 // reopenUpdates complains about transactions of which a part has happened.
@@ -55,7 +57,7 @@ func (g *lgroup) settle(c *client, p *logPart) {
 // passTrimmed moves the group behind what was trimmed before it has read it, if it was told so.
 func (g *lgroup) passTrimmed(c *client, p *logPart) {
 	for n, s := range g.parts {
-		if g.reset == "" && !s.tenure.failed.IsZero() {
+		if g.reset.may("") && !s.tenure.failed.IsZero() {
 			p.seek(c, args{"topic": g.topic.name, "group": g.name, "place": "start", "partition": fmt.Sprint(n)})
 		}
 	}
@@ -63,8 +65,8 @@ func (g *lgroup) passTrimmed(c *client, p *logPart) {
 
 // lag is how many records the group says that it has not finished.
 func (g *lgroup) lag(c *client) (n int64) {
-	o := c.call(func(ctx context.Context) error {
-		list, err := g.g.Lag(ctx)
+	o := callWith(c, g.g, func(ctx context.Context, group *log.Group) error {
+		list, err := group.Lag(ctx)
 		for _, l := range list {
 			if n += l.Records; l.Records > 0 {
 				c.tellCall("%s: %+v", g.name, l)

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,7 +25,7 @@ import (
 var (
 	hunted     = flag.String("mutants", "0", "how many of the mutants to look for: a number, or all")
 	huntBudget = flag.Duration("mutant-budget", time.Minute, "the real time to find one")
-	huntSeed   = flag.Uint64("mutant-seed", uint64(time.Now().YearDay()), "which ones")
+	huntDay    = flag.Int("mutant-day", int(time.Now().Unix()/(24*60*60)), "which ones: day by day all of them have their turn")
 	huntSpared = flag.String("mutant-without", "", "parts of the simulator that do not look for mutants; by default those that are slow or cannot meet the bug")
 )
 
@@ -37,7 +36,7 @@ func TestMutants(t *testing.T) {
 	sample := sampleOf(t, mutants)
 	if len(sample) > 0 {
 		t.Run("none", func(t *testing.T) { // a finding means nothing if this fails
-			found, how := hunt(t, buildMutant(t, nil), spared(nil))
+			found, how := hunt(t, buildMutant(t, nil), spared(nil), min(*huntBudget, time.Minute))
 			require.False(t, found, how)
 		})
 	}
@@ -52,24 +51,22 @@ func TestMutants(t *testing.T) {
 			}
 			sim := buildMutant(t, m)
 			begin := time.Now()
-			found, how := hunt(t, sim, spared(m))
+			found, how := hunt(t, sim, spared(m), *huntBudget)
 			require.True(t, found, "not found in %s", *huntBudget)
 			t.Logf("%s: %s", time.Since(begin).Round(time.Second), how)
 		})
 	}
 }
 
-// sampleOf draws the mutants to look for.
+// sampleOf returns the mutants to look for: those that follow the ones of the day before.
 func sampleOf(t *testing.T, mutants []string) []string {
 	if *hunted == "all" {
 		return mutants
 	}
 	n, err := strconv.Atoi(*hunted)
 	require.NoError(t, err)
-	mutants = slices.Clone(mutants)
-	rng := rand.New(rand.NewPCG(*huntSeed, 0))
-	rng.Shuffle(len(mutants), func(i, j int) { mutants[i], mutants[j] = mutants[j], mutants[i] })
-	return mutants[:min(n, len(mutants))]
+	first := *huntDay * n % len(mutants)
+	return slices.Concat(mutants[first:], mutants[:first])[:min(n, len(mutants))]
 }
 
 // mutant is a module with a bug: the files that differ are in the place of others.
@@ -168,9 +165,9 @@ func runTool(t *testing.T, c *exec.Cmd) {
 
 var finding = regexp.MustCompile(`(?m)(seed \d+ fails|HANGS|panic:|fatal error:).*$`)
 
-// hunt plays fresh seeds. How says what was found: a fault, a world that hangs, or a panic.
-func hunt(t *testing.T, sim, without string) (found bool, how string) {
-	out, err := exec.Command(sim, "-for", huntBudget.String(), "-shrink", "0", "-hang", "30s", "-without", without).CombinedOutput()
+// hunt plays fresh seeds for some time. How says what was found: a fault, a world that hangs, or a panic.
+func hunt(t *testing.T, sim, without string, budget time.Duration) (found bool, how string) {
+	out, err := exec.Command(sim, "-for", budget.String(), "-shrink", "0", "-hang", "30s", "-without", without).CombinedOutput()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		require.NoError(t, err)

@@ -88,7 +88,7 @@ func (p *ordersPart) opened(c *client) {
 }
 
 // begin returns an order, with a function that ends the call and reports whether it was the only one.
-func (p *ordersPart) begin(id string) (x *order, end func() bool) {
+func (p *ordersPart) begin(id string) (x *order, end func() (alone bool)) {
 	x = p.orders[id]
 	if x == nil {
 		x = &order{id: id, effect: gone}
@@ -106,6 +106,9 @@ func (p *ordersPart) begin(id string) (x *order, end func() bool) {
 		return alone && x.calls == mine
 	}
 }
+
+// done reports that an order was surely handled.
+func (x *order) done() bool { return x.effect == here || x.handled }
 
 // wrapper knows orders by what is in them.
 func (p *ordersPart) wrapper() idempotency.Wrapper[string] {
@@ -145,18 +148,18 @@ func (p *ordersPart) transact(c *client, a args) {
 		return
 	}
 	x, quiet := p.begin(a["order"])
-	was := x.effect
+	was, done := x.effect, x.done()
 	x.effect.mayBeHere, x.tried = x.effect.mayBeHere || a["end"] == "result", x.tried || a["end"] == "final"
 	handle := p.wrapper().Transactional(c.db, func(tx *pebblemq.Tx, id string) error { return errors.Join(raise(tx, id), ends(a)) }, nil)
 	o := c.call(func(ctx context.Context) error { return handle(pebblemq.WithDurability(ctx, pebblemq.Sync), x.id) })
-	p.judge(c, o, x, a, quiet(), was)
+	p.judge(c, o, x, a, quiet(), done, was)
 	if o.done() {
 		x.effect = here
 	}
 }
 
 // judge compares the outcome of a handler with what is known.
-func (p *ordersPart) judge(c *client, o outcome, x *order, a args, alone bool, was fate) {
+func (p *ordersPart) judge(c *client, o outcome, x *order, a args, alone, done bool, was fate) {
 	c.tellCall("order %s: %v", x.id, o.err)
 	var final *idempotency.FinalError
 	switch {
@@ -172,7 +175,7 @@ func (p *ordersPart) judge(c *client, o outcome, x *order, a args, alone bool, w
 		if a["end"] == "result" && alone {
 			c.fail("order %s has the error of another handler", x.id)
 		}
-		if x.effect == here || x.handled {
+		if done { // when the call began: its handler may have run before another one that has ended
 			c.fail("order %s was handled, and is handled again", x.id)
 		}
 	default:
@@ -189,7 +192,7 @@ func (p *ordersPart) lease(c *client, a args) {
 		return
 	}
 	x, quiet := p.begin(a["order"])
-	handled := x.handled
+	handled, done := x.handled, x.done()
 	x.tried = x.tried || a["end"] == "final"
 	ran := false
 	handle := p.wrapper().Leased(func(context.Context, string, idempotency.Claim) error {
@@ -200,7 +203,7 @@ func (p *ordersPart) lease(c *client, a args) {
 	if ran && handled {
 		c.fail("order %s was handled, and is handled again", x.id)
 	}
-	p.judge(c, o, x, a, quiet(), x.effect)
+	p.judge(c, o, x, a, quiet(), done, x.effect)
 	x.handled = x.handled || o.done()
 }
 
@@ -210,7 +213,7 @@ func (p *ordersPart) accept(c *client, a args) {
 		return
 	}
 	x, quiet := p.begin(a["order"])
-	was, keys := x.effect, p.keys
+	was, done, keys := x.effect, x.done(), p.keys
 	x.effect.mayBeHere = true
 	mine := fmt.Sprintf("answer %d to %s", c.event(), x.id)
 	var res idempotency.Result
@@ -220,7 +223,7 @@ func (p *ordersPart) accept(c *client, a args) {
 		}, nil)
 		return err
 	})
-	p.judge(c, o, x, args{"end": "result"}, quiet(), was)
+	p.judge(c, o, x, args{"end": "result"}, quiet(), done, was)
 	if !o.done() {
 		return
 	}

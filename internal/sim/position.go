@@ -89,7 +89,7 @@ func (p *visibilityPart) glance(c *client, a args) {
 		}
 		return err
 	})
-	if c.expects(o, "glance at "+q.name, q.deleted()); o.done() && q.calls == calls && q.under == 0 && busy == 1 && time.Now().Equal(began) && c.disk.isWell() {
+	if c.expects(o, "glance at "+q.name, q.deleted()); o.done() && q.calls == calls && q.under == 0 && busy == 1 && time.Now().Equal(began) && c.disk.isWell() && !q.fallsDue(began) {
 		g.judge(c, q.name)
 	}
 }

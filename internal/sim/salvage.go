@@ -61,7 +61,7 @@ func (c *copied) salvage(w *world) {
 		return
 	}
 	if c.flip == nil && report.Err() != nil {
-		w.fail("Salvage says of a copy that nothing is wrong with: %v %v", report.Err(), report.Repaired)
+		w.fail("Salvage says of a copy that nothing is wrong with: %v %v %v", report.Err(), report.Damages, report.Repaired)
 	}
 	if len(report.Unrepaired) > 0 {
 		w.fail("Salvage left a contradiction: %v", report.Unrepaired[0])

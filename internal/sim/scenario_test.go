@@ -11,7 +11,7 @@ import (
 )
 
 func options(t *testing.T) playOptions {
-	return playOptions{t: t, hang: time.Minute, shrink: 30 * time.Second, without: strings.Split(inWork, ",")}
+	return playOptions{t: t, hang: time.Minute, shrink: 30 * time.Second}
 }
 
 // TestScenarios plays what was found once. Those that name a fault must still fail in that way:
@@ -47,9 +47,7 @@ func TestSeeds(t *testing.T) {
 
 // TestAStepReadsAsItIsWritten prints drawn steps and reads them again.
 func TestAStepReadsAsItIsWritten(t *testing.T) {
-	o := options(t)
-	o.without = nil
-	r := swarm(3, 300, o)
+	r := swarm(3, 300, options(t))
 	text := r.scenario.String()
 	again, err := parseFile(text)
 	require.NoError(t, err)

@@ -5,10 +5,6 @@ import (
 	"time"
 )
 
-// tries is how often a smaller scenario is played before it is given up: what a seed does not
-// determine may hide the fault once.
-const tries = 2
-
 // shrink removes steps as long as the scenario fails in the same way, for some time: long
 // stretches first, and single steps until none can go.
 func shrink(p playOptions, r result) result {
@@ -32,7 +28,7 @@ func shrink(p playOptions, r result) result {
 // leaveOut leaves out a stretch of steps, unless the fault needs it.
 func leaveOut(p playOptions, r result, from, to int) result {
 	steps := slices.Concat(r.steps[:from], r.steps[to:])
-	for range tries {
+	for range *tries {
 		if smaller := replay(scenario{seed: r.seed, steps: steps}, p); smaller.fault != "" && smaller.kind == r.kind {
 			return smaller
 		}

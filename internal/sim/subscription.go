@@ -179,16 +179,16 @@ func (p *subscriptionsPart) subscribe(c *client, _ args) {
 		return
 	}
 	p.joining = true
-	life := c.life
+	life, topics := c.life, p.topics
 	var s *log.Subscription
 	o := c.call(func(ctx context.Context) (err error) {
 		ctx = pebblemq.WithDurability(ctx, pebblemq.Sync)
-		for _, t := range p.topics {
+		for _, t := range topics {
 			if _, _, err := t.EnsureGroup(ctx, "readers", &log.GroupConfig{From: log.Start()}); err != nil {
 				return err
 			}
 		}
-		s, err = log.Subscribe(ctx, "readers", p.told(c, "reader", 0), p.topics[0].Topic, p.topics[1].Topic)
+		s, err = log.Subscribe(ctx, "readers", p.told(c, "reader", 0), topics[0].Topic, topics[1].Topic)
 		return err
 	})
 	if life == c.world.life {
@@ -331,16 +331,24 @@ func (p *subscriptionsPart) readBack(c *client, a args) {
 			must[n] = true
 		}
 	}
-	var faults []string
-	o := c.call(func(ctx context.Context) error {
-		for part := range t.Partitions() {
-			r, err := t.NewReader(part, log.Start())
-			if err == nil {
-				err = r.Until(log.End())
+	readers := make([]*log.Reader, t.Partitions())
+	o := c.callFree(func() (err error) {
+		for part := range readers {
+			if readers[part], err = t.NewReader(part, log.Start()); err == nil {
+				err = readers[part].Until(log.End())
 			}
 			if err != nil {
 				return err
 			}
+		}
+		return nil
+	})
+	if c.expects(o, "make readers of the notes"); !o.done() {
+		return
+	}
+	var faults []string
+	o = c.call(func(ctx context.Context) error {
+		for _, r := range readers {
 			for v, err := range t.Reader(r).Records(ctx) {
 				if err != nil {
 					return err

@@ -109,7 +109,7 @@ func (p *visibilityPart) verbs() []*verb {
 		form("hide {n} messages of {queue} for {hidden}", 6, p.drawSettle(p.drawHidden), p.each(p.hide)),
 		form("delete {n} messages of {queue} at once [twice] [atomic]", 8, p.drawSettle(p.drawBatch), p.batched(p.deleteBatch)),
 		form("hide {n} messages of {queue} at once for {hidden} [atomic]", 3, p.drawSettle(p.drawHiddenBatch), p.batched(p.hideBatch)),
-		form("redrive {queue} [to {to}] [rate {rate}] [cancel {cancel}]", 3, p.drawRedrive, p.redrive),
+		form("redrive {queue} [to {to}] [rate {rate}] [cancel {cancel}] [filter {filter}]", 3, p.drawRedrive, p.redrive),
 		form("move {amount} from account {from} to account {to} and send {n} messages to {queue} and delete one of {source} [group {group}] [refused]",
 			8, p.drawTransfer, p.transfer),
 		form("run {n} handlers on {queue} for {span} [attempts {attempts}] [batches] [calm]", 4, p.drawRun, p.run),

@@ -20,7 +20,11 @@ func (p *visibilityPart) opened(c *client) {
 			return err
 		})
 		q.q = handle
-		if q.mayBeLost && lost(o.err, visibility.ErrUnknownQueue) {
+		switch isLost := q.mayBeLost && lost(o.err, visibility.ErrUnknownQueue); {
+		case isLost && q.deleting: // what died in it before is where it went
+			p.remove(q)
+			continue
+		case isLost:
 			p.drop(q)
 			continue
 		}
@@ -210,7 +214,7 @@ func (p *visibilityPart) drawAlter() args {
 // alter gives a queue another config. While it is under way nobody knows which one counts.
 func (p *visibilityPart) alter(c *client, a args) {
 	q := p.named(a["queue"])
-	if q == nil || q.altering > 0 || q.under > 0 {
+	if q == nil || q.altering > 0 || q.under > 0 || q.deleting && a.has("ensured") { // else it may be made again
 		return
 	}
 	dead := p.named(a["dead"])
@@ -221,9 +225,9 @@ func (p *visibilityPart) alter(c *client, a args) {
 	q.next = filled(config)
 	end := q.use()
 	q.altering++
-	o := c.call(func(ctx context.Context) (err error) {
+	o := callWith(c, q.q, func(ctx context.Context, queue *visibility.Queue) (err error) {
 		if !a.has("ensured") {
-			return q.q.Alter(ctx, &config)
+			return queue.Alter(ctx, &config)
 		}
 		_, did, err := visibility.EnsureQueue(ctx, c.db, q.name, &config)
 		if err == nil && (did.Created || did.Unchanged() != reflect.DeepEqual(q.config, q.next)) {
@@ -322,7 +326,7 @@ func (p *visibilityPart) deleteQueue(c *client, a args) {
 		}
 	}
 	end := q.use()
-	o := c.call(func(ctx context.Context) error { return q.q.DeleteQueue(ctx) })
+	o := callWith(c, q.q, func(ctx context.Context, queue *visibility.Queue) error { return queue.DeleteQueue(ctx) })
 	end()
 	c.tellCall("delete %s: %v", q.name, o.err)
 	switch {

@@ -28,8 +28,8 @@ func (p *visibilityPart) check(c *client) {
 func (p *visibilityPart) checkBrowse(c *client, q *vqueue) {
 	now := time.Now()
 	shown := make(map[*vmessage]bool)
-	o := c.call(func(ctx context.Context) error {
-		for b, err := range q.q.Browse(ctx, nil) {
+	o := callWith(c, q.q, func(ctx context.Context, queue *visibility.Queue) error {
+		for b, err := range queue.Browse(ctx, nil) {
 			if err != nil {
 				return err
 			}
@@ -72,8 +72,8 @@ func (p *visibilityPart) failKept(c *client, q *vqueue, now time.Time, format st
 func (p *visibilityPart) checkStats(c *client, q *vqueue) {
 	now := time.Now()
 	var s visibility.Stats
-	o := c.call(func(ctx context.Context) (err error) {
-		s, err = q.q.Stats(ctx)
+	o := callWith(c, q.q, func(ctx context.Context, queue *visibility.Queue) (err error) {
+		s, err = queue.Stats(ctx)
 		return err
 	})
 	if c.expects(o, "stats of "+q.name); !o.done() {
@@ -175,8 +175,8 @@ func (p *visibilityPart) drain(c *client, q *vqueue) {
 		p.receive(c, args{"queue": q.name, "n": "100", "hidden": "1m"})
 		p.each(p.delete)(c, args{"queue": q.name, "n": "100"})
 		var s visibility.Stats
-		o := c.call(func(ctx context.Context) (err error) {
-			s, err = q.q.Stats(ctx)
+		o := callWith(c, q.q, func(ctx context.Context, queue *visibility.Queue) (err error) {
+			s, err = queue.Stats(ctx)
 			return err
 		})
 		if c.expects(o, "stats of "+q.name); s.Visible+s.InFlight+s.Delayed == 0 {

@@ -53,12 +53,12 @@ func (p *visibilityPart) receive(c *client, a args) {
 	emptied := false
 	options := &visibility.ReceiveOptions{Max: a.int("n"), VisibilityTimeout: a.span("hidden"), Wait: a.span("wait"), AttemptID: a["attempt"]}
 	end := q.use()
-	o := c.call(func(ctx context.Context) (err error) {
+	o := callWith(c, q.q, func(ctx context.Context, queue *visibility.Queue) (err error) {
 		if a.has("emptying") && canEmpty(a) {
-			found, emptied, err = empty(ctx, q.q, options)
+			found, emptied, err = empty(ctx, queue, options)
 			return err
 		}
-		found, err = p.receiveFrom(ctx, q.q, options)
+		found, err = p.receiveFrom(ctx, queue, options)
 		emptied = len(found) < options.Max
 		return err
 	})
@@ -406,7 +406,7 @@ func (p *visibilityPart) failWithheld(c *client, o outcome, q *vqueue, m *vmessa
 	switch {
 	case !since.Before(o.from):
 		c.failKnown("V3", text, values...)
-	case found > 0 && c.busy > 1 && o.from.Sub(later(since, m.sent.last)) < lasting:
+	case found > 0 && o.among && o.from.Sub(later(since, m.sent.last)) < lasting:
 		// It is a NoSync change behind a Sync change that is on its way to the disk. A receive that
 		// has found something does not wait for it.
 	case c.unclean: // what was in flight when the process died comes one at a time

@@ -26,6 +26,7 @@ func (p *visibilityPart) drawRedrive() args {
 	if w.chance(5) {
 		a["cancel"] = oneOf(w, "0s", "1s", "10s")
 	}
+	w.drawFilter(a)
 	return a
 }
 
@@ -37,10 +38,14 @@ func (p *visibilityPart) redrive(c *client, a args) {
 	}
 	ready := len(p.ready(q, time.Now()))
 	due := q.fallsDue(time.Now())
-	end := p.useAll(q)
+	end, filter := p.useAll(q), p.w.filterOf(a)
 	var r *visibility.Redrive
-	o := c.call(func(ctx context.Context) (err error) {
-		r, err = q.q.Redrive(ctx, &visibility.RedriveOptions{To: a["to"], Rate: float64(a.int("rate"))})
+	o := callWith(c, q.q, func(ctx context.Context, queue *visibility.Queue) (err error) {
+		options := &visibility.RedriveOptions{To: a["to"], Rate: float64(a.int("rate"))}
+		if filter != nil {
+			options.Filter = func(b *visibility.Browsed) bool { return filter(b.ID) }
+		}
+		r, err = queue.Redrive(ctx, options)
 		return err
 	})
 	c.expects(o, "redrive "+q.name, q.deleted(), to.deleted(), to.unknown(), visibility.ErrRedriveRunning)
@@ -130,8 +135,8 @@ func (p *visibilityPart) mayGoAnywhere(m *vmessage, q *vqueue) {
 // follow waits for the redrive that goes on in a new life.
 func (p *visibilityPart) follow(c *client, q *vqueue) {
 	var list []*visibility.Redrive
-	o := c.call(func(ctx context.Context) (err error) {
-		list, err = q.q.Redrives(ctx)
+	o := callWith(c, q.q, func(ctx context.Context, queue *visibility.Queue) (err error) {
+		list, err = queue.Redrives(ctx)
 		return err
 	})
 	if c.expects(o, "list the redrives of "+q.name); len(list) == 0 || list[0].Info().State != visibility.RedriveRunning {

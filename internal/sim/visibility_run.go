@@ -63,16 +63,16 @@ func (p *visibilityPart) run(c *client, a args) {
 	ready := p.ready(q, time.Now())
 	ends := []func() bool{q.use(), r.dead.use()}
 	q.running++
-	o := c.call(func(ctx context.Context) error {
+	o := callWith(c, q.q, func(ctx context.Context, queue *visibility.Queue) error {
 		ctx, stop := context.WithTimeout(ctx, a.span("span"))
 		defer stop()
 		opts := &visibility.RunOptions{Concurrency: a.int("n"), MaxAttempts: a.int("attempts")}
 		opts.Middleware = append(opts.Middleware, middleware[*visibility.Received](p.w, q.name, a)...)
 		if a.has("batches") {
 			opts.BatchSize = 5
-			return q.q.RunBatch(ctx, r.handleBatch, opts)
+			return queue.RunBatch(ctx, r.handleBatch, opts)
 		}
-		return q.q.Run(ctx, r.handle, opts)
+		return queue.Run(ctx, r.handle, opts)
 	})
 	q.running--
 	c.tellCall("run on %s: %d messages handled, error %v", q.name, len(r.handled), o.err)

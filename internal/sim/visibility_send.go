@@ -88,12 +88,12 @@ func (p *visibilityPart) sendBatch(c *client, q *vqueue, a args, n int) {
 	results := make([]visibility.SendResult, len(batch))
 	errs := make([]error, len(batch))
 	end := q.use()
-	o := c.call(func(ctx context.Context) (err error) {
+	o := callWith(c, q.q, func(ctx context.Context, queue *visibility.Queue) (err error) {
 		if a.has("async") {
-			sendAsync(ctx, q.q, batch, results, errs)
+			sendAsync(ctx, queue, batch, results, errs)
 			return nil
 		}
-		results, err = q.q.SendBatch(ctx, batch, &visibility.BatchOptions{Atomic: a.has("atomic")})
+		results, err = queue.SendBatch(ctx, batch, &visibility.BatchOptions{Atomic: a.has("atomic")})
 		return err
 	})
 	end()

@@ -103,7 +103,7 @@ func (c *client) end(q *vqueue, h handover, what string, o outcome, quiet bool) 
 func (p *visibilityPart) delete(c *client, q *vqueue, r vreceipt, _ args) {
 	h := c.beginDelete(r)
 	end := q.use()
-	o := c.call(func(ctx context.Context) error { return q.q.Delete(ctx, r.receipt) })
+	o := callWith(c, q.q, func(ctx context.Context, queue *visibility.Queue) error { return queue.Delete(ctx, r.receipt) })
 	if c.endDelete(q, h, o, end(), false) {
 		p.w.durable(c, o, false)
 	}
@@ -183,8 +183,8 @@ func (p *visibilityPart) deleteBatch(c *client, q *vqueue, list []vreceipt, a ar
 	}
 	var errs []error
 	end := q.use()
-	o := c.call(func(ctx context.Context) (err error) {
-		errs, err = q.q.DeleteBatch(ctx, receipts, &visibility.BatchOptions{Atomic: a.has("atomic")})
+	o := callWith(c, q.q, func(ctx context.Context, queue *visibility.Queue) (err error) {
+		errs, err = queue.DeleteBatch(ctx, receipts, &visibility.BatchOptions{Atomic: a.has("atomic")})
 		return err
 	})
 	quiet := end()
@@ -232,8 +232,8 @@ func (p *visibilityPart) hideBatch(c *client, q *vqueue, list []vreceipt, a args
 	}
 	var errs []error
 	end := q.use()
-	o := c.call(func(ctx context.Context) (err error) {
-		errs, err = q.q.ChangeVisibilityBatch(ctx, changes, &visibility.BatchOptions{Atomic: a.has("atomic")})
+	o := callWith(c, q.q, func(ctx context.Context, queue *visibility.Queue) (err error) {
+		errs, err = queue.ChangeVisibilityBatch(ctx, changes, &visibility.BatchOptions{Atomic: a.has("atomic")})
 		return err
 	})
 	quiet := end()
@@ -327,8 +327,8 @@ func (p *visibilityPart) purge(c *client, a args) {
 	end := q.use()
 	q.purging++
 	n := 0
-	o := c.call(func(ctx context.Context) (err error) {
-		n, err = q.q.Purge(ctx)
+	o := callWith(c, q.q, func(ctx context.Context, queue *visibility.Queue) (err error) {
+		n, err = queue.Purge(ctx)
 		return err
 	})
 	q.purging--
@@ -364,7 +364,7 @@ func (p *visibilityPart) cancel(c *client, a args) {
 		was := m.fate
 		m.mayBeGone, m.touched = true, true
 		end := q.use()
-		o := c.call(func(ctx context.Context) error { return q.q.Cancel(ctx, m.id) })
+		o := callWith(c, q.q, func(ctx context.Context, queue *visibility.Queue) error { return queue.Cancel(ctx, m.id) })
 		quiet := end()
 		switch {
 		case lost(o.err, visibility.ErrUnknownMessage) && (m.due.maybe(o.to) || was != here || !quiet || m.mayLeave(o.to)):

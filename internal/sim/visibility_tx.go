@@ -59,14 +59,18 @@ func (p *visibilityPart) transfer(c *client, a args) {
 	if a.has("refused") {
 		a["fail"] = "yes" // as the bank has it
 	}
+	queue, source := d.q.q, (*visibility.Queue)(nil)
+	if d.source != nil {
+		source = d.source.q
+	}
 	o := p.bank.transfer(c, a, func(tx *pebblemq.Tx) error {
 		for _, m := range batch {
-			if _, err := d.q.q.In(tx).Send(m); err != nil {
+			if _, err := queue.In(tx).Send(m); err != nil {
 				return err
 			}
 		}
 		if d.deleted != nil {
-			return d.source.q.In(tx).Delete(receipt)
+			return source.In(tx).Delete(receipt)
 		}
 		return nil
 	}, func(happened bool) { p.resolve(d, happened) })

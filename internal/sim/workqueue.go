@@ -103,6 +103,7 @@ type waddress struct {
 	cc       []string
 	priority uint8
 	deaths   []wdeath
+	strange  bool // it has come on ways that nobody has seen, and may have had others
 }
 
 // wplace is where a copy stands in the order of its queue.
@@ -173,8 +174,8 @@ func (p *workqueuePart) verbs() []*verb {
 		form("resume work queue {queue}", 4, p.drawResume, p.resume),
 		form("recall a delayed message of {queue}", 3, p.drawQueue, p.recall),
 		form("look for a message of {queue}", 3, p.drawQueue, p.find),
-		form("redrive {queue} [rate {rate}]", 3, p.drawRedrive, p.redrive),
-		form("run {n} handlers on {queue} for {span} [attempts {attempts}] [by {by}] [timeout {timeout}]", 4, p.drawRun, p.run),
+		form("redrive {queue} [rate {rate}] [filter {filter}]", 3, p.drawRedrive, p.redrive),
+		form("run {n} handlers on {queue} for {span} [attempts {attempts}] [by {by}] [timeout {timeout}] [batch {batch}]", 4, p.drawRun, p.run),
 		form("transact with {queue} {acks} acks {nacks} nacks {rejects} rejects and {n} messages to {exchange} with key {key} [failing]", 12, p.drawTransact, p.transact),
 	}...)
 }
@@ -322,8 +323,8 @@ func (p *workqueuePart) lookUp(c *client, q *wqueue) {
 	}
 	var found *workqueue.Queue
 	var info workqueue.QueueInfo
-	o := c.call(func(ctx context.Context) (err error) {
-		if found, err = p.broker.Queue(ctx, q.name); err != nil {
+	o := callWith(c, p.broker, func(ctx context.Context, broker *workqueue.Broker) (err error) {
+		if found, err = broker.Queue(ctx, q.name); err != nil {
 			return err
 		}
 		info, err = found.Info(ctx)
@@ -368,8 +369,8 @@ func (p *workqueuePart) bury(c *client) {
 		if !q.doubtful || p.broker == nil || p.queueNamed(q.name) != nil {
 			continue
 		}
-		o := c.surely().call(func(ctx context.Context) error {
-			found, err := p.broker.Queue(ctx, q.name)
+		o := callWith(c.surely(), p.broker, func(ctx context.Context, broker *workqueue.Broker) error {
+			found, err := broker.Queue(ctx, q.name)
 			if err != nil {
 				return err
 			}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -53,8 +54,8 @@ func (p *workqueuePart) consume(c *client, a args) {
 	version := p.version
 	end := q.use()
 	var consumer *workqueue.Consumer
-	o := c.call(func(ctx context.Context) (err error) {
-		consumer, err = q.q.Consume(ctx, &workqueue.ConsumeOptions{Prefetch: a.int("prefetch"), Tag: k.name, Priority: k.rank})
+	o := callWith(c, q.q, func(ctx context.Context, queue *workqueue.Queue) (err error) {
+		consumer, err = queue.Consume(ctx, &workqueue.ConsumeOptions{Prefetch: a.int("prefetch"), Tag: k.name, Priority: k.rank})
 		return err
 	})
 	end(o)
@@ -67,9 +68,24 @@ func (p *workqueuePart) consume(c *client, a args) {
 	delete(p.consumers, k.name)
 	if o.refused() && !o.other {
 		q.drop(k)
+		k.mayHaveBegun(c, o)
 	}
 	if !lost(o.err, workqueue.ErrQueueDeleted) || q.fate == here && version == p.version {
 		c.expects(o, "consume "+q.name)
+	}
+}
+
+// mayHaveBegun notes that a consumer whose call was given up may have had messages all the same, until
+// it was closed.
+func (k *wconsumer) mayHaveBegun(c *client, o outcome) {
+	if !errors.Is(o.err, context.DeadlineExceeded) {
+		return
+	}
+	k.drain(c, o.began)
+	for _, x := range k.q.copies {
+		if x.holder == nil && x.mayBeHere {
+			x.unseen++
+		}
 	}
 }
 

@@ -93,8 +93,8 @@ func (p *workqueuePart) declare(c *client, a args) {
 	p.queues = append(p.queues, q)
 	p.changes()
 	var handle *workqueue.Queue
-	o := c.call(func(ctx context.Context) (err error) {
-		handle, err = p.broker.DeclareQueue(ctx, q.name, &config)
+	o := callWith(c, p.broker, func(ctx context.Context, broker *workqueue.Broker) (err error) {
+		handle, err = broker.DeclareQueue(ctx, q.name, &config)
 		return err
 	})
 	c.expects(o, "declare "+q.name, workqueue.ErrUnknownQueue, workqueue.ErrUnknownExchange)
@@ -164,8 +164,8 @@ func (p *workqueuePart) declareExchange(c *client, a args) {
 	}
 	config := workqueue.ExchangeConfig{Alternate: a["alternate"], DedupeWindow: a.span("window"), HashHeader: a["header"]}
 	x := &wexchange{name: a["exchange"], kind: workqueue.ExchangeKind(a["kind"]), config: config}
-	o := c.call(func(ctx context.Context) error {
-		return p.broker.DeclareExchange(ctx, x.name, x.kind, &config)
+	o := callWith(c, p.broker, func(ctx context.Context, broker *workqueue.Broker) error {
+		return broker.DeclareExchange(ctx, x.name, x.kind, &config)
 	})
 	c.expects(o, "declare "+x.name, workqueue.ErrUnknownExchange)
 	if o.done() {
@@ -248,14 +248,15 @@ func (p *workqueuePart) bound(b *wbinding) *wbinding {
 }
 
 // change makes a change of the topology, after which a binding is here or gone.
-func (p *workqueuePart) change(c *client, b *wbinding, then fate, what string, f func(ctx context.Context) error, allowed ...error) {
+func (p *workqueuePart) change(c *client, b *wbinding, then fate, what string, f func(ctx context.Context, broker *workqueue.Broker, b workqueue.Binding) error, allowed ...error) {
 	was := b.fate
 	b.fate = unknown
 	b.calls++
 	b.under++
 	mine, alone := b.calls, b.under == 1
 	p.changes()
-	o := c.surely().call(f)
+	binding := b.toLibrary(p)
+	o := callWith(c.surely(), p.broker, func(ctx context.Context, broker *workqueue.Broker) error { return f(ctx, broker, binding) })
 	p.changes()
 	b.under--
 	if !alone || b.calls != mine {
@@ -284,7 +285,9 @@ func (p *workqueuePart) bind(c *client, a args) {
 		b.fate = gone
 		p.bindings = append(p.bindings, b)
 	}
-	p.change(c, b, here, "bind "+b.target, func(ctx context.Context) error { return p.broker.Bind(ctx, b.toLibrary(p)) })
+	p.change(c, b, here, "bind "+b.target, func(ctx context.Context, broker *workqueue.Broker, binding workqueue.Binding) error {
+		return broker.Bind(ctx, binding)
+	})
 }
 
 func (p *workqueuePart) drawUnbind() args {
@@ -304,6 +307,13 @@ func (p *workqueuePart) mayBeDeleted(target string) bool {
 	return q == nil && x == nil || q != nil && q.mayBeGone || x != nil && x.unsure
 }
 
+// mayBeDeletedNow is mayBeDeleted during a call, in which the world is not held.
+func (p *workqueuePart) mayBeDeletedNow(target string) bool {
+	p.w.mu.Lock()
+	defer p.w.mu.Unlock()
+	return p.mayBeDeleted(target)
+}
+
 func (p *workqueuePart) unbind(c *client, a args) {
 	like := p.bindingOf(a)
 	if like == nil || p.broker == nil || p.applying > 0 {
@@ -314,9 +324,9 @@ func (p *workqueuePart) unbind(c *client, a args) {
 		return
 	}
 	was := b.fate
-	p.change(c, b, gone, "unbind "+b.target, func(ctx context.Context) error {
-		err := p.broker.Unbind(ctx, b.toLibrary(p))
-		if lost(err, workqueue.ErrUnknownBinding) && (was != here || p.mayBeDeleted(b.target)) {
+	p.change(c, b, gone, "unbind "+b.target, func(ctx context.Context, broker *workqueue.Broker, binding workqueue.Binding) error {
+		err := broker.Unbind(ctx, binding)
+		if lost(err, workqueue.ErrUnknownBinding) && (was != here || p.mayBeDeletedNow(b.target)) {
 			return nil
 		}
 		return err

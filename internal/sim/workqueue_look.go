@@ -42,8 +42,8 @@ func (p *workqueuePart) checkBrowse(c *client, q *wqueue) map[*wcopy]bool {
 	shown := make(map[*wcopy]bool)
 	begun := time.Now()
 	var latest *wcopy
-	o := c.call(func(ctx context.Context) error {
-		for b, err := range q.q.Browse(ctx, nil) {
+	o := callWith(c, q.q, func(ctx context.Context, queue *workqueue.Queue) error {
+		for b, err := range queue.Browse(ctx, nil) {
 			if err != nil {
 				return err
 			}
@@ -191,8 +191,8 @@ func (p *workqueuePart) checkPlace(c *client, x *wcopy, b *workqueue.Browsed, la
 func (p *workqueuePart) checkStats(c *client, q *wqueue) {
 	now := time.Now()
 	var s workqueue.QueueStats
-	o := c.call(func(ctx context.Context) (err error) {
-		s, err = q.q.Stats(ctx)
+	o := callWith(c, q.q, func(ctx context.Context, queue *workqueue.Queue) (err error) {
+		s, err = queue.Stats(ctx)
 		return err
 	})
 	if c.expects(o, "stats of "+q.name); !o.done() {
@@ -327,8 +327,8 @@ func (p *workqueuePart) drainAll(c *client) (left bool) {
 			}
 		}
 		var s workqueue.QueueStats
-		o := c.call(func(ctx context.Context) (err error) {
-			s, err = q.q.Stats(ctx)
+		o := callWith(c, q.q, func(ctx context.Context, queue *workqueue.Queue) (err error) {
+			s, err = queue.Stats(ctx)
 			return err
 		})
 		if c.expects(o, "stats of "+q.name); s.Ready > 0 && c.fault == "" && !p.w.unclean && !q.mayBeJammed(time.Now()) {

@@ -97,17 +97,18 @@ func (p *workqueuePart) purge(c *client, a args) {
 		}
 		most++
 		was[x] = x.fate
-		x.mayBeGone, x.touched = true, true
+		x.mayBeGone, x.touched, x.coupled = true, true, false // purged, it is neither here nor where it died
 	}
 	most += p.arrivals(q, now)
 	p.clear(q, now)
 	least -= q.spare(nil)
+	late := c.disk.onItsWay()
 	end := q.use()
 	q.purging++
 	copies := len(q.copies)
 	var n int
-	o := c.call(func(ctx context.Context) (err error) {
-		n, err = q.q.Purge(ctx)
+	o := callWith(c, q.q, func(ctx context.Context, queue *workqueue.Queue) (err error) {
+		n, err = queue.Purge(ctx)
 		return err
 	})
 	q.purging--
@@ -189,8 +190,8 @@ func (p *workqueuePart) delete(c *client, a args) {
 		x.touched = true
 	}
 	end := q.use()
-	o := c.surely().call(func(ctx context.Context) error {
-		return q.q.DeleteIf(ctx, workqueue.DeleteIf{Empty: a.has("empty"), Unused: a.has("unused")})
+	o := callWith(c.surely(), q.q, func(ctx context.Context, queue *workqueue.Queue) error {
+		return queue.DeleteIf(ctx, workqueue.DeleteIf{Empty: a.has("empty"), Unused: a.has("unused")})
 	})
 	quiet := end(o)
 	p.changes()
@@ -230,7 +231,7 @@ func (p *workqueuePart) deleteExchange(c *client, a args) {
 	p.exchanges = slices.DeleteFunc(p.exchanges, func(o *wexchange) bool { return o == x })
 	was := p.bindings
 	p.bindings = slices.DeleteFunc(slices.Clone(was), func(b *wbinding) bool { return b.exchange == x.name || b.target == x.name })
-	o := c.surely().call(func(ctx context.Context) error { return p.broker.DeleteExchange(ctx, x.name) })
+	o := callWith(c.surely(), p.broker, func(ctx context.Context, broker *workqueue.Broker) error { return broker.DeleteExchange(ctx, x.name) })
 	p.changes()
 	c.expects(o, "delete "+x.name, workqueue.ErrUnknownExchange)
 	if o.done() {
@@ -268,11 +269,11 @@ func (p *workqueuePart) setPause(c *client, a args, then fate) {
 	mine, alone := q.pauses, q.pausing == 0
 	q.pausing++
 	end := q.use()
-	o := c.surely().call(func(ctx context.Context) error {
+	o := callWith(c.surely(), q.q, func(ctx context.Context, queue *workqueue.Queue) error {
 		if then == here {
-			return q.q.Pause(ctx)
+			return queue.Pause(ctx)
 		}
-		return q.q.Resume(ctx)
+		return queue.Resume(ctx)
 	})
 	end(o)
 	q.pausing--
@@ -298,15 +299,15 @@ func (p *workqueuePart) recall(c *client, a args) {
 		was := x.fate
 		x.mayBeGone, x.touched = true, true
 		end := q.use()
-		o := c.call(func(ctx context.Context) error {
+		o := callWith(c, q.q, func(ctx context.Context, queue *workqueue.Queue) error {
 			if p.w.hash("recall "+x.m.name)%2 == 0 {
-				return q.q.Cancel(ctx, x.m.message.MessageID)
+				return queue.Cancel(ctx, x.m.message.MessageID)
 			}
-			b, err := q.q.Find(ctx, x.m.message.MessageID)
+			b, err := queue.Find(ctx, x.m.message.MessageID)
 			if err != nil {
 				return err
 			}
-			return q.q.CancelAt(ctx, b.Position)
+			return queue.CancelAt(ctx, b.Position)
 		})
 		quiet := end(o)
 		switch {
@@ -338,8 +339,8 @@ func (p *workqueuePart) find(c *client, a args) {
 		}
 		var b *workqueue.Browsed
 		end := q.use()
-		o := c.call(func(ctx context.Context) (err error) {
-			b, err = q.q.Find(ctx, x.m.name)
+		o := callWith(c, q.q, func(ctx context.Context, queue *workqueue.Queue) (err error) {
+			b, err = queue.Find(ctx, x.m.name)
 			return err
 		})
 		quiet := end(o)

@@ -96,17 +96,18 @@ func (p *workqueuePart) publishBatch(c *client, exchange string, a args, n int) 
 	for i, m := range s.messages {
 		batch[i] = workqueue.Publishing{Key: m.key, Message: m.message}
 	}
+	publishOne := p.publishOne(exchange, batch[0].Key, batch[0].Message)
 	ends := s.use()
 	var published workqueue.Published
-	o := c.call(func(ctx context.Context) (err error) {
+	o := callWith(c, p.broker, func(ctx context.Context, broker *workqueue.Broker) (err error) {
 		switch {
 		case a.has("async"):
-			published, err = p.broker.PublishAsync(ctx, exchange, batch[0].Key, batch[0].Message).Wait(ctx)
+			published, err = broker.PublishAsync(ctx, exchange, batch[0].Key, batch[0].Message).Wait(ctx)
 			return unclearWait(ctx, err)
 		case n == 1:
-			return p.publishOne(ctx, exchange, batch[0].Key, batch[0].Message)
+			return publishOne(ctx, broker)
 		}
-		return p.broker.PublishBatch(ctx, exchange, batch)
+		return broker.PublishBatch(ctx, exchange, batch)
 	})
 	quiet := ends(o)
 	c.tellCall("%s to %s: %v", s.messages[0].name, exchange, o.err)

@@ -13,6 +13,9 @@ func (p *workqueuePart) drawRedrive() args {
 	if a != nil && p.w.chance(3) {
 		a["rate"] = oneOf(p.w, "1", "100")
 	}
+	if a != nil {
+		p.w.drawFilter(a)
+	}
 	return a
 }
 
@@ -26,15 +29,20 @@ func (p *workqueuePart) redrive(c *client, a args) {
 		return
 	}
 	q.refresh(p)
-	moving, most := p.mayMove(q)
+	filter := p.w.filterOf(a)
+	moving, most := p.mayMove(q, filter)
 	running := q.redrives
 	q.redrives++
 	q.redriven = true
 	var info workqueue.RedriveInfo
 	started := false
 	end := q.use()
-	o := c.call(func(ctx context.Context) error {
-		r, err := q.q.Redrive(ctx, &workqueue.RedriveOptions{Rate: float64(a.int("rate"))})
+	o := callWith(c, q.q, func(ctx context.Context, queue *workqueue.Queue) error {
+		options := &workqueue.RedriveOptions{Rate: float64(a.int("rate"))}
+		if filter != nil {
+			options.Filter = func(b *workqueue.Browsed) bool { return filter(nameOf(&workqueue.Delivery{Message: b.Message})) }
+		}
+		r, err := queue.Redrive(ctx, options)
 		if started = err == nil; !started {
 			return err
 		}
@@ -51,6 +59,9 @@ func (p *workqueuePart) redrive(c *client, a args) {
 	default:
 		c.expects(o, "redrive "+q.name, workqueue.ErrQueueDeleted)
 	}
+	if o.done() && info.State == workqueue.RedriveFailed {
+		q.redrives--
+	}
 	if o.done() && info.State == workqueue.RedriveCompleted {
 		q.redrives--
 		p.judgeRedrive(c, o, q, moving, most, info, quiet && running == 0)
@@ -65,11 +76,11 @@ func (p *workqueuePart) redrive(c *client, a args) {
 }
 
 // mayMove marks what a redrive may move: each dead letter to the queue of its latest death. It
-// returns what was not marked before, and how many there may be.
-func (p *workqueuePart) mayMove(q *wqueue) (moving map[*wcopy]*wqueue, most int) {
+// returns what was not marked before, and how many there may be. A filter takes some of them.
+func (p *workqueuePart) mayMove(q *wqueue, filter func(name string) bool) (moving map[*wcopy]*wqueue, most int) {
 	moving = make(map[*wcopy]*wqueue)
 	for _, x := range q.copies {
-		if !x.mayBeHere || len(x.deaths) == 0 {
+		if !x.mayBeHere || len(x.deaths) == 0 || filter != nil && !filter(x.m.name) {
 			continue
 		}
 		target := p.queueNamed(x.deaths[0].queue)

@@ -33,6 +33,9 @@ func (p *workqueuePart) drawRun() args {
 	if w.likes("timeouts of handlers") && w.chance(2) {
 		a["timeout"] = "2s"
 	}
+	if w.likes("batches of handlers") && w.chance(2) {
+		a["batch"] = oneOf(w, "1", "3", "100")
+	}
 	return a
 }
 
@@ -54,7 +57,7 @@ func (p *workqueuePart) run(c *client, a args) {
 		return
 	}
 	q.refresh(p)
-	prefetch := max(workqueue.DefaultPrefetch, a.int("n"))
+	prefetch := max(workqueue.DefaultPrefetch, a.int("n")*max(1, a.int("batch")))
 	if a.has("by") {
 		prefetch = 1024
 	}
@@ -67,10 +70,10 @@ func (p *workqueuePart) run(c *client, a args) {
 		span, c.within = min(span, c.within), 0 // it waits for its handlers after that
 	}
 	end := q.use()
-	o := c.call(func(ctx context.Context) error {
+	o := callWith(c, q.q, func(ctx context.Context, queue *workqueue.Queue) error {
 		ctx, stop := context.WithTimeout(ctx, span)
 		defer stop()
-		return r.runQueue(ctx, q.q)
+		return r.runQueue(ctx, queue)
 	})
 	end(o)
 	c.tellCall("run on %s: %v", q.name, o.err)
@@ -84,7 +87,7 @@ func (p *workqueuePart) run(c *client, a args) {
 }
 
 func (r *wrun) options() *workqueue.RunOptions {
-	o := &workqueue.RunOptions{Concurrency: r.a.int("n"), MaxAttempts: r.a.int("attempts"), Timeout: r.a.span("timeout")}
+	o := &workqueue.RunOptions{Concurrency: r.a.int("n"), MaxAttempts: r.a.int("attempts"), Timeout: r.a.span("timeout"), BatchSize: r.a.int("batch")}
 	if r.a.has("by") {
 		o.Key = func(d *workqueue.Delivery) string { return d.Headers[r.a["by"]] }
 	}

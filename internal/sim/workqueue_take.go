@@ -53,8 +53,8 @@ func (p *workqueuePart) getOne(c *client, name string) bool {
 	consumers := q.consumers()
 	version := p.version
 	end := q.use()
-	o := c.call(func(ctx context.Context) (err error) {
-		d, err = p.getOf(ctx, q.q)
+	o := callWith(c, q.q, func(ctx context.Context, queue *workqueue.Queue) (err error) {
+		d, err = p.getOf(ctx, queue)
 		return err
 	})
 	quiet := end(o)
@@ -132,7 +132,7 @@ func (x *wcopy) surelyReady(now time.Time) bool {
 // judgeWithheld complains about a message that must be delivered and is not.
 func (p *workqueuePart) judgeWithheld(c *client, o outcome, q *wqueue, ready []*wcopy) {
 	for _, x := range ready {
-		if x.expires.maybe(o.to) || !x.surelyReady(o.to) || !c.disk.isWell() || q.mayBeJammed(o.from) {
+		if x.expires.maybe(o.to) || o.mayMiss(c.disk, x.m.sent.last) || !x.surelyReady(o.to) || !c.disk.isWell() || q.mayBeJammed(o.from) {
 			continue
 		}
 		if !x.passedOver(c) {
@@ -200,7 +200,7 @@ func (p *workqueuePart) takeSome(c *client, k *wconsumer, limit int, wait time.D
 	case lost(o.err, workqueue.ErrConsumerClosed) && k.ended:
 	case lost(o.err, workqueue.ErrQueueDeleted) && (q.fate != here || version != p.version):
 	case errors.Is(o.err, context.DeadlineExceeded):
-		waited := c.busy == 1 || wait >= patience(c) // else it may be on its way to the disk
+		waited := !o.among || wait >= patience(c) // else it may be on its way to the disk
 		if waited && quiet && room && len(q.open) == 1 && !was.ended && q.paused == gone {
 			p.judgeWithheld(c, o, q, ready)
 		}

@@ -18,6 +18,27 @@ func (p *workqueuePart) identify(q *wqueue, m *wmessage, deaths []workqueue.Deat
 	if x != nil && !x.mayBeHere && m.circles {
 		x.fate = unknown
 	}
+	if x == nil {
+		return p.stranger(q, m, deaths)
+	}
+	return x
+}
+
+// stranger is a copy of a message that died and was redriven more often than can be traced; nil if it
+// was not.
+func (p *workqueuePart) stranger(q *wqueue, m *wmessage, deaths []workqueue.Death) *wcopy {
+	hops, was := 0, make([]wdeath, 0, len(deaths))
+	for _, d := range deaths {
+		hops += 2 * d.Count
+		was = append(was, wdeath{d.Queue, d.Reason, d.Count})
+	}
+	everRedriven := slices.ContainsFunc(slices.Concat(p.queues, p.ghosts), func(o *wqueue) bool { return o.redriven })
+	if hops <= maxHops || !everRedriven {
+		return nil
+	}
+	x := p.surprise(q, m)
+	x.deaths, x.strange, x.astray = was, true, true
+	x.expires = moment{time.Time{}, someday}
 	return x
 }
 
@@ -94,8 +115,8 @@ func (p *workqueuePart) trace(m *wmessage, q *wqueue, deaths []workqueue.Death, 
 	if source == nil {
 		return gone
 	}
-	x := p.trace(m, source, before(deaths), hops-1, true)
-	if x == nil || !x.mayBeHere || !x.mayDieOf(deaths[0].Reason, time.Now()) || !was && !p.destinyOf(x, deaths[0].Reason).leadsTo(q) {
+	x := p.traceDeath(m, source, deaths, hops-1)
+	if x == nil || !was && !p.destinyOf(x, deaths[0].Reason).leadsTo(q) {
 		return gone
 	}
 	return p.die(x, deaths[0].Reason, x.m.begun, moment{deaths[0].Latest, deaths[0].Latest.Add(time.Microsecond)}, q)
@@ -122,13 +143,28 @@ func (p *workqueuePart) traceRedrive(m *wmessage, q *wqueue, deaths []workqueue.
 	return nil
 }
 
-// before is the history of a message before its latest death.
-func before(deaths []workqueue.Death) []workqueue.Death {
-	earlier := slices.Clone(deaths)
-	if earlier[0].Count--; earlier[0].Count == 0 {
-		return earlier[1:]
+// traceDeath finds the copy in a queue that may have died there last, with one of the histories that it
+// may have had before.
+func (p *workqueuePart) traceDeath(m *wmessage, q *wqueue, deaths []workqueue.Death, hops int) *wcopy {
+	for _, before := range before(deaths) {
+		if x := p.trace(m, q, before, hops, true); x != nil && x.mayBeHere && x.mayDieOf(deaths[0].Reason, time.Now()) {
+			return x
+		}
 	}
-	return earlier
+	return nil
+}
+
+// before returns what the history of a message may have been before its latest death. Deaths of one
+// queue and reason are one entry, which the latest one puts before the others: where it was is lost.
+func before(deaths []workqueue.Death) (histories [][]workqueue.Death) {
+	latest, rest := deaths[0], deaths[1:]
+	if latest.Count--; latest.Count == 0 {
+		return [][]workqueue.Death{rest}
+	}
+	for i := range len(rest) + 1 {
+		histories = append(histories, slices.Insert(slices.Clone(rest), i, latest))
+	}
+	return histories
 }
 
 // everNamed returns a queue that is there or was.
@@ -148,6 +184,7 @@ func sameDeaths(known []wdeath, deaths []workqueue.Death) bool {
 
 // arrive notes that a redrive has moved a copy.
 func (p *workqueuePart) arrive(x *wcopy, q *wqueue) *wcopy {
+	q.fed = true // more may have come that nobody has seen
 	y := q.newCopy(x.m, x.place.begun)
 	y.fate, y.deaths, y.born = here, x.deaths, x
 	y.maybe, y.suspect, y.crashed = p.w.unclean, p.w.unclean, x.crashed

@@ -61,7 +61,9 @@ func (p *workqueuePart) transact(c *client, a args) {
 		}
 	}
 	end := q.use()
-	o := c.call(func(ctx context.Context) error { return t.update(ctx, p, c, calls, a.has("failing")) })
+	o := callWith(c, p.broker, func(ctx context.Context, broker *workqueue.Broker) error {
+		return t.update(ctx, c.db, broker, calls, a.has("failing"))
+	})
 	quiet := end(o)
 	quiet = ends(o) && quiet
 	c.tellCall("transaction %s: %v", t.key, o.err)
@@ -110,9 +112,8 @@ func (p *workqueuePart) ackOnce(b workqueue.BrokerTx, tx *pebblemq.Tx, d *wdeliv
 // errTwice is an effect that has happened already.
 var errTwice = errors.New("the message was acknowledged in another transaction")
 
-func (t *wtransaction) update(ctx context.Context, p *workqueuePart, c *client, calls []func(workqueue.BrokerTx, *pebblemq.Tx) error, failing bool) error {
-	broker := p.broker
-	return c.db.Update(ctx, func(tx *pebblemq.Tx) error {
+func (t *wtransaction) update(ctx context.Context, db *pebblemq.DB, broker *workqueue.Broker, calls []func(workqueue.BrokerTx, *pebblemq.Tx) error, failing bool) error {
+	return db.Update(ctx, func(tx *pebblemq.Tx) error {
 		for _, call := range calls {
 			if err := call(broker.In(tx), tx); err != nil {
 				return err

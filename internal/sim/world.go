@@ -140,6 +140,13 @@ func (w *world) fail(format string, values ...any) {
 	}
 }
 
+// failFree is fail for those who do not hold the world.
+func (w *world) failFree(format string, values ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.fail(format, values...)
+}
+
 // failKnown is fail for a fault that is known by a name and not mended yet.
 func (w *world) failKnown(name, format string, values ...any) {
 	if w.known[name]++; w.counts == name || w.counts == "all" {
@@ -238,6 +245,7 @@ type outcome struct {
 	began    uint64    // the clock
 	from, to time.Time // when it was made
 	other    bool      // the life in which it was made is over
+	among    bool      // others were under way when it began or ended
 }
 
 // done reports that it has happened; refused, that nothing has. Neither is certain of others.
@@ -251,6 +259,12 @@ func (o outcome) unclear() bool {
 	return o.other || errors.Is(o.err, pebblemq.ErrUnknownOutcome)
 }
 
+// mayMiss reports that the call need not have seen what was accepted at some time before: it may have
+// waited for the disk, behind a change that is synced.
+func (o outcome) mayMiss(d *disk, accepted time.Time) bool {
+	return o.among && (!d.well() || o.from.Sub(later(accepted, d.wellSince)) < lasting)
+}
+
 // grace is how long a call may go on after its context has ended: twice what is documented.
 const grace = 2 * time.Second
 
@@ -259,7 +273,7 @@ func (c *client) call(f func(ctx context.Context) error) (o outcome) {
 	if c.born != c.life { // it has the handles of a store that is gone
 		return outcome{err: pebblemq.ErrClosed, other: true, from: time.Now(), to: time.Now()}
 	}
-	o.began, o.from = c.event(), time.Now()
+	o.began, o.from, o.among = c.event(), time.Now(), c.busy > 1
 	ctx := pebblemq.WithDurability(c.ctx, c.sync)
 	if c.within > 0 {
 		var stop context.CancelFunc
@@ -270,11 +284,17 @@ func (c *client) call(f func(ctx context.Context) error) (o outcome) {
 	o.err = f(ctx)
 	c.mu.Lock()
 	c.event()
-	o.to, o.other = time.Now(), c.born != c.life
+	o.to, o.other, o.among = time.Now(), c.born != c.life, o.among || c.busy > 1
 	if took := o.to.Sub(o.from); c.within > 0 && took > c.within+grace {
 		c.fail("a call whose context ended after %s took %s", c.within, took)
 	}
 	return o
+}
+
+// callWith is call for a call that uses a handle which a new life replaces. The world is not held
+// while f runs, so f must not look the handle up.
+func callWith[H any](c *client, handle H, f func(ctx context.Context, handle H) error) outcome {
+	return c.call(func(ctx context.Context) error { return f(ctx, handle) })
 }
 
 // expects complains about an error that is none of those that every call may return in the state

@@ -243,7 +243,8 @@ func (s *Store) load(synced progress, wals []string) error {
 	return nil
 }
 
-// followRecord keeps the sync record from now on.
+// followRecord keeps the sync record from now on. What the engine has recovered is on disk: it wrote
+// tables of it. A backup has no record before.
 func (s *Store) followRecord(last progress) error {
 	if s.opts.InMemory {
 		return nil
@@ -252,6 +253,7 @@ func (s *Store) followRecord(last progress) error {
 	if err != nil {
 		return fmt.Errorf("pebblemq: open %s: %w", s.opts.Dir, err)
 	}
+	s.guard.onDisk.groupSynced(s.durable)
 	s.guard.onDisk.follow(r)
 	return nil
 }
