@@ -61,11 +61,9 @@ func (p *visibilityPart) checkBrowse(c *client, q *vqueue) {
 
 // failKept tells of a message that is kept for too long.
 func (p *visibilityPart) failKept(c *client, q *vqueue, now time.Time, format string, values ...any) {
-	if !c.disk.wasWell(now) {
-		c.failKnown("V11", format, values...)
-		return
+	if c.disk.wasWell(now) { // or it cannot be read, and so not be moved or deleted
+		c.fail(format, values...)
 	}
-	c.fail(format, values...)
 }
 
 // checkStats compares the counters.
@@ -103,14 +101,7 @@ func (p *visibilityPart) checkStats(c *client, q *vqueue) {
 		is    uint64
 		known counted
 	}{{"messages", s.Visible + s.InFlight + s.Delayed, all}, {"delayed messages", s.Delayed, delayed}, {"messages in flight", s.InFlight, inFlight}} {
-		if !look.known.holds(int(look.is)) {
-			if !c.disk.wasWell(now) { // what the disk does not let go on is counted as it was
-				return
-			}
-			if q.fallsDue(now) {
-				c.failKnown("V3", "%s has %d %s, not %d to %d: %+v", q.name, look.is, look.what, look.known.least, look.known.most, s)
-				return
-			}
+		if !look.known.holds(int(look.is)) && c.disk.wasWell(now) { // or it is counted as it was
 			c.fail("%s has %d %s, not %d to %d: %+v", q.name, look.is, look.what, look.known.least, look.known.most, s)
 		}
 	}

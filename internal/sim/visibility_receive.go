@@ -365,27 +365,17 @@ func (p *visibilityPart) judgeRest(c *client, o outcome, q *vqueue, got map[*vme
 		}
 		for m := range got {
 			if !q.config.FIFO && !q.tenants && a.before(m) && a.priority.least >= m.priority.most || a.priority.least > m.priority.most && !m.died && !a.died {
-				c.failOrder(o, q, m, a)
+				c.failOrder(q, m, a)
 				return
 			}
 		}
 	}
 }
 
-// isDeep reports that a queue may hold more messages than it looks at.
-func (q *vqueue) isDeep() bool { return len(q.messages) > 4000 }
-
 // failOrder tells of a message that was received before another one, which comes first.
-func (c *client) failOrder(o outcome, q *vqueue, m, first *vmessage) {
-	const text = "%s was received from %s before %s, which comes first"
-	switch {
-	case !later(first.due.last, first.free.last).Before(o.from): // it falls due at this very moment
-		c.failKnown("V3", text, m.id, q.name, first.id)
-	case q.isDeep():
-		c.failKnown("V2", text, m.id, q.name, first.id)
-	case c.life > 0: // others come before what was in flight when the process died, or has to be read
-	default:
-		c.fail(text, m.id, q.name, first.id)
+func (c *client) failOrder(q *vqueue, m, first *vmessage) {
+	if c.life == 0 { // else others come before what was in flight when the process died, or has to be read
+		c.fail("%s was received from %s before %s, which comes first", m.id, q.name, first.id)
 	}
 }
 
@@ -404,15 +394,11 @@ func (p *visibilityPart) failWithheld(c *client, o outcome, q *vqueue, m *vmessa
 	}
 	values := []any{m.id, q.name, o.from.Sub(later(since, m.sent.last)), found}
 	switch {
-	case !since.Before(o.from):
-		c.failKnown("V3", text, values...)
 	case found > 0 && o.among && o.from.Sub(later(since, m.sent.last)) < lasting:
 		// It is a NoSync change behind a Sync change that is on its way to the disk. A receive that
 		// has found something does not wait for it.
 	case c.unclean: // what was in flight when the process died comes one at a time
 	case found > 0 && (q.config.MaxPriority > 0 || c.life > 0): // the others have to be read
-	case q.isDeep():
-		c.failKnown("V2", text, values...)
 	default:
 		c.fail(text, values...)
 	}

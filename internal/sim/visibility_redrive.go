@@ -37,7 +37,6 @@ func (p *visibilityPart) redrive(c *client, a args) {
 		return
 	}
 	ready := len(p.ready(q, time.Now()))
-	due := q.fallsDue(time.Now())
 	end, filter := p.useAll(q), p.w.filterOf(a)
 	var r *visibility.Redrive
 	o := callWith(c, q.q, func(ctx context.Context, queue *visibility.Queue) (err error) {
@@ -55,11 +54,7 @@ func (p *visibilityPart) redrive(c *client, a args) {
 		}
 		if info := r.Info(); end() && !q.config.FIFO && info.State == visibility.RedriveCompleted && int(info.Moved+info.Skipped+info.Failed) < ready {
 			const text = "a redrive of %s passed %d messages, and %d were visible: %+v"
-			if values := []any{q.name, info.Moved + info.Skipped + info.Failed, ready, info}; due {
-				c.failKnown("V3", text, values...)
-			} else {
-				c.fail(text, values...)
-			}
+			c.fail(text, q.name, info.Moved+info.Skipped+info.Failed, ready, info)
 		}
 		return
 	}

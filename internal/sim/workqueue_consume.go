@@ -82,11 +82,6 @@ func (k *wconsumer) mayHaveBegun(c *client, o outcome) {
 		return
 	}
 	k.drain(c, o.began)
-	for _, x := range k.q.copies {
-		if x.holder == nil && x.mayBeHere {
-			x.unseen++
-		}
-	}
 }
 
 // drop forgets a consumer that holds nothing any more.

@@ -162,7 +162,7 @@ func (p *workqueuePart) judgeShown(c *client, x *wcopy, b *workqueue.Browsed, no
 	case b.State == workqueue.Ready && x.expires.last.Before(now) && x.expires.last.After(p.since) && c.disk.isCalm() && !x.q.mayBeJammed(now):
 		c.fail("%s which has expired %s ago", what, now.Sub(x.expires.last))
 	case b.State == workqueue.Ready && x.q.limit() > 0 && b.DeliveryCount >= x.q.limit():
-		c.failKnown("W2", "%s which is as often as it may be", what)
+		c.fail("%s which is as often as it may be", what)
 	}
 }
 

@@ -102,7 +102,6 @@ func (p *workqueuePart) purge(c *client, a args) {
 	most += p.arrivals(q, now)
 	p.clear(q, now)
 	least -= q.spare(nil)
-	late := c.disk.onItsWay()
 	end := q.use()
 	q.purging++
 	copies := len(q.copies)
