@@ -27,7 +27,8 @@ type QueueConfig struct {
 	// one that cannot be processed. It is a dead letter as soon as the last of these
 	// deliveries comes back. Default 20; NoDeliveryLimit is for ever.
 	// Requeued deliveries count, and so do those whose consumer or process
-	// went away.
+	// went away. If the process ended during the last delivery, the message is
+	// ready after the next start, and a dead letter when its turn comes.
 	DeliveryLimit int `json:"deliveryLimit"`
 
 	// DeadLetter says where messages go that are rejected, over the delivery limit, expired or

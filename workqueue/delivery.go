@@ -85,40 +85,47 @@ func (d *Delivery) handOver(ctx context.Context) (*Delivery, error) {
 	case !d.suspect:
 		d.q.handovers.add(d)
 	default:
-		if err := d.confess(ctx); err != nil {
+		if has, err := d.confess(ctx); !has {
 			return nil, err
 		}
 	}
 	return d.withBody()
 }
 
-// confess has the delivery of a suspect on disk before it is handed over. If that cannot be waited
-// for, the message goes back.
-func (d *Delivery) confess(ctx context.Context) error {
-	err := d.b.s.Do(ctx, confessOp{d}, store.NoSync)
-	if err != nil {
+// confess has the delivery of a suspect on disk before it is handed over, and reports whether the
+// consumer still has it then. If that cannot be waited for, the message goes back.
+func (d *Delivery) confess(ctx context.Context) (has bool, err error) {
+	o := &confessOp{d: d}
+	if err := d.b.s.Do(ctx, o, store.NoSync); err != nil {
 		_ = d.b.s.Insist(ctx, giveUpOp{&requeueOp{d: d, forgive: true}}) // fails if the store has, and then it returns anyway
+		return false, err
 	}
-	return err
+	return o.has, nil
 }
 
 // confessOp has the delivery of a suspect written.
-type confessOp struct{ d *Delivery }
+type confessOp struct {
+	d   *Delivery
+	has bool
+}
 
 // Frees lets it in on a disk that is nearly full: it is what consumers wait for.
-func (o confessOp) Frees() {}
+func (o *confessOp) Frees() {}
 
-func (o confessOp) Run(t *store.Turn) error {
+func (o *confessOp) Run(t *store.Turn) error {
 	if d := o.d; d.state == pending && !d.q.deleted {
 		d.q.spool.Deliver(t, d.m)
 	}
 	return nil
 }
 
-func (o confessOp) Undo() {}
+func (o *confessOp) Undo() {}
 
 // Visible is when it is on disk.
-func (o confessOp) Visible(*store.Turn) { o.d.hidden = false }
+func (o *confessOp) Visible(*store.Turn) {
+	o.has = o.d.state == pending
+	o.d.hidden = !o.has
+}
 
 // withBody gives the receiver a body of its own, or returns nil if it has no message any more.
 func (d *Delivery) withBody() (*Delivery, error) {

@@ -213,3 +213,34 @@ func TestWhatWaitsForItsHandlerIsNotCounted(t *testing.T) {
 		l.closed()
 	})
 }
+
+func TestNextDoesNotReturnASuspectThatWentBackMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := begin(t, vfs.NewCrashableMem(), 10, 1)
+		mem := l.fs.CrashClone(vfs.CrashCloneCfg{})
+		l.closed()
+		fs, gate := storetest.NewFS(mem), &storetest.Gate{Class: storetest.ClassWAL, Op: storetest.OpSync}
+		db, err := storetest.OpenFS(fs, store.Options{})
+		require.NoError(t, err)
+		b := openBroker(t, db)
+		_, _, err = b.EnsureQueue(bg, "q", &workqueue.QueueConfig{DeliveryLimit: 10, AckTimeout: time.Second})
+		require.NoError(t, err)
+		c, err := queueOf(t, b, "q").Consume(bg, nil)
+		require.NoError(t, err)
+		synctest.Wait()
+		fs.SetHook(gate.Hook)
+		gate.Shut()
+		got := make(chan *workqueue.Delivery)
+		go func() {
+			d, err := c.Next(bg)
+			require.NoError(t, err)
+			got <- d
+		}()
+		time.Sleep(2500 * time.Millisecond) // its AckTimeout is over
+		gate.Open()
+		d := <-got
+		require.Equal(t, 1, d.DeliveryCount)
+		require.NoError(t, d.Ack(bg))
+		storetest.Close(t, db)
+	})
+}

@@ -161,7 +161,7 @@ func (p *workqueuePart) judgeShown(c *client, x *wcopy, b *workqueue.Browsed, no
 		c.fail("%s which is delayed for %s more", what, x.due.first.Sub(now))
 	case b.State == workqueue.Ready && x.expires.last.Before(now) && x.expires.last.After(p.since) && c.disk.isCalm() && !x.q.mayBeJammed(now):
 		c.fail("%s which has expired %s ago", what, now.Sub(x.expires.last))
-	case b.State == workqueue.Ready && x.q.limit() > 0 && b.DeliveryCount >= x.q.limit():
+	case b.State == workqueue.Ready && x.q.limit() > 0 && b.DeliveryCount >= x.q.limit() && c.life == 0: // else it may have been out when the store was closed
 		c.fail("%s which is as often as it may be", what)
 	}
 }
