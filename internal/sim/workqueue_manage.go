@@ -97,7 +97,10 @@ func (p *workqueuePart) purge(c *client, a args) {
 		}
 		most++
 		was[x] = x.fate
-		x.mayBeGone, x.touched, x.coupled = true, true, false // purged, it is neither here nor where it died
+		x.mayBeGone, x.touched = true, true
+		for b := x; b != nil; b = b.born {
+			b.coupled = false // purged, it is neither here nor where it died
+		}
 	}
 	most += p.arrivals(q, now)
 	p.clear(q, now)
