@@ -65,6 +65,7 @@ func (b *bank) remember() judge {
 type copiedTopic struct {
 	name       string
 	partitions int
+	trimmed    bool // while it is read, perhaps
 	may, must  map[string]*lrecord
 }
 
@@ -76,7 +77,7 @@ func (p *logPart) remember() judge {
 		if t.t == nil || t.deleting || t.mayBeLost || t.growing {
 			continue
 		}
-		topics = append(topics, copiedTopic{t.name, len(t.parts), p.mayBeIn(t), t.mustBeThere(p.w)})
+		topics = append(topics, copiedTopic{t.name, len(t.parts), t.config.RetentionTime > 0 || t.config.RetentionBytes > 0, p.mayBeIn(t), t.mustBeThere(p.w)})
 	}
 	return func(c *client) {
 		for _, t := range topics {
@@ -115,6 +116,9 @@ func (t *ltopic) mustBeThere(w *world) map[string]*lrecord {
 func (t copiedTopic) judge(c *client, lacking []error) {
 	topic, err := log.LookupTopic(c.ctx, c.db, t.name)
 	whole := c.allows(err, "look up "+t.name, lacking...)
+	if t.trimmed {
+		lacking = append(slices.Clone(lacking), log.ErrOffsetOutOfRange)
+	}
 	for n := 0; n < t.partitions && err == nil; n++ {
 		whole = c.allows(t.read(c, topic, n), "read "+t.name, lacking...) && whole // a new partition may not be on the disk
 	}
