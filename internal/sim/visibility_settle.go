@@ -333,6 +333,11 @@ func (p *visibilityPart) purge(c *client, a args) {
 	})
 	q.purging--
 	quiet := end()
+	for _, m := range q.messages { // what came, or came back, while it waited for the disk
+		if (o.err == nil || o.unclear()) && m.mayBeHere {
+			m.mayBeGone, m.touched = true, true
+		}
+	}
 	c.tellCall("purge: %v", o.err)
 	c.expects(o, "purge "+q.name, q.deleted())
 	for _, m := range q.messages {

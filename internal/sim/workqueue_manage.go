@@ -97,10 +97,7 @@ func (p *workqueuePart) purge(c *client, a args) {
 		}
 		most++
 		was[x] = x.fate
-		x.mayBeGone, x.touched = true, true
-		for b := x; b != nil; b = b.born {
-			b.coupled = false // purged, it is neither here nor where it died
-		}
+		x.mayPurge()
 	}
 	most += p.arrivals(q, now)
 	p.clear(q, now)
@@ -120,6 +117,11 @@ func (p *workqueuePart) purge(c *client, a args) {
 	if o.done() && quiet && (n < least || n > most) {
 		c.fail("%d messages of %s purged, not %d to %d", n, q.name, least, most)
 	}
+	for _, x := range q.copies { // what came, or came back, while it waited for the disk
+		if !o.refused() && x.mayBeHere && (x.holder == nil || !x.holder.surelyHeld(time.Now())) {
+			x.mayPurge()
+		}
+	}
 	for x, f := range was {
 		switch {
 		case o.refused():
@@ -133,6 +135,14 @@ func (p *workqueuePart) purge(c *client, a args) {
 	}
 	if o.done() && n > 0 {
 		p.w.durable(c, o, false)
+	}
+}
+
+// mayPurge notes that a copy may be purged. Then it is neither here nor where it died.
+func (x *wcopy) mayPurge() {
+	x.mayBeGone, x.touched = true, true
+	for b := x; b != nil; b = b.born {
+		b.coupled = false
 	}
 }
 
