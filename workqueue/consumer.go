@@ -432,6 +432,7 @@ func (o *closeOp) Visible(t *store.Turn) {
 	for _, d := range o.back {
 		if !d.q.deleted {
 			d.q.spool.Returned(t, d.m)
+			d.q.cameBack(t, d.m)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package workqueue_test
 import (
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -16,11 +17,12 @@ func TestTheLastDeliveryThatComesBackIsADeadLetterAtOnce(t *testing.T) {
 		"nack":    func(d *workqueue.Delivery) error { return d.Nack(bg, true) },
 		"to head": func(d *workqueue.Delivery) error { return d.Requeue(bg, workqueue.Requeue{Head: true}) },
 		"to tail": func(d *workqueue.Delivery) error { return d.Requeue(bg, workqueue.Requeue{}) },
+		"timeout": func(*workqueue.Delivery) error { time.Sleep(2 * time.Second); return nil },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newShop(t)
-				q := declareQueue(t, s.b, "q", &workqueue.QueueConfig{DeliveryLimit: 1})
+				q := declareQueue(t, s.b, "q", &workqueue.QueueConfig{DeliveryLimit: 1, AckTimeout: time.Second})
 				s.fill(3, nil)
 				d, ok, err := q.Get(bg)
 				require.NoError(t, err)
@@ -32,4 +34,20 @@ func TestTheLastDeliveryThatComesBackIsADeadLetterAtOnce(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestTheLastDeliveryOfAConsumerThatIsClosedIsADeadLetterAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShop(t)
+		q := declareQueue(t, s.b, "q", &workqueue.QueueConfig{DeliveryLimit: 1})
+		s.fill(3, nil)
+		c, err := q.Consume(bg, nil)
+		require.NoError(t, err)
+		_, err = c.Next(bg)
+		require.NoError(t, err)
+		require.NoError(t, c.Close())
+		synctest.Wait()
+		require.EqualValues(t, 2, s.stats().Ready)
+		require.Equal(t, 1, ready(t, s.b, "q.dead"))
+	})
 }

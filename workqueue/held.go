@@ -151,6 +151,7 @@ func (o *overdueOp) Visible(t *store.Turn) {
 	for _, d := range o.list {
 		if !o.q.deleted {
 			o.q.spool.Returned(t, d.m)
+			o.q.cameBack(t, d.m)
 		}
 	}
 	o.q.ready(t)
