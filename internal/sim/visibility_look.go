@@ -83,7 +83,7 @@ func (p *visibilityPart) checkStats(c *client, q *vqueue) {
 		sure := m.fate == here && !m.mayLeave(now)
 		all.count(sure, in)
 		delayed.count(sure && !m.due.maybe(now), in && !m.due.surely(now))
-		tried := c.life > 0 && m.receives.most > 0 // was in flight when the process died, and may wait for others
+		tried := c.life > 0 // it may have been in flight when the process died, and wait for others
 		inFlight.count(sure && !m.free.maybe(now), in && (!m.free.surely(now) || tried))
 	}
 	for _, other := range p.queues {
