@@ -75,7 +75,8 @@ func (q *Spool) startLoading(t *store.Turn) {
 	}
 	q.forgetEarly()
 	q.plan = p
-	q.loading = t.Spawn(func(ctx context.Context) { q.load(ctx, p) })
+	load := p // which escapes; most calls have returned by now
+	q.loading = t.Spawn(func(ctx context.Context) { q.load(ctx, load) })
 }
 
 // expiredMessages is how many a load passes over at most, because all of them are looked at under the
