@@ -317,13 +317,6 @@ func (d *disk) wasWell(since time.Time) bool {
 	return d.well() && !since.Before(d.wellSince.Add(behind)) && !d.wasFull(since.Add(-behind))
 }
 
-// onItsWay returns a function which reports that what was accepted at some time may still be on its way
-// to the disk now, because it waits there behind a change that is synced.
-func (d *disk) onItsWay() func(accepted time.Time) bool {
-	now, well, since := time.Now(), d.well(), d.wellSince
-	return func(accepted time.Time) bool { return !well || now.Sub(later(accepted, since)) < lasting }
-}
-
 func (d *disk) opened(*client) {}
 
 // check looks at the health of the store.
