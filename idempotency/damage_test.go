@@ -115,7 +115,7 @@ func TestReclaimPassesOverWhatCannotBeRead(t *testing.T) {
 			require.Eventually(t, func() bool { return len(s.Log.Lines("expired idempotency keys")) == 1 }, storetest.Patience, time.Millisecond)
 			stay := count()
 			require.Positive(t, stay)
-			require.Less(t, stay, uint64(1000))
+			require.Less(t, stay, uint64(2000), "a block, or those of a part of the index of a table, which differs with its layout")
 			if kind == store.KindIdemRecord {
 				require.EqualValues(t, stay, s.left(store.KindIdemExpiry), "they are found again")
 			}

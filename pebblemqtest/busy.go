@@ -99,6 +99,11 @@ func workOfQueue(ctx context.Context, db *pebblemq.DB, broker string, info workq
 		alive, err = anyOf(q.Browse(ctx, &workqueue.BrowseOptions{State: workqueue.Ready}), func(m *workqueue.Browsed) bool {
 			return len(m.Deaths) == 0
 		})
+		if err == nil && !alive { // a consumer may have come and taken them, which is no change of the store
+			st, err = q.Stats(ctx)
+			w.add(st.Unacked, "unacknowledged")
+			alive = st.Consumers > 0 && st.Ready > 0
+		}
 	}
 	if alive {
 		w.add(st.Ready, fmt.Sprintf("ready, with %d consumers%s", st.Consumers, paused(st.Paused)))
