@@ -41,8 +41,9 @@ type lstand struct {
 	group  *lgroup
 	part   *lpartition
 	tenure *ltenure
-	calls  int // that settle something
-	under  int // of these, how many are under way
+	early  *lmember // has polled from it, and was not known to own it
+	calls  int      // that settle something
+	under  int      // of these, how many are under way
 }
 
 // ltenure is the time in which a member owns a partition.
@@ -467,6 +468,10 @@ func (s *lstand) give(m *lmember, owner string, sure bool) {
 	s.tenure.over, s.tenure.sure = sure, false
 	s.tenure = newTenure(m, owner)
 	s.tenure.sure = sure && m != nil
+	if m != nil && s.early == m {
+		s.tenure.sure, s.tenure.blurred = false, true
+	}
+	s.early = nil
 }
 
 func (g *lgroup) member(name string) *lmember {

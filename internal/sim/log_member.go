@@ -280,6 +280,8 @@ func (p *logPart) judgeDelivery(c *client, o outcome, m *lmember, r log.Record, 
 	if !steady || !t.sure { // nobody knows under which one it was delivered
 		if t.member == m {
 			t.sure, t.blurred = false, true
+		} else {
+			s.early = m
 		}
 		m.held = append(m.held, ldelivery{record, r, newTenure(m, "")})
 		return
