@@ -15,7 +15,7 @@ import (
 //
 // A segment is known as long as one of its messages is in memory, or its state has yet to be
 // written. What a reader has found may be older than that, so nothing is forgotten while somebody
-// reads.
+// reads, not even that a segment is deleted.
 //
 // Invariants:
 //
@@ -287,7 +287,7 @@ func (o *order) learn(s *segment) *segment {
 // mayForget forgets a segment that needs not be known any more.
 func (o *order) mayForget(s *segment) {
 	switch {
-	case s.inMemory > 0 || !s.sealed || s.changed || s.late:
+	case !s.dropped && (s.inMemory > 0 || !s.sealed || s.changed || s.late):
 	case o.reads():
 		o.idle = append(o.idle, s)
 	case o.known[s.last] == s:
@@ -469,14 +469,12 @@ func (s *segment) delete(t *store.Turn) {
 	s.drop()
 }
 
-// drop forgets a segment that is deleted.
+// drop forgets a segment that is deleted, unless somebody may have read it before.
 func (s *segment) drop() {
 	o := &s.q.order
 	o.late.settled.less(s.unwritten)
 	s.unwritten, s.dropped = tally{}, true
-	if o.known[s.last] == s {
-		delete(o.known, s.last)
-	}
+	o.mayForget(s)
 }
 
 // containing returns the segment that a message lies in which the engine may not know.

@@ -101,6 +101,9 @@ func (o *order) purge(t *store.Turn, kept []*Message) {
 	}
 	lo := q.meta.low
 	for _, s := range o.inOrder() {
+		if s.dropped { // and is known for those who read
+			continue
+		}
 		if s.purge(stays); s.live == 0 {
 			if s.sealed && s.last >= q.shown { // what is not shown was settled before
 				s.delete(t)
