@@ -255,7 +255,7 @@ func (b *Browse) wants(q *Spool, c *Content) bool {
 
 // readWaiting reads a chunk of what waits or is out.
 func (b *Browse) readWaiting(ctx context.Context, p *part) (found []Seen, end bool, err error) {
-	c := chunk{through: p.to}
+	c, now := chunk{through: p.to}, p.q.newRevision()
 	if err := p.q.readEntries(ctx, plan{from: p.from, to: p.to, messages: b.most, bytes: browseBytes, pass: store.IsDamage}, &c); err != nil {
 		return nil, false, p.q.unread(err)
 	}
@@ -264,7 +264,7 @@ func (b *Browse) readWaiting(ctx context.Context, p *part) (found []Seen, end bo
 	if len(wanted) > 0 || end || len(c.missing) > 0 {
 		err = b.fence(ctx, func(t *store.Turn) {
 			for _, l := range wanted {
-				if s, here := p.q.inspect(t, l); here {
+				if s, here := p.q.inspect(t, l, &now); here {
 					found = append(found, s)
 				}
 			}
@@ -305,7 +305,8 @@ func (b *Browse) readDelayed(ctx context.Context, p *part) (found []Seen, end bo
 
 // inspect says what has become of a message that was read, and whether it is still
 // here.
-func (q *Spool) inspect(t *store.Turn, l loadedMessage) (s Seen, here bool) {
+func (q *Spool) inspect(t *store.Turn, l loadedMessage, now *revision) (s Seen, here bool) {
+	l, err := now.of(t, l)
 	s = Seen{Content: l.Content, Position: Position{Lane: q.lane, Seq: l.seq}, mark: l.mark, segment: l.segment}
 	s.Until, s.First, s.Since = Moment(l.mark.until), Moment(l.mark.first), Moment(l.mark.since)
 	s.Count = l.mark.count
@@ -318,6 +319,9 @@ func (q *Spool) inspect(t *store.Turn, l loadedMessage) (s Seen, here bool) {
 	case l.seq < q.loaded && !q.passedOver(l.seq):
 		s.Until = 0
 		return s, q.groups.hasSpilled(l.seq, l.Data)
+	}
+	if s.Err = err; err != nil {
+		return s, true
 	}
 	if q.order.gone(&l) {
 		return s, false
@@ -350,15 +354,14 @@ func (q *Spool) Peek(ctx context.Context, alive func() error, at Position) (*See
 	if at.Delayed() {
 		return q.peekDelayed(ctx, alive, at)
 	}
-	var c chunk
-	c.through = at.Seq + 1
+	c, now := chunk{through: at.Seq + 1}, q.newRevision()
 	if err := q.readEntries(ctx, plan{from: at.Seq, to: at.Seq + 1, messages: 1, pass: store.IsDamage}, &c); err != nil {
 		return nil, q.unread(err)
 	}
 	var found []Seen
 	err := fence(ctx, q.s, alive, func(t *store.Turn) {
 		for _, l := range c.messages {
-			if s, here := q.inspect(t, l); here {
+			if s, here := q.inspect(t, l, &now); here {
 				found = append(found, s)
 			}
 		}

@@ -191,6 +191,53 @@ func (q *Spool) segmentOf(v []byte, last uint64, get func(key []byte) ([]byte, e
 	return s, value, err
 }
 
+// revision brings what was read up to date, for those who read to look only. What became of a
+// message since is known, unless its segment was forgotten.
+type revision struct {
+	q      *Spool
+	before uint64              // how many were forgotten when the read began
+	read   map[uint64]*segment // again, by last; nil if it is deleted
+}
+
+func (q *Spool) newRevision() revision {
+	return revision{q: q, before: q.order.forgotten.Load(), read: make(map[uint64]*segment)}
+}
+
+// of returns a message as it is now.
+func (r *revision) of(t *store.Turn, l loadedMessage) (loadedMessage, error) {
+	o := &r.q.order
+	if l.segment == nil || !l.segment.sealed || o.known[l.segment.last] != nil || o.forgotten.Load() == r.before {
+		return l, nil
+	}
+	last := l.segment.last
+	if _, done := r.read[last]; !done {
+		s, err := o.segmentAt(t, last)
+		if err != nil {
+			return l, err
+		}
+		r.read[last] = s
+	}
+	if l.segment = r.read[last]; l.segment == nil {
+		l.gone = true
+		return l, nil
+	}
+	l.gone, l.mark = l.segment.settled.has(int(l.seq-l.segment.first)), mark{}
+	if i, marked := l.segment.absent.find(l.seq); marked {
+		l.mark = l.segment.absent[i].mark
+	}
+	return l, nil
+}
+
+// segmentAt reads a segment under the baton, without its messages; nil if there is none.
+func (o *order) segmentAt(t *store.Turn, last uint64) (*segment, error) {
+	v, err := t.Get(seqKey(o.q.layout.Segment, o.q.place, last))
+	if v == nil || err != nil {
+		return nil, err
+	}
+	s, _, err := o.q.segmentOf(v, last, t.Get)
+	return s, err
+}
+
 // again is find of a message that was read before: only what has become of it since is read. Of
 // a known segment that is in memory.
 func (o *order) again(t *store.Turn, s *Seen) (loadedMessage, error) {

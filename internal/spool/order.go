@@ -2,6 +2,7 @@ package spool
 
 import (
 	"slices"
+	"sync/atomic"
 
 	"github.com/pebblemq/pebblemq/internal/store"
 )
@@ -30,6 +31,8 @@ type order struct {
 	late    late
 	idle    []*segment // known, maybe without need
 	draft   draft
+
+	forgotten atomic.Uint64 // how many were known, for those who read to look only
 }
 
 // late is what is written with the next group that is synced.
@@ -292,6 +295,7 @@ func (o *order) mayForget(s *segment) {
 		o.idle = append(o.idle, s)
 	case o.known[s.last] == s:
 		delete(o.known, s.last)
+		o.forgotten.Add(1)
 	}
 }
 

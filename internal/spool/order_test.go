@@ -226,3 +226,38 @@ func TestALoadDoesNotBringBackWhatWasDeletedMeanwhile(t *testing.T) {
 	})
 	require.NoError(t, f.s.Close())
 }
+
+// A browse has read messages that are settled before it says what has become of them.
+func TestABrowseDoesNotShowWhatWasSettledMeanwhile(t *testing.T) {
+	for settled, left := range map[int][]uint64{1: {1, 2}, 3: nil} {
+		fs := vfs.NewMem()
+		f := newFeed(t, fs)
+		f.group(3, 100)
+		require.NoError(t, f.s.Close())
+		f = newFeed(t, fs)
+		q, c, now := f.q, chunk{through: 3}, f.q.newRevision()
+		require.NoError(t, q.readEntries(ctx, plan{to: 3, messages: 10, bytes: chunkBytes, pass: store.IsDamage}, &c))
+		require.Len(t, c.messages, 3)
+		f.do(func(t *store.Turn) {
+			for seq := range settled {
+				m, err := q.Lookup(t, uint64(seq))
+				require.NoError(f.t, err)
+				q.Settle(t, m)
+				q.Settled(t, m)
+			}
+		})
+		f.sync()
+		f.do(func(turn *store.Turn) {
+			q.forgetEarly()
+			require.Empty(t, q.order.known)
+			var seen []uint64
+			for _, l := range c.messages {
+				if s, here := q.inspect(turn, l, &now); here {
+					seen = append(seen, s.Seq)
+				}
+			}
+			require.Equal(t, left, seen)
+		})
+		require.NoError(t, f.s.Close())
+	}
+}
