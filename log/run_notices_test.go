@@ -126,6 +126,7 @@ func TestARunIsToldOfAPartitionThatItsHandlersHoldTooLong(t *testing.T) {
 			}
 			<-ctx.Done()
 			d.note("a did not: ", errors.Is(context.Cause(ctx), log.ErrFenced))
+			<-time.After(time.Second) // or it would have returned at the very moment when the partition is lost
 			return ctx.Err()
 		}, o)
 		<-time.After(time.Second)
