@@ -416,7 +416,7 @@ func (m *Member) step(ctx context.Context, r *Record) (ok bool, err error) {
 			continue
 		}
 		ok, err := o.read(ctx, r)
-		o.see(ok, err)
+		o.see(err)
 		if ok && !o.t.lost() {
 			r.tenure = o.t
 			m.mu.served++

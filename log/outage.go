@@ -27,15 +27,18 @@ func (o *outage) lasts() bool { return o.err != nil && time.Now().Before(o.until
 
 // isOutage reports an error that concerns one partition: records cannot be read, or were
 // trimmed before the group has read them.
-func isOutage(err error) bool { return store.IsUnread(err) || errors.Is(err, ErrOffsetOutOfRange) }
+func isOutage(err error) bool {
+	return err != nil && (store.IsUnread(err) || errors.Is(err, ErrOffsetOutOfRange)) // nil for each record
+}
 
 // see notes how a read went. Other errors concern the whole member.
-func (o *owned) see(ok bool, err error) {
+func (o *owned) see(err error) {
 	switch {
 	case isOutage(err):
+		why := err // which escapes, as err would for each record
 		o.out.pause = min(max(2*o.out.pause, outagePause), outagePauseMax)
 		o.out.err, o.out.until = err, time.Now().Add(o.out.pause)
-		o.t.unread.Store(&err)
+		o.t.unread.Store(&why)
 	case err == nil && o.out.err != nil: // also if there is nothing to read: a member would never rest
 		o.out = outage{}
 		o.t.unread.Store(nil)

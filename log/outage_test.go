@@ -10,10 +10,10 @@ import (
 // rest: nothing was left to read behind what was trimmed.
 func TestAnOutageEndsWithAReadThatFindsNothing(t *testing.T) {
 	o := owned{t: new(tenure)}
-	o.see(false, ErrOffsetOutOfRange)
+	o.see(ErrOffsetOutOfRange)
 	require.False(t, o.next().IsZero(), "another try is due")
 	require.NotNil(t, o.t.unread.Load())
-	o.see(false, nil)
+	o.see(nil)
 	require.True(t, o.next().IsZero())
 	require.Nil(t, o.t.unread.Load())
 }
