@@ -37,16 +37,15 @@ type ConsumeOptions struct {
 // Consumer receives deliveries of one queue. Its methods are safe for
 // concurrent use: several goroutines may share it.
 type Consumer struct {
-	b         *Broker
-	q         *queue
-	tag       string
-	prefetch  int
-	priority  int
-	number    uint64        // of the latest in its inbox; under the baton
-	level     *level        // nil once it gets nothing more; under the baton
-	place     *list.Element // in its line; under the baton
-	cancelled bool          // it gets nothing more; under the baton
-	held      heldList      // delivered and not settled; under the baton
+	b        *Broker
+	q        *queue
+	tag      string
+	prefetch int
+	priority int
+	number   uint64        // of the latest in its inbox; under the baton
+	level    *level        // nil once it gets nothing more; under the baton
+	place    *list.Element // in its line; under the baton
+	held     heldList      // delivered and not settled; under the baton
 
 	mu struct { // below the baton
 		sync.Mutex
@@ -377,11 +376,6 @@ func (o *closeOp) Run(t *store.Turn) error {
 	}
 	o.leave(t)
 	more := o.giveBack(t)
-	is := func(other *Consumer) bool { return other == c }
-	c.q.cancelled = slices.DeleteFunc(c.q.cancelled, is)
-	if c.cancelled = true; c.held.n > 0 {
-		c.q.cancelled = append(c.q.cancelled, c)
-	}
 	c.q.ready(t)
 	if !more {
 		close(o.done)
@@ -403,6 +397,9 @@ func (o *closeOp) leave(t *store.Turn) {
 	}
 	c.q.turns.leave(c)
 	c.q.consumers = slices.DeleteFunc(slices.Clone(c.q.consumers), func(other *Consumer) bool { return other == c })
+	if c.held.n > 0 {
+		c.q.cancelled = append(c.q.cancelled, c)
+	}
 	if c.q.active == c {
 		c.q.active = nil
 	}
@@ -430,9 +427,6 @@ func (o *closeOp) Undo() {}
 
 func (o *closeOp) Visible(t *store.Turn) {
 	for _, d := range o.back {
-		if !d.q.deleted {
-			d.q.spool.Returned(t, d.m)
-			d.q.cameBack(t, d.m)
-		}
+		d.q.returned(t, d.m)
 	}
 }

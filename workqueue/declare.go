@@ -147,7 +147,7 @@ func (t *topology) createQueue(turn *store.Turn, p queuePlan) (*queue, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := &queue{name: p.name, object: o, config: p.config, topology: t, handovers: handovers{s: t.s}}
+	q := &queue{name: p.name, object: o, config: p.config, topology: t}
 	q.window = newWindow(t.s, o, p.config.DedupeWindow)
 	q.spool = spool.NewLanes(t.s, layout, o.ID, p.config.MaxPriority, q.options())
 	q.redrives = q.newRedrives()

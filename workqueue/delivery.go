@@ -463,8 +463,5 @@ func (o *requeueOp) Undo() {
 }
 
 func (o *requeueOp) Visible(t *store.Turn) {
-	if !o.d.q.deleted {
-		o.d.q.spool.Returned(t, o.d.m)
-		o.d.q.cameBack(t, o.d.m)
-	}
+	o.d.q.returned(t, o.d.m)
 }

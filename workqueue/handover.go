@@ -12,26 +12,31 @@ import (
 // anybody gets it.
 type handovers struct {
 	store.Sealed
-	s    *store.Store
-	mu   sync.Mutex
-	list []*Delivery
+	mu    sync.Mutex
+	list  []*Delivery
+	asked bool // to be sealed
 }
 
 // add notes one that is handed over.
 func (h *handovers) add(d *Delivery) {
 	h.mu.Lock()
-	first := len(h.list) == 0
-	h.list = append(h.list, d)
+	asked := h.asked
+	h.list, h.asked = append(h.list, d), true
 	h.mu.Unlock()
-	if first {
-		h.s.TouchLate(h)
+	if !asked { // once for each group that is synced, however often a dispatch comes before
+		d.b.s.TouchLate(h)
 	}
 }
 
-// Seal has them written with a group that is synced.
-func (h *handovers) Seal(t *store.Turn) { h.write(t) }
+// Seal writes them with a group that is synced.
+func (h *handovers) Seal(t *store.Turn) {
+	h.mu.Lock()
+	h.asked = false
+	h.mu.Unlock()
+	h.write(t)
+}
 
-// write has them written. Most are settled by then.
+// write writes them. Most are settled by then.
 func (h *handovers) write(t *store.Turn) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

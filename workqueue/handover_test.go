@@ -69,6 +69,20 @@ func (l *life) closed() *vfs.MemFS {
 	return l.fs
 }
 
+// counts gets n messages and returns how often each was delivered.
+func (l *life) counts(n int) map[string]int {
+	l.t.Helper()
+	counts := make(map[string]int)
+	for range n {
+		d, ok, err := l.q.Get(bg)
+		require.NoError(l.t, err)
+		require.True(l.t, ok)
+		counts[d.MessageID] = d.DeliveryCount
+		require.NoError(l.t, d.Ack(bg))
+	}
+	return counts
+}
+
 func TestWhatNobodyHasSeenIsNotCounted(t *testing.T) {
 	ends := map[string]func(*life) *vfs.MemFS{"the store is closed": (*life).closed, "the process dies": (*life).died}
 	for name, end := range ends {
@@ -108,15 +122,7 @@ func TestWhatNextHasReturnedIsCounted(t *testing.T) {
 					fs = end(l)
 				}
 				l := begin(t, fs, 10, 0)
-				counts := make(map[string]int)
-				for range 3 {
-					d, ok, err := l.q.Get(bg)
-					require.NoError(t, err)
-					require.True(t, ok)
-					counts[d.MessageID] = d.DeliveryCount
-					require.NoError(t, d.Ack(bg))
-				}
-				require.Equal(t, map[string]int{"0": 4, "1": 1, "2": 1}, counts)
+				require.Equal(t, map[string]int{"0": 4, "1": 1, "2": 1}, l.counts(3))
 				l.closed()
 			})
 		})
@@ -201,15 +207,7 @@ func TestWhatWaitsForItsHandlerIsNotCounted(t *testing.T) {
 		close(hold)
 		l.closed()
 		l = begin(t, fs, 10, 0)
-		counts := make(map[string]int)
-		for range 4 {
-			d, ok, err := l.q.Get(bg)
-			require.NoError(t, err)
-			require.True(t, ok)
-			counts[d.MessageID] = d.DeliveryCount
-			require.NoError(t, d.Ack(bg))
-		}
-		require.Equal(t, map[string]int{"0": 2, "1": 1, "2": 1, "3": 1}, counts)
+		require.Equal(t, map[string]int{"0": 2, "1": 1, "2": 1, "3": 1}, l.counts(4))
 		l.closed()
 	})
 }

@@ -20,7 +20,7 @@ func (q *queue) hold(t *store.Turn, d *Delivery) {
 func (d *Delivery) keep() {
 	if c := d.consumer; c != nil {
 		c.held.add(d)
-		if c.cancelled && !slices.Contains(d.q.cancelled, c) {
+		if c.level == nil && !slices.Contains(d.q.cancelled, c) {
 			d.q.cancelled = append(d.q.cancelled, c)
 		}
 		return
@@ -38,7 +38,7 @@ func (d *Delivery) drop() {
 	}
 	c.held.remove(d)
 	c.lineUp()
-	if c.cancelled && c.held.n == 0 {
+	if c.level == nil && c.held.n == 0 {
 		d.q.cancelled = slices.DeleteFunc(d.q.cancelled, func(other *Consumer) bool { return other == c })
 	}
 }
@@ -149,10 +149,7 @@ func (o *overdueOp) Undo() {}
 
 func (o *overdueOp) Visible(t *store.Turn) {
 	for _, d := range o.list {
-		if !o.q.deleted {
-			o.q.spool.Returned(t, d.m)
-			o.q.cameBack(t, d.m)
-		}
+		o.q.returned(t, d.m)
 	}
 	o.q.ready(t)
 }

@@ -90,7 +90,7 @@ func newQueue(ctx context.Context, t *topology, o *store.Object) (*queue, error)
 	if err != nil {
 		return nil, err
 	}
-	q := &queue{name: scopedName(o), object: o, config: is.Config, paused: is.State.Paused, topology: t, handovers: handovers{s: t.s}}
+	q := &queue{name: scopedName(o), object: o, config: is.Config, paused: is.State.Paused, topology: t}
 	q.window = newWindow(t.s, o, q.config.DedupeWindow)
 	q.openSpool(ctx)
 	q.redrives = q.newRedrives()

@@ -119,6 +119,14 @@ func (o *tailOp) Visible(t *store.Turn) {
 	}
 }
 
+// returned lets a message that was given back be delivered again, or buries it.
+func (q *queue) returned(t *store.Turn, m *spool.Message) {
+	if !q.deleted {
+		q.spool.Returned(t, m)
+		q.cameBack(t, m)
+	}
+}
+
 // cameBack sees to the fate of a message that waits again.
 func (q *queue) cameBack(t *store.Turn, m *spool.Message) {
 	if limit := q.config.DeliveryLimit; limit != NoDeliveryLimit && int(m.Count) >= limit && m.Waits() {

@@ -59,10 +59,15 @@ func (d *Delivery) upTo(verb string, each func(*Delivery) store.Op) *upToOp {
 // settledAtOnce bounds how long a settlement of many deliveries holds the baton.
 const settledAtOnce = 250
 
-// settleUpTo settles deliveries, some in each change.
+// settleUpTo settles deliveries, some in each change. If they are to be synced, the last change is, and
+// all others with it.
 func (d *Delivery) settleUpTo(ctx context.Context, verb string, each func(*Delivery) store.Op) error {
+	sync := d.b.s.Synced(ctx, store.NoSync)
+	if sync {
+		ctx = store.WithDurability(ctx, store.NoSync)
+	}
 	for more := true; more; {
-		op := &upToOp{d: d, verb: verb, each: each, most: settledAtOnce}
+		op := &upToOp{d: d, verb: verb, each: each, most: settledAtOnce, sync: sync}
 		if err := d.b.s.Do(ctx, op, store.NoSync); err != nil {
 			return err
 		}
@@ -76,7 +81,8 @@ type upToOp struct {
 	d    *Delivery
 	verb string
 	each func(*Delivery) store.Op
-	most int // 0 is any number
+	most int  // 0 is any number
+	sync bool // the last of them
 	ops  []store.Op
 	more bool // are left
 }
@@ -101,7 +107,9 @@ func (o *upToOp) Run(t *store.Turn) error {
 		}
 		o.ops = append(o.ops, op)
 	}
-	o.more = more
+	if o.more = more; o.sync && !more {
+		t.ForceSync()
+	}
 	return nil
 }
 
