@@ -30,7 +30,6 @@ var (
 		"idempotency.Namespace":  8,
 		"idempotency.keys":       7,
 		"internal/spool.Lanes":   10,
-		"internal/spool.Message": 5,
 		"internal/spool.Spool":   24,
 		"internal/store.Store":   26,
 		"internal/store.Turn":    8,

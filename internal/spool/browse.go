@@ -264,7 +264,7 @@ func (b *Browse) readWaiting(ctx context.Context, p *part) (found []Seen, end bo
 	if len(wanted) > 0 || end || len(c.missing) > 0 {
 		err = b.fence(ctx, func(t *store.Turn) {
 			for _, l := range wanted {
-				if s, here := p.q.inspect(t, l, &now); here {
+				if s, here := p.q.inspect(t, l, now); here {
 					found = append(found, s)
 				}
 			}
@@ -361,7 +361,7 @@ func (q *Spool) Peek(ctx context.Context, alive func() error, at Position) (*See
 	var found []Seen
 	err := fence(ctx, q.s, alive, func(t *store.Turn) {
 		for _, l := range c.messages {
-			if s, here := q.inspect(t, l, &now); here {
+			if s, here := q.inspect(t, l, now); here {
 				found = append(found, s)
 			}
 		}

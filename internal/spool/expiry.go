@@ -58,7 +58,7 @@ func sooner(a, b int64) int64 {
 }
 
 // Expired reports whether the message's time to live is over.
-func (m *Message) Expired(now time.Time) bool { return m.Expires != 0 && m.Expires <= now.UnixNano() }
+func (c *Content) Expired(now time.Time) bool { return c.Expires != 0 && c.Expires <= now.UnixNano() }
 
 // indexExpiry notes the end of a message that is being put.
 func (q *Spool) indexExpiry(t *store.Turn, m *Message) {
@@ -155,7 +155,7 @@ func (q *Spool) passesExpired() bool {
 
 // expired reports that a message that was read has expired. One that was out is taken first.
 func (l *loadedMessage) expired(now time.Time) bool {
-	return l.Expires != 0 && l.Expires <= now.UnixNano() && !l.mark.out && l.err == nil
+	return l.Expired(now) && !l.mark.out && l.err == nil
 }
 
 // passOver notes what a load has passed over.

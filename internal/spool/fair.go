@@ -130,14 +130,10 @@ func (g *groups) bringOut(t *store.Turn, k *group) *Message {
 	}
 	m := heap.Pop(&k.parked).(*Message)
 	g.account(-1, -len(m.Data))
-	switch {
-	case len(k.parked) > 0:
+	if len(k.parked) > 0 {
 		g.waits(k)
-	case k.passing:
-		heap.Remove(&g.line.tenants, k.rank-1)
-		k.passing = false
-	default:
-		heap.Remove(&g.fairness.waiting, k.rank-1)
+	} else {
+		g.rest(k)
 	}
 	if k.id == "" { // each is a tenant of its own
 		m.group = nil
@@ -149,19 +145,24 @@ func (g *groups) bringOut(t *store.Turn, k *group) *Message {
 // waits puts a tenant in its place among those that wait, or that pass.
 func (g *groups) waits(k *group) {
 	k.head = k.parked[0].Seq
-	switch {
-	case k.passing && k.rank == 0:
-		heap.Push(&g.line.tenants, k)
-		return
-	case k.passing:
-		heap.Fix(&g.line.tenants, k.rank-1)
-		return
-	}
 	if k.rank == 0 {
-		heap.Push(&g.fairness.waiting, k)
+		heap.Push(g.heapOf(k), k)
 	} else {
-		heap.Fix(&g.fairness.waiting, k.rank-1)
+		heap.Fix(g.heapOf(k), k.rank-1)
 	}
+}
+
+// rest takes it out of there.
+func (g *groups) rest(k *group) {
+	heap.Remove(g.heapOf(k), k.rank-1)
+	k.passing = false
+}
+
+func (g *groups) heapOf(k *group) heap.Interface {
+	if k.passing {
+		return &g.line.tenants
+	}
+	return &g.fairness.waiting
 }
 
 // out notes that m is in flight.

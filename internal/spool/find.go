@@ -191,41 +191,53 @@ func (q *Spool) segmentOf(v []byte, last uint64, get func(key []byte) ([]byte, e
 	return s, value, err
 }
 
-// revision brings what was read up to date, for those who read to look only. What became of a
-// message since is known, unless its segment was forgotten.
+// revision brings messages that were read up to date, for those who do not bring them into memory. What
+// became of a message since is known, unless its segment was forgotten.
 type revision struct {
 	q      *Spool
-	before uint64              // how many were forgotten when the read began
+	before uint64              // how many were forgotten when the read began, or none: nobody knows
 	read   map[uint64]*segment // again, by last; nil if it is deleted
 }
 
-func (q *Spool) newRevision() revision {
-	return revision{q: q, before: q.order.forgotten.Load(), read: make(map[uint64]*segment)}
+func (q *Spool) newRevision() *revision {
+	return &revision{q: q, before: q.order.forgotten.Load(), read: make(map[uint64]*segment)}
 }
 
 // of returns a message as it is now.
 func (r *revision) of(t *store.Turn, l loadedMessage) (loadedMessage, error) {
-	o := &r.q.order
-	if l.segment == nil || !l.segment.sealed || o.known[l.segment.last] != nil || o.forgotten.Load() == r.before {
+	if l.segment == nil || !l.segment.sealed {
 		return l, nil
 	}
-	last := l.segment.last
-	if _, done := r.read[last]; !done {
-		s, err := o.segmentAt(t, last)
-		if err != nil {
-			return l, err
-		}
-		r.read[last] = s
+	s, err := r.segment(t, l.segment)
+	if err != nil {
+		return l, err
 	}
-	if l.segment = r.read[last]; l.segment == nil {
+	if l.segment = s; s == nil {
 		l.gone = true
 		return l, nil
 	}
-	l.gone, l.mark = l.segment.settled.has(int(l.seq-l.segment.first)), mark{}
-	if i, marked := l.segment.absent.find(l.seq); marked {
-		l.mark = l.segment.absent[i].mark
-	}
+	l.gone, l.mark = l.gone || s.settled.has(int(l.seq-s.first)), s.absent.of(l.seq)
 	return l, nil
+}
+
+// segment returns a segment as it is now, or nil if it is deleted.
+func (r *revision) segment(t *store.Turn, read *segment) (*segment, error) {
+	o, last := &r.q.order, read.last
+	if known := o.known[last]; known != nil {
+		return known, nil
+	}
+	if o.forgotten.Load() == r.before {
+		return read, nil
+	}
+	s, done := r.read[last]
+	if !done {
+		var err error
+		if s, err = o.segmentAt(t, last); err != nil {
+			return nil, err
+		}
+		r.read[last] = s
+	}
+	return s, nil
 }
 
 // segmentAt reads a segment under the baton, without its messages; nil if there is none.
@@ -238,20 +250,8 @@ func (o *order) segmentAt(t *store.Turn, last uint64) (*segment, error) {
 	return s, err
 }
 
-// again is find of a message that was read before: only what has become of it since is read. Of
-// a known segment that is in memory.
+// again is find of a message that was read before: only what has become of it since is read.
 func (o *order) again(t *store.Turn, s *Seen) (loadedMessage, error) {
-	l := loadedMessage{Content: s.Content, seq: s.Seq}
-	known := o.known[s.segment.last]
-	if known == nil {
-		v, err := t.Get(seqKey(o.q.layout.Segment, o.q.place, s.segment.last))
-		if l.gone = v == nil; !l.gone && err == nil {
-			o.findIn(t, &l, v, s.segment.last)
-			err = l.err
-		}
-		return l, err
-	}
-	l.segment, l.gone = known, known.settled.has(int(s.Seq-known.first))
-	l.mark = o.markOf(&l)
-	return l, nil
+	now := revision{q: o.q, before: none, read: make(map[uint64]*segment)}
+	return now.of(t, loadedMessage{Content: s.Content, seq: s.Seq, segment: s.segment})
 }

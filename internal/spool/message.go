@@ -1,6 +1,9 @@
 package spool
 
-import "sort"
+import (
+	"container/heap"
+	"sort"
+)
 
 // Message is a message in memory. There may be millions, so it has no room to spare.
 type Message struct {
@@ -134,6 +137,14 @@ func (h *seqHeap) Pop() any {
 	old[len(old)-1] = nil
 	*h = old[:len(old)-1]
 	return m
+}
+
+// skipGone drops what was settled, or held, while it waited.
+func (h *seqHeap) skipGone() {
+	for len(*h) > 0 && ((*h)[0].state != ready || (*h)[0].aside) {
+		m := heap.Pop(h).(*Message)
+		m.aside, m.popped = false, m.state == gone && !m.aside
+	}
 }
 
 // ring is a queue of messages that reuses its memory.

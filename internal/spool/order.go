@@ -245,7 +245,7 @@ func (o *order) gone(l *loadedMessage) bool {
 
 // markOf returns the mark of a message that is not in memory. What was read may be older than what
 // is known.
-func (o *order) markOf(l *loadedMessage) (m mark) {
+func (o *order) markOf(l *loadedMessage) mark {
 	s := l.segment
 	if !s.sealed {
 		return l.mark
@@ -253,10 +253,7 @@ func (o *order) markOf(l *loadedMessage) (m mark) {
 	if known := o.known[s.last]; known != nil {
 		s = known
 	}
-	if i, marked := s.absent.find(l.seq); marked {
-		m = s.absent[i].mark
-	}
-	return m
+	return s.absent.of(l.seq)
 }
 
 // leave takes a message out of memory that is still there on disk.

@@ -252,7 +252,7 @@ func TestABrowseDoesNotShowWhatWasSettledMeanwhile(t *testing.T) {
 			require.Empty(t, q.order.known)
 			var seen []uint64
 			for _, l := range c.messages {
-				if s, here := q.inspect(turn, l, &now); here {
+				if s, here := q.inspect(turn, l, now); here {
 					seen = append(seen, s.Seq)
 				}
 			}

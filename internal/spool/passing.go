@@ -30,7 +30,7 @@ type passing struct {
 
 // purge forgets all of it.
 func (p *passing) purge() {
-	p.tenants, p.ahead = nil, nil
+	p.tenants, p.ahead = passHeap{}, nil
 	p.backlog.restart(0)
 }
 
@@ -63,7 +63,7 @@ func (p *passing) hasRoom(k *group, m *Message) bool {
 		parked = len(k.parked)
 	}
 	switch {
-	case k != nil && k.spilled() || parked >= passingOfTenant || parked == 0 && len(p.tenants)+len(p.ahead) >= passingTenants:
+	case k != nil && k.spilled() || parked >= passingOfTenant || parked == 0 && p.tenants.Len()+len(p.ahead) >= passingTenants:
 		return false
 	case !p.g.full() || p.g.q.free.bytes > 0:
 		return true
@@ -106,10 +106,7 @@ func (p *passing) again(t *store.Turn, m *Message) bool {
 // those at the front of the line are to step aside before.
 func (p *passing) next(t *store.Turn, looked int) *Message {
 	q := p.g.q
-	for len(p.ahead) > 0 && (p.ahead[0].state != ready || p.ahead[0].aside) {
-		m := heap.Pop(&p.ahead).(*Message)
-		m.aside, m.popped = false, m.state == gone && !m.aside
-	}
+	p.ahead.skipGone()
 	if len(p.ahead) == 0 || len(q.primes) > 0 && q.solo == nil {
 		return q.nextInPlace(t)
 	}
@@ -137,8 +134,8 @@ func (p *passing) next(t *store.Turn, looked int) *Message {
 // nextTenant returns the first tenant among the passing, if it goes before the message at
 // the front of the line.
 func (p *passing) nextTenant(t *store.Turn, front *Message) *group {
-	for len(p.tenants) > 0 {
-		k := p.tenants[0]
+	for p.tenants.Len() > 0 {
+		k := p.tenants.fairHeap[0]
 		p.g.skipGone(k)
 		switch {
 		case len(k.parked) == 0:
@@ -165,32 +162,11 @@ func (p *passing) nextTenant(t *store.Turn, front *Message) *group {
 
 // stepAside has a passing tenant wait until it is the quietest.
 func (p *passing) stepAside(k *group) {
-	heap.Remove(&p.tenants, k.rank-1)
-	k.passing = false
+	p.g.rest(k)
 	p.g.waits(k)
 }
 
 // passHeap orders tenants by the first of their messages.
-type passHeap []*group
+type passHeap struct{ fairHeap }
 
-func (h passHeap) Len() int           { return len(h) }
-func (h passHeap) Less(i, j int) bool { return h[i].head < h[j].head }
-
-func (h passHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].rank, h[j].rank = i+1, j+1
-}
-
-func (h *passHeap) Push(x any) {
-	k := x.(*group)
-	*h = append(*h, k)
-	k.rank = len(*h)
-}
-
-func (h *passHeap) Pop() any {
-	old := *h
-	k := old[len(old)-1]
-	old[len(old)-1] = nil
-	*h, k.rank = old[:len(old)-1], 0
-	return k
-}
+func (h passHeap) Less(i, j int) bool { return h.fairHeap[i].head < h.fairHeap[j].head }

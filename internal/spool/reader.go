@@ -207,9 +207,7 @@ func (l *loadedMessage) read(m item) {
 // decode is read with data that are those of the item.
 func (l *loadedMessage) decode(m item) {
 	l.Content, l.err = decodeEntry(m.data)
-	if i, marked := l.segment.absent.find(m.seq); marked {
-		l.mark = l.segment.absent[i].mark
-	}
+	l.mark = l.segment.absent.of(m.seq)
 }
 
 // seek goes to the first message that is not below a number.

@@ -419,10 +419,7 @@ func (q *Spool) skipGone() {
 		q.ahead[n-1].popped = q.ahead[n-1].state == gone
 		q.popAhead()
 	}
-	for len(q.returned) > 0 && (q.returned[0].state != ready || q.returned[0].aside) {
-		m := heap.Pop(&q.returned).(*Message)
-		m.aside, m.popped = false, m.state == gone && !m.aside
-	}
+	q.returned.skipGone()
 	for q.window.len() > 0 && q.window.front().state != ready {
 		m := q.dequeue()
 		m.popped = m.state == gone

@@ -55,6 +55,14 @@ func (l marks) find(seq uint64) (int, bool) {
 	return slices.BinarySearchFunc(l, seq, func(m seqMark, seq uint64) int { return cmp.Compare(m.seq, seq) })
 }
 
+// of returns the mark of a message; none is the zero mark.
+func (l marks) of(seq uint64) (m mark) {
+	if i, marked := l.find(seq); marked {
+		m = l[i].mark
+	}
+	return m
+}
+
 // bitmap is a set of small numbers.
 type bitmap []byte
 
