@@ -101,7 +101,7 @@ func newQueue(ctx context.Context, t *topology, o *store.Object) (*queue, error)
 func (q *queue) limit() {
 	q.spool.Patience(q.config.MaxOvertakes)
 	if q.config.limited() {
-		q.spool.KeepUnshown()
+		q.spool.Limited()
 	}
 }
 

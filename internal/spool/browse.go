@@ -310,12 +310,14 @@ func (q *Spool) inspect(t *store.Turn, l loadedMessage, now *revision) (s Seen, 
 	s = Seen{Content: l.Content, Position: Position{Lane: q.lane, Seq: l.seq}, mark: l.mark, segment: l.segment}
 	s.Until, s.First, s.Since = Moment(l.mark.until), Moment(l.mark.first), Moment(l.mark.since)
 	s.Count = l.mark.count
-	m := q.known(l.seq)
+	m := q.order.inMemory(l.seq)
 	switch {
 	case m != nil:
-		s.Taken, s.Untried, s.Count = m.state == taken, q.untried(m), m.Count
+		s.Taken, s.Untried, s.Count = m.at == out, q.untried(m), m.Count
 		s.Until, s.First, s.Since = m.Until, m.First, m.Since
-		return s, m.state != gone
+		return s, true
+	case err == nil && q.order.gone(&l):
+		return s, false
 	case l.seq < q.loaded && !q.passedOver(l.seq):
 		s.Until = 0
 		return s, q.groups.hasSpilled(l.seq, l.Data)
@@ -323,10 +325,7 @@ func (q *Spool) inspect(t *store.Turn, l loadedMessage, now *revision) (s Seen, 
 	if s.Err = err; err != nil {
 		return s, true
 	}
-	if q.order.gone(&l) {
-		return s, false
-	}
-	s.Taken = q.leased != nil && l.mark.out && s.Until.After(t.Now())
+	s.Taken = q.leaseRuns(t, &l)
 	return s, true
 }
 
@@ -337,16 +336,6 @@ func (q *Spool) inspectMissing(found []Seen, list []missing) []Seen {
 	}
 	slices.SortFunc(found, func(a, b Seen) int { return cmp.Compare(a.Seq, b.Seq) })
 	return found
-}
-
-// known returns what is in memory of a message, which may be gone.
-func (q *Spool) known(seq uint64) *Message {
-	for _, m := range []*Message{q.held[seq], q.early[seq], q.window.find(seq), q.unshown.messages.find(seq)} {
-		if m != nil {
-			return m
-		}
-	}
-	return nil
 }
 
 // Peek returns the message that stands at a position, or nil if there is none.

@@ -1,7 +1,6 @@
 package spool
 
 import (
-	"container/heap"
 	"context"
 	"errors"
 	"slices"
@@ -150,7 +149,7 @@ type ending struct {
 // makes room first, and must be in memory.
 func (q *Spool) passesExpired() bool {
 	e := &q.expiry
-	return e.expired != nil && !e.stopped && !e.blind && !q.unshown.kept
+	return e.expired != nil && !e.stopped && !e.blind && !q.limited
 }
 
 // expired reports that a message that was read has expired. One that was out is taken first.
@@ -161,7 +160,7 @@ func (l *loadedMessage) expired(now time.Time) bool {
 // passOver notes what a load has passed over.
 func (q *Spool) passOver(list []expired) {
 	for _, m := range list {
-		if q.early[m.seq] != nil || q.order.gone(&loadedMessage{seq: m.seq, segment: m.segment}) {
+		if q.isKnown(&loadedMessage{seq: m.seq, segment: m.segment}) {
 			continue
 		}
 		q.expiry.passed.add(stretch{span{m.seq, m.seq + 1}, 1, false})
@@ -226,7 +225,7 @@ func (s *sweep) Run(t *store.Turn) error {
 	if e.void {
 		return nil // and begin again
 	}
-	if len(q.held) == 0 && q.unloaded == 0 && q.shown == q.meta.next && !q.bad.some() && len(e.passed) == 0 {
+	if q.out.messages == 0 && q.returning == 0 && q.unloaded == 0 && q.shown == q.meta.next && !q.bad.some() && len(e.passed) == 0 {
 		e.retained = 0 // all that is left is at the end of the index
 	}
 	e.next = sooner(s.next, e.missed)
@@ -303,24 +302,18 @@ func (s *sweep) end(t *store.Turn, d ending) {
 	case m == nil:
 		t.Delete(dueKey(q.layout.Expiry, q.place, d.at, d.seq)) // of what was purged
 		return
-	case m.state != ready:
+	case !m.Waits() && !new, new && q.leaseRuns(t, &d.loadedMessage):
 		q.retained(d.at) // until Returned
 		return
 	}
 	if new {
-		q.cameIn(m)
-		q.early[m.Seq] = m
-		if d.mark.out && q.unloaded > 0 {
-			q.unloaded--
-		}
+		q.bring(m, &d.loadedMessage)
 	}
 	if shown := q.expiry.expired(t, m); shown != nil {
 		s.shown = append(s.shown, shown)
 	}
-	if m.here() {
-		q.hold(m, new)
-	}
-	if m.state != gone {
+	if m.here() { // nobody is to get what could not be settled
+		q.move(m, out)
 		q.retained(d.at) // until the next start
 	}
 }
@@ -328,34 +321,27 @@ func (s *sweep) end(t *store.Turn, d ending) {
 // waiting returns a message, also one that is not in memory; that is new then. It
 // returns nil if there is none, and an error if it cannot be read.
 func (q *Spool) waiting(t *store.Turn, l *loadedMessage) (m *Message, new bool, err error) {
-	for _, known := range []*Message{q.held[l.seq], q.early[l.seq], q.window.find(l.seq)} {
-		if known != nil && known.state != gone {
-			return known, false, nil
-		}
-	}
+	m = q.order.inMemory(l.seq)
 	switch {
+	case m != nil:
+		return m, false, nil
 	case l.err != nil:
 		return nil, false, l.err
 	case l.seq < q.loaded && !q.expiry.passed.has(l.seq):
 		m, err = q.groups.fetch(t, l.seq)
 		return m, false, err
-	case q.order.gone(l) || q.early[l.seq] != nil:
+	case q.order.gone(l):
 		return nil, false, nil
 	}
-	m = q.restore(l)
-	if q.leased != nil && l.mark.out && m.Until.After(t.Now()) {
-		m.state = taken // and will be found so
-	}
-	return m, true, nil
+	return q.restore(l), true, nil
 }
 
-// hold keeps from everyone what expired and could not be settled.
-func (q *Spool) hold(m *Message, new bool) {
-	if new || q.window.find(m.Seq) != nil {
-		heap.Push(&q.strays, m)
+// bring takes a message into memory to be settled.
+func (q *Spool) bring(m *Message, l *loadedMessage) {
+	q.move(m, returned)
+	if l.mark.out {
+		q.recalledOne()
 	}
-	m.state = taken
-	q.handOut(m)
 }
 
 func (s *sweep) Undo() {}
@@ -364,24 +350,9 @@ func (s *sweep) Visible(t *store.Turn) {
 	for _, shown := range s.shown {
 		shown(t)
 	}
-	s.q.skipGone()
-	s.q.forgetEarly()
 	if s.q.closed {
 		return
 	}
 	s.q.armExpiry(t)
 	s.q.ready(t)
-}
-
-// forgetEarly forgets what was settled ahead of the load, unless somebody who is
-// at it may have read it before.
-func (q *Spool) forgetEarly() {
-	if q.loading || q.expiry.sweeping || q.keep.sweeping {
-		return
-	}
-	for seq, m := range q.early {
-		if m.over {
-			delete(q.early, seq)
-		}
-	}
 }

@@ -69,7 +69,7 @@ func (g *groups) nextFair(t *store.Turn) *Message {
 		if m == nil {
 			return g.nextNoisy(t, nil)
 		}
-		if m == g.q.solo || !g.givesWay(m) {
+		if m.at == tried || !g.givesWay(m) {
 			return m
 		}
 		k := g.find(m)
@@ -107,7 +107,6 @@ func (g *groups) quietest(t *store.Turn) *group {
 	f := &g.fairness
 	for len(f.waiting) > 0 {
 		k := f.waiting[0]
-		g.skipGone(k)
 		switch {
 		case len(k.parked) == 0:
 			heap.Pop(&f.waiting)
@@ -128,18 +127,24 @@ func (g *groups) bringOut(t *store.Turn, k *group) *Message {
 	if !g.q.withinFrontier(t, k.parked[0].Seq) {
 		return nil
 	}
-	m := heap.Pop(&k.parked).(*Message)
-	g.account(-1, -len(m.Data))
+	return k.parked[0]
+}
+
+// wentOut puts the tenant of a message in its place that was parked until now.
+func (g *groups) wentOut(m *Message) {
+	k := m.group
+	if k == nil {
+		return
+	}
 	if len(k.parked) > 0 {
 		g.waits(k)
-	} else {
+	} else if k.rank > 0 {
 		g.rest(k)
 	}
 	if k.id == "" { // each is a tenant of its own
 		m.group = nil
 		g.forget(k)
 	}
-	return m
 }
 
 // waits puts a tenant in its place among those that wait, or that pass.

@@ -73,7 +73,7 @@ func TestATenantWithABacklogIsPassed(t *testing.T) {
 			}
 		}
 		under(t, s, store.NoSync, func(*store.Turn) {
-			if n := q.groups.parked + len(q.passed) + len(q.returned) + len(q.strays); n > 2*(windowMessages+chunkMessages) || len(q.groups.byID) != 2 {
+			if n := q.inMemory(); n > 2*(windowMessages+chunkMessages) || len(q.groups.byID) != 2 {
 				t.Errorf("%d messages and %d groups in memory", n, len(q.groups.byID))
 			}
 		})

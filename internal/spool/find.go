@@ -1,7 +1,6 @@
 package spool
 
 import (
-	"container/heap"
 	"fmt"
 
 	"github.com/pebblemq/pebblemq/internal/store"
@@ -12,7 +11,7 @@ import (
 // into memory if it was out. It returns nil if there is no such message or it
 // is not taken.
 func (q *Spool) Find(t *store.Turn, seq uint64) (*Message, error) {
-	if m := q.held[seq]; m != nil && m.state == taken {
+	if m := q.order.inMemory(seq); m != nil && m.at == out {
 		return m, nil
 	}
 	if q.leased == nil || !q.onDiskOnly(seq) {
@@ -30,7 +29,7 @@ func (q *Spool) Find(t *store.Turn, seq uint64) (*Message, error) {
 
 // onDiskOnly reports that a message may be there and is not in memory.
 func (q *Spool) onDiskOnly(seq uint64) bool {
-	return (seq >= q.loaded || q.passedOver(seq)) && seq < q.shown && q.early[seq] == nil
+	return (seq >= q.loaded || q.passedOver(seq)) && seq < q.shown && q.order.inMemory(seq) == nil
 }
 
 // passedOver reports that a load has left a message on disk.
@@ -48,15 +47,12 @@ func (q *Spool) unreadable(seq uint64, err error) error {
 // if the message cannot be read. It is for those who have evidence that it was
 // delivered once.
 func (q *Spool) Lookup(t *store.Turn, seq uint64) (*Message, error) {
-	if m := q.held[seq]; m != nil {
+	if m := q.order.inMemory(seq); m != nil && m.at != unshown {
 		return m, nil
 	}
 	if !q.onDiskOnly(seq) {
 		if seq >= q.loaded {
 			return nil, nil
-		}
-		if m := q.window.find(seq); m != nil && m.state != gone {
-			return m, nil
 		}
 		return q.groups.fetch(t, seq)
 	}
@@ -72,18 +68,15 @@ func (q *Spool) Lookup(t *store.Turn, seq uint64) (*Message, error) {
 
 // comeEarly takes a message into memory ahead of the load that will skip it, as
 // one that is out still, or again waits.
-func (q *Spool) comeEarly(t *store.Turn, l *loadedMessage, out bool) *Message {
+func (q *Spool) comeEarly(t *store.Turn, l *loadedMessage, isOut bool) *Message {
 	m := q.restore(l)
-	q.cameIn(m)
 	q.accuse(m, l)
-	q.early[m.Seq] = m
-	if out {
+	if isOut {
 		q.adopt(m)
 		return m
 	}
-	q.comeBack(t, m, l.mark)
-	heap.Push(&q.strays, m)
 	q.wait(m)
+	q.comeBack(t, m, l.mark)
 	return m
 }
 
@@ -96,17 +89,18 @@ func (q *Spool) comeBack(t *store.Turn, m *Message, mk mark) {
 	q.mayExpire(t, m)
 	q.order.markLater(t, m) // or it would be counted as taken again at the next start
 	t.Touch(q)
-	if q.unloaded > 0 {
-		q.unloaded--
-	}
+	q.recalledOne()
 }
 
 // adopt takes a message in that is out already.
 func (q *Spool) adopt(m *Message) {
-	m.state = taken
-	q.handOut(m)
+	q.move(m, out)
 	q.groups.adopted(m)
-	heap.Push(&q.strays, m)
+	q.recalledOne()
+}
+
+// recalledOne notes that a message is in memory which was out when the process ended.
+func (q *Spool) recalledOne() {
 	if q.unloaded > 0 {
 		q.unloaded--
 	}
@@ -117,7 +111,7 @@ func (q *Spool) adopt(m *Message) {
 func (q *Spool) restore(l *loadedMessage) *Message {
 	l.Born = q.bornOf(&l.Content)
 	l.mark = q.order.markOf(l)
-	m := &Message{Seq: l.seq, Lane: q.lane, Content: l.Content, segment: l.segment}
+	m := &Message{Seq: l.seq, Lane: q.lane, at: onDisk, Content: l.Content, segment: l.segment}
 	m.Count = l.mark.count
 	m.Until, m.First, m.Since = Moment(l.mark.until), Moment(l.mark.first), Moment(l.mark.since)
 	m.SetNote(l.mark.note)
@@ -127,19 +121,17 @@ func (q *Spool) restore(l *loadedMessage) *Message {
 // find reads a message under the baton.
 func (o *order) find(t *store.Turn, seq uint64) (l loadedMessage) {
 	l.seq = seq
-	s := o.containing(seq)
-	if s != nil && !s.sealed {
+	if s := o.pendingAt(seq); s != nil {
 		m := s.members[seq-s.first]
-		l.Content, l.mark, l.segment, l.gone = m.Content, m.mark(), s, m.state == gone
+		l.Content, l.mark, l.segment, l.gone = m.Content, m.mark(), s, m.at == gone
 		return l
 	}
-	q, last := o.q, seq
-	if s != nil {
-		last = s.last
-	} else if last, l.gone, l.err = o.lastOf(t, seq); l.gone || l.err != nil {
+	last, err := o.lastOf(t, seq)
+	if last == none || err != nil {
+		l.gone, l.err = err == nil, err
 		return l
 	}
-	v, err := t.Get(seqKey(q.layout.Segment, q.place, last))
+	v, err := t.Get(seqKey(o.q.layout.Segment, o.q.place, last))
 	if v == nil || err != nil {
 		l.gone, l.err = err == nil, err
 		return l
@@ -148,21 +140,25 @@ func (o *order) find(t *store.Turn, seq uint64) (l loadedMessage) {
 	return l
 }
 
-// lastOf returns the number of the segment that a message lies in, if the engine has it.
-func (o *order) lastOf(t *store.Turn, seq uint64) (last uint64, gone bool, err error) {
-	q := o.q
-	key, err := t.FirstApplied(seqKey(q.layout.Segment, q.place, seq), store.PrefixEnd(laneKey(q.layout.Segment, q.place, 0)))
-	if key == nil || err != nil {
-		return 0, err == nil, err
+// lastOf returns the number of the segment that a message lies in, or none. The engine may not know
+// the segments of the group that was sealed last.
+func (o *order) lastOf(t *store.Turn, seq uint64) (last uint64, err error) {
+	for _, s := range []*segment{o.known.at(seq), o.recentAt(seq)} {
+		if s != nil {
+			return s.last, nil
+		}
 	}
-	last, err = decodeSeqKey(key)
-	return last, false, err
+	key, err := t.FirstApplied(seqKey(o.q.layout.Segment, o.q.place, seq), store.PrefixEnd(laneKey(o.q.layout.Segment, o.q.place, 0)))
+	if key == nil || err != nil {
+		return none, err
+	}
+	return decodeSeqKey(key)
 }
 
 // findIn looks a message up in the value of its segment.
 func (o *order) findIn(t *store.Turn, l *loadedMessage, v []byte, last uint64) {
 	var value segmentValue
-	if l.segment = o.known[last]; l.segment != nil {
+	if l.segment = o.known.at(last); l.segment != nil {
 		value, l.err = decodeSegment(v, last, nil)
 	} else {
 		l.segment, value, l.err = o.q.segmentOf(v, last, t.Get)
@@ -223,7 +219,7 @@ func (r *revision) of(t *store.Turn, l loadedMessage) (loadedMessage, error) {
 // segment returns a segment as it is now, or nil if it is deleted.
 func (r *revision) segment(t *store.Turn, read *segment) (*segment, error) {
 	o, last := &r.q.order, read.last
-	if known := o.known[last]; known != nil {
+	if known := o.known.at(last); known != nil {
 		return known, nil
 	}
 	if o.forgotten.Load() == r.before {

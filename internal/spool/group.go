@@ -1,9 +1,6 @@
 package spool
 
-import (
-	"container/heap"
-	"slices"
-)
+import "slices"
 
 // group is what is known of a group while something of it is in flight or
 // parked. Of all the others nothing is known, and nothing needs to be: whatever
@@ -96,16 +93,6 @@ func (g *group) bare(seq uint64) {
 	if i, found := slices.BinarySearch(g.hidden, seq); found {
 		g.hidden = slices.Delete(g.hidden, i, i+1)
 	}
-}
-
-// skipGone forgets what was settled while it was parked, and returns how many
-// that were and their bytes.
-func (g *group) skipGone() (n, bytes int) {
-	for len(g.parked) > 0 && g.parked[0].state == gone {
-		m := heap.Pop(&g.parked).(*Message)
-		n, bytes = n+1, bytes+len(m.Data)
-	}
-	return n, bytes
 }
 
 // spillHeap orders groups by the first that they have spilled.

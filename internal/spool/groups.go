@@ -112,9 +112,6 @@ func (g *groups) next(t *store.Turn) *Message {
 				k.offered = nil
 			}
 			if !g.open(k, m) {
-				if g.q.solo == m { // it waited among the primes, and something before it is out
-					g.q.solo, m.prime = nil, true
-				}
 				g.park(t, k, m)
 				if looked++; looked == walkMessages {
 					g.walker.seek(t)
@@ -125,15 +122,11 @@ func (g *groups) next(t *store.Turn) *Message {
 		}
 		switch {
 		case !g.q.withinFrontier(t, m.Seq):
-			if k != nil {
+			if k != nil && m.at != tried {
 				k.offered, m.group = m, k
 			}
-			g.enlist(m)
 			return nil
-		case !m.prime || g.q.solo == m:
-			return m
-		case g.q.solo == nil:
-			g.q.goSolo(t, m)
+		case !m.prime || g.q.solo == nil:
 			return m
 		}
 		g.setAside(m)
@@ -149,9 +142,7 @@ func (g *groups) setAside(m *Message) {
 		k.hide(m.Seq)
 		k.ceiling = min(k.ceiling, m.Seq)
 	}
-	m.state = ready
-	g.q.held[m.Seq] = m
-	heap.Push(&g.q.primes, m)
+	g.q.move(m, tried)
 }
 
 // find returns the group that m belongs to, if anything is known of it.
@@ -177,23 +168,16 @@ func (g *groups) blocks(m *Message) bool {
 	return k != nil && !g.open(k, m)
 }
 
-func (g *groups) open(k *group, m *Message) bool {
-	g.skipGone(k)
-	return k.open(m.Seq, g.round)
-}
-
-func (g *groups) skipGone(k *group) {
-	n, bytes := k.skipGone()
-	g.account(-n, -bytes)
-}
+func (g *groups) open(k *group, m *Message) bool { return k.open(m.Seq, g.round) }
 
 // took notes that m is in flight, and offers what may be taken along with it.
 func (g *groups) took(t *store.Turn, m *Message) {
 	g.pace.took = true
-	k := g.join(m)
 	if g.fair {
+		g.wentOut(m)
 		g.out(m)
 	}
+	k := g.join(m)
 	switch {
 	case k == nil:
 		g.readBack(t)
@@ -206,7 +190,6 @@ func (g *groups) took(t *store.Turn, m *Message) {
 		k.round, k.ceiling = g.round, k.first()
 	}
 	k.hide(m.Seq)
-	g.skipGone(k)
 	if k.offered == nil && len(k.parked) > 0 && k.open(k.parked[0].Seq, g.round) {
 		g.bring(k)
 	}
@@ -295,7 +278,7 @@ func (g *groups) left(t *store.Turn, m *Message) {
 func (g *groups) leave(t *store.Turn) {
 	for i, m := range g.leaving {
 		g.leaving[i] = nil
-		if m.state == gone { // or that was undone
+		if m.at == gone { // or that was undone
 			g.left(t, m)
 		}
 	}
@@ -304,7 +287,6 @@ func (g *groups) leave(t *store.Turn) {
 
 // offer puts the first of the parked among those that may be taken, if it may.
 func (g *groups) offer(t *store.Turn, k *group) {
-	g.skipGone(k)
 	if !g.fair && k.offered == nil && len(k.parked) > 0 {
 		if seq := k.parked[0].Seq; seq < k.first() && (!k.spilled() || seq < k.from) {
 			g.bring(k)
@@ -314,32 +296,23 @@ func (g *groups) offer(t *store.Turn, k *group) {
 	g.wantMore(t, k)
 }
 
-// bring moves the first of the parked to those that were returned.
+// bring offers the first of the parked: at its place or, if that is farther on, among those that pass
+// the line.
 func (g *groups) bring(k *group) {
-	m := heap.Pop(&k.parked).(*Message)
-	g.account(-1, -len(m.Data))
-	k.offered = m
-	if !m.aside {
-		g.enlist(m)
-	}
-	m.aside = false
-}
-
-// enlist puts what is offered at its place, or among those that pass the line if that is farther
-// on.
-func (g *groups) enlist(m *Message) {
-	if m.Seq > g.q.front() {
-		heap.Push(&g.line.ahead, m)
+	m := k.parked[0]
+	if k.offered = m; m.Seq > g.q.front() {
+		g.q.move(m, offered)
 	} else {
-		heap.Push(&g.q.returned, m)
+		g.q.move(m, returned)
 	}
 }
 
 // withdraw parks what was offered, because something before it came back.
 func (g *groups) withdraw(k *group) {
 	m := k.offered
-	k.offered, m.aside = nil, true
-	g.keep(k, m)
+	if k.offered = nil; m.at != gone { // settled, and not for all to see
+		g.keep(k, m)
+	}
 }
 
 // park has m step aside, in memory if there is room.
@@ -353,7 +326,7 @@ func (g *groups) park(t *store.Turn, k *group, m *Message) {
 
 // crowded reports that m is to be spilled if it steps aside.
 func (g *groups) crowded(k *group, m *Message) bool {
-	full := (len(k.parked) >= g.room.ofGroup || g.full()) && g.q.free.bytes <= 0
+	full := (len(k.parked) >= g.room.ofGroup || g.full()) && g.q.window.free.bytes <= 0
 	behind := k.spilled() && m.Seq >= k.from // or it would be found in the index again
 	return m.group == nil && m.segment.sealed && (full || behind)
 }
@@ -364,7 +337,7 @@ func (g *groups) account(n, bytes int) {
 	g.parked += n
 	g.bytes += bytes
 	if !g.q.closed {
-		g.q.free.bytes -= bytes + n*messageBytes
+		g.q.window.free.bytes -= bytes + n*messageBytes
 	}
 }
 
@@ -372,7 +345,7 @@ func (g *groups) account(n, bytes int) {
 func (g *groups) close(t *store.Turn) {
 	if g != nil {
 		t.Disarm(g.pace.timer)
-		g.q.free.bytes += g.bytes + g.parked*messageBytes
+		g.q.window.free.bytes += g.bytes + g.parked*messageBytes
 	}
 }
 
@@ -381,16 +354,25 @@ func (g *groups) full() bool { return g.parked >= g.room.messages || g.bytes >= 
 
 // keep parks m in memory.
 func (g *groups) keep(k *group, m *Message) {
-	m.group, m.state = k, ready
-	g.q.held[m.Seq] = m // for Lookup
 	if k.offered != nil && m.Seq < k.offered.Seq {
 		g.withdraw(k)
 	}
-	heap.Push(&k.parked, m)
-	g.account(1, len(m.Data))
-	if g.fair {
+	m.group = k
+	if g.q.move(m, parked); g.fair {
 		g.waits(k)
 	}
+}
+
+// enter is part of move.
+func (g *groups) enter(m *Message) {
+	heap.Push(&m.group.parked, m)
+	g.account(1, len(m.Data))
+}
+
+// exit is part of move.
+func (g *groups) exit(m *Message) {
+	m.group.parked.remove(m)
+	g.account(-1, -len(m.Data))
 }
 
 // lowest returns the number below which nothing is spilled.

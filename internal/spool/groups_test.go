@@ -87,7 +87,7 @@ func TestABlockedGroupIsPassedByTheOthers(t *testing.T) {
 		require.Equal(t, []string{"small 0", "small 1", "small 2"}, bodies(others))
 		settleAll(t, s, q, others)
 		under(t, s, store.NoSync, func(*store.Turn) {
-			memory := q.groups.parked + len(q.passed) + len(q.returned) + len(q.strays) + q.window.len()
+			memory := q.inMemory()
 			if memory > 2*(windowMessages+chunkMessages) || len(q.groups.byID) != 1 {
 				t.Errorf("%d messages and %d groups in memory", memory, len(q.groups.byID))
 			}
@@ -105,7 +105,7 @@ func TestABlockedGroupIsPassedByTheOthers(t *testing.T) {
 		}
 		synctest.Wait()
 		under(t, s, store.NoSync, func(*store.Turn) {
-			if len(q.groups.byID)+q.groups.parked+q.groups.bytes+len(q.groups.spilled)+len(q.held) > 0 {
+			if len(q.groups.byID)+q.groups.parked+q.groups.bytes+len(q.groups.spilled)+q.inMemory() > 0 {
 				t.Errorf("left: %+v", q.groups)
 			}
 		})

@@ -33,9 +33,8 @@ func (g *groups) spill(t *store.Turn, k *group, m *Message) {
 		k.from, k.to = min(k.from, m.Seq), max(k.to, m.Seq+1)
 		heap.Fix(&g.spilled, k.slot-1)
 	}
-	m.state, m.Data = spilled, nil
-	g.q.order.leave(m)
-	delete(g.q.held, m.Seq)
+	g.q.move(m, spilled)
+	m.Data = nil
 }
 
 // wantMore has spilled messages of a group read back if it may go on and is
@@ -232,7 +231,7 @@ func (r *readBack) install(t *store.Turn, w *wantedGroup) {
 	}
 	for _, l := range w.found {
 		t.DeleteSingle(parkedKey(q.layout.Parked, q.place, k.number, l.seq))
-		if q.order.gone(&l) || q.held[l.seq] != nil {
+		if q.isKnown(&l) {
 			continue // settled, or fetched ahead of this
 		}
 		g.takeBack(t, k, l)
@@ -248,12 +247,12 @@ func (r *readBack) install(t *store.Turn, w *wantedGroup) {
 func (g *groups) takeBack(t *store.Turn, k *group, l loadedMessage) *Message {
 	q := g.q
 	if l.err != nil {
-		q.lose(t, l.seq, tally{messages: 1}, l.err)
+		q.bad.onDisk.more(tally{messages: 1})
+		q.lose(t, l.seq, l.err)
 		return nil
 	}
 	m := q.restore(&l)
-	q.order.join(m)
-	heap.Push(&q.strays, m)
+	m.at = spilled
 	q.accuse(m, &l)
 	g.keep(k, m)
 	return m

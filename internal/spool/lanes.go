@@ -27,7 +27,7 @@ type Lanes struct {
 	byLane   []*Spool
 	open     []*Spool // highest lane first
 	closed   bool
-	keep     bool // see KeepUnshown
+	limited  bool // see Limited
 	stopped  bool // see HoldExpiry
 	patience int  // see Patience
 
@@ -128,7 +128,6 @@ func (q *Lanes) Widen(highest byte) {
 	q.shared.numbered = several && q.o.Numbered
 	if several && q.layout.Pin != 0 && q.o.Group != nil && !q.o.Fair {
 		q.shared.pinned = true
-		q.KeepUnshown()
 	}
 }
 
@@ -140,7 +139,7 @@ func (q *Lanes) lane(n byte) *Spool {
 	o := q.o
 	o.Lane = n
 	lane := newLane(q.s, q.layout, q.id, o, q.shared)
-	lane.closed, lane.unshown.kept = q.closed, q.keep
+	lane.closed, lane.limited = q.closed, q.limited
 	lane.keep.lasts, lane.keep.each = q.lasts, q.each
 	lane.expiry.stopped = q.stopped
 	q.byLane[n] = lane

@@ -1,10 +1,6 @@
 package spool
 
-import (
-	"container/heap"
-
-	"github.com/pebblemq/pebblemq/internal/store"
-)
+import "github.com/pebblemq/pebblemq/internal/store"
 
 // leanFrom is how many messages of a spool are out before the data of further ones
 // is not kept in memory.
@@ -15,7 +11,7 @@ const leanFrom = 16 << 10
 // spool's own doing, its data is read again; until then it is empty. It is for
 // messages that are in no group and have leases.
 func (q *Spool) Lean(m *Message, print func(data []byte) uint32) {
-	if m.group == nil && !m.prime && m.segment.sealed && q.taken > q.leanFrom {
+	if m.group == nil && !m.prime && m.segment.sealed && q.out.messages > q.leanFrom {
 		m.Print = print(m.Data)
 		m.lean, m.Data = uint32(len(m.Data)), nil
 	}
@@ -45,11 +41,10 @@ func (q *Spool) whole(t *store.Turn, m *Message) bool {
 	return true
 }
 
-// nextReturned takes the first of those that were returned. One that cannot be read
+// nextReturned returns the first of those that were returned. One that cannot be read
 // is set aside.
 func (q *Spool) nextReturned(t *store.Turn) *Message {
-	m := heap.Pop(&q.returned).(*Message)
-	if q.whole(t, m) {
+	if m := q.returned.first(); q.whole(t, m) {
 		return m
 	}
 	return q.nextInPlace(t)

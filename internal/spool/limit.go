@@ -1,25 +1,13 @@
 package spool
 
-import (
-	"container/heap"
+import "github.com/pebblemq/pebblemq/internal/store"
 
-	"github.com/pebblemq/pebblemq/internal/store"
-)
-
-// unshown is what was put and is not shown yet, of a spool whose layer limits it:
-// what has to go may be among that, if much was put at once.
-type unshown struct {
-	kept     bool
-	messages ring
-	gone     uint64 // of those that were put and are not shown, whether kept or not
-}
-
-// KeepUnshown lets Oldest find what was put and is not shown yet, if it is put
-// from now on.
-func (q *Lanes) KeepUnshown() {
-	q.keep = true
+// Limited says that the layer limits the queue, and looks for the Oldest. What expires makes room
+// first, and is in memory for that.
+func (q *Lanes) Limited() {
+	q.limited = true
 	for _, lane := range q.open {
-		lane.unshown.kept = true
+		lane.limited = true
 	}
 }
 
@@ -41,7 +29,6 @@ func (q *Lanes) Oldest(t *store.Turn, lowest bool) *Message {
 // oldest returns the first message that waits. It looks on disk for one that was
 // not loaded, while the next load is on its way.
 func (q *Spool) oldest(t *store.Turn) *Message {
-	q.skipGone()
 	if q.low() {
 		q.startLoading(t)
 	}
@@ -61,20 +48,14 @@ func (q *Spool) oldest(t *store.Turn) *Message {
 	return first
 }
 
-func (q *Spool) oldestInMemory() (first *Message) {
+func (q *Spool) oldestInMemory() *Message {
 	if n := len(q.ahead); n > 0 {
 		return q.ahead[n-1]
 	}
-	if q.window.len() > 0 {
-		first = q.window.front()
-	}
-	for len(q.primes) > 0 && q.primes[0].state != ready {
-		m := heap.Pop(&q.primes).(*Message)
-		m.popped = m.state == gone
-	}
+	first := q.window.front()
 	for _, h := range []seqHeap{q.returned, q.primes} {
-		if len(h) > 0 && (first == nil || h[0].Seq < first.Seq) {
-			first = h[0]
+		if m := h.first(); m != nil && (first == nil || m.Seq < first.Seq) {
+			first = m
 		}
 	}
 	return first
@@ -83,7 +64,7 @@ func (q *Spool) oldestInMemory() (first *Message) {
 // probe brings in the first message that is on disk only.
 func (q *Spool) probe(t *store.Turn, to uint64) *Message {
 	for q.probed = max(q.probed, q.loaded); q.probed < to; q.probed++ {
-		if q.early[q.probed] != nil {
+		if q.order.inMemory(q.probed) != nil {
 			continue
 		}
 		if l := q.order.find(t, q.probed); !l.gone && l.err == nil { // else the load tells
@@ -93,9 +74,11 @@ func (q *Spool) probe(t *store.Turn, to uint64) *Message {
 	return nil
 }
 
+// oldestUnshown returns the first message that was put and is not shown yet: what has to go may be
+// among that, if much was put at once.
 func (q *Spool) oldestUnshown() *Message {
-	for i := range q.unshown.messages.len() {
-		if m := q.unshown.messages.at(i); m.state == ready {
+	for seq := q.shown; seq < q.meta.next; seq++ {
+		if m := q.order.inMemory(seq); m != nil {
 			return m
 		}
 	}

@@ -2,7 +2,6 @@ package spool
 
 import (
 	"bytes"
-	"container/heap"
 	"context"
 	"errors"
 	"time"
@@ -73,7 +72,6 @@ func (q *Spool) startLoading(t *store.Turn) {
 	if q.loading || q.closed || p.from == p.to && !due && p.recall >= p.recallEnd {
 		return
 	}
-	q.forgetEarly()
 	q.plan = p
 	load := p // which escapes; most calls have returned by now
 	q.loading = t.Spawn(func(ctx context.Context) { q.load(ctx, load) })
@@ -264,11 +262,6 @@ func (i *install) Run(t *store.Turn) error {
 	q.passOver(i.c.expired)
 	q.miss(t, i.c.missing)
 	q.takeBack(t, i.c)
-	for seq := range q.early {
-		if seq < q.loaded {
-			delete(q.early, seq)
-		}
-	}
 	if q.plan.due {
 		i.promote(t)
 	}
@@ -278,26 +271,33 @@ func (i *install) Run(t *store.Turn) error {
 
 // take brings one message into memory, in the state that it was left in.
 func (q *Spool) take(t *store.Turn, l loadedMessage) {
-	if q.early[l.seq] != nil || q.order.gone(&l) {
+	if q.isKnown(&l) {
 		return
 	}
 	m := q.restore(&l)
-	q.cameIn(m)
 	q.accuse(m, &l)
-	if q.leased != nil && l.mark.out && m.Until.After(t.Now()) {
+	if q.leaseRuns(t, &l) {
 		q.adopt(m)
 		q.leased(t, m)
 		return
 	}
-	q.comeBack(t, m, l.mark)
-	if m.prime {
-		heap.Push(&q.strays, m)
+	switch {
+	case m.prime:
 		q.wait(m)
-		return
+	case !q.passes(t, m, true):
+		q.move(m, inWindow)
 	}
-	if !q.passes(t, m, true) {
-		q.enqueue(m)
-	}
+	q.comeBack(t, m, l.mark)
+}
+
+// isKnown reports that a message that was read is in memory, or gone.
+func (q *Spool) isKnown(l *loadedMessage) bool {
+	return q.order.inMemory(l.seq) != nil || q.order.gone(l)
+}
+
+// leaseRuns reports that a message was out when the process ended, and still is.
+func (q *Spool) leaseRuns(t *store.Turn, l *loadedMessage) bool {
+	return q.leased != nil && l.mark.out && Moment(l.mark.until).After(t.Now())
 }
 
 // promote gives delayed messages that are due a place in the queue.

@@ -143,12 +143,16 @@ func storedMessage(t require.TestingT, s *store.Store, seq uint64) loadedMessage
 	return l
 }
 
+// inMemory counts what is in memory.
+func (q *Spool) inMemory() (n int) {
+	q.order.messages(func(*Message) { n++ })
+	return n
+}
+
 // spoil writes a message anew, so that it cannot be decoded.
 func (q *Spool) spoil(t *store.Turn, seq uint64) error {
-	last := seq
-	if s := q.order.containing(seq); s != nil {
-		last = s.last
-	} else if last, _, _ = q.order.lastOf(t, seq); last == 0 && seq > 0 {
+	last, err := q.order.lastOf(t, seq)
+	if last == none || err != nil {
 		return store.ErrNotFound
 	}
 	v, err := t.Get(seqKey(q.layout.Segment, q.place, last))

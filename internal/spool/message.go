@@ -1,9 +1,6 @@
 package spool
 
-import (
-	"container/heap"
-	"sort"
-)
+import "container/heap"
 
 // Message is a message in memory. There may be millions, so it has no room to spare.
 type Message struct {
@@ -15,25 +12,23 @@ type Message struct {
 	Since Moment // for the layer: of the last delivery; kept on disk
 	side  *side  // of few
 	Slot  int32  // for the layer: its place in a heap
+	slot  int32  // its place in the heap that it waits in
 	Print uint32 // for the layer: what it wants to know of the data of a Lean one
+
+	Lane     byte
+	Ahead    bool     // goes before all others when it is Returned; not of a spool with groups
+	Suspect  bool     // may have killed the process before this one
+	at       location // see move
+	before   location // of the Settle under way
+	prime    bool     // was out when the process died
+	forgiven bool     // by the Return under way
+	waiting  bool     // is out with someone who has not seen it; see Lanes.Prefetch
+	later    bool     // the Settle under way may be written later
+	counted  bool     // as in flight, of its group
+	indexed  bool     // is in memory although the index of what is spilled has it
 
 	segment *segment // that it lies in
 	group   *group   // if it is or was out, or is parked
-
-	Lane     byte
-	Ahead    bool // goes before all others when it is Returned; not of a spool with groups
-	Suspect  bool // may have killed the process before this one
-	state    state
-	prime    bool  // was out when the process died
-	before   state // the Settle under way
-	forgiven bool  // by the Return under way
-	waiting  bool  // is out with someone who has not seen it; see Lanes.Prefetch
-	later    bool  // the Settle under way may be written later
-	counted  bool  // as in flight, of its group
-	over     bool  // settled for all to see
-	popped   bool  // left where it waited because it was gone
-	aside    bool  // stands among the returned, to be passed over there
-	indexed  bool  // is in memory although the index of what is spilled has it
 }
 
 // side is what few messages have.
@@ -90,46 +85,52 @@ func (m *Message) Sequence() uint64 {
 }
 
 // Waits reports whether the message is there for whoever comes next.
-func (m *Message) Waits() bool { return m.state == ready }
+func (m *Message) Waits() bool { return m.at.waits() }
 
 // Taken reports whether the message is out with someone.
-func (m *Message) Taken() bool { return m.state == taken }
+func (m *Message) Taken() bool { return m.at == out }
 
 // delivered reports whether there is anything to know of its deliveries.
 func (m *Message) delivered() bool { return m.mark() != mark{} }
 
 // mark is what is to be known of its deliveries.
 func (m *Message) mark() mark {
-	out, count := m.state == taken, m.Count
-	if out && m.waiting {
-		out, count = false, count-1
+	isOut, count := m.at == out, m.Count
+	if isOut && m.waiting {
+		isOut, count = false, count-1
 	}
 	return mark{
-		out: out, accused: m.prime && !out, count: count,
+		out: isOut, accused: m.prime && !isOut, count: count,
 		until: int64(m.Until), first: int64(m.First), since: int64(m.Since), note: m.Note(),
 	}
 }
 
-// here reports whether the message is still in the queue, and in memory.
-func (m *Message) here() bool { return m.state != gone && m.state != spilled }
-
-type state uint8
-
-const (
-	ready     state = iota
-	taken           // out with someone
-	returning       // given back, not visible yet
-	gone            // settled
-	spilled         // forgotten here; another Message will stand for it
-)
-
-// seqHeap orders messages by their place.
+// seqHeap orders messages by their place. Each knows its slot.
 type seqHeap []*Message
 
 func (h seqHeap) Len() int           { return len(h) }
 func (h seqHeap) Less(i, j int) bool { return h[i].Seq < h[j].Seq }
-func (h seqHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *seqHeap) Push(x any)        { *h = append(*h, x.(*Message)) }
+
+func (h seqHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].slot, h[j].slot = int32(i), int32(j)
+}
+
+func (h *seqHeap) Push(x any) {
+	m := x.(*Message)
+	m.slot = int32(len(*h))
+	*h = append(*h, m)
+}
+
+// first returns the first message, or nil.
+func (h seqHeap) first() *Message {
+	if len(h) == 0 {
+		return nil
+	}
+	return h[0]
+}
+
+func (h *seqHeap) remove(m *Message) { heap.Remove(h, int(m.slot)) }
 
 func (h *seqHeap) Pop() any {
 	old := *h
@@ -137,14 +138,6 @@ func (h *seqHeap) Pop() any {
 	old[len(old)-1] = nil
 	*h = old[:len(old)-1]
 	return m
-}
-
-// skipGone drops what was settled, or held, while it waited.
-func (h *seqHeap) skipGone() {
-	for len(*h) > 0 && ((*h)[0].state != ready || (*h)[0].aside) {
-		m := heap.Pop(h).(*Message)
-		m.aside, m.popped = false, m.state == gone && !m.aside
-	}
 }
 
 // ring is a queue of messages that reuses its memory.
@@ -167,22 +160,6 @@ func (r *ring) push(m *Message) {
 	}
 	r.buf[(r.head+r.n)&(len(r.buf)-1)] = m
 	r.n++
-}
-
-// shrink forgets the last one.
-func (r *ring) shrink() {
-	r.n--
-	r.buf[(r.head+r.n)&(len(r.buf)-1)] = nil
-}
-
-// find returns the message with that sequence number, or nil. They are in
-// order.
-func (r *ring) find(seq uint64) *Message {
-	i := sort.Search(r.n, func(i int) bool { return r.at(i).Seq >= seq })
-	if i == r.n || r.at(i).Seq != seq {
-		return nil
-	}
-	return r.at(i)
 }
 
 func (r *ring) at(i int) *Message { return r.buf[(r.head+i)&(len(r.buf)-1)] }

@@ -545,7 +545,7 @@ func (w *world) purge(t *rapid.T) {
 	require.NoError(t, w.s.Do(ctx, store.OpFunc(func(turn *store.Turn) error {
 		n = w.q.Purge(turn, delayedToo)
 		maps.DeleteFunc(w.model, func(seq uint64, e *entry) bool {
-			if m := w.q.held[seq]; m != nil && m.state == taken {
+			if m := w.q.order.inMemory(seq); m != nil && m.Taken() {
 				return false
 			}
 			n--
@@ -580,7 +580,7 @@ func (w *world) expire() {
 			continue
 		}
 		var m *Message
-		under(w.t, w.s, store.NoSync, func(*store.Turn) { m = w.q.held[e.seq] })
+		under(w.t, w.s, store.NoSync, func(*store.Turn) { m = w.q.order.inMemory(e.seq) })
 		if m != nil {
 			require.NoError(w.t, w.s.Do(ctx, &returnOp{q: w.q, m: m}, store.Sync))
 			w.isBack(e, m)
@@ -641,7 +641,7 @@ func (w *world) settleDoubt(s *store.Store, e *entry, unclean bool, now time.Tim
 }
 
 func (w *world) check(t *rapid.T) {
-	under(w.t, w.s, store.NoSync, func(*store.Turn) { require.NoError(w.t, w.q.order.check()) })
+	under(w.t, w.s, store.NoSync, func(*store.Turn) { require.NoError(w.t, w.q.Sound()) })
 	synctest.Wait()
 	var st Stats
 	var unloaded, low uint64
@@ -651,7 +651,7 @@ func (w *world) check(t *rapid.T) {
 		st, unloaded, low, window = w.q.Stats(), w.q.unloaded, w.q.meta.low, w.q.window.len()
 		onDisk = w.q.bad.onDisk
 		for seq, e := range w.model {
-			if seq >= w.q.loaded && w.q.early[seq] == nil {
+			if seq >= w.q.loaded && w.q.order.inMemory(seq) == nil {
 				onDisk.less(tally{1, uint64(len(e.data) + len(e.share))})
 			}
 		}

@@ -24,10 +24,10 @@ import (
 //   - A message in memory has its segment, and is the member at its place there.
 type order struct {
 	q       *Spool
-	pending []*segment          // of the open group
-	recent  []*segment          // of the group sealed last, which the engine may not have applied
-	known   map[uint64]*segment // by last
-	changed []*segment          // whose state is to be written with the open group
+	pending []*segment // of the open group
+	recent  []*segment // of the group sealed last, which the engine may not have applied
+	known   index
+	changed []*segment // whose state is to be written with the open group
 	late    late
 	idle    []*segment // known, maybe without need
 	draft   draft
@@ -67,7 +67,7 @@ type segment struct {
 }
 
 func newOrder(q *Spool) order {
-	return order{q: q, known: make(map[uint64]*segment), late: late{q: q, low: none}}
+	return order{q: q, known: newIndex(), late: late{q: q, low: none}}
 }
 
 // put adds a message to what is pending.
@@ -106,7 +106,7 @@ func (o *order) undoPut(m *Message) {
 
 // settle notes that a message is gone.
 func (o *order) settle(t *store.Turn, m *Message) {
-	if s := o.count(m); s.sealed {
+	if s := m.segment; s.sealed {
 		s.settled.set(int(m.Seq - s.first))
 		s.touch(t)
 	}
@@ -115,7 +115,7 @@ func (o *order) settle(t *store.Turn, m *Message) {
 // settleLater is settle for what a crash may take back. Most segments are gone by the time that
 // their state is written.
 func (o *order) settleLater(t *store.Turn, m *Message) {
-	s := o.count(m)
+	s := m.segment
 	if !s.sealed {
 		return
 	}
@@ -128,23 +128,18 @@ func (o *order) settleLater(t *store.Turn, m *Message) {
 }
 
 // count counts a message off its segment.
-func (o *order) count(m *Message) *segment {
-	s := o.learn(m.segment)
-	m.segment = s
-	s.live--
-	if s.has(m) {
-		s.inMemory--
-	}
-	return s
+func (o *order) count(m *Message) {
+	m.segment.live, m.segment.inMemory = m.segment.live-1, m.segment.inMemory-1
 }
 
-// undoSettle takes that back.
+// uncount takes that back.
+func (o *order) uncount(m *Message) {
+	m.segment.live, m.segment.inMemory = m.segment.live+1, m.segment.inMemory+1
+}
+
+// undoSettle takes settle or settleLater back.
 func (o *order) undoSettle(m *Message) {
 	s := m.segment
-	s.live++
-	if s.has(m) {
-		s.inMemory++
-	}
 	if !s.sealed {
 		return
 	}
@@ -221,9 +216,6 @@ func (o *order) join(m *Message) {
 		s.members = make([]*Message, s.last-s.first+1)
 	}
 	m.segment = s
-	if m.state == gone { // it was settled without a look at the others
-		return
-	}
 	s.members[m.Seq-s.first] = m
 	s.inMemory++
 	if i, marked := s.absent.find(m.Seq); marked {
@@ -231,15 +223,64 @@ func (o *order) join(m *Message) {
 	}
 }
 
-// has reports that a message is a member of the segment.
-func (s *segment) has(m *Message) bool { return s.members != nil && s.members[m.Seq-s.first] == m }
+// inMemory returns a message that is in memory, or nil.
+func (o *order) inMemory(seq uint64) *Message {
+	s := o.known.at(seq)
+	if s == nil {
+		s = o.pendingAt(seq)
+	}
+	if s == nil || s.members == nil {
+		return nil
+	}
+	if m := s.members[seq-s.first]; m != nil && m.here() {
+		return m
+	}
+	return nil
+}
+
+// messages calls f with each message that is in memory, in order.
+func (o *order) messages(f func(*Message)) {
+	for _, s := range o.inOrder() {
+		for _, m := range s.members {
+			if m != nil && m.here() {
+				f(m)
+			}
+		}
+	}
+}
+
+// firstLive returns the number of the first message in memory that is not settled, of those below a
+// bound, or the bound. Nothing that is not in memory is below that.
+func (o *order) firstLive(bound uint64) uint64 {
+	bound = o.known.firstLive(bound)
+	for _, s := range o.pending {
+		bound = min(bound, s.firstLive())
+	}
+	return bound
+}
+
+// firstLive returns the number of the first message that is not settled, or none.
+func (s *segment) firstLive() uint64 {
+	if s.sealed {
+		if i := s.settled.firstClear(); i <= int(s.last-s.first) {
+			return s.first + uint64(i)
+		}
+		return none
+	}
+	for _, m := range s.members {
+		if m.at != gone {
+			return m.Seq
+		}
+	}
+	return none
+}
 
 // gone reports that a message which was read is settled, though the disk may not say so yet.
 func (o *order) gone(l *loadedMessage) bool {
 	if l.segment == nil || !l.segment.sealed {
 		return l.gone
 	}
-	s := o.known[l.segment.last]
+	s := o.known.at(l.segment.last)
 	return l.gone || s != nil && s.settled.has(int(l.seq-s.first))
 }
 
@@ -250,7 +291,7 @@ func (o *order) markOf(l *loadedMessage) mark {
 	if !s.sealed {
 		return l.mark
 	}
-	if known := o.known[s.last]; known != nil {
+	if known := o.known.at(s.last); known != nil {
 		s = known
 	}
 	return s.absent.of(l.seq)
@@ -277,10 +318,10 @@ func (o *order) learn(s *segment) *segment {
 	if !s.sealed {
 		return s
 	}
-	if known := o.known[s.last]; known != nil {
+	if known := o.known.at(s.last); known != nil {
 		return known
 	}
-	o.known[s.last] = s
+	o.known.add(s)
 	return s
 }
 
@@ -290,8 +331,8 @@ func (o *order) mayForget(s *segment) {
 	case !s.dropped && (s.inMemory > 0 || !s.sealed || s.changed || s.late):
 	case o.reads():
 		o.idle = append(o.idle, s)
-	case o.known[s.last] == s:
-		delete(o.known, s.last)
+	case o.known.at(s.last) == s:
+		o.known.remove(s)
 		o.forgotten.Add(1)
 	}
 }
@@ -321,7 +362,7 @@ func (o *order) seal(t *store.Turn) {
 	for i, s := range o.pending {
 		o.pending[i] = nil
 		if s.write(t) {
-			o.known[s.last] = s
+			o.known.add(s)
 			o.recent = append(o.recent, s)
 			o.mayForget(s)
 		}
@@ -342,7 +383,7 @@ func (s *segment) write(t *store.Turn) bool {
 	}
 	start, first, last := s.first, none, uint64(0)
 	for i, m := range s.members {
-		if m.state != gone {
+		if m.at != gone {
 			first, last = min(first, start+uint64(i)), start+uint64(i)
 		}
 	}
@@ -350,14 +391,14 @@ func (s *segment) write(t *store.Turn) bool {
 	s.members = s.members[first-start : last-start+1]
 	s.settled = newBitmap(len(s.members))
 	for i, m := range s.members {
-		if m.state == gone {
+		if m.at == gone {
 			s.settled.set(i)
 			s.members[i] = nil
 		}
 	}
 	s.put(t)
 	for i, m := range s.members {
-		if m == nil || m.state != spilled {
+		if m == nil || m.here() {
 			continue
 		}
 		s.members[i] = nil
@@ -478,14 +519,20 @@ func (s *segment) drop() {
 	o.mayForget(s)
 }
 
-// containing returns the segment that a message lies in which the engine may not know.
-func (o *order) containing(seq uint64) *segment {
-	for _, list := range [][]*segment{o.pending, o.recent} {
-		for _, s := range list {
-			if n := uint64(len(s.members)); s.first <= seq && seq-s.first < n {
-				return s
-			}
+// pendingAt returns the segment of the open group that has a number, or nil.
+func (o *order) pendingAt(seq uint64) *segment {
+	for _, s := range o.pending {
+		if s.first <= seq && seq-s.first < uint64(len(s.members)) {
+			return s
 		}
+	}
+	return nil
+}
+
+// recentAt returns the segment of the group sealed last that has a number, or nil.
+func (o *order) recentAt(seq uint64) *segment {
+	if at, found := find(o.recent, seq); found {
+		return o.recent[at]
 	}
 	return nil
 }

@@ -1,7 +1,6 @@
 package spool
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -11,47 +10,6 @@ import (
 
 	"github.com/pebblemq/pebblemq/internal/store"
 )
-
-// check returns what is wrong with the segments that are known. The baton is held.
-func (o *order) check() error {
-	for last, s := range o.known {
-		if s.dropped && o.reads() {
-			continue
-		}
-		if s.last != last || !s.sealed || s.dropped {
-			return fmt.Errorf("segment %d to %d is known as %d, sealed %v, dropped %v", s.first, s.last, last, s.sealed, s.dropped)
-		}
-		n := int(s.last - s.first + 1)
-		if live := n - s.settled.len(); live != s.live {
-			return fmt.Errorf("segment up to %d has %d live messages, not %d", last, live, s.live)
-		}
-		inMemory := 0
-		for i, m := range s.members {
-			if m == nil || s.settled.has(i) {
-				continue
-			}
-			inMemory++
-			if m.segment != s || m.Seq != s.first+uint64(i) || !m.here() {
-				return fmt.Errorf("message %d is member %d of the segment from %d to %d, in state %d", m.Seq, i, s.first, s.last, m.state)
-			}
-			if _, marked := s.absent.find(m.Seq); marked {
-				return fmt.Errorf("message %d is in memory, and has a mark as if it were not", m.Seq)
-			}
-		}
-		if inMemory != s.inMemory {
-			return fmt.Errorf("segment up to %d has %d messages in memory, not %d", last, inMemory, s.inMemory)
-		}
-		if inMemory == 0 && !s.changed && !s.late && !o.reads() {
-			return fmt.Errorf("segment up to %d is known without need", last)
-		}
-	}
-	for seq, m := range o.q.held {
-		if s := m.segment; m.here() && (s == nil || !s.has(m)) {
-			return fmt.Errorf("message %d is in memory, and no member of its segment", seq)
-		}
-	}
-	return nil
-}
 
 // keysOf returns how many keys of a kind there are, and the bytes of their values.
 func (f *feed) keysOf(k store.Kind) (n, bytes int) {
@@ -122,7 +80,7 @@ func TestASettledSegmentLeavesNothing(t *testing.T) {
 		n, _ := f.keysOf(k)
 		require.Zero(t, n)
 	}
-	require.Empty(t, f.q.order.known)
+	require.Empty(t, f.q.order.known.all())
 }
 
 func TestASparseSegmentIsWrittenAnew(t *testing.T) {
@@ -209,7 +167,6 @@ func TestALoadDoesNotBringBackWhatWasDeletedMeanwhile(t *testing.T) {
 	})
 	var p plan
 	f.do(func(t *store.Turn) {
-		q.forgetEarly()
 		p = plan{to: q.shown, messages: 10, bytes: chunkBytes, now: t.Now(), pass: store.IsDamage}
 		q.plan, q.loading = p, true
 	})
@@ -217,12 +174,12 @@ func TestALoadDoesNotBringBackWhatWasDeletedMeanwhile(t *testing.T) {
 	require.NoError(t, q.readEntries(ctx, p, &c))
 	require.Len(t, c.messages, 1, "the disk does not know that it is gone")
 	f.sync()
-	f.do(func(*store.Turn) { require.NoError(t, q.order.check()) })
+	f.do(func(*store.Turn) { require.NoError(t, q.Sound()) })
 	require.NoError(t, f.s.Do(ctx, &install{q: q, c: &c}, store.NoSync))
 	f.do(func(turn *store.Turn) {
 		require.Nil(t, q.Take(turn, time.Time{}))
 		require.Zero(t, q.Stats())
-		require.NoError(t, q.order.check())
+		require.NoError(t, q.Sound())
 	})
 	require.NoError(t, f.s.Close())
 }
@@ -248,8 +205,7 @@ func TestABrowseDoesNotShowWhatWasSettledMeanwhile(t *testing.T) {
 		})
 		f.sync()
 		f.do(func(turn *store.Turn) {
-			q.forgetEarly()
-			require.Empty(t, q.order.known)
+			require.Empty(t, q.order.known.all())
 			var seen []uint64
 			for _, l := range c.messages {
 				if s, here := q.inspect(turn, l, now); here {

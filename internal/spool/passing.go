@@ -49,7 +49,6 @@ func (p *passing) passes(t *store.Turn, m *Message, fromDisk bool) bool {
 	if k == nil {
 		k = p.g.create(string(id))
 	}
-	heap.Push(&q.strays, m)
 	if p.pass(t, k, m); !p.g.fair {
 		p.g.offer(t, k)
 	}
@@ -65,7 +64,7 @@ func (p *passing) hasRoom(k *group, m *Message) bool {
 	switch {
 	case k != nil && k.spilled() || parked >= passingOfTenant || parked == 0 && p.tenants.Len()+len(p.ahead) >= passingTenants:
 		return false
-	case !p.g.full() || p.g.q.free.bytes > 0:
+	case !p.g.full() || p.g.q.window.free.bytes > 0:
 		return true
 	}
 	return parked == 0 && len(m.Data) <= passingSmall
@@ -106,7 +105,6 @@ func (p *passing) again(t *store.Turn, m *Message) bool {
 // those at the front of the line are to step aside before.
 func (p *passing) next(t *store.Turn, looked int) *Message {
 	q := p.g.q
-	p.ahead.skipGone()
 	if len(p.ahead) == 0 || len(q.primes) > 0 && q.solo == nil {
 		return q.nextInPlace(t)
 	}
@@ -128,7 +126,7 @@ func (p *passing) next(t *store.Turn, looked int) *Message {
 	if !q.withinFrontier(t, first.Seq) { // soon; until then the line goes on
 		return q.nextInPlace(t)
 	}
-	return heap.Pop(&p.ahead).(*Message)
+	return first
 }
 
 // nextTenant returns the first tenant among the passing, if it goes before the message at
@@ -136,7 +134,6 @@ func (p *passing) next(t *store.Turn, looked int) *Message {
 func (p *passing) nextTenant(t *store.Turn, front *Message) *group {
 	for p.tenants.Len() > 0 {
 		k := p.tenants.fairHeap[0]
-		p.g.skipGone(k)
 		switch {
 		case len(k.parked) == 0:
 			heap.Pop(&p.tenants)

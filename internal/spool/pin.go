@@ -117,17 +117,12 @@ func (q *Lanes) repin(t *store.Turn) {
 	t.DeleteRange(store.Span(q.layout.Pin, q.id))
 	pins := make(map[string]pin)
 	add := func(m *Message) {
-		if group := q.o.Group(m.Data); len(group) > 0 && m.here() {
+		if group := q.o.Group(m.Data); len(group) > 0 {
 			pins[string(group)] = pin{m.Lane, pins[string(group)].messages + 1}
 		}
 	}
 	for _, lane := range q.open {
-		for _, m := range lane.passed { // what was kept
-			add(m)
-		}
-		for i := range lane.unshown.messages.len() {
-			add(lane.unshown.messages.at(i))
-		}
+		lane.order.messages(add)
 	}
 	for group, p := range pins {
 		q.byLane[0].writePin(t, []byte(group), p)

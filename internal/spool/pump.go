@@ -250,6 +250,9 @@ func (o *moveOp) move(t *store.Turn, l load) (moved bool, err error) {
 	if m == nil || err != nil {
 		return false, err
 	}
+	if new {
+		q.move(m, returned)
+	}
 	err = t.Try(func() error {
 		shown, err := l.move(t, m)
 		if err == nil {
@@ -260,14 +263,9 @@ func (o *moveOp) move(t *store.Turn, l load) (moved bool, err error) {
 	switch {
 	case !new:
 	case err != nil:
-		delete(q.held, m.Seq)
-		q.order.mayForget(m.segment)
-	default:
-		q.cameIn(m)
-		q.early[m.Seq] = m
-		if l.mark.out && q.unloaded > 0 {
-			q.unloaded--
-		}
+		q.move(m, onDisk)
+	case l.mark.out:
+		q.recalledOne()
 	}
 	return err == nil, err
 }
@@ -278,16 +276,13 @@ func (o *moveOp) Visible(t *store.Turn) {
 	for _, shown := range o.shown {
 		shown(t)
 	}
-	if !o.q.closed {
-		o.q.forgetEarly()
-	}
 }
 
 // pick returns a message that was read, if it waits. It is new if it is not in memory:
 // then nobody else knows of it.
 func (q *Spool) pick(t *store.Turn, s *Seen) (m *Message, new bool, err error) {
-	if m := q.known(s.Seq); m != nil {
-		if m.state != ready || !q.whole(t, m) {
+	if m := q.order.inMemory(s.Seq); m != nil {
+		if !m.Waits() || !q.whole(t, m) {
 			return nil, false, nil
 		}
 		return m, false, nil
@@ -300,7 +295,7 @@ func (q *Spool) pick(t *store.Turn, s *Seen) (m *Message, new bool, err error) {
 	switch {
 	case err != nil:
 		return nil, false, q.unread(err)
-	case l.gone, q.leased != nil && l.mark.out && Moment(l.mark.until).After(t.Now()):
+	case l.gone, q.leaseRuns(t, &l):
 		return nil, false, nil
 	}
 	return q.restore(&l), true, nil

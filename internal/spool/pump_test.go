@@ -29,8 +29,8 @@ func settling(q *Spool) *Pump {
 	}
 }
 
-// onDisk is a spool with n messages, none of them in memory.
-func onDisk(t *testing.T, n int) (*store.Store, *Spool) {
+// untouched is a spool with n messages, none of them in memory.
+func untouched(t *testing.T, n int) (*store.Store, *Spool) {
 	t.Helper()
 	fs := storetest.NewFS(vfs.NewMem())
 	open := func() (*store.Store, *Spool) {
@@ -52,7 +52,7 @@ func onDisk(t *testing.T, n int) (*store.Store, *Spool) {
 // Op of a load.
 func TestWhatIsMovedWhileItIsLoadedIsNotThereTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, q := onDisk(t, 3)
+		s, q := untouched(t, 3)
 		p := plan{to: 3, messages: 9, bytes: 99}
 		c, err := q.read(ctx, p)
 		require.NoError(t, err)
@@ -84,7 +84,7 @@ func TestWhatIsGoneWhenItsTurnComesIsNotMoved(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s, q := onDisk(t, 3)
+			s, q := untouched(t, 3)
 			p := settling(q)
 			choose, seen := p.Select, 0
 			p.Select = func(m *Seen) (Move, error) {
@@ -109,7 +109,7 @@ func TestAPumpNotesWhatIsLeft(t *testing.T) {
 	const n = 100
 	var notes [][]Span
 	var counts []Progress
-	s, q := onDisk(t, n)
+	s, q := untouched(t, n)
 	p := settling(q)
 	p.Browse.most, p.Rate, p.Burst = 30, MaxRate, 7
 	p.Note = func(_ *store.Turn, done Progress, left []Span) {
@@ -132,7 +132,7 @@ func TestAPumpNotesWhatIsLeft(t *testing.T) {
 
 func TestAPumpEndsAsItIsJudged(t *testing.T) {
 	errBad := errors.New("bad")
-	s, q := onDisk(t, 3)
+	s, q := untouched(t, 3)
 	defer s.Close()
 	for verdict, want := range map[Verdict]Progress{LeaveIt: {Failed: 3, Reason: errBad}, GiveUp: {Remaining: 3}} {
 		for _, early := range []bool{true, false} {

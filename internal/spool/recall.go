@@ -97,7 +97,7 @@ func outOf(states *store.Iter) (out []uint64, err error) {
 func (q *Spool) takeBack(t *store.Turn, c *chunk) {
 	q.recalled = max(q.recalled, c.recalled)
 	for _, l := range c.taken {
-		if l.seq >= q.loaded && q.early[l.seq] == nil && l.err == nil && !q.order.gone(&l) {
+		if l.seq >= q.loaded && l.err == nil && !q.isKnown(&l) {
 			q.bringBack(t, l)
 		}
 	}
@@ -106,9 +106,9 @@ func (q *Spool) takeBack(t *store.Turn, c *chunk) {
 // bringBack takes a message in that was left on disk, as the process that ended left
 // it.
 func (q *Spool) bringBack(t *store.Turn, l loadedMessage) *Message {
-	out := q.leased != nil && l.mark.out && Moment(l.mark.until).After(t.Now())
-	m := q.comeEarly(t, &l, out)
-	if out {
+	runs := q.leaseRuns(t, &l)
+	m := q.comeEarly(t, &l, runs)
+	if runs {
 		q.leased(t, m)
 	}
 	return m

@@ -318,7 +318,7 @@ func (r *retire) Run(t *store.Turn) error {
 	loaded := q.loaded
 	q.miss(t, slices.DeleteFunc(r.missing, func(m missing) bool { return m.to <= loaded })) // else it is in memory, or noted
 	for _, d := range r.head {
-		if d.seq < loaded || q.early[d.seq] != nil || r.each {
+		if d.seq < loaded || q.order.inMemory(d.seq) != nil || r.each {
 			r.end(t, d)
 		} else if !q.order.gone(&d.loadedMessage) {
 			r.count(t, &d)
@@ -348,8 +348,8 @@ func (r *retire) count(t *store.Turn, d *retiree) {
 	q.meta.outlived++
 	q.meta.bytes -= d.size
 	q.bad.onDisk.less(tally{1, d.size})
-	if d.mark.out && q.unloaded > 0 {
-		q.unloaded--
+	if d.mark.out {
+		q.recalledOne()
 	}
 }
 
@@ -366,23 +366,18 @@ func (r *retire) end(t *store.Turn, d retiree) bool {
 	if m.lean > 0 && d.Data != nil {
 		m.fill(d.Data)
 	}
-	if new {
-		m.state = ready // also if its lease runs
-		q.cameIn(m)
-		q.early[m.Seq] = m
-		if d.mark.out && q.unloaded > 0 {
-			q.unloaded--
-		}
+	if new { // also if its lease runs
+		q.bring(m, &d.loadedMessage)
 	}
 	if r.done = append(r.done, q.outlive(t, m)); m.here() {
-		q.hold(m, new)
+		q.move(m, out) // nobody is to get it
 	}
 	return true
 }
 
 // outlive settles a message and returns what shows that.
 func (q *Spool) outlive(t *store.Turn, m *Message) func(*store.Turn) {
-	if q.keep.each || m.state == taken {
+	if q.keep.each || m.at == out {
 		return q.keep.outlived(t, m)
 	}
 	q.Drop(t, m)
@@ -403,8 +398,6 @@ func (r *retire) Visible(t *store.Turn) {
 	for _, shown := range r.done {
 		shown(t)
 	}
-	q.skipGone()
-	q.forgetEarly()
 	q.armRetention(t)
 	q.recall(t)
 	q.ready(t)
@@ -418,9 +411,8 @@ func (q *Spool) eldest(ctx context.Context, alive func() error) (born int64, err
 		if err := alive(); err != nil {
 			return err
 		}
-		q.skipGone()
 		from, next, bound = q.head(), q.meta.next, q.meta.oldest
-		if m := q.known(from); m != nil && m.here() {
+		if m := q.order.inMemory(from); m != nil {
 			born = m.Born
 		}
 		return nil

@@ -1,24 +1,18 @@
 package spool
 
-import (
-	"container/heap"
-
-	"github.com/pebblemq/pebblemq/internal/store"
-)
+import "github.com/pebblemq/pebblemq/internal/store"
 
 // Return gives a taken message back. Its count stays unless forgive says that
 // the delivery was nobody's fault.
 func (q *Spool) Return(t *store.Turn, m *Message, forgive bool) {
-	m.state, m.forgiven = returning, forgive
-	if forgive {
+	q.move(m, returning)
+	if m.forgiven = forgive; forgive {
 		m.Count--
 	}
-	q.takeIn(m)
-	q.held[m.Seq] = m
 	m.Until = 0
 	q.order.mark(t, m)
 	t.Touch(q)
-	q.back = appendOpen(q.back, m, func(m *Message) bool { return m.state == returning })
+	q.back = appendOpen(q.back, m, func(m *Message) bool { return m.at == returning })
 }
 
 // UndoReturn takes Return back.
@@ -26,21 +20,21 @@ func (q *Spool) UndoReturn(m *Message, until Moment) {
 	if m.forgiven {
 		m.Count++
 	}
-	m.state, m.Until, m.Ahead = taken, until, false
-	q.handOut(m)
+	m.Until, m.Ahead = until, false
+	q.move(m, out)
 }
 
 // Returned makes a message that was given back deliverable at its old place.
 func (q *Spool) Returned(t *store.Turn, m *Message) {
 	q.through(m)
 	switch {
-	case m.state == returning:
+	case m.at == returning:
 		if m.Suspect = m.prime || m.waiting && m.Suspect; m.waiting {
 			m.waiting = false // nobody has seen it
 		}
 		q.waitAgain(t, m)
 		q.mayExpire(t, m)
-	case m.state == gone && q.groups != nil: // a purge came between
+	case m.at == gone && q.groups != nil: // a purge came between
 		q.groups.left(t, m)
 	}
 	q.ready(t)
@@ -58,22 +52,14 @@ func (q *Spool) waitAgain(t *store.Turn, m *Message) {
 
 // wait puts a message among those that were delivered before.
 func (q *Spool) wait(m *Message) {
-	m.state = ready
-	q.held[m.Seq] = m
-	if m.prime && !q.groups.ordered() { // in a group, order comes first
-		heap.Push(&q.primes, m)
-	} else {
-		q.line(m)
+	switch {
+	case m.prime && !q.groups.ordered(): // in a group, order comes first
+		q.move(m, tried)
+	case m.Ahead:
+		q.move(m, ahead)
+	default:
+		q.move(m, returned)
 	}
-}
-
-// line puts a message before all others, or at its old place.
-func (q *Spool) line(m *Message) {
-	if m.Ahead {
-		q.ahead = append(q.ahead, m)
-		return
-	}
-	heap.Push(&q.returned, m)
 }
 
 // NextRound begins a receive. The receive finds all messages that were given back before, even if a
@@ -86,7 +72,7 @@ func (q *Spool) NextRound(t *store.Turn) {
 	}
 	for i, m := range q.back {
 		q.back[i] = nil
-		if m.state == returning { // or that was undone
+		if m.at == returning { // or that was undone
 			q.Returned(t, m)
 		}
 	}

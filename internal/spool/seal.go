@@ -1,10 +1,6 @@
 package spool
 
-import (
-	"container/heap"
-
-	"github.com/pebblemq/pebblemq/internal/store"
-)
+import "github.com/pebblemq/pebblemq/internal/store"
 
 // Settled ranges are dropped in bulk once they reach one of these.
 const (
@@ -19,7 +15,7 @@ func (q *Spool) Seal(t *store.Turn) {
 	}
 	q.order.seal(t)
 	q.meta.low = min(q.lowest(), q.order.late.low)
-	q.meta.taken = uint64(q.taken) + q.unloaded
+	q.meta.taken = q.out.messages + q.unloaded
 	q.meta.expires = sooner(q.expiry.next, q.expiry.retained)
 	q.drop(t)
 	m := q.meta // as of the states on disk
@@ -35,62 +31,7 @@ func (q *Spool) lowest() uint64 {
 }
 
 // head returns the sequence number below which nothing is left that can be read.
-func (q *Spool) head() uint64 {
-	q.trimOrder()
-	q.trimWindow()
-	low := min(q.loaded, q.groups.lowest())
-	for len(q.strays) > 0 && !q.strays[0].here() {
-		heap.Pop(&q.strays)
-	}
-	if len(q.strays) > 0 {
-		low = min(low, q.strays[0].Seq)
-	}
-	if len(q.passed) > 0 {
-		low = min(low, q.passed[0].Seq)
-	}
-	if q.window.len() > 0 {
-		low = min(low, q.window.front().Seq)
-	}
-	return low
-}
-
-// trimOrder forgets the messages that are gone: at the front always, and
-// everywhere once the rest may be the smaller part.
-func (q *Spool) trimOrder() {
-	n := 0
-	for n < len(q.passed) && !q.passed[n].here() {
-		n++
-	}
-	clear(q.passed[:n])
-	q.passed = q.passed[n:]
-	n = q.taken + len(q.returned) + len(q.ahead) + q.groups.waiting()
-	if len(q.passed) < 2*n+chunkMessages {
-		return
-	}
-	kept := make([]*Message, 0, n)
-	for _, m := range q.passed {
-		if m.here() {
-			kept = append(kept, m)
-		}
-	}
-	q.passed = kept
-}
-
-// trimWindow drops the messages that were settled while they waited, because Take
-// may never come by: at the front always, and everywhere once they may be the larger
-// part.
-func (q *Spool) trimWindow() {
-	q.skipGone()
-	n := q.window.len()
-	if waiting := int(q.meta.entries) - q.taken; n < 2*waiting+chunkMessages {
-		return
-	}
-	for range n {
-		if m := q.dequeue(); m.here() {
-			q.enqueue(m)
-		}
-	}
-}
+func (q *Spool) head() uint64 { return q.order.firstLive(min(q.loaded, q.groups.lowest())) }
 
 // drop removes a settled range in bulk, which lets the engine delete whole
 // tables instead of compacting tombstones. It ends at the first stretch that cannot be read, of

@@ -1,9 +1,9 @@
 package spool
 
 import (
-	"container/heap"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/pebblemq/pebblemq/internal/store"
@@ -31,21 +31,13 @@ type Spool struct {
 
 	overtaken int // by messages of higher lanes, in a row
 
-	unseenBytes uint64            // of what was put and is not shown
-	unseenHeld  map[uint32]uint64 // shared payloads among that, by generation
-
-	window   ring // ready, in order, straight from Show or from disk
-	winBytes int
-	free     *free
-	back     []*Message          // given back since the last round began, and perhaps not visible
-	returned seqHeap             // ready again, at their old places
-	ahead    []*Message          // ready again, before all others, the last one first; see Message.Ahead
-	passed   []*Message          // everything that left the window, in order; the gone are skipped
-	strays   seqHeap             // taken messages that never passed through the window
-	held     map[uint64]*Message // taken, or given back and not taken again
-	taken    int                 // of these
-	early    map[uint64]*Message // touched before they were loaded
-	order    order
+	window    window
+	back      []*Message // given back since the last round began, and perhaps not visible
+	returned  seqHeap    // ready again, at their old places
+	ahead     []*Message // ready again, before all others, the last one first; see Message.Ahead
+	out       tally      // with someone
+	returning int
+	order     order
 
 	suspectBelow uint64 // after an unclean end: these were possibly delivered
 	primes       seqHeap
@@ -58,11 +50,9 @@ type Spool struct {
 	keep     retention
 	bad      unreadable
 
-	unshown  unshown
-	fresh    ring   // with unique keys, put and not shown; see unique.go
+	limited  bool   // see Lanes.Limited
 	probed   uint64 // see probe
-	outBytes uint64 // of what is taken
-	leanFrom int    // see Lean
+	leanFrom uint64 // see Lean
 
 	loading   bool
 	plan      plan
@@ -142,6 +132,7 @@ func (q *Spool) restoreMeta(ctx context.Context, v []byte) (err error) {
 		return err
 	}
 	q.shown, q.loaded, q.dropped = q.meta.next, q.meta.low, q.meta.low
+	q.order.known.first = q.meta.low / blockSize
 	q.expiry.next, q.expiry.from = q.meta.expires, q.meta.expires
 	if q.s.Unclean() {
 		q.suspectBelow = min(q.meta.frontier, q.meta.next) // not what is put from now on
@@ -167,9 +158,8 @@ func New(s *store.Store, l Layout, id uint32, o Options) *Spool {
 
 func newLane(s *store.Store, l Layout, id uint32, o Options, h *shared) *Spool {
 	q := &Spool{
-		s: s, layout: l, place: place{id, o.Lane}, name: o.Name, shared: h, identify: o.ID, ready: o.Ready, leased: o.Leased, added: o.Added, promoted: o.Promoted, free: freeOf(s), frontier: frontier{step: frontierStep},
-		unseenHeld: make(map[uint32]uint64),
-		held:       make(map[uint64]*Message), early: make(map[uint64]*Message),
+		s: s, layout: l, place: place{id, o.Lane}, name: o.Name, shared: h, identify: o.ID, ready: o.Ready, leased: o.Leased, added: o.Added, promoted: o.Promoted,
+		window: window{free: freeOf(s)}, frontier: frontier{step: frontierStep},
 	}
 	if o.Group != nil {
 		q.groups = newGroups(q, o.Group, o.Fair)
@@ -197,7 +187,7 @@ func (q *Spool) Start(t *store.Turn) {
 func (q *Spool) Close(t *store.Turn) {
 	q.groups.close(t)
 	q.closed = true
-	q.emptyWindow()
+	q.window.empty()
 	t.Disarm(q.due)
 	t.Disarm(q.expiry.timer)
 	t.Disarm(q.keep.timer)
@@ -233,30 +223,11 @@ func (q *Spool) Put(t *store.Turn, c Content) *Message {
 	q.meta.next++
 	q.meta.entries++
 	q.meta.bytes += m.size()
-	q.unseen(m, 1)
-	if q.unshown.kept {
-		q.unshown.messages.push(m)
-	}
-	if c.Unique.set() {
-		q.fresh.push(m)
-	}
 	if c.Count > 0 {
 		q.order.mark(t, m)
 	}
 	t.Touch(q)
 	return m
-}
-
-// unseen counts what was put and is not shown, which a purge spares.
-func (q *Spool) unseen(m *Message, n int) {
-	q.unseenBytes += uint64(n) * m.size()
-	if !m.Payload.Shared() {
-		return
-	}
-	g := m.Payload.Generation
-	if q.unseenHeld[g] += uint64(n); q.unseenHeld[g] == 0 {
-		delete(q.unseenHeld, g)
-	}
 }
 
 // UndoPut takes the last Put back.
@@ -267,48 +238,28 @@ func (q *Spool) UndoPut(m *Message) {
 	q.meta.next--
 	q.meta.entries--
 	q.meta.bytes -= m.size()
-	q.unseen(m, -1)
-	delete(q.held, m.Seq)
-	if n := q.unshown.messages.len(); n > 0 && q.unshown.messages.at(n-1) == m {
-		q.unshown.messages.shrink()
-	}
-	if m.Unique.set() {
-		q.fresh.shrink()
-	}
 }
 
 // Show makes a message that was Put deliverable. Messages are shown in the
 // order in which they were put.
 func (q *Spool) Show(t *store.Turn, m *Message) {
 	q.shown = m.Seq + 1
-	if m.Unique.set() {
-		q.fresh.pop()
-	}
-	if q.unshown.messages.len() > 0 && q.unshown.messages.front() == m {
-		q.unshown.messages.pop()
-	}
-	if m.state == gone {
-		q.unshown.gone--
-		if q.loaded == m.Seq {
+	upToDate := q.loaded == m.Seq
+	switch {
+	case m.at == gone:
+		if upToDate {
 			q.loaded = q.shown
 		}
 		return
-	}
-	q.unseen(m, -1)
-	switch {
 	case q.passes(t, m, false):
-		if q.loaded == m.Seq {
+		if upToDate {
 			q.loaded = q.shown
-		} else {
-			q.early[m.Seq] = m
 		}
-	case q.loaded == m.Seq && q.room():
+	case upToDate && q.room():
 		q.loaded = q.shown
-		q.enqueue(m)
+		q.move(m, inWindow)
 	default:
-		q.bad.onDisk.more(tally{1, m.size()})
-		m.state = spilled
-		q.order.leave(m)
+		q.move(m, onDisk)
 	}
 	q.mayExpire(t, m)
 	q.mayAge(t, m)
@@ -337,9 +288,12 @@ func (q *Spool) pull(t *store.Turn) *Message {
 	if m == nil {
 		return nil
 	}
-	m.state, m.Until, m.Ahead = taken, 0, false
+	if m.prime && q.solo == nil {
+		q.goSolo(t, m)
+	}
+	q.move(m, out)
+	m.Until, m.Ahead = 0, false
 	m.Count++
-	q.handOut(m)
 	if q.groups != nil {
 		q.groups.took(t, m)
 	}
@@ -358,20 +312,7 @@ func (q *Spool) Deliver(t *store.Turn, m *Message) {
 	}
 }
 
-// handOut counts a message as taken.
-func (q *Spool) handOut(m *Message) {
-	q.held[m.Seq] = m
-	q.taken++
-	q.outBytes += m.size()
-}
-
-// takeIn counts it as taken no longer. It is held still.
-func (q *Spool) takeIn(m *Message) {
-	q.taken--
-	q.outBytes -= m.size()
-}
-
-// next removes the next deliverable message from where it waits.
+// next returns the next deliverable message, where it waits.
 func (q *Spool) next(t *store.Turn) *Message {
 	if q.groups != nil {
 		return q.groups.next(t)
@@ -381,49 +322,31 @@ func (q *Spool) next(t *store.Turn) *Message {
 
 // nextInPlace does, groups aside.
 func (q *Spool) nextInPlace(t *store.Turn) *Message {
-	if m := q.nextPrime(t); m != nil {
+	if m := q.nextPrime(); m != nil {
 		return m
 	}
-	q.skipGone()
 	if q.low() {
 		q.startLoading(t)
 	}
 	if n := len(q.ahead); n > 0 {
-		m := q.ahead[n-1]
-		q.popAhead()
-		return m
+		return q.ahead[n-1]
 	}
-	if q.window.len() == 0 && len(q.returned) > 0 && q.returned[0].Seq >= q.loaded {
-		return nil // it was fetched ahead of older ones, which come in now
-	}
-	if len(q.returned) > 0 && (q.window.len() == 0 || q.returned[0].Seq < q.window.front().Seq) {
+	front, back := q.window.front(), q.returned.first()
+	switch {
+	case back != nil && (front == nil && back.Seq < q.loaded || front != nil && back.Seq < front.Seq):
 		return q.nextReturned(t)
-	}
-	if q.window.len() == 0 || !q.mayLeave(t, q.window.front()) {
+	case front == nil: // what came back, if anything, was fetched ahead of older ones, which come in now
+		return nil
+	case !q.mayLeave(t, front):
 		return nil
 	}
-	m := q.dequeue()
-	q.passed = append(q.passed, m)
-	return m
+	return front
 }
 
-func (q *Spool) popAhead() {
-	n := len(q.ahead) - 1
-	q.ahead[n] = nil
-	q.ahead = q.ahead[:n]
-}
-
-// skipGone drops what was settled, or held, while it waited.
-func (q *Spool) skipGone() {
-	for n := len(q.ahead); n > 0 && q.ahead[n-1].state != ready; n-- {
-		q.ahead[n-1].popped = q.ahead[n-1].state == gone
-		q.popAhead()
-	}
-	q.returned.skipGone()
-	for q.window.len() > 0 && q.window.front().state != ready {
-		m := q.dequeue()
-		m.popped = m.state == gone
-	}
+// leaveAhead takes a message from among those that go first.
+func (q *Spool) leaveAhead(m *Message) {
+	at := slices.Index(q.ahead, m)
+	q.ahead = slices.Delete(q.ahead, at, at+1)
 }
 
 // Busy reports that Take, having returned nil, will have something soon that
@@ -431,7 +354,7 @@ func (q *Spool) skipGone() {
 // for a prime suspect that has just been settled or given back, or was put and
 // is shown when the disk has caught up. Ready is called then.
 func (q *Spool) Busy() bool {
-	through := q.solo != nil && q.solo.state != taken && len(q.primes) > 0
+	through := q.solo != nil && q.solo.at != out && len(q.primes) > 0
 	held := q.frontier.raising && (len(q.returned) > 0 || q.groups.waiting() > 0)
 	return !q.closed && (q.loading || q.keep.behind || q.window.len() > 0 || through || held || q.shown < q.meta.next || q.groups.busy())
 }
@@ -485,51 +408,30 @@ func (q *Spool) settle(t *store.Turn, m *Message) {
 	q.unindexStray(t, m)
 	q.unpin(t, m)
 	q.release(t, &m.Content, slotEntries)
-	if m.state == taken {
-		q.takeIn(m)
-	}
-	if m.Seq >= q.shown {
-		q.unseen(m, -1)
-		q.unshown.gone++
-	}
-	m.before, m.state = m.state, gone
+	m.before = m.at
+	q.move(m, gone)
 	q.groups.settled(m)
-	delete(q.held, m.Seq)
 	t.Hold(q.holder(slotEntries), m.Payload, -1)
-	q.meta.entries--
-	q.meta.bytes -= m.size()
 	q.deadSize += m.dataLen()
 	t.Touch(q)
 }
 
 // UndoSettle takes Settle back.
 func (q *Spool) UndoSettle(m *Message) {
-	m.state = m.before
 	q.order.undoSettle(m)
-	if m.state == taken {
-		q.handOut(m)
-	} else {
-		q.held[m.Seq] = m
+	switch {
+	case m.before == inWindow, m.before == offered, m.before == parked && m.group == nil: // that place is gone
+		m.before = returned
 	}
-	if m.Seq >= q.shown {
-		q.unseen(m, 1)
-		q.unshown.gone--
-	}
-	if m.popped {
-		m.popped = false
-		heap.Push(&q.strays, m)
-		q.line(m)
-	}
+	q.move(m, m.before)
 	q.s.UndoHold(q.holder(slotEntries), m.Payload, -1)
-	q.meta.entries++
-	q.meta.bytes += m.size()
 	q.deadSize -= m.dataLen()
 }
 
 // Settled frees the memory of a message that was settled.
 func (q *Spool) Settled(t *store.Turn, m *Message) {
-	if m.over = true; m.before == taken {
-		m.Data = nil // the others are still in a heap or in the window
+	if m.before == out {
+		m.Data = nil
 	}
 	if q.groups != nil {
 		q.groups.left(t, m)

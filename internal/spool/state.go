@@ -72,6 +72,16 @@ func (b bitmap) has(i int) bool { return b[i/8]&(1<<(i%8)) != 0 }
 func (b bitmap) set(i int)      { b[i/8] |= 1 << (i % 8) }
 func (b bitmap) clear(i int)    { b[i/8] &^= 1 << (i % 8) }
 
+// firstClear returns the least number that is not in the set.
+func (b bitmap) firstClear() int {
+	for i, v := range b {
+		if v != 0xff {
+			return 8*i + bits.TrailingZeros8(^v)
+		}
+	}
+	return 8 * len(b)
+}
+
 func (b bitmap) len() (n int) {
 	for _, v := range b {
 		n += bits.OnesCount8(v)

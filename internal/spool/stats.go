@@ -23,7 +23,7 @@ func (s *Stats) add(o Stats) {
 // cannot be read, Unreadable has those that were come to; it is exact once all that
 // waits was.
 func (q *Spool) Stats() Stats {
-	taken := uint64(q.taken) + q.unloaded
+	taken := q.out.messages + q.unloaded
 	lost, late := q.lost(), q.bad.lateMessages
 	return Stats{
 		Ready:   q.meta.entries - taken - lost.messages,
@@ -35,6 +35,6 @@ func (q *Spool) Stats() Stats {
 		Untried:    q.countUntried(),
 		Outlived:   q.meta.outlived,
 
-		ReadyBytes: q.meta.bytes - q.outBytes - lost.bytes,
+		ReadyBytes: q.meta.bytes - q.out.bytes - lost.bytes,
 	}
 }

@@ -1,7 +1,6 @@
 package spool
 
 import (
-	"container/heap"
 	"time"
 
 	"github.com/pebblemq/pebblemq/internal/store"
@@ -63,19 +62,13 @@ func (q *Spool) accuse(m *Message, l *loadedMessage) {
 	m.prime = m.Suspect && (l.mark.out || l.mark.accused)
 }
 
-// nextPrime hands the prime suspects out, one at a time until it has settled or
+// nextPrime returns the next prime suspect. They go one at a time, until it has settled or
 // survived.
-func (q *Spool) nextPrime(t *store.Turn) *Message {
-	for len(q.primes) > 0 && q.primes[0].state != ready {
-		m := heap.Pop(&q.primes).(*Message)
-		m.popped = m.state == gone && m.group == nil
-	}
-	if len(q.primes) == 0 || q.solo != nil {
+func (q *Spool) nextPrime() *Message {
+	if q.solo != nil {
 		return nil
 	}
-	m := heap.Pop(&q.primes).(*Message)
-	q.goSolo(t, m)
-	return m
+	return q.primes.first()
 }
 
 func (q *Spool) goSolo(t *store.Turn, m *Message) {
@@ -85,7 +78,7 @@ func (q *Spool) goSolo(t *store.Turn, m *Message) {
 
 // untried reports that a message is ready, but waits for the prime suspect that is out. It was out
 // itself when the process died, and for whoever asks it still is.
-func (q *Spool) untried(m *Message) bool { return q.solo != nil && m.prime && m.state == ready }
+func (q *Spool) untried(m *Message) bool { return q.solo != nil && m.prime && m.Waits() }
 
 func (q *Spool) countUntried() (n uint64) {
 	if q.solo == nil {

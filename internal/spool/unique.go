@@ -18,11 +18,8 @@ import (
 // it drops the records of slot 0 as one range and writes those of what it has kept.
 // A message that is given back holds its key all the time.
 //
-// Invariants:
-//
-//   - A message whose Content has a Unique key has the record, and no other one has
-//     that key. The layer asks Holder before it puts one.
-//   - fresh are the messages with keys that were put and are not shown.
+// Invariant: a message whose Content has a Unique key has the record, and no other one has
+// that key. The layer asks Holder before it puts one.
 
 // UniqueKey is a hash of the layer's key; zero is none.
 type UniqueKey [16]byte
@@ -78,15 +75,8 @@ func (q *Spool) release(t *store.Turn, c *Content, slot byte) {
 }
 
 // reclaim writes the records again of what a purge has kept.
-func (q *Spool) reclaim(t *store.Turn, kept []*Message) {
-	for _, m := range kept {
-		q.claim(t, &m.Content, slotEntries, m.position())
-	}
-	for i := range q.fresh.len() {
-		if m := q.fresh.at(i); m.state != gone {
-			q.claim(t, &m.Content, slotEntries, m.position())
-		}
-	}
+func (q *Spool) reclaim(t *store.Turn) {
+	q.order.messages(func(m *Message) { q.claim(t, &m.Content, slotEntries, m.position()) })
 }
 
 // Holder returns the data of the message that holds a key, or nil if nobody does. It
@@ -134,7 +124,7 @@ func (q *Lanes) contentAt(t *store.Turn, slot byte, at Position) (c Content, err
 		return c, nil
 	}
 	lane := q.byLane[at.Lane]
-	if m := lane.known(at.Seq); m != nil && m.lean == 0 {
+	if m := lane.order.inMemory(at.Seq); m != nil && m.lean == 0 {
 		return m.Content, nil
 	}
 	l := lane.order.find(t, at.Seq)

@@ -188,17 +188,17 @@ func (q *Spool) miss(t *store.Turn, list []missing) {
 	}
 }
 
-// leave notes messages that stay on disk. What was brought in early is in memory.
+// leave notes messages that stay on disk. Some may be in memory, brought in early.
 func (q *Spool) leave(t *store.Turn, m missing) {
 	passing := !store.IsDamage(m.err)
 	for _, r := range m.parts() {
 		q.bad.stretches.add(stretch{r.span, r.messages, passing})
 	}
-	for seq := range q.early {
-		if m.from <= seq && seq < m.to {
-			q.bad.stretches.cut(span{seq, seq + 1})
+	q.order.messages(func(known *Message) {
+		if m.from <= known.Seq && known.Seq < m.to {
+			q.bad.stretches.cut(span{known.Seq, known.Seq + 1})
 		}
-	}
+	})
 	if passing {
 		q.tryAgain(t)
 	}
@@ -249,16 +249,14 @@ func (q *Lanes) Unread() error {
 // SetAside takes a message out of everyone's reach that is out, or waits, and cannot be
 // read. It stays in the queue.
 func (q *Spool) SetAside(t *store.Turn, m *Message, err error) {
-	if m.state == taken {
-		q.takeIn(m)
+	if m.at == out {
 		m.Count-- // it reached nobody
 	}
-	delete(q.held, m.Seq)
-	m.state, m.Until = spilled, 0
+	m.Until = 0
 	q.order.mark(t, m) // or it would be counted as taken at the next start
-	q.order.leave(m)
+	q.move(m, onDisk)
 	t.Touch(q)
-	q.lose(t, m.Seq, tally{1, m.size()}, err)
+	q.lose(t, m.Seq, err)
 	if q.groups != nil {
 		q.groups.left(t, m)
 	}
@@ -270,10 +268,8 @@ func (q *Spool) SetAside(t *store.Turn, m *Message, err error) {
 // SetAside is Spool.SetAside.
 func (q *Lanes) SetAside(t *store.Turn, m *Message, err error) { q.of(m).SetAside(t, m, err) }
 
-// lose notes a message that was in memory.
-func (q *Spool) lose(t *store.Turn, seq uint64, size tally, err error) {
-	q.bad.onDisk.more(size)
-	delete(q.early, seq)
+// lose notes a message that stays on disk.
+func (q *Spool) lose(t *store.Turn, seq uint64, err error) {
 	m := missing{span: span{seq, seq + 1}, messages: 1, err: err}
 	q.leave(t, m)
 	q.report(err.Error(), m) // it names the place, which other messages may share
@@ -281,7 +277,6 @@ func (q *Spool) lose(t *store.Turn, seq uint64, size tally, err error) {
 
 // cameIn notes that a message is in memory now.
 func (q *Spool) cameIn(m *Message) {
-	q.order.join(m)
 	q.bad.onDisk.less(tally{1, m.size()})
 	q.bad.stretches.cut(span{m.Seq, m.Seq + 1})
 	if q.expiry.passed.has(m.Seq) {

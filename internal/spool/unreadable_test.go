@@ -188,12 +188,11 @@ func (f *flaky) check() {
 			require.GreaterOrEqual(f.t, s.from, f.q.lowest())
 			require.LessOrEqual(f.t, s.to, f.q.loaded)
 			for seq := s.from; seq < s.to; seq++ { // or it would be read again, and come twice
-				m := f.q.known(seq)
-				require.False(f.t, m != nil && m.here(), "message %d is in memory and in stretch %+v", seq, s)
+				require.Nil(f.t, f.q.order.inMemory(seq), "message %d is in memory and in stretch %+v", seq, s)
 			}
 		}
 	})
-	under(f.t, f.s, store.NoSync, func(*store.Turn) { require.NoError(f.t, f.q.order.check()) })
+	under(f.t, f.s, store.NoSync, func(*store.Turn) { require.NoError(f.t, f.q.Sound()) })
 	f.accountFor()
 }
 
@@ -211,8 +210,8 @@ func (f *flaky) accountFor() {
 	require.NoError(f.t, f.q.readEntries(ctx, p, &c))
 	under(f.t, f.s, store.NoSync, func(*store.Turn) {
 		for _, l := range c.messages {
-			m := f.q.known(l.seq)
-			there := l.seq >= f.q.loaded || f.q.passedOver(l.seq) || m != nil && m.here() || f.q.groups.hasSpilled(l.seq, l.Data)
+			m := f.q.order.inMemory(l.seq)
+			there := l.seq >= f.q.loaded || f.q.passedOver(l.seq) || m != nil || f.q.groups.hasSpilled(l.seq, l.Data)
 			if f.q.order.gone(&l) {
 				continue // the disk is told with the next synced group
 			}

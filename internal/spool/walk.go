@@ -91,13 +91,12 @@ func (w *walker) past(t *store.Turn) bool {
 	switch {
 	case m == nil && q.loaded < q.shown: // and goes on when they are loaded
 		return false
-	case m == nil || q.window.len() == 0 || m != q.window.front() || !g.blocks(m) || g.fair && g.line.single(m):
+	case m == nil || m.at != inWindow || !g.blocks(m) || g.fair && g.line.single(m):
 		w.seeking = false
 		return false
 	case g.holdsBack(t, m): // and goes on after the pause
 		return false
 	}
-	q.passed = append(q.passed, q.dequeue())
 	k := g.find(m)
 	if g.park(t, k, m); g.fair && len(k.parked) == 0 { // spilled, and it may go as soon as nobody else has anything
 		g.wantMore(t, k)

@@ -26,43 +26,76 @@ func freeOf(s *store.Store) *free {
 	return s.Local(freeKey{}, func() any { return &free{bytes: freeBytes} }).(*free)
 }
 
+// window is what is in memory of the line, straight from Show or from disk, in order.
+type window struct {
+	ring  ring // and some that have left it
+	n     int  // that have not
+	bytes int
+	free  *free
+}
+
+func (w *window) len() int { return w.n }
+
+// front returns the first message, or nil.
+func (w *window) front() *Message {
+	if w.n == 0 {
+		return nil
+	}
+	return w.ring.front()
+}
+
+// push adds a message at the end.
+func (w *window) push(m *Message) {
+	w.ring.push(m)
+	w.account(1, len(m.Data))
+}
+
+func (w *window) account(n, bytes int) {
+	w.n, w.bytes = w.n+n, w.bytes+bytes
+	w.free.bytes -= bytes + n*messageBytes
+}
+
+// leave is called when a message is about to leave. Most are the first.
+func (w *window) leave(m *Message) {
+	if w.n == 0 {
+		return // the queue was closed
+	}
+	w.account(-1, -len(m.Data))
+	m.at = gone // or anything but inWindow
+	for w.ring.len() > 0 && w.ring.front().at != inWindow {
+		w.ring.pop()
+	}
+	if n := w.ring.len(); n > 2*w.n+chunkMessages {
+		for range n {
+			if m := w.ring.pop(); m.at == inWindow {
+				w.ring.push(m)
+			}
+		}
+	}
+}
+
+// empty forgets all of it.
+func (w *window) empty() {
+	w.account(-w.n, -w.bytes)
+	w.ring = ring{}
+}
+
 // room reports whether the window may grow.
 func (q *Spool) room() bool {
-	return q.window.len() < q.messages() && q.winBytes < q.bytes() || q.free.bytes > 0
+	return q.window.n < q.messages() && q.window.bytes < q.bytes() || q.window.free.bytes > 0
 }
 
 // low reports that the window has room for a chunk, and wants it soon.
 func (q *Spool) low() bool {
-	return q.window.len() < q.messages()/4 && q.winBytes < q.bytes()/4
+	return q.window.n < q.messages()/4 && q.window.bytes < q.bytes()/4
 }
 
 // chunk is how much a load is to bring in. Most of its cost is in its beginning.
 func (q *Spool) chunk() (messages, bytes int) {
-	if q.free.bytes < freeBytes/4 {
+	if q.window.free.bytes < freeBytes/4 {
 		return q.messages() / 2, q.bytes()
 	}
 	return 8 * chunkMessages, 8 * chunkBytes
-}
-
-// enqueue adds a ready message at the end of the window.
-func (q *Spool) enqueue(m *Message) {
-	q.window.push(m)
-	q.winBytes += len(m.Data)
-	q.free.bytes -= len(m.Data) + messageBytes
-}
-
-// dequeue removes the first message of the window.
-func (q *Spool) dequeue() *Message {
-	m := q.window.pop()
-	q.winBytes -= len(m.Data)
-	q.free.bytes += len(m.Data) + messageBytes
-	return m
-}
-
-// emptyWindow forgets the window.
-func (q *Spool) emptyWindow() {
-	q.free.bytes += q.winBytes + q.window.len()*messageBytes
-	q.window, q.winBytes = ring{}, 0
 }
 
 // mayLeave reports whether the first of the window may leave it: to be taken, or to
@@ -76,25 +109,21 @@ func (q *Spool) mayLeave(t *store.Turn, m *Message) bool {
 
 // front returns the number that the front of the line has, below which nothing stands in it.
 func (q *Spool) front() uint64 {
-	if q.window.len() > 0 {
-		return q.window.front().Seq
+	if m := q.window.front(); m != nil {
+		return m.Seq
 	}
 	return q.loaded
 }
 
 // upcoming returns the message that is next at its place, primes aside.
-func (q *Spool) upcoming() (m *Message) {
-	q.skipGone()
+func (q *Spool) upcoming() *Message {
 	if n := len(q.ahead); n > 0 {
 		return q.ahead[n-1]
 	}
-	if q.window.len() > 0 {
-		m = q.window.front()
+	if m := q.returned.first(); m != nil && m.Seq < q.front() {
+		return m
 	}
-	if len(q.returned) > 0 && q.returned[0].Seq < q.front() {
-		m = q.returned[0]
-	}
-	return m
+	return q.window.front()
 }
 
 // passes lets m pass the line if it may, and reports whether it does.
