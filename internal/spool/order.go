@@ -305,11 +305,20 @@ func (o *order) leave(m *Message) {
 		return // it is needed until then; see seal
 	}
 	s.members[m.Seq-s.first] = nil
-	if m.delivered() {
-		at, _ := s.absent.find(m.Seq)
-		s.absent = slices.Insert(s.absent, at, seqMark{m.Seq, m.mark()})
-	}
+	o.setAbsent(m, m.mark())
 	o.mayForget(s)
+}
+
+// setAbsent notes the mark of a message that is not in memory.
+func (o *order) setAbsent(m *Message, k mark) {
+	s := m.segment
+	at, marked := s.absent.find(m.Seq)
+	if marked {
+		s.absent = slices.Delete(s.absent, at, at+1)
+	}
+	if (k != mark{}) {
+		s.absent = slices.Insert(s.absent, at, seqMark{m.Seq, k})
+	}
 }
 
 // learn returns what is known of a segment that was read, which is that from now on if it was

@@ -245,13 +245,9 @@ func (o *moveOp) see(t *store.Turn, l load) error {
 
 // move moves a message, if it is still there and waits.
 func (o *moveOp) move(t *store.Turn, l load) (moved bool, err error) {
-	q := o.q
-	m, new, err := q.pick(t, l.Seen)
+	m, leave, err := o.q.pick(t, l.Seen)
 	if m == nil || err != nil {
 		return false, err
-	}
-	if new {
-		q.move(m, returned)
 	}
 	err = t.Try(func() error {
 		shown, err := l.move(t, m)
@@ -260,12 +256,8 @@ func (o *moveOp) move(t *store.Turn, l load) (moved bool, err error) {
 		}
 		return err
 	})
-	switch {
-	case !new:
-	case err != nil:
-		q.move(m, onDisk)
-	case l.mark.out:
-		q.recalledOne()
+	if err != nil {
+		leave()
 	}
 	return err == nil, err
 }
@@ -278,25 +270,33 @@ func (o *moveOp) Visible(t *store.Turn) {
 	}
 }
 
-// pick returns a message that was read, if it waits. It is new if it is not in memory:
-// then nobody else knows of it.
-func (q *Spool) pick(t *store.Turn, s *Seen) (m *Message, new bool, err error) {
+// pick returns a message that was read, if it waits. One that was not in memory does not stay there if
+// it is left.
+func (q *Spool) pick(t *store.Turn, s *Seen) (m *Message, leave func(), err error) {
+	stays := func() {}
 	if m := q.order.inMemory(s.Seq); m != nil {
 		if !m.Waits() || !q.whole(t, m) {
-			return nil, false, nil
+			return nil, nil, nil
 		}
-		return m, false, nil
+		return m, stays, nil
 	}
 	if !q.onDiskOnly(s.Seq) {
 		m, err := q.groups.fetch(t, s.Seq)
-		return m, false, err
+		return m, stays, err
 	}
 	l, err := q.order.again(t, s)
 	switch {
 	case err != nil:
-		return nil, false, q.unread(err)
+		return nil, nil, q.unread(err)
 	case l.gone, q.leaseRuns(t, &l):
-		return nil, false, nil
+		return nil, nil, nil
 	}
-	return q.restore(&l), true, nil
+	unloaded := q.unloaded
+	m = q.restore(&l)
+	q.bring(m, &l)
+	return m, func() {
+		q.move(m, onDisk)
+		q.order.setAbsent(m, l.mark)
+		q.unloaded = unloaded
+	}, nil
 }
