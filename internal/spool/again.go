@@ -42,7 +42,7 @@ func (q *Spool) readAgain(t *store.Turn) {
 	if at := q.expiry.again; at != 0 {
 		q.expiry.again, q.expiry.from, q.expiry.fromSeq = 0, min(q.expiry.from, at), 0
 		q.expiry.next = sooner(q.expiry.next, at)
-		q.armExpiry(t)
+		q.expiry.arm(t)
 	}
 	q.armDue(t)
 	if len(u.groups) > 0 {
@@ -131,8 +131,8 @@ func (o *reread) replace(t *store.Turn, part span, c *chunk) {
 	}
 	for _, l := range came {
 		m := q.bringBack(t, l)
-		q.mayExpire(t, m)
-		q.mayAge(t, m)
+		q.expiry.mayEnd(t, m)
+		q.retention.mayAge(t, m)
 	}
 	o.came += len(came)
 }

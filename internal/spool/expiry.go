@@ -23,6 +23,7 @@ import (
 // Invariant: every message with a key in the index that was not settled ends at
 // nextExpiry or later, or is out, or not shown, and ends at retained or later.
 type expiry struct {
+	q       *Spool
 	expired func(*store.Turn, *Message) func(*store.Turn)
 	timer   *store.Timer
 
@@ -59,27 +60,28 @@ func sooner(a, b int64) int64 {
 // Expired reports whether the message's time to live is over.
 func (c *Content) Expired(now time.Time) bool { return c.Expires != 0 && c.Expires <= now.UnixNano() }
 
-// indexExpiry notes the end of a message that is being put.
-func (q *Spool) indexExpiry(t *store.Turn, m *Message) {
-	if m.Expires == 0 || q.expiry.expired == nil {
+// index notes the end of a message that is being put.
+func (e *expiry) index(t *store.Turn, m *Message) {
+	q := e.q
+	if m.Expires == 0 || e.expired == nil {
 		return
 	}
 	t.Set(dueKey(q.layout.Expiry, q.place, m.Expires, m.Seq), nil)
-	q.retained(m.Expires)
+	e.leave(m.Expires)
 }
 
-func (q *Spool) retained(at int64) { q.expiry.retained = sooner(q.expiry.retained, at) }
+func (e *expiry) leave(at int64) { e.retained = sooner(e.retained, at) }
 
-// unindexExpiry forgets the end of a message that is being settled.
-func (q *Spool) unindexExpiry(t *store.Turn, m *Message) {
-	if m.Expires != 0 && q.expiry.expired != nil {
+// unindex forgets the end of a message that is being settled.
+func (e *expiry) unindex(t *store.Turn, m *Message) {
+	q := e.q
+	if m.Expires != 0 && e.expired != nil {
 		t.DeleteSingle(dueKey(q.layout.Expiry, q.place, m.Expires, m.Seq))
 	}
 }
 
-// mayExpire has the clock run for a message that is ready from now on.
-func (q *Spool) mayExpire(t *store.Turn, m *Message) {
-	e := &q.expiry
+// mayEnd has the clock run for a message that is ready from now on.
+func (e *expiry) mayEnd(t *store.Turn, m *Message) {
 	if m.Expires == 0 || e.expired == nil {
 		return
 	}
@@ -90,27 +92,27 @@ func (q *Spool) mayExpire(t *store.Turn, m *Message) {
 	if e.sweeping {
 		e.missed = sooner(e.missed, m.Expires)
 	}
-	q.armExpiry(t)
+	e.arm(t)
 }
 
-func (q *Spool) armExpiry(t *store.Turn) {
-	if q.expiry.next == 0 || q.expiry.stopped || q.closed {
-		t.Disarm(q.expiry.timer)
+func (e *expiry) arm(t *store.Turn) {
+	if e.next == 0 || e.stopped || e.q.closed {
+		t.Disarm(e.timer)
 		return
 	}
-	t.Arm(q.expiry.timer, time.Unix(0, q.expiry.next))
+	t.Arm(e.timer, time.Unix(0, e.next))
 }
 
-// HoldExpiry has no message expire until it is let go on, because the layer cannot
+// hold has no message expire until it is let go on, because the layer cannot
 // take more.
-func (q *Spool) HoldExpiry(t *store.Turn, stop bool) {
-	q.expiry.stopped = stop
-	q.armExpiry(t)
+func (e *expiry) hold(t *store.Turn, stop bool) {
+	e.stopped = stop
+	e.arm(t)
 }
 
-// startSweep is what the timer calls.
-func (q *Spool) startSweep(t *store.Turn) {
-	e := &q.expiry
+// start is what the timer calls.
+func (e *expiry) start(t *store.Turn) {
+	q := e.q
 	if e.sweeping || e.stopped || q.closed || e.next == 0 {
 		return
 	}
@@ -145,11 +147,10 @@ type ending struct {
 	at int64
 }
 
-// passesExpired reports that a load leaves what has expired to the sweep. In a queue with a limit it
+// passesBy reports that a load leaves what has expired to the sweep. In a queue with a limit it
 // makes room first, and must be in memory.
-func (q *Spool) passesExpired() bool {
-	e := &q.expiry
-	return e.expired != nil && !e.stopped && !e.blind && !q.limited
+func (e *expiry) passesBy() bool {
+	return e.expired != nil && !e.stopped && !e.blind && !e.q.limited
 }
 
 // expired reports that a message that was read has expired. One that was out is taken first.
@@ -158,13 +159,13 @@ func (l *loadedMessage) expired(now time.Time) bool {
 }
 
 // passOver notes what a load has passed over.
-func (q *Spool) passOver(list []expired) {
+func (e *expiry) passOver(list []expired) {
 	for _, m := range list {
-		if q.isKnown(&loadedMessage{seq: m.seq, segment: m.segment}) {
+		if e.q.isKnown(&loadedMessage{seq: m.seq, segment: m.segment}) {
 			continue
 		}
-		q.expiry.passed.add(stretch{span{m.seq, m.seq + 1}, 1, false})
-		q.expiry.left.more(tally{1, m.size})
+		e.passed.add(stretch{span{m.seq, m.seq + 1}, 1, false})
+		e.left.more(tally{1, m.size})
 	}
 }
 
@@ -253,10 +254,10 @@ func (s *sweep) Run(t *store.Turn) error {
 func (s *sweep) noteGaps(t *store.Turn) {
 	q := s.q
 	if len(s.gaps) > 0 {
-		q.bringIn(t)
+		q.expiry.bringIn(t)
 	}
 	for _, g := range s.gaps {
-		q.retained(g.from.Due)
+		q.expiry.leave(g.from.Due)
 		if q.bad.first(g.err.Error()) {
 			q.s.Log().Error("ends of the time to live cannot be read", "queue", q.name, "from", time.Unix(0, g.from.Due), "error", g.err)
 		}
@@ -268,8 +269,8 @@ func (s *sweep) noteGaps(t *store.Turn) {
 }
 
 // bringIn reads in what loads have passed over, because the sweep may not come to it.
-func (q *Spool) bringIn(t *store.Turn) {
-	e := &q.expiry
+func (e *expiry) bringIn(t *store.Turn) {
+	q := e.q
 	for _, s := range e.passed {
 		q.bad.stretches.add(stretch{s.span, s.messages, true})
 	}
@@ -291,19 +292,19 @@ func (e *expiry) goOnAt(d ending) {
 func (s *sweep) end(t *store.Turn, d ending) {
 	q := s.q
 	if d.seq >= q.shown || q.bad.stretches.has(d.seq) {
-		q.retained(d.at) // until Show, or until it can be read
+		q.expiry.leave(d.at) // until Show, or until it can be read
 		return
 	}
 	m, new, err := q.waiting(t, &d.loadedMessage)
 	switch {
 	case err != nil:
-		q.retained(d.at)
+		q.expiry.leave(d.at)
 		return
 	case m == nil:
 		t.Delete(dueKey(q.layout.Expiry, q.place, d.at, d.seq)) // of what was purged
 		return
 	case !m.Waits() && !new, new && q.leaseRuns(t, &d.loadedMessage):
-		q.retained(d.at) // until Returned
+		q.expiry.leave(d.at) // until Returned
 		return
 	}
 	if new {
@@ -314,7 +315,7 @@ func (s *sweep) end(t *store.Turn, d ending) {
 	}
 	if m.here() { // nobody is to get what could not be settled
 		q.move(m, out)
-		q.retained(d.at) // until the next start
+		q.expiry.leave(d.at) // until the next start
 	}
 }
 
@@ -353,6 +354,6 @@ func (s *sweep) Visible(t *store.Turn) {
 	if s.q.closed {
 		return
 	}
-	s.q.armExpiry(t)
+	s.q.expiry.arm(t)
 	s.q.ready(t)
 }

@@ -86,7 +86,7 @@ func (q *Spool) comeBack(t *store.Turn, m *Message, mk mark) {
 	if !mk.out {
 		return
 	}
-	q.mayExpire(t, m)
+	q.expiry.mayEnd(t, m)
 	q.order.markLater(t, m) // or it would be counted as taken again at the next start
 	t.Touch(q)
 	q.recalledOne()
@@ -109,7 +109,7 @@ func (q *Spool) recalledOne() {
 // restore makes a message of what is on disk, and of what is known of its segment since. It is not
 // in memory before it joins its segment.
 func (q *Spool) restore(l *loadedMessage) *Message {
-	l.Born = q.bornOf(&l.Content)
+	l.Born = q.retention.bornOf(&l.Content)
 	l.mark = q.order.markOf(l)
 	m := &Message{Seq: l.seq, Lane: q.lane, at: onDisk, Content: l.Content, segment: l.segment}
 	m.Count = l.mark.count

@@ -140,7 +140,7 @@ func (q *Lanes) lane(n byte) *Spool {
 	o.Lane = n
 	lane := newLane(q.s, q.layout, q.id, o, q.shared)
 	lane.closed, lane.limited = q.closed, q.limited
-	lane.keep.lasts, lane.keep.each = q.lasts, q.each
+	lane.retention.lasts, lane.retention.each = q.lasts, q.each
 	lane.expiry.stopped = q.stopped
 	q.byLane[n] = lane
 	q.shared.lanes++
@@ -156,7 +156,7 @@ func (q *Lanes) of(m *Message) *Spool { return q.byLane[m.Lane] }
 func (q *Lanes) HoldExpiry(t *store.Turn, stop bool) {
 	q.stopped = stop
 	for _, lane := range q.open {
-		lane.HoldExpiry(t, stop)
+		lane.expiry.hold(t, stop)
 	}
 }
 
@@ -319,18 +319,19 @@ func (q *Lanes) Recalled() bool {
 func (q *Lanes) Retain(t *store.Turn, lasts time.Duration, each bool) {
 	q.lasts, q.each = lasts, each
 	for _, lane := range q.open {
-		lane.Retain(t, lasts, each)
+		lane.retention.set(t, lasts, each)
 	}
 }
 
-// Outlived is Spool.Outlived.
-func (q *Lanes) Outlived(t *store.Turn, m *Message) bool { return q.of(m).Outlived(t, m) }
+// Outlived reports whether the retention of a message is over. Take may hand it out
+// nevertheless, for the caller to settle it.
+func (q *Lanes) Outlived(t *store.Turn, m *Message) bool { return q.of(m).retention.over(t, m) }
 
 // Swept is that of all lanes.
 func (q *Lanes) Swept(t *store.Turn, asOf time.Time) bool {
 	swept := true
 	for _, lane := range q.open {
-		swept = lane.Swept(t, asOf) && swept
+		swept = lane.retention.swept(t, asOf) && swept
 	}
 	return swept
 }
@@ -348,7 +349,7 @@ func (q *Lanes) Eldest(ctx context.Context, alive func() error) (born int64, err
 			return 0, err
 		}
 		var first int64
-		first, err = lane.eldest(ctx, alive)
+		first, err = lane.retention.eldest(ctx, alive)
 		born = sooner(born, first)
 	}
 	return born, err

@@ -82,7 +82,7 @@ func TestAMessageWhoseRetentionIsOverHasItsData(t *testing.T) {
 		})
 		require.NoError(t, err)
 		q.leanFrom = 0
-		under(t, s, store.NoSync, func(turn *store.Turn) { q.Retain(turn, time.Hour, true) })
+		under(t, s, store.NoSync, func(turn *store.Turn) { q.retention.set(turn, time.Hour, true) })
 		for _, data := range []string{"x", "y"} {
 			require.NoError(t, s.Do(ctx, &putOp{q: q, data: []byte(data)}, store.Sync))
 		}

@@ -62,7 +62,7 @@ func (q *Spool) startLoading(t *store.Turn) {
 	p := plan{from: q.loaded, to: q.loaded, now: t.Now(), due: due}
 	p.nextDue, p.nextLate = q.meta.nextDue, q.nextLate
 	p.messages, p.bytes = q.chunk()
-	p.live = q.passesExpired()
+	p.live = q.expiry.passesBy()
 	if q.low() {
 		p.to = q.shown
 	}
@@ -259,7 +259,7 @@ func (i *install) Run(t *store.Turn) error {
 		q.take(t, m)
 	}
 	q.loaded = max(q.loaded, i.c.through)
-	q.passOver(i.c.expired)
+	q.expiry.passOver(i.c.expired)
 	q.miss(t, i.c.missing)
 	q.takeBack(t, i.c)
 	if q.plan.due {
@@ -314,7 +314,7 @@ func (i *install) promote(t *store.Turn) {
 		q.meta.delayed--
 		q.meta.delayedBytes -= min(q.meta.delayedBytes, d.size())
 		t.Hold(q.holder(slotDelayed), d.Payload, -1)
-		if q.keep.born != nil {
+		if q.retention.born != nil {
 			d.Born = d.due
 		}
 		m := q.Put(t, d.Content)

@@ -349,7 +349,7 @@ func (o *order) mayForget(s *segment) {
 // reads reports that somebody reads messages to bring them into memory.
 func (o *order) reads() bool {
 	q := o.q
-	return q.loading || q.expiry.sweeping || q.keep.sweeping || q.bad.reading || q.groups != nil && q.groups.loading
+	return q.loading || q.expiry.sweeping || q.retention.sweeping || q.bad.reading || q.groups != nil && q.groups.loading
 }
 
 // forgetIdle comes at the end of a read.
@@ -428,7 +428,7 @@ func (s *segment) put(t *store.Turn) {
 	d := &q.order.draft
 	for i, m := range s.members {
 		if m != nil && !s.settled.has(i) {
-			d.end(m.Seq, q.append(d.body, &m.Content))
+			d.end(m.Seq, q.retention.append(d.body, &m.Content))
 		}
 	}
 	s.written, s.size = len(d.seqs), d.len(s.first)

@@ -30,6 +30,7 @@ import (
 //   - Nothing that is in the spool and shown was born before meta.oldest. What is not
 //     shown was not born before meta.oldest or unshown.
 type retention struct {
+	q        *Spool
 	born     func(data []byte) int64
 	outlived func(*store.Turn, *Message) func(*store.Turn)
 	timer    *store.Timer
@@ -49,65 +50,66 @@ const (
 	retireBytes    = 8 << 20 // that are read for it
 )
 
-// Retain sets how long messages are kept from their birth, for those that are there as
+// set sets how long messages are kept from their birth, for those that are there as
 // well. Options.Outlived is told of those that are out, and with each of all others
 // too, which it may then move. It has no Undo.
-func (q *Spool) Retain(t *store.Turn, lasts time.Duration, each bool) {
-	q.keep.lasts, q.keep.each = lasts, each
-	q.armRetention(t)
+func (k *retention) set(t *store.Turn, lasts time.Duration, each bool) {
+	k.lasts, k.each = lasts, each
+	k.arm(t)
 }
 
-// Outlived reports whether the retention of a message is over. Take may hand it out
+// over reports whether the retention of a message is over. Take may hand it out
 // nevertheless, for the caller to settle it.
-func (q *Spool) Outlived(t *store.Turn, m *Message) bool {
-	return q.keep.lasts != 0 && m.Born <= q.horizon(t)
+func (k *retention) over(t *store.Turn, m *Message) bool {
+	return k.lasts != 0 && m.Born <= k.horizon(t)
 }
 
-// Swept reports that nothing is there any more whose retention was over at a moment in
+// swept reports that nothing is there any more whose retention was over at a moment in
 // the past. Ready is called when that may be so.
-func (q *Spool) Swept(t *store.Turn, asOf time.Time) bool {
-	if q.keep.lasts == 0 || q.meta.oldest == 0 || q.closed || time.Unix(0, q.meta.oldest).Add(q.keep.lasts).After(asOf) {
+func (k *retention) swept(t *store.Turn, asOf time.Time) bool {
+	q := k.q
+	if k.lasts == 0 || q.meta.oldest == 0 || q.closed || time.Unix(0, q.meta.oldest).Add(k.lasts).After(asOf) {
 		return true
 	}
-	q.startRetire(t)
+	k.start(t)
 	return false
 }
 
 // horizon is the last moment whose births are over.
-func (q *Spool) horizon(t *store.Turn) int64 { return t.Now().Add(-q.keep.lasts).UnixNano() }
+func (k *retention) horizon(t *store.Turn) int64 { return t.Now().Add(-k.lasts).UnixNano() }
 
 // BornAt returns when the retention of the message began, in nanoseconds since 1970.
 func (m *Message) BornAt() int64 { return m.Born }
 
-func (q *Spool) bornOf(c *Content) int64 {
+func (k *retention) bornOf(c *Content) int64 {
 	switch {
 	case c.Born != 0:
 		return c.Born
-	case q.keep.born == nil:
+	case k.born == nil:
 		return 0
 	}
-	return q.keep.born(c.Data)
+	return k.born(c.Data)
 }
 
 // append appends a message as a segment has it. Its birth is left out if its data has that.
-func (q *Spool) append(b []byte, c *Content) []byte {
+func (k *retention) append(b []byte, c *Content) []byte {
 	stored := *c
-	if q.keep.born != nil && c.Born == q.keep.born(c.Data) {
+	if k.born != nil && c.Born == k.born(c.Data) {
 		stored.Born = 0
 	}
 	return append(stored.appendHead(b), stored.Data...)
 }
 
-// retain notes the birth of a message that is being put.
-func (q *Spool) retain(t *store.Turn, m *Message) {
-	k := &q.keep
+// note notes the birth of a message that is being put.
+func (k *retention) note(t *store.Turn, m *Message) {
+	q := k.q
 	if k.born == nil {
 		return
 	}
 	if m.Born == k.born(m.Data) {
 		m.Born = 0
 	}
-	born := q.bornOf(&m.Content)
+	born := k.bornOf(&m.Content)
 	if m.stray = born < q.meta.youngest; m.stray {
 		t.Set(dueKey(q.layout.Stray, q.place, born, m.Seq), nil)
 	} else {
@@ -119,15 +121,16 @@ func (q *Spool) retain(t *store.Turn, m *Message) {
 	}
 }
 
-func (q *Spool) unindexStray(t *store.Turn, m *Message) {
+func (k *retention) unindex(t *store.Turn, m *Message) {
+	q := k.q
 	if m.stray {
 		t.DeleteSingle(dueKey(q.layout.Stray, q.place, m.Born, m.Seq))
 	}
 }
 
 // mayAge has the clock run for a message that is shown.
-func (q *Spool) mayAge(t *store.Turn, m *Message) {
-	k := &q.keep
+func (k *retention) mayAge(t *store.Turn, m *Message) {
+	q := k.q
 	if k.born == nil || k.lasts == 0 {
 		return
 	}
@@ -135,27 +138,28 @@ func (q *Spool) mayAge(t *store.Turn, m *Message) {
 		k.missed = sooner(k.missed, m.Born)
 	}
 	if q.meta.oldest = sooner(q.meta.oldest, m.Born); !k.timer.Armed() || q.meta.oldest == m.Born {
-		q.armRetention(t)
+		k.arm(t)
 	}
 }
 
-func (q *Spool) armRetention(t *store.Turn) {
-	if q.keep.lasts == 0 || q.meta.oldest == 0 || q.closed {
-		t.Disarm(q.keep.timer)
+func (k *retention) arm(t *store.Turn) {
+	q := k.q
+	if k.lasts == 0 || q.meta.oldest == 0 || q.closed {
+		t.Disarm(k.timer)
 		return
 	}
-	t.Arm(q.keep.timer, time.Unix(0, q.meta.oldest).Add(q.keep.lasts))
+	t.Arm(k.timer, time.Unix(0, q.meta.oldest).Add(k.lasts))
 }
 
-// startRetire is what the timer calls.
-func (q *Spool) startRetire(t *store.Turn) {
-	k := &q.keep
+// start is what the timer calls.
+func (k *retention) start(t *store.Turn) {
+	q := k.q
 	if k.sweeping || q.closed || k.lasts == 0 || q.meta.oldest == 0 {
 		return
 	}
-	r := retire{q: q, from: q.head(), loaded: q.loaded, shown: q.shown, horizon: q.horizon(t), each: k.each || q.pinned}
+	r := retire{q: q, from: q.head(), loaded: q.loaded, shown: q.shown, horizon: k.horizon(t), each: k.each || q.pinned}
 	if q.meta.oldest > r.horizon {
-		q.armRetention(t)
+		k.arm(t)
 		return
 	}
 	k.missed, k.void = 0, false
@@ -261,7 +265,7 @@ func (r *retire) readHead(ctx context.Context, messages *reader) error {
 }
 
 func (r *retire) retiree(l loadedMessage) retiree {
-	d := retiree{loadedMessage: l, born: r.q.bornOf(&l.Content), size: l.size()}
+	d := retiree{loadedMessage: l, born: r.q.retention.bornOf(&l.Content), size: l.size()}
 	r.bytes += len(l.Data)
 	if !r.each {
 		d.Data = nil
@@ -304,7 +308,7 @@ func (r *retire) Frees() {}
 func (r *retire) Undo()  {}
 
 func (r *retire) Run(t *store.Turn) error {
-	q, k := r.q, &r.q.keep
+	q, k := r.q, &r.q.retention
 	k.sweeping = false
 	defer q.order.forgetIdle()
 	if q.closed {
@@ -369,16 +373,17 @@ func (r *retire) end(t *store.Turn, d retiree) bool {
 	if new { // also if its lease runs
 		q.bring(m, &d.loadedMessage)
 	}
-	if r.done = append(r.done, q.outlive(t, m)); m.here() {
+	if r.done = append(r.done, q.retention.end(t, m)); m.here() {
 		q.move(m, out) // nobody is to get it
 	}
 	return true
 }
 
-// outlive settles a message and returns what shows that.
-func (q *Spool) outlive(t *store.Turn, m *Message) func(*store.Turn) {
-	if q.keep.each || m.at == out {
-		return q.keep.outlived(t, m)
+// end settles a message and returns what shows that.
+func (k *retention) end(t *store.Turn, m *Message) func(*store.Turn) {
+	q := k.q
+	if k.each || m.at == out {
+		return k.outlived(t, m)
 	}
 	q.Drop(t, m)
 	return func(t *store.Turn) { q.Settled(t, m) }
@@ -398,13 +403,14 @@ func (r *retire) Visible(t *store.Turn) {
 	for _, shown := range r.done {
 		shown(t)
 	}
-	q.armRetention(t)
+	q.retention.arm(t)
 	q.recall(t)
 	q.ready(t)
 }
 
 // eldest is that of one lane.
-func (q *Spool) eldest(ctx context.Context, alive func() error) (born int64, err error) {
+func (k *retention) eldest(ctx context.Context, alive func() error) (born int64, err error) {
+	q := k.q
 	var from, next uint64
 	var bound int64
 	err = q.s.Do(ctx, store.QuietFunc(func(t *store.Turn) error {
@@ -421,21 +427,21 @@ func (q *Spool) eldest(ctx context.Context, alive func() error) (born int64, err
 		return 0, err
 	}
 	if born == 0 {
-		if born, err = q.firstBirth(ctx, from, next); err != nil {
+		if born, err = k.firstBirth(ctx, from, next); err != nil {
 			return 0, err
 		}
 	}
 	if born != 0 && born <= bound {
 		return born, nil
 	}
-	stray, err := q.firstStray(ctx)
+	stray, err := k.firstStray(ctx)
 	return sooner(born, stray), err
 }
 
 // firstBirth reads the birth of the first message in a range that can be read, 0 if
 // there is none.
-func (q *Spool) firstBirth(ctx context.Context, from, to uint64) (born int64, err error) {
-	r, err := newReader(ctx, q, from, store.IsDamage)
+func (k *retention) firstBirth(ctx context.Context, from, to uint64) (born int64, err error) {
+	r, err := newReader(ctx, k.q, from, store.IsDamage)
 	if err != nil {
 		return 0, err
 	}
@@ -446,14 +452,15 @@ func (q *Spool) firstBirth(ctx context.Context, from, to uint64) (born int64, er
 			return 0, err
 		}
 		if l.err == nil {
-			return q.bornOf(&l.Content), nil
+			return k.bornOf(&l.Content), nil
 		}
 	}
 }
 
 // firstStray returns the birth of the oldest in the index that can be read, 0 if there
 // is none.
-func (q *Spool) firstStray(ctx context.Context) (born int64, err error) {
+func (k *retention) firstStray(ctx context.Context) (born int64, err error) {
+	q := k.q
 	lo, hi := q.span(q.layout.Stray)
 	index, err := q.iter(ctx, lo, hi, store.IsDamage)
 	if err != nil {

@@ -33,7 +33,7 @@ func (q *Spool) Returned(t *store.Turn, m *Message) {
 			m.waiting = false // nobody has seen it
 		}
 		q.waitAgain(t, m)
-		q.mayExpire(t, m)
+		q.expiry.mayEnd(t, m)
 	case m.at == gone && q.groups != nil: // a purge came between
 		q.groups.left(t, m)
 	}

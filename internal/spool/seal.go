@@ -21,7 +21,7 @@ func (q *Spool) Seal(t *store.Turn) {
 	m := q.meta // as of the states on disk
 	m.entries, m.bytes = m.entries+q.order.late.settled.messages, m.bytes+q.order.late.settled.bytes
 	m.nextDue = q.bad.earliest(m.nextDue)
-	m.frontier, m.oldest = max(m.frontier, q.frontier.raisedTo), sooner(m.oldest, q.keep.unshown)
+	m.frontier, m.oldest = max(m.frontier, q.frontier.raisedTo), sooner(m.oldest, q.retention.unshown)
 	t.Set(laneKey(q.layout.Meta, q.place, 0), m.encode())
 }
 

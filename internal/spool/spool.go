@@ -43,12 +43,12 @@ type Spool struct {
 	primes       seqHeap
 	frontier     frontier
 
-	groups   *groups                  // nil if it has none
-	identify func(data []byte) []byte // nil if it has no ids
-	watches  []*watch                 // of those who browse
-	expiry   expiry
-	keep     retention
-	bad      unreadable
+	groups    *groups                  // nil if it has none
+	identify  func(data []byte) []byte // nil if it has no ids
+	watches   []*watch                 // of those who browse
+	expiry    expiry
+	retention retention
+	bad       unreadable
 
 	limited  bool   // see Lanes.Limited
 	probed   uint64 // see probe
@@ -167,9 +167,9 @@ func newLane(s *store.Store, l Layout, id uint32, o Options, h *shared) *Spool {
 	q.leanFrom = leanFrom
 	q.order, q.meta.frontier = newOrder(q), frontierStep // and so on disk before any message
 	q.due = store.NewTimer(q.startLoading)
-	q.expiry = expiry{expired: o.Expired, timer: store.NewTimer(q.startSweep)}
+	q.expiry = expiry{q: q, expired: o.Expired, timer: store.NewTimer(q.expiry.start)}
 	q.bad.timer = store.NewTimer(q.readAgain)
-	q.keep = retention{born: o.Born, outlived: o.Outlived, timer: store.NewTimer(q.startRetire)}
+	q.retention = retention{q: q, born: o.Born, outlived: o.Outlived, timer: store.NewTimer(q.retention.start)}
 	return q
 }
 
@@ -177,8 +177,8 @@ func newLane(s *store.Store, l Layout, id uint32, o Options, h *shared) *Spool {
 func (q *Spool) Start(t *store.Turn) {
 	q.groups.start(t)
 	q.armDue(t)
-	q.armExpiry(t)
-	q.armRetention(t)
+	q.expiry.arm(t)
+	q.retention.arm(t)
 	q.recall(t)
 }
 
@@ -190,7 +190,7 @@ func (q *Spool) Close(t *store.Turn) {
 	q.window.empty()
 	t.Disarm(q.due)
 	t.Disarm(q.expiry.timer)
-	t.Disarm(q.keep.timer)
+	t.Disarm(q.retention.timer)
 	t.Disarm(q.bad.timer)
 	t.Disarm(q.survived)
 }
@@ -209,15 +209,15 @@ func (q *Spool) span(k store.Kind) (lo, hi []byte) {
 // Put adds a message at the end.
 func (q *Spool) Put(t *store.Turn, c Content) *Message {
 	m := &Message{Content: c, Seq: q.meta.next, Lane: q.lane}
-	q.retain(t, m)
+	q.retention.note(t, m)
 	if m.number = 0; q.numbered {
 		m.number = q.number
 	}
 	q.number++
 	c = m.Content
 	q.order.put(t, m)
-	m.Born = q.bornOf(&c)
-	q.indexExpiry(t, m)
+	m.Born = q.retention.bornOf(&c)
+	q.expiry.index(t, m)
 	q.claim(t, &m.Content, slotEntries, m.position())
 	t.Hold(q.holder(slotEntries), c.Payload, 1)
 	q.meta.next++
@@ -261,8 +261,8 @@ func (q *Spool) Show(t *store.Turn, m *Message) {
 	default:
 		q.move(m, onDisk)
 	}
-	q.mayExpire(t, m)
-	q.mayAge(t, m)
+	q.expiry.mayEnd(t, m)
+	q.retention.mayAge(t, m)
 	q.ready(t)
 }
 
@@ -281,7 +281,7 @@ func (q *Spool) Take(t *store.Turn, until time.Time) *Message {
 
 // pull takes the next message from where it waits.
 func (q *Spool) pull(t *store.Turn) *Message {
-	if q.closed || q.keep.behind {
+	if q.closed || q.retention.behind {
 		return nil
 	}
 	m := q.next(t)
@@ -356,14 +356,14 @@ func (q *Spool) leaveAhead(m *Message) {
 func (q *Spool) Busy() bool {
 	through := q.solo != nil && q.solo.at != out && len(q.primes) > 0
 	held := q.frontier.raising && (len(q.returned) > 0 || q.groups.waiting() > 0)
-	return !q.closed && (q.loading || q.keep.behind || q.window.len() > 0 || through || held || q.shown < q.meta.next || q.groups.busy())
+	return !q.closed && (q.loading || q.retention.behind || q.window.len() > 0 || through || held || q.shown < q.meta.next || q.groups.busy())
 }
 
 // coming reports that Take, having returned nil, will have something that is
 // deliverable and was there first. What waits for its trial does not count: that
 // may take seconds.
 func (q *Spool) coming() bool {
-	return !q.closed && (q.keep.behind || q.loaded < q.shown || q.window.len() > 0)
+	return !q.closed && (q.retention.behind || q.loaded < q.shown || q.window.len() > 0)
 }
 
 // Extend gives a taken message another lease end.
@@ -404,8 +404,8 @@ func (q *Spool) plain(m *Message) bool {
 }
 
 func (q *Spool) settle(t *store.Turn, m *Message) {
-	q.unindexExpiry(t, m)
-	q.unindexStray(t, m)
+	q.expiry.unindex(t, m)
+	q.retention.unindex(t, m)
 	q.unpin(t, m)
 	q.release(t, &m.Content, slotEntries)
 	m.before = m.at
