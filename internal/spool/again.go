@@ -31,20 +31,13 @@ func (q *Spool) readAgain(t *store.Turn) {
 	if q.closed {
 		return
 	}
-	u.late = slices.DeleteFunc(u.late, func(g lateGap) bool {
-		again := !store.IsDamage(g.err)
-		if again && (q.laterLeft() == 0 || g.from.Due < q.meta.nextDue) {
-			q.meta.nextDue, q.nextLate = g.from.Due, 0
-		}
-		return again
-	})
-	u.lateMessages = min(u.lateMessages, uint64(len(u.late)))
+	q.delays.readAgain()
 	if at := q.expiry.again; at != 0 {
 		q.expiry.again, q.expiry.from, q.expiry.fromSeq = 0, min(q.expiry.from, at), 0
 		q.expiry.next = sooner(q.expiry.next, at)
 		q.expiry.arm(t)
 	}
-	q.armDue(t)
+	q.delays.arm(t)
 	if len(u.groups) > 0 {
 		q.groups.wanted, u.groups = append(q.groups.wanted, u.groups...), nil
 		q.groups.readBack(t)
@@ -138,57 +131,3 @@ func (o *reread) replace(t *store.Turn, part span, c *chunk) {
 }
 
 func (o *reread) Visible(t *store.Turn) { o.q.ready(t) }
-
-// lateGap is a stretch of an index by time that could not be read.
-type lateGap struct {
-	from Position
-	err  error
-}
-
-func lateGaps(gaps []store.Gap) (late []lateGap, err error) {
-	for _, g := range gaps {
-		due, seq, err := decodeDueKey(g.From)
-		if err != nil {
-			return nil, err
-		}
-		late = append(late, lateGap{Position{Due: due, Seq: seq}, g.Err})
-	}
-	return late, nil
-}
-
-// missLate notes delayed messages that were passed over. All says that no others are
-// left.
-func (q *Spool) missLate(t *store.Turn, gaps []lateGap, all bool) {
-	u := &q.bad
-	for _, g := range gaps {
-		if !slices.ContainsFunc(u.late, func(o lateGap) bool { return o.from == g.from }) {
-			u.late = append(u.late, g)
-		}
-		if u.first("delayed " + g.from.String()) {
-			q.s.Log().Error("delayed messages cannot be read and stay in their queue, the others go on",
-				"queue", q.name, "due_from", time.Unix(0, g.from.Due), "error", g.err)
-		}
-		if !store.IsDamage(g.err) {
-			q.tryAgain(t)
-		}
-	}
-	switch {
-	case len(u.late) == 0:
-		u.lateMessages = 0
-	case all:
-		u.lateMessages = q.meta.delayed
-	default:
-		u.lateMessages = min(max(u.lateMessages, uint64(len(u.late))), q.meta.delayed-min(q.meta.delayed, 1))
-	}
-}
-
-// laterLeft is how many delayed messages can be read.
-func (q *Spool) laterLeft() uint64 { return q.meta.delayed - min(q.meta.delayed, q.bad.lateMessages) }
-
-// earliest returns the earlier of a due time and those that were passed over.
-func (u *unreadable) earliest(due int64) int64 {
-	for _, g := range u.late {
-		due = sooner(due, g.from.Due)
-	}
-	return due
-}

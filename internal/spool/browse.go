@@ -190,7 +190,7 @@ func (b *Browse) Close(ctx context.Context) {
 	ctx = store.WithDurability(context.WithoutCancel(ctx), store.NoSync)
 	_ = b.s.Do(ctx, store.PromptFunc{OpFunc: func(*store.Turn) error { // fails if the store is down
 		for _, p := range watched {
-			p.q.unwatch(p.watch)
+			p.q.delays.unwatch(p.watch)
 		}
 		return nil
 	}}, store.NoSync)
@@ -230,7 +230,7 @@ func (b *Browse) begin(*store.Turn) {
 		from, any := b.behind(Position{Lane: q.lane, Due: 1})
 		if b.query.Delayed && any && q.meta.delayed > 0 {
 			p := &part{q: q, watch: &watch{next: from}}
-			q.watches = append(q.watches, p.watch)
+			q.delays.watches = append(q.delays.watches, p.watch)
 			b.parts = append(b.parts, p)
 		}
 	}
@@ -250,7 +250,7 @@ func (b *Browse) behind(first Position) (from Position, any bool) {
 }
 
 func (b *Browse) wants(q *Spool, c *Content) bool {
-	return b.query.ID == nil || bytes.Equal(b.query.ID, q.idOf(c))
+	return b.query.ID == nil || bytes.Equal(b.query.ID, q.delays.idOf(c))
 }
 
 // readWaiting reads a chunk of what waits or is out.
@@ -280,7 +280,7 @@ func (b *Browse) readWaiting(ctx context.Context, p *part) (found []Seen, end bo
 // readDelayed reads a chunk of what is delayed. When that is all, what has become due
 // unread is left.
 func (b *Browse) readDelayed(ctx context.Context, p *part) (found []Seen, end bool, err error) {
-	read, next, err := p.q.readLater(ctx, p.watch.next, b.query.ID, b.most)
+	read, next, err := p.q.delays.read(ctx, p.watch.next, b.query.ID, b.most)
 	if err != nil {
 		return nil, false, err
 	}
@@ -292,7 +292,7 @@ func (b *Browse) readDelayed(ctx context.Context, p *part) (found []Seen, end bo
 			}
 		}
 		if p.watch.advance(next, p.q.meta.next); end {
-			p.q.unwatch(p.watch)
+			p.q.delays.unwatch(p.watch)
 		}
 	})
 	if err == nil && end && b.query.Waiting {
@@ -341,7 +341,7 @@ func (q *Spool) inspectMissing(found []Seen, list []missing) []Seen {
 // Peek returns the message that stands at a position, or nil if there is none.
 func (q *Spool) Peek(ctx context.Context, alive func() error, at Position) (*Seen, error) {
 	if at.Delayed() {
-		return q.peekDelayed(ctx, alive, at)
+		return q.delays.peek(ctx, alive, at)
 	}
 	c, now := chunk{through: at.Seq + 1}, q.newRevision()
 	if err := q.readEntries(ctx, plan{from: at.Seq, to: at.Seq + 1, messages: 1, pass: store.IsDamage}, &c); err != nil {

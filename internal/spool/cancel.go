@@ -15,9 +15,10 @@ type Cancelled struct {
 	at Position
 }
 
-// Cancel removes a delayed message, if there is one at that position and, unless id is
+// cancel removes a delayed message, if there is one at that position and, unless id is
 // nil, that is its id. Else it returns nil.
-func (q *Spool) Cancel(t *store.Turn, at Position, id []byte) (*Cancelled, error) {
+func (l *delays) cancel(t *store.Turn, at Position, id []byte) (*Cancelled, error) {
+	q := l.q
 	key := dueKey(q.layout.Delayed, q.place, at.Due, at.Seq)
 	v, err := t.Get(key)
 	if v == nil || err != nil {
@@ -27,11 +28,11 @@ func (q *Spool) Cancel(t *store.Turn, at Position, id []byte) (*Cancelled, error
 	if err != nil {
 		return nil, err
 	}
-	if id != nil && !bytes.Equal(id, q.idOf(&c)) {
+	if id != nil && !bytes.Equal(id, l.idOf(&c)) {
 		return nil, nil
 	}
 	t.DeleteSingle(key)
-	q.unindexID(t, &c, at)
+	l.unindex(t, &c, at)
 	q.release(t, &c, slotDelayed)
 	t.Hold(q.holder(slotDelayed), c.Payload, -1)
 	q.meta.delayed--
@@ -48,7 +49,7 @@ func (q *Lanes) Cancel(t *store.Turn, at Position, id []byte) (*Cancelled, error
 	if int(at.Lane) >= len(q.byLane) || q.byLane[at.Lane] == nil {
 		return nil, nil
 	}
-	return q.byLane[at.Lane].Cancel(t, at, id)
+	return q.byLane[at.Lane].delays.cancel(t, at, id)
 }
 
 // Undo takes Cancel back.

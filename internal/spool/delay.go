@@ -6,6 +6,20 @@ import (
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
+// delays are the messages that wait for their time. They live on disk only, in the order of their
+// due times. When they are due a load reads them, and they are put.
+//
+// Invariant: the earliest is due at meta.nextDue or later, those of gaps aside.
+type delays struct {
+	q        *Spool
+	identify func(data []byte) []byte // nil if they have no ids
+	timer    *store.Timer
+	nextSeq  uint64    // of those due at meta.nextDue, none has a lower number
+	watches  []*watch  // of those who browse
+	gaps     []lateGap // where they cannot be read, in order
+	lost     uint64    // how many these are, about
+}
+
 // Delayed is a message that waits for its time. It lives on disk only.
 type Delayed struct {
 	Position
@@ -14,18 +28,19 @@ type Delayed struct {
 	nextDue int64 // of the spool, before
 }
 
-// PutDelayed adds a message that becomes ready at due, at the end of the queue
+// put adds a message that becomes ready at due, at the end of the queue
 // as it is then.
-func (q *Spool) PutDelayed(t *store.Turn, c Content, due time.Time) Delayed {
+func (l *delays) put(t *store.Turn, c Content, due time.Time) Delayed {
+	q := l.q
 	at := Position{Lane: q.lane, Due: int64(At(due)), Seq: q.meta.delaySeq}
 	d := Delayed{Position: at, size: c.size(), payload: c.Payload, nextDue: q.meta.nextDue}
 	t.Set(dueKey(q.layout.Delayed, q.place, at.Due, at.Seq), c.encodeDelayed())
-	q.indexID(t, &c, at)
+	l.index(t, &c, at)
 	q.claim(t, &c, slotDelayed, at)
 	t.Hold(q.holder(slotDelayed), c.Payload, 1)
 	q.meta.delaySeq++
-	if q.laterLeft() == 0 || d.Due < q.meta.nextDue {
-		q.meta.nextDue, q.nextLate = d.Due, 0
+	if l.left() == 0 || d.Due < q.meta.nextDue {
+		q.meta.nextDue, l.nextSeq = d.Due, 0
 	}
 	if q.plan.putDue == 0 || d.Due < q.plan.putDue {
 		q.plan.putDue = d.Due
@@ -36,31 +51,50 @@ func (q *Spool) PutDelayed(t *store.Turn, c Content, due time.Time) Delayed {
 	return d
 }
 
-// UndoDelayed takes the last PutDelayed back.
-func (q *Spool) UndoDelayed(d Delayed) {
+// undo takes the last PutDelayed back.
+func (l *delays) undo(d Delayed) {
+	q := l.q
 	q.s.UndoHold(q.holder(slotDelayed), d.payload, 1)
 	q.meta.delaySeq--
 	q.meta.delayed--
 	q.meta.delayedBytes -= d.size
-	q.meta.nextDue, q.nextLate = d.nextDue, 0
+	q.meta.nextDue, l.nextSeq = d.nextDue, 0
 }
 
-// ShowDelayed lets the clock run for what was put.
-func (q *Spool) ShowDelayed(t *store.Turn) { q.armDue(t) }
+// show lets the clock run for what was put.
+func (l *delays) show(t *store.Turn) { l.arm(t) }
 
-// Rouse has what is due read, if its timer has not run yet, and reports whether that is under way.
-func (q *Spool) Rouse(t *store.Turn) bool {
-	if q.closed || q.laterLeft() == 0 || q.meta.nextDue > t.Now().UnixNano() {
+// rouse has what is due read, if its timer has not run yet, and reports whether that is under way.
+func (l *delays) rouse(t *store.Turn) bool {
+	q := l.q
+	if q.closed || l.left() == 0 || q.meta.nextDue > t.Now().UnixNano() {
 		return false
 	}
 	q.startLoading(t)
 	return q.loading
 }
 
-func (q *Spool) armDue(t *store.Turn) {
-	if q.laterLeft() == 0 || q.closed {
-		t.Disarm(q.due)
+func (l *delays) arm(t *store.Turn) {
+	q := l.q
+	if l.left() == 0 || q.closed {
+		t.Disarm(l.timer)
 		return
 	}
-	t.Arm(q.due, time.Unix(0, q.meta.nextDue))
+	t.Arm(l.timer, time.Unix(0, q.meta.nextDue))
+}
+
+// purge drops all of them.
+func (l *delays) purge(t *store.Turn) int {
+	q := l.q
+	n := int(q.meta.delayed)
+	lo, hi := q.span(q.layout.Delayed)
+	t.DeleteRange(lo, hi)
+	if l.identify != nil {
+		t.DeleteRange(q.span(q.layout.DelayedID))
+	}
+	t.HoldOnly(q.holder(slotDelayed), nil)
+	q.meta.delayed, q.meta.delayedBytes, q.meta.nextDue = 0, 0, 0
+	l.gaps, l.lost = nil, 0
+	l.arm(t)
+	return n
 }

@@ -191,7 +191,7 @@ func (q *Lanes) Busy() bool {
 // Rouse is Spool.Rouse of all lanes.
 func (q *Lanes) Rouse(t *store.Turn) (coming bool) {
 	for _, lane := range q.open {
-		coming = lane.Rouse(t) || coming
+		coming = lane.delays.rouse(t) || coming
 	}
 	return coming
 }
@@ -208,14 +208,14 @@ func (q *Lanes) Show(t *store.Turn, m *Message) { q.of(m).Show(t, m) }
 // PutDelayed adds a message that becomes ready at due, at the end of its lane as
 // it is then.
 func (q *Lanes) PutDelayed(t *store.Turn, lane byte, c Content, due time.Time) Delayed {
-	return q.lane(lane).PutDelayed(t, c, due)
+	return q.lane(lane).delays.put(t, c, due)
 }
 
 // UndoDelayed takes the last PutDelayed back.
-func (q *Lanes) UndoDelayed(d Delayed) { q.byLane[d.Lane].UndoDelayed(d) }
+func (q *Lanes) UndoDelayed(d Delayed) { q.byLane[d.Lane].delays.undo(d) }
 
 // ShowDelayed lets the clock run for what was put.
-func (q *Lanes) ShowDelayed(t *store.Turn, d Delayed) { q.byLane[d.Lane].ShowDelayed(t) }
+func (q *Lanes) ShowDelayed(t *store.Turn, d Delayed) { q.byLane[d.Lane].delays.show(t) }
 
 // Take is Spool.Take of the highest lane that has something, or of one that has been
 // overtaken too often. While the messages of a lane are being read from disk, none of

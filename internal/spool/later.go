@@ -18,23 +18,25 @@ import (
 // double what a queue writes.
 
 // idOf returns the id of a message, or nil.
-func (q *Spool) idOf(c *Content) []byte {
-	if q.identify == nil {
+func (l *delays) idOf(c *Content) []byte {
+	if l.identify == nil {
 		return nil
 	}
-	return q.identify(c.Data)
+	return l.identify(c.Data)
 }
 
-// indexID notes the id of a message that is being delayed.
-func (q *Spool) indexID(t *store.Turn, c *Content, at Position) {
-	if id := q.idOf(c); len(id) > 0 {
+// index notes the id of a message that is being delayed.
+func (l *delays) index(t *store.Turn, c *Content, at Position) {
+	q := l.q
+	if id := l.idOf(c); len(id) > 0 {
 		t.Set(idKey(q.layout.DelayedID, q.place, hashID(id), at), nil)
 	}
 }
 
-// unindexID forgets it.
-func (q *Spool) unindexID(t *store.Turn, c *Content, at Position) {
-	if id := q.idOf(c); len(id) > 0 {
+// unindex forgets it.
+func (l *delays) unindex(t *store.Turn, c *Content, at Position) {
+	q := l.q
+	if id := l.idOf(c); len(id) > 0 {
 		t.DeleteSingle(idKey(q.layout.DelayedID, q.place, hashID(id), at))
 	}
 }
@@ -45,11 +47,12 @@ func hashID(id []byte) uint64 {
 	return binary.BigEndian.Uint64(sum[:])
 }
 
-// readLater reads delayed messages from a position on, all of them or those with an
+// read reads delayed messages from a position on, all of them or those with an
 // id, up to a number. Next is where to go on, and zero at the end.
-func (q *Spool) readLater(ctx context.Context, from Position, id []byte, most int) (read []Seen, next Position, err error) {
+func (l *delays) read(ctx context.Context, from Position, id []byte, most int) (read []Seen, next Position, err error) {
+	q := l.q
 	if id != nil {
-		return q.readByID(ctx, from, id, most)
+		return l.readByID(ctx, from, id, most)
 	}
 	_, hi := q.span(q.layout.Delayed)
 	it, err := q.iter(ctx, dueKey(q.layout.Delayed, q.place, from.Due, from.Seq), hi, store.IsDamage)
@@ -59,7 +62,7 @@ func (q *Spool) readLater(ctx context.Context, from Position, id []byte, most in
 	defer func() { err = q.unread(errors.Join(err, it.Close())) }()
 	size := 0
 	for ok := it.First(); ok; ok = it.Next() {
-		d, err := q.seeDelayed(it)
+		d, err := l.see(it)
 		if err != nil {
 			return nil, next, err
 		}
@@ -78,7 +81,8 @@ func (q *Spool) readLater(ctx context.Context, from Position, id []byte, most in
 }
 
 // readByID is readLater of those with an id.
-func (q *Spool) readByID(ctx context.Context, from Position, id []byte, most int) (read []Seen, next Position, err error) {
+func (l *delays) readByID(ctx context.Context, from Position, id []byte, most int) (read []Seen, next Position, err error) {
+	q := l.q
 	hash := hashID(id)
 	hi := store.PrefixEnd(idKey(q.layout.DelayedID, q.place, hash, Position{})[:laneKeyLen+8])
 	index, err := q.s.Iter(ctx, idKey(q.layout.DelayedID, q.place, hash, from), hi)
@@ -104,20 +108,20 @@ func (q *Spool) readByID(ctx context.Context, from Position, id []byte, most int
 		if !it.Seek(key) || !bytes.Equal(it.Key(), key) {
 			continue // became due between the two, or an error, which Close returns
 		}
-		d, err := q.seeDelayed(it)
+		d, err := l.see(it)
 		if err != nil {
 			return nil, next, err
 		}
-		if bytes.Equal(q.idOf(&d.Content), id) {
+		if bytes.Equal(l.idOf(&d.Content), id) {
 			read = append(read, d)
 		}
 	}
 	return read, next, nil
 }
 
-// seeDelayed reads the delayed message at which an iterator stands.
-func (q *Spool) seeDelayed(it *store.Iter) (s Seen, err error) {
-	s.Lane = q.lane
+// see reads the delayed message at which an iterator stands.
+func (l *delays) see(it *store.Iter) (s Seen, err error) {
+	s.Lane = l.q.lane
 	if s.Due, s.Seq, err = decodeDueKey(it.Key()); err != nil {
 		return s, err
 	}
@@ -129,8 +133,9 @@ func (q *Spool) seeDelayed(it *store.Iter) (s Seen, err error) {
 	return s, nil
 }
 
-// peekDelayed is Peek of a delayed message.
-func (q *Spool) peekDelayed(ctx context.Context, alive func() error, at Position) (*Seen, error) {
+// peek is Peek of a delayed message.
+func (l *delays) peek(ctx context.Context, alive func() error, at Position) (*Seen, error) {
+	q := l.q
 	v, err := q.s.Get(ctx, dueKey(q.layout.Delayed, q.place, at.Due, at.Seq))
 	if err != nil {
 		return nil, q.unread(err)
@@ -146,9 +151,10 @@ func (q *Spool) peekDelayed(ctx context.Context, alive func() error, at Position
 // MaxLater is the most positions that Later returns.
 const MaxLater = 1024
 
-// Later returns the positions of the delayed messages whose id may be this one, which
+// later returns the positions of the delayed messages whose id may be this one, which
 // is for Cancel to find out. It must not be called under the baton.
-func (q *Spool) Later(ctx context.Context, id []byte) (found []Position, err error) {
+func (l *delays) later(ctx context.Context, id []byte) (found []Position, err error) {
+	q := l.q
 	hash := hashID(id)
 	lo := idKey(q.layout.DelayedID, q.place, hash, Position{})
 	index, err := q.s.Iter(ctx, lo, store.PrefixEnd(lo[:laneKeyLen+8]))
@@ -177,7 +183,7 @@ func (q *Lanes) Later(ctx context.Context, id []byte) (found []Position, err err
 		return nil, err
 	}
 	for _, lane := range lanes {
-		more, err := lane.Later(ctx, id)
+		more, err := lane.delays.later(ctx, id)
 		if err != nil {
 			return nil, err
 		}

@@ -58,9 +58,9 @@ type delayedMessage struct {
 // startLoading has a chunk read in the background, if there is anything to
 // read and nobody is at it. The engine is never read under the baton.
 func (q *Spool) startLoading(t *store.Turn) {
-	due := q.laterLeft() > 0 && q.meta.nextDue <= t.Now().UnixNano()
+	due := q.delays.left() > 0 && q.meta.nextDue <= t.Now().UnixNano()
 	p := plan{from: q.loaded, to: q.loaded, now: t.Now(), due: due}
-	p.nextDue, p.nextLate = q.meta.nextDue, q.nextLate
+	p.nextDue, p.nextLate = q.meta.nextDue, q.delays.nextSeq
 	p.messages, p.bytes = q.chunk()
 	p.live = q.expiry.passesBy()
 	if q.low() {
@@ -135,7 +135,7 @@ func (q *Spool) read(ctx context.Context, p plan) (*chunk, error) {
 		}
 	}
 	if p.due {
-		if err := q.readDue(ctx, p, c); err != nil {
+		if err := q.delays.readDue(ctx, p, c); err != nil {
 			return nil, err
 		}
 	}
@@ -193,46 +193,6 @@ func (q *Spool) iter(ctx context.Context, lo, hi []byte, pass func(error) bool) 
 	return it, err
 }
 
-func (q *Spool) readDue(ctx context.Context, p plan, c *chunk) (err error) {
-	_, hi := q.span(q.layout.Delayed)
-	it, err := q.iter(ctx, dueKey(q.layout.Delayed, q.place, p.nextDue, p.nextLate), hi, p.pass) // before that are tombstones
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, it.Close()) }()
-	size := 0
-	for ok := it.First(); ok; ok = it.Next() {
-		d, err := q.readDelayed(it)
-		if err != nil {
-			return err
-		}
-		if size += len(d.Data); d.due > p.now.UnixNano() || len(c.delayed) == p.messages || size > p.bytes && len(c.delayed) > 0 {
-			c.nextDue, c.nextLate = d.due, d.seq
-			break
-		}
-		c.delayed = append(c.delayed, d)
-	}
-	c.late, err = lateGaps(it.Gaps())
-	return err
-}
-
-// readDelayed takes one that cannot be decoded as it is: the layer will say so.
-func (q *Spool) readDelayed(it *store.Iter) (d delayedMessage, err error) {
-	if d.due, d.seq, err = decodeDueKey(it.Key()); err != nil {
-		return d, err
-	}
-	v, err := it.Value()
-	if err != nil {
-		return d, err
-	}
-	if d.Content, err = decodeDelayed(v); err != nil {
-		q.s.Log().Error("delayed message is damaged", "queue", q.name, "number", d.seq, "error", err)
-		d.Data = v
-	}
-	d.Data = bytes.Clone(d.Data)
-	return d, nil
-}
-
 // install is the Op that takes a chunk into memory.
 type install struct {
 	q     *Spool
@@ -252,7 +212,7 @@ func (i *install) Run(t *store.Turn) error {
 		return nil
 	}
 	if q.plan.void {
-		q.armDue(t) // it may have fired in vain while the load was under way
+		q.delays.arm(t) // it may have fired in vain while the load was under way
 		return nil
 	}
 	for _, m := range i.c.messages {
@@ -265,7 +225,7 @@ func (i *install) Run(t *store.Turn) error {
 	if q.plan.due {
 		i.promote(t)
 	}
-	q.armDue(t)
+	q.delays.arm(t)
 	return nil
 }
 
@@ -298,43 +258,6 @@ func (q *Spool) isKnown(l *loadedMessage) bool {
 // leaseRuns reports that a message was out when the process ended, and still is.
 func (q *Spool) leaseRuns(t *store.Turn, l *loadedMessage) bool {
 	return q.leased != nil && l.mark.out && Moment(l.mark.until).After(t.Now())
-}
-
-// promote gives delayed messages that are due a place in the queue.
-func (i *install) promote(t *store.Turn) {
-	q := i.q
-	for _, d := range i.c.delayed {
-		was := Position{Lane: q.lane, Due: d.due, Seq: d.seq}
-		if q.plan.cancelled[was] {
-			continue
-		}
-		t.DeleteSingle(dueKey(q.layout.Delayed, q.place, d.due, d.seq))
-		q.unindexID(t, &d.Content, was)
-		q.release(t, &d.Content, slotDelayed)
-		q.meta.delayed--
-		q.meta.delayedBytes -= min(q.meta.delayedBytes, d.size())
-		t.Hold(q.holder(slotDelayed), d.Payload, -1)
-		if q.retention.born != nil {
-			d.Born = d.due
-		}
-		m := q.Put(t, d.Content)
-		i.moved = append(i.moved, m)
-		for _, w := range q.watches {
-			w.becameDue(was, m.Seq)
-		}
-		if q.promoted != nil {
-			q.promoted(t, was, m)
-		}
-		if q.added != nil {
-			i.after = append(i.after, q.added(t, m))
-		}
-	}
-	q.meta.nextDue, q.nextLate = i.c.nextDue, i.c.nextLate
-	q.missLate(t, i.c.late, i.c.nextDue == 0 && q.plan.putDue == 0)
-	if p := q.plan.putDue; p != 0 && (q.meta.nextDue == 0 || p < q.meta.nextDue) {
-		q.meta.nextDue, q.nextLate = p, 0
-	}
-	t.Touch(q)
 }
 
 func (i *install) Undo() {}

@@ -53,11 +53,11 @@ func (o *delayOp) Run(t *store.Turn) error {
 	if o.share != "" {
 		o.p = t.PutPayload([]byte(o.share))
 	}
-	o.d = o.q.PutDelayed(t, Content{Data: o.data, Payload: o.p}, o.due)
+	o.d = o.q.delays.put(t, Content{Data: o.data, Payload: o.p}, o.due)
 	return nil
 }
-func (o *delayOp) Undo()                 { o.q.UndoDelayed(o.d) }
-func (o *delayOp) Visible(t *store.Turn) { o.q.ShowDelayed(t) }
+func (o *delayOp) Undo()                 { o.q.delays.undo(o.d) }
+func (o *delayOp) Visible(t *store.Turn) { o.q.delays.show(t) }
 
 type cancelOp struct {
 	q    *Spool
@@ -67,7 +67,7 @@ type cancelOp struct {
 }
 
 func (o *cancelOp) Run(t *store.Turn) (err error) {
-	o.done, err = o.q.Cancel(t, o.at, o.id)
+	o.done, err = o.q.delays.cancel(t, o.at, o.id)
 	return err
 }
 

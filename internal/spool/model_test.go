@@ -378,7 +378,7 @@ func (w *world) browse(t *rapid.T) {
 			require.True(t, w.seen[data] || !w.owed[data], "%q is not seen", data)
 		}
 		w.look = nil
-		under(t, w.s, store.NoSync, func(*store.Turn) { require.Empty(t, w.q.watches) })
+		under(t, w.s, store.NoSync, func(*store.Turn) { require.Empty(t, w.q.delays.watches) })
 		return
 	}
 	if rapid.IntRange(0, 9).Draw(t, "break off") == 0 {
@@ -498,7 +498,7 @@ func (w *world) cancel(t *rapid.T) {
 	i := rapid.IntRange(0, len(w.delayed)-1).Draw(t, "which")
 	d := w.delayed[i]
 	id := lastWord([]byte(d.data))
-	found, err := w.q.Later(ctx, id)
+	found, err := w.q.delays.later(ctx, id)
 	require.NoError(t, err)
 	require.Equal(t, []Position{d.at}, found)
 	op := &cancelOp{q: w.q, at: d.at, id: []byte("another")}
@@ -508,7 +508,7 @@ func (w *world) cancel(t *rapid.T) {
 	w.do(op)
 	require.NotNil(t, op.done)
 	w.delayed = slices.Delete(w.delayed, i, i+1)
-	found, err = w.q.Later(ctx, id)
+	found, err = w.q.delays.later(ctx, id)
 	require.NoError(t, err)
 	require.Empty(t, found)
 }

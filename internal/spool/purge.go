@@ -32,7 +32,7 @@ func (q *Spool) Purge(t *store.Turn, delayedToo bool) int {
 	q.reclaim(t)
 	n := int(before - q.meta.entries)
 	if delayedToo {
-		n += q.purgeDelayed(t)
+		n += q.delays.purge(t)
 	}
 	t.Touch(q)
 	return n
@@ -48,20 +48,6 @@ func (q *Spool) recount(t *store.Turn) {
 		held[m.Payload.Generation]++ // 0, of those without, holds nothing
 	})
 	t.HoldOnly(q.holder(slotEntries), held)
-}
-
-func (q *Spool) purgeDelayed(t *store.Turn) int {
-	n := int(q.meta.delayed)
-	lo, hi := q.span(q.layout.Delayed)
-	t.DeleteRange(lo, hi)
-	if q.identify != nil {
-		t.DeleteRange(q.span(q.layout.DelayedID))
-	}
-	t.HoldOnly(q.holder(slotDelayed), nil)
-	q.meta.delayed, q.meta.delayedBytes, q.meta.nextDue = 0, 0, 0
-	q.bad.late, q.bad.lateMessages = nil, 0
-	q.armDue(t)
-	return n
 }
 
 // deleteEntries deletes the segments that end in a range.

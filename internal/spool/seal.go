@@ -20,7 +20,7 @@ func (q *Spool) Seal(t *store.Turn) {
 	q.drop(t)
 	m := q.meta // as of the states on disk
 	m.entries, m.bytes = m.entries+q.order.late.settled.messages, m.bytes+q.order.late.settled.bytes
-	m.nextDue = q.bad.earliest(m.nextDue)
+	m.nextDue = q.delays.earliest(m.nextDue)
 	m.frontier, m.oldest = max(m.frontier, q.frontier.raisedTo), sooner(m.oldest, q.retention.unshown)
 	t.Set(laneKey(q.layout.Meta, q.place, 0), m.encode())
 }

@@ -43,9 +43,8 @@ type Spool struct {
 	primes       seqHeap
 	frontier     frontier
 
-	groups    *groups                  // nil if it has none
-	identify  func(data []byte) []byte // nil if it has no ids
-	watches   []*watch                 // of those who browse
+	groups    *groups // nil if it has none
+	delays    delays
 	expiry    expiry
 	retention retention
 	bad       unreadable
@@ -61,8 +60,6 @@ type Spool struct {
 	recallEnd uint64
 	dropped   uint64
 	deadSize  int // bytes settled since the last drop
-	due       *store.Timer
-	nextLate  uint64 // of those due at meta.nextDue, none has a lower number
 }
 
 // Options are the layer's side of a spool.
@@ -158,7 +155,7 @@ func New(s *store.Store, l Layout, id uint32, o Options) *Spool {
 
 func newLane(s *store.Store, l Layout, id uint32, o Options, h *shared) *Spool {
 	q := &Spool{
-		s: s, layout: l, place: place{id, o.Lane}, name: o.Name, shared: h, identify: o.ID, ready: o.Ready, leased: o.Leased, added: o.Added, promoted: o.Promoted,
+		s: s, layout: l, place: place{id, o.Lane}, name: o.Name, shared: h, ready: o.Ready, leased: o.Leased, added: o.Added, promoted: o.Promoted,
 		window: window{free: freeOf(s)}, frontier: frontier{step: frontierStep},
 	}
 	if o.Group != nil {
@@ -166,7 +163,7 @@ func newLane(s *store.Store, l Layout, id uint32, o Options, h *shared) *Spool {
 	}
 	q.leanFrom = leanFrom
 	q.order, q.meta.frontier = newOrder(q), frontierStep // and so on disk before any message
-	q.due = store.NewTimer(q.startLoading)
+	q.delays = delays{q: q, identify: o.ID, timer: store.NewTimer(q.startLoading)}
 	q.expiry = expiry{q: q, expired: o.Expired, timer: store.NewTimer(q.expiry.start)}
 	q.bad.timer = store.NewTimer(q.readAgain)
 	q.retention = retention{q: q, born: o.Born, outlived: o.Outlived, timer: store.NewTimer(q.retention.start)}
@@ -176,7 +173,7 @@ func newLane(s *store.Store, l Layout, id uint32, o Options, h *shared) *Spool {
 // Start arms the timer for what is delayed, and brings the leases back.
 func (q *Spool) Start(t *store.Turn) {
 	q.groups.start(t)
-	q.armDue(t)
+	q.delays.arm(t)
 	q.expiry.arm(t)
 	q.retention.arm(t)
 	q.recall(t)
@@ -188,7 +185,7 @@ func (q *Spool) Close(t *store.Turn) {
 	q.groups.close(t)
 	q.closed = true
 	q.window.empty()
-	t.Disarm(q.due)
+	t.Disarm(q.delays.timer)
 	t.Disarm(q.expiry.timer)
 	t.Disarm(q.retention.timer)
 	t.Disarm(q.bad.timer)

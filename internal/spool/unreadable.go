@@ -36,9 +36,6 @@ type unreadable struct {
 	onDisk    tally
 	stretches stretches
 
-	late         []lateGap // of what is delayed, in order
-	lateMessages uint64    // in these, about
-
 	groups []*group // whose spilled messages, and the index of these, cannot be read
 
 	logged map[string]bool // what was reported before
@@ -305,7 +302,7 @@ func (q *Spool) lost() (lost tally) {
 }
 
 // some reports that something cannot be read.
-func (u *unreadable) some() bool { return len(u.stretches) > 0 || len(u.late) > 0 }
+func (u *unreadable) some() bool { return len(u.stretches) > 0 }
 
 // purge forgets what waits, because it is gone.
 func (u *unreadable) purge() { u.stretches, u.groups, u.onDisk = nil, nil, tally{} }

@@ -36,6 +36,6 @@ func (w *watch) advance(next Position, end uint64) {
 	}
 }
 
-func (q *Spool) unwatch(w *watch) {
-	q.watches = slices.DeleteFunc(q.watches, func(other *watch) bool { return other == w })
+func (l *delays) unwatch(w *watch) {
+	l.watches = slices.DeleteFunc(l.watches, func(other *watch) bool { return other == w })
 }
