@@ -123,7 +123,7 @@ func (o *reread) replace(t *store.Turn, part span, c *chunk) {
 		q.bad.stretches.add(s)
 	}
 	for _, l := range came {
-		m := q.bringBack(t, l)
+		m := q.crash.bringBack(t, l)
 		q.expiry.mayEnd(t, m)
 		q.retention.mayAge(t, m)
 	}

@@ -313,7 +313,7 @@ func (q *Spool) inspect(t *store.Turn, l loadedMessage, now *revision) (s Seen, 
 	m := q.order.inMemory(l.seq)
 	switch {
 	case m != nil:
-		s.Taken, s.Untried, s.Count = m.at == out, q.untried(m), m.Count
+		s.Taken, s.Untried, s.Count = m.at == out, q.crash.untried(m), m.Count
 		s.Until, s.First, s.Since = m.Until, m.First, m.Since
 		return s, true
 	case err == nil && q.order.gone(&l):
@@ -325,7 +325,7 @@ func (q *Spool) inspect(t *store.Turn, l loadedMessage, now *revision) (s Seen, 
 	if s.Err = err; err != nil {
 		return s, true
 	}
-	s.Taken = q.leaseRuns(t, &l)
+	s.Taken = q.crash.runs(t, &l)
 	return s, true
 }
 

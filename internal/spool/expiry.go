@@ -226,7 +226,7 @@ func (s *sweep) Run(t *store.Turn) error {
 	if e.void {
 		return nil // and begin again
 	}
-	if q.out.messages == 0 && q.returning == 0 && q.unloaded == 0 && q.shown == q.meta.next && !q.bad.some() && len(e.passed) == 0 {
+	if q.out.messages == 0 && q.returning == 0 && q.crash.unloaded == 0 && q.shown == q.meta.next && !q.bad.some() && len(e.passed) == 0 {
 		e.retained = 0 // all that is left is at the end of the index
 	}
 	e.next = sooner(s.next, e.missed)
@@ -303,7 +303,7 @@ func (s *sweep) end(t *store.Turn, d ending) {
 	case m == nil:
 		t.Delete(dueKey(q.layout.Expiry, q.place, d.at, d.seq)) // of what was purged
 		return
-	case !m.Waits() && !new, new && q.leaseRuns(t, &d.loadedMessage):
+	case !m.Waits() && !new, new && q.crash.runs(t, &d.loadedMessage):
 		q.expiry.leave(d.at) // until Returned
 		return
 	}
@@ -341,7 +341,7 @@ func (q *Spool) waiting(t *store.Turn, l *loadedMessage) (m *Message, new bool, 
 func (q *Spool) bring(m *Message, l *loadedMessage) {
 	q.move(m, returned)
 	if l.mark.out {
-		q.recalledOne()
+		q.crash.cameBack()
 	}
 }
 

@@ -57,7 +57,7 @@ func (g *groups) nextFair(t *store.Turn) *Message {
 			return g.bringOut(t, k)
 		}
 		front := g.q.upcoming()
-		if len(g.q.primes) == 0 || g.q.solo != nil {
+		if len(g.q.crash.primes) == 0 || g.q.solo != nil {
 			if k := g.line.nextTenant(t, front); k != nil {
 				return g.bringOut(t, k)
 			}
@@ -89,7 +89,7 @@ func (g *groups) nextNoisy(t *store.Turn, front *Message) *Message {
 		at := g.find(front)
 		first := k == nil || at.inFlight < k.inFlight || at.inFlight == k.inFlight && front.Seq < k.head
 		if first && len(at.parked) == 0 && !at.spilled() {
-			if !g.q.withinFrontier(t, front.Seq) {
+			if !g.q.crash.within(t, front.Seq) {
 				return nil
 			}
 			return g.q.nextInPlace(t)
@@ -124,7 +124,7 @@ func (g *groups) quietest(t *store.Turn) *group {
 // bringOut returns the first message of a tenant that waits, or nil if it is
 // not to be handed out before the frontier has moved.
 func (g *groups) bringOut(t *store.Turn, k *group) *Message {
-	if !g.q.withinFrontier(t, k.parked[0].Seq) {
+	if !g.q.crash.within(t, k.parked[0].Seq) {
 		return nil
 	}
 	return k.parked[0]

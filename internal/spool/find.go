@@ -14,7 +14,7 @@ func (q *Spool) Find(t *store.Turn, seq uint64) (*Message, error) {
 	if m := q.order.inMemory(seq); m != nil && m.at == out {
 		return m, nil
 	}
-	if q.leased == nil || !q.onDiskOnly(seq) {
+	if q.crash.leased == nil || !q.onDiskOnly(seq) {
 		return nil, nil
 	}
 	l := q.order.find(t, seq)
@@ -63,47 +63,21 @@ func (q *Spool) Lookup(t *store.Turn, seq uint64) (*Message, error) {
 	case l.gone:
 		return nil, nil
 	}
-	return q.comeEarly(t, &l, l.mark.out && q.leased != nil), nil
+	return q.comeEarly(t, &l, l.mark.out && q.crash.leased != nil), nil
 }
 
 // comeEarly takes a message into memory ahead of the load that will skip it, as
 // one that is out still, or again waits.
 func (q *Spool) comeEarly(t *store.Turn, l *loadedMessage, isOut bool) *Message {
 	m := q.restore(l)
-	q.accuse(m, l)
+	q.crash.accuse(m, l)
 	if isOut {
-		q.adopt(m)
+		q.crash.adopt(m)
 		return m
 	}
 	q.wait(m)
-	q.comeBack(t, m, l.mark)
+	q.crash.comeBack(t, m, l.mark)
 	return m
-}
-
-// comeBack ends the delivery that m was out in when the process ended, if any.
-func (q *Spool) comeBack(t *store.Turn, m *Message, mk mark) {
-	m.Until = 0
-	if !mk.out {
-		return
-	}
-	q.expiry.mayEnd(t, m)
-	q.order.markLater(t, m) // or it would be counted as taken again at the next start
-	t.Touch(q)
-	q.recalledOne()
-}
-
-// adopt takes a message in that is out already.
-func (q *Spool) adopt(m *Message) {
-	q.move(m, out)
-	q.groups.adopted(m)
-	q.recalledOne()
-}
-
-// recalledOne notes that a message is in memory which was out when the process ended.
-func (q *Spool) recalledOne() {
-	if q.unloaded > 0 {
-		q.unloaded--
-	}
 }
 
 // restore makes a message of what is on disk, and of what is known of its segment since. It is not

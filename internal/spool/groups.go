@@ -121,7 +121,7 @@ func (g *groups) next(t *store.Turn) *Message {
 			}
 		}
 		switch {
-		case !g.q.withinFrontier(t, m.Seq):
+		case !g.q.crash.within(t, m.Seq):
 			if k != nil && m.at != tried {
 				k.offered, m.group = m, k
 			}
@@ -403,7 +403,7 @@ func (g *groups) purge(t *store.Turn) {
 	if g == nil {
 		return
 	}
-	for _, m := range g.q.primes {
+	for _, m := range g.q.crash.primes {
 		if m.group != nil {
 			m.group.bare(m.Seq)
 		}

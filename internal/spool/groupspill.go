@@ -253,7 +253,7 @@ func (g *groups) takeBack(t *store.Turn, k *group, l loadedMessage) *Message {
 	}
 	m := q.restore(&l)
 	m.at = spilled
-	q.accuse(m, &l)
+	q.crash.accuse(m, &l)
 	g.keep(k, m)
 	return m
 }

@@ -312,7 +312,7 @@ func (q *Lanes) NextRound(t *store.Turn) {
 
 // Recalled is that of all lanes.
 func (q *Lanes) Recalled() bool {
-	return !slices.ContainsFunc(q.open, func(lane *Spool) bool { return !lane.Recalled() })
+	return !slices.ContainsFunc(q.open, func(lane *Spool) bool { return !lane.crash.recalled() })
 }
 
 // Retain is that of all lanes, present and future.

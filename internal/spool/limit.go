@@ -53,7 +53,7 @@ func (q *Spool) oldestInMemory() *Message {
 		return q.ahead[n-1]
 	}
 	first := q.window.front()
-	for _, h := range []seqHeap{q.returned, q.primes} {
+	for _, h := range []seqHeap{q.returned, q.crash.primes} {
 		if m := h.first(); m != nil && (first == nil || m.Seq < first.Seq) {
 			first = m
 		}

@@ -105,7 +105,7 @@ func (l *line) build(n int, restart bool) {
 }
 
 func (l *line) recalled() (is bool) {
-	l.do(func(*store.Turn) { is = l.q.Recalled() })
+	l.do(func(*store.Turn) { is = l.q.crash.recalled() })
 	return is
 }
 

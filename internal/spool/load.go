@@ -66,8 +66,8 @@ func (q *Spool) startLoading(t *store.Turn) {
 	if q.low() {
 		p.to = q.shown
 	}
-	if !q.Recalled() {
-		p.recall, p.recallEnd = max(q.recalled, q.loaded), q.recallEnd
+	if !q.crash.recalled() {
+		p.recall, p.recallEnd = max(q.crash.through, q.loaded), q.crash.end
 	}
 	if q.loading || q.closed || p.from == p.to && !due && p.recall >= p.recallEnd {
 		return
@@ -130,7 +130,7 @@ func (q *Spool) read(ctx context.Context, p plan) (*chunk, error) {
 		}
 	}
 	if p.recall < p.recallEnd {
-		if err := q.readTaken(ctx, p, c); err != nil {
+		if err := q.crash.read(ctx, p, c); err != nil {
 			return nil, err
 		}
 	}
@@ -221,7 +221,7 @@ func (i *install) Run(t *store.Turn) error {
 	q.loaded = max(q.loaded, i.c.through)
 	q.expiry.passOver(i.c.expired)
 	q.miss(t, i.c.missing)
-	q.takeBack(t, i.c)
+	q.crash.takeBack(t, i.c)
 	if q.plan.due {
 		i.promote(t)
 	}
@@ -235,10 +235,10 @@ func (q *Spool) take(t *store.Turn, l loadedMessage) {
 		return
 	}
 	m := q.restore(&l)
-	q.accuse(m, &l)
-	if q.leaseRuns(t, &l) {
-		q.adopt(m)
-		q.leased(t, m)
+	q.crash.accuse(m, &l)
+	if q.crash.runs(t, &l) {
+		q.crash.adopt(m)
+		q.crash.leased(t, m)
 		return
 	}
 	switch {
@@ -247,17 +247,12 @@ func (q *Spool) take(t *store.Turn, l loadedMessage) {
 	case !q.passes(t, m, true):
 		q.move(m, inWindow)
 	}
-	q.comeBack(t, m, l.mark)
+	q.crash.comeBack(t, m, l.mark)
 }
 
 // isKnown reports that a message that was read is in memory, or gone.
 func (q *Spool) isKnown(l *loadedMessage) bool {
 	return q.order.inMemory(l.seq) != nil || q.order.gone(l)
-}
-
-// leaseRuns reports that a message was out when the process ended, and still is.
-func (q *Spool) leaseRuns(t *store.Turn, l *loadedMessage) bool {
-	return q.leased != nil && l.mark.out && Moment(l.mark.until).After(t.Now())
 }
 
 func (i *install) Undo() {}
@@ -269,7 +264,7 @@ func (i *install) Visible(t *store.Turn) {
 	for _, shown := range i.after {
 		shown(t)
 	}
-	i.q.recall(t)
+	i.q.crash.recall(t)
 	if i.q.groups != nil {
 		i.q.groups.walker.goOn(t)
 	}

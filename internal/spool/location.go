@@ -50,7 +50,7 @@ func (q *Spool) move(m *Message, to location) {
 	case returned:
 		heap.Push(&q.returned, m)
 	case tried:
-		heap.Push(&q.primes, m)
+		heap.Push(&q.crash.primes, m)
 	case parked:
 		q.groups.enter(m)
 	case offered:
@@ -88,7 +88,7 @@ func (q *Spool) unplace(m *Message) {
 	case returned:
 		q.returned.remove(m)
 	case tried:
-		q.primes.remove(m)
+		q.crash.primes.remove(m)
 	case parked:
 		q.groups.exit(m)
 	case offered:

@@ -648,7 +648,7 @@ func (w *world) check(t *rapid.T) {
 	var onDisk tally
 	window := 0
 	under(t, w.s, store.NoSync, func(*store.Turn) {
-		st, unloaded, low, window = w.q.Stats(), w.q.unloaded, w.q.meta.low, w.q.window.len()
+		st, unloaded, low, window = w.q.Stats(), w.q.crash.unloaded, w.q.meta.low, w.q.window.len()
 		onDisk = w.q.bad.onDisk
 		for seq, e := range w.model {
 			if seq >= w.q.loaded && w.q.order.inMemory(seq) == nil {

@@ -77,7 +77,7 @@ func (p *passing) single(front *Message) bool {
 
 // pass parks m where it stands. What is passing is asked first.
 func (p *passing) pass(t *store.Turn, k *group, m *Message) {
-	p.g.q.withinFrontier(t, m.Seq) // is to be true by the time that it is taken
+	p.g.q.crash.within(t, m.Seq) // is to be true by the time that it is taken
 	if k.rank == 0 && p.g.fair {
 		k.passing = true
 	}
@@ -105,7 +105,7 @@ func (p *passing) again(t *store.Turn, m *Message) bool {
 // those at the front of the line are to step aside before.
 func (p *passing) next(t *store.Turn, looked int) *Message {
 	q := p.g.q
-	if len(p.ahead) == 0 || len(q.primes) > 0 && q.solo == nil {
+	if len(p.ahead) == 0 || len(q.crash.primes) > 0 && q.solo == nil {
 		return q.nextInPlace(t)
 	}
 	front, first := q.upcoming(), p.ahead[0]
@@ -123,7 +123,7 @@ func (p *passing) next(t *store.Turn, looked int) *Message {
 	case !p.single(front):
 		p.g.walker.seek(t)
 	}
-	if !q.withinFrontier(t, first.Seq) { // soon; until then the line goes on
+	if !q.crash.within(t, first.Seq) { // soon; until then the line goes on
 		return q.nextInPlace(t)
 	}
 	return first
@@ -148,7 +148,7 @@ func (p *passing) nextTenant(t *store.Turn, front *Message) *group {
 			return nil
 		case p.g.noisy(k):
 			p.stepAside(k)
-		case !p.g.q.withinFrontier(t, k.head): // soon; until then the line goes on
+		case !p.g.q.crash.within(t, k.head): // soon; until then the line goes on
 			return nil
 		default:
 			return k

@@ -288,15 +288,15 @@ func (q *Spool) pick(t *store.Turn, s *Seen) (m *Message, leave func(), err erro
 	switch {
 	case err != nil:
 		return nil, nil, q.unread(err)
-	case l.gone, q.leaseRuns(t, &l):
+	case l.gone, q.crash.runs(t, &l):
 		return nil, nil, nil
 	}
-	unloaded := q.unloaded
+	unloaded := q.crash.unloaded
 	m = q.restore(&l)
 	q.bring(m, &l)
 	return m, func() {
 		q.move(m, onDisk)
 		q.order.setAbsent(m, l.mark)
-		q.unloaded = unloaded
+		q.crash.unloaded = unloaded
 	}, nil
 }

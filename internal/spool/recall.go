@@ -14,25 +14,27 @@ import (
 // delivered and are left, and only what was out comes in, ahead of the load.
 //
 // Invariant: while unloaded > 0, what was taken and is not in memory has a
-// sequence number in [max(recalled, loaded), recallEnd).
+// sequence number in [max(through, loaded), end).
 
-// Recalled reports whether everything that was taken when the store was closed is
+// recalled reports whether everything that was taken when the store was closed is
 // in memory. The background sees to it from Start on; Ready is called then.
-func (q *Spool) Recalled() bool { return q.unloaded == 0 }
+func (k *crash) recalled() bool { return k.unloaded == 0 }
 
 // recall reads on until then.
-func (q *Spool) recall(t *store.Turn) {
-	if max(q.recalled, q.loaded) >= q.recallEnd {
-		q.unloaded = 0
+func (k *crash) recall(t *store.Turn) {
+	q := k.q
+	if max(k.through, q.loaded) >= k.end {
+		k.unloaded = 0
 	}
-	if !q.Recalled() {
+	if !k.recalled() {
 		q.startLoading(t)
 	}
 }
 
-// readTaken reads, of the messages from p.recall on, those that were out. Of segments without a
+// read reads, of the messages from p.recall on, those that were out. Of segments without a
 // state nothing was.
-func (q *Spool) readTaken(ctx context.Context, p plan, c *chunk) (err error) {
+func (k *crash) read(ctx context.Context, p plan, c *chunk) (err error) {
+	q := k.q
 	states, err := q.iter(ctx, seqKey(q.layout.State, q.place, p.recall), store.PrefixEnd(laneKey(q.layout.State, q.place, 0)), p.pass)
 	if err != nil {
 		return err
@@ -94,22 +96,57 @@ func outOf(states *store.Iter) (out []uint64, err error) {
 }
 
 // takeBack brings in what was found.
-func (q *Spool) takeBack(t *store.Turn, c *chunk) {
-	q.recalled = max(q.recalled, c.recalled)
+func (k *crash) takeBack(t *store.Turn, c *chunk) {
+	q := k.q
+	k.through = max(k.through, c.recalled)
 	for _, l := range c.taken {
 		if l.seq >= q.loaded && l.err == nil && !q.isKnown(&l) {
-			q.bringBack(t, l)
+			k.bringBack(t, l)
 		}
 	}
 }
 
 // bringBack takes a message in that was left on disk, as the process that ended left
 // it.
-func (q *Spool) bringBack(t *store.Turn, l loadedMessage) *Message {
-	runs := q.leaseRuns(t, &l)
+func (k *crash) bringBack(t *store.Turn, l loadedMessage) *Message {
+	q := k.q
+	runs := k.runs(t, &l)
 	m := q.comeEarly(t, &l, runs)
 	if runs {
-		q.leased(t, m)
+		k.leased(t, m)
 	}
 	return m
+}
+
+// runs reports that a message was out when the process ended, and still is.
+func (k *crash) runs(t *store.Turn, l *loadedMessage) bool {
+	return k.leased != nil && l.mark.out && Moment(l.mark.until).After(t.Now())
+}
+
+// comeBack ends the delivery that m was out in when the process ended, if any.
+func (k *crash) comeBack(t *store.Turn, m *Message, mk mark) {
+	q := k.q
+	m.Until = 0
+	if !mk.out {
+		return
+	}
+	q.expiry.mayEnd(t, m)
+	q.order.markLater(t, m) // or it would be counted as taken again at the next start
+	t.Touch(q)
+	k.cameBack()
+}
+
+// adopt takes a message in that is out already.
+func (k *crash) adopt(m *Message) {
+	q := k.q
+	q.move(m, out)
+	q.groups.adopted(m)
+	k.cameBack()
+}
+
+// cameBack notes that a message is in memory which was out when the process ended.
+func (k *crash) cameBack() {
+	if k.unloaded > 0 {
+		k.unloaded--
+	}
 }

@@ -43,8 +43,8 @@ func TestAnOldLeaseBehindABacklogIsRecalled(t *testing.T) {
 		s, q = leasedSpool(t, fs, func(m *Message) { found = append(found, m.Seq) })
 		synctest.Wait()
 		under(t, s, store.NoSync, func(*store.Turn) {
-			if !q.Recalled() || q.window.len() > windowMessages+chunkMessages {
-				t.Errorf("recalled %v, %d messages in the window", q.Recalled(), q.window.len())
+			if !q.crash.recalled() || q.window.len() > windowMessages+chunkMessages {
+				t.Errorf("recalled %v, %d messages in the window", q.crash.recalled(), q.window.len())
 			}
 		})
 		require.Equal(t, []uint64{n - 1}, found)

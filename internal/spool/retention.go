@@ -353,7 +353,7 @@ func (r *retire) count(t *store.Turn, d *retiree) {
 	q.meta.bytes -= d.size
 	q.bad.onDisk.less(tally{1, d.size})
 	if d.mark.out {
-		q.recalledOne()
+		q.crash.cameBack()
 	}
 }
 
@@ -404,7 +404,7 @@ func (r *retire) Visible(t *store.Turn) {
 		shown(t)
 	}
 	q.retention.arm(t)
-	q.recall(t)
+	q.crash.recall(t)
 	q.ready(t)
 }
 

@@ -15,13 +15,13 @@ func (q *Spool) Seal(t *store.Turn) {
 	}
 	q.order.seal(t)
 	q.meta.low = min(q.lowest(), q.order.late.low)
-	q.meta.taken = q.out.messages + q.unloaded
+	q.meta.taken = q.out.messages + q.crash.unloaded
 	q.meta.expires = sooner(q.expiry.next, q.expiry.retained)
 	q.drop(t)
 	m := q.meta // as of the states on disk
 	m.entries, m.bytes = m.entries+q.order.late.settled.messages, m.bytes+q.order.late.settled.bytes
 	m.nextDue = q.delays.earliest(m.nextDue)
-	m.frontier, m.oldest = max(m.frontier, q.frontier.raisedTo), sooner(m.oldest, q.retention.unshown)
+	m.frontier, m.oldest = max(m.frontier, q.crash.frontier.raisedTo), sooner(m.oldest, q.retention.unshown)
 	t.Set(laneKey(q.layout.Meta, q.place, 0), m.encode())
 }
 

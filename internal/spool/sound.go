@@ -114,7 +114,7 @@ func (c *census) stands(m *Message) bool {
 	case returned:
 		return in(q.returned)
 	case tried:
-		return in(q.primes)
+		return in(q.crash.primes)
 	case parked:
 		return m.group != nil && in(m.group.parked)
 	case offered:
@@ -140,7 +140,7 @@ func (c *census) compare() error {
 		{"bytes in line", q.window.bytes, c.lineBytes},
 		{"messages ahead", len(q.ahead), c.at[ahead]},
 		{"messages returned", len(q.returned), c.at[returned]},
-		{"messages on trial", len(q.primes), c.at[tried]},
+		{"messages on trial", len(q.crash.primes), c.at[tried]},
 		{"messages parked", groups.parked, c.at[parked]},
 		{"bytes parked", groups.bytes, c.parked},
 		{"messages offered", len(groups.line.ahead), c.at[offered]},

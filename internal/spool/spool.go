@@ -18,9 +18,8 @@ type Spool struct {
 	place
 	name string
 	*shared
-	ready  func(*store.Turn)
-	leased func(*store.Turn, *Message)
-	added  func(*store.Turn, *Message) func(*store.Turn)
+	ready func(*store.Turn)
+	added func(*store.Turn, *Message) func(*store.Turn)
 
 	promoted func(*store.Turn, Position, *Message)
 
@@ -39,9 +38,7 @@ type Spool struct {
 	returning int
 	order     order
 
-	suspectBelow uint64 // after an unclean end: these were possibly delivered
-	primes       seqHeap
-	frontier     frontier
+	crash crash
 
 	groups    *groups // nil if it has none
 	delays    delays
@@ -53,13 +50,10 @@ type Spool struct {
 	probed   uint64 // see probe
 	leanFrom uint64 // see Lean
 
-	loading   bool
-	plan      plan
-	unloaded  uint64 // taken according to the disk, not in memory yet
-	recalled  uint64 // see recall.go
-	recallEnd uint64
-	dropped   uint64
-	deadSize  int // bytes settled since the last drop
+	loading  bool
+	plan     plan
+	dropped  uint64
+	deadSize int // bytes settled since the last drop
 }
 
 // Options are the layer's side of a spool.
@@ -132,13 +126,13 @@ func (q *Spool) restoreMeta(ctx context.Context, v []byte) (err error) {
 	q.order.known.first = q.meta.low / blockSize
 	q.expiry.next, q.expiry.from = q.meta.expires, q.meta.expires
 	if q.s.Unclean() {
-		q.suspectBelow = min(q.meta.frontier, q.meta.next) // not what is put from now on
+		q.crash.below = min(q.meta.frontier, q.meta.next) // not what is put from now on
 	}
 	q.number += q.meta.next
 	q.bad.onDisk = tally{q.meta.entries, q.meta.bytes}
 	q.keyed = q.keyed || q.layout.Unique != 0 && q.meta.entries+q.meta.delayed > 0
-	if q.leased != nil {
-		q.unloaded, q.recallEnd = q.meta.taken, q.meta.next
+	if q.crash.leased != nil {
+		q.crash.unloaded, q.crash.end = q.meta.taken, q.meta.next
 	}
 	if q.groups != nil {
 		q.groups.line.backlog.restart(q.meta.next)
@@ -155,14 +149,15 @@ func New(s *store.Store, l Layout, id uint32, o Options) *Spool {
 
 func newLane(s *store.Store, l Layout, id uint32, o Options, h *shared) *Spool {
 	q := &Spool{
-		s: s, layout: l, place: place{id, o.Lane}, name: o.Name, shared: h, ready: o.Ready, leased: o.Leased, added: o.Added, promoted: o.Promoted,
-		window: window{free: freeOf(s)}, frontier: frontier{step: frontierStep},
+		s: s, layout: l, place: place{id, o.Lane}, name: o.Name, shared: h, ready: o.Ready, added: o.Added, promoted: o.Promoted,
+		window: window{free: freeOf(s)},
 	}
 	if o.Group != nil {
 		q.groups = newGroups(q, o.Group, o.Fair)
 	}
 	q.leanFrom = leanFrom
 	q.order, q.meta.frontier = newOrder(q), frontierStep // and so on disk before any message
+	q.crash = crash{q: q, leased: o.Leased, frontier: frontier{step: frontierStep}}
 	q.delays = delays{q: q, identify: o.ID, timer: store.NewTimer(q.startLoading)}
 	q.expiry = expiry{q: q, expired: o.Expired, timer: store.NewTimer(q.expiry.start)}
 	q.bad.timer = store.NewTimer(q.readAgain)
@@ -176,7 +171,7 @@ func (q *Spool) Start(t *store.Turn) {
 	q.delays.arm(t)
 	q.expiry.arm(t)
 	q.retention.arm(t)
-	q.recall(t)
+	q.crash.recall(t)
 }
 
 // Close ends the spool in memory: nothing is handed out any more. The layer
@@ -319,7 +314,7 @@ func (q *Spool) next(t *store.Turn) *Message {
 
 // nextInPlace does, groups aside.
 func (q *Spool) nextInPlace(t *store.Turn) *Message {
-	if m := q.nextPrime(); m != nil {
+	if m := q.crash.next(); m != nil {
 		return m
 	}
 	if q.low() {
@@ -351,8 +346,8 @@ func (q *Spool) leaveAhead(m *Message) {
 // for a prime suspect that has just been settled or given back, or was put and
 // is shown when the disk has caught up. Ready is called then.
 func (q *Spool) Busy() bool {
-	through := q.solo != nil && q.solo.at != out && len(q.primes) > 0
-	held := q.frontier.raising && (len(q.returned) > 0 || q.groups.waiting() > 0)
+	through := q.solo != nil && q.solo.at != out && len(q.crash.primes) > 0
+	held := q.crash.frontier.raising && (len(q.returned) > 0 || q.groups.waiting() > 0)
 	return !q.closed && (q.loading || q.retention.behind || q.window.len() > 0 || through || held || q.shown < q.meta.next || q.groups.busy())
 }
 

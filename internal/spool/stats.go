@@ -23,7 +23,7 @@ func (s *Stats) add(o Stats) {
 // cannot be read, Unreadable has those that were come to; it is exact once all that
 // waits was.
 func (q *Spool) Stats() Stats {
-	taken := q.out.messages + q.unloaded
+	taken := q.out.messages + q.crash.unloaded
 	lost, late := q.lost(), q.delays.lost
 	return Stats{
 		Ready:   q.meta.entries - taken - lost.messages,
@@ -32,7 +32,7 @@ func (q *Spool) Stats() Stats {
 		Bytes:   q.meta.bytes + q.meta.delayedBytes,
 
 		Unreadable: lost.messages + late,
-		Untried:    q.countUntried(),
+		Untried:    q.crash.countUntried(),
 		Outlived:   q.meta.outlived,
 
 		ReadyBytes: q.meta.bytes - q.out.bytes - lost.bytes,

@@ -297,7 +297,7 @@ func (q *Spool) lost() (lost tally) {
 		}
 		lost.messages = min(lost.messages, left.messages)
 	}
-	lost.messages -= min(lost.messages, q.unloaded) // these count as taken
+	lost.messages -= min(lost.messages, q.crash.unloaded) // these count as taken
 	return lost
 }
 

@@ -104,7 +104,7 @@ func (q *Spool) mayLeave(t *store.Turn, m *Message) bool {
 	if q.groups.blocks(m) {
 		return !q.groups.holdsBack(t, m)
 	}
-	return q.withinFrontier(t, m.Seq)
+	return q.crash.within(t, m.Seq)
 }
 
 // front returns the number that the front of the line has, below which nothing stands in it.

@@ -77,7 +77,7 @@ func TestAFastConsumerRaisesTheFrontierFurther(t *testing.T) {
 		}
 	}
 	step := uint64(0)
-	under(t, s, store.NoSync, func(*store.Turn) { step = q.frontier.step })
+	under(t, s, store.NoSync, func(*store.Turn) { step = q.crash.frontier.step })
 	require.Greater(t, step, uint64(frontierStep))
 	require.LessOrEqual(t, step, uint64(maxFrontierStep))
 	require.Positive(t, waits)

@@ -14,6 +14,20 @@ const (
 	maxFrontierStep = 16 * frontierStep
 )
 
+// crash is what is known, after an end, of what was out before: whose lease still runs, and what may
+// have killed the process. It also sees to it that this is known after the next end.
+type crash struct {
+	q        *Spool
+	leased   func(*store.Turn, *Message) // see Options.Leased
+	below    uint64                      // after an unclean end: these were possibly delivered
+	primes   seqHeap
+	frontier frontier
+
+	unloaded uint64 // taken according to the disk, not in memory yet
+	through  uint64 // of these, what is below is in memory
+	end      uint64 // and nothing is from here on
+}
+
 // frontier is how it moves.
 type frontier struct {
 	step     uint64
@@ -22,16 +36,17 @@ type frontier struct {
 	raisedTo uint64 // the same, in the open group
 }
 
-// withinFrontier reports whether a message may be handed out, and sees to it
+// within reports whether a message may be handed out, and sees to it
 // that the frontier moves in time.
-func (q *Spool) withinFrontier(t *store.Turn, seq uint64) bool {
+func (k *crash) within(t *store.Turn, seq uint64) bool {
+	q := k.q
 	within := seq < q.meta.frontier
-	if !within && q.frontier.raising && !q.frontier.waited {
-		q.frontier.waited, q.frontier.step = true, min(2*q.frontier.step, maxFrontierStep)
+	if !within && k.frontier.raising && !k.frontier.waited {
+		k.frontier.waited, k.frontier.step = true, min(2*k.frontier.step, maxFrontierStep)
 	}
-	if seq+q.frontier.step/2 >= q.meta.frontier && !q.frontier.raising {
-		q.frontier.raising, q.frontier.waited = true, false
-		t.Post(&raise{q: q, to: seq + q.frontier.step}, store.Sync)
+	if seq+k.frontier.step/2 >= q.meta.frontier && !k.frontier.raising {
+		k.frontier.raising, k.frontier.waited = true, false
+		t.Post(&raise{q: q, to: seq + k.frontier.step}, store.Sync)
 	}
 	return within
 }
@@ -44,7 +59,7 @@ type raise struct {
 }
 
 func (r *raise) Run(t *store.Turn) error {
-	r.q.frontier.raisedTo = r.to
+	r.q.crash.frontier.raisedTo = r.to
 	t.Touch(r.q)
 	return nil
 }
@@ -52,23 +67,23 @@ func (r *raise) Run(t *store.Turn) error {
 func (r *raise) Undo() {}
 
 func (r *raise) Visible(t *store.Turn) {
-	r.q.meta.frontier, r.q.frontier.raising = r.to, false
+	r.q.meta.frontier, r.q.crash.frontier.raising = r.to, false
 	r.q.ready(t)
 }
 
 // accuse sorts a message that was just loaded.
-func (q *Spool) accuse(m *Message, l *loadedMessage) {
-	m.Suspect = m.Seq < q.suspectBelow
+func (k *crash) accuse(m *Message, l *loadedMessage) {
+	m.Suspect = m.Seq < k.below
 	m.prime = m.Suspect && (l.mark.out || l.mark.accused)
 }
 
-// nextPrime returns the next prime suspect. They go one at a time, until it has settled or
+// next returns the next prime suspect. They go one at a time, until it has settled or
 // survived.
-func (q *Spool) nextPrime() *Message {
-	if q.solo != nil {
+func (k *crash) next() *Message {
+	if k.q.solo != nil {
 		return nil
 	}
-	return q.primes.first()
+	return k.primes.first()
 }
 
 func (q *Spool) goSolo(t *store.Turn, m *Message) {
@@ -78,14 +93,14 @@ func (q *Spool) goSolo(t *store.Turn, m *Message) {
 
 // untried reports that a message is ready, but waits for the prime suspect that is out. It was out
 // itself when the process died, and for whoever asks it still is.
-func (q *Spool) untried(m *Message) bool { return q.solo != nil && m.prime && m.Waits() }
+func (k *crash) untried(m *Message) bool { return k.q.solo != nil && m.prime && m.Waits() }
 
-func (q *Spool) countUntried() (n uint64) {
-	if q.solo == nil {
+func (k *crash) countUntried() (n uint64) {
+	if k.q.solo == nil {
 		return 0
 	}
-	for _, m := range q.primes {
-		if q.untried(m) {
+	for _, m := range k.primes {
+		if k.untried(m) {
 			n++
 		}
 	}
