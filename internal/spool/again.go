@@ -73,7 +73,7 @@ func (o *reread) read(ctx context.Context) error {
 		c := &o.found[i]
 		c.through = part.to
 		p := plan{from: part.from, to: part.to, messages: chunkMessages, bytes: chunkBytes, pass: func(error) bool { return true }}
-		if err := o.q.readEntries(ctx, p, c); err != nil {
+		if err := o.q.loader.readEntries(ctx, p, c); err != nil {
 			return err
 		}
 	}

@@ -256,7 +256,7 @@ func (b *Browse) wants(q *Spool, c *Content) bool {
 // readWaiting reads a chunk of what waits or is out.
 func (b *Browse) readWaiting(ctx context.Context, p *part) (found []Seen, end bool, err error) {
 	c, now := chunk{through: p.to}, p.q.newRevision()
-	if err := p.q.readEntries(ctx, plan{from: p.from, to: p.to, messages: b.most, bytes: browseBytes, pass: store.IsDamage}, &c); err != nil {
+	if err := p.q.loader.readEntries(ctx, plan{from: p.from, to: p.to, messages: b.most, bytes: browseBytes, pass: store.IsDamage}, &c); err != nil {
 		return nil, false, p.q.unread(err)
 	}
 	end = c.through == p.to
@@ -344,7 +344,7 @@ func (q *Spool) Peek(ctx context.Context, alive func() error, at Position) (*See
 		return q.delays.peek(ctx, alive, at)
 	}
 	c, now := chunk{through: at.Seq + 1}, q.newRevision()
-	if err := q.readEntries(ctx, plan{from: at.Seq, to: at.Seq + 1, messages: 1, pass: store.IsDamage}, &c); err != nil {
+	if err := q.loader.readEntries(ctx, plan{from: at.Seq, to: at.Seq + 1, messages: 1, pass: store.IsDamage}, &c); err != nil {
 		return nil, q.unread(err)
 	}
 	var found []Seen

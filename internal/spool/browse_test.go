@@ -194,10 +194,10 @@ func TestWhatIsCancelledWhileItIsLoadedIsNotPut(t *testing.T) {
 		d := delayOp{q: q, data: []byte("x"), due: time.Now().Add(time.Hour)}
 		require.NoError(t, s.Do(ctx, &d, store.Sync))
 		p := plan{now: d.due, due: true, messages: 9, bytes: 9}
-		c, err := q.read(ctx, p)
+		c, err := q.loader.read(ctx, p)
 		require.NoError(t, err)
 		require.Len(t, c.delayed, 1)
-		under(t, s, store.NoSync, func(*store.Turn) { q.loading, q.plan = true, p })
+		under(t, s, store.NoSync, func(*store.Turn) { q.loader.loading, q.loader.plan = true, p })
 		require.NoError(t, s.Do(ctx, &cancelOp{q: q, at: d.d.Position}, store.Sync))
 		require.NoError(t, s.Do(ctx, &install{q: q, c: c}, store.Sync))
 		var st Stats

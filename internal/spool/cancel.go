@@ -37,8 +37,8 @@ func (l *delays) cancel(t *store.Turn, at Position, id []byte) (*Cancelled, erro
 	t.Hold(q.holder(slotDelayed), c.Payload, -1)
 	q.meta.delayed--
 	q.meta.delayedBytes -= min(q.meta.delayedBytes, c.size())
-	if q.loading {
-		q.plan.cancel(at)
+	if q.loader.loading {
+		q.loader.plan.cancel(at)
 	}
 	t.Touch(q)
 	return &Cancelled{c, q, at}, nil
@@ -58,7 +58,7 @@ func (c *Cancelled) Undo() {
 	q.s.UndoHold(q.holder(slotDelayed), c.Payload, -1)
 	q.meta.delayed++
 	q.meta.delayedBytes += c.size()
-	delete(q.plan.cancelled, c.at)
+	delete(q.loader.plan.cancelled, c.at)
 }
 
 // cancel has a load that is under way pass a message over, which it may have read.

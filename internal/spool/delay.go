@@ -12,7 +12,9 @@ import (
 // Invariant: the earliest is due at meta.nextDue or later, those of gaps aside.
 type delays struct {
 	q        *Spool
-	identify func(data []byte) []byte // nil if they have no ids
+	identify func(data []byte) []byte                      // nil if they have no ids
+	added    func(*store.Turn, *Message) func(*store.Turn) // see Options
+	promoted func(*store.Turn, Position, *Message)
 	timer    *store.Timer
 	nextSeq  uint64    // of those due at meta.nextDue, none has a lower number
 	watches  []*watch  // of those who browse
@@ -42,8 +44,8 @@ func (l *delays) put(t *store.Turn, c Content, due time.Time) Delayed {
 	if l.left() == 0 || d.Due < q.meta.nextDue {
 		q.meta.nextDue, l.nextSeq = d.Due, 0
 	}
-	if q.plan.putDue == 0 || d.Due < q.plan.putDue {
-		q.plan.putDue = d.Due
+	if q.loader.plan.putDue == 0 || d.Due < q.loader.plan.putDue {
+		q.loader.plan.putDue = d.Due
 	}
 	q.meta.delayed++
 	q.meta.delayedBytes += d.size
@@ -70,8 +72,8 @@ func (l *delays) rouse(t *store.Turn) bool {
 	if q.closed || l.left() == 0 || q.meta.nextDue > t.Now().UnixNano() {
 		return false
 	}
-	q.startLoading(t)
-	return q.loading
+	q.loader.start(t)
+	return q.loader.loading
 }
 
 func (l *delays) arm(t *store.Turn) {

@@ -55,7 +55,7 @@ func (i *install) promote(t *store.Turn) {
 	q := i.q
 	for _, d := range i.c.delayed {
 		was := Position{Lane: q.lane, Due: d.due, Seq: d.seq}
-		if q.plan.cancelled[was] {
+		if q.loader.plan.cancelled[was] {
 			continue
 		}
 		t.DeleteSingle(dueKey(q.layout.Delayed, q.place, d.due, d.seq))
@@ -72,16 +72,16 @@ func (i *install) promote(t *store.Turn) {
 		for _, w := range q.delays.watches {
 			w.becameDue(was, m.Seq)
 		}
-		if q.promoted != nil {
-			q.promoted(t, was, m)
+		if q.delays.promoted != nil {
+			q.delays.promoted(t, was, m)
 		}
-		if q.added != nil {
-			i.after = append(i.after, q.added(t, m))
+		if q.delays.added != nil {
+			i.after = append(i.after, q.delays.added(t, m))
 		}
 	}
 	q.meta.nextDue, q.delays.nextSeq = i.c.nextDue, i.c.nextLate
-	q.delays.miss(t, i.c.late, i.c.nextDue == 0 && q.plan.putDue == 0)
-	if p := q.plan.putDue; p != 0 && (q.meta.nextDue == 0 || p < q.meta.nextDue) {
+	q.delays.miss(t, i.c.late, i.c.nextDue == 0 && q.loader.plan.putDue == 0)
+	if p := q.loader.plan.putDue; p != 0 && (q.meta.nextDue == 0 || p < q.meta.nextDue) {
 		q.meta.nextDue, q.delays.nextSeq = p, 0
 	}
 	t.Touch(q)

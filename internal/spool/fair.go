@@ -56,16 +56,16 @@ func (g *groups) nextFair(t *store.Turn) *Message {
 		if k := g.quietest(t); k != nil && !g.noisy(k) {
 			return g.bringOut(t, k)
 		}
-		front := g.q.upcoming()
+		front := g.q.line.upcoming()
 		if len(g.q.crash.primes) == 0 || g.q.solo != nil {
-			if k := g.line.nextTenant(t, front); k != nil {
+			if k := g.passing.nextTenant(t, front); k != nil {
 				return g.bringOut(t, k)
 			}
-			if front != nil && g.givesWay(front) && g.line.single(front) {
+			if front != nil && g.givesWay(front) && g.passing.single(front) {
 				return g.nextNoisy(t, front)
 			}
 		}
-		m := g.q.nextInPlace(t)
+		m := g.q.line.next(t)
 		if m == nil {
 			return g.nextNoisy(t, nil)
 		}
@@ -92,7 +92,7 @@ func (g *groups) nextNoisy(t *store.Turn, front *Message) *Message {
 			if !g.q.crash.within(t, front.Seq) {
 				return nil
 			}
-			return g.q.nextInPlace(t)
+			return g.q.line.next(t)
 		}
 	}
 	if k != nil {
@@ -165,7 +165,7 @@ func (g *groups) rest(k *group) {
 
 func (g *groups) heapOf(k *group) heap.Interface {
 	if k.passing {
-		return &g.line.tenants
+		return &g.passing.tenants
 	}
 	return &g.fairness.waiting
 }

@@ -52,7 +52,7 @@ func TestABacklogOfABlockedGroupIsPassedFasterAndFaster(t *testing.T) {
 		const n, least = 40_000, 8
 		q.groups.room.spill, q.groups.pace.left, q.groups.pace.step = least, least, least
 		putMany(t, s, q, "big", 0, n)
-		under(t, s, store.NoSync, func(*store.Turn) { q.groups.line.backlog.restart(n + 1) }) // or it passed at once
+		under(t, s, store.NoSync, func(*store.Turn) { q.groups.passing.backlog.restart(n + 1) }) // or it passed at once
 		putMany(t, s, q, "small", 0, 1)
 		head := takeRound(t, s, q, 1)
 		require.Equal(t, []string{"big 0"}, bodies(head))

@@ -45,8 +45,8 @@ type groups struct {
 	pace pace
 	fair bool // they are tenants, see fair.go
 	fairness
-	line   passing
-	walker walker
+	passing passing
+	walker  walker
 
 	leaving []*Message // were settled since the last Take
 	round   uint64     // see NextRound
@@ -81,8 +81,8 @@ func newGroups(q *Spool, of func([]byte) []byte, fair bool) *groups {
 		q: q, of: of, fair: fair, byID: make(map[string]*group), round: 1, // no group has been in it
 		room: room{ofGroup, parkedMessages, parkedBytes, wantedMessages, paceMessages, lookAhead},
 	}
-	g.walker.g, g.line.g = g, g
-	g.line.backlog.restart(0)
+	g.walker.g, g.passing.g = g, g
+	g.passing.backlog.restart(0)
 	g.pace = pace{timer: store.NewTimer(g.goOn), left: g.room.spill, step: g.room.spill}
 	return g
 }
@@ -104,7 +104,7 @@ func (g *groups) next(t *store.Turn) *Message {
 	}
 	g.leave(t)
 	looked := 0
-	for m := g.line.next(t, looked); m != nil; m = g.line.next(t, looked) {
+	for m := g.passing.next(t, looked); m != nil; m = g.passing.next(t, looked) {
 		k := g.find(m)
 		if k != nil {
 			k.bare(m.Seq) // if it was a prime suspect that waited for another
@@ -300,7 +300,7 @@ func (g *groups) offer(t *store.Turn, k *group) {
 // the line.
 func (g *groups) bring(k *group) {
 	m := k.parked[0]
-	if k.offered = m; m.Seq > g.q.front() {
+	if k.offered = m; m.Seq > g.q.line.front() {
 		g.q.move(m, offered)
 	} else {
 		g.q.move(m, returned)
@@ -326,7 +326,7 @@ func (g *groups) park(t *store.Turn, k *group, m *Message) {
 
 // crowded reports that m is to be spilled if it steps aside.
 func (g *groups) crowded(k *group, m *Message) bool {
-	full := (len(k.parked) >= g.room.ofGroup || g.full()) && g.q.window.free.bytes <= 0
+	full := (len(k.parked) >= g.room.ofGroup || g.full()) && g.q.line.window.free.bytes <= 0
 	behind := k.spilled() && m.Seq >= k.from // or it would be found in the index again
 	return m.group == nil && m.segment.sealed && (full || behind)
 }
@@ -337,7 +337,7 @@ func (g *groups) account(n, bytes int) {
 	g.parked += n
 	g.bytes += bytes
 	if !g.q.closed {
-		g.q.window.free.bytes -= bytes + n*messageBytes
+		g.q.line.window.free.bytes -= bytes + n*messageBytes
 	}
 }
 
@@ -345,7 +345,7 @@ func (g *groups) account(n, bytes int) {
 func (g *groups) close(t *store.Turn) {
 	if g != nil {
 		t.Disarm(g.pace.timer)
-		g.q.window.free.bytes += g.bytes + g.parked*messageBytes
+		g.q.line.window.free.bytes += g.bytes + g.parked*messageBytes
 	}
 }
 
@@ -389,7 +389,7 @@ func (g *groups) waiting() int {
 	if g == nil {
 		return 0
 	}
-	return g.parked + len(g.line.ahead)
+	return g.parked + len(g.passing.ahead)
 }
 
 // ordered reports that a message may have to wait for another.
@@ -416,6 +416,6 @@ func (g *groups) purge(t *store.Turn) {
 	}
 	g.account(-g.parked, -g.bytes)
 	g.spilled, g.wanted, g.void, g.fairness.waiting = nil, nil, true, nil
-	g.line.purge()
+	g.passing.purge()
 	g.dropIndex(t)
 }

@@ -44,7 +44,7 @@ func (w *world) takeRound(t *rapid.T) {
 				if i == 0 && tries == 0 {
 					w.q.NextRound(t)
 				}
-				exact = exact && len(w.q.groups.spilled)+len(w.q.groups.line.ahead) == 0
+				exact = exact && len(w.q.groups.spilled)+len(w.q.groups.passing.ahead) == 0
 				m = w.q.Take(t, until)
 				busy = w.q.Busy()
 				solo = w.q.solo != nil && w.q.solo != m

@@ -132,7 +132,7 @@ func TestSpilledMessagesSurviveARestart(t *testing.T) {
 		fs := vfs.NewMem()
 		s, q := groupedSpool(t, fs)
 		putMany(t, s, q, "big", 0, 5000)
-		under(t, s, store.NoSync, func(*store.Turn) { q.groups.line.backlog.restart(5001) }) // or the small one passed at once
+		under(t, s, store.NoSync, func(*store.Turn) { q.groups.passing.backlog.restart(5001) }) // or the small one passed at once
 		putMany(t, s, q, "small", 0, 1)
 		require.Len(t, takeRound(t, s, q, 1), 1)
 		require.Equal(t, []string{"small 0"}, bodies(takeRound(t, s, q, 1)))
@@ -366,7 +366,7 @@ func TestNothingIsKeptForAReceiveThatDoesNotCome(t *testing.T) {
 		}
 		settleAll(t, s, q, got[n/2:])
 		under(t, s, store.NoSync, func(*store.Turn) {
-			if n := len(q.back) + len(q.groups.leaving); n > 100 {
+			if n := len(q.line.back) + len(q.groups.leaving); n > 100 {
 				t.Errorf("%d are kept", n)
 			}
 		})

@@ -51,7 +51,7 @@ func (g *groups) wantMore(t *store.Turn, k *group) {
 
 // readBack starts to read what is wanted, if nobody is at it.
 func (g *groups) readBack(t *store.Turn) {
-	if g.loading || g.q.closed || len(g.wanted) == 0 || len(g.q.returned) >= g.room.messages {
+	if g.loading || g.q.closed || len(g.wanted) == 0 || len(g.q.line.returned) >= g.room.messages {
 		return
 	}
 	p := g.plan()

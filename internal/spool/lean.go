@@ -40,12 +40,3 @@ func (q *Spool) whole(t *store.Turn, m *Message) bool {
 	m.fill(l.Data)
 	return true
 }
-
-// nextReturned returns the first of those that were returned. One that cannot be read
-// is set aside.
-func (q *Spool) nextReturned(t *store.Turn) *Message {
-	if m := q.returned.first(); q.whole(t, m) {
-		return m
-	}
-	return q.nextInPlace(t)
-}

@@ -29,11 +29,11 @@ func (q *Lanes) Oldest(t *store.Turn, lowest bool) *Message {
 // oldest returns the first message that waits. It looks on disk for one that was
 // not loaded, while the next load is on its way.
 func (q *Spool) oldest(t *store.Turn) *Message {
-	if q.low() {
-		q.startLoading(t)
+	if q.line.low() {
+		q.loader.start(t)
 	}
-	first := q.oldestInMemory()
-	if len(q.ahead) == 0 && q.window.len() == 0 && (first == nil || first.Seq >= q.loaded) {
+	first := q.line.oldest()
+	if len(q.line.ahead) == 0 && q.line.window.len() == 0 && (first == nil || first.Seq >= q.loaded) {
 		to := q.shown
 		if first != nil {
 			to = min(to, first.Seq)
@@ -48,26 +48,13 @@ func (q *Spool) oldest(t *store.Turn) *Message {
 	return first
 }
 
-func (q *Spool) oldestInMemory() *Message {
-	if n := len(q.ahead); n > 0 {
-		return q.ahead[n-1]
-	}
-	first := q.window.front()
-	for _, h := range []seqHeap{q.returned, q.crash.primes} {
-		if m := h.first(); m != nil && (first == nil || m.Seq < first.Seq) {
-			first = m
-		}
-	}
-	return first
-}
-
 // probe brings in the first message that is on disk only.
 func (q *Spool) probe(t *store.Turn, to uint64) *Message {
-	for q.probed = max(q.probed, q.loaded); q.probed < to; q.probed++ {
-		if q.order.inMemory(q.probed) != nil {
+	for q.loader.probed = max(q.loader.probed, q.loaded); q.loader.probed < to; q.loader.probed++ {
+		if q.order.inMemory(q.loader.probed) != nil {
 			continue
 		}
-		if l := q.order.find(t, q.probed); !l.gone && l.err == nil { // else the load tells
+		if l := q.order.find(t, q.loader.probed); !l.gone && l.err == nil { // else the load tells
 			return q.comeEarly(t, &l, false)
 		}
 	}

@@ -22,7 +22,7 @@ func BenchmarkPassing(b *testing.B) {
 					var waits, longest time.Duration
 					takes := 0
 					for b.Loop() {
-						l := &line{b: b, fs: vfs.NewMem(), fair: fair}
+						l := &scene{b: b, fs: vfs.NewMem(), fair: fair}
 						b.StopTimer()
 						l.build(n, restart)
 						b.StartTimer()
@@ -41,8 +41,8 @@ func BenchmarkPassing(b *testing.B) {
 	}
 }
 
-// line is a spool with a line of one tenant, of which some are out.
-type line struct {
+// scene is a spool with a line of one tenant, of which some are out.
+type scene struct {
 	b       testing.TB
 	fs      vfs.FS
 	fair    bool
@@ -54,7 +54,7 @@ type line struct {
 	takes   int
 }
 
-func (l *line) open() {
+func (l *scene) open() {
 	var err error
 	l.s, err = store.Open(store.Options{FS: l.fs, Dir: "data"})
 	require.NoError(l.b, err)
@@ -70,19 +70,19 @@ func (l *line) open() {
 }
 
 // do runs f under the baton and notes how long that took.
-func (l *line) do(f func(*store.Turn)) {
+func (l *scene) do(f func(*store.Turn)) {
 	start := time.Now()
 	under(l.b, l.s, store.NoSync, f)
 	l.longest = max(l.longest, time.Since(start))
 }
 
-func (l *line) put(group string, n int) {
+func (l *scene) put(group string, n int) {
 	var put []*Message
 	require.NoError(l.b, l.s.Do(ctx, &putAllOp{q: l.q, data: []byte(group + " of a hundred bytes: " + string(make([]byte, 80))), n: n, put: put}, store.NoSync))
 }
 
 // build puts the line and takes the first of it.
-func (l *line) build(n int, restart bool) {
+func (l *scene) build(n int, restart bool) {
 	l.open()
 	for left := n; left > 0; left -= 1000 {
 		l.put("noisy", min(left, 1000))
@@ -104,12 +104,12 @@ func (l *line) build(n int, restart bool) {
 	l.longest, l.takes = 0, 0
 }
 
-func (l *line) recalled() (is bool) {
+func (l *scene) recalled() (is bool) {
 	l.do(func(*store.Turn) { is = l.q.crash.recalled() })
 	return is
 }
 
-func (l *line) take() (m *Message) {
+func (l *scene) take() (m *Message) {
 	l.takes++
 	l.do(func(t *store.Turn) {
 		l.q.NextRound(t)
@@ -119,7 +119,7 @@ func (l *line) take() (m *Message) {
 }
 
 // pass takes messages until the quiet one comes, and settles the others.
-func (l *line) pass() {
+func (l *scene) pass() {
 	start := time.Now()
 	for {
 		m := l.take()
@@ -136,7 +136,7 @@ func (l *line) pass() {
 }
 
 // await tries the baton as another queue would, until there may be something.
-func (l *line) await() {
+func (l *scene) await() {
 	for {
 		select {
 		case <-l.ready:

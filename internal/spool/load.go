@@ -55,26 +55,35 @@ type delayedMessage struct {
 	seq uint64
 }
 
-// startLoading has a chunk read in the background, if there is anything to
+// loader brings what is on disk into memory, a chunk at a time.
+type loader struct {
+	q       *Spool
+	loading bool
+	plan    plan   // of the load under way
+	probed  uint64 // see Spool.probe
+}
+
+// start has a chunk read in the background, if there is anything to
 // read and nobody is at it. The engine is never read under the baton.
-func (q *Spool) startLoading(t *store.Turn) {
+func (l *loader) start(t *store.Turn) {
+	q := l.q
 	due := q.delays.left() > 0 && q.meta.nextDue <= t.Now().UnixNano()
 	p := plan{from: q.loaded, to: q.loaded, now: t.Now(), due: due}
 	p.nextDue, p.nextLate = q.meta.nextDue, q.delays.nextSeq
-	p.messages, p.bytes = q.chunk()
+	p.messages, p.bytes = q.line.chunk()
 	p.live = q.expiry.passesBy()
-	if q.low() {
+	if q.line.low() {
 		p.to = q.shown
 	}
 	if !q.crash.recalled() {
 		p.recall, p.recallEnd = max(q.crash.through, q.loaded), q.crash.end
 	}
-	if q.loading || q.closed || p.from == p.to && !due && p.recall >= p.recallEnd {
+	if l.loading || q.closed || p.from == p.to && !due && p.recall >= p.recallEnd {
 		return
 	}
-	q.plan = p
+	l.plan = p
 	load := p // which escapes; most calls have returned by now
-	q.loading = t.Spawn(func(ctx context.Context) { q.load(ctx, load) })
+	l.loading = t.Spawn(func(ctx context.Context) { l.run(ctx, load) })
 }
 
 // expiredMessages is how many a load passes over at most, because all of them are looked at under the
@@ -92,10 +101,11 @@ const (
 // cannot read. It takes six seconds. What is damaged is passed over at once.
 const patience = 6
 
-func (q *Spool) load(ctx context.Context, p plan) {
+func (l *loader) run(ctx context.Context, p plan) {
+	q := l.q
 	q.persist(ctx, func(ctx context.Context, pass func(error) bool) (store.Op, error) {
 		p.pass = pass
-		c, err := q.read(ctx, p)
+		c, err := l.read(ctx, p)
 		return &install{q: q, c: c}, err
 	})
 }
@@ -122,10 +132,11 @@ func (q *Spool) persist(ctx context.Context, read func(context.Context, func(err
 	}
 }
 
-func (q *Spool) read(ctx context.Context, p plan) (*chunk, error) {
+func (l *loader) read(ctx context.Context, p plan) (*chunk, error) {
+	q := l.q
 	c := &chunk{through: p.to}
 	if p.from < p.to {
-		if err := q.readEntries(ctx, p, c); err != nil {
+		if err := l.readEntries(ctx, p, c); err != nil {
 			return nil, err
 		}
 	}
@@ -142,7 +153,8 @@ func (q *Spool) read(ctx context.Context, p plan) (*chunk, error) {
 	return c, nil
 }
 
-func (q *Spool) readEntries(ctx context.Context, p plan, c *chunk) (err error) {
+func (l *loader) readEntries(ctx context.Context, p plan, c *chunk) (err error) {
+	q := l.q
 	r, err := newReader(ctx, q, p.from, p.pass)
 	if err != nil {
 		return err
@@ -206,12 +218,12 @@ func (i *install) Frees() {}
 
 func (i *install) Run(t *store.Turn) error {
 	q := i.q
-	q.loading = false
+	q.loader.loading = false
 	defer q.order.forgetIdle()
 	if q.closed {
 		return nil
 	}
-	if q.plan.void {
+	if q.loader.plan.void {
 		q.delays.arm(t) // it may have fired in vain while the load was under way
 		return nil
 	}
@@ -222,7 +234,7 @@ func (i *install) Run(t *store.Turn) error {
 	q.expiry.passOver(i.c.expired)
 	q.miss(t, i.c.missing)
 	q.crash.takeBack(t, i.c)
-	if q.plan.due {
+	if q.loader.plan.due {
 		i.promote(t)
 	}
 	q.delays.arm(t)

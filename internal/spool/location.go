@@ -44,17 +44,17 @@ func (q *Spool) move(m *Message, to location) {
 	m.at = to
 	switch to {
 	case inWindow:
-		q.window.push(m)
+		q.line.window.push(m)
 	case ahead:
-		q.ahead = append(q.ahead, m)
+		q.line.ahead = append(q.line.ahead, m)
 	case returned:
-		heap.Push(&q.returned, m)
+		heap.Push(&q.line.returned, m)
 	case tried:
 		heap.Push(&q.crash.primes, m)
 	case parked:
 		q.groups.enter(m)
 	case offered:
-		heap.Push(&q.groups.line.ahead, m)
+		heap.Push(&q.groups.passing.ahead, m)
 	case out:
 		q.out.more(tally{1, m.size()})
 	case returning:
@@ -82,17 +82,17 @@ func (q *Spool) move(m *Message, to location) {
 func (q *Spool) unplace(m *Message) {
 	switch m.at {
 	case inWindow:
-		q.window.leave(m)
+		q.line.window.leave(m)
 	case ahead:
-		q.leaveAhead(m)
+		q.line.leaveAhead(m)
 	case returned:
-		q.returned.remove(m)
+		q.line.returned.remove(m)
 	case tried:
 		q.crash.primes.remove(m)
 	case parked:
 		q.groups.exit(m)
 	case offered:
-		q.groups.line.ahead.remove(m)
+		q.groups.passing.ahead.remove(m)
 	case out:
 		q.out.less(tally{1, m.size()})
 	case returning:

@@ -122,7 +122,7 @@ func (w *world) open() {
 	w.q, err = Open(ctx, crowded(w.s), layout, 1, o)
 	require.NoError(w.t, err)
 	if w.groups {
-		w.q.groups.line.backlog.most = 3
+		w.q.groups.passing.backlog.most = 3
 		w.q.groups.room = room{3, 8, 1 << 10, 5, paceMessages, w.line}
 	}
 	if w.leases {
@@ -648,7 +648,7 @@ func (w *world) check(t *rapid.T) {
 	var onDisk tally
 	window := 0
 	under(t, w.s, store.NoSync, func(*store.Turn) {
-		st, unloaded, low, window = w.q.Stats(), w.q.crash.unloaded, w.q.meta.low, w.q.window.len()
+		st, unloaded, low, window = w.q.Stats(), w.q.crash.unloaded, w.q.meta.low, w.q.line.window.len()
 		onDisk = w.q.bad.onDisk
 		for seq, e := range w.model {
 			if seq >= w.q.loaded && w.q.order.inMemory(seq) == nil {

@@ -23,14 +23,16 @@ import (
 //   - A segment on disk that is not known has the state that is on disk.
 //   - A message in memory has its segment, and is the member at its place there.
 type order struct {
-	q       *Spool
-	pending []*segment // of the open group
-	recent  []*segment // of the group sealed last, which the engine may not have applied
-	known   index
-	changed []*segment // whose state is to be written with the open group
-	late    late
-	idle    []*segment // known, maybe without need
-	draft   draft
+	q        *Spool
+	pending  []*segment // of the open group
+	recent   []*segment // of the group sealed last, which the engine may not have applied
+	known    index
+	changed  []*segment // whose state is to be written with the open group
+	late     late
+	idle     []*segment // known, maybe without need
+	dropped  uint64     // everything below was deleted as a range
+	deadSize int        // bytes settled since
+	draft    draft
 
 	forgotten atomic.Uint64 // how many were known, for those who read to look only
 }
@@ -349,7 +351,7 @@ func (o *order) mayForget(s *segment) {
 // reads reports that somebody reads messages to bring them into memory.
 func (o *order) reads() bool {
 	q := o.q
-	return q.loading || q.expiry.sweeping || q.retention.sweeping || q.bad.reading || q.groups != nil && q.groups.loading
+	return q.loader.loading || q.expiry.sweeping || q.retention.sweeping || q.bad.reading || q.groups != nil && q.groups.loading
 }
 
 // forgetIdle comes at the end of a read.

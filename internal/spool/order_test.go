@@ -168,10 +168,10 @@ func TestALoadDoesNotBringBackWhatWasDeletedMeanwhile(t *testing.T) {
 	var p plan
 	f.do(func(t *store.Turn) {
 		p = plan{to: q.shown, messages: 10, bytes: chunkBytes, now: t.Now(), pass: store.IsDamage}
-		q.plan, q.loading = p, true
+		q.loader.plan, q.loader.loading = p, true
 	})
 	c := chunk{through: p.to}
-	require.NoError(t, q.readEntries(ctx, p, &c))
+	require.NoError(t, q.loader.readEntries(ctx, p, &c))
 	require.Len(t, c.messages, 1, "the disk does not know that it is gone")
 	f.sync()
 	f.do(func(*store.Turn) { require.NoError(t, q.Sound()) })
@@ -193,7 +193,7 @@ func TestABrowseDoesNotShowWhatWasSettledMeanwhile(t *testing.T) {
 		require.NoError(t, f.s.Close())
 		f = newFeed(t, fs)
 		q, c, now := f.q, chunk{through: 3}, f.q.newRevision()
-		require.NoError(t, q.readEntries(ctx, plan{to: 3, messages: 10, bytes: chunkBytes, pass: store.IsDamage}, &c))
+		require.NoError(t, q.loader.readEntries(ctx, plan{to: 3, messages: 10, bytes: chunkBytes, pass: store.IsDamage}, &c))
 		require.Len(t, c.messages, 3)
 		f.do(func(t *store.Turn) {
 			for seq := range settled {

@@ -38,11 +38,11 @@ func (p *passing) purge() {
 // Take looks through is none to pass.
 func (p *passing) passes(t *store.Turn, m *Message, fromDisk bool) bool {
 	q := p.g.q
-	id, front := p.g.of(m.Data), q.front()
-	near := q.window.len() < p.g.room.line && (fromDisk || q.loaded == m.Seq)
+	id, front := p.g.of(m.Data), q.line.front()
+	near := q.line.window.len() < p.g.room.line && (fromDisk || q.loaded == m.Seq)
 	alone := !p.g.fair && len(id) == 0 // in no group, which stands at its place only
 	if near || alone || p.backlog.has(id, front, fromDisk) || !p.hasRoom(p.g.byID[string(id)], m) {
-		p.backlog.note(id, m.Seq, front, fromDisk || q.loaded == m.Seq && q.room())
+		p.backlog.note(id, m.Seq, front, fromDisk || q.loaded == m.Seq && q.line.room())
 		return false
 	}
 	k := p.g.byID[string(id)]
@@ -64,7 +64,7 @@ func (p *passing) hasRoom(k *group, m *Message) bool {
 	switch {
 	case k != nil && k.spilled() || parked >= passingOfTenant || parked == 0 && p.tenants.Len()+len(p.ahead) >= passingTenants:
 		return false
-	case !p.g.full() || p.g.q.window.free.bytes > 0:
+	case !p.g.full() || p.g.q.line.window.free.bytes > 0:
 		return true
 	}
 	return parked == 0 && len(m.Data) <= passingSmall
@@ -72,7 +72,7 @@ func (p *passing) hasRoom(k *group, m *Message) bool {
 
 // single reports that nothing but messages of its tenant stands behind the front of the line.
 func (p *passing) single(front *Message) bool {
-	return len(p.g.q.returned) == 0 && p.backlog.single(front.Seq)
+	return len(p.g.q.line.returned) == 0 && p.backlog.single(front.Seq)
 }
 
 // pass parks m where it stands. What is passing is asked first.
@@ -86,7 +86,7 @@ func (p *passing) pass(t *store.Turn, k *group, m *Message) {
 
 // again lets a message that is back pass the line, if it had passed it before.
 func (p *passing) again(t *store.Turn, m *Message) bool {
-	if !p.g.fair || m.prime || m.Ahead || m.lean > 0 || m.Seq < p.g.q.front() {
+	if !p.g.fair || m.prime || m.Ahead || m.lean > 0 || m.Seq < p.g.q.line.front() {
 		return false
 	}
 	id := p.g.of(m.Data)
@@ -106,25 +106,25 @@ func (p *passing) again(t *store.Turn, m *Message) bool {
 func (p *passing) next(t *store.Turn, looked int) *Message {
 	q := p.g.q
 	if len(p.ahead) == 0 || len(q.crash.primes) > 0 && q.solo == nil {
-		return q.nextInPlace(t)
+		return q.line.next(t)
 	}
-	front, first := q.upcoming(), p.ahead[0]
-	if q.low() {
-		q.startLoading(t)
+	front, first := q.line.upcoming(), p.ahead[0]
+	if q.line.low() {
+		q.loader.start(t)
 	}
 	switch {
-	case len(q.returned) > 0 && q.returned[0].Seq < first.Seq: // it may be of the same group
-		return q.nextInPlace(t)
+	case len(q.line.returned) > 0 && q.line.returned[0].Seq < first.Seq: // it may be of the same group
+		return q.line.next(t)
 	case front == nil && q.loaded < min(first.Seq, q.shown): // the front of the line is being read
-		return q.nextInPlace(t)
+		return q.line.next(t)
 	case front == nil || first.Seq < front.Seq:
 	case !p.g.blocks(front) || looked < lookAhead && !p.g.crowded(p.g.find(front), front):
-		return q.nextInPlace(t)
+		return q.line.next(t)
 	case !p.single(front):
 		p.g.walker.seek(t)
 	}
 	if !q.crash.within(t, first.Seq) { // soon; until then the line goes on
-		return q.nextInPlace(t)
+		return q.line.next(t)
 	}
 	return first
 }

@@ -54,10 +54,10 @@ func TestWhatIsMovedWhileItIsLoadedIsNotThereTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, q := untouched(t, 3)
 		p := plan{to: 3, messages: 9, bytes: 99}
-		c, err := q.read(ctx, p)
+		c, err := q.loader.read(ctx, p)
 		require.NoError(t, err)
 		require.Len(t, c.messages, 3)
-		under(t, s, store.NoSync, func(*store.Turn) { q.loading, q.plan = true, p })
+		under(t, s, store.NoSync, func(*store.Turn) { q.loader.loading, q.loader.plan = true, p })
 		done, err := settling(q).Run(ctx, Progress{})
 		require.NoError(t, err)
 		require.EqualValues(t, 3, done.Moved)

@@ -24,9 +24,9 @@ func (q *Spool) Purge(t *store.Turn, delayedToo bool) int {
 	}
 	q.recount(t)
 	q.groups.purge(t)
-	q.window.empty()
-	q.returned, q.ahead, q.crash.primes, q.returning, q.crash.unloaded = nil, nil, nil, 0, 0
-	q.loaded, q.plan.void, q.expiry.void, q.retention.void = q.shown, true, true, true
+	q.line.window.empty()
+	q.line.returned, q.line.ahead, q.crash.primes, q.returning, q.crash.unloaded = nil, nil, nil, 0, 0
+	q.loaded, q.loader.plan.void, q.expiry.void, q.retention.void = q.shown, true, true, true
 	q.bad.purge()
 	q.expiry.passed, q.expiry.left = nil, tally{}
 	q.reclaim(t)

@@ -27,7 +27,7 @@ func (k *crash) recall(t *store.Turn) {
 		k.unloaded = 0
 	}
 	if !k.recalled() {
-		q.startLoading(t)
+		q.loader.start(t)
 	}
 }
 

@@ -43,8 +43,8 @@ func TestAnOldLeaseBehindABacklogIsRecalled(t *testing.T) {
 		s, q = leasedSpool(t, fs, func(m *Message) { found = append(found, m.Seq) })
 		synctest.Wait()
 		under(t, s, store.NoSync, func(*store.Turn) {
-			if !q.crash.recalled() || q.window.len() > windowMessages+chunkMessages {
-				t.Errorf("recalled %v, %d messages in the window", q.crash.recalled(), q.window.len())
+			if !q.crash.recalled() || q.line.window.len() > windowMessages+chunkMessages {
+				t.Errorf("recalled %v, %d messages in the window", q.crash.recalled(), q.line.window.len())
 			}
 		})
 		require.Equal(t, []uint64{n - 1}, found)
@@ -178,7 +178,7 @@ func TestAPurgeLeavesNoMarkToBeWritten(t *testing.T) {
 		takeSynced(t, s, q)
 		q, err := Open(ctx, s, layout, 1, Options{Ready: func(*store.Turn) {}})
 		require.NoError(t, err)
-		under(t, s, store.NoSync, q.startLoading)
+		under(t, s, store.NoSync, q.loader.start)
 		synctest.Wait()
 		under(t, s, store.NoSync, func(turn *store.Turn) {
 			require.EqualValues(t, 1, q.loaded)

@@ -329,7 +329,7 @@ func (r *retire) Run(t *store.Turn) error {
 		}
 	}
 	if q.loaded = max(loaded, r.through); q.loaded > loaded {
-		q.plan.void = true
+		q.loader.plan.void = true
 	}
 	for _, d := range r.strays {
 		if !r.end(t, d) {

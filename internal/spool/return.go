@@ -12,7 +12,7 @@ func (q *Spool) Return(t *store.Turn, m *Message, forgive bool) {
 	m.Until = 0
 	q.order.mark(t, m)
 	t.Touch(q)
-	q.back = appendOpen(q.back, m, func(m *Message) bool { return m.at == returning })
+	q.line.back = appendOpen(q.line.back, m, func(m *Message) bool { return m.at == returning })
 }
 
 // UndoReturn takes Return back.
@@ -45,7 +45,7 @@ func (q *Spool) waitAgain(t *store.Turn, m *Message) {
 	if q.groups != nil && (q.groups.fair || m.group != nil) {
 		q.groups.left(t, m)
 	}
-	if m.group == nil && !(q.groups != nil && q.groups.line.again(t, m)) {
+	if m.group == nil && !(q.groups != nil && q.groups.passing.again(t, m)) {
 		q.wait(m)
 	}
 }
@@ -70,11 +70,11 @@ func (q *Spool) NextRound(t *store.Turn) {
 	if q.groups != nil {
 		q.groups.round++
 	}
-	for i, m := range q.back {
-		q.back[i] = nil
+	for i, m := range q.line.back {
+		q.line.back[i] = nil
 		if m.at == returning { // or that was undone
 			q.Returned(t, m)
 		}
 	}
-	q.back = q.back[:0]
+	q.line.back = q.line.back[:0]
 }

@@ -38,9 +38,9 @@ func (q *Spool) head() uint64 { return q.order.firstLive(min(q.loaded, q.groups.
 // which a segment may reach far.
 func (q *Spool) drop(t *store.Turn) {
 	low := q.meta.low
-	if low <= q.dropped || low-q.dropped < dropMessages && q.deadSize < dropBytes {
+	if low <= q.order.dropped || low-q.order.dropped < dropMessages && q.order.deadSize < dropBytes {
 		return
 	}
-	q.deleteEntries(t, q.dropped, low)
-	q.dropped, q.deadSize = low, 0
+	q.deleteEntries(t, q.order.dropped, low)
+	q.order.dropped, q.order.deadSize = low, 0
 }

@@ -37,7 +37,7 @@ func (f *feed) sealed() (waiting int, low uint64) {
 	f.sync() // what was settled NoSync is written with the next synced group
 	f.do(func(t *store.Turn) {
 		f.q.Seal(t)
-		waiting, low = f.q.window.len(), f.q.meta.low
+		waiting, low = f.q.line.window.len(), f.q.meta.low
 	})
 	return waiting, low
 }

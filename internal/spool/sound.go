@@ -112,13 +112,13 @@ func (c *census) stands(m *Message) bool {
 	case unshown:
 		return m.Seq >= q.shown
 	case returned:
-		return in(q.returned)
+		return in(q.line.returned)
 	case tried:
 		return in(q.crash.primes)
 	case parked:
 		return m.group != nil && in(m.group.parked)
 	case offered:
-		return in(q.groups.line.ahead)
+		return in(q.groups.passing.ahead)
 	}
 	return m.Seq < q.shown
 }
@@ -136,14 +136,14 @@ func (c *census) compare() error {
 		{"messages out", int(q.out.messages), c.at[out]},
 		{"bytes out", int(q.out.bytes), int(c.out.bytes)},
 		{"messages returning", q.returning, c.at[returning]},
-		{"messages in line", q.window.n, c.at[inWindow]},
-		{"bytes in line", q.window.bytes, c.lineBytes},
-		{"messages ahead", len(q.ahead), c.at[ahead]},
-		{"messages returned", len(q.returned), c.at[returned]},
+		{"messages in line", q.line.window.n, c.at[inWindow]},
+		{"bytes in line", q.line.window.bytes, c.lineBytes},
+		{"messages ahead", len(q.line.ahead), c.at[ahead]},
+		{"messages returned", len(q.line.returned), c.at[returned]},
 		{"messages on trial", len(q.crash.primes), c.at[tried]},
 		{"messages parked", groups.parked, c.at[parked]},
 		{"bytes parked", groups.bytes, c.parked},
-		{"messages offered", len(groups.line.ahead), c.at[offered]},
+		{"messages offered", len(groups.passing.ahead), c.at[offered]},
 	} {
 		if n.has != n.want {
 			return fmt.Errorf("%d %s, and not %d", n.has, n.what, n.want)

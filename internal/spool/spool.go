@@ -3,7 +3,6 @@ package spool
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/pebblemq/pebblemq/internal/store"
@@ -19,9 +18,6 @@ type Spool struct {
 	name string
 	*shared
 	ready func(*store.Turn)
-	added func(*store.Turn, *Message) func(*store.Turn)
-
-	promoted func(*store.Turn, Position, *Message)
 
 	meta   meta
 	shown  uint64 // messages below are visible
@@ -30,15 +26,13 @@ type Spool struct {
 
 	overtaken int // by messages of higher lanes, in a row
 
-	window    window
-	back      []*Message // given back since the last round began, and perhaps not visible
-	returned  seqHeap    // ready again, at their old places
-	ahead     []*Message // ready again, before all others, the last one first; see Message.Ahead
-	out       tally      // with someone
+	line      line
+	out       tally // with someone
 	returning int
 	order     order
 
-	crash crash
+	loader loader
+	crash  crash
 
 	groups    *groups // nil if it has none
 	delays    delays
@@ -47,13 +41,8 @@ type Spool struct {
 	bad       unreadable
 
 	limited  bool   // see Lanes.Limited
-	probed   uint64 // see probe
 	leanFrom uint64 // see Lean
 
-	loading  bool
-	plan     plan
-	dropped  uint64
-	deadSize int // bytes settled since the last drop
 }
 
 // Options are the layer's side of a spool.
@@ -122,7 +111,7 @@ func (q *Spool) restoreMeta(ctx context.Context, v []byte) (err error) {
 	if q.meta, err = decodeMeta(v); err != nil {
 		return err
 	}
-	q.shown, q.loaded, q.dropped = q.meta.next, q.meta.low, q.meta.low
+	q.shown, q.loaded, q.order.dropped = q.meta.next, q.meta.low, q.meta.low
 	q.order.known.first = q.meta.low / blockSize
 	q.expiry.next, q.expiry.from = q.meta.expires, q.meta.expires
 	if q.s.Unclean() {
@@ -135,7 +124,7 @@ func (q *Spool) restoreMeta(ctx context.Context, v []byte) (err error) {
 		q.crash.unloaded, q.crash.end = q.meta.taken, q.meta.next
 	}
 	if q.groups != nil {
-		q.groups.line.backlog.restart(q.meta.next)
+		q.groups.passing.backlog.restart(q.meta.next)
 		return q.groups.lookForIndex(ctx)
 	}
 	return nil
@@ -148,17 +137,15 @@ func New(s *store.Store, l Layout, id uint32, o Options) *Spool {
 }
 
 func newLane(s *store.Store, l Layout, id uint32, o Options, h *shared) *Spool {
-	q := &Spool{
-		s: s, layout: l, place: place{id, o.Lane}, name: o.Name, shared: h, ready: o.Ready, added: o.Added, promoted: o.Promoted,
-		window: window{free: freeOf(s)},
-	}
+	q := &Spool{s: s, layout: l, place: place{id, o.Lane}, name: o.Name, shared: h, ready: o.Ready, leanFrom: leanFrom}
 	if o.Group != nil {
 		q.groups = newGroups(q, o.Group, o.Fair)
 	}
-	q.leanFrom = leanFrom
+	q.line = line{q: q, window: window{free: freeOf(s)}}
+	q.loader.q = q
 	q.order, q.meta.frontier = newOrder(q), frontierStep // and so on disk before any message
 	q.crash = crash{q: q, leased: o.Leased, frontier: frontier{step: frontierStep}}
-	q.delays = delays{q: q, identify: o.ID, timer: store.NewTimer(q.startLoading)}
+	q.delays = delays{q: q, identify: o.ID, added: o.Added, promoted: o.Promoted, timer: store.NewTimer(q.loader.start)}
 	q.expiry = expiry{q: q, expired: o.Expired, timer: store.NewTimer(q.expiry.start)}
 	q.bad.timer = store.NewTimer(q.readAgain)
 	q.retention = retention{q: q, born: o.Born, outlived: o.Outlived, timer: store.NewTimer(q.retention.start)}
@@ -179,7 +166,7 @@ func (q *Spool) Start(t *store.Turn) {
 func (q *Spool) Close(t *store.Turn) {
 	q.groups.close(t)
 	q.closed = true
-	q.window.empty()
+	q.line.window.empty()
 	t.Disarm(q.delays.timer)
 	t.Disarm(q.expiry.timer)
 	t.Disarm(q.retention.timer)
@@ -247,7 +234,7 @@ func (q *Spool) Show(t *store.Turn, m *Message) {
 		if upToDate {
 			q.loaded = q.shown
 		}
-	case upToDate && q.room():
+	case upToDate && q.line.room():
 		q.loaded = q.shown
 		q.move(m, inWindow)
 	default:
@@ -309,36 +296,7 @@ func (q *Spool) next(t *store.Turn) *Message {
 	if q.groups != nil {
 		return q.groups.next(t)
 	}
-	return q.nextInPlace(t)
-}
-
-// nextInPlace does, groups aside.
-func (q *Spool) nextInPlace(t *store.Turn) *Message {
-	if m := q.crash.next(); m != nil {
-		return m
-	}
-	if q.low() {
-		q.startLoading(t)
-	}
-	if n := len(q.ahead); n > 0 {
-		return q.ahead[n-1]
-	}
-	front, back := q.window.front(), q.returned.first()
-	switch {
-	case back != nil && (front == nil && back.Seq < q.loaded || front != nil && back.Seq < front.Seq):
-		return q.nextReturned(t)
-	case front == nil: // what came back, if anything, was fetched ahead of older ones, which come in now
-		return nil
-	case !q.mayLeave(t, front):
-		return nil
-	}
-	return front
-}
-
-// leaveAhead takes a message from among those that go first.
-func (q *Spool) leaveAhead(m *Message) {
-	at := slices.Index(q.ahead, m)
-	q.ahead = slices.Delete(q.ahead, at, at+1)
+	return q.line.next(t)
 }
 
 // Busy reports that Take, having returned nil, will have something soon that
@@ -347,15 +305,15 @@ func (q *Spool) leaveAhead(m *Message) {
 // is shown when the disk has caught up. Ready is called then.
 func (q *Spool) Busy() bool {
 	through := q.solo != nil && q.solo.at != out && len(q.crash.primes) > 0
-	held := q.crash.frontier.raising && (len(q.returned) > 0 || q.groups.waiting() > 0)
-	return !q.closed && (q.loading || q.retention.behind || q.window.len() > 0 || through || held || q.shown < q.meta.next || q.groups.busy())
+	held := q.crash.frontier.raising && (len(q.line.returned) > 0 || q.groups.waiting() > 0)
+	return !q.closed && (q.loader.loading || q.retention.behind || q.line.window.len() > 0 || through || held || q.shown < q.meta.next || q.groups.busy())
 }
 
 // coming reports that Take, having returned nil, will have something that is
 // deliverable and was there first. What waits for its trial does not count: that
 // may take seconds.
 func (q *Spool) coming() bool {
-	return !q.closed && (q.retention.behind || q.loaded < q.shown || q.window.len() > 0)
+	return !q.closed && (q.retention.behind || q.loaded < q.shown || q.line.window.len() > 0)
 }
 
 // Extend gives a taken message another lease end.
@@ -404,7 +362,7 @@ func (q *Spool) settle(t *store.Turn, m *Message) {
 	q.move(m, gone)
 	q.groups.settled(m)
 	t.Hold(q.holder(slotEntries), m.Payload, -1)
-	q.deadSize += m.dataLen()
+	q.order.deadSize += m.dataLen()
 	t.Touch(q)
 }
 
@@ -417,7 +375,7 @@ func (q *Spool) UndoSettle(m *Message) {
 	}
 	q.move(m, m.before)
 	q.s.UndoHold(q.holder(slotEntries), m.Payload, -1)
-	q.deadSize -= m.dataLen()
+	q.order.deadSize -= m.dataLen()
 }
 
 // Settled frees the memory of a message that was settled.

@@ -167,7 +167,7 @@ func TestWindowIsBoundedWhenDelayedMessagesFallDue(t *testing.T) {
 		<-time.After(time.Minute)
 		synctest.Wait()
 		n := 0
-		under(t, s, store.NoSync, func(*store.Turn) { n = q.window.len() })
+		under(t, s, store.NoSync, func(*store.Turn) { n = q.line.window.len() })
 		require.Equal(t, windowMessages, n)
 	})
 }

@@ -207,7 +207,7 @@ func (f *flaky) accountFor() {
 	}()
 	c := chunk{}
 	p := plan{to: f.q.shown, messages: f.puts + 1, bytes: 1 << 30, pass: store.IsDamage}
-	require.NoError(f.t, f.q.readEntries(ctx, p, &c))
+	require.NoError(f.t, f.q.loader.readEntries(ctx, p, &c))
 	under(f.t, f.s, store.NoSync, func(*store.Turn) {
 		for _, l := range c.messages {
 			m := f.q.order.inMemory(l.seq)

@@ -84,14 +84,14 @@ func (w *walk) Visible(t *store.Turn) {
 // none, or none that is to. Then the walk is over, unless it has to wait.
 func (w *walker) past(t *store.Turn) bool {
 	g, q := w.g, w.g.q
-	m := q.upcoming()
-	if q.low() {
-		q.startLoading(t)
+	m := q.line.upcoming()
+	if q.line.low() {
+		q.loader.start(t)
 	}
 	switch {
 	case m == nil && q.loaded < q.shown: // and goes on when they are loaded
 		return false
-	case m == nil || m.at != inWindow || !g.blocks(m) || g.fair && g.line.single(m):
+	case m == nil || m.at != inWindow || !g.blocks(m) || g.fair && g.passing.single(m):
 		w.seeking = false
 		return false
 	case g.holdsBack(t, m): // and goes on after the pause

@@ -80,53 +80,7 @@ func (w *window) empty() {
 	w.ring = ring{}
 }
 
-// room reports whether the window may grow.
-func (q *Spool) room() bool {
-	return q.window.n < q.messages() && q.window.bytes < q.bytes() || q.window.free.bytes > 0
-}
-
-// low reports that the window has room for a chunk, and wants it soon.
-func (q *Spool) low() bool {
-	return q.window.n < q.messages()/4 && q.window.bytes < q.bytes()/4
-}
-
-// chunk is how much a load is to bring in. Most of its cost is in its beginning.
-func (q *Spool) chunk() (messages, bytes int) {
-	if q.window.free.bytes < freeBytes/4 {
-		return q.messages() / 2, q.bytes()
-	}
-	return 8 * chunkMessages, 8 * chunkBytes
-}
-
-// mayLeave reports whether the first of the window may leave it: to be taken, or to
-// step aside.
-func (q *Spool) mayLeave(t *store.Turn, m *Message) bool {
-	if q.groups.blocks(m) {
-		return !q.groups.holdsBack(t, m)
-	}
-	return q.crash.within(t, m.Seq)
-}
-
-// front returns the number that the front of the line has, below which nothing stands in it.
-func (q *Spool) front() uint64 {
-	if m := q.window.front(); m != nil {
-		return m.Seq
-	}
-	return q.loaded
-}
-
-// upcoming returns the message that is next at its place, primes aside.
-func (q *Spool) upcoming() *Message {
-	if n := len(q.ahead); n > 0 {
-		return q.ahead[n-1]
-	}
-	if m := q.returned.first(); m != nil && m.Seq < q.front() {
-		return m
-	}
-	return q.window.front()
-}
-
 // passes lets m pass the line if it may, and reports whether it does.
 func (q *Spool) passes(t *store.Turn, m *Message, fromDisk bool) bool {
-	return q.groups != nil && q.groups.line.passes(t, m, fromDisk)
+	return q.groups != nil && q.groups.passing.passes(t, m, fromDisk)
 }

@@ -23,7 +23,7 @@ func TestSpoolsShareTheMemoryThatIsFree(t *testing.T) {
 			require.NoError(t, s.Do(ctx, &putOp{q: q}, store.NoSync))
 		}
 		under(t, s, store.Sync, func(*store.Turn) {}) // a frontier may be on its way to the disk, and what follows it is shown then
-		under(t, s, store.NoSync, func(*store.Turn) { window = q.window.len() })
+		under(t, s, store.NoSync, func(*store.Turn) { window = q.line.window.len() })
 		return window
 	}
 	const spare = 100
