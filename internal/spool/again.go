@@ -16,9 +16,8 @@ const (
 )
 
 // tryAgain has what may be read again be read, after a pause.
-func (q *Spool) tryAgain(t *store.Turn) {
-	u := &q.bad
-	if u.timer.Armed() || u.reading || q.closed {
+func (u *unreadable) tryAgain(t *store.Turn) {
+	if u.timer.Armed() || u.reading || u.q.closed {
 		return
 	}
 	u.pause = min(max(2*u.pause, againPause), againPauseMax)
@@ -26,8 +25,8 @@ func (q *Spool) tryAgain(t *store.Turn) {
 }
 
 // readAgain is what the timer calls.
-func (q *Spool) readAgain(t *store.Turn) {
-	u := &q.bad
+func (u *unreadable) readAgain(t *store.Turn) {
+	q := u.q
 	if q.closed {
 		return
 	}
@@ -99,7 +98,7 @@ func (o *reread) Run(t *store.Turn) error {
 		q.s.Log().Info("messages can be read again", "queue", q.name, "messages", o.came)
 	}
 	if slices.ContainsFunc(q.bad.stretches, func(s stretch) bool { return s.passing }) {
-		q.tryAgain(t)
+		q.bad.tryAgain(t)
 	}
 	return nil
 }

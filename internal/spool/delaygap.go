@@ -37,7 +37,7 @@ func (l *delays) miss(t *store.Turn, gaps []lateGap, all bool) {
 				"queue", q.name, "due_from", time.Unix(0, g.from.Due), "error", g.err)
 		}
 		if !store.IsDamage(g.err) {
-			q.tryAgain(t)
+			q.bad.tryAgain(t)
 		}
 	}
 	switch {

@@ -263,7 +263,7 @@ func (s *sweep) noteGaps(t *store.Turn) {
 		}
 		if !store.IsDamage(g.err) {
 			q.expiry.again = sooner(q.expiry.again, g.from.Due)
-			q.tryAgain(t)
+			q.bad.tryAgain(t)
 		}
 	}
 }
@@ -275,7 +275,7 @@ func (e *expiry) bringIn(t *store.Turn) {
 		q.bad.stretches.add(stretch{s.span, s.messages, true})
 	}
 	if len(e.passed) > 0 {
-		q.tryAgain(t)
+		q.bad.tryAgain(t)
 	}
 	e.passed, e.left, e.blind = nil, tally{}, true
 }

@@ -211,7 +211,7 @@ func (r *readBack) Run(t *store.Turn) error {
 		switch {
 		case !r.g.void && k.stuck:
 			r.g.q.bad.groups = append(r.g.q.bad.groups, k.group) // wanted still
-			r.g.q.tryAgain(t)
+			r.g.q.bad.tryAgain(t)
 		case !r.g.void:
 			k.group.wanted = false
 			r.install(t, k)
@@ -248,7 +248,7 @@ func (g *groups) takeBack(t *store.Turn, k *group, l loadedMessage) *Message {
 	q := g.q
 	if l.err != nil {
 		q.bad.onDisk.more(tally{messages: 1})
-		q.lose(t, l.seq, l.err)
+		q.bad.lose(t, l.seq, l.err)
 		return nil
 	}
 	m := q.restore(&l)

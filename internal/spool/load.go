@@ -184,7 +184,7 @@ func (l *loader) readEntries(ctx context.Context, p plan, c *chunk) (err error) 
 		m.Data = bytes.Clone(m.Data)
 		c.add(m)
 	}
-	return q.search(ctx, r, c)
+	return q.bad.search(ctx, r, c)
 }
 
 // add takes a message in, or notes that it cannot be read.
@@ -232,7 +232,7 @@ func (i *install) Run(t *store.Turn) error {
 	}
 	q.loaded = max(q.loaded, i.c.through)
 	q.expiry.passOver(i.c.expired)
-	q.miss(t, i.c.missing)
+	q.bad.miss(t, i.c.missing)
 	q.crash.takeBack(t, i.c)
 	if q.loader.plan.due {
 		i.promote(t)

@@ -254,7 +254,7 @@ func (r *retire) readHead(ctx context.Context, messages *reader) error {
 		r.head, r.through = append(r.head, d), l.seq+1
 	}
 	c.through = r.through
-	if err := r.q.search(ctx, messages, &c); err != nil {
+	if err := r.q.bad.search(ctx, messages, &c); err != nil {
 		return err
 	}
 	for _, l := range c.messages {
@@ -320,7 +320,7 @@ func (r *retire) Run(t *store.Turn) error {
 	}
 	q.meta.oldest, k.unshown, k.behind = sooner(r.next, k.missed), r.unshown, r.more
 	loaded := q.loaded
-	q.miss(t, slices.DeleteFunc(r.missing, func(m missing) bool { return m.to <= loaded })) // else it is in memory, or noted
+	q.bad.miss(t, slices.DeleteFunc(r.missing, func(m missing) bool { return m.to <= loaded })) // else it is in memory, or noted
 	for _, d := range r.head {
 		if d.seq < loaded || q.order.inMemory(d.seq) != nil || r.each {
 			r.end(t, d)

@@ -147,7 +147,7 @@ func newLane(s *store.Store, l Layout, id uint32, o Options, h *shared) *Spool {
 	q.crash = crash{q: q, leased: o.Leased, frontier: frontier{step: frontierStep}}
 	q.delays = delays{q: q, identify: o.ID, added: o.Added, promoted: o.Promoted, timer: store.NewTimer(q.loader.start)}
 	q.expiry = expiry{q: q, expired: o.Expired, timer: store.NewTimer(q.expiry.start)}
-	q.bad.timer = store.NewTimer(q.readAgain)
+	q.bad = unreadable{q: q, timer: store.NewTimer(q.bad.readAgain)}
 	q.retention = retention{q: q, born: o.Born, outlived: o.Outlived, timer: store.NewTimer(q.retention.start)}
 	return q
 }

@@ -24,7 +24,7 @@ func (s *Stats) add(o Stats) {
 // waits was.
 func (q *Spool) Stats() Stats {
 	taken := q.out.messages + q.crash.unloaded
-	lost, late := q.lost(), q.delays.lost
+	lost, late := q.bad.lost(), q.delays.lost
 	return Stats{
 		Ready:   q.meta.entries - taken - lost.messages,
 		Taken:   taken,

@@ -33,6 +33,7 @@ import (
 //   - A shown message below loaded that is not in memory lies in a stretch, has expired and was
 //     passed over, or is gone. Nothing in a stretch is in memory.
 type unreadable struct {
+	q         *Spool
 	onDisk    tally
 	stretches stretches
 
@@ -91,14 +92,14 @@ const searchMost = 4096
 
 // search finds out which messages of what a reader has passed over, below through, are there
 // and cannot be read. Another table may have some that can.
-func (q *Spool) search(ctx context.Context, r *reader, c *chunk) error {
+func (u *unreadable) search(ctx context.Context, r *reader, c *chunk) error {
 	found := len(c.messages)
 	for _, m := range r.lost {
 		if m.to = min(m.to, c.through); m.from >= m.to {
 			continue
 		}
 		if m.messages == 0 { // nobody knows how many
-			again, messages, err := missed(m.span, m.err, func(last uint64) ([]loadedMessage, error) { return q.lookUp(ctx, last) })
+			again, messages, err := missed(m.span, m.err, func(last uint64) ([]loadedMessage, error) { return u.lookUp(ctx, last) })
 			if err != nil {
 				return err
 			}
@@ -145,7 +146,8 @@ func missed(s span, err error, lookUp func(last uint64) ([]loadedMessage, error)
 // lookUp reads the segment under a number that an iterator could not, if there is one. Get does
 // not look behind a newer table in which it is deleted; Probe does not read a block if the filter
 // of its table says that the segment is not there.
-func (q *Spool) lookUp(ctx context.Context, last uint64) ([]loadedMessage, error) {
+func (u *unreadable) lookUp(ctx context.Context, last uint64) ([]loadedMessage, error) {
+	q := u.q
 	key := seqKey(q.layout.Segment, q.place, last)
 	v, err := q.s.Get(ctx, key)
 	if err != nil {
@@ -178,45 +180,46 @@ func seqFrom(key []byte) uint64 {
 }
 
 // miss notes what a load, or a sweep, has passed over, and tells of it.
-func (q *Spool) miss(t *store.Turn, list []missing) {
+func (u *unreadable) miss(t *store.Turn, list []missing) {
 	for _, m := range list {
-		q.leave(t, m)
-		q.report(fmt.Sprint("entry ", m.from), m)
+		u.leave(t, m)
+		u.report(fmt.Sprint("entry ", m.from), m)
 	}
 }
 
 // leave notes messages that stay on disk. Some may be in memory, brought in early.
-func (q *Spool) leave(t *store.Turn, m missing) {
+func (u *unreadable) leave(t *store.Turn, m missing) {
 	passing := !store.IsDamage(m.err)
 	for _, r := range m.parts() {
-		q.bad.stretches.add(stretch{r.span, r.messages, passing})
+		u.stretches.add(stretch{r.span, r.messages, passing})
 	}
-	q.order.messages(func(known *Message) {
+	u.q.order.messages(func(known *Message) {
 		if m.from <= known.Seq && known.Seq < m.to {
-			q.bad.stretches.cut(span{known.Seq, known.Seq + 1})
+			u.stretches.cut(span{known.Seq, known.Seq + 1})
 		}
 	})
 	if passing {
-		q.tryAgain(t)
+		u.tryAgain(t)
 	}
 }
 
 // report tells of messages that cannot be read, once for each place.
-func (q *Spool) report(place string, m missing) {
-	if !q.bad.first(place) {
+func (u *unreadable) report(place string, m missing) {
+	q := u.q
+	if !u.first(place) {
 		return
 	}
 	q.s.Log().Error("messages cannot be read and stay in their queue, the others go on",
 		"queue", q.name, "from", Position{Lane: q.lane, Seq: m.from}, "to", Position{Lane: q.lane, Seq: m.to - 1}, "messages", m.messages, "error", m.err)
-	q.tell(fmt.Errorf("queue %q: messages %d to %d cannot be read: %w", q.name, m.from, m.to-1, m.err))
+	u.tell(fmt.Errorf("queue %q: messages %d to %d cannot be read: %w", q.name, m.from, m.to-1, m.err))
 }
 
 // untoldMost is how many errors are kept for Unread.
 const untoldMost = 16
 
-func (q *Spool) tell(err error) {
-	if len(q.bad.untold) < untoldMost {
-		q.bad.untold = append(q.bad.untold, err)
+func (u *unreadable) tell(err error) {
+	if len(u.untold) < untoldMost {
+		u.untold = append(u.untold, err)
 	}
 }
 
@@ -253,7 +256,7 @@ func (q *Spool) SetAside(t *store.Turn, m *Message, err error) {
 	q.order.mark(t, m) // or it would be counted as taken at the next start
 	q.move(m, onDisk)
 	t.Touch(q)
-	q.lose(t, m.Seq, err)
+	q.bad.lose(t, m.Seq, err)
 	if q.groups != nil {
 		q.groups.left(t, m)
 	}
@@ -266,10 +269,10 @@ func (q *Spool) SetAside(t *store.Turn, m *Message, err error) {
 func (q *Lanes) SetAside(t *store.Turn, m *Message, err error) { q.of(m).SetAside(t, m, err) }
 
 // lose notes a message that stays on disk.
-func (q *Spool) lose(t *store.Turn, seq uint64, err error) {
+func (u *unreadable) lose(t *store.Turn, seq uint64, err error) {
 	m := missing{span: span{seq, seq + 1}, messages: 1, err: err}
-	q.leave(t, m)
-	q.report(err.Error(), m) // it names the place, which other messages may share
+	u.leave(t, m)
+	u.report(err.Error(), m) // it names the place, which other messages may share
 }
 
 // cameIn notes that a message is in memory now.
@@ -283,16 +286,17 @@ func (q *Spool) cameIn(m *Message) {
 }
 
 // lost returns what is known to be unreadable.
-func (q *Spool) lost() (lost tally) {
-	if len(q.bad.stretches) == 0 {
+func (u *unreadable) lost() (lost tally) {
+	q := u.q
+	if len(u.stretches) == 0 {
 		return lost
 	}
-	left := q.bad.onDisk
+	left := u.onDisk
 	left.less(q.expiry.left)
 	if q.loaded == q.shown {
 		lost = left
 	} else {
-		for _, s := range q.bad.stretches {
+		for _, s := range u.stretches {
 			lost.messages += s.messages
 		}
 		lost.messages = min(lost.messages, left.messages)

@@ -283,7 +283,7 @@ func TestWhatIsFoundInAStretchIsNotOfIt(t *testing.T) {
 		found := func(seqs ...uint64) (c chunk) {
 			m, messages, err := missed(span{1, 5}, store.ErrUnreadable, func(seq uint64) ([]loadedMessage, error) {
 				if slices.Contains(seqs, seq) {
-					return f.q.lookUp(ctx, seq)
+					return f.q.bad.lookUp(ctx, seq)
 				}
 				return nil, store.ErrUnreadable
 			})
