@@ -51,7 +51,7 @@ func (u *unreadable) readAgain(t *store.Turn) {
 		return
 	}
 	u.reading = t.Spawn(func(ctx context.Context) {
-		q.persist(ctx, func(ctx context.Context, _ func(error) bool) (store.Op, error) {
+		q.loader.persist(ctx, func(ctx context.Context, _ func(error) bool) (store.Op, error) {
 			again := o
 			return &again, again.read(ctx)
 		})

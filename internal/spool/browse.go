@@ -79,27 +79,6 @@ type Span struct {
 	From, To uint64
 }
 
-// Waiting returns what waits or is out now.
-func (q *Lanes) Waiting() (spans []Span) {
-	for _, lane := range q.open {
-		spans = append(spans, lane.Waiting()...)
-	}
-	return spans
-}
-
-// Waiting is that of the spool.
-func (q *Spool) Waiting() []Span { return []Span{{q.lane, q.meta.low, q.meta.next}} }
-
-// Browse begins to browse the queue.
-func (q *Lanes) Browse(o Query) *Browse {
-	return &Browse{s: q.s, query: o, most: browseMessages, lanes: func() []*Spool { return slices.Clone(q.open) }}
-}
-
-// Browse begins to browse the spool.
-func (q *Spool) Browse(o Query) *Browse {
-	return &Browse{s: q.s, query: o, most: browseMessages, lanes: func() []*Spool { return []*Spool{q} }}
-}
-
 // All is the loop over a Browse, with the messages as decode makes them; it leaves out
 // those of which that makes nothing. What is wrong with one message does not end it.
 func All[M any](ctx context.Context, begin func() (*Browse, error), decode func(*Seen) (*M, error)) iter.Seq2[*M, error] {
@@ -264,11 +243,11 @@ func (b *Browse) readWaiting(ctx context.Context, p *part) (found []Seen, end bo
 	if len(wanted) > 0 || end || len(c.missing) > 0 {
 		err = b.fence(ctx, func(t *store.Turn) {
 			for _, l := range wanted {
-				if s, here := p.q.inspect(t, l, now); here {
+				if s, here := now.inspect(t, l); here {
 					found = append(found, s)
 				}
 			}
-			found = p.q.inspectMissing(found, c.missing)
+			found = inspectMissing(p.q.lane, found, c.missing)
 		})
 	}
 	if err == nil {
@@ -305,8 +284,9 @@ func (b *Browse) readDelayed(ctx context.Context, p *part) (found []Seen, end bo
 
 // inspect says what has become of a message that was read, and whether it is still
 // here.
-func (q *Spool) inspect(t *store.Turn, l loadedMessage, now *revision) (s Seen, here bool) {
-	l, err := now.of(t, l)
+func (r *revision) inspect(t *store.Turn, l loadedMessage) (s Seen, here bool) {
+	q := r.q
+	l, err := r.of(t, l)
 	s = Seen{Content: l.Content, Position: Position{Lane: q.lane, Seq: l.seq}, mark: l.mark, segment: l.segment}
 	s.Until, s.First, s.Since = Moment(l.mark.until), Moment(l.mark.first), Moment(l.mark.since)
 	s.Count = l.mark.count
@@ -330,53 +310,10 @@ func (q *Spool) inspect(t *store.Turn, l loadedMessage, now *revision) (s Seen, 
 }
 
 // inspectMissing adds what cannot be read, in order, one for each stretch.
-func (q *Spool) inspectMissing(found []Seen, list []missing) []Seen {
+func inspectMissing(lane byte, found []Seen, list []missing) []Seen {
 	for _, m := range list {
-		found = append(found, Seen{Position: Position{Lane: q.lane, Seq: m.from}, Err: m.err})
+		found = append(found, Seen{Position: Position{Lane: lane, Seq: m.from}, Err: m.err})
 	}
 	slices.SortFunc(found, func(a, b Seen) int { return cmp.Compare(a.Seq, b.Seq) })
 	return found
-}
-
-// Peek returns the message that stands at a position, or nil if there is none.
-func (q *Spool) Peek(ctx context.Context, alive func() error, at Position) (*Seen, error) {
-	if at.Delayed() {
-		return q.delays.peek(ctx, alive, at)
-	}
-	c, now := chunk{through: at.Seq + 1}, q.newRevision()
-	if err := q.loader.readEntries(ctx, plan{from: at.Seq, to: at.Seq + 1, messages: 1, pass: store.IsDamage}, &c); err != nil {
-		return nil, q.unread(err)
-	}
-	var found []Seen
-	err := fence(ctx, q.s, alive, func(t *store.Turn) {
-		for _, l := range c.messages {
-			if s, here := q.inspect(t, l, now); here {
-				found = append(found, s)
-			}
-		}
-		found = q.inspectMissing(found, c.missing)
-	})
-	if len(found) == 0 || err != nil {
-		return nil, err
-	}
-	return &found[0], nil
-}
-
-// Peek is that of the lane.
-func (q *Lanes) Peek(ctx context.Context, alive func() error, at Position) (*Seen, error) {
-	var lane *Spool
-	err := fence(ctx, q.s, alive, func(*store.Turn) {
-		if int(at.Lane) < len(q.byLane) {
-			lane = q.byLane[at.Lane]
-		}
-	})
-	if lane == nil || err != nil {
-		return nil, err
-	}
-	return lane.Peek(ctx, alive, at)
-}
-
-// CatchUp returns when all that was done before is visible, and so is what a Purge removes.
-func (q *Lanes) CatchUp(ctx context.Context, alive func() error) error {
-	return fence(ctx, q.s, alive, func(*store.Turn) {})
 }

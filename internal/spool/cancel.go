@@ -44,14 +44,6 @@ func (l *delays) cancel(t *store.Turn, at Position, id []byte) (*Cancelled, erro
 	return &Cancelled{c, q, at}, nil
 }
 
-// Cancel is that of the lane.
-func (q *Lanes) Cancel(t *store.Turn, at Position, id []byte) (*Cancelled, error) {
-	if int(at.Lane) >= len(q.byLane) || q.byLane[at.Lane] == nil {
-		return nil, nil
-	}
-	return q.byLane[at.Lane].delays.cancel(t, at, id)
-}
-
 // Undo takes Cancel back.
 func (c *Cancelled) Undo() {
 	q := c.q

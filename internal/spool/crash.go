@@ -86,9 +86,9 @@ func (k *crash) next() *Message {
 	return k.primes.first()
 }
 
-func (q *Spool) goSolo(t *store.Turn, m *Message) {
-	q.solo = m
-	t.Arm(q.survived, t.Now().Add(soloTime))
+func (h *shared) goSolo(t *store.Turn, m *Message) {
+	h.solo = m
+	t.Arm(h.survived, t.Now().Add(soloTime))
 }
 
 // untried reports that a message is ready, but waits for the prime suspect that is out. It was out

@@ -119,7 +119,7 @@ func (e *expiry) start(t *store.Turn) {
 	s := sweep{q: q, from: e.from, fromSeq: e.fromSeq, loaded: q.loaded, passed: slices.Clone(e.passed), now: t.Now()}
 	e.missed, e.void = 0, false
 	e.sweeping = t.Spawn(func(ctx context.Context) {
-		q.persist(ctx, func(ctx context.Context, pass func(error) bool) (store.Op, error) {
+		q.loader.persist(ctx, func(ctx context.Context, pass func(error) bool) (store.Op, error) {
 			found := s
 			return &found, found.read(ctx, pass)
 		})
@@ -161,7 +161,7 @@ func (l *loadedMessage) expired(now time.Time) bool {
 // passOver notes what a load has passed over.
 func (e *expiry) passOver(list []expired) {
 	for _, m := range list {
-		if e.q.isKnown(&loadedMessage{seq: m.seq, segment: m.segment}) {
+		if e.q.order.isKnown(&loadedMessage{seq: m.seq, segment: m.segment}) {
 			continue
 		}
 		e.passed.add(stretch{span{m.seq, m.seq + 1}, 1, false})
@@ -179,7 +179,7 @@ type expired struct {
 func (s *sweep) read(ctx context.Context, pass func(error) bool) (err error) {
 	q := s.q
 	_, hi := q.span(q.layout.Expiry)
-	index, err := q.iter(ctx, dueKey(q.layout.Expiry, q.place, s.from, s.fromSeq), hi, pass)
+	index, err := q.loader.iter(ctx, dueKey(q.layout.Expiry, q.place, s.from, s.fromSeq), hi, pass)
 	if err != nil {
 		return err
 	}
@@ -316,32 +316,6 @@ func (s *sweep) end(t *store.Turn, d ending) {
 	if m.here() { // nobody is to get what could not be settled
 		q.move(m, out)
 		q.expiry.leave(d.at) // until the next start
-	}
-}
-
-// waiting returns a message, also one that is not in memory; that is new then. It
-// returns nil if there is none, and an error if it cannot be read.
-func (q *Spool) waiting(t *store.Turn, l *loadedMessage) (m *Message, new bool, err error) {
-	m = q.order.inMemory(l.seq)
-	switch {
-	case m != nil:
-		return m, false, nil
-	case l.err != nil:
-		return nil, false, l.err
-	case l.seq < q.loaded && !q.expiry.passed.has(l.seq):
-		m, err = q.groups.fetch(t, l.seq)
-		return m, false, err
-	case q.order.gone(l):
-		return nil, false, nil
-	}
-	return q.restore(l), true, nil
-}
-
-// bring takes a message into memory to be settled.
-func (q *Spool) bring(m *Message, l *loadedMessage) {
-	q.move(m, returned)
-	if l.mark.out {
-		q.crash.cameBack()
 	}
 }
 

@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/pebblemq/pebblemq/internal/store"
@@ -224,4 +225,176 @@ func (o *order) segmentAt(t *store.Turn, last uint64) (*segment, error) {
 func (o *order) again(t *store.Turn, s *Seen) (loadedMessage, error) {
 	now := revision{q: o.q, before: none, read: make(map[uint64]*segment)}
 	return now.of(t, loadedMessage{Content: s.Content, seq: s.Seq, segment: s.segment})
+}
+
+// unread names the queue in the error of a read.
+func (q *Spool) unread(err error) error {
+	if !store.IsUnread(err) {
+		return err
+	}
+	return fmt.Errorf("queue %q: %w", q.name, err)
+}
+
+// waiting returns a message, also one that is not in memory; that is new then. It
+// returns nil if there is none, and an error if it cannot be read.
+func (q *Spool) waiting(t *store.Turn, l *loadedMessage) (m *Message, new bool, err error) {
+	m = q.order.inMemory(l.seq)
+	switch {
+	case m != nil:
+		return m, false, nil
+	case l.err != nil:
+		return nil, false, l.err
+	case l.seq < q.loaded && !q.expiry.passed.has(l.seq):
+		m, err = q.groups.fetch(t, l.seq)
+		return m, false, err
+	case q.order.gone(l):
+		return nil, false, nil
+	}
+	return q.restore(l), true, nil
+}
+
+// bring takes a message into memory to be settled.
+func (q *Spool) bring(m *Message, l *loadedMessage) {
+	q.move(m, returned)
+	if l.mark.out {
+		q.crash.cameBack()
+	}
+}
+
+// Lean lets go of the data of a message that was just taken, if many are out; print, of
+// the data, stays as Message.Print. When it is handed out again, or settled by the
+// spool's own doing, its data is read again; until then it is empty. It is for
+// messages that are in no group and have leases.
+func (q *Spool) Lean(m *Message, print func(data []byte) uint32) {
+	if m.group == nil && !m.prime && m.segment.sealed && q.out.messages > q.leanFrom {
+		m.Print = print(m.Data)
+		m.lean, m.Data = uint32(len(m.Data)), nil
+	}
+}
+
+// whole reads the data of a lean message again, and reports false if it cannot be
+// read.
+func (q *Spool) whole(t *store.Turn, m *Message) bool {
+	if m.lean == 0 {
+		return true
+	}
+	l := q.order.find(t, m.Seq)
+	if l.gone {
+		l.err = damaged("missing message", nil)
+	}
+	if l.err != nil {
+		q.SetAside(t, m, l.err)
+		return false
+	}
+	m.fill(l.Data)
+	return true
+}
+
+// oldest returns the first message that waits. It looks on disk for one that was
+// not loaded, while the next load is on its way.
+func (q *Spool) oldest(t *store.Turn) *Message {
+	if q.line.low() {
+		q.loader.start(t)
+	}
+	first := q.line.oldest()
+	if len(q.line.ahead) == 0 && q.line.window.len() == 0 && (first == nil || first.Seq >= q.loaded) {
+		to := q.shown
+		if first != nil {
+			to = min(to, first.Seq)
+		}
+		if m := q.probe(t, to); m != nil {
+			return m
+		}
+	}
+	if first == nil {
+		first = q.oldestUnshown()
+	}
+	return first
+}
+
+// probe brings in the first message that is on disk only.
+func (q *Spool) probe(t *store.Turn, to uint64) *Message {
+	for q.loader.probed = max(q.loader.probed, q.loaded); q.loader.probed < to; q.loader.probed++ {
+		if q.order.inMemory(q.loader.probed) != nil {
+			continue
+		}
+		if l := q.order.find(t, q.loader.probed); !l.gone && l.err == nil { // else the load tells
+			return q.comeEarly(t, &l, false)
+		}
+	}
+	return nil
+}
+
+// oldestUnshown returns the first message that was put and is not shown yet: what has to go may be
+// among that, if much was put at once.
+func (q *Spool) oldestUnshown() *Message {
+	for seq := q.shown; seq < q.meta.next; seq++ {
+		if m := q.order.inMemory(seq); m != nil {
+			return m
+		}
+	}
+	return nil
+}
+
+// pick returns a message that was read, if it waits. One that was not in memory does not stay there if
+// it is left.
+func (q *Spool) pick(t *store.Turn, s *Seen) (m *Message, leave func(), err error) {
+	stays := func() {}
+	if m := q.order.inMemory(s.Seq); m != nil {
+		if !m.Waits() || !q.whole(t, m) {
+			return nil, nil, nil
+		}
+		return m, stays, nil
+	}
+	if !q.onDiskOnly(s.Seq) {
+		m, err := q.groups.fetch(t, s.Seq)
+		return m, stays, err
+	}
+	l, err := q.order.again(t, s)
+	switch {
+	case err != nil:
+		return nil, nil, q.unread(err)
+	case l.gone, q.crash.runs(t, &l):
+		return nil, nil, nil
+	}
+	unloaded := q.crash.unloaded
+	m = q.restore(&l)
+	q.bring(m, &l)
+	return m, func() {
+		q.move(m, onDisk)
+		q.order.setAbsent(m, l.mark)
+		q.crash.unloaded = unloaded
+	}, nil
+}
+
+// Waiting is that of the spool.
+func (q *Spool) Waiting() []Span { return []Span{{q.lane, q.meta.low, q.meta.next}} }
+
+// Browse begins to browse the spool.
+func (q *Spool) Browse(o Query) *Browse {
+	return &Browse{s: q.s, query: o, most: browseMessages, lanes: func() []*Spool { return []*Spool{q} }}
+}
+
+// Peek returns the message that stands at a position, or nil if there is none.
+func (q *Spool) Peek(ctx context.Context, alive func() error, at Position) (*Seen, error) {
+	if at.Delayed() {
+		return q.delays.peek(ctx, alive, at)
+	}
+	c, now := chunk{through: at.Seq + 1}, q.newRevision()
+	if err := q.loader.readEntries(ctx, plan{from: at.Seq, to: at.Seq + 1, messages: 1, pass: store.IsDamage}, &c); err != nil {
+		return nil, q.unread(err)
+	}
+	var found []Seen
+	err := fence(ctx, q.s, alive, func(t *store.Turn) {
+		for _, l := range c.messages {
+			if s, here := now.inspect(t, l); here {
+				found = append(found, s)
+			}
+		}
+		found = inspectMissing(q.lane, found, c.missing)
+	})
+	if len(found) == 0 || err != nil {
+		return nil, err
+	}
+	return &found[0], nil
 }

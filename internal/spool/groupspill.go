@@ -56,7 +56,7 @@ func (g *groups) readBack(t *store.Turn) {
 	}
 	p := g.plan()
 	g.loading = t.Spawn(func(ctx context.Context) {
-		g.q.persist(ctx, func(ctx context.Context, pass func(error) bool) (store.Op, error) { return p, p.read(ctx, pass) })
+		g.q.loader.persist(ctx, func(ctx context.Context, pass func(error) bool) (store.Op, error) { return p, p.read(ctx, pass) })
 	})
 }
 
@@ -98,7 +98,7 @@ type wantedGroup struct {
 func (r *readBack) read(ctx context.Context, pass func(error) bool) (err error) {
 	q := r.g.q
 	lo, hi := q.span(q.layout.Parked)
-	index, err := q.iter(ctx, lo, hi, pass)
+	index, err := q.loader.iter(ctx, lo, hi, pass)
 	if err != nil {
 		return err
 	}
@@ -231,7 +231,7 @@ func (r *readBack) install(t *store.Turn, w *wantedGroup) {
 	}
 	for _, l := range w.found {
 		t.DeleteSingle(parkedKey(q.layout.Parked, q.place, k.number, l.seq))
-		if q.isKnown(&l) {
+		if q.order.isKnown(&l) {
 			continue // settled, or fetched ahead of this
 		}
 		g.takeBack(t, k, l)
@@ -320,7 +320,7 @@ func (g *groups) settled(m *Message) {
 // lookForIndex sees whether the last process left one.
 func (g *groups) lookForIndex(ctx context.Context) (err error) {
 	lo, hi := g.q.span(g.q.layout.Parked)
-	it, err := g.q.iter(ctx, lo, hi, func(error) bool { return true })
+	it, err := g.q.loader.iter(ctx, lo, hi, func(error) bool { return true })
 	if err != nil {
 		return err
 	}

@@ -19,11 +19,8 @@ import (
 // What is shared is the memory of the windows (see shared), and the trial of what
 // may have killed the process.
 type Lanes struct {
-	s        *store.Store
-	layout   Layout
-	id       uint32
+	*shared
 	o        Options
-	shared   *shared
 	byLane   []*Spool
 	open     []*Spool // highest lane first
 	closed   bool
@@ -37,6 +34,11 @@ type Lanes struct {
 
 // shared is what the lanes of one object have in common.
 type shared struct {
+	s      *store.Store
+	layout Layout
+	object uint32
+	name   string
+
 	lanes    int      // that are open
 	solo     *Message // the prime suspect that is out
 	survived *store.Timer
@@ -45,11 +47,11 @@ type shared struct {
 
 	numbered bool   // there are several lanes, so messages have numbers of the whole queue
 	number   uint64 // of the next one: how many were ever put
-	pinned   bool   // see pin.go
+	pins     *pins  // nil unless groups are pinned to lanes
 }
 
-func newShared(ready func(*store.Turn)) *shared {
-	h := &shared{ready: ready}
+func newShared(s *store.Store, l Layout, id uint32, o Options) *shared {
+	h := &shared{s: s, layout: l, object: id, name: o.Name, ready: o.Ready}
 	h.survived = store.NewTimer(h.letOn)
 	return h
 }
@@ -89,7 +91,7 @@ func OpenLanes(ctx context.Context, s *store.Store, l Layout, id uint32, highest
 
 // readLanes finds the lanes that were used.
 func (q *Lanes) readLanes(ctx context.Context) (err error) {
-	lo, hi := store.Span(q.layout.Meta, q.id)
+	lo, hi := store.Span(q.layout.Meta, q.object)
 	it, err := q.s.Iter(ctx, lo, hi)
 	if err != nil {
 		return err
@@ -113,7 +115,7 @@ func (q *Lanes) readLanes(ctx context.Context) (err error) {
 // NewLanes makes the queue of an object that was just created. It reads nothing,
 // so it may be called under the baton.
 func NewLanes(s *store.Store, l Layout, id uint32, highest byte, o Options) *Lanes {
-	q := &Lanes{s: s, layout: l, id: id, o: o, shared: newShared(o.Ready), byLane: make([]*Spool, 1)}
+	q := &Lanes{o: o, shared: newShared(s, l, id, o), byLane: make([]*Spool, 1)}
 	q.lane(0)
 	q.Widen(highest)
 	return q
@@ -125,9 +127,9 @@ func (q *Lanes) Widen(highest byte) {
 		q.byLane = append(q.byLane, make([]*Spool, n)...)
 	}
 	several := len(q.byLane) > 1
-	q.shared.numbered = several && q.o.Numbered
+	q.numbered = several && q.o.Numbered
 	if several && q.layout.Pin != 0 && q.o.Group != nil && !q.o.Fair {
-		q.shared.pinned = true
+		q.pins = &pins{h: q.shared, of: q.o.Group}
 	}
 }
 
@@ -138,12 +140,12 @@ func (q *Lanes) lane(n byte) *Spool {
 	}
 	o := q.o
 	o.Lane = n
-	lane := newLane(q.s, q.layout, q.id, o, q.shared)
+	lane := newLane(o, q.shared)
 	lane.closed, lane.limited = q.closed, q.limited
 	lane.retention.lasts, lane.retention.each = q.lasts, q.each
 	lane.expiry.stopped = q.stopped
 	q.byLane[n] = lane
-	q.shared.lanes++
+	q.lanes++
 	at, _ := slices.BinarySearchFunc(q.open, lane, func(a, b *Spool) int { return int(b.lane) - int(a.lane) })
 	q.open = slices.Insert(q.open, at, lane)
 	return lane
@@ -361,6 +363,159 @@ func (q *Lanes) Purge(t *store.Turn, delayedToo bool) (n int) {
 	for _, lane := range q.open {
 		n += lane.Purge(t, delayedToo)
 	}
-	q.repin(t)
+	q.pins.rewrite(t, q.open)
 	return n
+}
+
+// Waiting returns what waits or is out now.
+func (q *Lanes) Waiting() (spans []Span) {
+	for _, lane := range q.open {
+		spans = append(spans, lane.Waiting()...)
+	}
+	return spans
+}
+
+// Browse begins to browse the queue.
+func (q *Lanes) Browse(o Query) *Browse {
+	return &Browse{s: q.s, query: o, most: browseMessages, lanes: func() []*Spool { return slices.Clone(q.open) }}
+}
+
+// Peek is that of the lane.
+func (q *Lanes) Peek(ctx context.Context, alive func() error, at Position) (*Seen, error) {
+	var lane *Spool
+	err := fence(ctx, q.s, alive, func(*store.Turn) {
+		if int(at.Lane) < len(q.byLane) {
+			lane = q.byLane[at.Lane]
+		}
+	})
+	if lane == nil || err != nil {
+		return nil, err
+	}
+	return lane.Peek(ctx, alive, at)
+}
+
+// CatchUp returns when all that was done before is visible, and so is what a Purge removes.
+func (q *Lanes) CatchUp(ctx context.Context, alive func() error) error {
+	return fence(ctx, q.s, alive, func(*store.Turn) {})
+}
+
+// Cancel is that of the lane.
+func (q *Lanes) Cancel(t *store.Turn, at Position, id []byte) (*Cancelled, error) {
+	if int(at.Lane) >= len(q.byLane) || q.byLane[at.Lane] == nil {
+		return nil, nil
+	}
+	return q.byLane[at.Lane].delays.cancel(t, at, id)
+}
+
+// Later is that of all lanes.
+func (q *Lanes) Later(ctx context.Context, id []byte) (found []Position, err error) {
+	var lanes []*Spool
+	err = q.s.Do(ctx, store.QuietFunc(func(*store.Turn) error {
+		lanes = slices.Clone(q.open)
+		return nil
+	}), store.NoSync)
+	if err != nil {
+		return nil, err
+	}
+	for _, lane := range lanes {
+		more, err := lane.delays.later(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, more...)
+	}
+	return found[:min(len(found), MaxLater)], nil
+}
+
+// Lean is Spool.Lean.
+func (q *Lanes) Lean(m *Message, print func([]byte) uint32) { q.of(m).Lean(m, print) }
+
+// Limited says that the layer limits the queue, and looks for the Oldest. What expires makes room
+// first, and is in memory for that.
+func (q *Lanes) Limited() {
+	q.limited = true
+	for _, lane := range q.open {
+		lane.limited = true
+	}
+}
+
+// Oldest returns the message that waits and is the next to be delivered, or else
+// the oldest one of the lowest lane. It returns nil if none waits that can be read. It
+// is there to be settled.
+func (q *Lanes) Oldest(t *store.Turn, lowest bool) *Message {
+	for i := range q.open {
+		if lowest {
+			i = len(q.open) - 1 - i
+		}
+		if m := q.open[i].oldest(t); m != nil {
+			return m
+		}
+	}
+	return nil
+}
+
+// Unread returns what was found since the last call that cannot be read, each stretch
+// once; nil if there is nothing.
+func (q *Lanes) Unread() error {
+	var errs []error
+	for _, lane := range q.open {
+		errs = append(errs, lane.bad.untold...)
+		lane.bad.untold = nil
+	}
+	return errors.Join(errs...)
+}
+
+// SetAside is Spool.SetAside.
+func (q *Lanes) SetAside(t *store.Turn, m *Message, err error) { q.of(m).SetAside(t, m, err) }
+
+// Sound returns what is wrong with what is in memory, if anything is: with a place of a message, a
+// counter, or a segment. It is for tests, and is called under the baton.
+func (q *Lanes) Sound() error {
+	for _, lane := range q.open {
+		if err := sound(lane); err != nil {
+			return fmt.Errorf("lane %d: %w", lane.lane, err)
+		}
+	}
+	return nil
+}
+
+// Pin returns the lane for a message that is going to be put, with the lane that it
+// wants to come to, and counts it. Put must follow.
+func (q *Lanes) Pin(t *store.Turn, wanted byte, data []byte) (byte, error) {
+	return q.pins.add(t, wanted, data)
+}
+
+// Patience has a lane go next that waits while n messages in a row were taken of
+// higher ones; of several such lanes the highest. Zero is never. It is counted in
+// memory.
+func (q *Lanes) Patience(n int) { q.patience = n }
+
+// pullOvertaken is pull of a lane whose patience is at its end, if there is one.
+func (q *Lanes) pullOvertaken(t *store.Turn) (m *Message, is bool) {
+	if q.patience == 0 {
+		return nil, false
+	}
+	for i, lane := range q.open {
+		if lane.overtaken < q.patience {
+			continue
+		}
+		if m := lane.pull(t); m != nil || lane.coming() {
+			q.overtake(m, q.open[i+1:])
+			return m, true
+		}
+	}
+	return nil, false
+}
+
+// overtake counts for the lower lanes that a message was taken, if it was.
+func (q *Lanes) overtake(m *Message, lower []*Spool) {
+	if q.patience == 0 || m == nil {
+		return
+	}
+	q.of(m).overtaken = 0
+	for _, lane := range lower {
+		if lane.overtaken++; lane.Stats().Ready == 0 {
+			lane.overtaken = 0
+		}
+	}
 }

@@ -103,7 +103,7 @@ const patience = 6
 
 func (l *loader) run(ctx context.Context, p plan) {
 	q := l.q
-	q.persist(ctx, func(ctx context.Context, pass func(error) bool) (store.Op, error) {
+	q.loader.persist(ctx, func(ctx context.Context, pass func(error) bool) (store.Op, error) {
 		p.pass = pass
 		c, err := l.read(ctx, p)
 		return &install{q: q, c: c}, err
@@ -112,7 +112,8 @@ func (l *loader) run(ctx context.Context, p plan) {
 
 // persist reads something and takes it into memory with an Op, and tries again
 // until that works.
-func (q *Spool) persist(ctx context.Context, read func(context.Context, func(error) bool) (store.Op, error)) {
+func (l *loader) persist(ctx context.Context, read func(context.Context, func(error) bool) (store.Op, error)) {
+	q := l.q
 	for try := 0; ; try++ {
 		op, err := read(ctx, func(err error) bool { return store.IsDamage(err) || try >= patience })
 		if err == nil {
@@ -197,8 +198,8 @@ func (c *chunk) add(m loadedMessage) {
 }
 
 // iter is an iterator that passes over what cannot be read, if pass agrees.
-func (q *Spool) iter(ctx context.Context, lo, hi []byte, pass func(error) bool) (*store.Iter, error) {
-	it, err := q.s.Iter(ctx, lo, hi)
+func (l *loader) iter(ctx context.Context, lo, hi []byte, pass func(error) bool) (*store.Iter, error) {
+	it, err := l.q.s.Iter(ctx, lo, hi)
 	if err == nil {
 		it.PassOver(ctx, pass)
 	}
@@ -228,7 +229,7 @@ func (i *install) Run(t *store.Turn) error {
 		return nil
 	}
 	for _, m := range i.c.messages {
-		q.take(t, m)
+		q.loader.take(t, m)
 	}
 	q.loaded = max(q.loaded, i.c.through)
 	q.expiry.passOver(i.c.expired)
@@ -242,8 +243,9 @@ func (i *install) Run(t *store.Turn) error {
 }
 
 // take brings one message into memory, in the state that it was left in.
-func (q *Spool) take(t *store.Turn, l loadedMessage) {
-	if q.isKnown(&l) {
+func (r *loader) take(t *store.Turn, l loadedMessage) {
+	q := r.q
+	if q.order.isKnown(&l) {
 		return
 	}
 	m := q.restore(&l)
@@ -256,15 +258,15 @@ func (q *Spool) take(t *store.Turn, l loadedMessage) {
 	switch {
 	case m.prime:
 		q.wait(m)
-	case !q.passes(t, m, true):
+	case !q.groups.passes(t, m, true):
 		q.move(m, inWindow)
 	}
 	q.crash.comeBack(t, m, l.mark)
 }
 
 // isKnown reports that a message that was read is in memory, or gone.
-func (q *Spool) isKnown(l *loadedMessage) bool {
-	return q.order.inMemory(l.seq) != nil || q.order.gone(l)
+func (o *order) isKnown(l *loadedMessage) bool {
+	return o.inMemory(l.seq) != nil || o.gone(l)
 }
 
 func (i *install) Undo() {}

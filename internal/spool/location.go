@@ -101,3 +101,13 @@ func (q *Spool) unplace(m *Message) {
 		q.cameIn(m)
 	}
 }
+
+// cameIn notes that a message is in memory now.
+func (q *Spool) cameIn(m *Message) {
+	q.bad.onDisk.less(tally{1, m.size()})
+	q.bad.stretches.cut(span{m.Seq, m.Seq + 1})
+	if q.expiry.passed.has(m.Seq) {
+		q.expiry.passed.cut(span{m.Seq, m.Seq + 1})
+		q.expiry.left.less(tally{1, m.size()})
+	}
+}

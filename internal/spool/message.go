@@ -171,3 +171,10 @@ func (r *ring) pop() *Message {
 	r.n--
 	return m
 }
+
+// leanFrom is how many messages of a spool are out before the data of further ones
+// is not kept in memory.
+const leanFrom = 16 << 10
+
+// fill gives a lean message its data again.
+func (m *Message) fill(data []byte) { m.Data, m.lean = data, 0 }

@@ -641,7 +641,7 @@ func (w *world) settleDoubt(s *store.Store, e *entry, unclean bool, now time.Tim
 }
 
 func (w *world) check(t *rapid.T) {
-	under(w.t, w.s, store.NoSync, func(*store.Turn) { require.NoError(w.t, w.q.Sound()) })
+	under(w.t, w.s, store.NoSync, func(*store.Turn) { require.NoError(w.t, sound(w.q)) })
 	synctest.Wait()
 	var st Stats
 	var unloaded, low uint64

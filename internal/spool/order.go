@@ -547,3 +547,21 @@ func (o *order) recentAt(seq uint64) *segment {
 	}
 	return nil
 }
+
+// Settled ranges are dropped in bulk once they reach one of these.
+const (
+	dropMessages = 16384
+	dropBytes    = 4 << 20
+)
+
+// dropRange removes a settled range in bulk, which lets the engine delete whole
+// tables instead of compacting tombstones. It ends at the first stretch that cannot be read, of
+// which a segment may reach far.
+func (o *order) dropRange(t *store.Turn) {
+	low := o.q.meta.low
+	if low <= o.dropped || low-o.dropped < dropMessages && o.deadSize < dropBytes {
+		return
+	}
+	o.deleteTo(t, o.dropped, low)
+	o.dropped, o.deadSize = low, 0
+}

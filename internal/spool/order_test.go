@@ -174,12 +174,12 @@ func TestALoadDoesNotBringBackWhatWasDeletedMeanwhile(t *testing.T) {
 	require.NoError(t, q.loader.readEntries(ctx, p, &c))
 	require.Len(t, c.messages, 1, "the disk does not know that it is gone")
 	f.sync()
-	f.do(func(*store.Turn) { require.NoError(t, q.Sound()) })
+	f.do(func(*store.Turn) { require.NoError(t, sound(q)) })
 	require.NoError(t, f.s.Do(ctx, &install{q: q, c: &c}, store.NoSync))
 	f.do(func(turn *store.Turn) {
 		require.Nil(t, q.Take(turn, time.Time{}))
 		require.Zero(t, q.Stats())
-		require.NoError(t, q.Sound())
+		require.NoError(t, sound(q))
 	})
 	require.NoError(t, f.s.Close())
 }
@@ -208,7 +208,7 @@ func TestABrowseDoesNotShowWhatWasSettledMeanwhile(t *testing.T) {
 			require.Empty(t, q.order.known.all())
 			var seen []uint64
 			for _, l := range c.messages {
-				if s, here := q.inspect(turn, l, now); here {
+				if s, here := now.inspect(turn, l); here {
 					seen = append(seen, s.Seq)
 				}
 			}

@@ -40,91 +40,107 @@ func decodePin(v []byte) (pin, error) {
 	return p, nil
 }
 
-func (q *Spool) pinKey(group []byte) []byte {
-	return append(store.Key(q.layout.Pin, q.id, len(group)), group...)
+// pins are the records of a queue.
+type pins struct {
+	h    *shared
+	of   func(data []byte) []byte // the group of a message
+	told map[string]bool          // groups that were reported
 }
 
-func (q *Spool) readPin(t *store.Turn, group []byte) (pin, error) {
-	v, err := t.Get(q.pinKey(group))
+func (p *pins) key(group []byte) []byte {
+	return append(store.Key(p.h.layout.Pin, p.h.object, len(group)), group...)
+}
+
+func (p *pins) read(t *store.Turn, group []byte) (pin, error) {
+	v, err := t.Get(p.key(group))
 	if v == nil && err == nil {
 		return pin{}, nil
 	}
-	var p pin
+	var r pin
 	if err == nil {
-		p, err = decodePin(v)
+		r, err = decodePin(v)
 	}
 	if err != nil {
-		return pin{}, fmt.Errorf("priority of group %q of queue %q: %w", group, q.name, err)
+		return pin{}, fmt.Errorf("priority of group %q of queue %q: %w", group, p.h.name, err)
 	}
-	return p, nil
+	return r, nil
 }
 
-func (q *Spool) writePin(t *store.Turn, group []byte, p pin) {
-	if p.messages == 0 {
-		t.Delete(q.pinKey(group))
+func (p *pins) write(t *store.Turn, group []byte, r pin) {
+	if r.messages == 0 {
+		t.Delete(p.key(group))
 		return
 	}
-	t.Set(q.pinKey(group), p.encode())
+	t.Set(p.key(group), r.encode())
 }
 
-// Pin returns the lane for a message that is going to be put, with the lane that it
-// wants to come to, and counts it. Put must follow.
-func (q *Lanes) Pin(t *store.Turn, wanted byte, data []byte) (byte, error) {
-	if !q.shared.pinned {
+// add counts a message that is going to be put, and returns the lane for it, with the one that it
+// wants to come to.
+func (p *pins) add(t *store.Turn, wanted byte, data []byte) (byte, error) {
+	if p == nil {
 		return wanted, nil
 	}
-	first, group := q.byLane[0], q.o.Group(data)
+	group := p.of(data)
 	if len(group) == 0 {
 		return wanted, nil
 	}
-	p, err := first.readPin(t, group)
+	r, err := p.read(t, group)
 	if err != nil {
 		return 0, err
 	}
-	if p.messages == 0 {
-		p.lane = wanted
+	if r.messages == 0 {
+		r.lane = wanted
 	}
-	p.messages++
-	first.writePin(t, group, p)
-	return p.lane, nil
+	r.messages++
+	p.write(t, group, r)
+	return r.lane, nil
 }
 
-// unpin counts a message that goes.
-func (q *Spool) unpin(t *store.Turn, m *Message) {
-	if !q.pinned {
+// remove counts a message that goes.
+func (p *pins) remove(t *store.Turn, m *Message) {
+	if p == nil {
 		return
 	}
-	group := q.groups.of(m.Data)
+	group := p.of(m.Data)
 	if len(group) == 0 {
 		return
 	}
-	p, err := q.readPin(t, group)
-	if err != nil || p.messages == 0 {
-		if q.bad.first("pin " + string(group)) {
-			q.s.Log().Error("group is not known to have messages", "queue", q.name, "group", string(group), "error", err)
-		}
+	r, err := p.read(t, group)
+	if err != nil || r.messages == 0 {
+		p.report(group, err)
 		return
 	}
-	p.messages--
-	q.writePin(t, group, p)
+	r.messages--
+	p.write(t, group, r)
 }
 
-// repin writes the records of what a purge has kept.
-func (q *Lanes) repin(t *store.Turn) {
-	if !q.shared.pinned {
+// report tells of a group whose record is wrong, once.
+func (p *pins) report(group []byte, err error) {
+	if p.told[string(group)] {
 		return
 	}
-	t.DeleteRange(store.Span(q.layout.Pin, q.id))
-	pins := make(map[string]pin)
-	add := func(m *Message) {
-		if group := q.o.Group(m.Data); len(group) > 0 {
-			pins[string(group)] = pin{m.Lane, pins[string(group)].messages + 1}
-		}
+	if p.told == nil {
+		p.told = make(map[string]bool)
 	}
-	for _, lane := range q.open {
-		lane.order.messages(add)
+	p.told[string(group)] = true
+	p.h.s.Log().Error("group is not known to have messages", "queue", p.h.name, "group", string(group), "error", err)
+}
+
+// rewrite writes the records of what a purge has kept.
+func (p *pins) rewrite(t *store.Turn, lanes []*Spool) {
+	if p == nil {
+		return
 	}
-	for group, p := range pins {
-		q.byLane[0].writePin(t, []byte(group), p)
+	t.DeleteRange(store.Span(p.h.layout.Pin, p.h.object))
+	kept := make(map[string]pin)
+	for _, lane := range lanes {
+		lane.order.messages(func(m *Message) {
+			if group := p.of(m.Data); len(group) > 0 {
+				kept[string(group)] = pin{m.Lane, kept[string(group)].messages + 1}
+			}
+		})
+	}
+	for group, r := range kept {
+		p.write(t, []byte(group), r)
 	}
 }

@@ -269,34 +269,3 @@ func (o *moveOp) Visible(t *store.Turn) {
 		shown(t)
 	}
 }
-
-// pick returns a message that was read, if it waits. One that was not in memory does not stay there if
-// it is left.
-func (q *Spool) pick(t *store.Turn, s *Seen) (m *Message, leave func(), err error) {
-	stays := func() {}
-	if m := q.order.inMemory(s.Seq); m != nil {
-		if !m.Waits() || !q.whole(t, m) {
-			return nil, nil, nil
-		}
-		return m, stays, nil
-	}
-	if !q.onDiskOnly(s.Seq) {
-		m, err := q.groups.fetch(t, s.Seq)
-		return m, stays, err
-	}
-	l, err := q.order.again(t, s)
-	switch {
-	case err != nil:
-		return nil, nil, q.unread(err)
-	case l.gone, q.crash.runs(t, &l):
-		return nil, nil, nil
-	}
-	unloaded := q.crash.unloaded
-	m = q.restore(&l)
-	q.bring(m, &l)
-	return m, func() {
-		q.move(m, onDisk)
-		q.order.setAbsent(m, l.mark)
-		q.crash.unloaded = unloaded
-	}, nil
-}

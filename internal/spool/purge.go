@@ -6,52 +6,9 @@ import (
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// Purge removes what is ready or cannot be read, and what is delayed if asked, and
-// returns how many messages that were. What is taken, and what is not visible yet, stays; of
-// a spool with leases that is known once it is Recalled.
-// It has no Undo: it belongs in an Op of its own.
-func (q *Spool) Purge(t *store.Turn, delayedToo bool) int {
-	before := q.meta.entries
-	var back []*Message
-	q.order.messages(func(m *Message) {
-		if m.at == returning {
-			back = append(back, m)
-		}
-	})
-	q.order.purge(t)
-	for _, m := range back { // whoever gave it back was told so
-		q.groups.settled(m)
-	}
-	q.recount(t)
-	q.groups.purge(t)
-	q.line.window.empty()
-	q.line.returned, q.line.ahead, q.crash.primes, q.returning, q.crash.unloaded = nil, nil, nil, 0, 0
-	q.loaded, q.loader.plan.void, q.expiry.void, q.retention.void = q.shown, true, true, true
-	q.bad.purge()
-	q.expiry.passed, q.expiry.left = nil, tally{}
-	q.reclaim(t)
-	n := int(before - q.meta.entries)
-	if delayedToo {
-		n += q.delays.purge(t)
-	}
-	t.Touch(q)
-	return n
-}
-
-// recount has the counters be those of what a purge has kept.
-func (q *Spool) recount(t *store.Turn) {
-	q.meta.entries, q.meta.bytes = 0, 0
-	held := make(map[uint32]uint64)
-	q.order.messages(func(m *Message) {
-		q.meta.entries++
-		q.meta.bytes += m.size()
-		held[m.Payload.Generation]++ // 0, of those without, holds nothing
-	})
-	t.HoldOnly(q.holder(slotEntries), held)
-}
-
-// deleteEntries deletes the segments that end in a range.
-func (q *Spool) deleteEntries(t *store.Turn, from, to uint64) {
+// deleteTo deletes the segments that end in a range.
+func (o *order) deleteTo(t *store.Turn, from, to uint64) {
+	q := o.q
 	if from >= to {
 		return
 	}
@@ -78,11 +35,11 @@ func (o *order) purge(t *store.Turn) {
 		}
 		if s.sealed {
 			s.touch(t)
-			q.deleteEntries(t, lo, s.last)
+			q.order.deleteTo(t, lo, s.last)
 			lo = s.last + 1
 		}
 	}
-	q.deleteEntries(t, lo, q.shown)
+	q.order.deleteTo(t, lo, q.shown)
 	o.pending = slices.DeleteFunc(o.pending, func(s *segment) bool { return s.dropped })
 	o.recent = slices.DeleteFunc(o.recent, func(s *segment) bool { return s.dropped })
 }

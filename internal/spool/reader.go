@@ -31,11 +31,11 @@ func newReader(ctx context.Context, q *Spool, from uint64, pass func(error) bool
 	r := &reader{q: q, end: from}
 	lo, hi := seqKey(q.layout.Segment, q.place, from), store.PrefixEnd(laneKey(q.layout.Segment, q.place, 0))
 	var err error
-	if r.segments, err = q.iter(ctx, lo, hi, pass); err != nil {
+	if r.segments, err = q.loader.iter(ctx, lo, hi, pass); err != nil {
 		return nil, err
 	}
 	lo, hi = seqKey(q.layout.State, q.place, from), store.PrefixEnd(laneKey(q.layout.State, q.place, 0))
-	if r.states, err = q.iter(ctx, lo, hi, pass); err != nil {
+	if r.states, err = q.loader.iter(ctx, lo, hi, pass); err != nil {
 		return nil, errors.Join(err, r.segments.Close())
 	}
 	r.states.First()

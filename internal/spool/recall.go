@@ -35,7 +35,7 @@ func (k *crash) recall(t *store.Turn) {
 // state nothing was.
 func (k *crash) read(ctx context.Context, p plan, c *chunk) (err error) {
 	q := k.q
-	states, err := q.iter(ctx, seqKey(q.layout.State, q.place, p.recall), store.PrefixEnd(laneKey(q.layout.State, q.place, 0)), p.pass)
+	states, err := q.loader.iter(ctx, seqKey(q.layout.State, q.place, p.recall), store.PrefixEnd(laneKey(q.layout.State, q.place, 0)), p.pass)
 	if err != nil {
 		return err
 	}
@@ -100,7 +100,7 @@ func (k *crash) takeBack(t *store.Turn, c *chunk) {
 	q := k.q
 	k.through = max(k.through, c.recalled)
 	for _, l := range c.taken {
-		if l.seq >= q.loaded && l.err == nil && !q.isKnown(&l) {
+		if l.seq >= q.loaded && l.err == nil && !q.order.isKnown(&l) {
 			k.bringBack(t, l)
 		}
 	}

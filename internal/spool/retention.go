@@ -157,14 +157,14 @@ func (k *retention) start(t *store.Turn) {
 	if k.sweeping || q.closed || k.lasts == 0 || q.meta.oldest == 0 {
 		return
 	}
-	r := retire{q: q, from: q.head(), loaded: q.loaded, shown: q.shown, horizon: k.horizon(t), each: k.each || q.pinned}
+	r := retire{q: q, from: q.head(), loaded: q.loaded, shown: q.shown, horizon: k.horizon(t), each: k.each || q.pins != nil}
 	if q.meta.oldest > r.horizon {
 		k.arm(t)
 		return
 	}
 	k.missed, k.void = 0, false
 	k.sweeping = t.Spawn(func(ctx context.Context) {
-		q.persist(ctx, func(ctx context.Context, pass func(error) bool) (store.Op, error) {
+		q.loader.persist(ctx, func(ctx context.Context, pass func(error) bool) (store.Op, error) {
 			found := r
 			return &found, found.read(ctx, pass)
 		})
@@ -208,7 +208,7 @@ func (r *retire) read(ctx context.Context, pass func(error) bool) (err error) {
 	}
 	defer func() { err = errors.Join(err, messages.close()) }()
 	lo, hi := q.span(q.layout.Stray)
-	index, err := q.iter(ctx, lo, hi, pass)
+	index, err := q.loader.iter(ctx, lo, hi, pass)
 	if err != nil {
 		return err
 	}
@@ -389,12 +389,6 @@ func (k *retention) end(t *store.Turn, m *Message) func(*store.Turn) {
 	return func(t *store.Turn) { q.Settled(t, m) }
 }
 
-// Drop settles a message whose retention is over and that goes nowhere, and counts it.
-func (q *Spool) Drop(t *store.Turn, m *Message) {
-	q.Settle(t, m)
-	q.meta.outlived++
-}
-
 func (r *retire) Visible(t *store.Turn) {
 	q := r.q
 	if q.closed {
@@ -462,7 +456,7 @@ func (k *retention) firstBirth(ctx context.Context, from, to uint64) (born int64
 func (k *retention) firstStray(ctx context.Context) (born int64, err error) {
 	q := k.q
 	lo, hi := q.span(q.layout.Stray)
-	index, err := q.iter(ctx, lo, hi, store.IsDamage)
+	index, err := q.loader.iter(ctx, lo, hi, store.IsDamage)
 	if err != nil {
 		return 0, err
 	}

@@ -2,19 +2,8 @@ package spool
 
 import "fmt"
 
-// Sound returns what is wrong with what is in memory, if anything is: with a place of a message, a
-// counter, or a segment. It is for tests, and is called under the baton.
-func (q *Lanes) Sound() error {
-	for _, lane := range q.open {
-		if err := lane.Sound(); err != nil {
-			return fmt.Errorf("lane %d: %w", lane.lane, err)
-		}
-	}
-	return nil
-}
-
-// Sound is that of one lane.
-func (q *Spool) Sound() error {
+// sound is that of one lane.
+func sound(q *Spool) error {
 	if q.closed {
 		return nil
 	}

@@ -3,7 +3,6 @@ package spool
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/pebblemq/pebblemq/internal/store"
 )
@@ -12,12 +11,8 @@ import (
 // they say otherwise.
 type Spool struct {
 	store.Sealed
-	s      *store.Store
-	layout Layout
-	place
-	name string
 	*shared
-	ready func(*store.Turn)
+	place
 
 	meta   meta
 	shown  uint64 // messages below are visible
@@ -133,15 +128,15 @@ func (q *Spool) restoreMeta(ctx context.Context, v []byte) (err error) {
 // New makes the spool of an object that was just created. It reads nothing, so
 // it may be called under the baton.
 func New(s *store.Store, l Layout, id uint32, o Options) *Spool {
-	return newLane(s, l, id, o, newShared(o.Ready))
+	return newLane(o, newShared(s, l, id, o))
 }
 
-func newLane(s *store.Store, l Layout, id uint32, o Options, h *shared) *Spool {
-	q := &Spool{s: s, layout: l, place: place{id, o.Lane}, name: o.Name, shared: h, ready: o.Ready, leanFrom: leanFrom}
+func newLane(o Options, h *shared) *Spool {
+	q := &Spool{place: place{h.object, o.Lane}, shared: h, leanFrom: leanFrom}
 	if o.Group != nil {
 		q.groups = newGroups(q, o.Group, o.Fair)
 	}
-	q.line = line{q: q, window: window{free: freeOf(s)}}
+	q.line = line{q: q, window: window{free: freeOf(h.s)}}
 	q.loader.q = q
 	q.order, q.meta.frontier = newOrder(q), frontierStep // and so on disk before any message
 	q.crash = crash{q: q, leased: o.Leased, frontier: frontier{step: frontierStep}}
@@ -230,7 +225,7 @@ func (q *Spool) Show(t *store.Turn, m *Message) {
 			q.loaded = q.shown
 		}
 		return
-	case q.passes(t, m, false):
+	case q.groups.passes(t, m, false):
 		if upToDate {
 			q.loaded = q.shown
 		}
@@ -243,60 +238,6 @@ func (q *Spool) Show(t *store.Turn, m *Message) {
 	q.expiry.mayEnd(t, m)
 	q.retention.mayAge(t, m)
 	q.ready(t)
-}
-
-// Take hands out the next message, or nil if there is none at the moment. Its
-// delivery is counted. If the message is a suspect the Op is forced to Sync,
-// and the message must not reach anyone before Visible. The lease end is kept
-// with it; zero is none.
-func (q *Spool) Take(t *store.Turn, until time.Time) *Message {
-	m := q.pull(t)
-	if m != nil {
-		m.Until = At(until)
-		q.Deliver(t, m)
-	}
-	return m
-}
-
-// pull takes the next message from where it waits.
-func (q *Spool) pull(t *store.Turn) *Message {
-	if q.closed || q.retention.behind {
-		return nil
-	}
-	m := q.next(t)
-	if m == nil {
-		return nil
-	}
-	if m.prime && q.solo == nil {
-		q.goSolo(t, m)
-	}
-	q.move(m, out)
-	m.Until, m.Ahead = 0, false
-	m.Count++
-	if q.groups != nil {
-		q.groups.took(t, m)
-	}
-	return m
-}
-
-// Deliver has the delivery of a taken message written, before the next fsync. If the message is a
-// suspect the Op is forced to Sync, and the message must not reach anyone before Visible.
-func (q *Spool) Deliver(t *store.Turn, m *Message) {
-	m.prime, m.waiting = false, false
-	q.order.markLater(t, m)
-	t.Touch(q)
-	t.Promise(markLen)
-	if m.Suspect {
-		t.ForceSync()
-	}
-}
-
-// next returns the next deliverable message, where it waits.
-func (q *Spool) next(t *store.Turn) *Message {
-	if q.groups != nil {
-		return q.groups.next(t)
-	}
-	return q.line.next(t)
 }
 
 // Busy reports that Take, having returned nil, will have something soon that
@@ -316,77 +257,48 @@ func (q *Spool) coming() bool {
 	return !q.closed && (q.retention.behind || q.loaded < q.shown || q.line.window.len() > 0)
 }
 
-// Extend gives a taken message another lease end.
-func (q *Spool) Extend(t *store.Turn, m *Message, until time.Time) {
-	m.Until = At(until)
-	q.order.mark(t, m)
-	t.Touch(q)
+// Stats returns the counters, exact as of the last accepted operation. Until
+// Recalled, a lease that ended while the store was closed counts as taken. Of what
+// cannot be read, Unreadable has those that were come to; it is exact once all that
+// waits was.
+func (q *Spool) Stats() Stats {
+	taken := q.out.messages + q.crash.unloaded
+	lost, late := q.bad.lost(), q.delays.lost
+	return Stats{
+		Ready:   q.meta.entries - taken - lost.messages,
+		Taken:   taken,
+		Delayed: q.meta.delayed - late,
+		Bytes:   q.meta.bytes + q.meta.delayedBytes,
+
+		Unreadable: lost.messages + late,
+		Untried:    q.crash.countUntried(),
+		Outlived:   q.meta.outlived,
+
+		ReadyBytes: q.meta.bytes - q.out.bytes - lost.bytes,
+	}
 }
 
-// UndoExtend takes Extend back.
-func (q *Spool) UndoExtend(m *Message, until Moment) {
-	m.Until = until
-}
-
-// Settle removes a message for good: one that is taken or, found by Lookup,
-// one that waits.
-func (q *Spool) Settle(t *store.Turn, m *Message) {
-	m.later = false
-	q.order.settle(t, m)
-	q.settle(t, m)
-}
-
-// SettleLater is Settle in an Op that does nothing else. If a crash may take that back, it is
-// written before the next fsync, and most often need not be written then.
-func (q *Spool) SettleLater(t *store.Turn, m *Message) {
-	if !t.Lax() || !q.plain(m) {
-		q.Settle(t, m)
+// Seal writes the meta record.
+func (q *Spool) Seal(t *store.Turn) {
+	if q.closed {
 		return
 	}
-	m.later = true
-	q.order.settleLater(t, m)
-	q.settle(t, m)
+	q.order.seal(t)
+	q.meta.low = min(q.lowest(), q.order.late.low)
+	q.meta.taken = q.out.messages + q.crash.unloaded
+	q.meta.expires = sooner(q.expiry.next, q.expiry.retained)
+	q.order.dropRange(t)
+	m := q.meta // as of the states on disk
+	m.entries, m.bytes = m.entries+q.order.late.settled.messages, m.bytes+q.order.late.settled.bytes
+	m.nextDue = q.delays.earliest(m.nextDue)
+	m.frontier, m.oldest = max(m.frontier, q.crash.frontier.raisedTo), sooner(m.oldest, q.retention.unshown)
+	t.Set(laneKey(q.layout.Meta, q.place, 0), m.encode())
 }
 
-// plain reports that nothing of the message stands in other records: these are written at once.
-func (q *Spool) plain(m *Message) bool {
-	return m.Expires == 0 && !m.stray && !m.Unique.set() && !m.Payload.Shared() && !q.pinned
+// lowest returns the sequence number below which nothing is left.
+func (q *Spool) lowest() uint64 {
+	return min(q.head(), q.bad.stretches.first(), q.expiry.passed.first())
 }
 
-func (q *Spool) settle(t *store.Turn, m *Message) {
-	q.expiry.unindex(t, m)
-	q.retention.unindex(t, m)
-	q.unpin(t, m)
-	q.release(t, &m.Content, slotEntries)
-	m.before = m.at
-	q.move(m, gone)
-	q.groups.settled(m)
-	t.Hold(q.holder(slotEntries), m.Payload, -1)
-	q.order.deadSize += m.dataLen()
-	t.Touch(q)
-}
-
-// UndoSettle takes Settle back.
-func (q *Spool) UndoSettle(m *Message) {
-	q.order.undoSettle(m)
-	switch {
-	case m.before == inWindow, m.before == offered, m.before == parked && m.group == nil: // that place is gone
-		m.before = returned
-	}
-	q.move(m, m.before)
-	q.s.UndoHold(q.holder(slotEntries), m.Payload, -1)
-	q.order.deadSize -= m.dataLen()
-}
-
-// Settled frees the memory of a message that was settled.
-func (q *Spool) Settled(t *store.Turn, m *Message) {
-	if m.before == out {
-		m.Data = nil
-	}
-	if q.groups != nil {
-		q.groups.left(t, m)
-	}
-	if q.through(m) {
-		q.ready(t)
-	}
-}
+// head returns the sequence number below which nothing is left that can be read.
+func (q *Spool) head() uint64 { return q.order.firstLive(min(q.loaded, q.groups.lowest())) }

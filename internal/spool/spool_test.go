@@ -7,9 +7,10 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/stretchr/testify/require"
+
 	"github.com/pebblemq/pebblemq/internal/store"
 	"github.com/pebblemq/pebblemq/internal/storetest"
-	"github.com/stretchr/testify/require"
 )
 
 func TestFirstInFirstOutThroughTheWindowAndTheDisk(t *testing.T) {

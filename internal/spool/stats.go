@@ -17,24 +17,3 @@ func (s *Stats) add(o Stats) {
 	s.Untried += o.Untried
 	s.Unreadable += o.Unreadable
 }
-
-// Stats returns the counters, exact as of the last accepted operation. Until
-// Recalled, a lease that ended while the store was closed counts as taken. Of what
-// cannot be read, Unreadable has those that were come to; it is exact once all that
-// waits was.
-func (q *Spool) Stats() Stats {
-	taken := q.out.messages + q.crash.unloaded
-	lost, late := q.bad.lost(), q.delays.lost
-	return Stats{
-		Ready:   q.meta.entries - taken - lost.messages,
-		Taken:   taken,
-		Delayed: q.meta.delayed - late,
-		Bytes:   q.meta.bytes + q.meta.delayedBytes,
-
-		Unreadable: lost.messages + late,
-		Untried:    q.crash.countUntried(),
-		Outlived:   q.meta.outlived,
-
-		ReadyBytes: q.meta.bytes - q.out.bytes - lost.bytes,
-	}
-}

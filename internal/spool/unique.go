@@ -60,23 +60,34 @@ func decodePosition(slot byte, v []byte) (p Position, err error) {
 }
 
 // claim has a message that is put hold its key.
-func (q *Spool) claim(t *store.Turn, c *Content, slot byte, at Position) {
+func (h *shared) claim(t *store.Turn, c *Content, slot byte, at Position) {
 	if c.Unique.set() {
-		q.keyed = true
-		t.Set(uniqueKey(q.layout.Unique, q.id, slot, c.Unique), at.encode(slot))
+		h.keyed = true
+		t.Set(uniqueKey(h.layout.Unique, h.object, slot, c.Unique), at.encode(slot))
 	}
 }
 
 // release frees the key of a message that goes.
-func (q *Spool) release(t *store.Turn, c *Content, slot byte) {
+func (h *shared) release(t *store.Turn, c *Content, slot byte) {
 	if c.Unique.set() {
-		t.Delete(uniqueKey(q.layout.Unique, q.id, slot, c.Unique))
+		t.Delete(uniqueKey(h.layout.Unique, h.object, slot, c.Unique))
 	}
 }
 
-// reclaim writes the records again of what a purge has kept.
-func (q *Spool) reclaim(t *store.Turn) {
-	q.order.messages(func(m *Message) { q.claim(t, &m.Content, slotEntries, m.position()) })
+// freeKeys drops the records of what a purge drops. It comes before the lanes, which
+// write those of what they keep.
+func (h *shared) freeKeys(t *store.Turn, delayedToo bool) {
+	if !h.keyed {
+		return
+	}
+	slots := []byte{slotEntries, slotDelayed}
+	if !delayedToo {
+		slots = slots[:1]
+	}
+	for _, slot := range slots {
+		lo := uniqueSpan(h.layout.Unique, h.object, slot)
+		t.DeleteRange(lo, store.PrefixEnd(lo))
+	}
 }
 
 // Holder returns the data of the message that holds a key, or nil if nobody does. It
@@ -94,7 +105,7 @@ func (q *Lanes) Holder(t *store.Turn, k UniqueKey) (data []byte, err error) {
 }
 
 func (q *Lanes) holder(t *store.Turn, slot byte, k UniqueKey) ([]byte, error) {
-	key := uniqueKey(q.layout.Unique, q.id, slot, k)
+	key := uniqueKey(q.layout.Unique, q.object, slot, k)
 	record, err := t.Probe(key)
 	if record == nil || err != nil {
 		return nil, err
@@ -114,7 +125,7 @@ func (q *Lanes) holder(t *store.Turn, slot byte, k UniqueKey) ([]byte, error) {
 // contentAt reads what a unique key leads to.
 func (q *Lanes) contentAt(t *store.Turn, slot byte, at Position) (c Content, err error) {
 	if slot == slotDelayed {
-		v, err := t.Get(dueKey(q.layout.Delayed, place{q.id, at.Lane}, at.Due, at.Seq))
+		v, err := t.Get(dueKey(q.layout.Delayed, place{q.object, at.Lane}, at.Due, at.Seq))
 		if err != nil {
 			return c, err
 		}
@@ -129,20 +140,4 @@ func (q *Lanes) contentAt(t *store.Turn, slot byte, at Position) (c Content, err
 	}
 	l := lane.order.find(t, at.Seq)
 	return l.Content, l.err
-}
-
-// freeKeys drops the records of what a purge drops. It comes before the lanes, which
-// write those of what they keep.
-func (q *Lanes) freeKeys(t *store.Turn, delayedToo bool) {
-	if !q.shared.keyed {
-		return
-	}
-	slots := []byte{slotEntries, slotDelayed}
-	if !delayedToo {
-		slots = slots[:1]
-	}
-	for _, slot := range slots {
-		lo := uniqueSpan(q.layout.Unique, q.id, slot)
-		t.DeleteRange(lo, store.PrefixEnd(lo))
-	}
 }

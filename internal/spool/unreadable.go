@@ -3,7 +3,6 @@ package spool
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -235,54 +234,11 @@ func (u *unreadable) first(what string) bool {
 	return true
 }
 
-// Unread returns what was found since the last call that cannot be read, each stretch
-// once; nil if there is nothing.
-func (q *Lanes) Unread() error {
-	var errs []error
-	for _, lane := range q.open {
-		errs = append(errs, lane.bad.untold...)
-		lane.bad.untold = nil
-	}
-	return errors.Join(errs...)
-}
-
-// SetAside takes a message out of everyone's reach that is out, or waits, and cannot be
-// read. It stays in the queue.
-func (q *Spool) SetAside(t *store.Turn, m *Message, err error) {
-	if m.at == out {
-		m.Count-- // it reached nobody
-	}
-	m.Until = 0
-	q.order.mark(t, m) // or it would be counted as taken at the next start
-	q.move(m, onDisk)
-	t.Touch(q)
-	q.bad.lose(t, m.Seq, err)
-	if q.groups != nil {
-		q.groups.left(t, m)
-	}
-	if q.through(m) {
-		q.ready(t)
-	}
-}
-
-// SetAside is Spool.SetAside.
-func (q *Lanes) SetAside(t *store.Turn, m *Message, err error) { q.of(m).SetAside(t, m, err) }
-
 // lose notes a message that stays on disk.
 func (u *unreadable) lose(t *store.Turn, seq uint64, err error) {
 	m := missing{span: span{seq, seq + 1}, messages: 1, err: err}
 	u.leave(t, m)
 	u.report(err.Error(), m) // it names the place, which other messages may share
-}
-
-// cameIn notes that a message is in memory now.
-func (q *Spool) cameIn(m *Message) {
-	q.bad.onDisk.less(tally{1, m.size()})
-	q.bad.stretches.cut(span{m.Seq, m.Seq + 1})
-	if q.expiry.passed.has(m.Seq) {
-		q.expiry.passed.cut(span{m.Seq, m.Seq + 1})
-		q.expiry.left.less(tally{1, m.size()})
-	}
 }
 
 // lost returns what is known to be unreadable.
@@ -310,11 +266,3 @@ func (u *unreadable) some() bool { return len(u.stretches) > 0 }
 
 // purge forgets what waits, because it is gone.
 func (u *unreadable) purge() { u.stretches, u.groups, u.onDisk = nil, nil, tally{} }
-
-// unread names the queue in the error of a read.
-func (q *Spool) unread(err error) error {
-	if !store.IsUnread(err) {
-		return err
-	}
-	return fmt.Errorf("queue %q: %w", q.name, err)
-}

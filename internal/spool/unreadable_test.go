@@ -192,7 +192,7 @@ func (f *flaky) check() {
 			}
 		}
 	})
-	under(f.t, f.s, store.NoSync, func(*store.Turn) { require.NoError(f.t, f.q.Sound()) })
+	under(f.t, f.s, store.NoSync, func(*store.Turn) { require.NoError(f.t, sound(f.q)) })
 	f.accountFor()
 }
 

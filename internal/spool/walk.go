@@ -44,7 +44,7 @@ func (w *walker) seek(t *store.Turn) {
 func (w *walker) walk(ctx context.Context) {
 	for more := true; more && ctx.Err() == nil; {
 		op := &walk{of: w}
-		w.g.q.persist(ctx, func(context.Context, func(error) bool) (store.Op, error) { return op, nil })
+		w.g.q.loader.persist(ctx, func(context.Context, func(error) bool) (store.Op, error) { return op, nil })
 		more = op.more
 	}
 }

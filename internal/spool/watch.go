@@ -1,7 +1,5 @@
 package spool
 
-import "slices"
-
 // watch follows what is delayed in a lane while a Browse reads it, in the order of the
 // due times. Messages become due in that order as well, and are put at the end of what
 // waits then. So whatever becomes due between two reads are first those that were read,
@@ -34,8 +32,4 @@ func (w *watch) advance(next Position, end uint64) {
 	if w.next = next; w.open {
 		w.late[len(w.late)-1].to, w.open = end, false
 	}
-}
-
-func (l *delays) unwatch(w *watch) {
-	l.watches = slices.DeleteFunc(l.watches, func(other *watch) bool { return other == w })
 }

@@ -79,8 +79,3 @@ func (w *window) empty() {
 	w.account(-w.n, -w.bytes)
 	w.ring = ring{}
 }
-
-// passes lets m pass the line if it may, and reports whether it does.
-func (q *Spool) passes(t *store.Turn, m *Message, fromDisk bool) bool {
-	return q.groups != nil && q.groups.passing.passes(t, m, fromDisk)
-}

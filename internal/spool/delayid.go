@@ -55,7 +55,7 @@ func (l *delays) read(ctx context.Context, from Position, id []byte, most int) (
 		return l.readByID(ctx, from, id, most)
 	}
 	_, hi := q.span(q.layout.Delayed)
-	it, err := q.iter(ctx, dueKey(q.layout.Delayed, q.place, from.Due, from.Seq), hi, store.IsDamage)
+	it, err := q.loader.iter(ctx, dueKey(q.layout.Delayed, q.place, from.Due, from.Seq), hi, store.IsDamage)
 	if err != nil {
 		return nil, next, err
 	}
@@ -170,24 +170,4 @@ func (l *delays) later(ctx context.Context, id []byte) (found []Position, err er
 		found = append(found, at)
 	}
 	return found, nil
-}
-
-// Later is that of all lanes.
-func (q *Lanes) Later(ctx context.Context, id []byte) (found []Position, err error) {
-	var lanes []*Spool
-	err = q.s.Do(ctx, store.QuietFunc(func(*store.Turn) error {
-		lanes = slices.Clone(q.open)
-		return nil
-	}), store.NoSync)
-	if err != nil {
-		return nil, err
-	}
-	for _, lane := range lanes {
-		more, err := lane.delays.later(ctx, id)
-		if err != nil {
-			return nil, err
-		}
-		found = append(found, more...)
-	}
-	return found[:min(len(found), MaxLater)], nil
 }
