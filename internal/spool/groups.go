@@ -419,3 +419,8 @@ func (g *groups) purge(t *store.Turn) {
 	g.passing.purge()
 	g.dropIndex(t)
 }
+
+// passes lets m pass the line if it may, and reports whether it does.
+func (g *groups) passes(t *store.Turn, m *Message, fromDisk bool) bool {
+	return g != nil && g.passing.passes(t, m, fromDisk)
+}

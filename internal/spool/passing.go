@@ -34,11 +34,6 @@ func (p *passing) purge() {
 	p.backlog.restart(0)
 }
 
-// passes lets m pass the line if it may, and reports whether it does.
-func (g *groups) passes(t *store.Turn, m *Message, fromDisk bool) bool {
-	return g != nil && g.passing.passes(t, m, fromDisk)
-}
-
 // passes does. A line that one Take looks through is none to pass.
 func (p *passing) passes(t *store.Turn, m *Message, fromDisk bool) bool {
 	q := p.g.q
