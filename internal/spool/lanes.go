@@ -118,6 +118,7 @@ func NewLanes(s *store.Store, l Layout, id uint32, highest byte, o Options) *Lan
 	q := &Lanes{o: o, shared: newShared(s, l, id, o), byLane: make([]*Spool, 1)}
 	q.lane(0)
 	q.Widen(highest)
+	s.Refer(id, q.refer)
 	return q
 }
 
@@ -172,6 +173,7 @@ func (q *Lanes) Start(t *store.Turn) {
 // Close ends the queue in memory. The layer drops the keys.
 func (q *Lanes) Close(t *store.Turn) {
 	q.closed = true
+	q.s.Refer(q.object, nil)
 	for _, lane := range q.open {
 		lane.Close(t)
 	}
