@@ -30,7 +30,6 @@ type disk struct {
 	fullUntil    time.Time
 	frozenAt     time.Time
 	wellSince    time.Time
-	crashes      uint64
 	backups      int
 	copies       []*copied
 }
@@ -146,8 +145,7 @@ func (d *disk) hook(c storetest.Call) error {
 // happened or not, and some of what was not synced is kept.
 func (d *disk) crash(_ *client, a args) {
 	w := d.w
-	d.crashes++
-	rng := rand.New(rand.NewPCG(w.seed, d.crashes))
+	rng := rand.New(rand.NewPCG(w.seed, w.crashes+1))
 	var left *vfs.MemFS
 	d.leave(func() {
 		left = d.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: a.int("percent"), RNG: rng})

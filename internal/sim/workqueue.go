@@ -94,6 +94,7 @@ type wcopy struct {
 	choice  *wchoice
 	sure    bool // it came to its queue if its message was published
 	touched bool // something may have removed it while it was being published
+	undone  bool // a crash may have taken back that it came here, and nobody has seen it since
 }
 
 // waddress is how a copy was published.

@@ -169,7 +169,7 @@ func (x *wcopy) revive() {
 }
 
 // forget notes that a crash may have undone the publishing of a copy, and all that came after.
-func (x *wcopy) forget() { x.mayBeGone, x.coupled = true, false }
+func (x *wcopy) forget() { x.mayBeGone, x.coupled, x.undone = true, false, true }
 
 // letter is a copy that has died, in another queue.
 func (p *workqueuePart) letter(x *wcopy, reason string, q *wqueue, since uint64, when moment, sure bool) *wcopy {

@@ -209,7 +209,7 @@ func (p *workqueuePart) see(x *wcopy) {
 	if x.fate == unknown && x.born == nil {
 		p.w.lose(x.forget)
 	}
-	x.touched = true // what the end of its publishing says is known
+	x.touched, x.undone = true, false // what the end of its publishing says is known
 	if x.fate = here; x.choice != nil {
 		for _, o := range x.choice.copies {
 			if o != x {

@@ -253,7 +253,7 @@ func (t *wtransaction) resolve(p *workqueuePart, happened bool) {
 		switch {
 		case happened:
 			x.fate = gone
-		case x.fate == unknown:
+		case x.fate == unknown && !x.undone:
 			x.mayBeGone = false
 		}
 	}

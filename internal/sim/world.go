@@ -57,6 +57,7 @@ type world struct {
 	trace   []step
 	busy    int  // clients under way
 	unclean bool // the life began after a crash
+	crashes uint64
 	closing bool // the life ends in good order
 	fault   string
 	kind    string         // of the fault: its text without values
@@ -206,6 +207,7 @@ func (w *world) age() {
 
 // crashed takes back what was not durable.
 func (w *world) crashed() {
+	w.crashes++
 	for i := len(w.unsynced) - 1; i >= 0; i-- {
 		w.unsynced[i].undo()
 	}
@@ -246,6 +248,7 @@ type outcome struct {
 	from, to time.Time // when it was made
 	other    bool      // the life in which it was made is over
 	among    bool      // others were under way when it began or ended
+	crashed  bool      // between its begin and its end: what was known when it began may be gone
 }
 
 // done reports that it has happened; refused, that nothing has. Neither is certain of others.
@@ -254,7 +257,7 @@ func (o outcome) refused() bool { return o.err != nil && !o.unclear() }
 
 func (o outcome) unclear() bool {
 	if errors.Is(o.err, pebblemq.ErrClosed) { // it had no effect, whatever became of the store
-		return false
+		return o.crashed
 	}
 	return o.other || errors.Is(o.err, pebblemq.ErrUnknownOutcome)
 }
@@ -274,6 +277,7 @@ func (c *client) call(f func(ctx context.Context) error) (o outcome) {
 		return outcome{err: pebblemq.ErrClosed, other: true, from: time.Now(), to: time.Now()}
 	}
 	o.began, o.from, o.among = c.event(), time.Now(), c.busy > 1
+	crashes := c.crashes
 	ctx := pebblemq.WithDurability(c.ctx, c.sync)
 	if c.within > 0 {
 		var stop context.CancelFunc
@@ -285,6 +289,7 @@ func (c *client) call(f func(ctx context.Context) error) (o outcome) {
 	c.mu.Lock()
 	c.event()
 	o.to, o.other, o.among = time.Now(), c.born != c.life, o.among || c.busy > 1
+	o.crashed = c.crashes != crashes
 	if took := o.to.Sub(o.from); c.within > 0 && took > c.within+grace {
 		c.fail("a call whose context ended after %s took %s", c.within, took)
 	}
