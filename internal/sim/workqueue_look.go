@@ -138,7 +138,9 @@ func (p *workqueuePart) checkShown(c *client, q *wqueue, b *workqueue.Browsed, s
 		}
 	}
 	if b.State != workqueue.Unacked && (b.DeliveryCount == 0) == (x.count.least == 0) {
+		was := x.count.most
 		x.count.set(b.DeliveryCount)
+		c.lose(func() { x.count.most = max(x.count.most, was) }) // a crash may undo that it was released
 	}
 	return x
 }
