@@ -248,7 +248,7 @@ type copiedKey struct {
 
 // remember looks, later, for the outcomes of a copy.
 func (p *keysPart) remember() judge {
-	soon := time.Now().Add(time.Minute)
+	soon := wall().Add(time.Minute)
 	var keys []copiedKey
 	for _, s := range p.spaces {
 		if s.n == nil || s.mayBeLost {

@@ -26,7 +26,7 @@ func (m moment) in(d time.Duration) moment { return moment{m.first.Add(d), m.las
 
 // surely reports that it is over at t; maybe, that it can be.
 func (m moment) surely(t time.Time) bool { return !t.Before(m.last) }
-func (m moment) maybe(t time.Time) bool  { return !t.Before(m.first) }
+func (m moment) maybe(t time.Time) bool  { return hasShown(m.first, t) }
 
 func at(t time.Time) moment { return moment{t, t} }
 

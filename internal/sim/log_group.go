@@ -64,7 +64,8 @@ type ltenure struct {
 // lnack is a record that was given back.
 type lnack struct {
 	due   moment
-	first bool // it comes before anything newer
+	first bool   // it comes before anything newer
+	ended uint64 // the clock, when the call was over
 }
 
 func newTenure(m *lmember, owner string) *ltenure {

@@ -230,7 +230,7 @@ func (m *lmember) ready() map[*ltenure]int64 {
 // ready returns an offset that a member which owns the partition must get if it polls.
 func (s *lstand) ready() (at int64, ok bool) {
 	t := s.tenure
-	now := time.Now()
+	now := wall()
 	for at, n := range t.nacked {
 		if n.due.surely(now) && at >= s.part.mostStart() && !s.part.mayBeCompacted(at) && !s.waitsForKey(at) {
 			return at, true
@@ -309,7 +309,7 @@ func (s *lstand) judgeOrder(c *client, o outcome, m *lmember, record *lrecord) {
 	for other, n := range t.nacked {
 		key := s.part.at(other)
 		switch {
-		case other > at || key == nil:
+		case other > at || key == nil || n.ended > o.began: // perhaps it was polled first
 		case n.first && !given && n.due.surely(o.from) && !s.waitsForKey(other):
 			c.fail("%s polled %s before %s, which was given back", m.name, record, key)
 		case record.key != nil && string(key.key) == string(record.key):
@@ -346,11 +346,12 @@ func (s *lstand) judgeOrder(c *client, o outcome, m *lmember, record *lrecord) {
 // waitsForKey reports that a record may wait for another one of its key.
 func (s *lstand) waitsForKey(at int64) bool {
 	m := s.part.at(at)
-	if m == nil || m.key == nil {
+	if m != nil && m.key == nil {
 		return false
 	}
 	for other := range s.tenure.nacked {
-		if o := s.part.at(other); other < at && o != nil && string(o.key) == string(m.key) {
+		o := s.part.at(other)
+		if other < at && o != nil && o.key != nil && (m == nil || string(o.key) == string(m.key)) { // nobody has read it yet, so it may have any key
 			return true
 		}
 	}
@@ -391,7 +392,7 @@ func (p *logPart) nack(c *client, a args) {
 			c.fail("%s gives %s back, which is finished", m.name, d.m)
 		case o.done():
 			delay := a.span("after")
-			d.tenure.nacked[d.m.offset] = lnack{moment{o.from.Add(delay), o.to.Add(delay)}, delay == 0}
+			d.tenure.nacked[d.m.offset] = lnack{moment{o.from.Add(delay), o.to.Add(delay)}, delay == 0, c.event()}
 		case lost(o.err, log.ErrFenced) && !sure:
 		case lost(o.err, pebblemq.ErrInvalid) && (before.mayBeHere || twice || !sure):
 		default:

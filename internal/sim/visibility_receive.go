@@ -47,8 +47,8 @@ func (p *visibilityPart) receive(c *client, a args) {
 		return
 	}
 	hidden, patient := max(0, q.hiddenFor(a)), isPatient(c, a)
-	ready := p.ready(q, time.Now())
-	crowd := q.crowd(time.Now())
+	ready := p.ready(q, wall())
+	crowd := q.crowd(wall())
 	var found []*visibility.Received
 	emptied := false
 	options := &visibility.ReceiveOptions{Max: a.int("n"), VisibilityTimeout: a.span("hidden"), Wait: a.span("wait"), AttemptID: a["attempt"]}

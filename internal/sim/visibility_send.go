@@ -149,7 +149,7 @@ func (p *visibilityPart) newMessage(c *client, q *vqueue, a args) (*vmessage, vi
 	p.sent++
 	m := &vmessage{
 		fate: unknown, id: fmt.Sprintf("v%d", p.sent), home: q, first: q, group: a["group"], dedupe: a["dedupe"],
-		touched: q.purging > 0 || q.deleting, delayed: a.has("delay") || q.config.DelayBlocksGroup, delay: a.span("delay"), batch: p.batch, begun: c.event(), sent: moment{time.Now(), someday},
+		touched: q.purging > 0 || q.deleting, delayed: a.has("delay") || q.config.DelayBlocksGroup, delay: a.span("delay"), batch: p.batch, begun: c.event(), sent: moment{wall(), someday},
 	}
 	if m.group == each {
 		m.group = m.id

@@ -182,7 +182,7 @@ func (p *workqueuePart) verbs() []*verb {
 }
 
 // changes notes that the topology changes.
-func (p *workqueuePart) changes() { p.version, p.changed = p.version+1, time.Now() }
+func (p *workqueuePart) changes() { p.version, p.changed = p.version+1, wall() }
 
 // queueNamed returns a queue that may be there, nil if the step that declares it is missing.
 func (p *workqueuePart) queueNamed(name string) *wqueue {
@@ -260,7 +260,7 @@ func (p *workqueuePart) openBroker(c *client) bool {
 
 // opened begins a life: no consumer is left, and what was unacknowledged is back.
 func (p *workqueuePart) opened(c *client) {
-	p.consumers, p.since = make(map[string]*wconsumer), time.Now()
+	p.consumers, p.since = make(map[string]*wconsumer), wall()
 	if len(p.queues)+len(p.exchanges) > 0 || p.broker != nil {
 		p.broker = nil
 		p.openBroker(c)
@@ -288,7 +288,7 @@ func (p *workqueuePart) reopened(c *client, q *wqueue) {
 		x.crashed, x.suspect = x.crashed || c.unclean && (out || x.maybe), x.suspect || c.unclean
 		if x.holder != nil {
 			unsure := x.holder.unsure
-			if x.holder.unsure || x.holder.over.maybe(time.Now()) {
+			if x.holder.unsure || x.holder.over.maybe(wall()) {
 				x.mayHaveBeen(q)
 			}
 			if x.giveBack(span{now, c.event()}); unsure {
@@ -349,7 +349,7 @@ func (p *workqueuePart) forgetQueue(q *wqueue) {
 	q.fate, q.q = gone, nil
 	p.queues = slices.DeleteFunc(p.queues, func(o *wqueue) bool { return o == q })
 	p.bindings = slices.DeleteFunc(p.bindings, func(b *wbinding) bool { return b.target == q.name })
-	now := time.Now()
+	now := wall()
 	for _, x := range q.copies {
 		if x.mayBeGone = true; !x.mayDie(now) && len(x.moved) == 0 {
 			x.mayBeHere = false
@@ -393,7 +393,7 @@ func (p *workqueuePart) refresh() {
 // delayed messages are ready.
 func (q *wqueue) refresh(p *workqueuePart) {
 	w := p.w
-	now := time.Now()
+	now := wall()
 	for _, d := range q.held {
 		if w.disk.isWell() && d.over.surely(now) && d.x.holder == d {
 			d.x.giveBack(span{d.taken, w.event()})

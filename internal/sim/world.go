@@ -80,6 +80,8 @@ type loss struct {
 }
 
 func newWorld(seed uint64) *world {
+	setBack.Store(0)
+	shown.Store(0)
 	w := &world{
 		seed: seed, rng: rand.New(rand.NewPCG(seed, 0)), known: make(map[string]int),
 		begin: time.Now(), progress: new(atomic.Uint64),
@@ -172,7 +174,7 @@ func (w *world) tellCall(format string, values ...any) { w.tell("\t# "+format, v
 // lose notes what a crash takes back unless something is synced before. The call that
 // is acknowledged must be of the life that lasts.
 func (w *world) lose(undo func()) {
-	w.unsynced = append(w.unsynced, loss{w.event(), time.Now(), undo})
+	w.unsynced = append(w.unsynced, loss{w.event(), wall(), undo})
 }
 
 // lasting is how long the newest NoSync changes need on a disk that is well: a hundred times
@@ -197,7 +199,7 @@ func (w *world) age() {
 		return
 	}
 	for n, l := range w.unsynced {
-		if time.Since(later(l.time, w.disk.wellSince)) < lasting {
+		if wall().Sub(later(l.time, w.disk.wellSince)) < lasting {
 			w.unsynced = w.unsynced[n:]
 			return
 		}
@@ -274,9 +276,9 @@ const grace = 2 * time.Second
 // call lets the world go, makes a call of the library and holds the world again.
 func (c *client) call(f func(ctx context.Context) error) (o outcome) {
 	if c.born != c.life { // it has the handles of a store that is gone
-		return outcome{err: pebblemq.ErrClosed, other: true, from: time.Now(), to: time.Now()}
+		return outcome{err: pebblemq.ErrClosed, other: true, from: wall(), to: wall()}
 	}
-	o.began, o.from, o.among = c.event(), time.Now(), c.busy > 1
+	o.began, o.from, o.among = c.event(), wall(), c.busy > 1
 	crashes := c.crashes
 	ctx := pebblemq.WithDurability(c.ctx, c.sync)
 	if c.within > 0 {
@@ -288,7 +290,7 @@ func (c *client) call(f func(ctx context.Context) error) (o outcome) {
 	o.err = f(ctx)
 	c.mu.Lock()
 	c.event()
-	o.to, o.other, o.among = time.Now(), c.born != c.life, o.among || c.busy > 1
+	o.to, o.other, o.among = wall(), c.born != c.life, o.among || c.busy > 1
 	o.crashed = c.crashes != crashes
 	if took := o.to.Sub(o.from); c.within > 0 && took > c.within+grace {
 		c.fail("a call whose context ended after %s took %s", c.within, took)
