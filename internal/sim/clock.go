@@ -12,13 +12,14 @@ var setBack atomic.Int64
 // and timers do not.
 func wall() time.Time { return time.Now().Add(-time.Duration(setBack.Load())) }
 
+// untouched is what the clock would show instead of t if nobody had set it back. Pauses in memory end by that.
+func untouched(t time.Time) time.Time { return t.Add(time.Duration(setBack.Load())) }
+
 // shown is the latest time that the clock has shown before it was set back, since the begin of time.
 var shown atomic.Int64
 
-// hasShown reports that the clock shows a time at t, or has shown it before it was set back.
-func hasShown(moment, t time.Time) bool {
-	return !t.Before(moment) || !time.Unix(0, shown.Load()).Before(moment)
-}
+// latest is the latest time that the clock has shown until it shows t.
+func latest(t time.Time) time.Time { return later(t, time.Unix(0, shown.Load())) }
 
 func (d *disk) drawSetBack() args {
 	if !d.w.likes("a clock that is set back") || d.w.busy > 0 {

@@ -164,7 +164,7 @@ func (p *jobsPart) putJob(c *client, a args) {
 }
 
 // end notes that a job publishes no more.
-func (j *job) end() { j.fate, j.over = gone, wall() }
+func (j *job) end() { j.fate, j.over = gone, latest(wall()) }
 
 // use notes a call that changes jobs; the function that it returns reports whether it was the only one.
 func (p *jobsPart) use() func() bool {
@@ -247,7 +247,7 @@ func (p *jobsPart) count(c *client, o outcome, d *workqueue.Delivery) {
 		j.taken-- // it may come again
 	}
 	j.taken++
-	end := o.to
+	end := latest(o.to)
 	if !j.over.IsZero() {
 		end = j.over
 	}

@@ -203,7 +203,7 @@ func (r *run) begin(claim idempotency.Claim) {
 		c.fail("a handler of %s in %s has the token %d, after %d", k.name, s.name, claim.Token, r.before)
 	case surely && k.interrupted(s) && !claim.Interrupted:
 		c.fail("a handler of %s in %s is not told of the one that a crash has ended", k.name, s.name)
-	case surely && k.interrupted(s) && wall().Before(s.opened.first.Add(s.lease)):
+	case surely && k.interrupted(s) && latest(wall()).Before(s.opened.first.Add(s.lease)):
 		c.fail("a handler of %s in %s runs within the lease of the one that a crash has ended", k.name, s.name)
 	case claim.Interrupted && !k.cut:
 		c.fail("a handler of %s in %s is told of an interrupted one, and there was none", k.name, s.name)
@@ -219,5 +219,5 @@ func (r *run) begin(claim idempotency.Claim) {
 
 // interrupted reports that a crash has ended the latest handler, which is remembered.
 func (k *keyModel) interrupted(s *space) bool {
-	return !k.died.IsZero() && wall().Before(k.died.Add(s.shortest()))
+	return !k.died.IsZero() && latest(wall()).Before(k.died.Add(s.shortest()))
 }

@@ -63,7 +63,7 @@ type ltenure struct {
 
 // lnack is a record that was given back.
 type lnack struct {
-	due   moment
+	due   moment // untouched
 	first bool   // it comes before anything newer
 	ended uint64 // the clock, when the call was over
 }

@@ -127,7 +127,7 @@ func (m *lrecord) mayExpire(now time.Time) bool {
 	if m.call.when.first.Before(stamp) { // one from the future counts as of its append
 		stamp = m.call.when.first
 	}
-	return now.Sub(stamp) > limit
+	return latest(now).Sub(stamp) > limit
 }
 
 // mostStart is where a partition may begin by now.
@@ -172,15 +172,15 @@ func (part *lpartition) mostByBytes() int64 {
 // before it.
 func (part *lpartition) mayBeCompacted(offset int64) bool {
 	m := part.at(offset)
-	t := part.topic
+	t, now := part.topic, latest(wall())
 	switch {
 	case !t.compacts:
 		return false
 	case m == nil:
 		return true
-	case wall().Sub(m.call.when.first) < t.config.MinCompactionLag && wall().Sub(m.stamp.first) < t.config.MinCompactionLag:
+	case now.Sub(m.call.when.first) < t.config.MinCompactionLag && now.Sub(m.stamp.first) < t.config.MinCompactionLag:
 		return false
-	case m.value == nil && wall().Sub(m.call.when.first) >= t.config.TombstoneRetention:
+	case m.value == nil && now.Sub(m.call.when.first) >= t.config.TombstoneRetention:
 		return true
 	}
 	for _, o := range t.keys[string(m.key)] {

@@ -177,7 +177,7 @@ func (q *vqueue) repeats(c *client, o outcome, id string, found []*visibility.Re
 
 // valid reports that a receive is repeated by its AttemptID.
 func (a vattempt) valid(c *client, o outcome) bool {
-	if len(a.receipts) == 0 || a.life != c.life || !o.to.Before(a.from.Add(visibility.AttemptWindow)) {
+	if len(a.receipts) == 0 || a.life != c.life || !latest(o.to).Before(a.from.Add(visibility.AttemptWindow)) {
 		return false
 	}
 	for _, r := range a.receipts {

@@ -297,5 +297,5 @@ func (m *vmessage) mayBlock(o outcome, q *vqueue) bool {
 
 // blocks reports that it must. Whether it was sent is certain only as long as it is here.
 func (m *vmessage) blocks(o outcome, q *vqueue) bool {
-	return !m.purged && m.fate == here && m.ended != 0 && m.ended < o.began && o.to.Before(m.sent.first.Add(q.config.DedupeWindow))
+	return !m.purged && m.fate == here && m.ended != 0 && m.ended < o.began && latest(o.to).Before(m.sent.first.Add(q.config.DedupeWindow))
 }

@@ -419,7 +419,7 @@ func (x *wcopy) excludes(o *wcopy, call outcome) bool {
 		return false
 	}
 	window := x.q.config.DedupeWindow
-	if window > 0 && x.m.message.MessageID == o.m.message.MessageID && call.to.Before(x.m.sent.first.Add(window)) {
+	if window > 0 && x.m.message.MessageID == o.m.message.MessageID && latest(call.to).Before(x.m.sent.first.Add(window)) {
 		return true
 	}
 	return x.m.message.UniqueKey != "" && x.m.message.UniqueKey == o.m.message.UniqueKey
