@@ -363,6 +363,9 @@ func (p *visibilityPart) judgeRest(c *client, o outcome, q *vqueue, got map[*vme
 			p.failWithheld(c, o, q, a, len(got))
 			return
 		}
+		if o.mayMiss(c.disk, later(later(a.sent.last, a.due.last), a.free.last)) {
+			continue
+		}
 		for m := range got {
 			if !q.config.FIFO && !q.tenants && a.before(m) && a.priority.least >= m.priority.most || a.priority.least > m.priority.most && !m.died && !a.died {
 				c.failOrder(q, m, a)
