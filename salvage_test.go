@@ -224,6 +224,33 @@ func TestSalvageOfAWholeStoreOfAllLayersIsACopy(t *testing.T) {
 	storetest.Close(t, db)
 }
 
+// The tombstone of a key can be in another partition than older records of it, and be gone before them.
+func TestSalvageOfAWholeStoreBringsNoDeletedKeyBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := vfs.NewMem()
+		db, err := storetest.OpenFS(storetest.NewFS(mem), store.Options{})
+		require.NoError(t, err)
+		topic, err := log.OpenTopic(bg, db, "state", &log.TopicConfig{Partitions: 2, Compact: true, IndexKeys: true, TombstoneRetention: time.Second})
+		require.NoError(t, err)
+		for partition, value := range [][]byte{[]byte("v"), nil} {
+			_, err = topic.AppendWith(bg, log.AppendOptions{Partition: log.InPartition(partition)}, log.Record{Key: []byte("k"), Value: value})
+			require.NoError(t, err)
+		}
+		require.NoError(t, topic.Compact(bg))
+		<-time.After(2 * time.Second)
+		require.NoError(t, topic.Compact(bg))
+		require.NoError(t, db.Close())
+		r, db := salvage(t, mem)
+		defer storetest.Close(t, db)
+		require.NoError(t, r.Err(), r.Repaired)
+		topic, err = log.LookupTopic(bg, db, "state")
+		require.NoError(t, err)
+		_, found, err := topic.Latest(bg, []byte("k"))
+		require.NoError(t, err)
+		require.False(t, found)
+	})
+}
+
 // harm damages a file at a random place in one of several ways.
 func harm(t *testing.T, fs *vfs.MemFS, name string, rng *rand.Rand) string {
 	t.Helper()

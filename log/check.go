@@ -204,7 +204,7 @@ func (c *topicCheck) checkKey(r *Record, from uint32, offset uint64) error {
 	}
 	key := indexKey(c.id, r.Key)
 	v, err := c.a.Get(key)
-	if err != nil || v == nil && (r.Value == nil || !c.a.Mends() && c.newestGone(from)) {
+	if err != nil || v == nil && (r.Value == nil || !c.a.Lossy() && c.newestGone(from)) {
 		return err
 	}
 	at, err := decodeIndex(v)

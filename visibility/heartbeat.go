@@ -15,7 +15,7 @@ import (
 func (s *source) Hold(calls context.Context, m *Received) (held context.Context, h worker.Holding) {
 	held, lose := context.WithCancelCause(calls)
 	beating := make(chan struct{})
-	d, timeout := m.delivery, max(time.Until(m.VisibleAt), MinRunVisibility) // before m is the handler's
+	d, timeout := m.delivery, max(m.VisibleAt.Sub(s.q.s.Now()), MinRunVisibility) // before m is the handler's
 	go func() {
 		defer close(beating)
 		unsynced := store.WithDurability(held, store.NoSync) // a crash may end a lease early anyway
@@ -34,7 +34,7 @@ func (s *source) Hold(calls context.Context, m *Received) (held context.Context,
 func (q *Queue) beat(ctx context.Context, d delivery, timeout time.Duration) error {
 	every := time.NewTicker(timeout / 3)
 	defer every.Stop()
-	untilEnd := func() time.Duration { return time.Until(time.Unix(0, d.born).Add(q.config().Retention)) }
+	untilEnd := func() time.Duration { return time.Unix(0, d.born).Add(q.config().Retention).Sub(q.s.Now()) }
 	end := time.NewTimer(untilEnd()) // at which it is gone
 	defer end.Stop()
 	for {

@@ -68,6 +68,30 @@ func TestRunKeepsALongHandlersMessage(t *testing.T) {
 	})
 }
 
+// The clock of a store need not be that of the process.
+func TestRunKeepsALongHandlersMessageByTheClockOfTheStore(t *testing.T) {
+	for _, ahead := range []time.Duration{24 * time.Hour, -24 * time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			clock := func() time.Time { return time.Now().Add(ahead) }
+			q := open(t, storetest.Open(t, &pebblemq.Options{Clock: clock}), "q", &visibility.QueueConfig{Retention: time.Hour})
+			send(t, q, "x")
+			var calls atomic.Int64
+			stop := running(q, func(ctx context.Context, _ *visibility.Received) error {
+				calls.Add(1)
+				select {
+				case <-ctx.Done():
+				case <-time.After(10 * time.Minute):
+				}
+				return ctx.Err()
+			}, &visibility.RunOptions{Concurrency: 2})
+			<-time.After(11 * time.Minute)
+			require.EqualValues(t, 1, calls.Load())
+			require.NoError(t, stop())
+			require.Zero(t, stats(t, q))
+		})
+	}
+}
+
 func TestAMessageWhoseHandlerFailsIsHiddenForTheBackoff(t *testing.T) {
 	bubble(t, func(t *testing.T, db *pebblemq.DB) {
 		dead := open(t, db, "dead", nil)

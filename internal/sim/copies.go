@@ -105,7 +105,7 @@ func (d *disk) keep(c *copied) {
 	w := d.w
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	c.moment, c.age = time.Now(), time.Since(w.begin)
+	c.moment, c.age = wall(), time.Since(w.begin)
 	for _, p := range w.parts {
 		if p, ok := p.(judging); ok {
 			c.judges = append(c.judges, p.remember())
@@ -118,7 +118,7 @@ func (d *disk) keep(c *copied) {
 // loss of power takes nothing of it.
 func (d *disk) backup(_ *client, a args) {
 	d.heal()
-	if d.wasFull(time.Now()) {
+	if d.wasFull(wall()) {
 		time.Sleep(noticed)
 	}
 	w := d.w

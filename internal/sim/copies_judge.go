@@ -86,12 +86,14 @@ func (p *logPart) remember() judge {
 	}
 }
 
-// mayBeIn returns the records that a topic may have.
+// mayBeIn returns the records that a topic may have, as they are now: a producer may append what a crash has
+// taken again, at another place.
 func (p *logPart) mayBeIn(t *ltopic) map[string]*lrecord {
 	may := make(map[string]*lrecord)
 	for id, m := range p.byID {
 		if m.topic == t && m.mayBeHere {
-			may[id] = m
+			now := *m
+			may[id] = &now
 		}
 	}
 	return may
@@ -248,7 +250,7 @@ type copiedKey struct {
 
 // remember looks, later, for the outcomes of a copy.
 func (p *keysPart) remember() judge {
-	soon := time.Now().Add(time.Minute)
+	soon := wall().Add(time.Minute)
 	var keys []copiedKey
 	for _, s := range p.spaces {
 		if s.n == nil || s.mayBeLost {

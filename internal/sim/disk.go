@@ -30,7 +30,6 @@ type disk struct {
 	fullUntil    time.Time
 	frozenAt     time.Time
 	wellSince    time.Time
-	crashes      uint64
 	backups      int
 	copies       []*copied
 }
@@ -39,7 +38,7 @@ type disk struct {
 const roomy = 1 << 40
 
 func newDisk(w *world) *disk {
-	return &disk{w: w, quota: storetest.NewQuota(roomy, false), gate: new(storetest.Gate), wellSince: time.Now().Add(-behind)}
+	return &disk{w: w, quota: storetest.NewQuota(roomy, false), gate: new(storetest.Gate), wellSince: wall().Add(-behind)}
 }
 
 func (d *disk) verbs() []*verb {
@@ -67,6 +66,7 @@ func (d *disk) verbs() []*verb {
 		alone("free the disk", 6, when(&d.full, true), func(*client, args) { d.free() }),
 		alone("freeze the disk", 2, when(&d.frozen, false), func(*client, args) { d.freeze() }),
 		alone("thaw the disk", 8, when(&d.frozen, true), func(*client, args) { d.thaw() }),
+		alone("set the clock back by {span}", 3, d.drawSetBack, d.setBack),
 		alone("let an fsync take {span}", 2, func() args {
 			return args{"span": oneOf(w, "0s", "1ms", "20ms", "100ms")}
 		}, func(_ *client, a args) { d.setSlow(a.span("span")) }),
@@ -91,7 +91,7 @@ func (d *disk) open() {
 	if d.fs == nil {
 		d.adopt(vfs.NewCrashableMem())
 	}
-	db, err := storetest.OpenFS(d.fs, store.Options{MemoryBytes: store.MinMemoryBytes, Logger: slog.New(slog.DiscardHandler)})
+	db, err := storetest.OpenFS(d.fs, store.Options{MemoryBytes: store.MinMemoryBytes, Logger: slog.New(slog.DiscardHandler), Clock: wall})
 	d.w.mu.Lock()
 	defer d.w.mu.Unlock()
 	if err != nil {
@@ -113,7 +113,7 @@ func (d *disk) setSlow(span time.Duration) {
 	d.w.mu.Lock()
 	defer d.w.mu.Unlock()
 	if was := time.Duration(d.slow.Swap(int64(span))); was != span {
-		d.wasSlow, d.slowUntil = was, time.Now()
+		d.wasSlow, d.slowUntil = was, wall()
 	}
 }
 
@@ -146,8 +146,7 @@ func (d *disk) hook(c storetest.Call) error {
 // happened or not, and some of what was not synced is kept.
 func (d *disk) crash(_ *client, a args) {
 	w := d.w
-	d.crashes++
-	rng := rand.New(rand.NewPCG(w.seed, d.crashes))
+	rng := rand.New(rand.NewPCG(w.seed, w.crashes+1))
 	var left *vfs.MemFS
 	d.leave(func() {
 		left = d.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: a.int("percent"), RNG: rng})
@@ -192,7 +191,7 @@ func (d *disk) reopen(_ *client, a args) {
 	if a.has("span") {
 		time.Sleep(a.span("span"))
 		d.w.mu.Lock()
-		d.wellSince = time.Now()
+		d.wellSince = wall()
 		d.w.mu.Unlock()
 	}
 	d.open()
@@ -248,7 +247,7 @@ func (d *disk) free() {
 	d.w.mu.Lock()
 	defer d.w.mu.Unlock()
 	if d.full {
-		d.full, d.fullUntil, d.wellSince = false, time.Now(), time.Now()
+		d.full, d.fullUntil, d.wellSince = false, wall(), wall()
 		d.quota.Resize(roomy)
 	}
 }
@@ -256,7 +255,7 @@ func (d *disk) free() {
 func (d *disk) freeze() {
 	d.w.mu.Lock()
 	defer d.w.mu.Unlock()
-	d.frozen, d.frozenAt = true, time.Now()
+	d.frozen, d.frozenAt = true, wall()
 	d.gate.Shut()
 }
 
@@ -265,9 +264,9 @@ func (d *disk) thaw() {
 	defer d.w.mu.Unlock()
 	if d.frozen {
 		if d.wasFull(d.frozenAt) {
-			d.fullUntil = time.Now()
+			d.fullUntil = wall()
 		}
-		d.frozen, d.wellSince = false, time.Now()
+		d.frozen, d.wellSince = false, wall()
 		d.gate.Open()
 	}
 }
@@ -275,13 +274,13 @@ func (d *disk) thaw() {
 func (d *disk) well() bool { return !d.full && !d.frozen }
 
 // isWell reports that the store has noticed too, and what waited for the disk has come to an end.
-func (d *disk) isWell() bool { return d.well() && time.Since(d.wellSince) >= noticed }
+func (d *disk) isWell() bool { return d.well() && wall().Sub(d.wellSince) >= noticed }
 
 // isCalm reports that what the store tries again after a fault of the disk has been tried.
-func (d *disk) isCalm() bool { return d.well() && time.Since(d.wellSince) >= time.Minute }
+func (d *disk) isCalm() bool { return d.well() && wall().Sub(d.wellSince) >= time.Minute }
 
 // caughtUp reports that nothing is left to be done of what fell due while the disk was ill.
-func (d *disk) caughtUp() bool { return d.well() && time.Since(d.wellSince) >= behind }
+func (d *disk) caughtUp() bool { return d.well() && wall().Sub(d.wellSince) >= behind }
 
 // heal ends all faults of the disk, and waits until the store has noticed.
 func (d *disk) heal() {
@@ -322,7 +321,7 @@ func (d *disk) opened(*client) {}
 // check looks at the health of the store.
 func (d *disk) check(c *client) {
 	err := c.db.Err()
-	if c.expects(outcome{err: err, from: time.Now()}, "the store's Err"); err != nil && !d.wasFull(time.Now()) {
+	if c.expects(outcome{err: err, from: wall()}, "the store's Err"); err != nil && !d.wasFull(wall()) {
 		c.fail("the store is not well on a disk that is: %v", err)
 	}
 }

@@ -20,6 +20,7 @@
 //	fate      whether a thing is there, is gone or may be either
 //	life      the time from opening a store to its end
 //	swarm     the choice of verbs and features that a seed makes
+//	wall      the clock of the machine, which can be set back
 //
 // # How it works
 //

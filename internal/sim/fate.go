@@ -24,9 +24,9 @@ type moment struct{ first, last time.Time }
 // in is a moment that comes d after this one.
 func (m moment) in(d time.Duration) moment { return moment{m.first.Add(d), m.last.Add(d)} }
 
-// surely reports that it is over at t; maybe, that it can be.
+// surely reports that it is over at t; maybe, that it can be, because the clock may have shown it before.
 func (m moment) surely(t time.Time) bool { return !t.Before(m.last) }
-func (m moment) maybe(t time.Time) bool  { return !t.Before(m.first) }
+func (m moment) maybe(t time.Time) bool  { return !latest(t).Before(m.first) }
 
 func at(t time.Time) moment { return moment{t, t} }
 

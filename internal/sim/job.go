@@ -127,7 +127,7 @@ func (p *jobsPart) putJob(c *client, a args) {
 		return
 	}
 	p.puts++
-	j := &job{fate: unknown, name: a["job"], id: fmt.Sprintf("%s/%d", a["job"], p.puts), every: a.span("every"), unique: a.has("unique"), daily: a.has("scheduled"), put: moment{time.Now(), someday}}
+	j := &job{fate: unknown, name: a["job"], id: fmt.Sprintf("%s/%d", a["job"], p.puts), every: a.span("every"), unique: a.has("unique"), daily: a.has("scheduled"), put: moment{wall(), someday}}
 	before, was := p.current(j.name), make(map[*job]fate)
 	for _, old := range before {
 		was[old], old.mayBeGone = old.fate, true
@@ -164,7 +164,7 @@ func (p *jobsPart) putJob(c *client, a args) {
 }
 
 // end notes that a job publishes no more.
-func (j *job) end() { j.fate, j.over = gone, time.Now() }
+func (j *job) end() { j.fate, j.over = gone, latest(wall()) }
 
 // use notes a call that changes jobs; the function that it returns reports whether it was the only one.
 func (p *jobsPart) use() func() bool {
@@ -247,7 +247,7 @@ func (p *jobsPart) count(c *client, o outcome, d *workqueue.Delivery) {
 		j.taken-- // it may come again
 	}
 	j.taken++
-	end := o.to
+	end := latest(o.to)
 	if !j.over.IsZero() {
 		end = j.over
 	}
@@ -299,7 +299,7 @@ func (p *jobsPart) check(c *client) {
 func (p *jobsPart) settle(c *client) {
 	p.take(c, nil)
 	for _, j := range p.jobs {
-		if age := time.Since(j.put.last); j.fate == here && !j.daily && !j.unique && j.taken == 0 && age > j.every+time.Minute && c.fault == "" {
+		if age := wall().Sub(j.put.last); j.fate == here && !j.daily && !j.unique && j.taken == 0 && age > j.every+time.Minute && c.fault == "" {
 			c.fail("%s has published nothing for %s", j.id, age)
 		}
 	}

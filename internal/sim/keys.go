@@ -334,7 +334,7 @@ func (p *keysPart) find(c *client, a args) {
 	if s == nil {
 		return
 	}
-	k.now(time.Now())
+	k.now(wall())
 	end := k.use()
 	var r idempotency.Result
 	var ok bool
@@ -409,7 +409,7 @@ func (p *keysPart) list(c *client, a args) {
 	if s == nil {
 		return
 	}
-	now := time.Now()
+	now := wall()
 	calls := make(map[*keyModel]int)
 	for _, k := range s.keys {
 		if k.now(now); k.under == 0 {

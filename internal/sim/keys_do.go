@@ -24,8 +24,8 @@ func (p *keysPart) do(c *client, a args) {
 		c.within = 0 // its handler takes as long as it takes
 	}
 	run := &run{p: p, c: c, s: s, k: k, a: a, name: fmt.Sprintf("%s/r%d", k.name, p.runs)}
-	run.called, run.before, run.asked, run.clear = time.Now(), s.token, k.forgets, k.forgetting == 0
-	began := time.Now()
+	run.called, run.before, run.asked, run.clear = wall(), s.token, k.forgets, k.forgetting == 0
+	began := wall()
 	k.now(began)
 	end := k.use()
 	forgets := k.forgets
@@ -192,7 +192,7 @@ func (r *run) begin(claim idempotency.Claim) {
 		k.cut = true
 		return
 	}
-	k.now(time.Now())
+	k.now(wall())
 	surely := r.clear && r.asked == k.forgets
 	switch {
 	case k.running > 0 && !k.forgotten, surely && k.sole != nil && !k.sole.over && k.sole.asked == r.asked:
@@ -203,7 +203,7 @@ func (r *run) begin(claim idempotency.Claim) {
 		c.fail("a handler of %s in %s has the token %d, after %d", k.name, s.name, claim.Token, r.before)
 	case surely && k.interrupted(s) && !claim.Interrupted:
 		c.fail("a handler of %s in %s is not told of the one that a crash has ended", k.name, s.name)
-	case surely && k.interrupted(s) && time.Now().Before(s.opened.first.Add(s.lease)):
+	case surely && k.interrupted(s) && latest(wall()).Before(s.opened.first.Add(s.lease)):
 		c.fail("a handler of %s in %s runs within the lease of the one that a crash has ended", k.name, s.name)
 	case claim.Interrupted && !k.cut:
 		c.fail("a handler of %s in %s is told of an interrupted one, and there was none", k.name, s.name)
@@ -219,5 +219,5 @@ func (r *run) begin(claim idempotency.Claim) {
 
 // interrupted reports that a crash has ended the latest handler, which is remembered.
 func (k *keyModel) interrupted(s *space) bool {
-	return !k.died.IsZero() && time.Now().Before(k.died.Add(s.shortest()))
+	return !k.died.IsZero() && latest(wall()).Before(k.died.Add(s.shortest()))
 }

@@ -18,7 +18,7 @@ func (p *keysPart) once(c *client, a args) {
 	}
 	p.runs++
 	name := fmt.Sprintf("%s/o%d", k.name, p.runs)
-	k.now(time.Now())
+	k.now(wall())
 	end := k.use()
 	forgets := k.forgets
 	k.mayCause++

@@ -202,7 +202,7 @@ func (p *logPart) open(c *client, a args) {
 		return
 	}
 	t := &ltopic{
-		name: a["topic"], disk: c.disk, loose: make(map[*lrecord]bool), keys: make(map[string][]*lrecord), ids: make(map[string][]*lcall), young: time.Now(),
+		name: a["topic"], disk: c.disk, loose: make(map[*lrecord]bool), keys: make(map[string][]*lrecord), ids: make(map[string][]*lcall), young: wall(),
 		compacts: a.has("compact"), deleting: true, // nobody else knows it yet
 	}
 	t.config = log.TopicConfig{
@@ -268,7 +268,7 @@ func (t *ltopic) use() (end func() (quiet bool)) {
 // wellSince is since when the disk lets the topic be tidied.
 func (t *ltopic) wellSince() time.Time {
 	if !t.disk.isWell() {
-		return time.Now()
+		return wall()
 	}
 	return t.disk.wellSince
 }
@@ -302,7 +302,7 @@ func (p *logPart) opened(c *client) {
 		if c.expects(o, "open "+t.name+" again"); !o.done() {
 			return
 		}
-		t.t, t.deleting, t.mayBeLost, t.under, t.young = opened, false, false, 0, time.Now()
+		t.t, t.deleting, t.mayBeLost, t.under, t.young = opened, false, false, 0, wall()
 		if t.reopen(c, p); c.fault != "" {
 			return
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/pebblemq/pebblemq"
 	"github.com/pebblemq/pebblemq/log"
@@ -79,7 +78,7 @@ func (t *ltopic) takes(a args) bool {
 
 // make begins a call that appends records.
 func (p *logPart) make(c *client, t *ltopic, a args, n int) (call *lcall, records []log.Record) {
-	call = &lcall{begun: c.event(), when: moment{time.Now(), someday}, nosync: !c.syncs(true), floor: make(map[*lpartition]int64)}
+	call = &lcall{begun: c.event(), when: moment{wall(), someday}, nosync: !c.syncs(true), floor: make(map[*lpartition]int64)}
 	for _, part := range t.parts {
 		call.floor[part] = int64(len(part.placed))
 	}
@@ -101,7 +100,7 @@ func (p *logPart) make(c *client, t *ltopic, a args, n int) (call *lcall, record
 			m.part = part.n
 		}
 		if a.has("age") {
-			r.Timestamp = time.Now().Add(-a.span("age"))
+			r.Timestamp = wall().Add(-a.span("age"))
 			if t.config.TimestampType == log.CreateTime {
 				m.stamp = at(r.Timestamp)
 			}

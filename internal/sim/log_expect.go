@@ -158,7 +158,7 @@ func (call *lcall) mayBlock(o outcome, window time.Duration) bool {
 }
 
 func (call *lcall) blocks(o outcome, window time.Duration) bool {
-	return call.records[0].fate == here && call.ended != 0 && call.ended < o.began && o.to.Before(call.when.first.Add(window))
+	return call.records[0].fate == here && call.ended != 0 && call.ended < o.began && latest(o.to).Before(call.when.first.Add(window))
 }
 
 // lproducer is what is known of a producer in a partition.

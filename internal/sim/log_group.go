@@ -63,8 +63,9 @@ type ltenure struct {
 
 // lnack is a record that was given back.
 type lnack struct {
-	due   moment
-	first bool // it comes before anything newer
+	due   moment // untouched
+	first bool   // it comes before anything newer
+	ended uint64 // the clock, when the call was over
 }
 
 func newTenure(m *lmember, owner string) *ltenure {

@@ -93,7 +93,7 @@ func (p *logPart) enforce(c *client, a args) {
 	if t == nil {
 		return
 	}
-	now := time.Now()
+	now := wall()
 	least := make([]int64, len(t.parts))
 	for i, part := range t.parts {
 		if least[i] = part.leastStart(now); t.under > 0 {

@@ -206,10 +206,10 @@ func (m *lmember) judgeOutOfRange(c *client, o outcome, steady bool) bool {
 		return false
 	}
 	// A try may be told late, by the call after the one that it was made in, and the next try at once.
-	if pause := o.to.Sub(s.tenure.failedBefore); steady && s.tenure.sure && pause < time.Second {
+	if pause := untouched(o.to).Sub(s.tenure.failedBefore); steady && s.tenure.sure && pause < time.Second {
 		c.fail("%s is told the third time in %s: %v", m.name, pause, e)
 	}
-	s.tenure.failed, s.tenure.failedBefore = o.to, s.tenure.failed
+	s.tenure.failed, s.tenure.failedBefore = untouched(o.to), s.tenure.failed
 	return true
 }
 
@@ -230,7 +230,7 @@ func (m *lmember) ready() map[*ltenure]int64 {
 // ready returns an offset that a member which owns the partition must get if it polls.
 func (s *lstand) ready() (at int64, ok bool) {
 	t := s.tenure
-	now := time.Now()
+	now := untouched(wall())
 	for at, n := range t.nacked {
 		if n.due.surely(now) && at >= s.part.mostStart() && !s.part.mayBeCompacted(at) && !s.waitsForKey(at) {
 			return at, true
@@ -309,16 +309,16 @@ func (s *lstand) judgeOrder(c *client, o outcome, m *lmember, record *lrecord) {
 	for other, n := range t.nacked {
 		key := s.part.at(other)
 		switch {
-		case other > at || key == nil:
-		case n.first && !given && n.due.surely(o.from) && !s.waitsForKey(other):
+		case other > at || key == nil || n.ended > o.began: // perhaps it was polled first
+		case n.first && !given && n.due.surely(untouched(o.from)) && !s.waitsForKey(other):
 			c.fail("%s polled %s before %s, which was given back", m.name, record, key)
 		case record.key != nil && string(key.key) == string(record.key):
 			c.fail("%s polled %s before %s, which has its key and was given back", m.name, record, key)
 		}
 	}
 	switch {
-	case given && !n.due.maybe(o.to):
-		c.fail("%s polled %s, which was given back until %s later", m.name, record, n.due.first.Sub(o.to))
+	case given && !n.due.maybe(untouched(o.to)):
+		c.fail("%s polled %s, which was given back until %s later", m.name, record, n.due.first.Sub(untouched(o.to)))
 	case given || waits:
 		return
 	case at < t.next:
@@ -346,11 +346,12 @@ func (s *lstand) judgeOrder(c *client, o outcome, m *lmember, record *lrecord) {
 // waitsForKey reports that a record may wait for another one of its key.
 func (s *lstand) waitsForKey(at int64) bool {
 	m := s.part.at(at)
-	if m == nil || m.key == nil {
+	if m != nil && m.key == nil {
 		return false
 	}
 	for other := range s.tenure.nacked {
-		if o := s.part.at(other); other < at && o != nil && string(o.key) == string(m.key) {
+		o := s.part.at(other)
+		if other < at && o != nil && o.key != nil && (m == nil || string(o.key) == string(m.key)) { // nobody has read it yet, so it may have any key
 			return true
 		}
 	}
@@ -391,7 +392,7 @@ func (p *logPart) nack(c *client, a args) {
 			c.fail("%s gives %s back, which is finished", m.name, d.m)
 		case o.done():
 			delay := a.span("after")
-			d.tenure.nacked[d.m.offset] = lnack{moment{o.from.Add(delay), o.to.Add(delay)}, delay == 0}
+			d.tenure.nacked[d.m.offset] = lnack{moment{untouched(o.from).Add(delay), untouched(o.to).Add(delay)}, delay == 0, c.event()}
 		case lost(o.err, log.ErrFenced) && !sure:
 		case lost(o.err, pebblemq.ErrInvalid) && (before.mayBeHere || twice || !sure):
 		default:

@@ -55,7 +55,7 @@ func (part *lpartition) from(place string) (from log.From, offset int64) {
 		if m := part.at(end / 2); m != nil {
 			return log.At(m.stamp.first), -1
 		}
-		return log.At(time.Now()), -1
+		return log.At(wall()), -1
 	}
 	var percent int64
 	_, _ = fmt.Sscan(place, &percent)

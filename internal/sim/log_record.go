@@ -127,12 +127,12 @@ func (m *lrecord) mayExpire(now time.Time) bool {
 	if m.call.when.first.Before(stamp) { // one from the future counts as of its append
 		stamp = m.call.when.first
 	}
-	return now.Sub(stamp) > limit
+	return latest(now).Sub(stamp) > limit
 }
 
 // mostStart is where a partition may begin by now.
 func (part *lpartition) mostStart() int64 {
-	now := time.Now()
+	now := wall()
 	for at := part.start.most; at < int64(len(part.placed)); at++ {
 		if m := part.placed[at]; m != nil && !m.mayExpire(now) {
 			break
@@ -172,15 +172,15 @@ func (part *lpartition) mostByBytes() int64 {
 // before it.
 func (part *lpartition) mayBeCompacted(offset int64) bool {
 	m := part.at(offset)
-	t := part.topic
+	t, now := part.topic, latest(wall())
 	switch {
 	case !t.compacts:
 		return false
 	case m == nil:
 		return true
-	case time.Since(m.call.when.first) < t.config.MinCompactionLag && time.Since(m.stamp.first) < t.config.MinCompactionLag:
+	case now.Sub(m.call.when.first) < t.config.MinCompactionLag && now.Sub(m.stamp.first) < t.config.MinCompactionLag:
 		return false
-	case m.value == nil && time.Since(m.call.when.first) >= t.config.TombstoneRetention:
+	case m.value == nil && now.Sub(m.call.when.first) >= t.config.TombstoneRetention:
 		return true
 	}
 	for _, o := range t.keys[string(m.key)] {
@@ -209,7 +209,7 @@ func (m *lrecord) mustBeGone(now time.Time) bool {
 // not compacted as long as it is young.
 func (part *lpartition) isNewest(m *lrecord) bool {
 	patience := max(part.topic.config.TombstoneRetention/48, time.Second) + lateness
-	if m.call.ended != 0 && time.Since(m.call.when.last) > patience && part.topic.waiting(part) == 0 {
+	if m.call.ended != 0 && wall().Sub(m.call.when.last) > patience && part.topic.waiting(part) == 0 {
 		return false
 	}
 	for at := int64(len(part.placed)) - 1; at > m.offset; at-- {
@@ -224,7 +224,7 @@ func (part *lpartition) isNewest(m *lrecord) bool {
 
 // isYoung reports that a record may be left alone by a compaction.
 func (m *lrecord) isYoung() bool {
-	return time.Since(later(m.call.when.last, m.stamp.last)) <= m.topic.config.MinCompactionLag
+	return wall().Sub(later(m.call.when.last, m.stamp.last)) <= m.topic.config.MinCompactionLag
 }
 
 // mustBeCompacted reports that a record is superseded, and that a compaction that begins now

@@ -70,7 +70,7 @@ func (p *logPart) run(c *client, a args) {
 	c.within = 0 // it ends by itself
 	r := &lrun{
 		p: p, c: c, g: g, name: a["run"], wide: a.int("concurrency") > 1, batches: a.has("batch"), tries: make(map[*lrecord]int), last: make(map[string]int64),
-		ends: make(map[*lstand][]int64), dead: make(map[*lrecord]bool), until: time.Now().Add(a.span("span")),
+		ends: make(map[*lstand][]int64), dead: make(map[*lrecord]bool), until: wall().Add(a.span("span")),
 	}
 	g.runs = append(g.runs, r)
 	for _, s := range g.parts { // whether it takes the partition, and gives it back, nobody sees

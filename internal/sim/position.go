@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/pebblemq/pebblemq/visibility"
 	"github.com/pebblemq/pebblemq/workqueue"
@@ -39,7 +38,7 @@ func (p *visibilityPart) glance(c *client, a args) {
 	if q == nil {
 		return
 	}
-	calls, busy, began, handle := q.calls, c.busy, time.Now(), q.q
+	calls, busy, began, handle := q.calls, c.busy, wall(), q.q
 	g := new(glance)
 	o := c.call(func(ctx context.Context) error {
 		var all []*visibility.Browsed
@@ -89,7 +88,7 @@ func (p *visibilityPart) glance(c *client, a args) {
 		}
 		return err
 	})
-	if c.expects(o, "glance at "+q.name, q.deleted()); o.done() && q.calls == calls && q.under == 0 && busy == 1 && time.Now().Equal(began) && c.disk.isWell() && !q.fallsDue(began) {
+	if c.expects(o, "glance at "+q.name, q.deleted()); o.done() && q.calls == calls && q.under == 0 && busy == 1 && wall().Equal(began) && c.disk.isWell() && !q.fallsDue(began) {
 		g.judge(c, q.name)
 	}
 }
@@ -100,7 +99,7 @@ func (p *workqueuePart) glance(c *client, a args) {
 	if q == nil {
 		return
 	}
-	calls, busy, began, handle := q.calls, c.busy, time.Now(), q.q
+	calls, busy, began, handle := q.calls, c.busy, wall(), q.q
 	g := new(glance)
 	o := c.call(func(ctx context.Context) error {
 		var all []*workqueue.Browsed
@@ -137,7 +136,7 @@ func (p *workqueuePart) glance(c *client, a args) {
 		}
 		return nil
 	})
-	if c.expects(o, "glance at "+q.name, workqueue.ErrQueueDeleted); o.done() && q.calls == calls && q.under == 0 && busy == 1 && len(q.open) == 0 && !q.fed && time.Now().Equal(began) && c.disk.isWell() {
+	if c.expects(o, "glance at "+q.name, workqueue.ErrQueueDeleted); o.done() && q.calls == calls && q.under == 0 && busy == 1 && len(q.open) == 0 && !q.fed && wall().Equal(began) && c.disk.isWell() {
 		g.judge(c, q.name)
 	}
 }

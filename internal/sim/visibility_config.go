@@ -6,7 +6,6 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/pebblemq/pebblemq"
 	"github.com/pebblemq/pebblemq/visibility"
@@ -269,7 +268,7 @@ func filled(c visibility.QueueConfig) visibility.QueueConfig {
 
 // adopt notes that a queue has another config. Messages may have left it because of the old one.
 func (p *visibilityPart) adopt(q *vqueue, config visibility.QueueConfig) {
-	now := time.Now()
+	now := wall()
 	for _, m := range q.messages {
 		if m.expires().maybe(now) {
 			m.mayBeGone = true
@@ -371,7 +370,7 @@ func (p *visibilityPart) remove(q *vqueue) {
 		}
 	}
 	for _, m := range q.messages {
-		if m.mayBeGone = true; q.dead != nil && m.mayLeave(time.Now()) {
+		if m.mayBeGone = true; q.dead != nil && m.mayLeave(wall()) {
 			m.others = append(m.others, q.dead)
 		}
 		m.others = slices.DeleteFunc(m.others, func(o *vqueue) bool { return o == q })

@@ -26,7 +26,7 @@ func (p *visibilityPart) check(c *client) {
 
 // checkBrowse compares each message that Browse shows.
 func (p *visibilityPart) checkBrowse(c *client, q *vqueue) {
-	now := time.Now()
+	now := wall()
 	shown := make(map[*vmessage]bool)
 	o := callWith(c, q.q, func(ctx context.Context, queue *visibility.Queue) error {
 		for b, err := range queue.Browse(ctx, nil) {
@@ -68,7 +68,7 @@ func (p *visibilityPart) failKept(c *client, q *vqueue, now time.Time, format st
 
 // checkStats compares the counters.
 func (p *visibilityPart) checkStats(c *client, q *vqueue) {
-	now := time.Now()
+	now := wall()
 	var s visibility.Stats
 	o := callWith(c, q.q, func(ctx context.Context, queue *visibility.Queue) (err error) {
 		s, err = queue.Stats(ctx)
@@ -146,7 +146,7 @@ func (p *visibilityPart) settle(c *client) {
 			}
 		}
 	}
-	now := time.Now()
+	now := wall()
 	for _, q := range p.queues {
 		for _, m := range q.messages {
 			if m.fate == here && !m.mayLeave(now) && c.fault == "" {

@@ -67,7 +67,7 @@ func (m *vmessage) mayBeIn(q *vqueue, t time.Time) bool {
 func (q *vqueue) mayHold() (list []*vmessage) {
 	for _, from := range q.part.queues {
 		for _, m := range from.messages {
-			if from == q || m.mayBeIn(q, time.Now()) {
+			if from == q || m.mayBeIn(q, wall()) {
 				list = append(list, m)
 			}
 		}

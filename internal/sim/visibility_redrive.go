@@ -36,7 +36,7 @@ func (p *visibilityPart) redrive(c *client, a args) {
 	if q == nil || a.has("to") && (to == nil || to == q || to.config.FIFO != q.config.FIFO) {
 		return
 	}
-	ready := len(p.ready(q, time.Now()))
+	ready := len(p.ready(q, wall()))
 	end, filter := p.useAll(q), p.w.filterOf(a)
 	var r *visibility.Redrive
 	o := callWith(c, q.q, func(ctx context.Context, queue *visibility.Queue) (err error) {

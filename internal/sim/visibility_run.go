@@ -57,10 +57,10 @@ func (p *visibilityPart) run(c *client, a args) {
 		attempts = 20
 	}
 	r := &vrun{
-		client: c, p: p, q: q, dead: p.graveOf(q), began: c.event(), from: time.Now(), attempts: attempts, calm: a.has("calm"),
+		client: c, p: p, q: q, dead: p.graveOf(q), began: c.event(), from: wall(), attempts: attempts, calm: a.has("calm"),
 		handled: make(map[*vmessage]int), last: make(map[*vmessage]error), at: make(map[*vmessage]uint64),
 	}
-	ready := p.ready(q, time.Now())
+	ready := p.ready(q, wall())
 	ends := []func() bool{q.use(), r.dead.use()}
 	q.running++
 	o := callWith(c, q.q, func(ctx context.Context, queue *visibility.Queue) error {
@@ -190,7 +190,7 @@ func (r *vrun) rest(ctx context.Context, d time.Duration) {
 func (r *vrun) enter(got *visibility.Received) *vmessage {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	m, now := r.p.byID[got.ID], time.Now()
+	m, now := r.p.byID[got.ID], wall()
 	if m == nil {
 		r.fail("a handler of %s has %q, which nobody has sent", r.q.name, got.ID)
 		return nil

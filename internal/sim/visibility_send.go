@@ -30,6 +30,9 @@ func (p *visibilityPart) drawSend() args {
 			a["group"] = each
 		}
 	}
+	if q.config.FIFO && w.likes("megabytes") && w.chance(60) { // more than there is memory for those that wait
+		a["n"], a["size"], a["group"] = "400", "100000", "a"
+	}
 	if q.config.MaxPriority > 0 && w.chance(2) {
 		a["priority"] = fmt.Sprint(w.rng.IntN(int(q.config.MaxPriority) + 1))
 	}
@@ -149,7 +152,7 @@ func (p *visibilityPart) newMessage(c *client, q *vqueue, a args) (*vmessage, vi
 	p.sent++
 	m := &vmessage{
 		fate: unknown, id: fmt.Sprintf("v%d", p.sent), home: q, first: q, group: a["group"], dedupe: a["dedupe"],
-		touched: q.purging > 0 || q.deleting, delayed: a.has("delay") || q.config.DelayBlocksGroup, delay: a.span("delay"), batch: p.batch, begun: c.event(), sent: moment{time.Now(), someday},
+		touched: q.purging > 0 || q.deleting, delayed: a.has("delay") || q.config.DelayBlocksGroup, delay: a.span("delay"), batch: p.batch, begun: c.event(), sent: moment{wall(), someday},
 	}
 	if m.group == each {
 		m.group = m.id
@@ -297,5 +300,5 @@ func (m *vmessage) mayBlock(o outcome, q *vqueue) bool {
 
 // blocks reports that it must. Whether it was sent is certain only as long as it is here.
 func (m *vmessage) blocks(o outcome, q *vqueue) bool {
-	return !m.purged && m.fate == here && m.ended != 0 && m.ended < o.began && o.to.Before(m.sent.first.Add(q.config.DedupeWindow))
+	return !m.purged && m.fate == here && m.ended != 0 && m.ended < o.began && latest(o.to).Before(m.sent.first.Add(q.config.DedupeWindow))
 }

@@ -278,7 +278,7 @@ func (p *visibilityPart) shift(c *client, q *vqueue, r vreceipt, what string, d 
 // beginShift notes that others may see a message before the call returns that lets them.
 func (c *client) beginShift(r vreceipt, d time.Duration, uncounted int) handover {
 	h := c.begin(r)
-	r.m.free.first = earlier(h.was.free.first, time.Now().Add(d))
+	r.m.free.first = earlier(h.was.free.first, wall().Add(d))
 	r.m.receives.least -= uncounted
 	return h
 }
@@ -323,7 +323,7 @@ func (p *visibilityPart) purge(c *client, a args) {
 			}
 		}
 	}
-	began := time.Now()
+	began := wall()
 	end := q.use()
 	q.purging++
 	n := 0
@@ -363,7 +363,7 @@ func (p *visibilityPart) cancel(c *client, a args) {
 		return
 	}
 	for _, m := range q.messages {
-		if !m.delayed || !m.mayBeHere || m.home != q || m.due.maybe(time.Now()) {
+		if !m.delayed || !m.mayBeHere || m.home != q || m.due.maybe(wall()) {
 			continue
 		}
 		was := m.fate

@@ -94,6 +94,7 @@ type wcopy struct {
 	choice  *wchoice
 	sure    bool // it came to its queue if its message was published
 	touched bool // something may have removed it while it was being published
+	undone  bool // a crash may have taken back that it came here, and nobody has seen it since
 }
 
 // waddress is how a copy was published.
@@ -181,7 +182,7 @@ func (p *workqueuePart) verbs() []*verb {
 }
 
 // changes notes that the topology changes.
-func (p *workqueuePart) changes() { p.version, p.changed = p.version+1, time.Now() }
+func (p *workqueuePart) changes() { p.version, p.changed = p.version+1, wall() }
 
 // queueNamed returns a queue that may be there, nil if the step that declares it is missing.
 func (p *workqueuePart) queueNamed(name string) *wqueue {
@@ -259,7 +260,7 @@ func (p *workqueuePart) openBroker(c *client) bool {
 
 // opened begins a life: no consumer is left, and what was unacknowledged is back.
 func (p *workqueuePart) opened(c *client) {
-	p.consumers, p.since = make(map[string]*wconsumer), time.Now()
+	p.consumers, p.since = make(map[string]*wconsumer), wall()
 	if len(p.queues)+len(p.exchanges) > 0 || p.broker != nil {
 		p.broker = nil
 		p.openBroker(c)
@@ -287,7 +288,7 @@ func (p *workqueuePart) reopened(c *client, q *wqueue) {
 		x.crashed, x.suspect = x.crashed || c.unclean && (out || x.maybe), x.suspect || c.unclean
 		if x.holder != nil {
 			unsure := x.holder.unsure
-			if x.holder.unsure || x.holder.over.maybe(time.Now()) {
+			if x.holder.unsure || x.holder.over.maybe(wall()) {
 				x.mayHaveBeen(q)
 			}
 			if x.giveBack(span{now, c.event()}); unsure {
@@ -348,7 +349,7 @@ func (p *workqueuePart) forgetQueue(q *wqueue) {
 	q.fate, q.q = gone, nil
 	p.queues = slices.DeleteFunc(p.queues, func(o *wqueue) bool { return o == q })
 	p.bindings = slices.DeleteFunc(p.bindings, func(b *wbinding) bool { return b.target == q.name })
-	now := time.Now()
+	now := wall()
 	for _, x := range q.copies {
 		if x.mayBeGone = true; !x.mayDie(now) && len(x.moved) == 0 {
 			x.mayBeHere = false
@@ -392,7 +393,7 @@ func (p *workqueuePart) refresh() {
 // delayed messages are ready.
 func (q *wqueue) refresh(p *workqueuePart) {
 	w := p.w
-	now := time.Now()
+	now := wall()
 	for _, d := range q.held {
 		if w.disk.isWell() && d.over.surely(now) && d.x.holder == d {
 			d.x.giveBack(span{d.taken, w.event()})

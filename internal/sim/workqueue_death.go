@@ -73,7 +73,7 @@ func (p *workqueuePart) destinyOf(x *wcopy, reason string) destiny {
 		d.drops, d.stays = place.DropIfMissing, !place.DropIfMissing
 	}
 	for q := range d.route.queues {
-		d.stays = d.stays || q.refuses()
+		d.stays = d.stays || q.mayRefuse()
 		d.drops = d.drops || x.circles(q)
 	}
 	for _, list := range d.route.choices {
@@ -95,6 +95,12 @@ func (d destiny) leadsTo(q *wqueue) bool {
 func (q *wqueue) refuses() bool {
 	overflow := q.config.Overflow
 	return q.config.MaxLength > 0 && (overflow == workqueue.RejectPublish || overflow == workqueue.RejectDeadLetter && q.config.DeadLetter == nil)
+}
+
+// mayRefuse reports that a queue which is full may take nothing: it refuses that, or a message that should make
+// room has no place to go.
+func (q *wqueue) mayRefuse() bool {
+	return q.refuses() || q.config.MaxLength > 0 && q.config.DeadLetter != nil
 }
 
 // circles reports that a dead letter comes to a queue that it has died in.
@@ -169,7 +175,7 @@ func (x *wcopy) revive() {
 }
 
 // forget notes that a crash may have undone the publishing of a copy, and all that came after.
-func (x *wcopy) forget() { x.mayBeGone, x.coupled = true, false }
+func (x *wcopy) forget() { x.mayBeGone, x.coupled, x.undone = true, false, true }
 
 // letter is a copy that has died, in another queue.
 func (p *workqueuePart) letter(x *wcopy, reason string, q *wqueue, since uint64, when moment, sure bool) *wcopy {
@@ -250,7 +256,7 @@ func (q *wqueue) squeeze() {
 	if n <= limit && !q.fed { // nobody knows what comes to one that is fed
 		return
 	}
-	now := time.Now()
+	now := wall()
 	for _, x := range q.copies {
 		if x.mayBeHere && (x.holder == nil || !x.holder.surelyHeld(now) || q.config.LimitTotal) {
 			x.doom(workqueue.ReasonMaxLen)

@@ -26,7 +26,7 @@ func (p *workqueuePart) judge(c *client, o outcome, q *wqueue, d *workqueue.Deli
 		c.fail("%s did not come to that queue: deaths %+v", what, d.Deaths)
 		return nil
 	}
-	if h, timeout := x.holder, q.config.AckTimeout; h != nil && timeout > 0 && o.to.Sub(o.from) >= timeout && d.DeliveryCount < h.d.DeliveryCount {
+	if timeout := q.config.AckTimeout; timeout > 0 && o.to.Sub(o.from) >= timeout && d.DeliveryCount < x.latest() {
 		return nil // it was lost before its call could return, and has been delivered again since
 	}
 	p.judgeState(c, o, x, d, k, what)
@@ -36,6 +36,14 @@ func (p *workqueuePart) judge(c *client, o outcome, q *wqueue, d *workqueue.Deli
 	}
 	p.judgeCount(c, x, d, what)
 	return p.hold(c, o, x, d, k)
+}
+
+// latest is the number of the latest delivery of a copy, at least.
+func (x *wcopy) latest() int {
+	if x.holder != nil {
+		return x.holder.d.DeliveryCount
+	}
+	return x.count.least
 }
 
 // judgeState complains about a message that should not be delivered at all.
@@ -128,7 +136,7 @@ func (p *workqueuePart) judgeOrder(c *client, o outcome, x *wcopy, k *wconsumer,
 	// What waits in a consumer for too long returns, and is the last one there then.
 	waits := func(x *wcopy) bool {
 		timeout := x.q.config.AckTimeout
-		return len(x.q.open) > 0 && timeout > 0 && o.to.Sub(x.m.sent.first) >= timeout
+		return len(x.q.open) > 0 && timeout > 0 && latest(o.to).Sub(x.m.sent.first) >= timeout
 	}
 	if waits(x) {
 		return

@@ -40,7 +40,7 @@ func (q *wqueue) compact(shown map[*wcopy]bool) {
 // checkBrowse compares each message that Browse shows.
 func (p *workqueuePart) checkBrowse(c *client, q *wqueue) map[*wcopy]bool {
 	shown := make(map[*wcopy]bool)
-	begun := time.Now()
+	begun := wall()
 	var latest *wcopy
 	o := callWith(c, q.q, func(ctx context.Context, queue *workqueue.Queue) error {
 		for b, err := range queue.Browse(ctx, nil) {
@@ -107,7 +107,7 @@ func (q *wqueue) mayGrow() bool {
 
 // checkShown judges a message that Browse shows, and returns the copy that it is.
 func (p *workqueuePart) checkShown(c *client, q *wqueue, b *workqueue.Browsed, shown map[*wcopy]bool) *wcopy {
-	now := time.Now()
+	now := wall()
 	name := nameOf(&workqueue.Delivery{Message: b.Message})
 	m := p.messages[name]
 	if m == nil {
@@ -138,7 +138,9 @@ func (p *workqueuePart) checkShown(c *client, q *wqueue, b *workqueue.Browsed, s
 		}
 	}
 	if b.State != workqueue.Unacked && (b.DeliveryCount == 0) == (x.count.least == 0) {
+		was := x.count.most
 		x.count.set(b.DeliveryCount)
+		c.lose(func() { x.count.most = max(x.count.most, was) }) // a crash may undo that it was released
 	}
 	return x
 }
@@ -189,7 +191,7 @@ func (p *workqueuePart) checkPlace(c *client, x *wcopy, b *workqueue.Browsed, la
 
 // checkStats compares the counters.
 func (p *workqueuePart) checkStats(c *client, q *wqueue) {
-	now := time.Now()
+	now := wall()
 	var s workqueue.QueueStats
 	o := callWith(c, q.q, func(ctx context.Context, queue *workqueue.Queue) (err error) {
 		s, err = queue.Stats(ctx)
@@ -249,7 +251,7 @@ func (p *workqueuePart) judgeLimit(c *client, q *wqueue, s workqueue.QueueStats,
 
 // judgeIdle complains about consumers with room that do not get what is ready.
 func (p *workqueuePart) judgeIdle(c *client, q *wqueue, s workqueue.QueueStats) {
-	if s.Ready == 0 || q.paused != gone || q.config.SingleActive || len(q.open) == 0 || !c.disk.well() || c.disk.wasFull(time.Now()) || q.mayBeJammed(time.Now()) {
+	if s.Ready == 0 || q.paused != gone || q.config.SingleActive || len(q.open) == 0 || !c.disk.well() || c.disk.wasFull(wall()) || q.mayBeJammed(wall()) {
 		return
 	}
 	room := 0
@@ -287,7 +289,7 @@ func (p *workqueuePart) settle(c *client) {
 		c.mu.Lock()
 	}
 	p.refresh()
-	now := time.Now()
+	now := wall()
 	for _, q := range p.queues {
 		for _, x := range q.copies {
 			p.judgeLost(c, x, now)
@@ -331,7 +333,7 @@ func (p *workqueuePart) drainAll(c *client) (left bool) {
 			s, err = queue.Stats(ctx)
 			return err
 		})
-		if c.expects(o, "stats of "+q.name); s.Ready > 0 && c.fault == "" && !p.w.unclean && !q.mayBeJammed(time.Now()) {
+		if c.expects(o, "stats of "+q.name); s.Ready > 0 && c.fault == "" && !p.w.unclean && !q.mayBeJammed(wall()) {
 			c.fail("%s has %d messages ready, and none comes: %+v", q.name, s.Ready, s)
 		}
 		left = left || s.Ready+s.Delayed+s.Unacked > s.Stuck.Total()

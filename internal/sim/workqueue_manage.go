@@ -85,7 +85,7 @@ func (p *workqueuePart) purge(c *client, a args) {
 		return
 	}
 	q.refresh(p)
-	now := time.Now()
+	now := wall()
 	least, most := 0, 0
 	was := make(map[*wcopy]fate)
 	for _, x := range q.copies {
@@ -118,7 +118,7 @@ func (p *workqueuePart) purge(c *client, a args) {
 		c.fail("%d messages of %s purged, not %d to %d", n, q.name, least, most)
 	}
 	for _, x := range q.copies { // what came, or came back, while it waited for the disk
-		if !o.refused() && x.mayBeHere && (x.holder == nil || !x.holder.surelyHeld(time.Now())) {
+		if !o.refused() && x.mayBeHere && (x.holder == nil || !x.holder.surelyHeld(wall())) {
 			x.mayPurge()
 		}
 	}
@@ -184,7 +184,7 @@ func (p *workqueuePart) delete(c *client, a args) {
 		return
 	}
 	q.refresh(p)
-	now := time.Now()
+	now := wall()
 	surely, maybe := 0, 0
 	for _, x := range q.copies {
 		if x.fate == here && !x.mayDie(now) && len(x.moved) == 0 {
@@ -303,7 +303,7 @@ func (p *workqueuePart) recall(c *client, a args) {
 	if q == nil {
 		return
 	}
-	now := time.Now()
+	now := wall()
 	for _, x := range q.copies {
 		if !x.delayed || !x.mayBeHere || x.due.maybe(now) || x.holder != nil || x.m.message.MessageID != x.m.name {
 			continue
@@ -344,7 +344,7 @@ func (p *workqueuePart) find(c *client, a args) {
 	if q == nil {
 		return
 	}
-	now := time.Now()
+	now := wall()
 	for _, x := range q.copies {
 		if x.fate != here || x.mayDie(now) || len(x.moved) > 0 || x.m.message.MessageID != x.m.name || x.m.ended == 0 {
 			continue

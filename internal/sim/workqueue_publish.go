@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/pebblemq/pebblemq"
 	"github.com/pebblemq/pebblemq/workqueue"
@@ -156,7 +155,7 @@ func (p *workqueuePart) prepare(c *client, exchange string, a args, n int) *send
 
 func (p *workqueuePart) newMessage(c *client, exchange string, a args) *wmessage {
 	p.sent++
-	m := &wmessage{name: fmt.Sprintf("w%d", p.sent), exchange: exchange, key: keyOf(a["key"]), begun: c.event(), version: p.version, sent: moment{time.Now(), someday}}
+	m := &wmessage{name: fmt.Sprintf("w%d", p.sent), exchange: exchange, key: keyOf(a["key"]), begun: c.event(), version: p.version, sent: moment{wall(), someday}}
 	m.batch = m.begun
 	m.message = workqueue.Message{
 		Body: append([]byte(m.name+"."), make([]byte, a.int("size"))...), MessageID: m.name, Priority: uint8(a.int("priority")),
@@ -244,11 +243,10 @@ func (s *sending) targets() map[*wqueue]int {
 // measure finds out whether a queue may be too full, and whether it surely is.
 func (s *sending) measure(q *wqueue, more int) {
 	limit := q.config.MaxLength
-	refuses := q.refuses()
-	if limit == 0 || !refuses && q.config.DeadLetter == nil { // a dead letter may have no place to go
+	if !q.mayRefuse() {
 		return
 	}
-	now := time.Now()
+	now := wall()
 	n := 0
 	for _, x := range q.copies {
 		if x.mayBeHere {
@@ -256,7 +254,7 @@ func (s *sending) measure(q *wqueue, more int) {
 		}
 	}
 	s.refusal = s.refusal || n > limit || q.fed // these are among them already
-	if n = 0; !refuses {
+	if n = 0; !q.refuses() {
 		return
 	}
 	for _, x := range q.copies {
@@ -421,7 +419,7 @@ func (x *wcopy) excludes(o *wcopy, call outcome) bool {
 		return false
 	}
 	window := x.q.config.DedupeWindow
-	if window > 0 && x.m.message.MessageID == o.m.message.MessageID && call.to.Before(x.m.sent.first.Add(window)) {
+	if window > 0 && x.m.message.MessageID == o.m.message.MessageID && latest(call.to).Before(x.m.sent.first.Add(window)) {
 		return true
 	}
 	return x.m.message.UniqueKey != "" && x.m.message.UniqueKey == o.m.message.UniqueKey

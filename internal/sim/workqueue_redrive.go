@@ -101,7 +101,7 @@ func (p *workqueuePart) mayMove(q *wqueue, filter func(name string) bool) (movin
 		target.fed = true
 		target.squeeze()
 	}
-	return moving, most + p.arrivals(q, time.Now())
+	return moving, most + p.arrivals(q, wall())
 }
 
 // putAnew notes that a dead letter that is in the queue where it died may be put there once more.

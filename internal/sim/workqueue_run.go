@@ -163,7 +163,7 @@ func (r *wrun) begin(d *workqueue.Delivery) *wdelivery {
 			}
 		}
 	}
-	now := time.Now()
+	now := wall()
 	o := outcome{began: r.k.begun, from: now, to: now}
 	h := r.p.judge(r.c, o, r.k.q, d, r.k, false)
 	if h == nil {
@@ -215,7 +215,7 @@ func (r *wrun) note(h *wdelivery, end string) {
 		x.blur()
 		n.least = max(0, n.least-1)
 	}
-	if x.count = n; r.c.disk.wasFull(time.Now()) { // then it may be given back as one that was not handled
+	if x.count = n; r.c.disk.wasFull(wall()) { // then it may be given back as one that was not handled
 		x.count.least = max(0, n.least-1)
 	}
 }
@@ -254,7 +254,7 @@ func act(end string) error {
 
 // settle notes what a Run that has ended has surely done.
 func (r *wrun) settle(o outcome) {
-	now := time.Now()
+	now := wall()
 	for h, end := range r.ends {
 		x := h.x
 		if r.c.disk.wasFull(o.from) {

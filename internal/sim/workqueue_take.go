@@ -115,7 +115,7 @@ func (q *wqueue) consumers() int {
 
 // surelyReadyNow are the copies that a queue must deliver.
 func (q *wqueue) surelyReadyNow() (list []*wcopy) {
-	now := time.Now()
+	now := wall()
 	for _, x := range q.copies {
 		if x.surelyReady(now) {
 			list = append(list, x)
@@ -183,7 +183,7 @@ func (p *workqueuePart) take(c *client, a args) {
 func (p *workqueuePart) takeSome(c *client, k *wconsumer, limit int, wait time.Duration, together bool) (got int, ok bool) {
 	q := k.q
 	q.refresh(p)
-	ready, room, version := q.surelyReadyNow(), k.surelyHasRoom(time.Now()), p.version
+	ready, room, version := q.surelyReadyNow(), k.surelyHasRoom(wall()), p.version
 	was := *k
 	end := q.use()
 	var list []*workqueue.Delivery

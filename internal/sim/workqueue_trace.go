@@ -54,7 +54,7 @@ func (p *workqueuePart) overfill() {
 }
 
 func (p *workqueuePart) mayBeFed(q *wqueue) bool {
-	now := time.Now()
+	now := wall()
 	for _, other := range slices.Concat(p.queues, p.ghosts) {
 		for _, x := range other.copies {
 			if other == q || !x.mayBeHere {
@@ -147,7 +147,7 @@ func (p *workqueuePart) traceRedrive(m *wmessage, q *wqueue, deaths []workqueue.
 // may have had before.
 func (p *workqueuePart) traceDeath(m *wmessage, q *wqueue, deaths []workqueue.Death, hops int) *wcopy {
 	for _, before := range before(deaths) {
-		if x := p.trace(m, q, before, hops, true); x != nil && x.mayBeHere && x.mayDieOf(deaths[0].Reason, time.Now()) {
+		if x := p.trace(m, q, before, hops, true); x != nil && x.mayBeHere && x.mayDieOf(deaths[0].Reason, wall()) {
 			return x
 		}
 	}
@@ -196,7 +196,7 @@ func (p *workqueuePart) arrive(x *wcopy, q *wqueue) *wcopy {
 	y.returned = p.w.unclean || q.attended != 0
 	y.place.ended = p.w.event()
 	y.ready = y.place
-	y.setExpiry(0, moment{x.m.sent.first, time.Now()})
+	y.setExpiry(0, moment{x.m.sent.first, wall()})
 	x.fate = gone
 	x.letters = append(x.letters, y)
 	p.w.lose(x.revive)
@@ -209,7 +209,7 @@ func (p *workqueuePart) see(x *wcopy) {
 	if x.fate == unknown && x.born == nil {
 		p.w.lose(x.forget)
 	}
-	x.touched = true // what the end of its publishing says is known
+	x.touched, x.undone = true, false // what the end of its publishing says is known
 	if x.fate = here; x.choice != nil {
 		for _, o := range x.choice.copies {
 			if o != x {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/pebblemq/pebblemq"
 	"github.com/pebblemq/pebblemq/workqueue"
@@ -218,7 +217,7 @@ func (t *wtransaction) unclear(p *workqueuePart) {
 
 // resolve finds out which transactions have happened.
 func (p *workqueuePart) resolve(c *client) {
-	if c.disk.wasFull(time.Now()) { // what can be read is not durable then
+	if c.disk.wasFull(wall()) { // what can be read is not durable then
 		return
 	}
 	doubts := p.doubts
@@ -253,7 +252,7 @@ func (t *wtransaction) resolve(p *workqueuePart, happened bool) {
 		switch {
 		case happened:
 			x.fate = gone
-		case x.fate == unknown:
+		case x.fate == unknown && !x.undone:
 			x.mayBeGone = false
 		}
 	}

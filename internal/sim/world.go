@@ -57,6 +57,7 @@ type world struct {
 	trace   []step
 	busy    int  // clients under way
 	unclean bool // the life began after a crash
+	crashes uint64
 	closing bool // the life ends in good order
 	fault   string
 	kind    string         // of the fault: its text without values
@@ -79,13 +80,15 @@ type loss struct {
 }
 
 func newWorld(seed uint64) *world {
+	setBack.Store(0)
+	shown.Store(0)
 	w := &world{
 		seed: seed, rng: rand.New(rand.NewPCG(seed, 0)), known: make(map[string]int),
 		begin: time.Now(), progress: new(atomic.Uint64),
 	}
 	w.disk = newDisk(w)
 	b := newBank(w)
-	w.parts = []part{w.disk, b, newKeysPart(w), newDealsPart(w, b), newRemindersPart(w), newVisibilityPart(w, b), newLogPart(w, b), newWorkqueuePart(w), newJobsPart(w), newCallsPart(w), newOrdersPart(w), newSubscriptionsPart(w), &descriptionPart{w}}
+	w.parts = []part{w.disk, b, newKeysPart(w), newDealsPart(w, b), newRemindersPart(w), newVisibilityPart(w, b), newLogPart(w, b), newWorkqueuePart(w), newJobsPart(w), newCallsPart(w), newOrdersPart(w), newSubscriptionsPart(w), newFanoutPart(w), &descriptionPart{w}}
 	for _, p := range w.parts {
 		for _, v := range p.verbs() {
 			v.part = partName(p)
@@ -171,7 +174,7 @@ func (w *world) tellCall(format string, values ...any) { w.tell("\t# "+format, v
 // lose notes what a crash takes back unless something is synced before. The call that
 // is acknowledged must be of the life that lasts.
 func (w *world) lose(undo func()) {
-	w.unsynced = append(w.unsynced, loss{w.event(), time.Now(), undo})
+	w.unsynced = append(w.unsynced, loss{w.event(), wall(), undo})
 }
 
 // lasting is how long the newest NoSync changes need on a disk that is well: a hundred times
@@ -196,7 +199,7 @@ func (w *world) age() {
 		return
 	}
 	for n, l := range w.unsynced {
-		if time.Since(later(l.time, w.disk.wellSince)) < lasting {
+		if wall().Sub(later(l.time, w.disk.wellSince)) < lasting {
 			w.unsynced = w.unsynced[n:]
 			return
 		}
@@ -206,6 +209,7 @@ func (w *world) age() {
 
 // crashed takes back what was not durable.
 func (w *world) crashed() {
+	w.crashes++
 	for i := len(w.unsynced) - 1; i >= 0; i-- {
 		w.unsynced[i].undo()
 	}
@@ -246,6 +250,7 @@ type outcome struct {
 	from, to time.Time // when it was made
 	other    bool      // the life in which it was made is over
 	among    bool      // others were under way when it began or ended
+	crashed  bool      // between its begin and its end: what was known when it began may be gone
 }
 
 // done reports that it has happened; refused, that nothing has. Neither is certain of others.
@@ -254,7 +259,7 @@ func (o outcome) refused() bool { return o.err != nil && !o.unclear() }
 
 func (o outcome) unclear() bool {
 	if errors.Is(o.err, pebblemq.ErrClosed) { // it had no effect, whatever became of the store
-		return false
+		return o.crashed
 	}
 	return o.other || errors.Is(o.err, pebblemq.ErrUnknownOutcome)
 }
@@ -271,9 +276,10 @@ const grace = 2 * time.Second
 // call lets the world go, makes a call of the library and holds the world again.
 func (c *client) call(f func(ctx context.Context) error) (o outcome) {
 	if c.born != c.life { // it has the handles of a store that is gone
-		return outcome{err: pebblemq.ErrClosed, other: true, from: time.Now(), to: time.Now()}
+		return outcome{err: pebblemq.ErrClosed, other: true, from: wall(), to: wall()}
 	}
-	o.began, o.from, o.among = c.event(), time.Now(), c.busy > 1
+	o.began, o.from, o.among = c.event(), wall(), c.busy > 1
+	crashes := c.crashes
 	ctx := pebblemq.WithDurability(c.ctx, c.sync)
 	if c.within > 0 {
 		var stop context.CancelFunc
@@ -284,7 +290,8 @@ func (c *client) call(f func(ctx context.Context) error) (o outcome) {
 	o.err = f(ctx)
 	c.mu.Lock()
 	c.event()
-	o.to, o.other, o.among = time.Now(), c.born != c.life, o.among || c.busy > 1
+	o.to, o.other, o.among = wall(), c.born != c.life, o.among || c.busy > 1
+	o.crashed = c.crashes != crashes
 	if took := o.to.Sub(o.from); c.within > 0 && took > c.within+grace {
 		c.fail("a call whose context ended after %s took %s", c.within, took)
 	}

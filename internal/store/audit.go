@@ -48,6 +48,7 @@ type Audit struct {
 	s      *Store
 	pace   *pace
 	mend   bool // carry the remedies out
+	lossy  bool
 	sn     *Snapshot
 	object Part
 	byName map[Class]map[string]*Object // as of the snapshot
@@ -152,8 +153,8 @@ func (a *Audit) List(class Class, prefix string) (list []*Object) {
 	return list
 }
 
-// Mends reports that remedies are carried out: the records are salvaged, so that any may be lost.
-func (a *Audit) Mends() bool { return a.mend }
+// Lossy reports that any record may be lost, because the files that were salvaged are not whole.
+func (a *Audit) Lossy() bool { return a.lossy }
 
 // Wrong reports a contradiction that nothing can be done about.
 func (a *Audit) Wrong(key []byte, format string, args ...any) {

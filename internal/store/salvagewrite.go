@@ -294,12 +294,19 @@ func (v *salvage) repair() error {
 	return nil
 }
 
+// lacks reports that the new store may not have all that the old one had.
+func (v *salvage) lacks() bool {
+	r := v.report
+	return len(v.damages.list)+len(r.Lost)+len(r.Repaired) > 0 || r.LostTo > 0
+}
+
 func (v *salvage) repairOnce() (found bool, err error) {
 	a, err := v.s.newAudit(v.pace, true)
 	if err != nil {
 		return false, err
 	}
 	defer a.close()
+	a.lossy = v.lacks()
 	lost, err := a.kernel()
 	if err != nil {
 		return false, err
