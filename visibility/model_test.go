@@ -474,7 +474,7 @@ func (w *world) hidden() bool {
 }
 
 // restart closes the store, or has it crash a second after the last change and
-// with nothing in flight: what else a crash may do is in the spool's model.
+// with nothing in flight: what else a crash may do is in the queue core's model.
 func (w *world) restart(t *rapid.T) {
 	if !rapid.Bool().Draw(t, "crash") || w.vague || w.hidden() {
 		w.disk.reopen()

@@ -150,6 +150,15 @@ func (t *Turn) HoldOnly(h Holder, copies map[uint32]uint64) {
 	}
 }
 
+// Refer says who tells what an object refers to, nil for nobody any more. It needs no baton.
+func (s *Store) Refer(object uint32, r Referrer) {
+	if r == nil {
+		s.payloads.sweep.referrers.Delete(object)
+		return
+	}
+	s.payloads.sweep.referrers.Store(object, r)
+}
+
 // Payload reads what p refers to. It returns nil if the payload has no holder any more. It must
 // not be called under the baton.
 func (s *Store) Payload(p Payload) ([]byte, error) {
@@ -252,7 +261,7 @@ func (t *Turn) letGo(id uint32) {
 func (s *Store) loadPayloads() (err error) {
 	s.payloads = newPayloads()
 	p := &s.payloads
-	p.sweep.timer = NewTimer(s.startSweep)
+	p.sweep.s, p.sweep.timer = s, NewTimer(p.sweep.start)
 	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{byte(KindPayload)}, UpperBound: []byte{byte(KindHolding) + 1}})
 	if err != nil {
 		return damaged(err)

@@ -33,20 +33,12 @@ type Referrer func(ctx context.Context, slot uint16, visit func(Payload)) error
 
 // payloadSweep is what is known of sparse generations.
 type payloadSweep struct {
+	s         *Store
 	referrers *sync.Map       // of Referrer, by object
 	sparse    map[uint32]bool // to be swept
 	swept     map[uint32]bool // by the sweep under way; false if a copy came in
 	timer     *Timer
 	running   bool
-}
-
-// Refer says who tells what an object refers to, nil for nobody any more. It needs no baton.
-func (s *Store) Refer(object uint32, r Referrer) {
-	if r == nil {
-		s.payloads.sweep.referrers.Delete(object)
-		return
-	}
-	s.payloads.sweep.referrers.Store(object, r)
 }
 
 // isSparse reports that most of the payloads of a generation have no copies.
@@ -71,12 +63,12 @@ func (s *payloads) armSweep(t *Turn) {
 	}
 }
 
-// startSweep is what the timer calls.
-func (s *Store) startSweep(t *Turn) {
-	w := &s.payloads.sweep
+// start is what the timer calls.
+func (w *payloadSweep) start(t *Turn) {
+	s := w.s
 	w.running = t.Spawn(func(ctx context.Context) {
 		begun := time.Now()
-		if err := s.sweepPayloads(ctx); err != nil && s.Cause() == nil && ctx.Err() == nil {
+		if err := w.run(ctx); err != nil && s.Cause() == nil && ctx.Err() == nil {
 			s.Log().Warn("shared bodies that nobody refers to are not removed, will try again", "error", err)
 		}
 		took := time.Since(begun)
@@ -90,9 +82,9 @@ func (s *Store) startSweep(t *Turn) {
 	})
 }
 
-// sweepPayloads writes the sparse generations anew.
-func (s *Store) sweepPayloads(ctx context.Context) error {
-	generations, holders, err := s.beginSweep(ctx)
+// run writes the sparse generations anew.
+func (w *payloadSweep) run(ctx context.Context) error {
+	generations, holders, err := w.begin(ctx)
 	if err != nil {
 		return err
 	}
@@ -111,22 +103,21 @@ func (s *Store) sweepPayloads(ctx context.Context) error {
 		}
 	}
 	for g, payloads := range used {
-		if err := s.rewriteGeneration(ctx, g, payloads); err != nil {
+		if err := w.rewrite(ctx, g, payloads); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// beginSweep chooses the generations to sweep, and returns who holds copies of them. All that was
+// begin chooses the generations to sweep, and returns who holds copies of them. All that was
 // accepted before is applied when it returns. A generation that somebody holds who does not tell is
 // not swept.
-func (s *Store) beginSweep(ctx context.Context) (generations []uint32, holders map[Holder]Referrer, err error) {
+func (w *payloadSweep) begin(ctx context.Context) (generations []uint32, holders map[Holder]Referrer, err error) {
 	holders = make(map[Holder]Referrer)
-	err = s.Do(WithDurability(ctx, Sync), QuietFunc(func(*Turn) error {
-		w := &s.payloads.sweep
+	err = w.s.Do(WithDurability(ctx, Sync), QuietFunc(func(*Turn) error {
 		w.swept, w.sparse = w.sparse, make(map[uint32]bool)
-		for h, copies := range s.payloads.held {
+		for h, copies := range w.s.payloads.held {
 			for g := range copies {
 				if !w.swept[g] {
 					continue
@@ -144,11 +135,11 @@ func (s *Store) beginSweep(ctx context.Context) (generations []uint32, holders m
 	return generations, holders, err
 }
 
-// rewriteGeneration leaves of a generation what is referred to.
-func (s *Store) rewriteGeneration(ctx context.Context, g uint32, used map[uint32]Payload) error {
+// rewrite leaves of a generation what is referred to.
+func (w *payloadSweep) rewrite(ctx context.Context, g uint32, used map[uint32]Payload) error {
 	o := &sparseRewrite{generation: g, values: make(map[uint32][]byte)}
 	for n, p := range used {
-		v, err := s.Payload(p)
+		v, err := w.s.Payload(p)
 		if err != nil {
 			return err
 		}
@@ -156,7 +147,7 @@ func (s *Store) rewriteGeneration(ctx context.Context, g uint32, used map[uint32
 			o.values[n] = v
 		}
 	}
-	return s.Do(WithDurability(ctx, NoSync), o, NoSync)
+	return w.s.Do(WithDurability(ctx, NoSync), o, NoSync)
 }
 
 // sparseRewrite is the Op that does.
