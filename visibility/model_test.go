@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/pebblemq/pebblemq"
+	"github.com/pebblemq/pebblemq/internal/storetest"
 	"github.com/pebblemq/pebblemq/visibility"
 )
 
@@ -493,6 +494,7 @@ func (w *world) restart(t *rapid.T) {
 }
 
 func (w *world) check(t *rapid.T) {
+	storetest.Sound(t, w.disk.db)
 	synctest.Wait()
 	var visible, inFlight, delayed uint64
 	for _, e := range w.entries {

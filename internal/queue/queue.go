@@ -118,7 +118,7 @@ func New(s *store.Store, l Layout, id uint32, highest byte, o Options) *Queue {
 	q := &Queue{o: o, shared: newShared(s, l, id, o), byLane: make([]*Lane, 1)}
 	q.lane(0)
 	q.Widen(highest)
-	s.Refer(id, q.refer)
+	s.Refer(id, q)
 	return q
 }
 

@@ -8,8 +8,8 @@ import (
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// refer is the store.Referrer of the queue.
-func (q *Queue) refer(ctx context.Context, slot uint16, visit func(store.Payload)) error {
+// Refer is that of a store.Referrer.
+func (q *Queue) Refer(ctx context.Context, slot uint16, visit func(store.Payload)) error {
 	var lane *Lane
 	err := q.s.Do(store.WithDurability(ctx, store.NoSync), store.QuietFunc(func(*store.Turn) error {
 		if n := int(slot / 2); n < len(q.byLane) {

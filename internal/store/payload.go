@@ -159,6 +159,19 @@ func (s *Store) Refer(object uint32, r Referrer) {
 	s.payloads.sweep.referrers.Store(object, r)
 }
 
+// Sound returns what is wrong with a queue in memory, if anything is. It is for tests.
+func (s *Store) Sound(ctx context.Context) error {
+	return s.Do(WithDurability(ctx, NoSync), QuietFunc(func(*Turn) (err error) {
+		s.payloads.sweep.referrers.Range(func(object, r any) bool {
+			if wrong := r.(Referrer).Sound(); wrong != nil {
+				err = fmt.Errorf("object %d: %w", object, wrong)
+			}
+			return err == nil
+		})
+		return err
+	}), NoSync)
+}
+
 // Payload reads what p refers to. It returns nil if the payload has no holder any more. It must
 // not be called under the baton.
 func (s *Store) Payload(p Payload) ([]byte, error) {

@@ -270,14 +270,14 @@ func TestMissingPayloadNamesItsTable(t *testing.T) {
 }
 
 // teller tells what a holder refers to.
-func teller(refs func() []store.Payload) store.Referrer {
-	return func(_ context.Context, _ uint16, visit func(store.Payload)) error {
-		for _, p := range refs() {
-			visit(p)
-		}
-		return nil
-	}
+type teller func(ctx context.Context, visit func(store.Payload))
+
+func (f teller) Refer(ctx context.Context, _ uint16, visit func(store.Payload)) error {
+	f(ctx, visit)
+	return nil
 }
+
+func (f teller) Sound() error { return nil }
 
 // A generation of which few payloads are left is written anew, unless a copy comes in while their
 // holders tell what they refer to, or a holder does not tell.
@@ -305,7 +305,7 @@ func TestAGenerationOfWhichLittleIsLeftIsWrittenAnew(t *testing.T) {
 				a, b := op.refs[3], op.refs[40]
 				ofOne, ofTwo := []store.Payload{a}, []store.Payload{b}
 				var once sync.Once
-				s.Refer(one.ID, func(ctx context.Context, slot uint16, visit func(store.Payload)) error {
+				s.Refer(one.ID, teller(func(ctx context.Context, visit func(store.Payload)) {
 					if c.moved {
 						once.Do(func() {
 							require.NoError(t, s.Do(ctx, store.OpFunc(func(t *store.Turn) error {
@@ -316,10 +316,16 @@ func TestAGenerationOfWhichLittleIsLeftIsWrittenAnew(t *testing.T) {
 							ofOne, ofTwo = nil, append(ofTwo, a)
 						})
 					}
-					return teller(func() []store.Payload { return ofOne })(ctx, slot, visit)
-				})
+					for _, p := range ofOne {
+						visit(p)
+					}
+				}))
 				if !c.silent {
-					s.Refer(two.ID, teller(func() []store.Payload { return ofTwo }))
+					s.Refer(two.ID, teller(func(_ context.Context, visit func(store.Payload)) {
+						for _, p := range ofTwo {
+							visit(p)
+						}
+					}))
 				}
 				require.NoError(t, s.Do(ctx, store.OpFunc(func(t *store.Turn) error {
 					t.Hold(two, b, 1)

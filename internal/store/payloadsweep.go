@@ -27,9 +27,14 @@ const (
 	sweepRest      = 20 // times as long as a sweep took, before the next
 )
 
-// Referrer calls visit with each payload that a holder's messages refer to, those that it is not
-// sure of included. It reads messages, and is not called under the baton.
-type Referrer func(ctx context.Context, slot uint16, visit func(Payload)) error
+// Referrer is a queue in memory, which holds copies.
+type Referrer interface {
+	// Refer calls visit with each payload that the messages of a holder refer to, those that it is
+	// not sure of included. It reads messages, and is not called under the baton.
+	Refer(ctx context.Context, slot uint16, visit func(Payload)) error
+	// Sound returns what is wrong with what is in memory, if anything is. It is called under the baton.
+	Sound() error
+}
 
 // payloadSweep is what is known of sparse generations.
 type payloadSweep struct {
@@ -92,8 +97,8 @@ func (w *payloadSweep) run(ctx context.Context) error {
 	for _, g := range generations {
 		used[g] = make(map[uint32]Payload)
 	}
-	for h, tell := range holders {
-		err := tell(ctx, h.Slot, func(p Payload) {
+	for h, r := range holders {
+		err := r.Refer(ctx, h.Slot, func(p Payload) {
 			if of := used[p.Generation]; of != nil {
 				of[p.Number] = p
 			}
@@ -122,8 +127,8 @@ func (w *payloadSweep) begin(ctx context.Context) (generations []uint32, holders
 				if !w.swept[g] {
 					continue
 				}
-				if tell, known := w.referrers.Load(h.ID); known {
-					holders[h] = tell.(Referrer)
+				if r, known := w.referrers.Load(h.ID); known {
+					holders[h] = r.(Referrer)
 				} else {
 					delete(w.swept, g)
 				}
