@@ -105,6 +105,7 @@ func (q *Queue) rouse(t *store.Turn) bool {
 // resume is called with what was in flight when the store was closed.
 func (q *Queue) resume(t *store.Turn, m *queue.Message) {
 	q.leases.add(m)
+	q.core.Lean(m, fingerprint)
 	q.leases.arm(t)
 }
 

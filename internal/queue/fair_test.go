@@ -117,7 +117,7 @@ func TestTenantsAreCountedExactly(t *testing.T) {
 		synctest.Wait()
 		count(4, 2)
 		for seq := range uint64(6) {
-			under(t, s, store.NoSync, func(turn *store.Turn) { got[seq], _ = q.Find(turn, seq) })
+			under(t, s, store.NoSync, func(turn *store.Turn) { got[seq], _ = q.find(turn, seq) })
 		}
 		require.NoError(t, s.Do(ctx, &returnOp{q: q, m: got[0]}, store.NoSync))
 		count(3, 2)

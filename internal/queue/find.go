@@ -7,27 +7,6 @@ import (
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// Find returns a taken message by its sequence number. Of a message that has
-// not been loaded since the store was opened, it reads the mark and brings it
-// into memory if it was out. It returns nil if there is no such message or it
-// is not taken.
-func (q *Lane) Find(t *store.Turn, seq uint64) (*Message, error) {
-	if m := q.order.inMemory(seq); m != nil && m.at == out {
-		return m, nil
-	}
-	if q.crash.leased == nil || !q.onDiskOnly(seq) {
-		return nil, nil
-	}
-	l := q.order.find(t, seq)
-	if l.err != nil {
-		return nil, q.unreadable(seq, l.err)
-	}
-	if l.gone || !l.mark.out {
-		return nil, nil
-	}
-	return q.comeEarly(t, &l, true), nil
-}
-
 // onDiskOnly reports that a message may be there and is not in memory.
 func (q *Lane) onDiskOnly(seq uint64) bool {
 	return (seq >= q.loaded || q.passedOver(seq)) && seq < q.shown && q.order.inMemory(seq) == nil
@@ -43,10 +22,10 @@ func (q *Lane) unreadable(seq uint64, err error) error {
 	return fmt.Errorf("message %d of queue %q cannot be read: %w", seq, q.name, err)
 }
 
-// Lookup is Find for a message that may wait again, or that the disk does not
-// know to have been delivered. It returns nil if the message is gone, and ErrCorrupt
-// if the message cannot be read. It is for those who have evidence that it was
-// delivered once.
+// Lookup returns a message by its sequence number, whether it is out, waits again, or is not known on
+// disk to have been delivered. One that has not been loaded since the store was opened it brings into
+// memory, and with it what else of its segment was out. It returns nil if the message is gone, and
+// ErrCorrupt if it cannot be read. It is for those who have evidence that the message was delivered once.
 func (q *Lane) Lookup(t *store.Turn, seq uint64) (*Message, error) {
 	if m := q.order.inMemory(seq); m != nil && m.at != unshown {
 		return m, nil
@@ -57,14 +36,16 @@ func (q *Lane) Lookup(t *store.Turn, seq uint64) (*Message, error) {
 		}
 		return q.groups.fetch(t, seq)
 	}
-	l := q.order.find(t, seq)
+	l, value := q.order.findWith(t, seq)
 	switch {
 	case l.err != nil:
 		return nil, q.unreadable(seq, l.err)
 	case l.gone:
 		return nil, nil
 	}
-	return q.comeEarly(t, &l, l.mark.out && q.crash.leased != nil), nil
+	m := q.comeEarly(t, &l, l.mark.out && q.crash.leased != nil)
+	q.crash.recallAlong(t, m.segment, &value)
+	return m, nil
 }
 
 // comeEarly takes a message into memory ahead of the load that will skip it, as
@@ -94,25 +75,31 @@ func (q *Lane) restore(l *loadedMessage) *Message {
 }
 
 // find reads a message under the baton.
-func (o *order) find(t *store.Turn, seq uint64) (l loadedMessage) {
+func (o *order) find(t *store.Turn, seq uint64) loadedMessage {
+	l, _ := o.findWith(t, seq)
+	return l
+}
+
+// findWith is find that also returns the segment, if that is on disk.
+func (o *order) findWith(t *store.Turn, seq uint64) (l loadedMessage, value segmentValue) {
 	l.seq = seq
 	if s := o.pendingAt(seq); s != nil {
 		m := s.members[seq-s.first]
 		l.Content, l.mark, l.segment, l.gone = m.Content, m.mark(), s, m.at == gone
-		return l
+		return l, value
 	}
 	last, err := o.lastOf(t, seq)
 	if last == none || err != nil {
 		l.gone, l.err = err == nil, err
-		return l
+		return l, value
 	}
 	v, err := t.Get(seqKey(o.q.layout.Segment, o.q.place, last))
 	if v == nil || err != nil {
 		l.gone, l.err = err == nil, err
-		return l
+		return l, value
 	}
-	o.findIn(t, &l, v, last)
-	return l
+	value = o.findIn(t, &l, v, last)
+	return l, value
 }
 
 // lastOf returns the number of the segment that a message lies in, or none. The engine may not know
@@ -131,20 +118,20 @@ func (o *order) lastOf(t *store.Turn, seq uint64) (last uint64, err error) {
 }
 
 // findIn looks a message up in the value of its segment.
-func (o *order) findIn(t *store.Turn, l *loadedMessage, v []byte, last uint64) {
-	var value segmentValue
+func (o *order) findIn(t *store.Turn, l *loadedMessage, v []byte, last uint64) (value segmentValue) {
 	if l.segment = o.known.at(last); l.segment != nil {
 		value, l.err = decodeSegment(v, last, nil)
 	} else {
 		l.segment, value, l.err = o.q.segmentOf(v, last, t.Get)
 	}
 	if l.err != nil {
-		return
+		return value
 	}
 	i, found := value.find(l.seq)
 	if l.gone = !found || l.segment.settled.has(int(l.seq-l.segment.first)); !l.gone {
 		l.read(value.items[i])
 	}
+	return value
 }
 
 // segmentOf returns the segment of a value, with the state that get finds.

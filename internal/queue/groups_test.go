@@ -144,7 +144,7 @@ func TestSpilledMessagesSurviveARestart(t *testing.T) {
 		require.Zero(t, countKeys(t, s, layout.Parked))
 		require.Empty(t, takeRound(t, s, q, 10), "both groups are blocked still")
 		var head *Message
-		under(t, s, store.NoSync, func(turn *store.Turn) { head, _ = q.Find(turn, 0) })
+		under(t, s, store.NoSync, func(turn *store.Turn) { head, _ = q.find(turn, 0) })
 		settleAll(t, s, q, []*Message{head})
 		for i := 1; i < 5000; {
 			got := takeRound(t, s, q, 1000)
@@ -336,7 +336,7 @@ func TestWhatWasGivenBackIsFoundInTheNextRound(t *testing.T) {
 				q.Return(turn, head, false)
 				q.UndoReturn(head, until)
 				q.NextRound(turn)
-				undone, _ = q.Find(turn, head.Seq)
+				undone, _ = q.find(turn, head.Seq)
 				q.Return(turn, head, false)
 				q.NextRound(turn)
 				again = q.Take(turn, until.Time())

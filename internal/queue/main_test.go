@@ -153,6 +153,15 @@ func storedMessage(t require.TestingT, s *store.Store, seq uint64) loadedMessage
 	return l
 }
 
+// find returns a message that is out.
+func (q *Lane) find(t *store.Turn, seq uint64) (*Message, error) {
+	m, err := q.Lookup(t, seq)
+	if m != nil && !m.Taken() {
+		m = nil
+	}
+	return m, err
+}
+
 // inMemory counts what is in memory.
 func (q *Lane) inMemory() (n int) {
 	q.order.messages(func(*Message) { n++ })

@@ -300,7 +300,7 @@ func (w *world) taken(t *rapid.T) (*entry, *Message) {
 	e := w.pick(t, true)
 	var m *Message
 	var err error
-	under(t, w.s, store.NoSync, func(turn *store.Turn) { m, err = w.q.Find(turn, e.seq) })
+	under(t, w.s, store.NoSync, func(turn *store.Turn) { m, err = w.q.find(turn, e.seq) })
 	require.NoError(t, err)
 	require.NotNil(t, m, "%+v", e)
 	require.True(t, m.Taken())

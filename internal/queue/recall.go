@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/pebblemq/pebblemq/internal/store"
 )
@@ -116,6 +117,27 @@ func (k *crash) bringBack(t *store.Turn, l loadedMessage) *Message {
 		k.leased(t, m)
 	}
 	return m
+}
+
+// recallAlong brings in what else was out of a segment that was read for one of its messages. Whoever
+// has one receipt from before the end has others, and comes before the recall is through.
+func (k *crash) recallAlong(t *store.Turn, s *segment, value *segmentValue) {
+	if k.unloaded == 0 {
+		return
+	}
+	for _, m := range slices.Clone(s.absent) {
+		if m.seq < max(k.through, k.q.loaded) || m.seq >= k.end || !m.out {
+			continue // none that the recall would bring
+		}
+		i, found := value.find(m.seq)
+		l := loadedMessage{seq: m.seq, segment: s}
+		if !found || k.q.order.isKnown(&l) {
+			continue
+		}
+		if l.read(value.items[i]); l.err == nil { // of one that cannot be read, the load tells
+			k.bringBack(t, l)
+		}
+	}
 }
 
 // runs reports that a message was out when the process ended, and still is.

@@ -12,8 +12,8 @@ import (
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// leasedSpool opens a lane whose leases outlive the process.
-func leasedSpool(t *testing.T, fs vfs.FS, leased func(*Message)) (*store.Store, *Lane) {
+// leasedLane opens a lane whose leases outlive the process.
+func leasedLane(t *testing.T, fs vfs.FS, leased func(*Message)) (*store.Store, *Lane) {
 	t.Helper()
 	s, err := store.Open(store.Options{FS: fs, Dir: "data"})
 	require.NoError(t, err)
@@ -28,7 +28,7 @@ func leasedSpool(t *testing.T, fs vfs.FS, leased func(*Message)) (*store.Store, 
 func TestAnOldLeaseBehindABacklogIsRecalled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := vfs.NewMem()
-		s, q := leasedSpool(t, fs, func(*Message) {})
+		s, q := leasedLane(t, fs, func(*Message) {})
 		const n = 12_000
 		for i := range n {
 			require.NoError(t, s.Do(ctx, &putOp{q: q, data: fmt.Append(nil, i)}, store.NoSync))
@@ -40,7 +40,7 @@ func TestAnOldLeaseBehindABacklogIsRecalled(t *testing.T) {
 		require.NoError(t, s.Close())
 
 		var found []uint64
-		s, q = leasedSpool(t, fs, func(m *Message) { found = append(found, m.Seq) })
+		s, q = leasedLane(t, fs, func(m *Message) { found = append(found, m.Seq) })
 		synctest.Wait()
 		under(t, s, store.NoSync, func(*store.Turn) {
 			if !q.crash.recalled() || q.line.window.len() > windowMessages+chunkMessages {
@@ -53,6 +53,46 @@ func TestAnOldLeaseBehindABacklogIsRecalled(t *testing.T) {
 		require.EqualValues(t, 1, st.Taken)
 		require.EqualValues(t, n-1, st.Ready)
 		require.Len(t, takeAll(t, s, q, n-1, time.Now().Add(time.Hour)), n-1, "in their order")
+		require.NoError(t, s.Close())
+	})
+}
+
+// Who comes with a receipt from before the end has others. The segment of the first one is read once,
+// and not for each of them, though the recall has not come there yet.
+func TestWhatWasOutTogetherComesInTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := vfs.NewMem()
+		s, q := leasedLane(t, fs, func(*Message) {})
+		const n = 100
+		put := &together{run: func(turn *store.Turn) {
+			for range n {
+				q.Put(turn, Content{Data: []byte("m")})
+			}
+		}, visible: func(turn *store.Turn) {
+			for seq := range uint64(n) {
+				q.Show(turn, q.order.inMemory(seq))
+			}
+		}}
+		require.NoError(t, s.Do(ctx, put, store.Sync))
+		out := takeAll(t, s, q, n, time.Now().Add(time.Hour))
+		require.NoError(t, s.Do(ctx, &returnOp{q: q, m: out[7]}, store.Sync))
+		require.NoError(t, s.Close())
+
+		s, err := store.Open(store.Options{FS: fs, Dir: "data"})
+		require.NoError(t, err)
+		leased := 0
+		q, err = openLane(ctx, s, layout, 1, Options{Ready: func(*store.Turn) {}, Leased: func(*store.Turn, *Message) { leased++ }})
+		require.NoError(t, err) // and it is not started
+		under(t, s, store.NoSync, func(turn *store.Turn) {
+			m, err := q.Lookup(turn, 50)
+			require.NoError(t, err)
+			require.True(t, m.Taken())
+			require.Equal(t, n-2, leased, "all others that are out")
+			require.Nil(t, q.order.inMemory(7))
+			require.True(t, q.crash.recalled())
+			require.EqualValues(t, n-1, q.Stats().Taken)
+			require.NoError(t, sound(q))
+		})
 		require.NoError(t, s.Close())
 	})
 }
@@ -83,7 +123,7 @@ func takeAll(t *testing.T, s *store.Store, q *Lane, n int, until time.Time) (all
 func TestAllLeasesAreRecalled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := vfs.NewMem()
-		s, q := leasedSpool(t, fs, func(*Message) {})
+		s, q := leasedLane(t, fs, func(*Message) {})
 		const n = 9_000
 		for range n {
 			require.NoError(t, s.Do(ctx, &putOp{q: q, data: make([]byte, 300)}, store.NoSync))
@@ -94,7 +134,7 @@ func TestAllLeasesAreRecalled(t *testing.T) {
 		<-time.After(2 * time.Minute)
 
 		found := 0
-		s, q = leasedSpool(t, fs, func(*Message) { found++ })
+		s, q = leasedLane(t, fs, func(*Message) { found++ })
 		synctest.Wait()
 		st := Stats{}
 		under(t, s, store.NoSync, func(*store.Turn) { st = q.Stats() })
