@@ -381,3 +381,73 @@ func TestABodyThatCannotBeReadIsReportedByAFrozenStoreWithoutRoom(t *testing.T) 
 		})
 	}
 }
+
+// One of two queues is slow with a few messages. It keeps their bodies, and not those of all the
+// messages around them.
+func TestSharedBodiesThatNobodyNeedsAreRemoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := vfs.NewMem()
+		db, err := storetest.OpenFS(fs, store.Options{})
+		require.NoError(t, err)
+		w := openWorld(t, db)
+		for _, name := range []string{"quick", "slow"} {
+			_, err := w.broker.DeclareQueue(bg, name, nil)
+			require.NoError(t, err)
+			require.NoError(t, w.broker.Bind(bg, workqueue.Binding{Exchange: "events", Key: "user.#", Queue: name}))
+		}
+		const bodies, left = 400, 10
+		for i := range bodies {
+			require.NoError(t, w.broker.Publish(bg, "events", "user.new", workqueue.Message{Body: numbered(i)}))
+		}
+		settle := func(name string, keep func(i int) bool) {
+			for i, d := range take(t, queueOf(t, w.broker, name), bodies) {
+				if keep(i) {
+					require.NoError(t, d.Nack(bg, true))
+				} else {
+					require.NoError(t, d.Ack(bg))
+				}
+			}
+		}
+		settle("quick", func(int) bool { return false })
+		settle("slow", func(i int) bool { return i%(bodies/left) == 0 })
+		require.Greater(t, payloads(t, db), bodies-100)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Less(t, payloads(t, db), left+60, "what is left, and the generation that is written to")
+
+		require.NoError(t, db.Close())
+		db, err = storetest.OpenFS(fs, store.Options{})
+		require.NoError(t, err)
+		defer func() { require.NoError(t, db.Close()) }()
+		for i, d := range take(t, queueOf(t, openWorld(t, db).broker, "slow"), left) {
+			require.Equal(t, numbered(i*(bodies/left)), d.Body)
+		}
+	})
+}
+
+// take gets as many messages as are there.
+func take(t *testing.T, q *workqueue.Queue, n int) (ds []*workqueue.Delivery) {
+	for range n {
+		d, ok, err := q.Get(bg)
+		require.NoError(t, err)
+		require.True(t, ok)
+		ds = append(ds, d)
+	}
+	return ds
+}
+
+// numbered is a body of 100 KiB with a number.
+func numbered(i int) []byte {
+	return append(bytes.Repeat([]byte("body"), 25<<10), fmt.Sprint(i)...)
+}
+
+// payloads counts the shared bodies on disk.
+func payloads(t *testing.T, db *pebblemq.DB) (n int) {
+	it, err := bridge.Store(db).Iter(bg, []byte{byte(store.KindPayload)}, []byte{byte(store.KindPayload) + 1})
+	require.NoError(t, err)
+	for ok := it.First(); ok; ok = it.Next() {
+		n++
+	}
+	require.NoError(t, it.Close())
+	return n
+}

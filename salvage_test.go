@@ -71,7 +71,9 @@ func (w *everyLayer) topics(round int) {
 	}
 	_, err = topic.AppendWith(bg, log.AppendOptions{ID: fmt.Sprint("id ", round)}, log.Record{Value: w.text()})
 	require.NoError(t, err)
-	_, err = topic.AppendWith(bg, log.AppendOptions{Partition: log.InPartition(1), Producer: log.Producer{Name: "p", Number: int64(round)}}, log.Record{Value: w.text()})
+	p, err := topic.OpenProducer(bg, "p")
+	require.NoError(t, err)
+	_, err = topic.AppendWith(bg, log.AppendOptions{Partition: log.InPartition(1), Producer: p, Number: int64(round)}, log.Record{Value: w.text()})
 	require.NoError(t, err)
 	m, err := group.Join(bg, nil)
 	require.NoError(t, err)

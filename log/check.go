@@ -245,6 +245,12 @@ func (c *topicCheck) checkGroups() error {
 
 func (c *topicCheck) checkProducers() error {
 	return c.a.WalkKind(store.KindLogProducer, c.id, func(key, v []byte) error {
+		if isEpoch(key) {
+			if _, err := decodeEpoch(v); err != nil {
+				return c.a.Drop(key, "producer %q: %v", key[9:], err)
+			}
+			return nil
+		}
 		p := c.part(key)
 		if p == nil {
 			return c.a.Drop(key, "producer of a partition that the topic does not have")

@@ -29,7 +29,9 @@ func checkedTopic(t *testing.T) (fs *vfs.MemFS, topic, group uint32) {
 	}
 	_, err = events.AppendWith(ctx, AppendOptions{ID: "id"}, Record{Key: []byte("u"), Value: []byte("v")})
 	require.NoError(t, err)
-	_, err = events.AppendWith(ctx, AppendOptions{Partition: InPartition(1), Producer: Producer{Name: "p"}}, Record{Value: []byte("v")})
+	p, err := events.OpenProducer(ctx, "p")
+	require.NoError(t, err)
+	_, err = events.AppendWith(ctx, AppendOptions{Partition: InPartition(1), Producer: p}, Record{Value: []byte("v")})
 	require.NoError(t, err)
 	g, err := events.OpenGroup(ctx, "billing", nil)
 	require.NoError(t, err)
@@ -92,11 +94,14 @@ func TestContradictionsOfATopicAreFoundAndMended(t *testing.T) {
 			t.Set(partitionKey(store.KindLogCommit, group, 5), progress{next: 1}.encode())
 		}},
 		{"a producer is ahead of the end", `partition 1: offsets up to 8 were given to records`, func(t *store.Turn, topic, _ uint32) {
-			p := produced{next: 9, batches: []producedBatch{{0, 0, 9}}}
+			p := produced{next: 9, batches: []producedBatch{{count: 9}}}
 			t.Set(producerKey(topic, 1, "p"), p.encode())
 		}},
 		{"a producer cannot be decoded", `producer "p"`, func(t *store.Turn, topic, _ uint32) {
 			t.Set(producerKey(topic, 1, "p"), []byte{producerVersion})
+		}},
+		{"the epoch of a producer cannot be decoded", `producer "p"`, func(t *store.Turn, topic, _ uint32) {
+			t.Set(producerKey(topic, allPartitions, "p"), encodeEpoch(0))
 		}},
 		{"a record is not in the index", `partition 0: the record at offset 8 is not in the index by key`, func(t *store.Turn, topic, _ uint32) {
 			t.Delete(indexKey(topic, []byte("k3")))

@@ -15,9 +15,16 @@ type AppendOptions struct {
 	// partitioner puts each.
 	Partition PartitionChoice
 
-	// Producer makes a repeated append harmless, for a producer that counts its records.
-	// It needs a Partition.
-	Producer Producer
+	// Producer makes a repeated append harmless, for a producer that counts its records in each
+	// partition. If the partition has the records under their Number already, the append adds
+	// nothing and returns their positions. The last five appends of a producer to a partition
+	// can be repeated, each with the records of the first time. Other records under a number that
+	// was used are a NumberReusedError. Numbers that leave a gap, or are older, are a
+	// SequenceError. It needs a Partition.
+	Producer *Producer
+	// Number is that of the first record of the call: 0 for the first record of the Producer in
+	// the partition, and on from there without gaps. Producer.Next tells it after a restart.
+	Number int64
 
 	// ID identifies a call, so that a repeated append is harmless. Within the topic's
 	// DedupeWindow of the first, an append with the same ID appends nothing, whatever its
@@ -113,7 +120,7 @@ func (t *Topic) newAppendWith(ctx context.Context, options *AppendOptions, recor
 			return nil, err
 		}
 	}
-	o.guard = options.guard(records)
+	o.guard = t.guard(options, records)
 	return o, nil
 }
 
@@ -124,10 +131,8 @@ func (o *AppendOptions) check(t *Topic, records []Record) error {
 			return err
 		}
 	}
-	if o.Producer != (Producer{}) {
-		if err := o.checkProducer(t); err != nil {
-			return err
-		}
+	if err := o.checkProducer(t); err != nil {
+		return err
 	}
 	if o.ID != "" {
 		if t.window == nil {
@@ -153,16 +158,19 @@ func (o *AppendOptions) check(t *Topic, records []Record) error {
 
 func (o *AppendOptions) checkProducer(t *Topic) error {
 	p := o.Producer
-	if err := store.CheckName("producer", p.Name); err != nil {
-		return err
-	}
 	switch {
-	case p.Number < 0 || p.Number > maxOffset-MaxBatchRecords:
-		return store.Invalid("Number %d of producer %q is not between 0 and %d", p.Number, p.Name, maxOffset-MaxBatchRecords)
+	case p == nil && o.Number == 0:
+		return nil
+	case p == nil:
+		return store.Invalid("append to topic %q has Number %d and no Producer", t.name, o.Number)
+	case p.topic != t:
+		return store.Invalid("Producer %q was opened with another handle than this one of topic %q; open it with this one", p.name, t.name)
+	case o.Number < 0 || o.Number > maxOffset-MaxBatchRecords:
+		return store.Invalid("Number %d of producer %q is not between 0 and %d", o.Number, p.name, maxOffset-MaxBatchRecords)
 	case !o.Partition.chosen:
-		return store.Invalid("append to topic %q with Producer %q needs a Partition, because a producer counts in each partition", t.name, p.Name)
+		return store.Invalid("append to topic %q with Producer %q needs a Partition, because a producer counts in each partition", t.name, p.name)
 	case o.ID != "":
-		return store.Invalid("append to topic %q has both Producer %q and ID %q, and either makes it repeatable", t.name, p.Name, o.ID)
+		return store.Invalid("append to topic %q has both Producer %q and ID %q, and either makes it repeatable", t.name, p.name, o.ID)
 	}
 	return nil
 }
@@ -184,15 +192,18 @@ func (c LastCondition) check(t *Topic, records []Record) error {
 
 // guard returns the conditions in the form that they have under the baton; nil if there
 // are none. The records have been checked.
-func (o *AppendOptions) guard(records []Record) *guard {
-	g := &guard{producer: o.Producer, next: o.ExpectOffset, last: o.ExpectLast}
+func (t *Topic) guard(o *AppendOptions, records []Record) *guard {
+	g := &guard{producer: o.Producer, number: uint64(o.Number), next: o.ExpectOffset, last: o.ExpectLast}
+	if g.producer != nil {
+		g.content = contentOf(records, t.config.Load().TimestampType)
+	}
 	if o.ID != "" {
 		g.unique, g.id = true, window.IDOf(o.ID)
 	}
 	if g.last.expected {
 		g.key = bytes.Clone(records[0].Key)
 	}
-	if g.producer.Name == "" && !g.unique && !g.next.expected && !g.last.expected {
+	if g.producer == nil && !g.unique && !g.next.expected && !g.last.expected {
 		return nil
 	}
 	return g

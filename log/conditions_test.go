@@ -31,11 +31,11 @@ func TestAppendWithoutOptionsIsAppend(t *testing.T) {
 func TestARepeatedAppendReturnsItsPlacesWhateverItExpects(t *testing.T) {
 	for name, o := range map[string]log.AppendOptions{
 		"by id":                  {ID: "1"},
-		"by number":              {Producer: log.Producer{Name: "p"}, Partition: log.InPartition(1)},
+		"by number":              {Producer: new(log.Producer), Partition: log.InPartition(1)},
 		"by id in a partition":   {ID: "1", Partition: log.InPartition(1)},
 		"at an offset":           {ID: "1", Partition: log.InPartition(1), ExpectOffset: log.AtOffset(0)},
 		"after a record":         {ID: "1", ExpectLast: log.LastAt(log.Nowhere)},
-		"by number at an offset": {Producer: log.Producer{Name: "p"}, Partition: log.InPartition(1), ExpectOffset: log.AtOffset(0)},
+		"by number at an offset": {Producer: new(log.Producer), Partition: log.InPartition(1), ExpectOffset: log.AtOffset(0)},
 		"all conditions": {
 			ID: "1", Partition: log.InPartition(1),
 			ExpectOffset: log.AtOffset(0), ExpectLast: log.LastAt(log.Nowhere),
@@ -43,6 +43,9 @@ func TestARepeatedAppendReturnsItsPlacesWhateverItExpects(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			db, topic := conditional(t)
+			if o.Producer != nil {
+				o.Producer = openProducer(t, topic, "p")
+			}
 			first, err := topic.AppendWith(ctx, o, kv("k", 1), kv("k", 2))
 			require.NoError(t, err)
 			again, err := topic.AppendWith(ctx, o, kv("k", 1), kv("k", 2))
@@ -65,10 +68,13 @@ func TestARepeatedAppendReturnsItsPlacesWhateverItExpects(t *testing.T) {
 func TestARefusedConditionalAppendMayBeRepeated(t *testing.T) {
 	for name, o := range map[string]log.AppendOptions{
 		"by id":     {ID: "1", Partition: log.InPartition(0)},
-		"by number": {Producer: log.Producer{Name: "p"}, Partition: log.InPartition(0)},
+		"by number": {Producer: new(log.Producer), Partition: log.InPartition(0)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, topic := conditional(t)
+			if o.Producer != nil {
+				o.Producer = openProducer(t, topic, "p")
+			}
 			o.ExpectOffset = log.AtOffset(1)
 			_, err := topic.AppendWith(ctx, o, kv("k", 1))
 			require.ErrorIs(t, err, log.ErrConflict)
@@ -88,7 +94,7 @@ func TestARefusedConditionalAppendMayBeRepeated(t *testing.T) {
 func TestAppendOptionsThatDoNotGoTogetherAreRefusedByName(t *testing.T) {
 	_, topic := conditional(t)
 	_, plain := openTopic(t, 1)
-	producer := log.Producer{Name: "shop"}
+	producer := openProducer(t, topic, "shop")
 	for name, c := range map[string]struct {
 		topic *log.Topic
 		o     log.AppendOptions
@@ -98,7 +104,8 @@ func TestAppendOptionsThatDoNotGoTogetherAreRefusedByName(t *testing.T) {
 		"partition too low":       {topic, log.AppendOptions{Partition: log.InPartition(-1)}, log.ErrUnknownPartition, "-1"},
 		"partition too high":      {topic, log.AppendOptions{Partition: log.InPartition(2)}, log.ErrUnknownPartition, "2"},
 		"producer anywhere":       {topic, log.AppendOptions{Producer: producer}, pebblemq.ErrInvalid, `"shop" needs a Partition`},
-		"number without a name":   {topic, log.AppendOptions{Producer: log.Producer{Number: 1}, Partition: log.InPartition(0)}, pebblemq.ErrInvalid, "producer"},
+		"number of nobody":        {topic, log.AppendOptions{Number: 1, Partition: log.InPartition(0)}, pebblemq.ErrInvalid, "no Producer"},
+		"producer of another":     {plain, log.AppendOptions{Producer: producer, Partition: log.InPartition(0)}, pebblemq.ErrInvalid, "another handle"},
 		"two ways to repeat":      {topic, log.AppendOptions{Producer: producer, Partition: log.InPartition(0), ID: "1"}, pebblemq.ErrInvalid, `both Producer "shop" and ID "1"`},
 		"offset anywhere":         {topic, log.AppendOptions{ExpectOffset: log.AtOffset(7)}, pebblemq.ErrInvalid, "ExpectOffset 7 needs a Partition"},
 		"offset below 0":          {topic, log.AppendOptions{Partition: log.InPartition(0), ExpectOffset: log.AtOffset(-1)}, pebblemq.ErrInvalid, "ExpectOffset -1"},
@@ -107,7 +114,7 @@ func TestAppendOptionsThatDoNotGoTogetherAreRefusedByName(t *testing.T) {
 		"id without a window":     {plain, log.AppendOptions{ID: "1"}, pebblemq.ErrInvalid, "DedupeWindow"},
 		"last without IndexKeys":  {plain, log.AppendOptions{ExpectLast: log.LastAt(log.Nowhere)}, pebblemq.ErrInvalid, "IndexKeys"},
 		"last of different keys":  {topic, log.AppendOptions{ExpectLast: log.LastAt(log.Nowhere)}, pebblemq.ErrInvalid, "record 1"},
-		"number out of all range": {topic, log.AppendOptions{Producer: log.Producer{Name: "p", Number: -1}, Partition: log.InPartition(0)}, pebblemq.ErrInvalid, "Number -1"},
+		"number out of all range": {topic, log.AppendOptions{Producer: producer, Number: -1, Partition: log.InPartition(0)}, pebblemq.ErrInvalid, "Number -1"},
 	} {
 		_, err := c.topic.AppendWith(ctx, c.o, kv("k", 1), kv("other", 1))
 		require.ErrorIs(t, err, c.err, name)

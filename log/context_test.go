@@ -44,6 +44,8 @@ func contextVerbs(t testing.TB, db *pebblemq.DB) storetest.Verbs {
 	typed := log.Typed(plain, pebblemq.JSON[order]())
 	handleTyped := func(context.Context, order, log.Record) error { return nil }
 	handleAllTyped := func(context.Context, []order, []log.Record) error { return nil }
+	producer, err := plain.OpenProducer(ctx, "p")
+	require.NoError(t, err)
 	return storetest.Verbs{
 		"Subscribe":              {log.Subscribe, "subscribed", nil, keyed},
 		"Subscription.Ack":       {billing.Ack, subscribed[0]},
@@ -74,6 +76,7 @@ func contextVerbs(t testing.TB, db *pebblemq.DB) storetest.Verbs {
 		"Member.Records":         {m.Records},
 		"Reader.Fetch":           {fetcher.Fetch, 1, 1},
 		"Reader.Records":         {reader.Records},
+		"Producer.Next":          {producer.Next, 0},
 		"Topic.Alter":            {plain.Alter, &config},
 		"Topic.Append":           {plain.Append, record},
 		"Topic.AppendWith":       {keyed.AppendWith, lastAt(at[1]), record},
@@ -83,6 +86,7 @@ func contextVerbs(t testing.TB, db *pebblemq.DB) storetest.Verbs {
 		"Topic.DeleteGroup":      {plain.DeleteGroup, "g"},
 		"Topic.EnsureGroup":      {plain.EnsureGroup, "ensured", (*log.GroupConfig)(nil)},
 		"Topic.LookupGroup":      {plain.LookupGroup, "g"},
+		"Topic.OpenProducer":     {plain.OpenProducer, "p"},
 		"Topic.OpenGroup":        {plain.OpenGroup, "opened", (*log.GroupConfig)(nil)},
 		"Topic.EnforceRetention": {plain.EnforceRetention},
 		"Topic.Flush":            {plain.Flush},

@@ -467,7 +467,7 @@ func TestKeysProducersAndIDsThatCannotBeReadRefuseAlone(t *testing.T) {
 	const n = 1000
 	name := func(i int) string { return fmt.Sprintf("a rather long name %04d", i) }
 	for i := range n {
-		_, err := s.topic.AppendWith(noSync, numberedBy(0, log.Producer{Name: name(i)}), log.Record{Key: []byte(name(i))})
+		_, err := s.topic.AppendWith(noSync, numberedBy(0, openProducer(t, s.topic, name(i)), 0), log.Record{Key: []byte(name(i))})
 		require.NoError(t, err)
 		_, err = s.topic.AppendWith(noSync, log.AppendOptions{ID: name(i)}, values("x")...)
 		require.NoError(t, err)
@@ -486,7 +486,10 @@ func TestKeysProducersAndIDsThatCannotBeReadRefuseAlone(t *testing.T) {
 			return err
 		},
 		store.KindLogProducer: func(i int) error {
-			_, err := s.topic.AppendWith(noSync, numberedBy(0, log.Producer{Name: name(i), Number: 1}), log.Record{Key: []byte(name(i))})
+			p, err := s.topic.OpenProducer(noSync, name(i))
+			if err == nil {
+				_, err = s.topic.AppendWith(noSync, numberedBy(0, p, 1), log.Record{Key: []byte(name(i))})
+			}
 			return err
 		},
 		store.KindLogWindow: func(i int) error {

@@ -43,7 +43,8 @@
 //
 // If the answer of an append was lost, the producer repeats it with AppendWith. A number that
 // the producer counts (Producer) or an id for each call (ID) identifies the repetition, which
-// returns the original offsets. With ExpectOffset or ExpectLast an append succeeds only if
+// returns the original offsets. A producer that restarts calls OpenProducer, which fences the
+// handle before, and goes on at Producer.Next. With ExpectOffset or ExpectLast an append succeeds only if
 // the partition, or the key, has nothing newer than the caller has read.
 //
 // # States of a record
@@ -93,7 +94,7 @@
 //   - Ack acknowledges records in any order, and Nack gives one back, now or later.
 //   - A partition is handed over when the former owner's handlers have returned.
 //   - A producer is identified by a name of its own, not by an id of the broker. The last
-//     five appends to each partition can be repeated.
+//     five appends to each partition can be repeated. A repetition with other records is an error.
 //   - Appends of a transaction become visible together; there is no read-uncommitted mode.
 //   - Compression is Snappy or Zstd. There is no gzip and no LZ4.
 //

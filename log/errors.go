@@ -50,8 +50,15 @@ var (
 	// ErrConflict is what a ConflictError is.
 	ErrConflict = errors.New("log: another append came first")
 
-	// ErrSequence is what a SequenceError is.
+	// ErrSequence is what a SequenceError is, and a NumberReusedError too.
 	ErrSequence = errors.New("log: records of a producer are out of sequence")
+
+	// ErrNumberReused is what a NumberReusedError is.
+	ErrNumberReused = errors.New("log: number of a producer was used for other records")
+
+	// ErrProducerFenced is what a ProducerFencedError is.
+	// It is pebblemq.ErrLost too.
+	ErrProducerFenced error
 
 	// ErrLeft is returned by Poll and Records of a Member that has left its group. Its later
 	// commits and acknowledgements return ErrFenced.
@@ -71,6 +78,7 @@ func init() {
 	ErrGroupDeleted = store.CaseOf(store.ErrDeleted, "log: group was deleted")
 	ErrUnknownGroup = store.CaseOf(store.ErrNotFound, "log: unknown group")
 	ErrFenced = store.CaseOf(store.ErrLost, "log: assignment lost")
+	ErrProducerFenced = store.CaseOf(store.ErrLost, "log: producer was taken over")
 }
 
 // OffsetError reports a position outside of what a partition holds: below its
@@ -169,7 +177,7 @@ func (e *KeyConflictError) Error() string {
 func (e *KeyConflictError) Is(target error) bool { return target == ErrConflict }
 
 // SequenceError refuses an append of a Producer that leaves a gap, or repeats what is not
-// remembered or was not appended like that. Nothing was appended. It is ErrSequence.
+// remembered. Nothing was appended. Producer.Next tells where to go on. It is ErrSequence.
 type SequenceError struct {
 	Topic     string
 	Partition int
@@ -185,6 +193,48 @@ func (e *SequenceError) Error() string {
 
 // Is makes errors.Is(e, ErrSequence) true.
 func (e *SequenceError) Is(target error) bool { return target == ErrSequence }
+
+// NumberReusedError refuses an append of a Producer under a number that it has used for other
+// records. Nothing was appended. Producer.Next tells where to go on. It is ErrNumberReused and
+// ErrSequence.
+type NumberReusedError struct {
+	Topic     string
+	Partition int
+	Producer  string
+	Expected  int64 // the number of the producer's next record
+	Given     int64
+	Offset    int64 // of the record that has the number
+}
+
+func (e *NumberReusedError) Error() string {
+	return fmt.Sprintf("%v: topic %q, partition %d, producer %q: number %d was appended at offset %d with other content, %d is next",
+		ErrNumberReused, e.Topic, e.Partition, e.Producer, e.Given, e.Offset, e.Expected)
+}
+
+// Is makes errors.Is(e, ErrNumberReused) and errors.Is(e, ErrSequence) true.
+func (e *NumberReusedError) Is(target error) bool {
+	return target == ErrNumberReused || target == ErrSequence
+}
+
+// ProducerFencedError refuses the use of a Producer whose name was opened again, or forgotten.
+// Nothing was appended, and the transaction it was part of had no effect. It is
+// ErrProducerFenced and pebblemq.ErrLost.
+type ProducerFencedError struct {
+	Topic    string
+	Producer string
+	Epoch    int64 // of the handle
+	Current  int64 // of the handle that took over, 0 if the producer was forgotten
+}
+
+func (e *ProducerFencedError) Error() string {
+	if e.Current == 0 {
+		return fmt.Sprintf("%v: topic %q, producer %q was forgotten: epoch %d", ErrProducerFenced, e.Topic, e.Producer, e.Epoch)
+	}
+	return fmt.Sprintf("%v: topic %q, producer %q was opened again: epoch %d, now %d", ErrProducerFenced, e.Topic, e.Producer, e.Epoch, e.Current)
+}
+
+// Is makes errors.Is(e, ErrProducerFenced) and errors.Is(e, pebblemq.ErrLost) true.
+func (e *ProducerFencedError) Is(target error) bool { return errors.Is(ErrProducerFenced, target) }
 
 // RecordError names the record for which a whole Append was refused; it wraps
 // the reason.

@@ -7,7 +7,9 @@ import "github.com/pebblemq/pebblemq/internal/store"
 // made them fail. The state for later appends is written last, when nothing can refuse this one
 // any more.
 type guard struct {
-	producer Producer // or none
+	producer *Producer // or nil
+	number   uint64
+	content  content
 	past     produced // of the producer, as of this turn
 
 	unique bool // by id
@@ -33,7 +35,7 @@ func (g *guard) admit(t *store.Turn, o *appendOp) (repeated bool, err error) {
 // recall looks for an earlier append of the same records.
 func (g *guard) recall(t *store.Turn, o *appendOp) (repeated bool, err error) {
 	switch {
-	case g.producer.Name != "":
+	case g.producer != nil:
 		return g.recallNumber(t, &o.pieces[0])
 	case g.unique:
 		return g.recallID(t, o)
@@ -63,7 +65,7 @@ func (g *guard) expect(t *store.Turn, o *appendOp) error {
 // remember writes what tells a repetition of this append.
 func (g *guard) remember(t *store.Turn, o *appendOp) {
 	switch {
-	case g.producer.Name != "":
+	case g.producer != nil:
 		g.rememberNumber(t, &o.pieces[0])
 	case g.unique:
 		g.rememberID(t, o)

@@ -14,6 +14,7 @@ import (
 //	start    11 topic 4 B | partition 4 B
 //	commit   12 group 4 B | partition 4 B
 //	producer 13 topic 4 B | partition 4 B | name
+//	epoch    13 topic 4 B | ffffffff | name
 //
 // A batch:
 //
@@ -56,7 +57,8 @@ import (
 // when the first tombstone below tidy may go, 0 if there is none.
 //
 // A producer: version 1 B | next number 8 B | for each of its last batches, the
-// oldest first: first number 8 B | base offset 8 B | records 4 B.
+// oldest first: first number 8 B | base offset 8 B | records 4 B | hash of their content 16 B.
+// The epoch of its newest handle: version 1 B | epoch 8 B.
 //
 // A commit: version 1 B | next offset 8 B | length of metadata (varint) | metadata |
 // then for each span of records above that were acknowledged: how far from the one

@@ -47,8 +47,10 @@ func TestGoldenKeysAndValues(t *testing.T) {
 	require.Equal(t, unhex(t, "01", "0000000000000005", "00"), progress{next: 5}.encode())
 	require.Equal(t, unhex(t, "01", "0000000000000005", "026d65", "0203", "8001", "01"),
 		progress{next: 5, metadata: "me", above: []span{{7, 10}, {138, 139}}}.encode())
-	require.Equal(t, unhex(t, "01", "0000000000000005", "0000000000000003", "0000000000000007", "00000002"), somewhat.encode())
+	require.Equal(t, unhex(t, "01", "0000000000000005", "0000000000000003", "0000000000000007", "00000002", "09000000000000000000000000000008"), somewhat.encode())
 	require.Equal(t, unhex(t, "13", "00000009", "00000003", "70"), producerKey(9, 3, "p"))
+	require.Equal(t, unhex(t, "13", "00000009", "ffffffff", "70"), producerKey(9, allPartitions, "p"))
+	require.Equal(t, unhex(t, "01", "0000000000000005"), encodeEpoch(5))
 	require.Equal(t, "\x00\x00\x00\x07g", groupName(7, "g"))
 
 	h := header{codec: Zstd, stamped: true, count: 2, base: 0x10, maxTime: -1, retainTime: 3, bytes: 0x400}
@@ -83,6 +85,7 @@ func TestBrokenValuesAreErrors(t *testing.T) {
 	start := func(v []byte) decode { return func() error { _, err := decodeStart(v); return err } }
 	commit := func(v []byte) decode { return func() error { _, err := decodeProgress(v); return err } }
 	producer := func(v []byte) decode { return func() error { _, err := decodeProduced(v); return err } }
+	epoch := func(v []byte) decode { return func() error { _, err := decodeEpoch(v); return err } }
 	for name, c := range map[string]struct {
 		f    decode
 		want error
@@ -109,6 +112,10 @@ func TestBrokenValuesAreErrors(t *testing.T) {
 		"odd producer":           {producer(append(somewhat.encode(), 0)), store.ErrCorrupt},
 		"producer of many":       {producer(append(somewhat.encode(), make([]byte, 5*producedBatchLen)...)), store.ErrCorrupt},
 		"newer producer":         {producer(edit(somewhat.encode(), 0, 9)), store.ErrFormat},
+		"empty epoch":            {epoch(nil), store.ErrCorrupt},
+		"epoch of none":          {epoch(encodeEpoch(0)), store.ErrCorrupt},
+		"huge epoch":             {epoch(encodeEpoch(math.MaxUint64)), store.ErrCorrupt},
+		"newer epoch":            {epoch(edit(encodeEpoch(5), 0, 9)), store.ErrFormat},
 		"empty commit":           {commit(nil), store.ErrCorrupt},
 		"short commit":           {commit(progress{next: 1}.encode()[:9]), store.ErrCorrupt},
 		"odd commit":             {commit(append(progress{next: 1}.encode(), 1)), store.ErrCorrupt},
@@ -141,11 +148,12 @@ func FuzzHeader(f *testing.F) {
 	})
 }
 
-var somewhat = produced{next: 5, batches: []producedBatch{{first: 3, base: 7, count: 2}}}
+var somewhat = produced{next: 5, batches: []producedBatch{{first: 3, base: 7, count: 2, content: content{0: 9, 15: 8}}}}
 
 func FuzzSmallValues(f *testing.F) {
 	f.Add(somewhat.encode())
 	f.Add(startRecord{5, 4, 3, 2, 1}.encode())
+	f.Add(encodeEpoch(5))
 	f.Add(progress{next: 7}.encode())
 	f.Add(progress{next: 5, metadata: "me", above: []span{{7, 10}, {138, 139}}}.encode())
 	f.Fuzz(func(t *testing.T, v []byte) {
@@ -154,6 +162,9 @@ func FuzzSmallValues(f *testing.F) {
 		}
 		if p, err := decodeProduced(v); err == nil {
 			require.Equal(t, v, p.encode())
+		}
+		if epoch, err := decodeEpoch(v); err == nil {
+			require.Equal(t, v, encodeEpoch(epoch))
 		}
 		if p, err := decodeProgress(v); err == nil {
 			require.Equal(t, v, p.encode())

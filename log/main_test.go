@@ -127,8 +127,15 @@ func deleteTopic(db *pebblemq.DB, name string) error {
 // The options of an append, in short.
 func into(p int) log.AppendOptions { return log.AppendOptions{Partition: log.InPartition(p)} }
 
-func numberedBy(p int, by log.Producer) log.AppendOptions {
-	return log.AppendOptions{Partition: log.InPartition(p), Producer: by}
+func numberedBy(p int, by *log.Producer, n int64) log.AppendOptions {
+	return log.AppendOptions{Partition: log.InPartition(p), Producer: by, Number: n}
+}
+
+func openProducer(t testing.TB, topic *log.Topic, name string) *log.Producer {
+	t.Helper()
+	p, err := topic.OpenProducer(noSync, name)
+	require.NoError(t, err)
+	return p
 }
 
 func expecting(p int, next int64) log.AppendOptions {

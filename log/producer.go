@@ -8,24 +8,47 @@ import (
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// Producer numbers the records that a producer appends to a partition, which identifies a
-// repeated append. If the partition has these records already, the append adds nothing and
-// returns their positions. The last five appends of a producer to a partition can be repeated,
-// with as many records as the first time; older ones, and numbers that leave a gap, are a
-// SequenceError. The numbers of a producer are stored with its records until ForgetProducer.
+// Producer numbers the records that it appends to a partition (AppendOptions.Number), which
+// identifies a repeated append. A producer that is restarted opens its name again, asks Next
+// where it was, and goes on there. It is safe for concurrent use and needs no closing.
 type Producer struct {
-	// Name tells producers apart. It is a name as of a topic.
-	Name string
-	// Number is that of the first record of the call. The producer counts: 0 for its first
-	// record in the partition, and on from there without gaps.
-	Number int64
+	topic *Topic
+	name  string
+	epoch uint64
+	fence *ProducerFencedError // nil for the newest handle of the name; under the baton
 }
 
-// rememberedBatches is how many appends of a producer can be repeated, as in Kafka.
-const rememberedBatches = 5
+// OpenProducer takes over the producer of that name. The handles that were opened before are
+// fenced: their appends and transactions return a ProducerFencedError, and Next counts what they
+// had appended. The name is one as of a topic. What is known of a producer stays on disk until
+// ForgetProducer.
+func (t *Topic) OpenProducer(ctx context.Context, name string) (*Producer, error) {
+	if err := store.CheckName("producer", name); err != nil {
+		return nil, err
+	}
+	p := &Producer{topic: t, name: name}
+	err := t.s.Do(ctx, store.OpFunc(func(turn *store.Turn) error {
+		if err := t.alive(); err != nil {
+			return err
+		}
+		epoch, err := t.producerEpoch(turn, name)
+		if err != nil {
+			return err
+		}
+		p.epoch = epoch + 1
+		turn.Set(producerKey(t.id, allPartitions, name), encodeEpoch(p.epoch))
+		t.fence(name, p.epoch)
+		t.producers[name] = p
+		return nil
+	}), store.Sync)
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
 
-// ForgetProducer removes what is known of a producer in all partitions of the topic.
-// It begins at 0 again.
+// ForgetProducer removes what is known of a producer in all partitions of the topic, and fences
+// its handles. Whoever opens it later begins at 0 again.
 func (t *Topic) ForgetProducer(ctx context.Context, name string) error {
 	if err := store.CheckName("producer", name); err != nil {
 		return err
@@ -34,6 +57,9 @@ func (t *Topic) ForgetProducer(ctx context.Context, name string) error {
 		if err := t.alive(); err != nil {
 			return err
 		}
+		t.fence(name, 0)
+		delete(t.producers, name)
+		turn.Delete(producerKey(t.id, allPartitions, name))
 		for _, p := range t.partitions() {
 			turn.Delete(producerKey(t.id, p.index, name))
 		}
@@ -41,95 +67,95 @@ func (t *Topic) ForgetProducer(ctx context.Context, name string) error {
 	}}, store.Default)
 }
 
-// recallNumber looks for an append of the producer with the same number.
-func (g *guard) recallNumber(t *store.Turn, c *piece) (repeated bool, err error) {
-	topic, p := c.p.topic, g.producer
-	key := producerKey(topic.id, c.p.index, p.Name)
-	v, err := t.Get(key)
+// Name returns the name of the producer.
+func (p *Producer) Name() string { return p.name }
+
+// Epoch returns how often the name has been opened, this time included.
+func (p *Producer) Epoch() int64 { return int64(p.epoch) }
+
+// Next returns the number of the next record that the producer appends to a partition. All
+// records with lower numbers are in the log, whichever handle appended them. They are durable,
+// unless ctx says NoSync.
+func (p *Producer) Next(ctx context.Context, partition int) (number int64, err error) {
+	part, err := p.topic.partition(partition)
 	if err != nil {
-		return false, fmt.Errorf("log: producer %q of topic %q, partition %d: %w", p.Name, topic.name, c.p.index, err)
+		return 0, err
 	}
-	g.past = produced{}
-	if v != nil {
-		if g.past, err = decodeProduced(v); err != nil {
-			return false, err
+	err = p.topic.s.Do(ctx, store.QuietFunc(func(turn *store.Turn) error {
+		if err := p.current(); err != nil {
+			return err
 		}
+		past, err := p.past(turn, part)
+		number = int64(past.next)
+		return err
+	}), store.Sync)
+	if err != nil {
+		return 0, err
 	}
-	if uint64(p.Number) == g.past.next {
-		return false, nil
-	}
-	if c.base, repeated = g.past.find(uint64(p.Number), uint32(c.count)); !repeated {
-		return false, &SequenceError{
-			Topic: topic.name, Partition: int(c.p.index), Producer: p.Name, Expected: int64(g.past.next), Given: p.Number,
-		}
-	}
-	t.Set(key, v) // again, for the fsync of this call to cover the first one
-	return true, nil
+	return number, nil
 }
 
-// rememberNumber writes that the producer has appended this, too.
-func (g *guard) rememberNumber(t *store.Turn, c *piece) {
-	g.past.add(producedBatch{first: uint64(g.producer.Number), base: c.p.next, count: uint32(c.count)})
-	t.Set(producerKey(c.p.topic.id, c.p.index, g.producer.Name), g.past.encode())
-}
-
-// produced is what a producer has appended to a partition.
-type produced struct {
-	next    uint64
-	batches []producedBatch // the last ones
-}
-
-type producedBatch struct {
-	first, base uint64
-	count       uint32
-}
-
-func (p *produced) add(b producedBatch) {
-	p.next = b.first + uint64(b.count)
-	if len(p.batches) == rememberedBatches {
-		p.batches = p.batches[1:]
+// current refuses the use of a handle that is not the newest. The baton is held.
+func (p *Producer) current() error {
+	if err := p.topic.alive(); err != nil {
+		return err
 	}
-	p.batches = append(p.batches, b)
+	if p.fence != nil {
+		return p.fence
+	}
+	return nil
 }
 
-func (p *produced) find(first uint64, count uint32) (base uint64, found bool) {
-	for _, b := range p.batches {
-		if b.first == first && b.count == count {
-			return b.base, true
-		}
+// fence ends the newest handle of a producer; successor is the epoch of the next one, 0 for none.
+// The baton is held.
+func (t *Topic) fence(name string, successor uint64) {
+	if p := t.producers[name]; p != nil {
+		p.fence = &ProducerFencedError{Topic: t.name, Producer: name, Epoch: int64(p.epoch), Current: int64(successor)}
 	}
-	return 0, false
 }
+
+// producerEpoch returns the epoch of the newest handle of a producer, 0 if there was none.
+func (t *Topic) producerEpoch(turn *store.Turn, name string) (uint64, error) {
+	if p := t.producers[name]; p != nil {
+		return p.epoch, nil
+	}
+	v, err := turn.Get(producerKey(t.id, allPartitions, name))
+	if err == nil && v == nil {
+		return 0, nil
+	}
+	var epoch uint64
+	if err == nil {
+		epoch, err = decodeEpoch(v)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("log: producer %q of topic %q: %w", name, t.name, err)
+	}
+	return epoch, nil
+}
+
+// allPartitions is in the key of what is known of a producer as a whole. No partition has this
+// index.
+const allPartitions = 1<<32 - 1
 
 func producerKey(topic, partition uint32, name string) []byte {
 	return append(partitionKey(store.KindLogProducer, topic, partition), name...)
 }
 
-const producedBatchLen = 8 + 8 + 4
-
-func (p *produced) encode() []byte {
-	v := make([]byte, 0, 1+8+len(p.batches)*producedBatchLen)
-	v = binary.BigEndian.AppendUint64(append(v, producerVersion), p.next)
-	for _, b := range p.batches {
-		v = binary.BigEndian.AppendUint64(v, b.first)
-		v = binary.BigEndian.AppendUint64(v, b.base)
-		v = binary.BigEndian.AppendUint32(v, b.count)
-	}
-	return v
+func isEpoch(key []byte) bool {
+	return len(key) > 9 && binary.BigEndian.Uint32(key[5:]) == allPartitions
 }
 
-func decodeProduced(v []byte) (p produced, err error) {
-	if len(v) > 0 && v[0] != producerVersion {
-		return p, fmt.Errorf("%w: log: producer has version %d", store.ErrFormat, v[0])
+func encodeEpoch(epoch uint64) []byte {
+	return binary.BigEndian.AppendUint64([]byte{producerVersion}, epoch)
+}
+
+func decodeEpoch(v []byte) (uint64, error) {
+	if err := checkValue("epoch of a producer", v, producerVersion, 1+8); err != nil {
+		return 0, err
 	}
-	if len(v) < 9 || (len(v)-9)%producedBatchLen != 0 || len(v) > 9+rememberedBatches*producedBatchLen {
-		return p, corrupt("producer %x", v[:min(len(v), 32)])
+	epoch := binary.BigEndian.Uint64(v[1:])
+	if epoch == 0 || epoch > maxOffset {
+		return 0, corrupt("epoch of a producer %x", v)
 	}
-	p.next = binary.BigEndian.Uint64(v[1:])
-	for rest := v[9:]; len(rest) > 0; rest = rest[producedBatchLen:] {
-		p.batches = append(p.batches, producedBatch{
-			first: binary.BigEndian.Uint64(rest), base: binary.BigEndian.Uint64(rest[8:]), count: binary.BigEndian.Uint32(rest[16:]),
-		})
-	}
-	return p, nil
+	return epoch, nil
 }

@@ -64,7 +64,7 @@ func (q *Queue) alter(t *store.Turn, config QueueConfig, dead *Queue) error {
 	t.Alter(o, text)
 	q.current.Store(&config)
 	q.dead = dead
-	q.spool.Widen(config.MaxPriority)
+	q.core.Widen(config.MaxPriority)
 	q.retain(t)
 	q.serve(t)
 	return nil

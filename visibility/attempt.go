@@ -3,7 +3,7 @@ package visibility
 import (
 	"time"
 
-	"github.com/pebblemq/pebblemq/internal/spool"
+	"github.com/pebblemq/pebblemq/internal/queue"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
@@ -19,12 +19,12 @@ type attempts map[string]*attempt
 type attempt struct {
 	id       string
 	at       time.Time
-	messages []*spool.Message
+	messages []*queue.Message
 	got      []handout // without the data
 }
 
 // keep makes it possible to repeat what w got.
-func (a *attempts) keep(w *waiter, messages []*spool.Message, now time.Time) {
+func (a *attempts) keep(w *waiter, messages []*queue.Message, now time.Time) {
 	if w.attempt == "" || w.timeout == 0 || len(w.got) == 0 {
 		return
 	}
@@ -64,7 +64,7 @@ func (a *attempt) whole(now time.Time) bool {
 	}
 	for i, h := range a.got {
 		m := a.messages[i]
-		if m.Holder() != a || !m.Taken() || m.Count != h.count || m.Until != spool.At(h.until) || !h.until.After(now) {
+		if m.Holder() != a || !m.Taken() || m.Count != h.count || m.Until != queue.At(h.until) || !h.until.After(now) {
 			return false
 		}
 	}

@@ -6,7 +6,7 @@ import (
 	"iter"
 	"time"
 
-	"github.com/pebblemq/pebblemq/internal/spool"
+	"github.com/pebblemq/pebblemq/internal/queue"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
@@ -25,7 +25,7 @@ const (
 // given twice, but for what a crash takes back.
 type Position string
 
-func (p Position) parse() (spool.Position, error) { return spool.ParsePosition(string(p)) }
+func (p Position) parse() (queue.Position, error) { return queue.ParsePosition(string(p)) }
 
 // Browsed is a message that was looked at and not received: it has no receipt. It is a
 // copy and belongs to who gets it. Delay is not set.
@@ -72,12 +72,12 @@ func (q *Queue) Browse(ctx context.Context, o *BrowseOptions) iter.Seq2[*Browsed
 	if o == nil {
 		o = &BrowseOptions{}
 	}
-	begin := func() (*spool.Browse, error) {
+	begin := func() (*queue.Browse, error) {
 		query, err := o.query()
 		query.Alive = q.alive
-		return q.spool.Browse(query), err
+		return q.core.Browse(query), err
 	}
-	return spool.All(ctx, begin, func(s *spool.Seen) (*Browsed, error) {
+	return queue.All(ctx, begin, func(s *queue.Seen) (*Browsed, error) {
 		m, err := q.browsed(s)
 		if m != nil && o.State != "" && m.State != o.State {
 			return nil, nil
@@ -86,7 +86,7 @@ func (q *Queue) Browse(ctx context.Context, o *BrowseOptions) iter.Seq2[*Browsed
 	})
 }
 
-func (o *BrowseOptions) query() (query spool.Query, err error) {
+func (o *BrowseOptions) query() (query queue.Query, err error) {
 	query.Waiting, query.Delayed = o.State != Delayed, o.State == "" || o.State == Delayed
 	switch o.State {
 	case "", Visible, InFlight, Delayed:
@@ -97,7 +97,7 @@ func (o *BrowseOptions) query() (query spool.Query, err error) {
 		query.ID = []byte(o.ID)
 	}
 	if o.After != "" {
-		var after spool.Position
+		var after queue.Position
 		after, err = o.After.parse()
 		query.After = &after
 	}
@@ -111,7 +111,7 @@ func (q *Queue) Peek(ctx context.Context, at Position) (*Browsed, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := q.spool.Peek(ctx, q.alive, p)
+	s, err := q.core.Peek(ctx, q.alive, p)
 	if err != nil {
 		return nil, err
 	}
@@ -139,7 +139,7 @@ func (q *Queue) Find(ctx context.Context, id string) (*Browsed, error) {
 }
 
 // browsed returns nil if the message is gone by now, and its shared body with it.
-func (q *Queue) browsed(s *spool.Seen) (*Browsed, error) {
+func (q *Queue) browsed(s *queue.Seen) (*Browsed, error) {
 	var r *Received
 	err := s.Err
 	if err == nil {

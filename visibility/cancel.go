@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/pebblemq/pebblemq/internal/spool"
+	"github.com/pebblemq/pebblemq/internal/queue"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
@@ -17,7 +17,7 @@ import (
 // The message is found by an index, at a cost that does not depend on how many are
 // delayed.
 func (q *Queue) Cancel(ctx context.Context, id string) error {
-	return spool.CancelAll(ctx, q.s, func() (*spool.CancelOp, error) { return q.cancel(ctx, id) })
+	return queue.CancelAll(ctx, q.s, func() (*queue.CancelOp, error) { return q.cancel(ctx, id) })
 }
 
 // Cancel is Queue.Cancel. It refuses the transaction with ErrUnknownMessage if the message
@@ -26,7 +26,7 @@ func (q *Queue) Cancel(ctx context.Context, id string) error {
 func (v QueueTx) Cancel(id string) error {
 	op, err := v.q.cancel(v.x.Context(), id)
 	if err == nil && op.More() {
-		err = store.TooLarge(fmt.Sprintf("number of delayed messages of %s with ID %q", named(v.q.name), id), spool.MaxLater, spool.MaxLater-1)
+		err = store.TooLarge(fmt.Sprintf("number of delayed messages of %s with ID %q", named(v.q.name), id), queue.MaxLater, queue.MaxLater-1)
 	}
 	if err != nil {
 		return v.x.Fail(err)
@@ -35,14 +35,14 @@ func (v QueueTx) Cancel(id string) error {
 }
 
 // cancel finds what is to be cancelled.
-func (q *Queue) cancel(ctx context.Context, id string) (*spool.CancelOp, error) {
+func (q *Queue) cancel(ctx context.Context, id string) (*queue.CancelOp, error) {
 	if id == "" {
 		return nil, store.Invalid("cancel in %s without a message ID", named(q.name))
 	}
-	o := &spool.CancelOp{
-		Queue: q.name, Which: fmt.Sprintf("ID %q", id), Alive: q.alive, Remove: q.spool.Cancel, None: ErrUnknownMessage, ID: []byte(id),
+	o := &queue.CancelOp{
+		Queue: q.name, Which: fmt.Sprintf("ID %q", id), Alive: q.alive, Remove: q.core.Cancel, None: ErrUnknownMessage, ID: []byte(id),
 	}
 	var err error
-	o.At, err = q.spool.Later(ctx, o.ID)
+	o.At, err = q.core.Later(ctx, o.ID)
 	return o, err
 }

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/pebblemq/pebblemq/internal/spool"
+	"github.com/pebblemq/pebblemq/internal/queue"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
@@ -42,10 +42,10 @@ type changeOp struct {
 	q *Queue
 	delivery
 	d       time.Duration
-	m       *spool.Message
+	m       *queue.Message
 	failure string // why it is given back, if anybody said
 
-	until  spool.Moment // before
+	until  queue.Moment // before
 	holder any
 	note   string
 }
@@ -72,7 +72,7 @@ func (o *changeOp) Run(t *store.Turn) error {
 	}
 	if o.d == 0 {
 		o.q.leases.remove(m)
-		o.q.spool.Return(t, m, false)
+		o.q.core.Return(t, m, false)
 		m.Hold(released)
 		return nil
 	}
@@ -81,7 +81,7 @@ func (o *changeOp) Run(t *store.Turn) error {
 }
 
 // inFlight returns the message of a receipt while its timeout runs.
-func (o *changeOp) inFlight(t *store.Turn) (*spool.Message, error) {
+func (o *changeOp) inFlight(t *store.Turn) (*queue.Message, error) {
 	m, err := o.q.find(t, o.delivery)
 	if err != nil {
 		return nil, err
@@ -93,13 +93,13 @@ func (o *changeOp) inFlight(t *store.Turn) (*spool.Message, error) {
 }
 
 // take notes what Undo needs.
-func (o *changeOp) take(m *spool.Message) {
+func (o *changeOp) take(m *queue.Message) {
 	o.m, o.until, o.holder, o.note = m, m.Until, m.Holder(), m.Note()
 }
 
 // extend gives the message another end of its timeout.
 func (o *changeOp) extend(t *store.Turn, until time.Time) {
-	o.q.spool.Extend(t, o.m, until)
+	o.q.core.Extend(t, o.m, until)
 	o.q.leases.moved(o.m)
 	o.q.leases.arm(t)
 }
@@ -112,18 +112,18 @@ func (o *changeOp) left(t *store.Turn) time.Duration {
 func (o *changeOp) Undo() {
 	o.m.SetNote(o.note)
 	if o.d == 0 {
-		o.q.spool.UndoReturn(o.m, o.until)
+		o.q.core.UndoReturn(o.m, o.until)
 		o.m.Hold(o.holder)
 		o.q.leases.add(o.m)
 		return
 	}
-	o.q.spool.UndoExtend(o.m, o.until)
+	o.q.core.UndoExtend(o.m, o.until)
 	o.q.leases.moved(o.m)
 }
 
 func (o *changeOp) Visible(t *store.Turn) {
 	o.q.attempts.changed(o.holder)
 	if o.d == 0 {
-		o.q.spool.Returned(t, o.m)
+		o.q.core.Returned(t, o.m)
 	}
 }

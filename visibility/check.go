@@ -1,8 +1,8 @@
 package visibility
 
 import (
+	"github.com/pebblemq/pebblemq/internal/queue"
 	"github.com/pebblemq/pebblemq/internal/redrive"
-	"github.com/pebblemq/pebblemq/internal/spool"
 	"github.com/pebblemq/pebblemq/internal/store"
 	"github.com/pebblemq/pebblemq/internal/window"
 )
@@ -38,7 +38,7 @@ func checkQueue(a *store.Audit, o *store.Object) error {
 	if err != nil {
 		return err
 	}
-	checked := spool.Checked{
+	checked := queue.Checked{
 		Layout: layout, Highest: c.MaxPriority, Born: sentAt, ID: idOf,
 		Decode: func(data []byte) error {
 			_, err := decodeMessage(data)
@@ -48,5 +48,5 @@ func checkQueue(a *store.Audit, o *store.Object) error {
 	if c.FIFO {
 		checked.Group = groupOf
 	}
-	return spool.Check(a, o.ID, checked)
+	return queue.Check(a, o.ID, checked)
 }

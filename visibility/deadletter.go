@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/pebblemq/pebblemq/internal/spool"
+	"github.com/pebblemq/pebblemq/internal/queue"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
@@ -115,21 +115,21 @@ func checkUnused(t *store.Turn, name string) error {
 // destination it is gone.
 type move struct {
 	q, dead  *Queue
-	from, to *spool.Message
+	from, to *queue.Message
 }
 
 // exhausted reports that a message that was just taken has been so once too often.
-func (q *Queue) exhausted(m *spool.Message) bool {
+func (q *Queue) exhausted(m *queue.Message) bool {
 	limit := q.config().MaxReceives
 	return limit > 0 && int64(m.Count) > int64(limit)
 }
 
 // bury moves a message to the dead-letter queue.
-func (q *Queue) bury(t *store.Turn, m *spool.Message, d DeadLetterInfo) move {
+func (q *Queue) bury(t *store.Turn, m *queue.Message, d DeadLetterInfo) move {
 	return q.buryIn(t, q.dead, m, d)
 }
 
-func (q *Queue) buryIn(t *store.Turn, dead *Queue, m *spool.Message, d DeadLetterInfo) move {
+func (q *Queue) buryIn(t *store.Turn, dead *Queue, m *queue.Message, d DeadLetterInfo) move {
 	d.Queue, d.At, d.LastError, d.Deaths = q.name, t.Now(), m.Note(), 1
 	data, err := encodeDead(m.Data, &d)
 	if err != nil {
@@ -140,25 +140,25 @@ func (q *Queue) buryIn(t *store.Turn, dead *Queue, m *spool.Message, d DeadLette
 }
 
 // moveTo moves a message as it is to be from now on.
-func (q *Queue) moveTo(t *store.Turn, to *Queue, m *spool.Message, data []byte) move {
-	c := spool.Content{Data: data, Payload: m.Payload, Born: to.arrive(t, m.BornAt())}
+func (q *Queue) moveTo(t *store.Turn, to *Queue, m *queue.Message, data []byte) move {
+	c := queue.Content{Data: data, Payload: m.Payload, Born: to.arrive(t, m.BornAt())}
 	q.settle(t, m)
-	return move{q: q, dead: to, from: m, to: to.spool.Put(t, to.laneFor(t, m, data), c)}
+	return move{q: q, dead: to, from: m, to: to.core.Put(t, to.laneFor(t, m, data), c)}
 }
 
 // settle removes a message for good, wherever it is.
-func (q *Queue) settle(t *store.Turn, m *spool.Message) {
+func (q *Queue) settle(t *store.Turn, m *queue.Message) {
 	q.leases.remove(m)
-	q.spool.Settle(t, m)
+	q.core.Settle(t, m)
 }
 
 func (m move) show(t *store.Turn) {
 	m.q.attempts.changed(m.from.Holder())
 	if !m.q.dropped {
-		m.q.spool.Settled(t, m.from)
+		m.q.core.Settled(t, m.from)
 		m.q.left(t)
 	}
 	if m.dead != nil && !m.dead.dropped {
-		m.dead.spool.Show(t, m.to)
+		m.dead.core.Show(t, m.to)
 	}
 }

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/pebblemq/pebblemq/internal/spool"
+	"github.com/pebblemq/pebblemq/internal/queue"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
@@ -26,14 +26,14 @@ func (q *Queue) Delete(ctx context.Context, r Receipt) error {
 }
 
 // find returns the message of a receipt, or nil if it is gone.
-func (q *Queue) find(t *store.Turn, d delivery) (*spool.Message, error) {
+func (q *Queue) find(t *store.Turn, d delivery) (*queue.Message, error) {
 	if q.dropped {
 		return nil, q.gone()
 	}
 	if q.outlives(t, d.born) {
 		return nil, q.refused(ErrExpired, d, nil)
 	}
-	m, err := q.spool.Lookup(t, d.lane, d.seq)
+	m, err := q.core.Lookup(t, d.lane, d.seq)
 	if m == nil || err != nil {
 		return nil, err
 	}
@@ -60,7 +60,7 @@ type deleteOp struct {
 	delivery
 	sparing bool // of messages that were released
 	strict  bool // refuses a receipt that is used up
-	m       *spool.Message
+	m       *queue.Message
 }
 
 func (o *deleteOp) String() string { return fmt.Sprintf("delete from queue %q", o.q.name) }
@@ -84,7 +84,7 @@ func (o *deleteOp) Run(t *store.Turn) error {
 		return nil
 	}
 	o.q.leases.remove(m)
-	o.q.spool.SettleLater(t, m)
+	o.q.core.SettleLater(t, m)
 	o.m = m
 	return nil
 }
@@ -93,7 +93,7 @@ func (o *deleteOp) Undo() {
 	if o.m == nil {
 		return
 	}
-	o.q.spool.UndoSettle(o.m)
+	o.q.core.UndoSettle(o.m)
 	if o.m.Taken() {
 		o.q.leases.add(o.m)
 	}
@@ -102,7 +102,7 @@ func (o *deleteOp) Undo() {
 func (o *deleteOp) Visible(t *store.Turn) {
 	if o.m != nil {
 		o.q.attempts.changed(o.m.Holder())
-		o.q.spool.Settled(t, o.m)
+		o.q.core.Settled(t, o.m)
 		o.q.left(t)
 	}
 }

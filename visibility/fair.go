@@ -7,4 +7,4 @@ package visibility
 //
 // The counts are those of the messages in flight, kept in memory and right after
 // a restart too. A message without a group is a group of its own. The work is
-// done by the spool, see its fair.go.
+// done by the queue core, see its fair.go.

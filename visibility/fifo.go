@@ -1,11 +1,11 @@
 package visibility
 
 import (
-	"github.com/pebblemq/pebblemq/internal/spool"
+	"github.com/pebblemq/pebblemq/internal/queue"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// A FIFO queue keeps the order within each group, by the groups of its spool:
+// A FIFO queue keeps the order within each group, by the groups of its core:
 //
 //   - While a message of a group is in flight, those behind it wait. A receive
 //     may take several of a group, in order, then others.
@@ -15,8 +15,8 @@ import (
 //     somebody else.
 //   - A message that goes to the dead-letter queue lets its group go on.
 
-// grouped tells the spool about groups.
-func (c *QueueConfig) grouped(o *spool.Options) { o.Group, o.Fair = groupOf, !c.FIFO }
+// grouped tells the queue core about groups.
+func (c *QueueConfig) grouped(o *queue.Options) { o.Group, o.Fair = groupOf, !c.FIFO }
 
 // checkGroup refuses a message without a group where one is needed.
 func (c *QueueConfig) checkGroup(m *Message) error {
@@ -42,6 +42,6 @@ func groupOf(data []byte) []byte {
 
 // over reports that a receipt for m has no say any more: the time is over, and
 // order depends on it.
-func (q *Queue) over(t *store.Turn, m *spool.Message) bool {
+func (q *Queue) over(t *store.Turn, m *queue.Message) bool {
 	return q.config().FIFO && !(m.Taken() && m.Until.After(t.Now()))
 }

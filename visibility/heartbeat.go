@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/pebblemq/pebblemq/internal/spool"
+	"github.com/pebblemq/pebblemq/internal/queue"
 	"github.com/pebblemq/pebblemq/internal/store"
 	"github.com/pebblemq/pebblemq/internal/worker"
 )
@@ -77,7 +77,7 @@ func (o *beatOp) Run(t *store.Turn) error {
 		return errSettled
 	}
 	if m.Taken() {
-		if o.d = max(min(o.d, o.left(t)), 1); m.Until >= spool.At(t.Now().Add(o.d)) {
+		if o.d = max(min(o.d, o.left(t)), 1); m.Until >= queue.At(t.Now().Add(o.d)) {
 			return nil
 		}
 	}

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/pebblemq/pebblemq/internal/spool"
+	"github.com/pebblemq/pebblemq/internal/queue"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
@@ -82,14 +82,14 @@ func (o *sendOp) due(t *store.Turn) (due time.Time, later bool, err error) {
 }
 
 // holdUp notes that the group has another message that is delayed.
-func (q *Queue) holdUp(t *store.Turn, data []byte, d spool.Delayed) {
+func (q *Queue) holdUp(t *store.Turn, data []byte, d queue.Delayed) {
 	if q.config().DelayBlocksGroup {
 		t.Set(q.holdKey(groupOf(data)), hold{d.Due, d.Seq}.encode())
 	}
 }
 
 // promoted is called with a message that was delayed, as it is put into the queue.
-func (q *Queue) promoted(t *store.Turn, was spool.Position, m *spool.Message) {
+func (q *Queue) promoted(t *store.Turn, was queue.Position, m *queue.Message) {
 	if !q.config().DelayBlocksGroup {
 		return
 	}

@@ -8,7 +8,7 @@ import (
 
 // full reports that as many messages are in flight as may be.
 func (q *Queue) full() bool {
-	return q.config().MaxInFlight > 0 && q.spool.Stats().Taken >= uint64(q.config().MaxInFlight)
+	return q.config().MaxInFlight > 0 && q.core.Stats().Taken >= uint64(q.config().MaxInFlight)
 }
 
 // left is called when a message in flight was deleted: there may be room.

@@ -7,11 +7,11 @@ import (
 	"slices"
 	"time"
 
-	"github.com/pebblemq/pebblemq/internal/spool"
+	"github.com/pebblemq/pebblemq/internal/queue"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// A queue is a spool under these kinds; see its keys.go for what surrounds the
+// A queue is lanes under these kinds; see its keys.go for what surrounds the
 // message below.
 //
 //	┌─────────┬───────┬──────┬───────────┬─────────────┬─────┬───────────────┬────────────┬──────┐
@@ -24,12 +24,12 @@ import (
 //	attributes    number uvarint, then each: name str | type 1 B, 128 more with a label | label str, if there is one | value str
 //	str           length uvarint | bytes
 //
-// The body is missing if the spool's entry refers to a payload that is shared.
+// The body is missing if the queue core's entry refers to a payload that is shared.
 // Attributes are in the order of their names. Numbers are big-endian, times
 // are nanoseconds since 1970. The group comes early because it is looked at
 // often, and the dead letter part so that moving a message copies the rest as it
 // is.
-var layout = spool.Layout{
+var layout = queue.Layout{
 	Segment: store.KindVisMessage,
 	State:   store.KindVisState,
 	Delayed: store.KindVisDelay,

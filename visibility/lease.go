@@ -4,7 +4,7 @@ import (
 	"container/heap"
 	"time"
 
-	"github.com/pebblemq/pebblemq/internal/spool"
+	"github.com/pebblemq/pebblemq/internal/queue"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
@@ -20,7 +20,7 @@ import (
 // Invariant: messages[i].Slot == i+1; Slot is 0 outside the heap. If there are
 // messages the timer is armed for the first one or earlier.
 type leaseHeap struct {
-	messages []*spool.Message
+	messages []*queue.Message
 	timer    *store.Timer
 	armed    time.Time // zero if it is not
 }
@@ -35,7 +35,7 @@ func (h *leaseHeap) Swap(i, j int) {
 }
 
 func (h *leaseHeap) Push(x any) {
-	m := x.(*spool.Message)
+	m := x.(*queue.Message)
 	h.messages = append(h.messages, m)
 	m.Slot = int32(len(h.messages))
 }
@@ -49,20 +49,20 @@ func (h *leaseHeap) Pop() any {
 }
 
 // add puts a message in, without the timer.
-func (h *leaseHeap) add(m *spool.Message) {
+func (h *leaseHeap) add(m *queue.Message) {
 	if m.Slot == 0 {
 		heap.Push(h, m)
 	}
 }
 
-func (h *leaseHeap) remove(m *spool.Message) {
+func (h *leaseHeap) remove(m *queue.Message) {
 	if m.Slot > 0 {
 		heap.Remove(h, int(m.Slot)-1)
 	}
 }
 
 // moved restores the order after m got another end.
-func (h *leaseHeap) moved(m *spool.Message) {
+func (h *leaseHeap) moved(m *queue.Message) {
 	if m.Slot > 0 {
 		heap.Fix(h, int(m.Slot)-1)
 	}
@@ -99,11 +99,11 @@ func (q *Queue) rouse(t *store.Turn) bool {
 	if due {
 		t.Post(&expiry{q: q}, store.NoSync)
 	}
-	return q.spool.Rouse(t) || due
+	return q.core.Rouse(t) || due
 }
 
 // resume is called with what was in flight when the store was closed.
-func (q *Queue) resume(t *store.Turn, m *spool.Message) {
+func (q *Queue) resume(t *store.Turn, m *queue.Message) {
 	q.leases.add(m)
 	q.leases.arm(t)
 }
@@ -115,7 +115,7 @@ const expiredAtOnce = 1024
 // count of the receive stays.
 type expiry struct {
 	q     *Queue
-	ended []*spool.Message
+	ended []*queue.Message
 }
 
 func (e *expiry) Run(t *store.Turn) error {
@@ -129,7 +129,7 @@ func (e *expiry) Run(t *store.Turn) error {
 			break
 		}
 		h.remove(m)
-		e.q.spool.Return(t, m, false)
+		e.q.core.Return(t, m, false)
 		e.ended = append(e.ended, m)
 	}
 	h.arm(t)
@@ -141,7 +141,7 @@ func (e *expiry) Undo() {}
 func (e *expiry) Visible(t *store.Turn) {
 	for _, m := range e.ended {
 		e.q.attempts.changed(m.Holder())
-		e.q.spool.Returned(t, m)
+		e.q.core.Returned(t, m)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/pebblemq/pebblemq"
+	"github.com/pebblemq/pebblemq/internal/storetest"
 	"github.com/pebblemq/pebblemq/visibility"
 )
 
@@ -474,7 +475,7 @@ func (w *world) hidden() bool {
 }
 
 // restart closes the store, or has it crash a second after the last change and
-// with nothing in flight: what else a crash may do is in the spool's model.
+// with nothing in flight: what else a crash may do is in the queue core's model.
 func (w *world) restart(t *rapid.T) {
 	if !rapid.Bool().Draw(t, "crash") || w.vague || w.hidden() {
 		w.disk.reopen()
@@ -493,6 +494,7 @@ func (w *world) restart(t *rapid.T) {
 }
 
 func (w *world) check(t *rapid.T) {
+	storetest.Sound(t, w.disk.db)
 	synctest.Wait()
 	var visible, inFlight, delayed uint64
 	for _, e := range w.entries {

@@ -10,8 +10,8 @@ import (
 	"github.com/pebblemq/pebblemq"
 	"github.com/pebblemq/pebblemq/internal/bridge"
 	"github.com/pebblemq/pebblemq/internal/object"
+	"github.com/pebblemq/pebblemq/internal/queue"
 	"github.com/pebblemq/pebblemq/internal/redrive"
-	"github.com/pebblemq/pebblemq/internal/spool"
 	"github.com/pebblemq/pebblemq/internal/store"
 	"github.com/pebblemq/pebblemq/internal/window"
 )
@@ -33,7 +33,7 @@ type Queue struct {
 	//
 	// Invariant: a message of this queue is in leases if and only if it is
 	// taken; there are no two of the same sequence number.
-	spool    *spool.Lanes
+	core     *queue.Queue
 	leases   leaseHeap
 	attempts attempts
 	window   *window.Window // nil if it has none
@@ -43,7 +43,7 @@ type Queue struct {
 	holdLost bool   // the hold of a group could not be read
 	redrives *redrive.Set
 
-	recalled store.Signal // fires when the spool may be Recalled and Swept, or the queue is gone
+	recalled store.Signal // fires when the queue core may be Recalled and Swept, or the queue is gone
 }
 
 func named(name string) string { return fmt.Sprintf("queue %q", name) }
@@ -173,8 +173,8 @@ func (q *Queue) open(r Receipt) (delivery, error) {
 
 // refused adds which message an error of a receipt is about. The message is nil if it is not
 // known.
-func (q *Queue) refused(err error, d delivery, m *spool.Message) error {
-	which := fmt.Sprintf("at position %v", spool.Position{Lane: d.lane, Seq: d.seq})
+func (q *Queue) refused(err error, d delivery, m *queue.Message) error {
+	which := fmt.Sprintf("at position %v", queue.Position{Lane: d.lane, Seq: d.seq})
 	if m != nil && m.Data != nil {
 		which = fmt.Sprintf("%q", idOf(m.Data))
 	}
@@ -227,7 +227,7 @@ func (q *Queue) DeleteQueue(ctx context.Context) error {
 // a duplicate of one that was sent before. Purge waits until all that was sent or released
 // before, also NoSync, is visible.
 func (q *Queue) Purge(ctx context.Context) (n int, err error) {
-	if err := q.spool.CatchUp(ctx, q.alive); err != nil {
+	if err := q.core.CatchUp(ctx, q.alive); err != nil {
 		return 0, err
 	}
 	err = q.whenRecalled(ctx, store.Default, func(t *store.Turn) { n = q.purge(t) })
@@ -241,7 +241,7 @@ func (q *Queue) purge(t *store.Turn) int {
 	if q.config().DelayBlocksGroup {
 		t.DeleteRange(store.Span(store.KindVisHold, q.id))
 	}
-	return q.spool.Purge(t, true)
+	return q.core.Purge(t, true)
 }
 
 // whenRecalled runs f under the baton once all that is in flight is in memory,
@@ -257,7 +257,7 @@ func (q *Queue) whenRecalled(ctx context.Context, d store.Durability, f func(*st
 			if asOf.IsZero() {
 				asOf = t.Now()
 			}
-			if ran = q.spool.Recalled() && q.spool.Swept(t, asOf); ran {
+			if ran = q.core.Recalled() && q.core.Swept(t, asOf); ran {
 				f(t)
 			}
 			return nil
@@ -295,14 +295,14 @@ type Stats struct {
 // messages in flight have been read. While the disk does not answer, a message that is due
 // counts as delayed.
 func (q *Queue) Stats(ctx context.Context) (Stats, error) {
-	var st spool.Stats
+	var st queue.Stats
 	var now time.Time
-	err := q.whenRecalled(ctx, store.NoSync, func(t *store.Turn) { st, now = q.spool.Stats(), t.Now() })
+	err := q.whenRecalled(ctx, store.NoSync, func(t *store.Turn) { st, now = q.core.Stats(), t.Now() })
 	if err != nil {
 		return Stats{}, err
 	}
 	counted := Stats{Visible: st.Ready - st.Untried, InFlight: st.Taken + st.Untried, Delayed: st.Delayed, Bytes: st.Bytes, Unreadable: st.Unreadable, Expired: st.Outlived}
-	if oldest, err := q.spool.Eldest(ctx, q.alive); err != nil {
+	if oldest, err := q.core.Eldest(ctx, q.alive); err != nil {
 		return Stats{}, err
 	} else if oldest != 0 {
 		counted.OldestAge = max(now.Sub(time.Unix(0, oldest)), 0)

@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/pebblemq/pebblemq/internal/spool"
+	"github.com/pebblemq/pebblemq/internal/queue"
 )
 
 // Receipt stands for one delivery of one message of one queue. It is printable
@@ -58,7 +58,7 @@ func fingerprint(data []byte) uint32 {
 }
 
 // printOf is that of a message, whose data may not be in memory.
-func printOf(m *spool.Message) uint32 {
+func printOf(m *queue.Message) uint32 {
 	if m.Data == nil {
 		return m.Print
 	}

@@ -172,15 +172,15 @@ func (o *asideOp) Run(t *store.Turn) error {
 		return nil
 	}
 	for i, d := range o.messages {
-		m, err := q.spool.Lookup(t, d.lane, d.seq)
+		m, err := q.core.Lookup(t, d.lane, d.seq)
 		if m == nil || err != nil || m.Count != d.count {
 			continue // it was settled, or received again
 		}
 		q.leases.remove(m)
 		q.attempts.changed(m.Holder())
-		q.spool.SetAside(t, m, o.why[i])
+		q.core.SetAside(t, m, o.why[i])
 	}
-	o.unread = q.spool.Unread()
+	o.unread = q.core.Unread()
 	q.serve(t)
 	return nil
 }

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/pebblemq/pebblemq/internal/queue"
 	"github.com/pebblemq/pebblemq/internal/redrive"
-	"github.com/pebblemq/pebblemq/internal/spool"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
@@ -17,10 +17,10 @@ const (
 	MaxRedriveBurst = 100_000   // messages at once
 )
 
-// The literals are those of the spool. If two differ, an index is out of range.
+// The literals are those of the queue core. If two differ, an index is out of range.
 var _ = [...]struct{}{
-	[1]struct{}{}[MaxRedriveRate-spool.MaxRate],
-	[1]struct{}{}[MaxRedriveBurst-spool.MaxBurst],
+	[1]struct{}{}[MaxRedriveRate-queue.MaxRate],
+	[1]struct{}{}[MaxRedriveBurst-queue.MaxBurst],
 }
 
 // RedriveOptions say what to move, and where to. Nil moves all that is visible back to
@@ -132,7 +132,7 @@ func (q *Queue) newRedrive(ctx context.Context, o *RedriveOptions) (*redrive.Sta
 	if o == nil {
 		o = &RedriveOptions{}
 	}
-	if err := spool.CheckRate(o.Rate, o.Burst); err != nil {
+	if err := queue.CheckRate(o.Rate, o.Burst); err != nil {
 		return nil, fmt.Errorf("redrive of %s: %w", named(q.name), err)
 	}
 	if o.To != "" {
@@ -151,7 +151,7 @@ func (q *Queue) newRedrive(ctx context.Context, o *RedriveOptions) (*redrive.Sta
 func (q *Queue) newRedrives() *redrive.Set {
 	return redrive.NewSet(redrive.Queue{
 		Store: q.s, Kind: store.KindVisRedrive, ID: q.id, Name: q.name, Busy: ErrRedriveRunning,
-		Alive: q.alive, Spool: func() *spool.Lanes { return q.spool }, Judge: spool.JudgeStore,
+		Alive: q.alive, Spool: func() *queue.Queue { return q.core }, Judge: queue.JudgeStore,
 		Resume: func(i redrive.Info) redrive.Work {
 			work := redrive.Work{Alive: q.alive}
 			if !i.Filtered {
@@ -197,8 +197,8 @@ func (r *Redrive) Wait(ctx context.Context) (RedriveInfo, error) {
 func (r *Redrive) Cancel(ctx context.Context) error { return r.r.Cancel(ctx) }
 
 // chooser returns a function that returns how to move a message, or nothing if it stays.
-func (q *Queue) chooser(set string, filter func(*Browsed) bool) func(context.Context, *spool.Seen) (spool.Move, error) {
-	return func(ctx context.Context, s *spool.Seen) (spool.Move, error) {
+func (q *Queue) chooser(set string, filter func(*Browsed) bool) func(context.Context, *queue.Seen) (queue.Move, error) {
+	return func(ctx context.Context, s *queue.Seen) (queue.Move, error) {
 		wanted, err := q.wants(s, filter)
 		if !wanted || err != nil {
 			return nil, err
@@ -219,7 +219,7 @@ func (q *Queue) chooser(set string, filter func(*Browsed) bool) func(context.Con
 }
 
 // wants asks the filter, which gets a copy.
-func (q *Queue) wants(s *spool.Seen, filter func(*Browsed) bool) (bool, error) {
+func (q *Queue) wants(s *queue.Seen, filter func(*Browsed) bool) (bool, error) {
 	if filter == nil {
 		return true, nil
 	}
@@ -245,8 +245,8 @@ func (q *Queue) destination(ctx context.Context, name string) (*Queue, error) {
 }
 
 // redriven moves one message.
-func (q *Queue) redriven(to *Queue) spool.Move {
-	return func(t *store.Turn, m *spool.Message) (func(*store.Turn), error) {
+func (q *Queue) redriven(to *Queue) queue.Move {
+	return func(t *store.Turn, m *queue.Message) (func(*store.Turn), error) {
 		if err := to.alive(); err != nil {
 			return nil, err
 		}

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/pebblemq/pebblemq/internal/spool"
+	"github.com/pebblemq/pebblemq/internal/queue"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
@@ -72,7 +72,7 @@ func (r *registry) load(ctx context.Context, name string, release bool) (*Queue,
 	}
 	err = r.s.Do(ctx, store.QuietFunc(func(t *store.Turn) error {
 		q.retain(t)
-		q.spool.Start(t)
+		q.core.Start(t)
 		q.redrives.Resume(t)
 		return nil
 	}), store.NoSync)
@@ -96,13 +96,13 @@ func (r *registry) read(ctx context.Context, name string, release bool) (*Queue,
 	q := &Queue{s: r.s, name: name, id: o.ID, sealer: newSealer(o.ID, is.State.Secret)}
 	q.current.Store(&is.Config)
 	q.leases.timer = store.NewTimer(q.expire)
-	so := spool.Options{Name: name, Ready: q.serve, Leased: q.resume, ID: idOf, Numbered: true, Born: sentAt, Outlived: q.outlived, Promoted: q.promoted}
+	so := queue.Options{Name: name, Ready: q.serve, Leased: q.resume, ID: idOf, Numbered: true, Born: sentAt, Outlived: q.outlived, Promoted: q.promoted}
 	if release {
 		so.Leased, q.released = nil, true
 	}
 	q.config().grouped(&so)
 	q.openWindow(r.s)
-	if q.spool, err = spool.OpenLanes(ctx, r.s, layout, o.ID, q.config().MaxPriority, so); err != nil {
+	if q.core, err = queue.Open(ctx, r.s, layout, o.ID, q.config().MaxPriority, so); err != nil {
 		return nil, err
 	}
 	q.redrives = q.newRedrives()
@@ -112,7 +112,7 @@ func (r *registry) read(ctx context.Context, name string, release bool) (*Queue,
 // drop ends a queue in memory.
 func (q *Queue) drop(t *store.Turn) {
 	q.dropped = true
-	q.spool.Close(t)
+	q.core.Close(t)
 	if q.window != nil {
 		q.window.Close(t)
 	}

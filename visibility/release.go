@@ -52,7 +52,7 @@ func (o *releaseOp) Run(t *store.Turn) error {
 	m.Hold(released)
 	if o.d == 0 {
 		o.q.leases.remove(m)
-		o.q.spool.Return(t, m, true)
+		o.q.core.Return(t, m, true)
 		return nil
 	}
 	m.Count-- // nobody has a receipt any more that this could make valid: they hold the time too

@@ -4,7 +4,7 @@ import (
 	"encoding/binary"
 	"time"
 
-	"github.com/pebblemq/pebblemq/internal/spool"
+	"github.com/pebblemq/pebblemq/internal/queue"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
@@ -15,7 +15,7 @@ const DefaultRetention = 4 * 24 * time.Hour
 const MaxRetention = MaxDelay
 
 // sentAt returns when an encoded message was sent, which is where its retention
-// begins unless the spool knows otherwise.
+// begins unless the queue core knows otherwise.
 func sentAt(data []byte) int64 {
 	if len(data) < messageHead {
 		return 0
@@ -24,28 +24,28 @@ func sentAt(data []byte) int64 {
 }
 
 // stamp sets that. It is done under the baton: then messages are sent in the order in
-// which they stand, and the spool needs no index to know the oldest.
+// which they stand, and the queue core needs no index to know the oldest.
 func stamp(data []byte, now time.Time) {
 	binary.BigEndian.PutUint64(data[2:], uint64(now.UnixNano()))
 }
 
-// retain tells the spool how long to keep messages.
+// retain tells the queue core how long to keep messages.
 func (q *Queue) retain(t *store.Turn) {
 	c := q.config()
-	q.spool.Retain(t, c.Retention, c.DeadLetterExpired)
+	q.core.Retain(t, c.Retention, c.DeadLetterExpired)
 }
 
 // outlived ends a message whose retention is over.
-func (q *Queue) outlived(t *store.Turn, m *spool.Message) func(*store.Turn) {
+func (q *Queue) outlived(t *store.Turn, m *queue.Message) func(*store.Turn) {
 	return q.retire(t, m, int(m.Count)).show
 }
 
-func (q *Queue) retire(t *store.Turn, m *spool.Message, receives int) move {
+func (q *Queue) retire(t *store.Turn, m *queue.Message, receives int) move {
 	if q.config().DeadLetterExpired {
 		return q.bury(t, m, DeadLetterInfo{Reason: ReasonExpired, ReceiveCount: receives})
 	}
 	q.leases.remove(m)
-	q.spool.Drop(t, m)
+	q.core.Drop(t, m)
 	return move{q: q, from: m}
 }
 

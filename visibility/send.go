@@ -7,7 +7,7 @@ import (
 
 	"github.com/pebblemq/pebblemq"
 	"github.com/pebblemq/pebblemq/internal/bridge"
-	"github.com/pebblemq/pebblemq/internal/spool"
+	"github.com/pebblemq/pebblemq/internal/queue"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
@@ -77,8 +77,8 @@ type sendOp struct {
 	payload store.Payload // that follows data, if it is shared
 	delay   time.Duration
 	lane    byte
-	put     *spool.Message
-	delayed spool.Delayed
+	put     *queue.Message
+	delayed queue.Delayed
 	later   bool // it is delayed
 
 	identity *identity // nil if it is not deduplicated
@@ -95,7 +95,7 @@ func (o *sendOp) Run(t *store.Turn) error {
 	if o.first, err = o.before(t); o.first != nil || err != nil {
 		return err
 	}
-	if o.lane, err = o.q.spool.Pin(t, o.lane, o.data); err != nil {
+	if o.lane, err = o.q.core.Pin(t, o.lane, o.data); err != nil {
 		return err
 	}
 	stamp(o.data, t.Now())
@@ -104,10 +104,10 @@ func (o *sendOp) Run(t *store.Turn) error {
 		return err
 	}
 	if o.later {
-		o.delayed = o.q.spool.PutDelayed(t, o.lane, spool.Content{Data: o.data, Payload: o.payload}, due)
+		o.delayed = o.q.core.PutDelayed(t, o.lane, queue.Content{Data: o.data, Payload: o.payload}, due)
 		o.q.holdUp(t, o.data, o.delayed)
 	} else {
-		o.put = o.q.spool.Put(t, o.lane, spool.Content{Data: o.data, Payload: o.payload})
+		o.put = o.q.core.Put(t, o.lane, queue.Content{Data: o.data, Payload: o.payload})
 	}
 	o.remember(t)
 	return nil
@@ -117,9 +117,9 @@ func (o *sendOp) Undo() {
 	switch {
 	case o.first != nil:
 	case o.later:
-		o.q.spool.UndoDelayed(o.delayed)
+		o.q.core.UndoDelayed(o.delayed)
 	default:
-		o.q.spool.UndoPut(o.put)
+		o.q.core.UndoPut(o.put)
 	}
 }
 
@@ -127,8 +127,8 @@ func (o *sendOp) Visible(t *store.Turn) {
 	switch {
 	case o.first != nil:
 	case o.later:
-		o.q.spool.ShowDelayed(t, o.delayed)
+		o.q.core.ShowDelayed(t, o.delayed)
 	default:
-		o.q.spool.Show(t, o.put)
+		o.q.core.Show(t, o.put)
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/pebblemq/pebblemq/internal/spool"
+	"github.com/pebblemq/pebblemq/internal/queue"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
@@ -97,7 +97,7 @@ func (l *waiters) fail(err error) {
 	}
 }
 
-// serve is called by the spool when there may be something to take.
+// serve is called by the queue core when there may be something to take.
 func (q *Queue) serve(t *store.Turn) {
 	q.recalled.Fire()
 	if q.waiting.some() && !q.waiting.serving {
@@ -220,7 +220,7 @@ func (q *Queue) leave(ctx context.Context, w *waiter) (bool, error) {
 type yield struct {
 	q        *Queue
 	moved    []move
-	released []*spool.Message // with a visibility timeout of 0
+	released []*queue.Message // with a visibility timeout of 0
 }
 
 // movedAtOnce bounds how long moving dead letters holds the baton.
@@ -236,22 +236,22 @@ func (y *yield) fill(t *store.Turn, w *waiter) bool {
 		return true
 	}
 	until := now.Add(w.timeout)
-	var kept []*spool.Message
+	var kept []*queue.Message
 	for begun := false; len(w.got) < w.max && !y.tired() && !q.full(); begun = true {
 		if !begun || w.apart { // what this receive has blocks its group from the next round on
-			q.spool.NextRound(t)
+			q.core.NextRound(t)
 		}
-		m := q.spool.Take(t, until)
+		m := q.core.Take(t, until)
 		if m == nil {
 			break
 		}
 		// A receive that was released in this moment has the same count.
-		m.Since = max(spool.At(now), m.Since+1)
+		m.Since = max(queue.At(now), m.Since+1)
 		m.Hold(nil)
 		if m.First == 0 {
 			m.First = m.Since
 		}
-		if q.spool.Outlived(t, m) {
+		if q.core.Outlived(t, m) {
 			y.moved = append(y.moved, q.retire(t, m, int(m.Count)-1))
 			continue
 		}
@@ -270,16 +270,16 @@ func (y *yield) fill(t *store.Turn, w *waiter) bool {
 		if w.timeout > 0 {
 			q.leases.add(m)
 			if w.attempt == "" {
-				q.spool.Lean(m, fingerprint)
+				q.core.Lean(m, fingerprint)
 			}
 			continue
 		}
-		q.spool.Return(t, m, false)
+		q.core.Return(t, m, false)
 		y.released = append(y.released, m)
 	}
 	q.attempts.keep(w, kept, now)
 	if len(w.got) > 0 {
-		w.unread = q.spool.Unread()
+		w.unread = q.core.Unread()
 	}
 	if w.sync && len(w.got) > 0 {
 		t.ForceSync() // what serves a receive that waited is not Sync by itself
@@ -296,10 +296,10 @@ func (y *yield) over(t *store.Turn, w *waiter) bool {
 		w.err = y.q.tooMany()
 		return true
 	}
-	if y.q.rouse(t) || y.q.spool.Busy() {
+	if y.q.rouse(t) || y.q.core.Busy() {
 		return false
 	}
-	w.unread = y.q.spool.Unread()
+	w.unread = y.q.core.Unread()
 	return true
 }
 
@@ -309,6 +309,6 @@ func (y *yield) Visible(t *store.Turn) {
 		m.show(t)
 	}
 	for _, m := range y.released {
-		y.q.spool.Returned(t, m)
+		y.q.core.Returned(t, m)
 	}
 }

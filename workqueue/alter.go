@@ -27,7 +27,7 @@ func (q *Queue) Alter(ctx context.Context, c *QueueConfig) error {
 	}), store.Sync)
 }
 
-func (q *queue) alter(t *store.Turn, config QueueConfig) error {
+func (q *declaredQueue) alter(t *store.Turn, config QueueConfig) error {
 	changes := object.Compare(q.config, config)
 	if err := changes.Alterable(namedQueue(q.name)); err != nil || len(changes) == 0 {
 		return err
@@ -41,7 +41,7 @@ func (q *queue) alter(t *store.Turn, config QueueConfig) error {
 	if err := q.store(t, func(is *storedQueue) { is.Config, is.Altered = config, t.Now().UnixNano() }); err != nil {
 		return err
 	}
-	q.spool.Widen(q.config.MaxPriority)
+	q.core.Widen(q.config.MaxPriority)
 	q.limit()
 	if q.expiry != nil {
 		t.Disarm(q.expiry)
@@ -58,7 +58,7 @@ func (q *queue) alter(t *store.Turn, config QueueConfig) error {
 }
 
 // store writes what the queue has become.
-func (q *queue) store(t *store.Turn, change func(*storedQueue)) error {
+func (q *declaredQueue) store(t *store.Turn, change func(*storedQueue)) error {
 	is, err := decodeQueue(q.object)
 	if err != nil {
 		return err

@@ -31,17 +31,17 @@ type topology struct {
 	name      string
 	s         *store.Store
 	exchanges map[string]*exchange
-	queues    map[string]*queue
+	queues    map[string]*declaredQueue
 	ends      map[destination]*end
 	numbered  uint64 // newest binding
 	router    routing.Router
 	asked     routing.Message // by the latest route
 	found     []*end
 	jobs      map[string]*job
-	unrouted  uint64          // messages that were accepted and led nowhere
-	consumers uint64          // ever, for tags
-	evictions int             // under way, one because of the other
-	stuck     map[*queue]bool // that have dead letters without a place
+	unrouted  uint64                  // messages that were accepted and led nowhere
+	consumers uint64                  // ever, for tags
+	evictions int                     // under way, one because of the other
+	stuck     map[*declaredQueue]bool // that have dead letters without a place
 }
 
 // scope is the prefix of the names that the parts of a broker have in the catalog.
@@ -144,7 +144,7 @@ func create(t *store.Turn, name string) (*store.Object, error) {
 func load(ctx context.Context, s *store.Store, name string, find func(*store.Turn, string) (*store.Object, error)) (*topology, error) {
 	t := &topology{
 		s: s, name: name,
-		exchanges: make(map[string]*exchange), queues: make(map[string]*queue), stuck: make(map[*queue]bool), ends: make(map[destination]*end),
+		exchanges: make(map[string]*exchange), queues: make(map[string]*declaredQueue), stuck: make(map[*declaredQueue]bool), ends: make(map[destination]*end),
 		jobs: make(map[string]*job),
 	}
 	var exchanges, queues []*store.Object

@@ -6,7 +6,7 @@ import (
 	"iter"
 	"time"
 
-	"github.com/pebblemq/pebblemq/internal/spool"
+	"github.com/pebblemq/pebblemq/internal/queue"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
@@ -25,7 +25,7 @@ const (
 // elsewhere; none is given twice, but for what a crash takes back.
 type Position string
 
-func (p Position) parse() (spool.Position, error) { return spool.ParsePosition(string(p)) }
+func (p Position) parse() (queue.Position, error) { return queue.ParsePosition(string(p)) }
 
 // Browsed is a message that was looked at. It is a copy and belongs to who gets it:
 // changing it changes nothing in the queue. Delay, BCC and Mandatory are not known any
@@ -76,7 +76,7 @@ func (q *Queue) Browse(ctx context.Context, o *BrowseOptions) iter.Seq2[*Browsed
 	if o == nil {
 		o = &BrowseOptions{}
 	}
-	begin := func() (*spool.Browse, error) {
+	begin := func() (*queue.Browse, error) {
 		query, err := o.query()
 		if err != nil {
 			return nil, err
@@ -85,9 +85,9 @@ func (q *Queue) Browse(ctx context.Context, o *BrowseOptions) iter.Seq2[*Browsed
 			return nil, err
 		}
 		query.Alive = q.queue.alive
-		return q.queue.spool.Browse(query), nil
+		return q.queue.core.Browse(query), nil
 	}
-	return spool.All(ctx, begin, func(s *spool.Seen) (*Browsed, error) {
+	return queue.All(ctx, begin, func(s *queue.Seen) (*Browsed, error) {
 		m, err := q.queue.browsed(s)
 		if m != nil && o.State != "" && m.State != o.State {
 			return nil, nil
@@ -96,7 +96,7 @@ func (q *Queue) Browse(ctx context.Context, o *BrowseOptions) iter.Seq2[*Browsed
 	})
 }
 
-func (o *BrowseOptions) query() (query spool.Query, err error) {
+func (o *BrowseOptions) query() (query queue.Query, err error) {
 	query.Waiting, query.Delayed = o.State != Delayed, o.State == "" || o.State == Delayed
 	switch o.State {
 	case "", Ready, Unacked, Delayed:
@@ -107,7 +107,7 @@ func (o *BrowseOptions) query() (query spool.Query, err error) {
 		query.ID = []byte(o.MessageID)
 	}
 	if o.After != "" {
-		var after spool.Position
+		var after queue.Position
 		after, err = o.After.parse()
 		query.After = &after
 	}
@@ -124,7 +124,7 @@ func (q *Queue) Peek(ctx context.Context, at Position) (*Browsed, error) {
 	if err := q.look(ctx); err != nil {
 		return nil, err
 	}
-	s, err := q.queue.spool.Peek(ctx, q.queue.alive, p)
+	s, err := q.queue.core.Peek(ctx, q.queue.alive, p)
 	if err != nil {
 		return nil, err
 	}
@@ -152,7 +152,7 @@ func (q *Queue) Find(ctx context.Context, messageID string) (*Browsed, error) {
 }
 
 // browsed returns nil if the message is gone by now, and its shared body with it.
-func (q *queue) browsed(s *spool.Seen) (*Browsed, error) {
+func (q *declaredQueue) browsed(s *queue.Seen) (*Browsed, error) {
 	if s.Err != nil {
 		return nil, fmt.Errorf("message at %v of queue %q: %w", s.Position, q.name, s.Err)
 	}
@@ -182,7 +182,7 @@ func (q *queue) browsed(s *spool.Seen) (*Browsed, error) {
 }
 
 // alive is called under the baton.
-func (q *queue) alive() error {
+func (q *declaredQueue) alive() error {
 	if q.deleted {
 		return fmt.Errorf("%w: %q", ErrQueueDeleted, q.name)
 	}

@@ -6,7 +6,7 @@ import (
 
 	"github.com/pebblemq/pebblemq"
 	"github.com/pebblemq/pebblemq/internal/bridge"
-	"github.com/pebblemq/pebblemq/internal/spool"
+	"github.com/pebblemq/pebblemq/internal/queue"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
@@ -18,7 +18,7 @@ import (
 // The message is found by an index, at a cost that does not depend on how many are
 // delayed. RabbitMQ's plugin for delays has no such thing.
 func (q *Queue) Cancel(ctx context.Context, messageID string) error {
-	return spool.CancelAll(ctx, q.b.s, func() (*spool.CancelOp, error) { return q.cancel(ctx, messageID) })
+	return queue.CancelAll(ctx, q.b.s, func() (*queue.CancelOp, error) { return q.cancel(ctx, messageID) })
 }
 
 // CancelAt is Cancel of the delayed message at a position, which Browse has told.
@@ -48,7 +48,7 @@ func (q *Queue) In(tx *pebblemq.Tx) QueueTx {
 func (t QueueTx) Cancel(messageID string) error {
 	op, err := t.q.cancel(t.x.Context(), messageID)
 	if err == nil && op.More() {
-		err = store.TooLarge("number of delayed messages with one MessageID", spool.MaxLater, spool.MaxLater-1)
+		err = store.TooLarge("number of delayed messages with one MessageID", queue.MaxLater, queue.MaxLater-1)
 	}
 	if err != nil {
 		return t.x.Fail(err)
@@ -66,7 +66,7 @@ func (t QueueTx) CancelAt(at Position) error {
 }
 
 // cancel finds what is to be cancelled.
-func (q *Queue) cancel(ctx context.Context, messageID string) (*spool.CancelOp, error) {
+func (q *Queue) cancel(ctx context.Context, messageID string) (*queue.CancelOp, error) {
 	if messageID == "" {
 		return nil, store.Invalid("cancel of a message without a MessageID: use CancelAt")
 	}
@@ -75,11 +75,11 @@ func (q *Queue) cancel(ctx context.Context, messageID string) (*spool.CancelOp, 
 		return nil, err
 	}
 	o.ID = []byte(messageID)
-	o.At, err = q.queue.spool.Later(ctx, o.ID)
+	o.At, err = q.queue.core.Later(ctx, o.ID)
 	return o, err
 }
 
-func (q *Queue) cancelAt(ctx context.Context, at Position) (*spool.CancelOp, error) {
+func (q *Queue) cancelAt(ctx context.Context, at Position) (*queue.CancelOp, error) {
 	p, err := at.parse()
 	if err != nil {
 		return nil, err
@@ -88,13 +88,13 @@ func (q *Queue) cancelAt(ctx context.Context, at Position) (*spool.CancelOp, err
 	if err != nil {
 		return nil, err
 	}
-	o.At = []spool.Position{p}
+	o.At = []queue.Position{p}
 	return o, nil
 }
 
-func (q *Queue) newCancel(ctx context.Context, which string) (*spool.CancelOp, error) {
+func (q *Queue) newCancel(ctx context.Context, which string) (*queue.CancelOp, error) {
 	if err := q.look(ctx); err != nil {
 		return nil, err
 	}
-	return &spool.CancelOp{Queue: q.Name(), Which: which, Alive: q.queue.alive, Remove: q.queue.spool.Cancel, None: ErrUnknownMessage}, nil
+	return &queue.CancelOp{Queue: q.Name(), Which: which, Alive: q.queue.alive, Remove: q.queue.core.Cancel, None: ErrUnknownMessage}, nil
 }

@@ -4,8 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"github.com/pebblemq/pebblemq/internal/queue"
 	"github.com/pebblemq/pebblemq/internal/redrive"
-	"github.com/pebblemq/pebblemq/internal/spool"
 	"github.com/pebblemq/pebblemq/internal/store"
 	"github.com/pebblemq/pebblemq/internal/window"
 )
@@ -95,7 +95,7 @@ func checkQueue(a *store.Audit, o *store.Object) error {
 	if err := redrive.Check(a, store.KindWorkRedrive, o.ID); err != nil {
 		return err
 	}
-	return spool.Check(a, o.ID, spool.Checked{
+	return queue.Check(a, o.ID, queue.Checked{
 		Layout: layout, Highest: is.Config.MaxPriority, ID: messageIDOf,
 		Decode: func(data []byte) error {
 			_, err := decodeMessage(data)

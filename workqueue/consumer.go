@@ -38,7 +38,7 @@ type ConsumeOptions struct {
 // concurrent use: several goroutines may share it.
 type Consumer struct {
 	b        *Broker
-	q        *queue
+	q        *declaredQueue
 	tag      string
 	prefetch int
 	priority int
@@ -91,7 +91,7 @@ func (q *Queue) Consume(ctx context.Context, o *ConsumeOptions) (*Consumer, erro
 	return nil, err
 }
 
-func (q *queue) join(t *store.Turn, c *Consumer) error {
+func (q *declaredQueue) join(t *store.Turn, c *Consumer) error {
 	q.topology.consumers++
 	if c.tag == "" {
 		c.tag = fmt.Sprintf("consumer-%d", q.topology.consumers)
@@ -416,7 +416,7 @@ func (o *closeOp) giveBack(t *store.Turn) (more bool) {
 		if len(o.back) == settledAtOnce {
 			return true
 		}
-		o.c.q.spool.Return(t, d.m, !tried)
+		o.c.q.core.Return(t, d.m, !tried)
 		d.lose()
 		o.back = append(o.back, d)
 	}

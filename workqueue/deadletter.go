@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/pebblemq/pebblemq/internal/spool"
+	"github.com/pebblemq/pebblemq/internal/queue"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
@@ -15,22 +15,22 @@ type burial struct {
 	reason string
 	copies copies
 
-	early *spool.Cancelled // if it was delayed, and not taken
+	early *queue.Cancelled // if it was delayed, and not taken
 }
 
 // bury moves a taken message. It either changes nothing and says why it
 // cannot, or does all of it.
-func (q *queue) bury(t *store.Turn, d *Delivery, reason, failure string) (*burial, error) {
+func (q *declaredQueue) bury(t *store.Turn, d *Delivery, reason, failure string) (*burial, error) {
 	b, err := q.copyDead(t, d, reason, failure)
 	if err == nil {
-		q.spool.Settle(t, d.m)
+		q.core.Settle(t, d.m)
 	}
 	return b, err
 }
 
 // buryDoomed is bury for a message that the queue itself gives up, which is never a part of a
 // transaction.
-func (q *queue) buryDoomed(t *store.Turn, d *Delivery, reason string) (*burial, error) {
+func (q *declaredQueue) buryDoomed(t *store.Turn, d *Delivery, reason string) (*burial, error) {
 	if reason == ReasonDeliveryLimit {
 		if err := q.makeDead(t); err != nil {
 			return nil, err
@@ -40,13 +40,13 @@ func (q *queue) buryDoomed(t *store.Turn, d *Delivery, reason string) (*burial, 
 }
 
 // buryDelayed moves a message that is delayed.
-func (q *queue) buryDelayed(t *store.Turn, at spool.Position, reason string) (b *burial, err error) {
+func (q *declaredQueue) buryDelayed(t *store.Turn, at queue.Position, reason string) (b *burial, err error) {
 	err = t.Try(func() error {
-		c, err := q.spool.Cancel(t, at, nil)
+		c, err := q.core.Cancel(t, at, nil)
 		if c == nil || err != nil {
 			return err
 		}
-		d, err := newDelivery(q, nil, &spool.Message{Content: c.Content, Lane: at.Lane})
+		d, err := newDelivery(q, nil, &queue.Message{Content: c.Content, Lane: at.Lane})
 		if err == nil {
 			b, err = q.copyDead(t, d, reason, "")
 		}
@@ -61,7 +61,7 @@ func (q *queue) buryDelayed(t *store.Turn, at spool.Position, reason string) (b 
 }
 
 // copyDead puts a dead message where it goes.
-func (q *queue) copyDead(t *store.Turn, d *Delivery, reason, failure string) (*burial, error) {
+func (q *declaredQueue) copyDead(t *store.Turn, d *Delivery, reason, failure string) (*burial, error) {
 	b := &burial{d: d, reason: reason}
 	if place := q.deadPlace(reason); place != nil {
 		// Not the copy of the receiver, which may have changed it.
@@ -95,7 +95,7 @@ func (q *queue) copyDead(t *store.Turn, d *Delivery, reason, failure string) (*b
 }
 
 // deadReason returns why a message must become a dead letter, or "" if it may be delivered.
-func (q *queue) deadReason(t *store.Turn, m *spool.Message) string {
+func (q *declaredQueue) deadReason(t *store.Turn, m *queue.Message) string {
 	switch limit := q.config.DeliveryLimit; {
 	case m.Expired(t.Now()) && !q.offered[m]:
 		return ReasonExpired
@@ -106,7 +106,7 @@ func (q *queue) deadReason(t *store.Turn, m *spool.Message) string {
 }
 
 // cutRings drops the targets that would send a dead letter round and round.
-func (q *queue) cutRings(targets []*end, dead *envelope) []*end {
+func (q *declaredQueue) cutRings(targets []*end, dead *envelope) []*end {
 	return slices.DeleteFunc(slices.Clone(targets), func(d *end) bool {
 		cut := d.queue != nil && inRing(dead.deaths, d.queue.name)
 		if cut {
@@ -123,7 +123,7 @@ func (b *burial) undo() {
 		b.early.Undo()
 		return
 	}
-	b.d.q.spool.UndoSettle(b.d.m)
+	b.d.q.core.UndoSettle(b.d.m)
 	b.copies.undo()
 }
 
@@ -131,7 +131,7 @@ func (b *burial) show(t *store.Turn) {
 	b.copies.show(t)
 	b.d.q.totals.Dead.count(b.reason, 1)
 	if b.early == nil && !b.d.q.deleted {
-		b.d.q.spool.Settled(t, b.d.m)
+		b.d.q.core.Settled(t, b.d.m)
 	}
 }
 

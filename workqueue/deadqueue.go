@@ -23,7 +23,7 @@ func (c *QueueConfig) makesDead() bool { return c.DeadLetter == nil && !c.DropDe
 
 // deadPlace returns where a dead letter goes; nil is nowhere. A message that has expired, or
 // that a full queue drops, has not failed.
-func (q *queue) deadPlace(reason string) *DeadLetter {
+func (q *declaredQueue) deadPlace(reason string) *DeadLetter {
 	if q.config.makesDead() && (reason == ReasonRejected || reason == ReasonDeliveryLimit) {
 		return &DeadLetter{Key: q.name + worker.DeadSuffix}
 	}
@@ -31,7 +31,7 @@ func (q *queue) deadPlace(reason string) *DeadLetter {
 }
 
 // makeDead creates the queue's own dead-letter queue if it needs one that is not there.
-func (q *queue) makeDead(t *store.Turn) error {
+func (q *declaredQueue) makeDead(t *store.Turn) error {
 	name := q.name + worker.DeadSuffix
 	if q.config.makesDead() && q.topology.queues[name] == nil {
 		plan, err := planQueue(name, &QueueConfig{DeliveryLimit: NoDeliveryLimit, MessageTTL: DeadRetention, DropDead: true})
@@ -51,7 +51,7 @@ func (q *queue) makeDead(t *store.Turn) error {
 
 // readyDead is makeDead in an operation of its own: an operation that may be a part of a
 // transaction, and be taken back with it, must not create a queue.
-func (q *queue) readyDead(ctx context.Context) error {
+func (q *declaredQueue) readyDead(ctx context.Context) error {
 	if q.hasDead.Load() {
 		return nil
 	}

@@ -7,7 +7,7 @@ import (
 
 	"github.com/pebblemq/pebblemq"
 	"github.com/pebblemq/pebblemq/internal/object"
-	"github.com/pebblemq/pebblemq/internal/spool"
+	"github.com/pebblemq/pebblemq/internal/queue"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
@@ -126,7 +126,7 @@ func planQueue(name string, c *QueueConfig) (queuePlan, error) {
 }
 
 // createQueue creates a queue of this handle, if it is exclusive.
-func (b *Broker) createQueue(t *store.Turn, p queuePlan) (*queue, error) {
+func (b *Broker) createQueue(t *store.Turn, p queuePlan) (*declaredQueue, error) {
 	q, err := b.t.createQueue(t, p)
 	if err == nil && p.config.Exclusive {
 		q.owner = b
@@ -134,7 +134,7 @@ func (b *Broker) createQueue(t *store.Turn, p queuePlan) (*queue, error) {
 	return q, err
 }
 
-func (t *topology) createQueue(turn *store.Turn, p queuePlan) (*queue, error) {
+func (t *topology) createQueue(turn *store.Turn, p queuePlan) (*declaredQueue, error) {
 	text, err := storedQueue{Created: turn.Now().UnixNano(), Config: p.config}.Encode()
 	if err != nil {
 		return nil, fmt.Errorf("workqueue: configuration of queue %q: %w", p.name, err)
@@ -147,9 +147,9 @@ func (t *topology) createQueue(turn *store.Turn, p queuePlan) (*queue, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := &queue{name: p.name, object: o, config: p.config, topology: t}
+	q := &declaredQueue{name: p.name, object: o, config: p.config, topology: t}
 	q.window = newWindow(t.s, o, p.config.DedupeWindow)
-	q.spool = spool.NewLanes(t.s, layout, o.ID, p.config.MaxPriority, q.options())
+	q.core = queue.New(t.s, layout, o.ID, p.config.MaxPriority, q.options())
 	q.redrives = q.newRedrives()
 	q.limit()
 	t.queues[p.name] = q

@@ -87,7 +87,7 @@ func (o *publishOp) lacking(t *store.Turn, to []*end) ([]*end, error) {
 }
 
 // had finds out whether a queue has the message already, or another in its place.
-func (o *publishOp) had(t *store.Turn, q *queue) (bool, error) {
+func (o *publishOp) had(t *store.Turn, q *declaredQueue) (bool, error) {
 	known := q.window != nil && o.message.MessageID != ""
 	if known {
 		if _, repeated, err := q.window.Look(t, o.id()); err != nil || repeated {

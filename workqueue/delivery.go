@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/pebblemq/pebblemq/internal/spool"
+	"github.com/pebblemq/pebblemq/internal/queue"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
@@ -31,9 +31,9 @@ type Delivery struct {
 	Deaths []Death
 
 	b        *Broker
-	q        *queue
+	q        *declaredQueue
 	consumer *Consumer // nil for Get
-	m        *spool.Message
+	m        *queue.Message
 	payload  store.Payload // the body, if it is shared
 	state    deliveryState // under the baton
 	number   uint64        // in the inbox of its consumer; under the baton
@@ -58,7 +58,7 @@ const (
 	lost // went back to the queue
 )
 
-func newDelivery(q *queue, c *Consumer, m *spool.Message) (*Delivery, error) {
+func newDelivery(q *declaredQueue, c *Consumer, m *queue.Message) (*Delivery, error) {
 	e, err := decodeMessage(m.Data)
 	if err != nil {
 		return nil, err
@@ -114,7 +114,7 @@ func (o *confessOp) Frees() {}
 
 func (o *confessOp) Run(t *store.Turn) error {
 	if d := o.d; d.state == pending && !d.q.deleted {
-		d.q.spool.Deliver(t, d.m)
+		d.q.core.Deliver(t, d.m)
 	}
 	return nil
 }
@@ -151,7 +151,7 @@ func (d *Delivery) withBody() (*Delivery, error) {
 func (d *Delivery) setAside(err error) error {
 	return d.b.s.Do(context.Background(), store.PromptFunc{OpFunc: func(t *store.Turn) error {
 		if d.state == pending && !d.q.deleted {
-			d.q.spool.SetAside(t, d.m, err)
+			d.q.core.SetAside(t, d.m, err)
 			d.lose()
 			d.q.ready(t)
 		}
@@ -381,14 +381,14 @@ func (o *getOp) Run(t *store.Turn) error {
 	if q.config.SingleActive && len(q.consumers) > 0 {
 		return fmt.Errorf("%w: queue %q has SingleActive and a consumer", ErrInUse, q.name)
 	}
-	if o.unread = q.spool.Unread(); o.unread != nil {
+	if o.unread = q.core.Unread(); o.unread != nil {
 		return nil
 	}
-	q.spool.NextRound(t)
+	q.core.NextRound(t)
 	for !q.halted() {
 		d, b := q.take(t, nil)
 		if b == nil {
-			if o.d = d; d == nil && (q.spool.Rouse(t) || q.spool.Busy()) {
+			if o.d = d; d == nil && (q.core.Rouse(t) || q.core.Busy()) {
 				o.more = q.changed.C()
 			}
 			return nil
@@ -418,20 +418,20 @@ func (o ackOp) Run(t *store.Turn) error {
 	if err := o.d.settleable(); err != nil {
 		return err
 	}
-	o.d.q.spool.SettleLater(t, o.d.m)
+	o.d.q.core.SettleLater(t, o.d.m)
 	o.d.release(t)
 	return nil
 }
 
 func (o ackOp) Undo() {
 	o.d.reclaim()
-	o.d.q.spool.UndoSettle(o.d.m)
+	o.d.q.core.UndoSettle(o.d.m)
 }
 
 func (o ackOp) Visible(t *store.Turn) {
 	o.d.q.totals.Acked++
 	if !o.d.q.deleted {
-		o.d.q.spool.Settled(t, o.d.m)
+		o.d.q.core.Settled(t, o.d.m)
 	}
 }
 
@@ -451,7 +451,7 @@ func (o *requeueOp) Run(t *store.Turn) error {
 	if err := o.d.settleable(); err != nil {
 		return err
 	}
-	o.d.q.spool.Return(t, o.d.m, o.forgive)
+	o.d.q.core.Return(t, o.d.m, o.forgive)
 	o.d.m.Ahead = o.ahead
 	o.d.release(t)
 	return nil
@@ -459,7 +459,7 @@ func (o *requeueOp) Run(t *store.Turn) error {
 
 func (o *requeueOp) Undo() {
 	o.d.reclaim()
-	o.d.q.spool.UndoReturn(o.d.m, o.d.m.Until)
+	o.d.q.core.UndoReturn(o.d.m, o.d.m.Until)
 }
 
 func (o *requeueOp) Visible(t *store.Turn) {

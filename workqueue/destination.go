@@ -52,7 +52,7 @@ type end struct {
 	shares   bool             // a payload with others
 	bindings map[binding]bool // that lead to it
 
-	queue    *queue
+	queue    *declaredQueue
 	exchange *exchange
 	sink     store.Sink
 }

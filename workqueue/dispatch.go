@@ -5,12 +5,12 @@ import (
 	"slices"
 	"time"
 
-	"github.com/pebblemq/pebblemq/internal/spool"
+	"github.com/pebblemq/pebblemq/internal/queue"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
 // ready is called when the queue may have messages to deliver.
-func (q *queue) ready(t *store.Turn) {
+func (q *declaredQueue) ready(t *store.Turn) {
 	q.changed.Fire()
 	if q.posted || len(q.consumers) == 0 {
 		return
@@ -21,7 +21,7 @@ func (q *queue) ready(t *store.Turn) {
 
 // dispatchOp hands out what is ready to the consumers that have room.
 type dispatchOp struct {
-	q      *queue
+	q      *declaredQueue
 	buried []*burial
 }
 
@@ -34,11 +34,11 @@ func (o *dispatchOp) Run(t *store.Turn) error {
 		return nil
 	}
 	q.handovers.write(t)
-	q.spool.NextRound(t) // may find that there is something, which this Op is to hand out
+	q.core.NextRound(t) // may find that there is something, which this Op is to hand out
 	q.posted = false
 	defer clear(q.offered)
 	if len(q.consumers) > 0 {
-		if unread := q.spool.Unread(); unread != nil {
+		if unread := q.core.Unread(); unread != nil {
 			q.anyConsumer().tell(unread)
 		}
 	}
@@ -71,7 +71,7 @@ func (o *dispatchOp) Visible(t *store.Turn) {
 
 // nextConsumer returns who is to get the next message: of those with room, one of the
 // highest priority, in turn.
-func (q *queue) nextConsumer() *Consumer {
+func (q *declaredQueue) nextConsumer() *Consumer {
 	if q.halted() {
 		return nil
 	}
@@ -82,7 +82,7 @@ func (q *queue) nextConsumer() *Consumer {
 }
 
 // anyConsumer returns whose turn it is, or one that has no room if none has.
-func (q *queue) anyConsumer() *Consumer {
+func (q *declaredQueue) anyConsumer() *Consumer {
 	if c := q.turns.next(); c != nil {
 		return c
 	}
@@ -92,7 +92,7 @@ func (q *queue) anyConsumer() *Consumer {
 // activeConsumer returns the one that gets everything, if it has room. One of a
 // higher priority takes over once the active one holds nothing any more, so that no
 // two of them have messages at a time.
-func (q *queue) activeConsumer() *Consumer {
+func (q *declaredQueue) activeConsumer() *Consumer {
 	if len(q.consumers) == 0 {
 		return nil
 	}
@@ -107,7 +107,7 @@ func (q *queue) activeConsumer() *Consumer {
 
 // take takes the next message for a consumer, or none. A message over the
 // delivery limit or past its time to live is buried instead.
-func (q *queue) take(t *store.Turn, c *Consumer) (*Delivery, *burial) {
+func (q *declaredQueue) take(t *store.Turn, c *Consumer) (*Delivery, *burial) {
 	for {
 		m := q.pull(t, c)
 		if m == nil {
@@ -115,7 +115,7 @@ func (q *queue) take(t *store.Turn, c *Consumer) (*Delivery, *burial) {
 		}
 		d, err := newDelivery(q, c, m)
 		if err != nil {
-			q.spool.SetAside(t, m, err)
+			q.core.SetAside(t, m, err)
 			continue
 		}
 		if reason := q.deadReason(t, m); reason != "" {
@@ -133,9 +133,9 @@ func (q *queue) take(t *store.Turn, c *Consumer) (*Delivery, *burial) {
 }
 
 // pull takes the next message: for a consumer ahead of its need.
-func (q *queue) pull(t *store.Turn, c *Consumer) *spool.Message {
+func (q *declaredQueue) pull(t *store.Turn, c *Consumer) *queue.Message {
 	if c != nil {
-		return q.spool.Prefetch(t)
+		return q.core.Prefetch(t)
 	}
-	return q.spool.Take(t, time.Time{})
+	return q.core.Take(t, time.Time{})
 }

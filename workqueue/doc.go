@@ -57,7 +57,7 @@
 // A message may have a priority, a delay and a time to live at once. The ready message with
 // the highest priority is delivered first (MaxPriority), then the oldest. A TTL is exact
 // wherever the message stands, and so are the limits of the queue (MaxLength, MaxBytes; see
-// Overflow). Each priority in use costs a spool, and each message with a TTL an index key.
+// Overflow). Each priority in use costs a lane, and each message with a TTL an index key.
 //
 // Browse and Peek show the messages of a queue and change nothing. Cancel removes a delayed
 // message by its MessageID, at a cost that does not depend on the length of the queue.

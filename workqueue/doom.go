@@ -10,7 +10,7 @@ import (
 // Its dead letter is there at once, and not when somebody asks for the next message. If it cannot be
 // buried it waits, and whoever asks tries again.
 type doomOp struct {
-	q    *queue
+	q    *declaredQueue
 	lane byte
 	seq  uint64
 	b    *burial
@@ -26,7 +26,7 @@ func (o *doomOp) Run(t *store.Turn) error {
 	if q.deleted {
 		return nil
 	}
-	m, err := q.spool.Lookup(t, o.lane, o.seq)
+	m, err := q.core.Lookup(t, o.lane, o.seq)
 	if err != nil || m == nil || !m.Waits() {
 		return nil // it was handed out meanwhile, and buried by that
 	}

@@ -3,7 +3,7 @@ package workqueue
 import (
 	"time"
 
-	"github.com/pebblemq/pebblemq/internal/spool"
+	"github.com/pebblemq/pebblemq/internal/queue"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
@@ -34,7 +34,7 @@ func storedTTL(ttl time.Duration) time.Duration {
 // expires returns when the time to live of a message is over that comes into the
 // queue at a given time, in nanoseconds since 1970; 0 is never. The lower of the
 // two times counts.
-func (q *queue) expires(ttl time.Duration, at time.Time) int64 {
+func (q *declaredQueue) expires(ttl time.Duration, at time.Time) int64 {
 	if own := q.config.MessageTTL; ttl == 0 || own != 0 && own < ttl {
 		ttl = own
 	}
@@ -47,17 +47,17 @@ func (q *queue) expires(ttl time.Duration, at time.Time) int64 {
 // offer notes that a message comes in which is to be had now or never, if it is. It has
 // expired already, so the next sweep buries it; what ready has posted comes before
 // any sweep, and may hand it out.
-func (q *queue) offer(t *store.Turn, m *spool.Message) {
+func (q *declaredQueue) offer(t *store.Turn, m *queue.Message) {
 	if len(q.consumers) == 0 || m.Count > 0 || !m.Expired(t.Now()) || !q.nowOrNever(m) {
 		return
 	}
 	if q.offered == nil {
-		q.offered = make(map[*spool.Message]bool)
+		q.offered = make(map[*queue.Message]bool)
 	}
 	q.offered[m] = true
 }
 
-func (q *queue) nowOrNever(m *spool.Message) bool {
+func (q *declaredQueue) nowOrNever(m *queue.Message) bool {
 	if q.config.MessageTTL == NowOrNever {
 		return true
 	}
@@ -66,10 +66,10 @@ func (q *queue) nowOrNever(m *spool.Message) bool {
 }
 
 // buryExpired buries a message whose time is over while it waits.
-func (q *queue) buryExpired(t *store.Turn, m *spool.Message) func(*store.Turn) {
+func (q *declaredQueue) buryExpired(t *store.Turn, m *queue.Message) func(*store.Turn) {
 	d, err := newDelivery(q, nil, m)
 	if err != nil {
-		q.spool.SetAside(t, m, err)
+		q.core.SetAside(t, m, err)
 		return nil
 	}
 	b, err := q.bury(t, d, ReasonExpired, "")

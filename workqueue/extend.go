@@ -47,7 +47,7 @@ func (d *Delivery) renew(t *store.Turn, ahead time.Duration) error {
 	d.since = t.Now().Add(ahead)
 	if d.parked {
 		d.parked = false
-		d.q.spool.Deliver(t, d.m)
+		d.q.core.Deliver(t, d.m)
 		if !d.q.watching() && d.q.config.AckTimeout != NoAckTimeout {
 			d.q.watch(t, d.since.Add(d.q.config.AckTimeout))
 		}
@@ -61,7 +61,7 @@ func (c *Consumer) park(relaxed context.Context, list ...*Delivery) error {
 	return c.b.s.Do(relaxed, store.PromptFunc{OpFunc: func(t *store.Turn) error {
 		for _, d := range list {
 			if d.parked = d.state == pending && !d.q.deleted; d.parked {
-				d.q.spool.Withhold(t, d.m)
+				d.q.core.Withhold(t, d.m)
 			}
 		}
 		return nil

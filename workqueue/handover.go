@@ -43,7 +43,7 @@ func (h *handovers) write(t *store.Turn) {
 	for i, d := range h.list {
 		h.list[i] = nil
 		if d.state == pending && !d.parked && !d.q.deleted {
-			d.q.spool.Deliver(t, d.m)
+			d.q.core.Deliver(t, d.m)
 		}
 	}
 	h.list = h.list[:0]

@@ -8,7 +8,7 @@ import (
 )
 
 // hold notes a delivery that was handed out.
-func (q *queue) hold(t *store.Turn, d *Delivery) {
+func (q *declaredQueue) hold(t *store.Turn, d *Delivery) {
 	d.since = t.Now()
 	d.keep()
 	if q.config.AckTimeout != NoAckTimeout && !q.watching() {
@@ -58,7 +58,7 @@ func (d *Delivery) tried() bool {
 }
 
 // held calls f for everything that is unacknowledged.
-func (q *queue) held(f func(*Delivery)) {
+func (q *declaredQueue) held(f func(*Delivery)) {
 	for d := range q.got.all() {
 		f(d)
 	}
@@ -75,9 +75,9 @@ func (q *queue) held(f func(*Delivery)) {
 }
 
 // watching reports that the AckTimeout is looked after.
-func (q *queue) watching() bool { return q.overdue != nil && q.overdue.Armed() }
+func (q *declaredQueue) watching() bool { return q.overdue != nil && q.overdue.Armed() }
 
-func (q *queue) watch(t *store.Turn, at time.Time) {
+func (q *declaredQueue) watch(t *store.Turn, at time.Time) {
 	if q.overdue == nil {
 		q.overdue = store.NewTimer(q.lookAtHeld)
 	}
@@ -86,7 +86,7 @@ func (q *queue) watch(t *store.Turn, at time.Time) {
 
 // lookAtHeld is what the timer calls. It goes through all that is held, so it must
 // not come for each delivery.
-func (q *queue) lookAtHeld(t *store.Turn) {
+func (q *declaredQueue) lookAtHeld(t *store.Turn) {
 	limit := q.config.AckTimeout
 	if q.deleted || limit == NoAckTimeout {
 		return
@@ -123,7 +123,7 @@ func (q *queue) lookAtHeld(t *store.Turn) {
 
 // overdueOp gives deliveries back that were not settled in time.
 type overdueOp struct {
-	q    *queue
+	q    *declaredQueue
 	list []*Delivery
 }
 
@@ -139,7 +139,7 @@ func (o *overdueOp) Run(t *store.Turn) error {
 		m, _ := decodeMessage(d.m.Data) // the fields of d are the receiver's
 		o.q.topology.s.Log().Warn("delivery was not acknowledged in time and goes back", "queue", o.q.name,
 			"message_id", m.MessageID, "consumer", tag, "deliveries", d.m.Count)
-		o.q.spool.Return(t, d.m, !d.tried())
+		o.q.core.Return(t, d.m, !d.tried())
 		d.lose()
 	}
 	return nil

@@ -333,6 +333,7 @@ func (h *holding) comeBack() {
 }
 
 func (h *holding) check(t *rapid.T) {
+	storetest.Sound(t, h.db)
 	synctest.Wait()
 	h.pass()
 	st, err := queueOf(t, h.b, "q").Stats(bg)

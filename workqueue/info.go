@@ -39,7 +39,7 @@ func (q *Queue) Info(ctx context.Context) (info QueueInfo, err error) {
 	return info, err
 }
 
-func (q *queue) info() (QueueInfo, error) {
+func (q *declaredQueue) info() (QueueInfo, error) {
 	is, err := decodeQueue(q.object)
 	if err != nil {
 		return QueueInfo{}, err

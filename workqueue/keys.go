@@ -6,11 +6,11 @@ import (
 	"slices"
 	"time"
 
-	"github.com/pebblemq/pebblemq/internal/spool"
+	"github.com/pebblemq/pebblemq/internal/queue"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// The messages of a queue are a spool (see internal/spool/keys.go) of this
+// The messages of a queue are lanes (see internal/queue/keys.go) of this
 // layout; data is the encoding below.
 //
 //	binding 24 broker id | exchange length 1 B | exchange | class 1 B | name length 1 B | name | key length 1 B | key |
@@ -27,7 +27,7 @@ import (
 // A text is its length (varint) and its bytes; the body goes to the end, or is a
 // payload that several queues share.
 // Exchanges and queues are in the catalog under broker id 4 B | name.
-var layout = spool.Layout{
+var layout = queue.Layout{
 	Segment: store.KindWorkMessage, State: store.KindWorkState, Delayed: store.KindWorkDelay, Meta: store.KindWorkMeta,
 	Expiry: store.KindWorkExpiry, DelayedID: store.KindWorkDelayID, Unique: store.KindWorkUnique,
 }

@@ -45,14 +45,14 @@ func (q *Queue) DeleteIf(ctx context.Context, c DeleteIf) error {
 	}}, store.Sync)
 }
 
-func (q *queue) deletable(c DeleteIf) error {
+func (q *declaredQueue) deletable(c DeleteIf) error {
 	if n := len(q.consumers); c.Unused && n > 0 {
 		return fmt.Errorf("%w: queue %q has %d consumers", ErrInUse, q.name, n)
 	}
 	if c.Empty && q.damage != nil {
 		return q.damage
 	}
-	if n := q.spool.Stats(); c.Empty && n.Ready+n.Taken+n.Delayed+n.Unreadable > 0 {
+	if n := q.core.Stats(); c.Empty && n.Ready+n.Taken+n.Delayed+n.Unreadable > 0 {
 		return fmt.Errorf("%w: queue %q has %d messages ready, %d unacknowledged, %d delayed, %d unreadable",
 			ErrNotEmpty, q.name, n.Ready, n.Taken, n.Delayed, n.Unreadable)
 	}
@@ -75,7 +75,7 @@ func (b *Broker) dropExclusive(t *store.Turn) error {
 }
 
 // ownedBy refuses a handle if the queue is exclusive to another one.
-func (q *queue) ownedBy(b *Broker) error {
+func (q *declaredQueue) ownedBy(b *Broker) error {
 	if q.owner != nil && q.owner != b {
 		return fmt.Errorf("%w: queue %q is exclusive to another handle", ErrInUse, q.name)
 	}
@@ -83,7 +83,7 @@ func (q *queue) ownedBy(b *Broker) error {
 }
 
 // live begins the time that a queue has until it is used.
-func (q *queue) live(t *store.Turn) {
+func (q *declaredQueue) live(t *store.Turn) {
 	if q.config.Expires == 0 {
 		return
 	}
@@ -94,8 +94,8 @@ func (q *queue) live(t *store.Turn) {
 
 // expire deletes a queue that was not used. Uses only note the time, they do not
 // arm the timer: that would be dear for what happens once per Get.
-func (q *queue) expire(t *store.Turn) {
-	if len(q.consumers) > 0 || q.spool.Stats().Taken > 0 {
+func (q *declaredQueue) expire(t *store.Turn) {
+	if len(q.consumers) > 0 || q.core.Stats().Taken > 0 {
 		q.used = t.Now()
 	}
 	if at := q.used.Add(q.config.Expires); at.After(t.Now()) {
@@ -106,7 +106,7 @@ func (q *queue) expire(t *store.Turn) {
 }
 
 // left is called when a consumer has gone.
-func (q *queue) left(t *store.Turn) {
+func (q *declaredQueue) left(t *store.Turn) {
 	if q.used = t.Now(); q.config.AutoDelete && len(q.consumers) == 0 {
 		t.Post(store.FreeingFunc{OpFunc: func(t *store.Turn) error {
 			if !q.deleted && len(q.consumers) == 0 {
@@ -119,11 +119,11 @@ func (q *queue) left(t *store.Turn) {
 
 // dropQueue removes a queue with its messages and bindings, and ends its
 // consumers.
-func (t *topology) dropQueue(turn *store.Turn, q *queue) {
+func (t *topology) dropQueue(turn *store.Turn, q *declaredQueue) {
 	t.unbindAll(turn, destination{store.ClassQueue, q.name})
 	q.deleted = true
 	q.changed.Fire() // for a Get that waits for what was about to become ready
-	q.spool.Close(turn)
+	q.core.Close(turn)
 	if q.expiry != nil {
 		turn.Disarm(q.expiry)
 	}

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/pebblemq/pebblemq/internal/spool"
+	"github.com/pebblemq/pebblemq/internal/queue"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
@@ -58,8 +58,8 @@ func (c *QueueConfig) checkLimits() error {
 func (c *QueueConfig) limited() bool { return c.MaxLength > 0 || c.MaxBytes > 0 }
 
 // over reports whether the queue holds more than it may.
-func (q *queue) over() bool {
-	st := q.spool.Stats()
+func (q *declaredQueue) over() bool {
+	st := q.core.Stats()
 	c := &q.config
 	messages, bytes := st.Ready, st.ReadyBytes
 	if c.LimitTotal {
@@ -93,7 +93,7 @@ const maxEvictions = 8
 
 // makeRoom sees to the limits of a queue that p was just put into. With an error
 // nothing has gone.
-func (q *queue) makeRoom(t *store.Turn, p *placed) (gone eviction, err error) {
+func (q *declaredQueue) makeRoom(t *store.Turn, p *placed) (gone eviction, err error) {
 	if !q.config.limited() || !q.over() {
 		return nil, nil
 	}
@@ -118,9 +118,9 @@ func (q *queue) makeRoom(t *store.Turn, p *placed) (gone eviction, err error) {
 }
 
 // evict buries one message, because p was put.
-func (q *queue) evict(t *store.Turn, p *placed) (b *burial, err error) {
+func (q *declaredQueue) evict(t *store.Turn, p *placed) (b *burial, err error) {
 	full := fmt.Errorf("%w: %q", ErrQueueFull, q.name)
-	var m *spool.Message
+	var m *queue.Message
 	switch q.config.Overflow {
 	case RejectPublish:
 		return nil, full
@@ -130,7 +130,7 @@ func (q *queue) evict(t *store.Turn, p *placed) (b *burial, err error) {
 		}
 		m = p.m
 	default:
-		m = q.spool.Oldest(t, q.config.Overflow == DropLowest)
+		m = q.core.Oldest(t, q.config.Overflow == DropLowest)
 	}
 	switch {
 	case m != nil:
@@ -147,7 +147,7 @@ func (q *queue) evict(t *store.Turn, p *placed) (b *burial, err error) {
 	return b, nil
 }
 
-func (q *queue) buryWaiting(t *store.Turn, m *spool.Message) (*burial, error) {
+func (q *declaredQueue) buryWaiting(t *store.Turn, m *queue.Message) (*burial, error) {
 	d, err := newDelivery(q, nil, m)
 	if err != nil {
 		return nil, err
@@ -156,7 +156,7 @@ func (q *queue) buryWaiting(t *store.Turn, m *spool.Message) (*burial, error) {
 }
 
 // admit is called when a delayed message has come in.
-func (q *queue) admit(t *store.Turn, m *spool.Message) func(*store.Turn) {
+func (q *declaredQueue) admit(t *store.Turn, m *queue.Message) func(*store.Turn) {
 	gone := q.fit(t, m)
 	return func(t *store.Turn) {
 		q.offer(t, m)
@@ -166,7 +166,7 @@ func (q *queue) admit(t *store.Turn, m *spool.Message) func(*store.Turn) {
 
 // fit sees to the limits for a message that cannot be refused any more: a queue that refuses
 // holds one more then. A message that was delivered before comes back, and pushes nothing out.
-func (q *queue) fit(t *store.Turn, m *spool.Message) (gone eviction) {
+func (q *declaredQueue) fit(t *store.Turn, m *queue.Message) (gone eviction) {
 	if m.Count > 0 {
 		return nil
 	}

@@ -211,6 +211,7 @@ func (m *model) purge(t *rapid.T) {
 }
 
 func (m *model) check(t *rapid.T) {
+	storetest.Sound(t, m.db)
 	st, err := queueOf(t, m.b, "q").Stats(bg)
 	require.NoError(t, err)
 	require.EqualValues(t, len(m.ready), st.Ready)

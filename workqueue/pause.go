@@ -15,7 +15,7 @@ func (q *Queue) Pause(ctx context.Context) error { return q.pause(ctx, true) }
 func (q *Queue) Resume(ctx context.Context) error { return q.pause(ctx, false) }
 
 // halted reports whether the queue hands out nothing.
-func (q *queue) halted() bool { return q.paused || q.stuck.jammed() }
+func (q *declaredQueue) halted() bool { return q.paused || q.stuck.jammed() }
 
 func (q *Queue) pause(ctx context.Context, paused bool) error {
 	return q.b.s.Do(ctx, store.FreeingFunc{OpFunc: func(t *store.Turn) error {

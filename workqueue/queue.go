@@ -5,8 +5,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/pebblemq/pebblemq/internal/queue"
 	"github.com/pebblemq/pebblemq/internal/redrive"
-	"github.com/pebblemq/pebblemq/internal/spool"
 	"github.com/pebblemq/pebblemq/internal/store"
 	"github.com/pebblemq/pebblemq/internal/window"
 )
@@ -16,7 +16,7 @@ import (
 // another one of its name by then.
 type Queue struct {
 	b     *Broker
-	queue *queue
+	queue *declaredQueue
 }
 
 // Name returns the name of the queue.
@@ -48,13 +48,13 @@ func (q *Queue) look(ctx context.Context) error {
 	return q.b.s.Do(ctx, store.QuietFunc(func(*store.Turn) error { return q.usable() }), store.NoSync)
 }
 
-// queue is a queue in memory. It is touched under the baton only.
-type queue struct {
+// declaredQueue is a queue in memory. It is touched under the baton only.
+type declaredQueue struct {
 	name      string
 	object    *store.Object
 	config    QueueConfig
 	topology  *topology
-	spool     *spool.Lanes
+	core      *queue.Queue
 	damage    error // why the queue cannot be used, if its record cannot be read
 	end       *end  // once a message was routed here by name
 	consumers []*Consumer
@@ -71,7 +71,7 @@ type queue struct {
 
 	totals QueueTotals
 
-	offered map[*spool.Message]bool // to consumers, until the next dispatch; see offer
+	offered map[*queue.Message]bool // to consumers, until the next dispatch; see offer
 
 	stuck    stuckLetters
 	redrives *redrive.Set
@@ -85,12 +85,12 @@ type queue struct {
 	used    time.Time // last
 }
 
-func newQueue(ctx context.Context, t *topology, o *store.Object) (*queue, error) {
+func newQueue(ctx context.Context, t *topology, o *store.Object) (*declaredQueue, error) {
 	is, err := decodeQueue(o)
 	if err != nil {
 		return nil, err
 	}
-	q := &queue{name: scopedName(o), object: o, config: is.Config, paused: is.State.Paused, topology: t}
+	q := &declaredQueue{name: scopedName(o), object: o, config: is.Config, paused: is.State.Paused, topology: t}
 	q.window = newWindow(t.s, o, q.config.DedupeWindow)
 	q.openSpool(ctx)
 	q.redrives = q.newRedrives()
@@ -98,15 +98,15 @@ func newQueue(ctx context.Context, t *topology, o *store.Object) (*queue, error)
 }
 
 // limit prepares the queue for its limits, and for the order of its priorities.
-func (q *queue) limit() {
-	q.spool.Patience(q.config.MaxOvertakes)
+func (q *declaredQueue) limit() {
+	q.core.Patience(q.config.MaxOvertakes)
 	if q.config.limited() {
-		q.spool.KeepUnshown()
+		q.core.Limited()
 	}
 }
 
-func (q *queue) options() spool.Options {
-	return spool.Options{Name: q.name, Ready: q.ready, Expired: q.buryExpired, Added: q.admit, ID: messageIDOf}
+func (q *declaredQueue) options() queue.Options {
+	return queue.Options{Name: q.name, Ready: q.ready, Expired: q.buryExpired, Added: q.admit, ID: messageIDOf}
 }
 
 // Purge removes the messages that are ready, not those that are delayed or
@@ -116,14 +116,14 @@ func (q *Queue) Purge(ctx context.Context) (n int, err error) {
 	if err = q.look(ctx); err != nil {
 		return 0, err
 	}
-	if err = q.queue.spool.CatchUp(ctx, q.queue.alive); err != nil {
+	if err = q.queue.core.CatchUp(ctx, q.queue.alive); err != nil {
 		return 0, err
 	}
 	err = q.b.s.Do(ctx, store.FreeingFunc{OpFunc: func(t *store.Turn) error {
 		if err := q.usable(); err != nil {
 			return err
 		}
-		n = q.queue.spool.Purge(t, false)
+		n = q.queue.core.Purge(t, false)
 		return nil
 	}}, store.Default)
 	return n, err
@@ -155,8 +155,8 @@ func (q *Queue) Stats(ctx context.Context) (st QueueStats, err error) {
 	return st, err
 }
 
-func (q *queue) stats() QueueStats {
-	n := q.spool.Stats()
+func (q *declaredQueue) stats() QueueStats {
+	n := q.core.Stats()
 	return QueueStats{
 		Ready: n.Ready, Unacked: n.Taken, Stuck: q.stuck.dead, Delayed: n.Delayed, Unreadable: n.Unreadable, Bytes: n.Bytes,
 		Consumers: len(q.consumers), Paused: q.paused,

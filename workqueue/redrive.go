@@ -8,8 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/pebblemq/pebblemq/internal/queue"
 	"github.com/pebblemq/pebblemq/internal/redrive"
-	"github.com/pebblemq/pebblemq/internal/spool"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
@@ -19,10 +19,10 @@ const (
 	MaxRedriveBurst = 100_000   // messages at once
 )
 
-// The literals are those of the spool. If two differ, an index is out of range.
+// The literals are those of the queue core. If two differ, an index is out of range.
 var _ = [...]struct{}{
-	[1]struct{}{}[MaxRedriveRate-spool.MaxRate],
-	[1]struct{}{}[MaxRedriveBurst-spool.MaxBurst],
+	[1]struct{}{}[MaxRedriveRate-queue.MaxRate],
+	[1]struct{}{}[MaxRedriveBurst-queue.MaxBurst],
 }
 
 // RedriveOptions say what to move, and where to. Nil moves all that is ready back to
@@ -191,7 +191,7 @@ func (q *Queue) newRedrive(ctx context.Context, o *RedriveOptions) (*redrive.Sta
 }
 
 func (o *RedriveOptions) check() error {
-	if err := spool.CheckRate(o.Rate, o.Burst); err != nil || o.To == nil {
+	if err := queue.CheckRate(o.Rate, o.Burst); err != nil || o.To == nil {
 		return err
 	}
 	if err := checkShort("redrive key", o.To.Key); err != nil || o.To.Exchange == "" {
@@ -220,11 +220,11 @@ func decodeTo(text string) (to *RedriveTo, err error) {
 }
 
 // newRedrives prepares the redrives of a queue.
-func (q *queue) newRedrives() *redrive.Set {
+func (q *declaredQueue) newRedrives() *redrive.Set {
 	s := q.topology.s
 	return redrive.NewSet(redrive.Queue{
 		Store: s, Kind: store.KindWorkRedrive, ID: q.object.ID, Name: q.name, Busy: ErrRedriveRunning,
-		Alive: q.alive, Spool: func() *spool.Lanes { return q.spool }, Judge: judgeRedrive,
+		Alive: q.alive, Spool: func() *queue.Queue { return q.core }, Judge: judgeRedrive,
 		Resume: func(i redrive.Info) redrive.Work {
 			to, err := decodeTo(i.To)
 			m := &mover{b: &Broker{s: s, t: q.topology}, q: q, to: to, broken: err}
@@ -236,17 +236,17 @@ func (q *queue) newRedrives() *redrive.Set {
 	})
 }
 
-func judgeRedrive(err error) spool.Verdict {
+func judgeRedrive(err error) queue.Verdict {
 	if errors.Is(err, ErrQueueFull) {
-		return spool.TryAgain
+		return queue.TryAgain
 	}
-	return spool.JudgeStore(err)
+	return queue.JudgeStore(err)
 }
 
 // mover is the work of a redrive.
 type mover struct {
 	b      *Broker
-	q      *queue
+	q      *declaredQueue
 	to     *RedriveTo
 	filter func(*Browsed) bool
 	broken error // why its record makes no sense
@@ -269,7 +269,7 @@ func (r *mover) alive() error {
 }
 
 // choose returns how to move a message, or nothing if it stays.
-func (r *mover) choose(_ context.Context, s *spool.Seen) (spool.Move, error) {
+func (r *mover) choose(_ context.Context, s *queue.Seen) (queue.Move, error) {
 	if wanted, err := r.wants(s); !wanted || err != nil {
 		return nil, err
 	}
@@ -297,7 +297,7 @@ func (r *mover) choose(_ context.Context, s *spool.Seen) (spool.Move, error) {
 }
 
 // wants asks the filter, which gets a copy.
-func (r *mover) wants(s *spool.Seen) (bool, error) {
+func (r *mover) wants(s *queue.Seen) (bool, error) {
 	if r.filter == nil {
 		return true, nil
 	}
@@ -319,9 +319,9 @@ func (e *envelope) revive() {
 }
 
 // move moves one message to where it leads.
-func (r *mover) move(e *envelope, route func() ([]*end, error)) spool.Move {
+func (r *mover) move(e *envelope, route func() ([]*end, error)) queue.Move {
 	parcel := newParcel(e)
-	return func(t *store.Turn, m *spool.Message) (func(*store.Turn), error) {
+	return func(t *store.Turn, m *queue.Message) (func(*store.Turn), error) {
 		to, err := route()
 		if err != nil {
 			return nil, fmt.Errorf("redrive from queue %q: %w", r.q.name, err)
@@ -333,15 +333,15 @@ func (r *mover) move(e *envelope, route func() ([]*end, error)) spool.Move {
 		p.payload = m.Payload
 		// Settled first. If the message comes back to this queue, it must not make the queue
 		// full, and must not be the one that is pushed out.
-		r.q.spool.Settle(t, m)
+		r.q.core.Settle(t, m)
 		copies, err := r.b.t.spread(t, nil, to, &p)
 		if err != nil {
-			r.q.spool.UndoSettle(m)
+			r.q.core.UndoSettle(m)
 			return nil, fmt.Errorf("redrive from queue %q: %w", r.q.name, err)
 		}
 		return func(t *store.Turn) {
 			if !r.q.deleted {
-				r.q.spool.Settled(t, m)
+				r.q.core.Settled(t, m)
 			}
 			copies.show(t)
 		}, nil

@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/pebblemq/pebblemq/internal/spool"
+	"github.com/pebblemq/pebblemq/internal/queue"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
@@ -16,34 +16,34 @@ const (
 
 // openSpool brings the messages of a queue back. If the queue's record cannot be read,
 // the queue refuses every use but its deletion, and the broker goes on without it.
-func (q *queue) openSpool(ctx context.Context) {
+func (q *declaredQueue) openSpool(ctx context.Context) {
 	s := q.topology.s
-	q.spool, q.damage = spool.OpenLanes(ctx, s, layout, q.object.ID, q.config.MaxPriority, q.options())
+	q.core, q.damage = queue.Open(ctx, s, layout, q.object.ID, q.config.MaxPriority, q.options())
 	if q.damage != nil {
 		s.Log().Error("queue cannot be used, the others go on", "broker", q.topology.name, "queue", q.name, "error", q.damage)
-		q.spool = spool.NewLanes(s, layout, q.object.ID, q.config.MaxPriority, q.options()) // is not used
+		q.core = queue.New(s, layout, q.object.ID, q.config.MaxPriority, q.options()) // is not used
 	}
 	q.limit()
 }
 
 // begin starts the queue, or reads its record again.
-func (q *queue) begin(t *store.Turn) {
+func (q *declaredQueue) begin(t *store.Turn) {
 	if q.damage == nil {
-		q.spool.Start(t)
+		q.core.Start(t)
 		q.live(t)
 		q.redrives.Resume(t)
 		return
 	}
-	q.spool.Close(t)
+	q.core.Close(t)
 	if !store.IsDamage(q.damage) {
 		t.Spawn(q.reopen)
 	}
 }
 
 // reopen reads the record of the queue until that succeeds or shows damage.
-func (q *queue) reopen(ctx context.Context) {
+func (q *declaredQueue) reopen(ctx context.Context) {
 	for wait := reopenPause; store.Pause(ctx, wait); wait = min(2*wait, reopenPauseMax) {
-		lanes, err := spool.OpenLanes(ctx, q.topology.s, layout, q.object.ID, q.config.MaxPriority, q.options())
+		lanes, err := queue.Open(ctx, q.topology.s, layout, q.object.ID, q.config.MaxPriority, q.options())
 		if err != nil && !store.IsDamage(err) {
 			continue
 		}
@@ -51,7 +51,7 @@ func (q *queue) reopen(ctx context.Context) {
 			if q.damage = err; q.deleted || err != nil {
 				return nil
 			}
-			q.spool = lanes
+			q.core = lanes
 			q.limit()
 			q.begin(t)
 			q.ready(t)

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/pebblemq/pebblemq/internal/spool"
+	"github.com/pebblemq/pebblemq/internal/queue"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
@@ -85,34 +85,34 @@ func (o *tailOp) Run(t *store.Turn) error {
 	if o.forgive && c.Count > 0 {
 		c.Count--
 	}
-	q.spool.Settle(t, m)
+	q.core.Settle(t, m)
 	o.put = q.putBack(t, m.Lane, c, o.delay)
 	o.d.release(t)
 	return nil
 }
 
 // putBack adds a message that was in the queue before.
-func (q *queue) putBack(t *store.Turn, lane byte, c spool.Content, delay time.Duration) placed {
+func (q *declaredQueue) putBack(t *store.Turn, lane byte, c queue.Content, delay time.Duration) placed {
 	if delay == 0 {
-		return placed{q: q, m: q.spool.Put(t, lane, c)}
+		return placed{q: q, m: q.core.Put(t, lane, c)}
 	}
 	due := t.Now().Add(delay)
 	if end := time.Unix(0, c.Expires); c.Expires != 0 && end.Before(due) {
 		due = end // and is a dead letter then
 	}
-	d := q.spool.PutDelayed(t, lane, c, due)
+	d := q.core.PutDelayed(t, lane, c, due)
 	return placed{q: q, delayed: &d}
 }
 
 func (o *tailOp) Undo() {
 	o.d.reclaim()
 	o.put.undo()
-	o.d.q.spool.UndoSettle(o.d.m)
+	o.d.q.core.UndoSettle(o.d.m)
 }
 
 func (o *tailOp) Visible(t *store.Turn) {
 	if !o.d.q.deleted {
-		o.d.q.spool.Settled(t, o.d.m)
+		o.d.q.core.Settled(t, o.d.m)
 	}
 	if o.put.show(t); o.put.m != nil && !o.d.q.deleted {
 		o.d.q.cameBack(t, o.put.m)
@@ -120,15 +120,15 @@ func (o *tailOp) Visible(t *store.Turn) {
 }
 
 // returned lets a message that was given back be delivered again, or buries it.
-func (q *queue) returned(t *store.Turn, m *spool.Message) {
+func (q *declaredQueue) returned(t *store.Turn, m *queue.Message) {
 	if !q.deleted {
-		q.spool.Returned(t, m)
+		q.core.Returned(t, m)
 		q.cameBack(t, m)
 	}
 }
 
 // cameBack sees to the fate of a message that waits again.
-func (q *queue) cameBack(t *store.Turn, m *spool.Message) {
+func (q *declaredQueue) cameBack(t *store.Turn, m *queue.Message) {
 	if limit := q.config.DeliveryLimit; limit != NoDeliveryLimit && int(m.Count) >= limit && m.Waits() {
 		t.Post(&doomOp{q: q, lane: m.Lane, seq: m.Seq}, store.NoSync)
 	}

@@ -22,7 +22,7 @@ func (c *QueueConfig) checkRetry() error {
 
 // pause returns how long a message waits after its latest delivery has failed: as
 // the queue's Retry says, or otherwise.
-func (q *queue) pause(deliveries int, otherwise time.Duration) time.Duration {
+func (q *declaredQueue) pause(deliveries int, otherwise time.Duration) time.Duration {
 	if limit := q.config.DeliveryLimit; limit != NoDeliveryLimit && deliveries >= limit {
 		return 0
 	}

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/pebblemq/pebblemq/internal/spool"
+	"github.com/pebblemq/pebblemq/internal/queue"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
@@ -20,7 +20,7 @@ type parcel struct {
 	delay    time.Duration
 	priority uint8
 	ttl      time.Duration
-	unique   spool.UniqueKey // that it holds in its queues
+	unique   queue.UniqueKey // that it holds in its queues
 	written  int64           // what it takes up, once it was spread
 }
 
@@ -70,9 +70,9 @@ func (p *parcel) routed(t *store.Turn) (*store.Routed, error) {
 
 // placed is one copy of a message: in a queue, or with a sink.
 type placed struct {
-	q       *queue
-	m       *spool.Message // nil if delayed
-	delayed *spool.Delayed
+	q       *declaredQueue
+	m       *queue.Message // nil if delayed
+	delayed *queue.Delayed
 	sunk    store.Op // instead of all these
 	gone    eviction // to make room for it
 }
@@ -138,16 +138,16 @@ func (e *end) deliver(turn *store.Turn, p *parcel) (store.Op, error) {
 }
 
 // put adds one copy of a message.
-func (q *queue) put(t *store.Turn, data []byte, p *parcel) placed {
-	c := spool.Content{Data: data, Payload: p.payload, Unique: p.unique}
+func (q *declaredQueue) put(t *store.Turn, data []byte, p *parcel) placed {
+	c := queue.Content{Data: data, Payload: p.payload, Unique: p.unique}
 	lane := min(p.priority, q.config.MaxPriority)
 	due := t.Now().Add(p.delay)
 	c.Expires = q.expires(p.ttl, due)
 	if p.delay > 0 {
-		d := q.spool.PutDelayed(t, lane, c, due)
+		d := q.core.PutDelayed(t, lane, c, due)
 		return placed{q: q, delayed: &d}
 	}
-	return placed{q: q, m: q.spool.Put(t, lane, c)}
+	return placed{q: q, m: q.core.Put(t, lane, c)}
 }
 
 func (c copies) undo() {
@@ -176,9 +176,9 @@ func (p *placed) undo() {
 	case p.sunk != nil:
 		p.sunk.Undo()
 	case p.m == nil:
-		p.q.spool.UndoDelayed(*p.delayed)
+		p.q.core.UndoDelayed(*p.delayed)
 	default:
-		p.q.spool.UndoPut(p.m)
+		p.q.core.UndoPut(p.m)
 	}
 }
 
@@ -188,9 +188,9 @@ func (p *placed) show(t *store.Turn) {
 		p.sunk.Visible(t)
 	case p.q.deleted:
 	case p.m == nil:
-		p.q.spool.ShowDelayed(t, *p.delayed)
+		p.q.core.ShowDelayed(t, *p.delayed)
 	default:
 		p.q.offer(t, p.m)
-		p.q.spool.Show(t, p.m)
+		p.q.core.Show(t, p.m)
 	}
 }

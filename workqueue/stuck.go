@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/pebblemq/pebblemq/internal/spool"
+	"github.com/pebblemq/pebblemq/internal/queue"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
@@ -32,7 +32,7 @@ type stuckLetters struct {
 }
 
 type stuck struct {
-	m      *spool.Message
+	m      *queue.Message
 	reason string
 }
 
@@ -54,13 +54,13 @@ func (s *stuckLetters) pop() (l stuck) {
 func (s *stuckLetters) jammed() bool { return len(s.letters) >= stuckMost || s.bytes >= stuckMostLen }
 
 // keepStuck notes a dead letter that could not be buried.
-func (q *queue) keepStuck(t *store.Turn, m *spool.Message, reason string, why error) {
+func (q *declaredQueue) keepStuck(t *store.Turn, m *queue.Message, reason string, why error) {
 	was := q.stuck.jammed()
 	q.stuck.push(stuck{m, reason})
 	if q.stuck.jammed() && !was {
 		q.topology.s.Log().Error("queue is jammed with dead letters that have no place to go, and hands out nothing",
 			"queue", q.name, "messages", len(q.stuck.letters), "reason", reason, "error", why)
-		q.spool.HoldExpiry(t, true)
+		q.core.HoldExpiry(t, true)
 	}
 	if q.topology.stuck[q] {
 		return
@@ -80,7 +80,7 @@ func (t *topology) unstick(turn *store.Turn) {
 }
 
 // retryStuck is what the timer calls.
-func (q *queue) retryStuck(t *store.Turn) {
+func (q *declaredQueue) retryStuck(t *store.Turn) {
 	if !q.deleted && len(q.stuck.letters) > 0 {
 		t.Post(&unstickOp{q: q}, store.NoSync)
 	}
@@ -88,7 +88,7 @@ func (q *queue) retryStuck(t *store.Turn) {
 
 // unstickOp tries the first of what is stuck, and puts to the end what stays so.
 type unstickOp struct {
-	q      *queue
+	q      *declaredQueue
 	buried []*burial
 }
 
@@ -126,13 +126,13 @@ func (o *unstickOp) Run(t *store.Turn) error {
 		t.Arm(q.stuck.timer, t.Now().Add(stuckPause))
 	}
 	if jammed && !q.stuck.jammed() {
-		q.spool.HoldExpiry(t, false)
+		q.core.HoldExpiry(t, false)
 		q.ready(t)
 	}
 	return nil
 }
 
-func (q *queue) buryStuck(t *store.Turn, s stuck) (*burial, error) {
+func (q *declaredQueue) buryStuck(t *store.Turn, s stuck) (*burial, error) {
 	d, err := newDelivery(q, nil, s.m)
 	if err != nil {
 		return nil, err
@@ -150,7 +150,7 @@ func (o *unstickOp) Visible(t *store.Turn) {
 
 // deadTargets returns where a dead letter goes. Without an error there is a place,
 // or the queue wants it dropped.
-func (q *queue) deadTargets(dead *envelope, place *DeadLetter) ([]*end, error) {
+func (q *declaredQueue) deadTargets(dead *envelope, place *DeadLetter) ([]*end, error) {
 	targets, err := q.topology.route(dead.address())
 	if err == nil && len(targets) == 0 {
 		err = fmt.Errorf("%w: exchange %q, key %q", ErrUnroutable, dead.exchange, dead.key)

@@ -354,7 +354,7 @@ func (p *applying) alter(t *store.Turn) error {
 // created is what an Apply has made so far.
 type created struct {
 	exchanges []*exchange
-	queues    []*queue
+	queues    []*declaredQueue
 }
 
 func (t *topology) dropCreated(turn *store.Turn, made created) {

@@ -37,7 +37,7 @@ func (d *Dead) count(reason string, n int) {
 }
 
 // countDelivery is called for each message that is handed out.
-func (q *queue) countDelivery(d *Delivery) {
+func (q *declaredQueue) countDelivery(d *Delivery) {
 	q.totals.Delivered++
 	if d.Redelivered {
 		q.totals.Redelivered++

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/pebblemq/pebblemq/internal/spool"
+	"github.com/pebblemq/pebblemq/internal/queue"
 	"github.com/pebblemq/pebblemq/internal/store"
 	"github.com/pebblemq/pebblemq/internal/window"
 )
@@ -31,16 +31,16 @@ type Duplicate struct {
 }
 
 // uniqueKey is what a queue keeps of a key.
-func uniqueKey(key string) spool.UniqueKey {
+func uniqueKey(key string) queue.UniqueKey {
 	if key == "" {
-		return spool.UniqueKey{}
+		return queue.UniqueKey{}
 	}
-	return spool.UniqueKey(window.IDOf(key))
+	return queue.UniqueKey(window.IDOf(key))
 }
 
 // outdone finds out whether a queue has a message with the same key.
-func (o *publishOp) outdone(t *store.Turn, q *queue) (bool, error) {
-	data, err := q.spool.Holder(t, o.parcel.unique)
+func (o *publishOp) outdone(t *store.Turn, q *declaredQueue) (bool, error) {
+	data, err := q.core.Holder(t, o.parcel.unique)
 	if err != nil {
 		return false, fmt.Errorf("unique key %q in queue %q: %w", o.message.UniqueKey, q.name, err)
 	}

@@ -204,12 +204,17 @@ func TestDeparturesFromKafka(t *testing.T) {
 		_, err = member.Poll(ctx, 1)
 		require.ErrorIs(t, err, log.ErrGroupDeleted)
 
-		// A producer counts its records itself.
-		first := log.AppendOptions{Partition: log.InPartition(0), Producer: log.Producer{Name: "p"}}
+		// A producer counts its records itself. Who opens it again fences the one before.
+		zombie := must(orders.OpenProducer(ctx, "p"))
+		first := log.AppendOptions{Partition: log.InPartition(0), Producer: must(orders.OpenProducer(ctx, "p"))}
 		for range 2 {
 			_, err = orders.AppendWith(ctx, first, log.Record{Value: []byte("x")})
 			require.NoError(t, err)
 		}
+		_, err = orders.AppendWith(ctx, first, log.Record{Value: []byte("y")})
+		require.ErrorIs(t, err, log.ErrNumberReused)
+		_, err = zombie.Next(ctx, 0)
+		require.ErrorIs(t, err, log.ErrProducerFenced)
 		_, err = orders.Append(ctx, log.Record{Value: make([]byte, log.DefaultRecordBytes+1)})
 		require.ErrorIs(t, err, pebblemq.ErrTooLarge)
 

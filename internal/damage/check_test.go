@@ -191,7 +191,7 @@ func (l *life) repeats() {
 			number, _ := strconv.ParseInt(f[0], 10, 64)
 			n, _ := strconv.Atoi(f[1])
 			l.repeat("append once again", f[1], f[2], func(ctx context.Context) ([]plog.Position, error) {
-				return l.events.AppendWith(ctx, plog.AppendOptions{Partition: plog.InPartition(1), Producer: plog.Producer{Name: item, Number: number}}, event(n))
+				return l.appendAs(ctx, item, number, event(n))
 			})
 		}
 	}

@@ -325,16 +325,25 @@ func (l *life) appendOnce() {
 	if l.producer < 0 {
 		l.producer, l.names = 0, n
 	}
-	s := plog.Producer{Name: fmt.Sprintf("p%d", l.names), Number: l.producer}
+	name := fmt.Sprintf("p%d", l.names)
 	at, ok := l.append("append once", []int{n}, func(ctx context.Context, records []plog.Record) ([]plog.Position, error) {
-		return l.events.AppendWith(ctx, plog.AppendOptions{Partition: plog.InPartition(1), Producer: s}, records...)
+		return l.appendAs(ctx, name, l.producer, records...)
 	})
 	if !ok {
 		l.producer = -1
 		return
 	}
+	l.must(l.ledger.did(false, change{"producers", name, fmt.Sprintf("%d:%d:%s", l.producer, n, place(at[0]))}))
 	l.producer++
-	l.must(l.ledger.did(false, change{"producers", s.Name, fmt.Sprintf("%d:%d:%s", s.Number, n, place(at[0]))}))
+}
+
+// appendAs takes a producer over and appends with it.
+func (l *life) appendAs(ctx context.Context, name string, number int64, records ...plog.Record) ([]plog.Position, error) {
+	p, err := l.events.OpenProducer(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return l.events.AppendWith(ctx, plog.AppendOptions{Partition: plog.InPartition(1), Producer: p, Number: number}, records...)
 }
 
 func (l *life) appendUnique() {

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/pebblemq/pebblemq/internal/spool"
+	"github.com/pebblemq/pebblemq/internal/queue"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
@@ -36,15 +36,15 @@ type record struct {
 	Failed    uint64       `json:"failed,omitempty"`
 	Remaining uint64       `json:"remaining,omitempty"`
 	Reason    string       `json:"reason,omitempty"`
-	Left      []spool.Span `json:"left,omitempty"` // of the messages
+	Left      []queue.Span `json:"left,omitempty"` // of the messages
 }
 
 // write stores what has become of the redrive.
-func (r *Redrive) write(t *store.Turn, i Info, left []spool.Span) {
+func (r *Redrive) write(t *store.Turn, i Info, left []queue.Span) {
 	t.Set(r.s.key(i.ID), encode(i, left))
 }
 
-func encode(i Info, left []spool.Span) []byte {
+func encode(i Info, left []queue.Span) []byte {
 	s := record{
 		State: i.State, To: i.To, Filtered: i.Filtered, Rate: i.Rate, Burst: i.Burst, Started: i.StartedAt.UnixNano(),
 		Moved: i.Moved, Skipped: i.Skipped, Failed: i.Failed, Remaining: i.Remaining, Reason: i.Reason, Left: left,
@@ -60,7 +60,7 @@ func encode(i Info, left []spool.Span) []byte {
 }
 
 // Decode reads a record, and which messages were left.
-func Decode(key, v []byte) (i Info, left []spool.Span, err error) {
+func Decode(key, v []byte) (i Info, left []queue.Span, err error) {
 	if len(v) > 0 && v[0] != version {
 		return i, nil, fmt.Errorf("%w: redrive of a queue has version %d", store.ErrFormat, v[0])
 	}
@@ -71,7 +71,7 @@ func Decode(key, v []byte) (i Info, left []spool.Span, err error) {
 	if err := json.Unmarshal(v[1:], &s); err != nil {
 		return i, nil, fmt.Errorf("%w: redrive %x of a queue: %w", store.ErrCorrupt, key, err)
 	}
-	if err := spool.CheckRate(s.Rate, s.Burst); err != nil {
+	if err := queue.CheckRate(s.Rate, s.Burst); err != nil {
 		return i, nil, fmt.Errorf("%w: redrive %x of a queue: %w", store.ErrCorrupt, key, err)
 	}
 	i = Info{

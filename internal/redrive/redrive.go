@@ -1,6 +1,6 @@
 // Package redrive moves the messages that wait in a queue to other places, in the background
 // and over restarts: it is the part of a redrive that all queues share. The queue says how a
-// message is moved; internal/spool has the pump.
+// message is moved; internal/queue has the pump.
 package redrive
 
 import (
@@ -12,7 +12,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/pebblemq/pebblemq/internal/spool"
+	"github.com/pebblemq/pebblemq/internal/queue"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
@@ -46,7 +46,7 @@ type Info struct {
 	Reason  string
 }
 
-func (i Info) with(p spool.Progress) Info {
+func (i Info) with(p queue.Progress) Info {
 	i.Moved, i.Skipped, i.Failed, i.Remaining, i.Waiting = p.Moved, p.Skipped, p.Failed, p.Remaining, p.Waiting
 	if i.Reason = ""; p.Reason != nil {
 		i.Reason = p.Reason.Error()
@@ -60,7 +60,7 @@ type Work struct {
 	Alive func() error
 	// Choose returns how to move a message, or nothing if it stays. It is nil for a redrive
 	// with a filter that the process before had.
-	Choose func(context.Context, *spool.Seen) (spool.Move, error)
+	Choose func(context.Context, *queue.Seen) (queue.Move, error)
 }
 
 // Redrive is a move of messages under way, or one that has ended.
@@ -70,7 +70,7 @@ type Redrive struct {
 	cancel context.CancelFunc // of it, as asked for by Cancel
 	asked  context.Context
 	done   chan struct{}
-	spans  []spool.Span // that were left when it began, or goes on
+	spans  []queue.Span // that were left when it began, or goes on
 
 	mu struct { // below the baton
 		sync.Mutex
@@ -137,13 +137,13 @@ func (r *Redrive) run(ctx context.Context) {
 	moving, stop := context.WithCancel(ctx)
 	defer stop()
 	defer context.AfterFunc(r.asked, stop)()
-	pump := &spool.Pump{
-		Browse: r.s.q.Spool().Browse(spool.Query{Alive: r.work.Alive, Spans: r.spans}),
-		Select: func(s *spool.Seen) (spool.Move, error) { return r.work.Choose(moving, s) },
+	pump := &queue.Pump{
+		Browse: r.s.q.Spool().Browse(queue.Query{Alive: r.work.Alive, Spans: r.spans}),
+		Select: func(s *queue.Seen) (queue.Move, error) { return r.work.Choose(moving, s) },
 		Judge:  r.s.judge, Rate: before.Rate, Burst: before.Burst, Report: r.report,
-		Note: func(t *store.Turn, p spool.Progress, left []spool.Span) { r.write(t, before.with(p), left) },
+		Note: func(t *store.Turn, p queue.Progress, left []queue.Span) { r.write(t, before.with(p), left) },
 	}
-	p := spool.Progress{Moved: before.Moved, Skipped: before.Skipped, Failed: before.Failed}
+	p := queue.Progress{Moved: before.Moved, Skipped: before.Skipped, Failed: before.Failed}
 	if before.Reason != "" {
 		p.Reason = errors.New(before.Reason)
 	}
@@ -197,7 +197,7 @@ func (r *Redrive) wait(reason error) {
 	r.mu.info.Waiting, r.mu.info.Reason = true, reason.Error()
 }
 
-func (r *Redrive) report(p spool.Progress) {
+func (r *Redrive) report(p queue.Progress) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.mu.info = r.mu.info.with(p)

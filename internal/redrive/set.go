@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/pebblemq/pebblemq/internal/spool"
+	"github.com/pebblemq/pebblemq/internal/queue"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
@@ -22,9 +22,9 @@ type Queue struct {
 	Busy  error // refuses a second redrive while one runs
 
 	Alive func() error // under the baton
-	Spool func() *spool.Lanes
+	Spool func() *queue.Queue
 	// Judge says what an error means, beside those of the store.
-	Judge func(error) spool.Verdict
+	Judge func(error) queue.Verdict
 	// Resume returns the work of a redrive that was running when the store was closed.
 	Resume func(Info) Work
 }
@@ -40,9 +40,9 @@ type Set struct {
 // NewSet returns the redrives of a new queue.
 func NewSet(q Queue) *Set { return &Set{q: q} }
 
-func (s *Set) judge(err error) spool.Verdict {
+func (s *Set) judge(err error) queue.Verdict {
 	if errors.As(err, &giveUp{}) {
-		return spool.GiveUp
+		return queue.GiveUp
 	}
 	return s.q.Judge(err)
 }

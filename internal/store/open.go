@@ -259,9 +259,9 @@ func (s *Store) followRecord(last progress) error {
 }
 
 // dropCleanMark makes sure that whatever this life does, a crash will show. It also deletes the
-// payloads that have no holder.
+// payloads that have no holder, and sees to those that have few.
 func (s *Store) dropCleanMark() error {
-	if !s.clean && len(s.payloads.emptied) == 0 {
+	if !s.clean && len(s.payloads.emptied) == 0 && len(s.payloads.sweep.sparse) == 0 {
 		return nil
 	}
 	drop := OpFunc(func(t *Turn) error {

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -35,8 +36,8 @@ const holderSlots = 512
 // and a purge would have to look at each message that it drops. So payloads are numbered within
 // generations of about 4 MiB, and the store counts how many copies each holder has in each
 // generation. That is one small record a group at most; a purge or a drop writes a few. A
-// generation without holders is deleted as one range. One copy that stays keeps its whole
-// generation, which is the price.
+// generation without holders is deleted as one range, and one of which little is left is written
+// anew, see payloadsweep.go.
 //
 //	03 generation 4 B | number 4 B               ->  version 1 B | bytes
 //	04 object id 4 B | slot 2 B | generation 4 B ->  version 1 B | copies 8 B
@@ -47,12 +48,14 @@ type payloads struct {
 	Sealed
 	held    map[Holder]map[uint32]uint64
 	live    map[uint32]uint64
+	numbers map[uint32]uint32 // payloads of a generation, or more
 	dirty   map[holding]bool
 	emptied []uint32 // perhaps; Seal looks again
 	current uint32
 	number  uint32
 	size    int  // of the current generation
 	keep    bool // what nobody holds; a salvaged store does not know yet who holds what
+	sweep   payloadSweep
 }
 
 type holding struct {
@@ -67,7 +70,8 @@ const (
 
 func newPayloads() payloads {
 	return payloads{
-		held: make(map[Holder]map[uint32]uint64), live: make(map[uint32]uint64), dirty: make(map[holding]bool), current: 1,
+		held: make(map[Holder]map[uint32]uint64), live: make(map[uint32]uint64), numbers: make(map[uint32]uint32),
+		dirty: make(map[holding]bool), current: 1, sweep: payloadSweep{referrers: new(sync.Map), sparse: make(map[uint32]bool)},
 	}
 }
 
@@ -106,13 +110,18 @@ func (t *Turn) PutPayload(b []byte) Payload {
 	}
 	p := Payload{Generation: s.current, Number: s.number, Size: uint32(len(b))}
 	s.number++
+	s.numbers[s.current] = s.number
 	s.size += len(b)
+	t.putPayload(p, b)
+	t.Touch(s)
+	return p
+}
+
+func (t *Turn) putPayload(p Payload, b []byte) {
 	k, v := t.SetDeferred(9, 1+len(b))
 	copy(k, payloadKey(p.Generation, p.Number))
 	v[0] = payloadVersion
 	copy(v[1:], b)
-	t.Touch(s)
-	return p
 }
 
 // Hold counts n more copies of p with h, or fewer. UndoHold takes it back.
@@ -139,6 +148,28 @@ func (t *Turn) HoldOnly(h Holder, copies map[uint32]uint64) {
 			t.Touch(s)
 		}
 	}
+}
+
+// Refer says who tells what an object refers to, nil for nobody any more. It needs no baton.
+func (s *Store) Refer(object uint32, r Referrer) {
+	if r == nil {
+		s.payloads.sweep.referrers.Delete(object)
+		return
+	}
+	s.payloads.sweep.referrers.Store(object, r)
+}
+
+// Sound returns what is wrong with a queue in memory, if anything is. It is for tests.
+func (s *Store) Sound(ctx context.Context) error {
+	return s.Do(WithDurability(ctx, NoSync), QuietFunc(func(*Turn) (err error) {
+		s.payloads.sweep.referrers.Range(func(object, r any) bool {
+			if wrong := r.(Referrer).Sound(); wrong != nil {
+				err = fmt.Errorf("object %d: %w", object, wrong)
+			}
+			return err == nil
+		})
+		return err
+	}), NoSync)
 }
 
 // Payload reads what p refers to. It returns nil if the payload has no holder any more. It must
@@ -202,6 +233,7 @@ func (s *payloads) add(h holding, n int) {
 	if s.live[h.generation] == 0 {
 		s.emptied = append(s.emptied, h.generation)
 	}
+	s.noteCopies(h.generation, n)
 }
 
 // Seal writes the counts that changed, and deletes generations without holders.
@@ -223,9 +255,11 @@ func (s *payloads) Seal(t *Turn) {
 		if !s.keep && s.live[g] == 0 && g != s.current {
 			t.DeleteRange(payloadKey(g, 0), payloadKey(g+1, 0))
 			delete(s.live, g)
+			delete(s.numbers, g)
 		}
 	}
 	s.emptied = s.emptied[:0]
+	s.armSweep(t)
 }
 
 // letGo ends the holdings of an object that is dropped.
@@ -240,6 +274,7 @@ func (t *Turn) letGo(id uint32) {
 func (s *Store) loadPayloads() (err error) {
 	s.payloads = newPayloads()
 	p := &s.payloads
+	p.sweep.s, p.sweep.timer = s, NewTimer(p.sweep.start)
 	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{byte(KindPayload)}, UpperBound: []byte{byte(KindHolding) + 1}})
 	if err != nil {
 		return damaged(err)
@@ -272,7 +307,15 @@ func (s *Store) loadPayloads() (err error) {
 			p.emptied = append(p.emptied, g)
 		}
 		p.current = max(p.current, g+1)
+		if it.SeekLT(payloadKey(g+1, 0)) && len(it.Key()) == 9 {
+			p.numbers[g] = binary.BigEndian.Uint32(it.Key()[5:]) + 1
+		}
 		ok = it.SeekGE(payloadKey(g+1, 0))
 	}
-	return nil
+	for g := range p.live {
+		if p.isSparse(g) {
+			p.sweep.sparse[g] = true
+		}
+	}
+	return damaged(it.Error())
 }

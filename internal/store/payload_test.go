@@ -2,9 +2,13 @@ package store_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
@@ -263,4 +267,91 @@ func TestMissingPayloadNamesItsTable(t *testing.T) {
 	require.ErrorIs(t, err, store.ErrCorrupt)
 	require.ErrorContains(t, err, ".sst")
 	require.NoError(t, s.Close())
+}
+
+// teller tells what a holder refers to.
+type teller func(ctx context.Context, visit func(store.Payload))
+
+func (f teller) Refer(ctx context.Context, _ uint16, visit func(store.Payload)) error {
+	f(ctx, visit)
+	return nil
+}
+
+func (f teller) Sound() error { return nil }
+
+// A generation of which few payloads are left is written anew, unless a copy comes in while their
+// holders tell what they refer to, or a holder does not tell.
+func TestAGenerationOfWhichLittleIsLeftIsWrittenAnew(t *testing.T) {
+	const n = 80 // payloads of 64 KiB, more than a generation
+	one, two := store.Holder{ID: 1}, store.Holder{ID: 2, Slot: 1}
+	for name, c := range map[string]struct {
+		silent bool // two does not tell
+		moved  bool // a copy goes from one to two, which has told before
+		left   int
+	}{
+		"swept":           {left: 2 + n - 64},
+		"a holder silent": {silent: true, left: n},
+		"a copy came in":  {moved: true, left: n},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := openStore(t, store.Options{FS: vfs.NewMem(), Dir: "data"})
+				defer func() { require.NoError(t, s.Close()) }()
+				op := &sharing{holders: []store.Holder{one}, s: s}
+				for i := range n {
+					op.bodies = append(op.bodies, bytes.Repeat([]byte{byte(i)}, 64<<10))
+				}
+				require.NoError(t, s.Do(ctx, op, store.Sync))
+				a, b := op.refs[3], op.refs[40]
+				ofOne, ofTwo := []store.Payload{a}, []store.Payload{b}
+				var once sync.Once
+				s.Refer(one.ID, teller(func(ctx context.Context, visit func(store.Payload)) {
+					if c.moved {
+						once.Do(func() {
+							require.NoError(t, s.Do(ctx, store.OpFunc(func(t *store.Turn) error {
+								t.Hold(two, a, 1)
+								t.Hold(one, a, -1)
+								return nil
+							}), store.Sync))
+							ofOne, ofTwo = nil, append(ofTwo, a)
+						})
+					}
+					for _, p := range ofOne {
+						visit(p)
+					}
+				}))
+				if !c.silent {
+					s.Refer(two.ID, teller(func(_ context.Context, visit func(store.Payload)) {
+						for _, p := range ofTwo {
+							visit(p)
+						}
+					}))
+				}
+				require.NoError(t, s.Do(ctx, store.OpFunc(func(t *store.Turn) error {
+					t.Hold(two, b, 1)
+					for _, p := range op.refs {
+						if p != a {
+							t.Hold(one, p, -1)
+						}
+					}
+					t.Hold(one, op.refs[n-1], 1) // the generation that is written to
+					return nil
+				}), store.Sync))
+				time.Sleep(15 * time.Second)
+				synctest.Wait()
+				payloads, _ := payloadKeys(t, s)
+				require.Equal(t, c.left, payloads)
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				if payloads, _ = payloadKeys(t, s); !c.silent {
+					require.Equal(t, 2+n-64, payloads, "in the end")
+				}
+				for _, p := range []store.Payload{a, b} {
+					v, err := s.Payload(p)
+					require.NoError(t, err)
+					require.Equal(t, op.bodies[p.Number], v)
+				}
+			})
+		})
+	}
 }

@@ -28,6 +28,7 @@ type Usage struct {
 	MemoryBytes uint64 // memtables and block cache
 	WALBytes    uint64
 	Tables      int64
+	SharedBytes uint64 // of DiskBytes, about: tables with bodies that several queues share
 }
 
 // figures hold the last Usage.
@@ -82,8 +83,10 @@ func (s *Store) askEngine() {
 
 func (s *Store) usage() *Usage {
 	m := s.db.Metrics()
-	wal := max(m.WAL.PhysicalSize, m.WAL.Size) // the former leaves out the file being written
+	wal := max(m.WAL.PhysicalSize, m.WAL.Size)         // the former leaves out the file being written
+	shared, _ := s.db.EstimateDiskUsage(PayloadSpan()) // 0 if it cannot tell
 	return &Usage{
+		SharedBytes: shared,
 		DiskBytes:   m.DiskSpaceUsage() - m.WAL.PhysicalSize + wal,
 		MemoryBytes: m.MemTable.Size + uint64(m.BlockCache.Size),
 		WALBytes:    wal,

@@ -2,6 +2,7 @@
 package storetest
 
 import (
+	"context"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -36,7 +37,21 @@ func OpenFS(fs vfs.FS, o store.Options) (*pebblemq.DB, error) {
 func Close(t testing.TB, db *pebblemq.DB) {
 	t.Helper()
 	Verify(t, db)
+	Sound(t, db)
 	if err := db.Close(); err != nil {
 		t.Errorf("close: %v", err)
+	}
+}
+
+// Sound fails the test if something is wrong with what the queues of a store have in memory.
+func Sound(t interface {
+	Helper()
+	Errorf(format string, args ...any)
+}, db *pebblemq.DB,
+) {
+	t.Helper()
+	s := bridge.Store(db)
+	if err := s.Sound(context.Background()); err != nil && s.Cause() == nil {
+		t.Errorf("in memory: %v", err)
 	}
 }

@@ -1,0 +1,572 @@
+package queue
+
+import (
+	"slices"
+	"sync/atomic"
+
+	"github.com/pebblemq/pebblemq/internal/store"
+)
+
+// order is what a lane has on disk: its messages, in segments, and what has become of them.
+//
+//	put ──▶ pending ──the group is sealed──▶ known ──all are settled──▶ deleted
+//	                                          │  ▲
+//	               none of it is in memory    ▼  │ a read brings one in
+//	                                         on disk only
+//
+// A segment is known as long as one of its messages is in memory, or its state has yet to be
+// written. What a reader has found may be older than that, so nothing is forgotten while somebody
+// reads, not even that a segment is deleted.
+//
+// Invariants:
+//
+//   - A segment on disk that is not known has the state that is on disk.
+//   - A message in memory has its segment, and is the member at its place there.
+type order struct {
+	q        *Lane
+	pending  []*segment // of the open group
+	recent   []*segment // of the group sealed last, which the engine may not have applied
+	known    index
+	changed  []*segment // whose state is to be written with the open group
+	late     late
+	idle     []*segment // known, maybe without need
+	dropped  uint64     // everything below was deleted as a range
+	deadSize int        // bytes settled since
+	draft    draft
+
+	forgotten atomic.Uint64 // how many were known, for those who read to look only
+}
+
+// late is what is written with the next group that is synced.
+type late struct {
+	store.Sealed
+	q        *Lane
+	segments []*segment
+	settled  tally  // messages that are gone, and not according to the disk
+	low      uint64 // none of these is below
+}
+
+// segment is what is known of a segment.
+type segment struct {
+	q           *Lane
+	first, last uint64
+	members     []*Message // by their number from first on, those that are in memory
+	settled     bitmap     // the same
+	absent      marks      // of those that are not in memory
+	inMemory    int
+	live        int   // not settled
+	written     int   // messages in its value
+	size        int   // of that, in bytes
+	unwritten   tally // were settled, and not according to the disk
+
+	sealed    bool // is in a group, or on disk
+	rewritten bool
+	stated    bool // has a state on disk, or in the open group
+	wanted    bool // its state is to be written with it
+	changed   bool // see order
+	late      bool // the same
+	dropped   bool // is deleted
+}
+
+func newOrder(q *Lane) order {
+	return order{q: q, known: newIndex(), late: late{q: q, low: none}}
+}
+
+// put adds a message to what is pending.
+func (o *order) put(t *store.Turn, m *Message) {
+	s := o.last()
+	if s == nil || len(s.members) == segmentMessages || s.size >= segmentBytes {
+		s = &segment{q: o.q, first: m.Seq}
+		o.pending = append(o.pending, s)
+	}
+	size := m.entryLen()
+	s.members, m.segment = append(s.members, m), s
+	s.live, s.inMemory = s.live+1, s.inMemory+1
+	s.size += size
+	t.Promise(size + segmentHeadLen)
+}
+
+// last returns the pending segment that takes what comes next.
+func (o *order) last() *segment {
+	if n := len(o.pending); n > 0 {
+		return o.pending[n-1]
+	}
+	return nil
+}
+
+// undoPut takes the last put back.
+func (o *order) undoPut(m *Message) {
+	s := m.segment
+	s.members[len(s.members)-1] = nil
+	s.members = s.members[:len(s.members)-1]
+	s.live, s.inMemory, s.size = s.live-1, s.inMemory-1, s.size-m.entryLen()
+	if len(s.members) == 0 {
+		o.pending[len(o.pending)-1] = nil
+		o.pending = o.pending[:len(o.pending)-1]
+	}
+}
+
+// settle notes that a message is gone.
+func (o *order) settle(t *store.Turn, m *Message) {
+	if s := m.segment; s.sealed {
+		s.settled.set(int(m.Seq - s.first))
+		s.touch(t)
+	}
+}
+
+// settleLater is settle for what a crash may take back. Most segments are gone by the time that
+// their state is written.
+func (o *order) settleLater(t *store.Turn, m *Message) {
+	s := m.segment
+	if !s.sealed {
+		return
+	}
+	s.settled.set(int(m.Seq - s.first))
+	gone := tally{1, m.size()}
+	s.unwritten.more(gone)
+	o.late.settled.more(gone)
+	o.late.low = min(o.late.low, m.Seq)
+	s.touchLate(t)
+}
+
+// count counts a message off its segment.
+func (o *order) count(m *Message) {
+	m.segment.live, m.segment.inMemory = m.segment.live-1, m.segment.inMemory-1
+}
+
+// uncount takes that back.
+func (o *order) uncount(m *Message) {
+	m.segment.live, m.segment.inMemory = m.segment.live+1, m.segment.inMemory+1
+}
+
+// undoSettle takes settle or settleLater back.
+func (o *order) undoSettle(m *Message) {
+	s := m.segment
+	if !s.sealed {
+		return
+	}
+	s.settled.clear(int(m.Seq - s.first))
+	if m.later {
+		gone := tally{1, m.size()}
+		s.unwritten.less(gone)
+		o.late.settled.less(gone)
+	}
+}
+
+// settleUnread notes that a message is gone which is on disk only.
+func (o *order) settleUnread(t *store.Turn, l *loadedMessage) {
+	s := o.learn(l.segment)
+	s.settled.set(int(l.seq - s.first))
+	s.live--
+	s.touch(t)
+}
+
+// mark has the state of a message written with the group.
+func (o *order) mark(t *store.Turn, m *Message) {
+	if s := m.segment; s.sealed {
+		s.touch(t)
+	} else {
+		s.wanted = true
+	}
+}
+
+// markLater has it written before a delivery counts as durable. Most messages are settled
+// by then.
+func (o *order) markLater(t *store.Turn, m *Message) { m.segment.touchLate(t) }
+
+// touch has the state of a segment written with the group. The lane is touched, too.
+func (s *segment) touch(t *store.Turn) {
+	t.Touch(s.q)
+	if s.changed {
+		return
+	}
+	s.changed = true
+	s.q.order.changed = append(s.q.order.changed, s)
+	t.Promise(seqKeyLen + stateHeadLen + len(s.settled))
+}
+
+// touchLate has it written with the next group that is synced.
+func (s *segment) touchLate(t *store.Turn) {
+	l := &s.q.order.late
+	t.TouchLate(l)
+	if !s.late {
+		s.late = true
+		l.segments = append(l.segments, s)
+	}
+}
+
+// Seal has everything written that waited for a synced group.
+func (l *late) Seal(t *store.Turn) {
+	for i, s := range l.segments {
+		l.segments[i], s.late = nil, false
+		switch {
+		case s.dropped:
+		case s.sealed:
+			s.touch(t)
+		default:
+			s.wanted = true
+		}
+	}
+	l.segments, l.low = l.segments[:0], none
+	t.Touch(l.q) // which writes all of it, after this
+}
+
+// join makes a message a member of its segment, because it comes into memory.
+func (o *order) join(m *Message) {
+	s := o.learn(m.segment)
+	if s.members == nil {
+		s.members = make([]*Message, s.last-s.first+1)
+	}
+	m.segment = s
+	s.members[m.Seq-s.first] = m
+	s.inMemory++
+	if i, marked := s.absent.find(m.Seq); marked {
+		s.absent = slices.Delete(s.absent, i, i+1)
+	}
+}
+
+// inMemory returns a message that is in memory, or nil.
+func (o *order) inMemory(seq uint64) *Message {
+	s := o.known.at(seq)
+	if s == nil {
+		s = o.pendingAt(seq)
+	}
+	if s == nil || s.members == nil {
+		return nil
+	}
+	if m := s.members[seq-s.first]; m != nil && m.here() {
+		return m
+	}
+	return nil
+}
+
+// messages calls f with each message that is in memory, in order.
+func (o *order) messages(f func(*Message)) {
+	for _, s := range o.inOrder() {
+		for _, m := range s.members {
+			if m != nil && m.here() {
+				f(m)
+			}
+		}
+	}
+}
+
+// firstLive returns the number of the first message in memory that is not settled, of those below a
+// bound, or the bound. Nothing that is not in memory is below that.
+func (o *order) firstLive(bound uint64) uint64 {
+	bound = o.known.firstLive(bound)
+	for _, s := range o.pending {
+		bound = min(bound, s.firstLive())
+	}
+	return bound
+}
+
+// firstLive returns the number of the first message that is not settled, or none.
+func (s *segment) firstLive() uint64 {
+	if s.sealed {
+		if i := s.settled.firstClear(); i <= int(s.last-s.first) {
+			return s.first + uint64(i)
+		}
+		return none
+	}
+	for _, m := range s.members {
+		if m.at != gone {
+			return m.Seq
+		}
+	}
+	return none
+}
+
+// gone reports that a message which was read is settled, though the disk may not say so yet.
+func (o *order) gone(l *loadedMessage) bool {
+	if l.segment == nil || !l.segment.sealed {
+		return l.gone
+	}
+	s := o.known.at(l.segment.last)
+	return l.gone || s != nil && s.settled.has(int(l.seq-s.first))
+}
+
+// markOf returns the mark of a message that is not in memory. What was read may be older than what
+// is known.
+func (o *order) markOf(l *loadedMessage) mark {
+	s := l.segment
+	if !s.sealed {
+		return l.mark
+	}
+	if known := o.known.at(s.last); known != nil {
+		s = known
+	}
+	return s.absent.of(l.seq)
+}
+
+// leave takes a message out of memory that is still there on disk.
+func (o *order) leave(m *Message) {
+	s := m.segment
+	s.inMemory--
+	if !s.sealed {
+		return // it is needed until then; see seal
+	}
+	s.members[m.Seq-s.first] = nil
+	o.setAbsent(m, m.mark())
+	o.mayForget(s)
+}
+
+// setAbsent notes the mark of a message that is not in memory.
+func (o *order) setAbsent(m *Message, k mark) {
+	s := m.segment
+	at, marked := s.absent.find(m.Seq)
+	if marked {
+		s.absent = slices.Delete(s.absent, at, at+1)
+	}
+	if (k != mark{}) {
+		s.absent = slices.Insert(s.absent, at, seqMark{m.Seq, k})
+	}
+}
+
+// learn returns what is known of a segment that was read, which is that from now on if it was
+// nothing.
+func (o *order) learn(s *segment) *segment {
+	if !s.sealed {
+		return s
+	}
+	if known := o.known.at(s.last); known != nil {
+		return known
+	}
+	o.known.add(s)
+	return s
+}
+
+// mayForget forgets a segment that needs not be known any more.
+func (o *order) mayForget(s *segment) {
+	switch {
+	case !s.dropped && (s.inMemory > 0 || !s.sealed || s.changed || s.late):
+	case o.reads():
+		o.idle = append(o.idle, s)
+	case o.known.at(s.last) == s:
+		o.known.remove(s)
+		o.forgotten.Add(1)
+	}
+}
+
+// reads reports that somebody reads messages to bring them into memory.
+func (o *order) reads() bool {
+	q := o.q
+	return q.loader.loading || q.expiry.sweeping || q.retention.sweeping || q.bad.reading || q.groups != nil && q.groups.loading
+}
+
+// forgetIdle comes at the end of a read.
+func (o *order) forgetIdle() {
+	if o.reads() {
+		return
+	}
+	idle := o.idle
+	o.idle = nil
+	for _, s := range idle {
+		o.mayForget(s)
+	}
+}
+
+// seal writes what has changed into the group that is about to go.
+func (o *order) seal(t *store.Turn) {
+	clear(o.recent)
+	o.recent = o.recent[:0]
+	for i, s := range o.pending {
+		o.pending[i] = nil
+		if s.write(t) {
+			o.known.add(s)
+			o.recent = append(o.recent, s)
+			o.mayForget(s)
+		}
+	}
+	o.pending = o.pending[:0]
+	for i, s := range o.changed {
+		o.changed[i], s.changed = nil, false
+		s.update(t)
+	}
+	o.changed = o.changed[:0]
+}
+
+// write writes a segment, and reports false if all of it was settled before.
+func (s *segment) write(t *store.Turn) bool {
+	if s.live == 0 {
+		s.dropped = true
+		return false
+	}
+	start, first, last := s.first, none, uint64(0)
+	for i, m := range s.members {
+		if m.at != gone {
+			first, last = min(first, start+uint64(i)), start+uint64(i)
+		}
+	}
+	s.first, s.last, s.sealed = first, last, true
+	s.members = s.members[first-start : last-start+1]
+	s.settled = newBitmap(len(s.members))
+	for i, m := range s.members {
+		if m.at == gone {
+			s.settled.set(i)
+			s.members[i] = nil
+		}
+	}
+	s.put(t)
+	for i, m := range s.members {
+		if m == nil || m.here() {
+			continue
+		}
+		s.members[i] = nil
+		if m.delivered() {
+			s.absent = append(s.absent, seqMark{m.Seq, m.mark()})
+		}
+	}
+	if s.wanted {
+		s.writeState(t)
+	}
+	return true
+}
+
+// put writes the value of the segment: those of its members that are not settled, of which all
+// are in memory.
+func (s *segment) put(t *store.Turn) {
+	q := s.q
+	d := &q.order.draft
+	for i, m := range s.members {
+		if m != nil && !s.settled.has(i) {
+			d.end(m.Seq, q.retention.append(d.body, &m.Content))
+		}
+	}
+	s.written, s.size = len(d.seqs), d.len(s.first)
+	k, v := t.SetDeferred(seqKeyLen, s.size)
+	copy(k, seqKey(q.layout.Segment, q.place, s.last))
+	d.encode(v, s.first, s.rewritten)
+	d.reset()
+}
+
+// update writes what has become of a segment.
+func (s *segment) update(t *store.Turn) {
+	o := &s.q.order
+	o.late.settled.less(s.unwritten)
+	s.unwritten = tally{}
+	switch {
+	case s.dropped:
+	case s.left() == 0:
+		s.delete(t)
+	default:
+		s.thin(t)
+		s.writeState(t)
+		o.mayForget(s)
+	}
+}
+
+// A segment of which less than one in sparse messages is left is written anew, if it is not small
+// anyway. So the disk holds no more than sparse times what is there, and a small segment of each
+// survivor.
+const (
+	sparse      = 4
+	sparseBytes = 4 << 10
+)
+
+// thin writes a segment anew without what is settled, if that is most of it. What is left must be in
+// memory, as it is unless nobody has come to it yet.
+func (s *segment) thin(t *store.Turn) {
+	left := s.left()
+	if left*sparse > s.written || s.size < sparseBytes || len(s.members) == 0 {
+		return
+	}
+	for i, m := range s.members {
+		switch {
+		case s.settled.has(i):
+		case m == nil || m.lean > 0:
+			return
+		}
+	}
+	s.rewritten = true
+	s.put(t)
+}
+
+func (s *segment) writeState(t *store.Turn) {
+	st := segmentState{first: s.first, settled: s.settled}
+	absent := s.absent
+	for i, m := range s.members {
+		if m == nil {
+			continue
+		}
+		if s.settled.has(i) {
+			s.members[i] = nil
+			continue
+		}
+		for len(absent) > 0 && absent[0].seq < m.Seq {
+			st.marks, absent = append(st.marks, absent[0]), absent[1:]
+		}
+		if m.delivered() {
+			st.marks = append(st.marks, seqMark{m.Seq, m.mark()})
+		}
+	}
+	st.marks = append(st.marks, absent...)
+	t.Set(seqKey(s.q.layout.State, s.q.place, s.last), st.encode(int(s.last-s.first+1)))
+	s.stated = true
+}
+
+// left returns how many messages of a sealed segment are not settled.
+func (s *segment) left() int { return int(s.last-s.first+1) - s.settled.len() }
+
+// delete removes a segment of which all is settled.
+func (s *segment) delete(t *store.Turn) {
+	key := seqKey(s.q.layout.Segment, s.q.place, s.last)
+	if s.rewritten {
+		t.Delete(key)
+	} else {
+		t.DeleteSingle(key)
+	}
+	if s.stated {
+		t.Delete(seqKey(s.q.layout.State, s.q.place, s.last))
+	}
+	s.drop()
+}
+
+// drop forgets a segment that is deleted, unless somebody may have read it before.
+func (s *segment) drop() {
+	o := &s.q.order
+	o.late.settled.less(s.unwritten)
+	s.unwritten, s.dropped = tally{}, true
+	o.mayForget(s)
+}
+
+// pendingAt returns the segment of the open group that has a number, or nil.
+func (o *order) pendingAt(seq uint64) *segment {
+	for _, s := range o.pending {
+		if s.first <= seq && seq-s.first < uint64(len(s.members)) {
+			return s
+		}
+	}
+	return nil
+}
+
+// recentAt returns the segment of the group sealed last that has a number, or nil.
+func (o *order) recentAt(seq uint64) *segment {
+	if at, found := find(o.recent, seq); found {
+		return o.recent[at]
+	}
+	return nil
+}
+
+// Settled ranges are dropped in bulk once they reach one of these.
+const (
+	dropMessages = 16384
+	dropBytes    = 4 << 20
+)
+
+// dropRange removes a settled range in bulk, which lets the engine delete whole
+// tables instead of compacting tombstones. It ends at the first stretch that cannot be read, of
+// which a segment may reach far.
+func (o *order) dropRange(t *store.Turn) {
+	low := o.q.meta.low
+	if low <= o.dropped || low-o.dropped < dropMessages && o.deadSize < dropBytes {
+		return
+	}
+	o.deleteTo(t, o.dropped, low)
+	o.dropped, o.deadSize = low, 0
+}
+
+// isKnown reports that a message that was read is in memory, or gone.
+func (o *order) isKnown(l *loadedMessage) bool {
+	return o.inMemory(l.seq) != nil || o.gone(l)
+}
