@@ -43,7 +43,7 @@ simcover: ## what the simulator covers of the library in SIMTIME; the profile st
 	@$(GO) tool cover -func=$(SIMCOVER)/library | tail -1
 
 # The packages that count.
-SIMCOVERED = pebblemq/(log|workqueue|visibility|idempotency|internal/(store|spool|payload|worker|object|codec))[/[:space:]]
+SIMCOVERED = pebblemq/(log|workqueue|visibility|idempotency|internal/(store|queue|payload|worker|object|codec))[/[:space:]]
 
 MUTANTS ?= 4
 
