@@ -44,7 +44,7 @@ func newFanoutPart(w *world) *fanoutPart {
 
 func (p *fanoutPart) verbs() []*verb {
 	return []*verb{
-		form("publish {n} letters to everyone [together] [dying] [headers {headers}] [size {size}]", 8, p.drawPublish, p.publish),
+		form("publish {n} letters to everyone [together] [dying] [headers {headers}] [size {size}] [refused]", 8, p.drawPublish, p.publish),
 		form("compare what everyone has", 3, p.drawCompare, func(c *client, _ args) { p.compare(c) }),
 	}
 }
@@ -66,6 +66,9 @@ func (p *fanoutPart) drawPublish() args {
 	}
 	if w.likes("thick letters") && w.chance(3) {
 		a["size"] = oneOf(w, "1000", "20000")
+	}
+	if w.chance(8) {
+		a["refused"] = "yes"
 	}
 	return a
 }
@@ -156,13 +159,21 @@ func (p *fanoutPart) publishOnce(c *client, a args, n int) {
 					return err
 				}
 			}
+			if a.has("refused") { // when all others have been run
+				return b.In(tx).DeleteJob(nobody)
+			}
 			return nil
 		})
 	})
 	p.under--
 	p.ended = o.to
 	c.tellCall("letters %v: %v", names, o.err)
-	c.expects(o, "publish to everyone")
+	if o.done() && a.has("refused") {
+		c.fail("letters %v are published, and a part of that cannot be", names)
+	}
+	if !a.has("refused") || !lost(o.err, workqueue.ErrUnknownJob) {
+		c.expects(o, "publish to everyone")
+	}
 	for _, name := range names {
 		x := p.letters[name]
 		switch x.at = o.to; {
