@@ -88,7 +88,7 @@ func newWorld(seed uint64) *world {
 	}
 	w.disk = newDisk(w)
 	b := newBank(w)
-	w.parts = []part{w.disk, b, newKeysPart(w), newDealsPart(w, b), newRemindersPart(w), newVisibilityPart(w, b), newLogPart(w, b), newWorkqueuePart(w), newJobsPart(w), newCallsPart(w), newOrdersPart(w), newSubscriptionsPart(w), newFanoutPart(w), newRefusalsPart(w), newConnectionsPart(w), newAbsencesPart(w), newBlueprintsPart(w), &descriptionPart{w}}
+	w.parts = []part{w.disk, b, newKeysPart(w), newDealsPart(w, b), newRemindersPart(w), newVisibilityPart(w, b), newLogPart(w, b), newWorkqueuePart(w), newJobsPart(w), newCallsPart(w), newOrdersPart(w), newSubscriptionsPart(w), newFanoutPart(w), newRefusalsPart(w), newConnectionsPart(w), newAbsencesPart(w), newBlueprintsPart(w), newPapersPart(w), &descriptionPart{w}}
 	for _, p := range w.parts {
 		for _, v := range p.verbs() {
 			v.part = partName(p)
