@@ -30,6 +30,21 @@ SEED ?= 0
 sim: ## the simulator: fresh seeds for SIMTIME, or one SEED
 	@$(GO) run ./internal/sim -for $(SIMTIME) -seed $(SEED)
 
+SIMCOVER ?= /tmp/simcover
+
+.PHONY: simcover
+simcover: ## what the simulator covers of the library in SIMTIME; the profile stays in SIMCOVER
+	@rm -rf $(SIMCOVER) && mkdir -p $(SIMCOVER)/data
+	@$(GO) build -cover -coverpkg=$$($(GO) list ./log ./workqueue/... ./visibility ./idempotency ./internal/... | paste -sd,) -o $(SIMCOVER)/sim ./internal/sim
+	@GOCOVERDIR=$(SIMCOVER)/data $(SIMCOVER)/sim -for $(SIMTIME) -seed $(SEED)
+	@$(GO) tool covdata textfmt -i=$(SIMCOVER)/data -o $(SIMCOVER)/profile
+	@grep -E '$(SIMCOVERED)|^mode' $(SIMCOVER)/profile > $(SIMCOVER)/library
+	@$(GO) tool covdata percent -i=$(SIMCOVER)/data | grep -E '$(SIMCOVERED)'
+	@$(GO) tool cover -func=$(SIMCOVER)/library | tail -1
+
+# The packages that count.
+SIMCOVERED = pebblemq/(log|workqueue|visibility|idempotency|internal/(store|queue|payload|worker|object|codec))[/[:space:]]
+
 MUTANTS ?= 4
 
 .PHONY: mutants

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -129,6 +130,11 @@ func (p *dealsPart) make(c *client, a args) {
 		d.closes = r.d
 		steps = append(steps, func(tx *pebblemq.Tx) error { return q.In(tx).Delete(r.receipt) })
 	}
+	late := a.has("fail") && c.hash("late "+d.id)%2 == 0
+	if late { // it is refused when all others have been run
+		a = maps.Clone(a)
+		delete(a, "fail")
+	}
 	rng := rand.New(rand.NewPCG(c.hash(d.id), 0))
 	rng.Shuffle(len(steps), func(i, j int) { steps[i], steps[j] = steps[j], steps[i] })
 	before := p.rival(d)
@@ -138,9 +144,16 @@ func (p *dealsPart) make(c *client, a args) {
 				return err
 			}
 		}
+		if late {
+			return q.In(tx).Cancel(nobody)
+		}
 		return nil
 	}, func(happened bool) { p.resolve(d, happened) })
-	if !errors.Is(o.err, errRefused) || !a.has("fail") {
+	switch {
+	case late && o.done():
+		c.fail("%s was made, and a part of it cannot be", d.id)
+	case late && lost(o.err, visibility.ErrUnknownMessage):
+	case !errors.Is(o.err, errRefused) || !a.has("fail"):
 		c.expects(o, "make "+d.id, idempotency.ErrDuplicate, pebblemq.ErrLost, visibility.ErrInvalidReceipt)
 	}
 	if o.done() {

@@ -12,7 +12,7 @@ import (
 	"github.com/pebblemq/pebblemq/workqueue"
 )
 
-// fanoutPart is an exchange that leads to a topic, a visibility queue and a work queue. A letter that is
+// fanoutPart is an exchange that leads to a topic, a visibility queue and two work queues. A letter that is
 // published there comes to all of them or to none, also as a dead letter. Nobody takes one away.
 type fanoutPart struct {
 	w       *world
@@ -44,7 +44,7 @@ func newFanoutPart(w *world) *fanoutPart {
 
 func (p *fanoutPart) verbs() []*verb {
 	return []*verb{
-		form("publish {n} letters to everyone [together] [dying] [headers {headers}]", 8, p.drawPublish, p.publish),
+		form("publish {n} letters to everyone [together] [dying] [headers {headers}] [size {size}] [refused]", 8, p.drawPublish, p.publish),
 		form("compare what everyone has", 3, p.drawCompare, func(c *client, _ args) { p.compare(c) }),
 	}
 }
@@ -63,6 +63,12 @@ func (p *fanoutPart) drawPublish() args {
 	}
 	if w.chance(3) {
 		a["headers"] = "a=1,b=2"
+	}
+	if w.likes("thick letters") && w.chance(3) {
+		a["size"] = oneOf(w, "1000", "20000")
+	}
+	if w.chance(8) {
+		a["refused"] = "yes"
 	}
 	return a
 }
@@ -94,12 +100,12 @@ func (p *fanoutPart) open(c *client) bool {
 		if err := b.DeclareExchange(ctx, everyone, workqueue.Fanout, nil); err != nil {
 			return err
 		}
-		for name, config := range map[string]*workqueue.QueueConfig{everyone: nil, narrow: {MaxLength: 1, DeadLetter: &workqueue.DeadLetter{Exchange: everyone}}} {
+		for name, config := range map[string]*workqueue.QueueConfig{everyone: nil, "others": nil, narrow: {MaxLength: 1, DeadLetter: &workqueue.DeadLetter{Exchange: everyone}}} {
 			if _, err := b.DeclareQueue(ctx, name, config); err != nil {
 				return err
 			}
 		}
-		for _, to := range []workqueue.Binding{{Queue: everyone}, {Topic: everyone}, {VisibilityQueue: everyone}} {
+		for _, to := range []workqueue.Binding{{Queue: everyone}, {Queue: "others"}, {Topic: everyone}, {VisibilityQueue: everyone}} {
 			to.Exchange = everyone
 			if err := b.Bind(ctx, to); err != nil {
 				return err
@@ -148,10 +154,13 @@ func (p *fanoutPart) publishOnce(c *client, a args, n int) {
 		}
 		return c.db.Update(ctx, func(tx *pebblemq.Tx) error {
 			for _, name := range names {
-				m := workqueue.Message{MessageID: name, ContentType: "letter", Headers: parsePairs(a["headers"]), Body: []byte(name)}
+				m := workqueue.Message{MessageID: name, ContentType: "letter", Headers: parsePairs(a["headers"]), Body: []byte(name + "." + strings.Repeat("x", a.int("size")))}
 				if err := b.In(tx).Publish(exchange, key, m); err != nil {
 					return err
 				}
+			}
+			if a.has("refused") { // when all others have been run
+				return b.In(tx).DeleteJob(nobody)
 			}
 			return nil
 		})
@@ -159,7 +168,12 @@ func (p *fanoutPart) publishOnce(c *client, a args, n int) {
 	p.under--
 	p.ended = o.to
 	c.tellCall("letters %v: %v", names, o.err)
-	c.expects(o, "publish to everyone")
+	if o.done() && a.has("refused") {
+		c.fail("letters %v are published, and a part of that cannot be", names)
+	}
+	if !a.has("refused") || !lost(o.err, workqueue.ErrUnknownJob) {
+		c.expects(o, "publish to everyone")
+	}
 	for _, name := range names {
 		x := p.letters[name]
 		switch x.at = o.to; {
@@ -180,7 +194,7 @@ func (p *fanoutPart) opened(*client) { p.under = 0 }
 func (p *fanoutPart) check(c *client)  { p.compare(c) }
 func (p *fanoutPart) settle(c *client) { p.compare(c) }
 
-// compare reads what the three have.
+// compare reads what all have.
 func (p *fanoutPart) compare(c *client) {
 	if !p.made {
 		return
@@ -210,29 +224,35 @@ func (p *fanoutPart) compare(c *client) {
 }
 
 // all is what has a letter that was published.
-const all = "the queue and the topic and the visibility queue"
+const all = "the queue and the other and the topic and the visibility queue"
 
 // old reports that the visibility queue may not keep a letter any more.
 func (x *circular) old() bool {
 	return !x.at.IsZero() && latest(wall()).Sub(x.at) > visibility.MaxRetention-time.Hour
 }
 
-// readEveryone returns the letters, and which of the three have each.
+// readEveryone returns the letters, and who has each.
 func readEveryone(ctx context.Context, db *pebblemq.DB) (map[string]string, error) {
 	has := make(map[string][]string)
+	note := func(body []byte, what string) {
+		name, _, _ := strings.Cut(string(body), ".")
+		has[name] = append(has[name], what)
+	}
 	b, err := workqueue.LookupBroker(ctx, db, everyone)
 	if err != nil {
 		return nil, err
 	}
-	q, err := b.Queue(ctx, everyone)
-	if err != nil {
-		return nil, err
-	}
-	for m, err := range q.Browse(ctx, nil) {
+	for _, of := range []struct{ queue, what string }{{everyone, "the queue"}, {"others", "the other"}} {
+		q, err := b.Queue(ctx, of.queue)
 		if err != nil {
 			return nil, err
 		}
-		has[string(m.Body)] = append(has[string(m.Body)], "the queue")
+		for m, err := range q.Browse(ctx, nil) {
+			if err != nil {
+				return nil, err
+			}
+			note(m.Body, of.what)
+		}
 	}
 	t, err := log.LookupTopic(ctx, db, everyone)
 	if err != nil {
@@ -249,7 +269,7 @@ func readEveryone(ctx context.Context, db *pebblemq.DB) (map[string]string, erro
 		if err != nil {
 			return nil, err
 		}
-		has[string(r.Value)] = append(has[string(r.Value)], "the topic")
+		note(r.Value, "the topic")
 	}
 	v, err := visibility.LookupQueue(ctx, db, everyone)
 	if err != nil {
@@ -259,7 +279,7 @@ func readEveryone(ctx context.Context, db *pebblemq.DB) (map[string]string, erro
 		if err != nil {
 			return nil, err
 		}
-		has[string(m.Body)] = append(has[string(m.Body)], "the visibility queue")
+		note(m.Body, "the visibility queue")
 	}
 	is := make(map[string]string, len(has))
 	for name, list := range has {
@@ -268,7 +288,7 @@ func readEveryone(ctx context.Context, db *pebblemq.DB) (map[string]string, erro
 	return is, nil
 }
 
-// remember compares, later, what the three have in a copy.
+// remember compares, later, what all have in a copy.
 func (p *fanoutPart) remember() judge {
 	if !p.made {
 		return func(*client) {}

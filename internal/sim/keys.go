@@ -72,10 +72,11 @@ func (p *keysPart) verbs() []*verb {
 		form("open namespace {space} [expiry {expiry}] [lease {lease}]", 3, p.drawOpen, p.open),
 		form("do {key} of {space} which takes {span} and ends with {end} [nowait] [deaf] [inside]", 20, p.drawDo, p.do),
 		form("once {key} of {space} which ends with {end}", 20, p.drawOnce, p.once),
-		form("find {key} of {space}", 10, p.drawKey, p.find),
+		form("find {key} of {space} [seen]", 10, p.drawFind, p.find),
 		form("forget {key} of {space}", 6, p.drawBusy, p.forget),
 		form("list the keys of {space}", 4, p.drawSpace, p.list),
-		form("alter namespace {space} expiry {expiry} [lease {lease}]", 3, p.drawAlter, p.alter),
+		form("alter namespace {space} expiry {expiry} [lease {lease}] [ensured]", 3, p.drawAlter, p.alter),
+		form("delete namespace {space}", 1, p.drawDelete, p.delete),
 	}
 }
 
@@ -111,6 +112,14 @@ func (p *keysPart) drawKey() args {
 		n = 200
 	}
 	a["key"] = fmt.Sprintf("k%d", 1+p.w.rng.IntN(n))
+	return a
+}
+
+func (p *keysPart) drawFind() args {
+	a := p.drawKey()
+	if a != nil && p.w.chance(4) {
+		a["seen"] = "yes"
+	}
 	return a
 }
 
@@ -339,6 +348,10 @@ func (p *keysPart) find(c *client, a args) {
 	var r idempotency.Result
 	var ok bool
 	o := callWith(c, s.n, func(ctx context.Context, namespace *idempotency.Namespace) (err error) {
+		if a.has("seen") {
+			ok, err = namespace.Seen(ctx, []byte(k.name))
+			return err
+		}
 		r, ok, err = namespace.Find(ctx, []byte(k.name))
 		return err
 	})
@@ -346,6 +359,10 @@ func (p *keysPart) find(c *client, a args) {
 	result := outcomeOf(r, o.err)
 	switch {
 	case o.other:
+	case ok && a.has("seen"):
+		if k.fate == gone && quiet {
+			c.fail("%s of %s was seen, and has no outcome", k.name, s.name)
+		}
 	case ok:
 		k.judge(c, s, result, quiet)
 		if k.mayBeHere && quiet && !k.expires.maybe(o.to) {

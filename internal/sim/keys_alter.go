@@ -23,6 +23,9 @@ func (p *keysPart) drawAlter() args {
 	if p.w.chance(3) {
 		a["lease"] = oneOf(p.w, "1s", "500ms")
 	}
+	if p.w.chance(2) {
+		a["ensured"] = "yes"
+	}
 	return a
 }
 
@@ -38,7 +41,13 @@ func (p *keysPart) alter(c *client, a args) {
 	}
 	life := c.life
 	s.altering, s.next = true, next
-	o := callWith(c, s.n, func(ctx context.Context, namespace *idempotency.Namespace) error { return namespace.Alter(ctx, &next) })
+	o := callWith(c, s.n, func(ctx context.Context, namespace *idempotency.Namespace) error {
+		if a.has("ensured") {
+			_, _, err := idempotency.EnsureNamespace(ctx, c.db, s.name, &next)
+			return err
+		}
+		return namespace.Alter(ctx, &next)
+	})
 	if c.expects(o, "alter "+s.name); life != c.world.life || o.unclear() { // the next life finds out
 		return
 	}
@@ -100,4 +109,56 @@ func (s *space) expires(o outcome) moment {
 func (s *space) shortest() time.Duration {
 	least, _ := s.expiry(outcome{})
 	return least
+}
+
+func (p *keysPart) drawDelete() args {
+	if !p.w.likes("deleted namespaces") {
+		return nil
+	}
+	a := p.drawSpace()
+	if a == nil || !p.named(a["space"]).idle() {
+		return nil
+	}
+	return a
+}
+
+// idle reports that nobody uses a namespace.
+func (s *space) idle() bool {
+	for _, k := range s.keys {
+		if k.under > 0 {
+			return false
+		}
+	}
+	return !s.altering
+}
+
+// delete deletes a namespace that nobody uses, and makes another one under its name, which knows none of the keys.
+// Then it is forgotten.
+func (p *keysPart) delete(c *client, a args) {
+	s := p.named(a["space"])
+	if s == nil || !s.idle() {
+		return
+	}
+	p.drop(s)
+	o := callWith(c, s.n, func(ctx context.Context, namespace *idempotency.Namespace) error { return namespace.Delete(ctx) })
+	c.tellCall("delete %s: %v", s.name, o.err)
+	if c.expects(o, "delete "+s.name); !o.done() {
+		return
+	}
+	found := ""
+	o = c.call(func(ctx context.Context) error {
+		n, err := idempotency.OpenNamespace(ctx, c.db, s.name, nil)
+		for _, k := range s.keys {
+			if err == nil && found == "" {
+				var ok bool
+				if ok, err = n.Seen(ctx, []byte(k.name)); ok {
+					found = k.name
+				}
+			}
+		}
+		return err
+	})
+	if c.expects(o, "open "+s.name+" anew"); found != "" {
+		c.fail("%s of %s was seen, and the namespace is another one", found, s.name)
+	}
 }

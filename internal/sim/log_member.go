@@ -31,7 +31,7 @@ type ldelivery struct {
 
 func (p *logPart) memberVerbs() []*verb {
 	return []*verb{
-		form("let {member} of {group} of {topic} poll {n} records [for {wait}]", 30, p.drawPoll, p.poll),
+		form("let {member} of {group} of {topic} poll {n} records [for {wait}] [walking]", 30, p.drawPoll, p.poll),
 		form("let {member} of {group} of {topic} {settle} {n} records [transfer {amount}] [but fail]", 20, p.drawSettle, p.settleSome),
 		form("let {member} of {group} of {topic} commit the record that it has settled as the {n} last", 6, p.drawAgain, p.commitAgain),
 		form("let {member} of {group} of {topic} give {n} records back [after {after}]", 6, p.drawNack, p.nack),
@@ -141,6 +141,9 @@ func (p *logPart) drawPoll() args {
 	if w.chance(2) {
 		a["wait"] = oneOf(w, "100ms", "10s", "1m", "1h")
 	}
+	if w.likes("walks") && w.chance(4) {
+		a["walking"] = "yes"
+	}
 	return a
 }
 
@@ -163,6 +166,10 @@ func (p *logPart) poll(c *client, a args) {
 	ready := m.ready()
 	var got []log.Record
 	o := callWith(c, m.m, func(ctx context.Context, member *log.Member) (err error) {
+		if a.has("walking") {
+			got, err = walk(ctx, member, a.int("n"))
+			return err
+		}
 		got, err = member.Poll(ctx, a.int("n"))
 		return err
 	})
@@ -189,6 +196,22 @@ func (p *logPart) poll(c *client, a args) {
 	default:
 		c.expects(o, m.name+" polls", g.topic.gone()...)
 	}
+}
+
+// walk reads up to n records. It returns an error only if there is none.
+func walk(ctx context.Context, member *log.Member, n int) (got []log.Record, err error) {
+	for r, err := range member.Records(ctx) {
+		if err != nil && len(got) == 0 {
+			return nil, err
+		}
+		if err != nil {
+			return got, nil
+		}
+		if got = append(got, r.Clone()); len(got) == n {
+			break
+		}
+	}
+	return got, nil
 }
 
 // patience is how long a poll must wait to be sure that it is told what there is: what is on its

@@ -30,7 +30,7 @@ func (p *visibilityPart) drawSend() args {
 			a["group"] = each
 		}
 	}
-	if q.config.FIFO && w.likes("megabytes") && w.chance(60) { // more than there is memory for those that wait
+	if q.config.FIFO && w.hash("megabytes")%8 == 0 && w.chance(10) { // more than there is memory for those that wait
 		a["n"], a["size"], a["group"] = "400", "100000", "a"
 	}
 	if q.config.MaxPriority > 0 && w.chance(2) {

@@ -45,7 +45,7 @@ type wqueue struct {
 	pausing  int              // of these, how many are under way
 	fed      bool             // it may get dead letters of others, at any time
 	attended uint64           // the clock, when it had a consumer last
-	blurs    int              // calls of Get whose outcome nobody knows
+	blurs    int              // how often somebody may have had any message of it, and nobody was told
 	touched  uint64           // the clock, when a call of a consumer or a Get was made last
 	implicit bool             // it is made when it is first needed
 	redrives int              // that may be running
@@ -305,6 +305,9 @@ func (p *workqueuePart) reopened(c *client, q *wqueue) {
 		}
 		x.maybe = x.maybe || c.unclean // nobody knows whether it was delivered, if that was not durable
 		x.front, x.returned = span{}, x.returned || x.maybe
+	}
+	if q.under > 0 || q.cut {
+		q.blurs++ // so may one that nobody has seen there yet
 	}
 	q.held, q.open, q.cut, q.altering = nil, nil, false, false
 	q.touched = c.event()

@@ -88,7 +88,7 @@ func newWorld(seed uint64) *world {
 	}
 	w.disk = newDisk(w)
 	b := newBank(w)
-	w.parts = []part{w.disk, b, newKeysPart(w), newDealsPart(w, b), newRemindersPart(w), newVisibilityPart(w, b), newLogPart(w, b), newWorkqueuePart(w), newJobsPart(w), newCallsPart(w), newOrdersPart(w), newSubscriptionsPart(w), newFanoutPart(w), &descriptionPart{w}}
+	w.parts = []part{w.disk, b, newKeysPart(w), newDealsPart(w, b), newRemindersPart(w), newVisibilityPart(w, b), newLogPart(w, b), newWorkqueuePart(w), newJobsPart(w), newCallsPart(w), newOrdersPart(w), newSubscriptionsPart(w), newFanoutPart(w), newRefusalsPart(w), newConnectionsPart(w), newAbsencesPart(w), newBlueprintsPart(w), newPapersPart(w), &descriptionPart{w}}
 	for _, p := range w.parts {
 		for _, v := range p.verbs() {
 			v.part = partName(p)
@@ -419,10 +419,11 @@ func (w *world) timeToLook() bool {
 	return w.db != nil && w.busy == 0 && (w.careful || len(w.trace)%8 == 0)
 }
 
-// settle ends all faults and accounts for everything.
+// settle ends all faults, waits until the clock shows what it has shown before, and accounts for everything.
 func (w *world) settle() {
 	w.disk.heal()
 	w.awaitClients() // what waits for messages has no end of its own
+	time.Sleep(latest(wall()).Sub(wall()))
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.busy > 0 {
