@@ -3,6 +3,7 @@ package log
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -83,6 +84,7 @@ func (c *claim) vacate() {
 	if c.tenure != nil {
 		c.tenure.over()
 		c.tenure = nil
+		c.p.owned = slices.DeleteFunc(c.p.owned, func(o *claim) bool { return o == c })
 	}
 }
 
@@ -119,6 +121,9 @@ func (c *claim) renew() {
 
 // succeed begins the next epoch.
 func (c *claim) succeed(m *Member, hand *handover) {
+	if c.tenure == nil {
+		c.p.owned = append(c.p.owned, c)
+	}
 	c.epoch++
 	c.tenure = &tenure{claim: c, member: m, epoch: c.epoch, owner: c.owners, from: c.done, hand: hand}
 	c.tenure.lane = fmt.Sprintf("%d/%d", c.g.id, c.p.index)

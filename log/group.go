@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -124,9 +123,6 @@ func (g *Group) delete() {
 	g.deleted.Store(true)
 	g.disband()
 	delete(g.topic.groups, g.name)
-	for _, c := range g.claims() {
-		c.p.claims = slices.DeleteFunc(c.p.claims, func(other *claim) bool { return other == c })
-	}
 }
 
 // groupPrefix is how many bytes of a name in the catalog say of which topic the group is.

@@ -73,7 +73,6 @@ func (g *Group) newClaims(of []*partition) []*claim {
 	for i, p := range of {
 		c := &made[i]
 		c.g, c.p = g, p
-		p.claims = append(p.claims, c)
 		list[i] = c
 	}
 	return list

@@ -63,17 +63,24 @@ func describe(o *store.Object, is stored) TopicInfo {
 
 // Topics returns what is known of all topics of a store, by name.
 func Topics(ctx context.Context, db *pebblemq.DB) (list []TopicInfo, err error) {
+	var objects []store.Object // as they are now: to decode thousands would hold up all others
 	err = bridge.Store(db).Do(ctx, store.QuietFunc(func(t *store.Turn) error {
 		for _, o := range t.List(store.ClassTopic, "") {
-			is, err := decodeConfig(o)
-			if err != nil {
-				return err
-			}
-			list = append(list, describe(o, is))
+			objects = append(objects, *o)
 		}
 		return nil
 	}), store.NoSync)
-	return list, err
+	if err != nil {
+		return nil, err
+	}
+	for i := range objects {
+		is, err := decodeConfig(&objects[i])
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, describe(&objects[i], is))
+	}
+	return list, nil
 }
 
 // GroupInfo is what is known of a group at one moment.

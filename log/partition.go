@@ -41,8 +41,8 @@ type partition struct {
 	tidy         uint64 // batches below have been merged and compacted
 	untidy       untidy // what has come since
 	compacted    *compacted
-	swept        uint64 // the start when the index was swept last
-	claims       []*claim
+	swept        uint64   // the start when the index was swept last
+	owned        []*claim // those that have an owner
 	damage       damage
 }
 
@@ -255,7 +255,7 @@ func (p *partition) write(t *store.Turn, s *segment) {
 func (p *partition) show(end uint64) {
 	p.end.Store(end)
 	p.fire()
-	for _, c := range p.claims {
+	for _, c := range p.owned {
 		c.wake()
 	}
 }

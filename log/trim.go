@@ -8,10 +8,10 @@ import (
 )
 
 // TrimTo makes a position the start of a partition: the records below are gone at once. Their
-// space returns in the background, in pieces of 256 KiB to 4 MiB. End removes all records that
-// can be read, and At those before the first one that is not older. An Offset beyond the end is
-// an OffsetError and changes nothing; one at or below the start is fine and changes nothing
-// either. Groups that are behind the trimmed records continue as their GroupConfig says.
+// space returns in the background within a minute, in pieces of 256 KiB to 4 MiB. End removes all
+// records that can be read, and At those before the first one that is not older. An Offset beyond
+// the end is an OffsetError and changes nothing; one at or below the start is fine and changes
+// nothing either. Groups that are behind the trimmed records continue as their GroupConfig says.
 func (t *Topic) TrimTo(ctx context.Context, partition int, to From) error {
 	p, err := t.partition(partition)
 	if err != nil {

@@ -35,7 +35,8 @@ const (
 // last level for that, and rotates the WAL in the caller's goroutine; see the invariant
 // of gap. Nothing is flushed for a bridge, and only small tables are rewritten.
 type bridges struct {
-	mu struct {
+	cuts cuts // where tables end
+	mu   struct {
 		sync.Mutex
 		grown    int  // tables that came to be since the last look
 		building bool // a look is under way

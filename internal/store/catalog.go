@@ -41,15 +41,66 @@ const catalogVersion = 1
 // catalog is the memory of all objects. It changes under the baton.
 type catalog struct {
 	byName   map[Class]map[string]*Object
+	inside   map[owner]map[string]*Object // of the classes whose objects live inside others, by name
 	nextID   uint32
 	watchers map[Class][]func(*Turn, *Object)
 }
 
-func (c *catalog) put(o *Object) {
-	if c.byName[o.Class] == nil {
-		c.byName[o.Class] = make(map[string]*Object)
+// owner is an object with others of a class inside.
+type owner struct {
+	class Class
+	id    string // 4 B, as in their names
+}
+
+// ownerOf returns the owner of the objects of a class whose names begin with prefix.
+func ownerOf(class Class, prefix string) (o owner, known bool) {
+	switch class {
+	case ClassGroup, ClassExchange, ClassQueue:
+		if len(prefix) >= 4 {
+			return owner{class, prefix[:4]}, true
+		}
 	}
-	c.byName[o.Class][o.Name] = o
+	return owner{}, false
+}
+
+func newCatalog(nextID uint32) catalog {
+	return catalog{
+		byName: make(map[Class]map[string]*Object), inside: make(map[owner]map[string]*Object), nextID: nextID,
+		watchers: make(map[Class][]func(*Turn, *Object)),
+	}
+}
+
+func (c *catalog) put(o *Object) {
+	putIn(c.byName, o.Class, o)
+	if within, ok := ownerOf(o.Class, o.Name); ok {
+		putIn(c.inside, within, o)
+	}
+}
+
+func putIn[K comparable](names map[K]map[string]*Object, k K, o *Object) {
+	if names[k] == nil {
+		names[k] = make(map[string]*Object)
+	}
+	names[k][o.Name] = o
+}
+
+func (c *catalog) remove(o *Object) {
+	delete(c.byName[o.Class], o.Name)
+	within, ok := ownerOf(o.Class, o.Name)
+	if !ok {
+		return
+	}
+	if delete(c.inside[within], o.Name); len(c.inside[within]) == 0 {
+		delete(c.inside, within)
+	}
+}
+
+// of returns objects of a class, among them all whose names begin with prefix.
+func (c *catalog) of(class Class, prefix string) map[string]*Object {
+	if within, ok := ownerOf(class, prefix); ok {
+		return c.inside[within]
+	}
+	return c.byName[class]
 }
 
 func catalogKey(class Class, name string) []byte {
@@ -86,7 +137,7 @@ func (t *Turn) Lookup(class Class, name string) (*Object, bool) {
 // List returns the objects of a class whose names begin with prefix, by name.
 func (t *Turn) List(class Class, prefix string) []*Object {
 	var found []*Object
-	for name, o := range t.s.catalog.byName[class] {
+	for name, o := range t.s.catalog.of(class, prefix) {
 		if strings.HasPrefix(name, prefix) {
 			found = append(found, o)
 		}
@@ -136,7 +187,7 @@ func (t *Turn) Drop(o *Object, kinds ...Kind) {
 		lo, hi := Span(k, o.ID)
 		t.DeleteRange(lo, hi)
 	}
-	delete(t.s.catalog.byName[o.Class], o.Name)
+	t.s.catalog.remove(o)
 	t.letGo(o.ID)
 	for _, dropped := range t.s.catalog.watchers[o.Class] {
 		dropped(t, o)

@@ -20,6 +20,8 @@ func (s *Store) commitLoop() {
 	defer interval.Stop()
 	trim := newTrim()
 	defer trim.timer.Stop()
+	remains := newRemains()
+	defer remains.timer.Stop()
 	unsynced := false // NoSync groups in the WAL's buffer, or what is to be sealed late; timer running
 	for {
 		due, last := false, false
@@ -29,6 +31,11 @@ func (s *Store) commitLoop() {
 			due = true
 		case <-trim.timer.C:
 			if err := s.flushTrim(&trim); err != nil {
+				s.poison(err)
+				return
+			}
+		case <-remains.timer.C:
+			if err := remains.deleteAgain(s); err != nil {
 				s.poison(err)
 				return
 			}
@@ -54,6 +61,7 @@ func (s *Store) commitLoop() {
 			s.markApplied(g)
 			if len(g.trims) > 0 {
 				trim.add(g.trims, s.gap.rotations())
+				remains.add(g.trims)
 			}
 			switch {
 			case g.sync:
@@ -137,6 +145,9 @@ func (s *Store) seal(syncDue, last bool) *group {
 func (s *Store) apply(g *group) (err error) {
 	defer caught(&err)
 	s.space.wrote(s, g.batch.Len())
+	if len(g.trims) > 0 {
+		s.bridges.cuts.add(g.trims)
+	}
 	s.gap.applying()
 	if g.sync {
 		err = s.db.ApplyNoSyncWait(g.batch, pebble.Sync)

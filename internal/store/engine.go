@@ -54,7 +54,7 @@ func (s *Store) engineOptions() *pebble.Options {
 	opts.Experimental.FileCacheShards = 1
 	opts.Experimental.CompactionScheduler = s.compactions
 	opts.Experimental.EnableDeleteOnlyCompactionExcises = func() bool { return true }
-	opts.Experimental.SpanPolicyFunc = splitByKind
+	opts.Experimental.SpanPolicyFunc = s.bridges.cuts.policy
 	for i := range opts.Levels {
 		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(filterBits)
 	}
@@ -77,20 +77,6 @@ func (s *Store) engineOptions() *pebble.Options {
 		WALCreated:     func(pebble.WALCreateInfo) { s.gap.walRotated() },
 	}
 	return opts
-}
-
-// splitByKind keeps tables from spanning kinds. Small records that every group
-// writes again would otherwise stretch each flushed table over the whole key
-// space, and appends that need never be compacted would be, again and again.
-//
-// The values of older versions, which a view keeps, stay beside their keys: the suffix
-// of a key is no version here, and Verify and Salvage read no value blocks.
-func splitByKind(start []byte) (policy pebble.SpanPolicy, end []byte, err error) {
-	policy.DisableValueSeparationBySuffix = true
-	if len(start) == 0 {
-		return policy, nil, nil
-	}
-	return policy, PrefixEnd(start[:1]), nil
 }
 
 // engineLogger passes the engine's words on. The engine calls Fatalf when it

@@ -226,10 +226,7 @@ func (s *Store) load(synced progress, wals []string) error {
 	if err != nil {
 		return err
 	}
-	s.catalog = catalog{
-		byName: make(map[Class]map[string]*Object), nextID: max(id, 1),
-		watchers: make(map[Class][]func(*Turn, *Object)),
-	}
+	s.catalog = newCatalog(max(id, 1))
 	if err := errors.Join(s.loadCatalog(), s.loadPayloads()); err != nil {
 		return err
 	}

@@ -1,6 +1,10 @@
 package store
 
-import "time"
+import (
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+)
 
 // A deleted range gives tables back once the memtable that holds it is flushed. The flush is
 // forced a second after the range was written, if it is worth it. It is if the ranges of the
@@ -64,6 +68,23 @@ func (s *Store) flushTrim(t *trim) (err error) {
 	}
 	t.reset()
 	_, err = s.db.AsyncFlush()
+	return err
+}
+
+// deleteEmpty has the engine delete ranges that are empty. Only the committer calls it.
+func (s *Store) deleteEmpty(ranges []keyRange) error {
+	b := s.db.NewBatch()
+	defer func() { _ = b.Close() }()
+	for _, r := range ranges {
+		if err := b.DeleteRange(r.lo, r.hi, nil); err != nil {
+			return err
+		}
+	}
+	s.gap.applying()
+	err := s.db.Apply(b, pebble.NoSync)
+	if err == nil {
+		s.gap.published()
+	}
 	return err
 }
 
