@@ -108,6 +108,17 @@ func mutate(t *testing.T, patch string) *mutant {
 	return m
 }
 
+// of returns the package that a mutant is in, if it is in one.
+func (m *mutant) of() string {
+	if m == nil {
+		return ""
+	}
+	if of := slices.Compact(slices.Sorted(slices.Values(m.packages))); len(of) == 1 {
+		return of[0]
+	}
+	return ""
+}
+
 // missingPart returns the package of verbs that the simulator does not play, if the bug is in one.
 func (m *mutant) missingPart() string {
 	for _, dir := range m.packages {
@@ -127,8 +138,11 @@ func spared(m *mutant) string {
 		return *huntSpared
 	}
 	looks := []string{"disk", "bank", "keys", "deals", "reminders"}
-	if m != nil && slices.Equal(slices.Compact(slices.Sorted(slices.Values(m.packages))), []string{"./log"}) {
+	switch of := m.of(); {
+	case of == "./log":
 		looks = []string{"disk", "bank", "log"}
+	case of == "./internal/queue":
+		looks = []string{"disk", "bank", "workqueue", "visibility"}
 	}
 	var list []string
 	for _, p := range newWorld(1).parts {
