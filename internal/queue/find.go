@@ -315,12 +315,7 @@ func (q *Lane) probe(t *store.Turn, to uint64) *Message {
 // oldestUnshown returns the first message that was put and is not shown yet: what has to go may be
 // among that, if much was put at once.
 func (q *Lane) oldestUnshown() *Message {
-	for seq := q.shown; seq < q.meta.next; seq++ {
-		if m := q.order.inMemory(seq); m != nil {
-			return m
-		}
-	}
-	return nil
+	return q.order.firstInMemory(span{q.shown, q.meta.next})
 }
 
 // pick returns a message that was read, if it waits. One that was not in memory does not stay there if

@@ -227,10 +227,7 @@ func (o *order) join(m *Message) {
 
 // inMemory returns a message that is in memory, or nil.
 func (o *order) inMemory(seq uint64) *Message {
-	s := o.known.at(seq)
-	if s == nil {
-		s = o.pendingAt(seq)
-	}
+	s := o.segment(seq)
 	if s == nil || s.members == nil {
 		return nil
 	}
@@ -238,6 +235,39 @@ func (o *order) inMemory(seq uint64) *Message {
 		return m
 	}
 	return nil
+}
+
+// segment returns what is known of the segment that has a number, or nil.
+func (o *order) segment(seq uint64) *segment {
+	if s := o.known.at(seq); s != nil {
+		return s
+	}
+	return o.pendingAt(seq)
+}
+
+// firstInMemory returns the first message in a range that is in memory, or nil.
+func (o *order) firstInMemory(r span) *Message {
+	for seq := r.from; seq < r.to; seq++ {
+		s := o.segment(seq)
+		switch {
+		case s == nil:
+		case s.inMemory == 0:
+			seq = s.end() - 1
+		default:
+			if m := o.inMemory(seq); m != nil {
+				return m
+			}
+		}
+	}
+	return nil
+}
+
+// end is the number behind the last message.
+func (s *segment) end() uint64 {
+	if s.sealed {
+		return s.last + 1
+	}
+	return s.first + uint64(len(s.members))
 }
 
 // messages calls f with each message that is in memory, in order.
@@ -248,6 +278,21 @@ func (o *order) messages(f func(*Message)) {
 				f(m)
 			}
 		}
+	}
+}
+
+// messagesIn does so with those in a range, which may reach far.
+func (o *order) messagesIn(r span, f func(*Message)) {
+	if r.to-r.from > searchMost {
+		o.messages(func(m *Message) {
+			if r.from <= m.Seq && m.Seq < r.to {
+				f(m)
+			}
+		})
+		return
+	}
+	for m := o.firstInMemory(r); m != nil; m = o.firstInMemory(span{m.Seq + 1, r.to}) {
+		f(m)
 	}
 }
 

@@ -192,11 +192,7 @@ func (u *unreadable) leave(t *store.Turn, m missing) {
 	for _, r := range m.parts() {
 		u.stretches.add(stretch{r.span, r.messages, passing})
 	}
-	u.q.order.messages(func(known *Message) {
-		if m.from <= known.Seq && known.Seq < m.to {
-			u.stretches.cut(span{known.Seq, known.Seq + 1})
-		}
-	})
+	u.q.order.messagesIn(m.span, func(known *Message) { u.stretches.cut(span{known.Seq, known.Seq + 1}) })
 	if passing {
 		u.tryAgain(t)
 	}
