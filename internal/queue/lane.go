@@ -6,7 +6,7 @@ import (
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// Lane is one queue's messages. Its methods are called under the baton unless
+// Lane keeps messages of a queue in one order. Its methods are called under the baton unless
 // they say otherwise.
 type Lane struct {
 	store.Sealed
@@ -36,7 +36,6 @@ type Lane struct {
 
 	limited  bool   // see Queue.Limited
 	leanFrom uint64 // see Lean
-
 }
 
 // Options are the layer's side of a lane.
