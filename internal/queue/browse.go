@@ -57,7 +57,7 @@ type Seen struct {
 	Content
 	Position
 	Taken               bool   // out with someone
-	Untried             bool   // ready, and nobody gets it now; see Lane.untried
+	Untried             bool   // ready, and nobody gets it now; see crash.untried
 	Until, First, Since Moment // see Message
 	Err                 error  // why it, and perhaps others behind it, cannot be read; there is nothing but the position
 

@@ -6,7 +6,7 @@ type Stats struct {
 	Bytes                 uint64 // of data and payloads, of all three
 	ReadyBytes            uint64 // of these, of what is ready; in a lane with leases, once it is Recalled
 	Unreadable            uint64 // are left on disk because they cannot be read; see unreadable.go
-	Untried               uint64 // of what is ready, nobody gets now; see Lane.untried
+	Untried               uint64 // of what is ready, nobody gets now; see crash.untried
 	Outlived              uint64 // were dropped at the end of their retention, ever
 }
 
