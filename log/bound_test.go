@@ -51,7 +51,9 @@ func TestABoundedReaderEnds(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		db := storeFor(rt)
 		defer db.Close()
-		topic, err := log.OpenTopic(ctx, db, "state", &log.TopicConfig{Compact: true})
+		topic, err := log.OpenTopic(ctx, db, "state", &log.TopicConfig{
+			Compact: true, Compression: rapid.SampledFrom([]log.Compression{log.NoCompression, log.Snappy, log.Zstd}).Draw(rt, "codec"),
+		})
 		require.NoError(rt, err)
 		n := 0
 		put := func(count int) {

@@ -70,8 +70,8 @@
 // partition within one group commit become one key of up to 128 KiB, under the
 // offset of the last record. One seek therefore finds the batch that holds an offset.
 // The header of a batch has the running maximum of timestamps and the running
-// number of bytes. A lookup by time is a binary search over headers and needs no
-// index. The keys are in keys.go.
+// number of bytes. A lookup by time is a search over headers, which aims
+// at the time, and needs no index. The keys are in keys.go.
 //
 // A topic may compress its batches (TopicConfig.Compression). Large appends are compressed
 // on the caller's goroutine, batches of small appends when the group is sealed.

@@ -178,8 +178,8 @@ func (p *partition) after(r Reset) uint64 {
 }
 
 // OffsetAt returns the smallest offset of a partition whose record has a
-// timestamp that is not before at; ok is false if there is none. It is a binary
-// search over the stored batches.
+// timestamp that is not before at; ok is false if there is none. It is a search over the
+// stored batches that reads few of them if times grow with offsets.
 func (t *Topic) OffsetAt(ctx context.Context, partition int, at time.Time) (offset int64, ok bool, err error) {
 	p, err := t.partition(partition)
 	if err != nil {
@@ -245,7 +245,7 @@ func (p *partition) findTime(ctx context.Context, start, end uint64, nanos int64
 // searchTime returns the first offset of the first batch whose running maximum
 // is not below nanos, or end.
 func (p *partition) searchTime(ctx context.Context, start, end uint64, nanos int64) (uint64, error) {
-	first, err := p.searchBatch(ctx, start, end, func(h header) bool { return h.maxTime >= nanos })
+	first, err := p.searchAim(ctx, start, end, &aim{nanos: nanos}, func(h header) bool { return h.maxTime >= nanos })
 	switch {
 	case err != nil:
 		return 0, fmt.Errorf("log: look up a time in topic %q: %w", p.topic.name, err)
@@ -285,6 +285,11 @@ func (f *foundBatch) safe(end uint64) uint64 {
 // something that no batch before it has and all after it have. It passes over batches
 // that cannot be read.
 func (p *partition) searchBatch(ctx context.Context, lo, hi uint64, reached func(header) bool) (first foundBatch, err error) {
+	return p.searchAim(ctx, lo, hi, nil, reached)
+}
+
+// searchAim is searchBatch for a time, if it has an aim.
+func (p *partition) searchAim(ctx context.Context, lo, hi uint64, at *aim, reached func(header) bool) (first foundBatch, err error) {
 	it, err := p.iter(ctx, lo)
 	if err != nil {
 		return first, err
@@ -297,7 +302,7 @@ func (p *partition) searchBatch(ctx context.Context, lo, hi uint64, reached func
 		err = errors.Join(err, it.Close())
 	}()
 	for lo < hi {
-		mid := lo + (hi-lo)/2
+		mid := at.next(lo, hi)
 		if !it.Seek(batchKey(p.topic.id, p.index, mid)) {
 			if it.Missed(batchKey(p.topic.id, p.index, mid)) == nil {
 				return first, nil // the topic is being deleted or trimmed
@@ -311,11 +316,13 @@ func (p *partition) searchBatch(ctx context.Context, lo, hi uint64, reached func
 			return first, err
 		case !reached(h):
 			lo = last + 1
+			at.below(h)
 		case h.base <= lo:
 			first.header, first.found = h, true
 			return first, nil
 		default:
 			first.header, first.found, hi = h, true, min(mid, h.base) // its base is above mid if what was there is gone
+			at.above(h)
 		}
 	}
 	return first, nil

@@ -32,7 +32,7 @@ func TestExpressions(t *testing.T) {
 		{"0 0 29 feb *", "UTC", "2026-11-25T00:00:00Z", "2028-02-29T00:00:00Z"},
 		{"@daily", "UTC", "2026-11-25T12:00:00Z", "2026-11-26T00:00:00Z"},
 		{"0 9 * * *", "Europe/Berlin", "2026-03-28T12:00:00Z", "2026-03-29T07:00:00Z"},  // summer has come
-		{"30 2 * * *", "Europe/Berlin", "2026-03-28T12:00:00Z", "2026-03-30T00:30:00Z"}, // not on the 29th
+		{"30 2 * * *", "Europe/Berlin", "2026-03-28T12:00:00Z", "2026-03-29T01:00:00Z"}, // as the clocks change
 		{"0 9 * * *", "America/New_York", "2026-11-25T13:59:59Z", "2026-11-25T14:00:00Z"},
 	} {
 		after, err := time.Parse(time.RFC3339, c.after)
