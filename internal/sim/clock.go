@@ -21,6 +21,9 @@ var shown atomic.Int64
 // latest is the latest time that the clock has shown until it shows t.
 func latest(t time.Time) time.Time { return later(t, time.Unix(0, shown.Load())) }
 
+// earliest is no later than what the clock has shown since it showed t.
+func earliest(t time.Time) time.Time { return t.Add(-time.Duration(setBack.Load())) }
+
 func (d *disk) drawSetBack() args {
 	if !d.w.likes("a clock that is set back") || d.w.busy > 0 {
 		return nil

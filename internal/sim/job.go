@@ -299,7 +299,7 @@ func (p *jobsPart) check(c *client) {
 func (p *jobsPart) settle(c *client) {
 	p.take(c, nil)
 	for _, j := range p.jobs {
-		if age := wall().Sub(j.put.last); j.fate == here && !j.daily && !j.unique && j.taken == 0 && age > j.every+time.Minute && c.fault == "" {
+		if age := wall().Sub(j.put.last); j.fate == here && !j.daily && !j.unique && j.taken == 0 && c.disk.isCalm() && age > j.every+time.Minute && c.fault == "" {
 			c.fail("%s has published nothing for %s", j.id, age)
 		}
 	}

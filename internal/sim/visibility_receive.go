@@ -456,7 +456,7 @@ func (q *vqueue) judgeFairness(c *client, crowd map[string]int, ready []*vmessag
 			continue
 		}
 		for _, quiet := range ready {
-			if quiet.group != "" && crowd[quiet.group] == 0 && !got[quiet] && quiet.priority.least >= m.priority.most && !groupIn(got, quiet.group) && q.queueing(quiet) < thousands {
+			if quiet.group != "" && crowd[quiet.group] == 0 && !got[quiet] && quiet.priority.least >= m.priority.most && !groupIn(got, quiet.group) && !q.waitsLonger() {
 				c.fail("%s of tenant %s, with %d in flight, was received before %s of tenant %s, with none", m.id, m.group, crowd[m.group], quiet.id, quiet.group)
 				return
 			}
@@ -464,17 +464,19 @@ func (q *vqueue) judgeFairness(c *client, crowd map[string]int, ready []*vmessag
 	}
 }
 
-// thousands is how many messages of others a quiet tenant may have to wait for.
-const thousands = 1000
+// ahead is how many messages a receive looks at, at least. Behind so many that have come back, a quiet tenant may
+// have to wait.
+const ahead = 50
 
-// queueing counts the messages that may stand before one.
-func (q *vqueue) queueing(m *vmessage) (n int) {
-	for _, o := range q.messages {
-		if o.mayBeHere && (m.ended == 0 || o.begun < m.ended) {
+// waitsLonger reports that so many may have come back.
+func (q *vqueue) waitsLonger() bool {
+	n := 0
+	for _, m := range q.messages {
+		if m.mayBeHere && m.receives.most > 0 && m.free.maybe(wall()) {
 			n++
 		}
 	}
-	return n
+	return n >= ahead
 }
 
 func groupIn(got map[*vmessage]bool, group string) bool {

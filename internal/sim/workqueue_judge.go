@@ -136,7 +136,7 @@ func (p *workqueuePart) judgeOrder(c *client, o outcome, x *wcopy, k *wconsumer,
 	// What waits in a consumer for too long returns, and is the last one there then.
 	waits := func(x *wcopy) bool {
 		timeout := x.q.config.AckTimeout
-		return len(x.q.open) > 0 && timeout > 0 && latest(o.to).Sub(x.m.sent.first) >= timeout
+		return len(x.q.open) > 0 && timeout > 0 && latest(o.to).Sub(earliest(x.m.sent.first)) >= timeout
 	}
 	if waits(x) {
 		return

@@ -257,7 +257,7 @@ func (p *workqueuePart) hold(c *client, o outcome, x *wcopy, d *workqueue.Delive
 	}
 	h.begin(p, o)
 	if k != nil { // it may have waited in the consumer since it was ready
-		h.over.first = x.m.sent.first.Add(x.q.config.AckTimeout)
+		h.over.first = earliest(x.m.sent.first).Add(x.q.config.AckTimeout)
 	}
 	x.holder = h
 	x.q.held = append(x.q.held, h)
