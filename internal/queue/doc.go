@@ -22,7 +22,7 @@
 //		     order on disk ◀───┘    └───▶ where each message is in memory
 //		     loader reads it back         line, groups, crash
 //
-//	  - order: segments, and what has become of their messages (order.go, segment.go, state.go, index.go,
+//	  - order: segments, and what has become of their messages (order.go, segment.go, index.go, state.go,
 //	    reader.go); loader reads chunks of it (load.go).
 //	  - line: what waits in memory for whoever comes next (line.go, window.go).
 //	  - groups: may this message go now? FIFO groups, fair tenants (groups.go, fair.go, passing.go).

@@ -9,7 +9,7 @@ import (
 
 // Layout names the kinds that a layer has set aside for its lanes.
 //
-//	segment kind id lane 1 B seq 8 B          ->  messages up to that number, see segment.go
+//	segment kind id lane 1 B seq 8 B          ->  messages up to that number, see segmentvalue.go
 //	state   kind id lane 1 B seq 8 B          ->  what has become of these, see state.go
 //	delayed kind id lane 1 B due 8 B seq 8 B  ->  version 1 B | flags 1 B | count 4 B | payload | expires | data
 //	parked  kind id lane 1 B group 8 B seq 8 B ->  nothing; dropped when the lane is opened, see groups.go

@@ -115,37 +115,6 @@ func (r *reader) readState(last uint64) error {
 	return r.segment.takeState(v)
 }
 
-// take notes what the value of a segment says.
-func (s *segment) take(v *segmentValue) {
-	s.first, s.rewritten = v.first, v.rewritten
-	n := int(s.last - s.first + 1)
-	s.settled = newBitmap(n)
-	for i := range n {
-		s.settled.set(i)
-	}
-	for _, m := range v.items {
-		s.settled.clear(int(m.seq - s.first))
-		s.live++
-	}
-	s.written = len(v.items)
-}
-
-// takeState notes what its state says.
-func (s *segment) takeState(v []byte) error {
-	st, err := decodeState(v, s.last)
-	if err != nil {
-		return err
-	}
-	if st.first != s.first {
-		return damaged("state", v)
-	}
-	for i := range s.settled {
-		s.settled[i] |= st.settled[i]
-	}
-	s.live, s.absent, s.stated = int(s.last-s.first+1)-s.settled.len(), st.marks, true
-	return nil
-}
-
 // noteGap notes what was passed over before a segment that begins at a number.
 func (r *reader) noteGap(first uint64) {
 	for ; r.gaps < len(r.segments.Gaps()); r.gaps++ {

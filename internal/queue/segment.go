@@ -1,148 +1,294 @@
 package queue
 
 import (
-	"cmp"
-	"encoding/binary"
-	"math/bits"
 	"slices"
+
+	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// A segment is what one commit group puts into a lane: one value, under the number of
-// the last of its messages. What has become of them since stands in its state, see state.go.
-//
-//	version 1 B | flags 1 B | first 8 B | messages 4 B | gap and length of each | the messages
-//
-// Flag 1 says that the segment was written anew, without what was settled. A gap is how many
-// numbers are left out before a message, because what had them was settled before the group
-// was sealed; both it and the length are varints. A message is as Content.encode has it.
-//
-// Limits of a segment; a single message may be larger.
-const (
-	segmentMessages = 512
-	segmentBytes    = 64 << 10
-)
+// segment is what is known of a segment.
+type segment struct {
+	q           *Lane
+	first, last uint64
+	members     []*Message // by their number from first on, those that are in memory
+	settled     bitmap     // the same
+	absent      marks      // of those that are not in memory
+	inMemory    int
+	live        int   // not settled
+	written     int   // messages in its value
+	size        int   // of that, in bytes
+	unwritten   tally // were settled, and not according to the disk
 
-const (
-	segmentHeadLen   = 14
-	segmentRewritten = 1
-)
-
-// item is a message in the value of a segment.
-type item struct {
-	seq  uint64
-	data []byte // as Content.encode has it
-}
-
-// segmentValue is what the value of a segment says. Its messages are parts of the value.
-type segmentValue struct {
-	first     uint64
+	sealed    bool // is in a group, or on disk
 	rewritten bool
-	items     []item
+	stated    bool // has a state on disk, or in the open group
+	wanted    bool // its state is to be written with it
+	changed   bool // see order
+	late      bool // the same
+	dropped   bool // is deleted
 }
 
-// find returns the place of a message among the items.
-func (s *segmentValue) find(seq uint64) (int, bool) {
-	return slices.BinarySearchFunc(s.items, seq, func(m item, seq uint64) int { return cmp.Compare(m.seq, seq) })
-}
-
-// encode returns the value.
-func (s segmentValue) encode() []byte {
-	var d draft
-	for _, m := range s.items {
-		d.add(m.seq, m.data)
+// touch has the state of a segment written with the group. The lane is touched, too.
+func (s *segment) touch(t *store.Turn) {
+	t.Touch(s.q)
+	if s.changed {
+		return
 	}
-	v := make([]byte, d.len(s.first))
+	s.changed = true
+	s.q.order.changed = append(s.q.order.changed, s)
+	t.Promise(seqKeyLen + stateHeadLen + len(s.settled))
+}
+
+// touchLate has it written with the next group that is synced.
+func (s *segment) touchLate(t *store.Turn) {
+	l := &s.q.order.late
+	t.TouchLate(l)
+	if !s.late {
+		s.late = true
+		l.segments = append(l.segments, s)
+	}
+}
+
+// firstLive returns the number of the first message that is not settled, or none.
+func (s *segment) firstLive() uint64 {
+	if s.sealed {
+		if i := s.settled.firstClear(); i <= int(s.last-s.first) {
+			return s.first + uint64(i)
+		}
+		return none
+	}
+	for _, m := range s.members {
+		if m.at != gone {
+			return m.Seq
+		}
+	}
+	return none
+}
+
+// end is the number behind the last message.
+func (s *segment) end() uint64 {
+	if s.sealed {
+		return s.last + 1
+	}
+	return s.first + uint64(len(s.members))
+}
+
+// write writes a segment, and reports false if all of it was settled before.
+func (s *segment) write(t *store.Turn) bool {
+	if s.live == 0 {
+		s.dropped = true
+		return false
+	}
+	start, first, last := s.first, none, uint64(0)
+	for i, m := range s.members {
+		if m.at != gone {
+			first, last = min(first, start+uint64(i)), start+uint64(i)
+		}
+	}
+	s.first, s.last, s.sealed = first, last, true
+	s.members = s.members[first-start : last-start+1]
+	s.settled = newBitmap(len(s.members))
+	for i, m := range s.members {
+		if m.at == gone {
+			s.settled.set(i)
+			s.members[i] = nil
+		}
+	}
+	s.put(t)
+	for i, m := range s.members {
+		if m == nil || m.here() {
+			continue
+		}
+		s.members[i] = nil
+		if m.delivered() {
+			s.absent = append(s.absent, seqMark{m.Seq, m.mark()})
+		}
+	}
+	if s.wanted {
+		s.writeState(t)
+	}
+	return true
+}
+
+// put writes the value of the segment: those of its members that are not settled, of which all
+// are in memory.
+func (s *segment) put(t *store.Turn) {
+	q := s.q
+	d := &q.order.draft
+	for i, m := range s.members {
+		if m != nil && !s.settled.has(i) {
+			d.end(m.Seq, q.retention.append(d.body, &m.Content))
+		}
+	}
+	s.written, s.size = len(d.seqs), d.len(s.first)
+	k, v := t.SetDeferred(seqKeyLen, s.size)
+	copy(k, seqKey(q.layout.Segment, q.place, s.last))
 	d.encode(v, s.first, s.rewritten)
-	return v
+	d.reset()
 }
 
-// draft is a segment that is being written. It is reused.
-type draft struct {
-	seqs []uint64
-	ends []int // of the messages in body
-	body []byte
-}
-
-// add adds a message as the next.
-func (d *draft) add(seq uint64, data []byte) { d.end(seq, append(d.body, data...)) }
-
-// end takes over a body with one more message in it.
-func (d *draft) end(seq uint64, body []byte) {
-	d.body = body
-	d.seqs, d.ends = append(d.seqs, seq), append(d.ends, len(body))
-}
-
-// reset empties it, and keeps no more memory than most segments need.
-func (d *draft) reset() {
-	if d.seqs, d.ends, d.body = d.seqs[:0], d.ends[:0], d.body[:0]; cap(d.body) > 2*segmentBytes {
-		d.body = nil
+// update writes what has become of a segment.
+func (s *segment) update(t *store.Turn) {
+	o := &s.q.order
+	o.late.settled.less(s.unwritten)
+	s.unwritten = tally{}
+	switch {
+	case s.dropped:
+	case s.left() == 0:
+		s.delete(t)
+	default:
+		s.thin(t)
+		s.writeState(t)
+		o.mayForget(s)
 	}
 }
 
-// each calls f with the gap before each message, and its length.
-func (d *draft) each(first uint64, f func(gap, size uint64)) {
-	next, from := first, 0
-	for i, seq := range d.seqs {
-		f(seq-next, uint64(d.ends[i]-from))
-		next, from = seq+1, d.ends[i]
-	}
-}
+// A segment of which less than one in sparse messages is left is written anew, if it is not small
+// anyway. So the disk holds no more than sparse times what is there, and a small segment of each
+// survivor.
+const (
+	sparse      = 4
+	sparseBytes = 4 << 10
+)
 
-// len is the length of the value.
-func (d *draft) len(first uint64) int {
-	n := segmentHeadLen + len(d.body)
-	d.each(first, func(gap, size uint64) { n += varintLen(gap) + varintLen(size) })
-	return n
-}
-
-func varintLen(n uint64) int { return (bits.Len64(n|1) + 6) / 7 }
-
-// encode writes the value to v, which has len.
-func (d *draft) encode(v []byte, first uint64, rewritten bool) {
-	b := append(v[:0], version, 0)
-	if rewritten {
-		b[1] = segmentRewritten
+// thin writes a segment anew without what is settled, if that is most of it. What is left must be in
+// memory, as it is unless nobody has come to it yet.
+func (s *segment) thin(t *store.Turn) {
+	left := s.left()
+	if left*sparse > s.written || s.size < sparseBytes || len(s.members) == 0 {
+		return
 	}
-	b = binary.BigEndian.AppendUint64(b, first)
-	b = binary.BigEndian.AppendUint32(b, uint32(len(d.seqs)))
-	d.each(first, func(gap, size uint64) { b = binary.AppendUvarint(binary.AppendUvarint(b, gap), size) })
-	copy(v[len(b):], d.body)
-}
-
-// decodeSegment reads the value of the segment whose last message has a number. It reuses the room
-// of items.
-func decodeSegment(v []byte, last uint64, items []item) (s segmentValue, err error) {
-	if err := checkVersion("segment", v, segmentHeadLen); err != nil {
-		return s, err
-	}
-	n := int(binary.BigEndian.Uint32(v[10:]))
-	s.first, s.rewritten, s.items = binary.BigEndian.Uint64(v[2:]), v[1] == segmentRewritten, items[:0]
-	if v[1] > segmentRewritten || s.first > last || last-s.first >= segmentMessages || n == 0 || n > segmentMessages {
-		return s, damaged("segment", v)
-	}
-	rest, next := v[segmentHeadLen:], s.first
-	for range n {
-		gap, a := binary.Uvarint(rest)
-		if a <= 0 || next > last || gap > last-next {
-			return s, damaged("segment", v)
+	for i, m := range s.members {
+		switch {
+		case s.settled.has(i):
+		case m == nil || m.lean > 0:
+			return
 		}
-		size, b := binary.Uvarint(rest[a:])
-		if b <= 0 || size > uint64(len(v)) {
-			return s, damaged("segment", v)
+	}
+	s.rewritten = true
+	s.put(t)
+}
+
+func (s *segment) writeState(t *store.Turn) {
+	st := segmentState{first: s.first, settled: s.settled}
+	absent := s.absent
+	for i, m := range s.members {
+		if m == nil {
+			continue
 		}
-		rest = rest[a+b:]
-		s.items = append(s.items, item{seq: next + gap, data: v[:size]}) // of that length; cut below
-		next += gap + 1
-	}
-	for i := range s.items {
-		size := len(s.items[i].data)
-		if size > len(rest) {
-			return s, damaged("segment", v)
+		if s.settled.has(i) {
+			s.members[i] = nil
+			continue
 		}
-		s.items[i].data, rest = rest[:size:size], rest[size:]
+		for len(absent) > 0 && absent[0].seq < m.Seq {
+			st.marks, absent = append(st.marks, absent[0]), absent[1:]
+		}
+		if m.delivered() {
+			st.marks = append(st.marks, seqMark{m.Seq, m.mark()})
+		}
 	}
-	if len(rest) > 0 {
-		return s, damaged("segment", v)
+	st.marks = append(st.marks, absent...)
+	t.Set(seqKey(s.q.layout.State, s.q.place, s.last), st.encode(int(s.last-s.first+1)))
+	s.stated = true
+}
+
+// left returns how many messages of a sealed segment are not settled.
+func (s *segment) left() int { return int(s.last-s.first+1) - s.settled.len() }
+
+// delete removes a segment of which all is settled.
+func (s *segment) delete(t *store.Turn) {
+	key := seqKey(s.q.layout.Segment, s.q.place, s.last)
+	if s.rewritten {
+		t.Delete(key)
+	} else {
+		t.DeleteSingle(key)
 	}
-	return s, nil
+	if s.stated {
+		t.Delete(seqKey(s.q.layout.State, s.q.place, s.last))
+	}
+	s.drop()
+}
+
+// drop forgets a segment that is deleted, unless somebody may have read it before.
+func (s *segment) drop() {
+	o := &s.q.order
+	o.late.settled.less(s.unwritten)
+	s.unwritten, s.dropped = tally{}, true
+	o.mayForget(s)
+}
+
+// purge settles what is shown of a segment and not out.
+func (s *segment) purge() {
+	n := len(s.members)
+	if s.sealed {
+		n = int(s.last - s.first + 1)
+	}
+	for i := range n {
+		if s.first+uint64(i) < s.q.shown && !s.isGone(i) {
+			s.purgeMember(i)
+		}
+	}
+	s.absent = slices.DeleteFunc(s.absent, func(m seqMark) bool { return m.seq < s.q.shown })
+}
+
+func (s *segment) purgeMember(i int) {
+	var m *Message
+	if s.members != nil {
+		m = s.members[i]
+	}
+	if m != nil && m.at == out {
+		return
+	}
+	s.live--
+	if m != nil {
+		if m.here() {
+			s.inMemory--
+		}
+		m.at = gone
+	}
+	if s.sealed {
+		s.settled.set(i)
+		if m != nil {
+			s.members[i] = nil
+		}
+	}
+}
+
+// isGone reports that a member was settled.
+func (s *segment) isGone(i int) bool {
+	if s.sealed {
+		return s.settled.has(i)
+	}
+	return s.members[i].at == gone
+}
+
+// take notes what the value of a segment says.
+func (s *segment) take(v *segmentValue) {
+	s.first, s.rewritten = v.first, v.rewritten
+	n := int(s.last - s.first + 1)
+	s.settled = newBitmap(n)
+	for i := range n {
+		s.settled.set(i)
+	}
+	for _, m := range v.items {
+		s.settled.clear(int(m.seq - s.first))
+		s.live++
+	}
+	s.written = len(v.items)
+}
+
+// takeState notes what its state says.
+func (s *segment) takeState(v []byte) error {
+	st, err := decodeState(v, s.last)
+	if err != nil {
+		return err
+	}
+	if st.first != s.first {
+		return damaged("state", v)
+	}
+	for i := range s.settled {
+		s.settled[i] |= st.settled[i]
+	}
+	s.live, s.absent, s.stated = int(s.last-s.first+1)-s.settled.len(), st.marks, true
+	return nil
 }
