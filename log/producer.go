@@ -38,6 +38,9 @@ func (t *Topic) OpenProducer(ctx context.Context, name string) (*Producer, error
 		p.epoch = epoch + 1
 		turn.Set(producerKey(t.id, allPartitions, name), encodeEpoch(p.epoch))
 		t.fence(name, p.epoch)
+		if t.producers == nil { // few topics have any
+			t.producers = make(map[string]*Producer)
+		}
 		t.producers[name] = p
 		return nil
 	}), store.Sync)

@@ -34,7 +34,7 @@ type Topic struct {
 	followed atomic.Pointer[followed] // nil until Records is called
 
 	groups    map[string]*Group    // opened ones; under the baton
-	producers map[string]*Producer // the newest handles; under the baton
+	producers map[string]*Producer // the newest handles, nil if there are none; under the baton
 }
 
 // layer is the log's memory of a store.
@@ -257,7 +257,7 @@ func (l *layer) open(t *store.Turn, name string) (*Topic, error) {
 func (l *layer) add(t *store.Turn, o *store.Object, c TopicConfig) *Topic {
 	topic := &Topic{
 		s: l.s, name: o.Name, id: o.ID, coders: codersOf(l.s),
-		groups: make(map[string]*Group), producers: make(map[string]*Producer),
+		groups: make(map[string]*Group),
 	}
 	list := topic.newPartitions(0, c.Partitions)
 	topic.list.Store(&list)

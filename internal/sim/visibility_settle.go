@@ -131,6 +131,8 @@ func (c *client) endDelete(q *vqueue, h handover, o outcome, quiet, byDefault bo
 		return false
 	case !ok || m.mayLeave(o.to): // it is a dead letter now, or it is not
 		return false
+	case !quiet && q.dead != nil: // the same: a receive under way may have been the last
+		return false
 	case h.superseded(): // it is of a place that the message has left, or the newer one was lost
 		return false
 	case q.config.FIFO && m.free.surely(o.from) && was == here && !m.unsure && alone:

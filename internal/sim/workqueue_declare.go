@@ -117,13 +117,13 @@ func (p *workqueuePart) declare(c *client, a args) {
 
 // learnConfig reads the config of a queue with its defaults.
 func (p *workqueuePart) learnConfig(c *client, q *wqueue) {
-	p.lookUp(c, q)
 	if q.config.DeliveryLimit == 0 {
 		q.config.DeliveryLimit = workqueue.DefaultDeliveryLimit
 	}
 	if q.config.AckTimeout == 0 {
 		q.config.AckTimeout = workqueue.DefaultAckTimeout
 	}
+	p.lookUp(c, q)
 }
 
 // feed notes that a place gets dead letters at any time.
