@@ -162,8 +162,6 @@ func (r *ring) push(m *Message) {
 	r.n++
 }
 
-func (r *ring) at(i int) *Message { return r.buf[(r.head+i)&(len(r.buf)-1)] }
-
 func (r *ring) pop() *Message {
 	m := r.buf[r.head]
 	r.buf[r.head] = nil

@@ -15,7 +15,6 @@ type result struct {
 	scenario
 	fault string
 	kind  string // of the fault: its text without values
-	known map[string]int
 	story []string
 	took  time.Duration // in the world
 }
@@ -56,7 +55,6 @@ func swarm(seed uint64, steps int, o playOptions) result {
 type playOptions struct {
 	t       *testing.T    // bubbles need one
 	talks   bool          // print what happens
-	counts  string        // the known fault that counts too, or all
 	without []string      // the parts whose verbs are not drawn
 	shrink  time.Duration // the real time to look for a smaller scenario
 	hang    time.Duration // the real time that a step may take
@@ -69,14 +67,14 @@ func (o playOptions) play(seed uint64, make func(*world) func() (step, bool)) (r
 	defer close(done)
 	synctest.Test(o.t, func(*testing.T) {
 		world := newWorld(seed)
-		world.counts, world.talks, world.without = o.counts, o.talks, o.without
+		world.talks, world.without = o.talks, o.without
 		w.Store(world)
 		world.play(make(world))
 		r = result{scenario: scenario{seed: seed, steps: world.trace}, took: time.Since(world.begin)}
 	})
 	world := w.Load()
 	world.judgeCopies()
-	r.story, r.fault, r.kind, r.known = world.story, world.fault, world.kind, world.known
+	r.story, r.fault, r.kind = world.story, world.fault, world.kind
 	return r
 }
 

@@ -26,9 +26,6 @@ func TestScenarios(t *testing.T) {
 			require.NoError(t, err)
 			s, err := parseFile(string(text))
 			require.NoError(t, err)
-			if s.fails != "" && testing.Short() {
-				t.Skip("under the race detector a fault that needs two things at one moment may not show")
-			}
 			_, err = s.check(options(t))
 			require.NoError(t, err)
 		})

@@ -60,13 +60,11 @@ type world struct {
 	crashes uint64
 	closing bool // the life ends in good order
 	fault   string
-	kind    string         // of the fault: its text without values
-	known   map[string]int // by name: how often a fault showed that is known
-	counts  string         // the known fault that counts too, or all
-	careful bool           // look after each step
-	without []string       // the parts whose verbs are not drawn
-	talks   bool           // print what happens
-	story   []string       // the steps, each with what its calls returned
+	kind    string   // of the fault: its text without values
+	careful bool     // look after each step
+	without []string // the parts whose verbs are not drawn
+	talks   bool     // print what happens
+	story   []string // the steps, each with what its calls returned
 
 	unsynced []loss
 	progress *atomic.Uint64
@@ -83,7 +81,7 @@ func newWorld(seed uint64) *world {
 	setBack.Store(0)
 	shown.Store(0)
 	w := &world{
-		seed: seed, rng: rand.New(rand.NewPCG(seed, 0)), known: make(map[string]int),
+		seed: seed, rng: rand.New(rand.NewPCG(seed, 0)),
 		begin: time.Now(), progress: new(atomic.Uint64),
 	}
 	w.disk = newDisk(w)
@@ -148,13 +146,6 @@ func (w *world) failFree(format string, values ...any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.fail(format, values...)
-}
-
-// failKnown is fail for a fault that is known by a name and not mended yet.
-func (w *world) failKnown(name, format string, values ...any) {
-	if w.known[name]++; w.counts == name || w.counts == "all" {
-		w.fail(name+": "+format, values...)
-	}
 }
 
 // tell adds a line to the story of the world: a step, or what a call returned.
