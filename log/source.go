@@ -108,22 +108,39 @@ func (s *source) pass(ctx context.Context, r Record) error {
 	return nil
 }
 
-// Hold returns the context of the tenure, which all its records have in common.
+// Hold returns the context of the tenure, which all its records have in common. It ends at once with
+// the tenure, and soon with the calls: what a handler does after its partition was lost must not
+// count as its failure.
 func (s *source) Hold(calls context.Context, r Record) (held context.Context, h worker.Holding) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if held = s.mu.contexts[r.tenure]; held != nil {
 		return held, nil
 	}
-	held, lose := context.WithCancelCause(calls)
+	own, lose := context.WithCancelCause(r.tenure.ctx)
+	held = withValues{own, calls}
 	s.mu.contexts[r.tenure] = held
+	detach := context.AfterFunc(calls, func() { lose(context.Cause(calls)) })
 	context.AfterFunc(r.tenure.ctx, func() {
-		lose(ErrFenced)
+		detach()
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		delete(s.mu.contexts, r.tenure)
 	})
 	return held, nil
+}
+
+// withValues is a context with the values of another.
+type withValues struct {
+	context.Context
+	values context.Context
+}
+
+func (c withValues) Value(key any) any {
+	if v := c.Context.Value(key); v != nil {
+		return v
+	}
+	return c.values.Value(key)
 }
 
 // Begin refuses records of a partition that goes to another member, and one that its handler
