@@ -230,11 +230,12 @@ func (g *Group) publish() {
 	}
 	for _, m := range g.members {
 		going, list := leaving[m], owned[m]
-		m.leaving.Store(&going)
-		if !slices.Equal(list, *m.owned.Load()) {
-			m.owned.Store(&list)
-			m.wake.Fire()
+		if slices.Equal(list, *m.owned.Load()) && slices.Equal(going, *m.leaving.Load()) {
+			continue
 		}
+		m.leaving.Store(&going)
+		m.owned.Store(&list)
+		m.wake.Fire() // again: whoever heard of the end of a tenure may have looked before this
 	}
 }
 
