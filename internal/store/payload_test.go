@@ -287,11 +287,13 @@ func TestAGenerationOfWhichLittleIsLeftIsWrittenAnew(t *testing.T) {
 	for name, c := range map[string]struct {
 		silent bool // two does not tell
 		moved  bool // a copy goes from one to two, which has told before
+		lost   bool // a payload is not there
 		left   int
 	}{
 		"swept":           {left: 2 + n - 64},
 		"a holder silent": {silent: true, left: n},
 		"a copy came in":  {moved: true, left: n},
+		"a payload lost":  {lost: true, left: n - 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -335,6 +337,9 @@ func TestAGenerationOfWhichLittleIsLeftIsWrittenAnew(t *testing.T) {
 						}
 					}
 					t.Hold(one, op.refs[n-1], 1) // the generation that is written to
+					if c.lost {
+						t.Delete(store.PayloadKey(a))
+					}
 					return nil
 				}), store.Sync))
 				time.Sleep(15 * time.Second)
@@ -343,10 +348,13 @@ func TestAGenerationOfWhichLittleIsLeftIsWrittenAnew(t *testing.T) {
 				require.Equal(t, c.left, payloads)
 				time.Sleep(time.Minute)
 				synctest.Wait()
-				if payloads, _ = payloadKeys(t, s); !c.silent {
+				if payloads, _ = payloadKeys(t, s); !c.silent && !c.lost {
 					require.Equal(t, 2+n-64, payloads, "in the end")
 				}
 				for _, p := range []store.Payload{a, b} {
+					if c.lost && p == a {
+						continue
+					}
 					v, err := s.Payload(p)
 					require.NoError(t, err)
 					require.Equal(t, op.bodies[p.Number], v)

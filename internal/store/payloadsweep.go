@@ -74,7 +74,7 @@ func (w *payloadSweep) start(t *Turn) {
 	w.running = t.Spawn(func(ctx context.Context) {
 		begun := time.Now()
 		if err := w.run(ctx); err != nil && s.Cause() == nil && ctx.Err() == nil {
-			s.Log().Warn("shared bodies that nobody refers to are not removed, will try again", "error", err)
+			s.Log().Warn("shared bodies without messages stay until more of them go", "error", err)
 		}
 		took := time.Since(begun)
 		_ = s.Do(ctx, QuietFunc(func(t *Turn) error { // fails if the store is down
@@ -145,12 +145,10 @@ func (w *payloadSweep) rewrite(ctx context.Context, g uint32, used map[uint32]Pa
 	o := &sparseRewrite{generation: g, values: make(map[uint32][]byte)}
 	for n, p := range used {
 		v, err := w.s.Payload(p)
-		if err != nil {
+		if v == nil || err != nil { // nil is one that was lost: what is left there is evidence
 			return err
 		}
-		if v != nil {
-			o.values[n] = v
-		}
+		o.values[n] = v
 	}
 	return w.s.Do(WithDurability(ctx, NoSync), o, NoSync)
 }
