@@ -47,9 +47,7 @@ func (q *declaredQueue) alter(t *store.Turn, config QueueConfig) error {
 		t.Disarm(q.expiry)
 	}
 	q.live(t)
-	if q.config.AckTimeout != NoAckTimeout {
-		q.watch(t, t.Now()) // which finds out when
-	}
+	q.watch(t, t.Now()) // which finds out when
 	q.hasDead.Store(false)
 	q.topology.unstick(t)
 	q.active = nil

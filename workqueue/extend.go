@@ -48,9 +48,7 @@ func (d *Delivery) renew(t *store.Turn, ahead time.Duration) error {
 	if d.parked {
 		d.parked = false
 		d.q.core.Deliver(t, d.m)
-		if !d.q.watching() && d.q.config.AckTimeout != NoAckTimeout {
-			d.q.watch(t, d.since.Add(d.q.config.AckTimeout))
-		}
+		d.q.watch(t, d.since.Add(d.q.config.AckTimeout))
 	}
 	return nil
 }

@@ -11,9 +11,7 @@ import (
 func (q *declaredQueue) hold(t *store.Turn, d *Delivery) {
 	d.since = t.Now()
 	d.keep()
-	if q.config.AckTimeout != NoAckTimeout && !q.watching() {
-		q.watch(t, d.since.Add(q.config.AckTimeout))
-	}
+	q.watch(t, d.since.Add(q.config.AckTimeout))
 }
 
 // keep counts the delivery among those that its receiver holds.
@@ -74,14 +72,15 @@ func (q *declaredQueue) held(f func(*Delivery)) {
 	}
 }
 
-// watching reports that the AckTimeout is looked after.
-func (q *declaredQueue) watching() bool { return q.overdue != nil && q.overdue.Armed() }
-
-func (q *declaredQueue) watch(t *store.Turn, at time.Time) {
+// watch has what is held looked at by a given time, if there is an AckTimeout.
+func (q *declaredQueue) watch(t *store.Turn, by time.Time) {
+	if q.config.AckTimeout == NoAckTimeout {
+		return
+	}
 	if q.overdue == nil {
 		q.overdue = store.NewTimer(q.lookAtHeld)
 	}
-	t.Arm(q.overdue, at)
+	t.ArmBy(q.overdue, by)
 }
 
 // lookAtHeld is what the timer calls. It goes through all that is held, so it must
@@ -107,7 +106,7 @@ func (q *declaredQueue) lookAtHeld(t *store.Turn) {
 		t.Post(o, store.NoSync)
 	}
 	if len(o.list) == settledAtOnce {
-		q.watch(t, t.Now()) // goes on with the others
+		t.Arm(q.overdue, t.Now()) // goes on with the others
 		return
 	}
 	if soon := t.Now().Add(limit / 16); !next.IsZero() {
@@ -117,7 +116,7 @@ func (q *declaredQueue) lookAtHeld(t *store.Turn) {
 		if latest := t.Now().Add(limit); next.After(latest) {
 			next = latest // what is handed out meanwhile ends no sooner
 		}
-		q.watch(t, next)
+		t.Arm(q.overdue, next)
 	}
 }
 

@@ -333,7 +333,7 @@ func (p *workqueuePart) drainAll(c *client) (left bool) {
 			s, err = queue.Stats(ctx)
 			return err
 		})
-		if c.expects(o, "stats of "+q.name); s.Ready > 0 && c.fault == "" && !p.w.unclean && !q.mayBeJammed(wall()) {
+		if c.expects(o, "stats of "+q.name); s.Ready > 0 && c.fault == "" && !p.w.unclean && p.w.disk.caughtUp() && !q.mayBeJammed(wall()) {
 			c.fail("%s has %d messages ready, and none comes: %+v", q.name, s.Ready, s)
 		}
 		left = left || s.Ready+s.Delayed+s.Unacked > s.Stuck.Total()

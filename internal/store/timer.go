@@ -36,6 +36,14 @@ func (t *Turn) Arm(tm *Timer, at time.Time) {
 	}
 }
 
+// ArmBy makes tm fire at the given time at the latest. What it was armed for may be
+// later even if it came first, because the clock may have been set back since.
+func (t *Turn) ArmBy(tm *Timer, at time.Time) {
+	if !tm.Armed() || at.Before(tm.at) {
+		t.Arm(tm, at)
+	}
+}
+
 // Armed reports whether the timer will fire. It is called under the baton.
 func (tm *Timer) Armed() bool { return tm.slot >= 0 }
 
