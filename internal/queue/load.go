@@ -115,6 +115,7 @@ func (l *loader) run(ctx context.Context, p plan) {
 func (l *loader) persist(ctx context.Context, read func(context.Context, func(error) bool) (store.Op, error)) {
 	q := l.q
 	for try := 0; ; try++ {
+		eased := q.s.Eased()
 		op, err := read(ctx, func(err error) bool { return store.IsDamage(err) || try >= patience })
 		if err == nil {
 			err = q.s.Do(store.WithDurability(ctx, store.NoSync), op, store.NoSync)
@@ -125,9 +126,7 @@ func (l *loader) persist(ctx context.Context, read func(context.Context, func(er
 		if try == 0 {
 			q.s.Log().Error("cannot read waiting messages, will try again", "queue", q.name, "error", err)
 		}
-		select {
-		case <-time.After(min(loadRetry<<min(try, patience), loadRetryMax)):
-		case <-ctx.Done():
+		if !store.PauseUntil(ctx, eased, min(loadRetry<<min(try, patience), loadRetryMax)) {
 			return
 		}
 	}

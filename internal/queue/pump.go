@@ -117,6 +117,7 @@ func (p *Pump) Run(ctx context.Context, before Progress) (Progress, error) {
 // insist calls f until it has no error to try again after.
 func (p *Pump) insist(ctx context.Context, f func() error) error {
 	for pause := pumpPause; ; pause = min(2*pause, pumpPauseMax) {
+		eased := p.Browse.s.Eased()
 		err := f()
 		if err == nil || p.Judge(err) != TryAgain {
 			return err
@@ -124,7 +125,7 @@ func (p *Pump) insist(ctx context.Context, f func() error) error {
 		failure := p.progress.Reason
 		p.progress.Waiting, p.progress.Reason = true, err
 		p.Report(p.progress)
-		if !store.Pause(ctx, pause) {
+		if !store.PauseUntil(ctx, eased, pause) {
 			return ctx.Err()
 		}
 		p.progress.Waiting, p.progress.Reason = false, failure

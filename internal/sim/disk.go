@@ -309,7 +309,7 @@ func (d *disk) wasFull(since time.Time) bool {
 }
 
 // behind is how long a queue may take to do what fell due while the disk was ill.
-const behind = 10 * time.Second
+const behind = 2 * time.Second
 
 // wasWell reports that the disk has been well since then, and nobody is behind because it was not.
 func (d *disk) wasWell(since time.Time) bool {

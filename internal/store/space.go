@@ -29,6 +29,7 @@ type spaceCheck struct {
 	watching atomic.Bool
 	emptying atomic.Bool   // the ballast was given up
 	floor    atomic.Uint64 // the free space at which Ops that make room are refused
+	eased    Signal        // fires when it is full no more
 }
 
 const (
@@ -247,10 +248,15 @@ func (s *Store) watchSpace() {
 		}
 		s.space.watching.Store(false)
 		s.space.full.Store(false)
+		s.space.eased.Fire()
 		s.log.Info("shortage is over", "dir", s.space.dir)
 		return
 	}
 }
+
+// Eased returns a channel that is closed when the next shortage is over. Who takes it before
+// a change that is refused, and then waits for it, misses none.
+func (s *Store) Eased() <-chan struct{} { return s.space.eased.C() }
 
 // stuckError is the error of a call that the engine would keep waiting.
 func (s *Store) stuckError() error {
