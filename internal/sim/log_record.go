@@ -222,9 +222,10 @@ func (part *lpartition) isNewest(m *lrecord) bool {
 	return true
 }
 
-// isYoung reports that a record may be left alone by a compaction.
+// isYoung reports that a record may be left alone by a compaction. What the record comes after may
+// be of a later time, if the clock was set back in between.
 func (m *lrecord) isYoung() bool {
-	return wall().Sub(later(m.call.when.last, m.stamp.last)) <= m.topic.config.MinCompactionLag
+	return wall().Sub(latest(later(m.call.when.last, m.stamp.last))) <= m.topic.config.MinCompactionLag
 }
 
 // mustBeCompacted reports that a record is superseded, and that a compaction that begins now
