@@ -42,6 +42,7 @@ type Consumer struct {
 	tag      string
 	prefetch int
 	priority int
+	parks    bool          // is that of a Run, which says when the application gets a delivery
 	number   uint64        // of the latest in its inbox; under the baton
 	level    *level        // nil once it gets nothing more; under the baton
 	place    *list.Element // in its line; under the baton
@@ -63,7 +64,12 @@ func (q *Queue) Consume(ctx context.Context, o *ConsumeOptions) (*Consumer, erro
 	if o == nil {
 		o = &ConsumeOptions{}
 	}
-	c := &Consumer{b: q.b, q: q.queue, tag: o.Tag, prefetch: o.Prefetch, priority: o.Priority, wake: make(chan struct{}, 1)}
+	return q.consume(ctx, o, false)
+}
+
+// consume starts a consumer for the application, or one for a Run, which parks.
+func (q *Queue) consume(ctx context.Context, o *ConsumeOptions, parks bool) (*Consumer, error) {
+	c := &Consumer{b: q.b, q: q.queue, tag: o.Tag, prefetch: o.Prefetch, priority: o.Priority, parks: parks, wake: make(chan struct{}, 1)}
 	switch {
 	case c.prefetch == 0:
 		c.prefetch = DefaultPrefetch

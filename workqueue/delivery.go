@@ -41,7 +41,7 @@ type Delivery struct {
 	suspect  bool          // its message may have killed the process before this one
 	hidden   bool          // a suspect in an inbox, or on its way to the disk; under the baton
 	seen     bool          // by the application; under the consumer's lock
-	parked   bool          // by Run; under the baton
+	parked   bool          // is with Run, but not with its handler; under the baton
 	begun    bool          // Run has called its handler; of the source
 	through  bool          // Run has settled it; of the source
 	limit    int           // of the deliveries of its message; 0 is none
@@ -71,7 +71,8 @@ func newDelivery(q *declaredQueue, c *Consumer, m *queue.Message) (*Delivery, er
 		limit:   max(q.config.DeliveryLimit, 0),
 		Message: e.Message, Queue: q.name, Exchange: e.exchange, RoutingKey: e.key, Deaths: e.deaths,
 		Redelivered: m.Count > 1 || m.Suspect, DeliveryCount: int(m.Count), suspect: m.Suspect, hidden: m.Suspect && c != nil,
-		b: b, q: q, consumer: c, m: m, payload: m.Payload,
+		parked: c != nil && c.parks,
+		b:      b, q: q, consumer: c, m: m, payload: m.Payload,
 	}, nil
 }
 
@@ -82,6 +83,7 @@ func newDelivery(q *declaredQueue, c *Consumer, m *queue.Message) (*Delivery, er
 func (d *Delivery) handOver(ctx context.Context) (*Delivery, error) {
 	switch {
 	case d.consumer == nil: // Get has done it
+	case d.consumer.parks: // Begin will do it
 	case !d.suspect:
 		d.q.handovers.add(d)
 	default:
@@ -103,10 +105,11 @@ func (d *Delivery) confess(ctx context.Context) (has bool, err error) {
 	return o.has, nil
 }
 
-// confessOp has the delivery of a suspect written.
+// confessOp has the delivery of a suspect written, and begins its AckTimeout some time from now.
 type confessOp struct {
-	d   *Delivery
-	has bool
+	d     *Delivery
+	ahead time.Duration
+	has   bool
 }
 
 // Frees lets it in on a disk that is nearly full: it is what consumers wait for.
@@ -114,7 +117,7 @@ func (o *confessOp) Frees() {}
 
 func (o *confessOp) Run(t *store.Turn) error {
 	if d := o.d; d.state == pending && !d.q.deleted {
-		d.q.core.Deliver(t, d.m)
+		d.begin(t, o.ahead)
 	}
 	return nil
 }

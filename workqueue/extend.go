@@ -44,23 +44,27 @@ func (d *Delivery) renew(t *store.Turn, ahead time.Duration) error {
 	if err := d.settleable(); err != nil {
 		return err
 	}
-	d.since = t.Now().Add(ahead)
 	if d.parked {
-		d.parked = false
-		d.q.core.Deliver(t, d.m)
-		d.q.watch(t, d.since.Add(d.q.config.AckTimeout))
+		d.begin(t, ahead)
+		return nil
 	}
+	d.since = t.Now().Add(ahead)
 	return nil
 }
 
-// park marks deliveries that Run keeps until their turn comes. They have no AckTimeout, and are
-// not counted if they go back before they are handled.
-func (c *Consumer) park(relaxed context.Context, list ...*Delivery) error {
-	return c.b.s.Do(relaxed, store.PromptFunc{OpFunc: func(t *store.Turn) error {
-		for _, d := range list {
-			if d.parked = d.state == pending && !d.q.deleted; d.parked {
-				d.q.core.Withhold(t, d.m)
-			}
+// begin has the delivery written, and its AckTimeout begin some time from now.
+func (d *Delivery) begin(t *store.Turn, ahead time.Duration) {
+	d.parked, d.since = false, t.Now().Add(ahead)
+	d.q.core.Deliver(t, d.m)
+	d.q.watch(t, d.since.Add(d.q.config.AckTimeout))
+}
+
+// park marks a delivery that Run keeps until its turn comes, as it was marked when Run got it. It
+// has no AckTimeout, and is not counted if it goes back before it is handled.
+func (d *Delivery) park(relaxed context.Context) error {
+	return d.b.s.Do(relaxed, store.PromptFunc{OpFunc: func(t *store.Turn) error {
+		if d.parked = d.state == pending && !d.q.deleted; d.parked {
+			d.q.core.Withhold(t, d.m)
 		}
 		return nil
 	}}, store.NoSync)

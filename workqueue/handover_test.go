@@ -2,6 +2,7 @@ package workqueue_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -209,6 +210,40 @@ func TestWhatWaitsForItsHandlerIsNotCounted(t *testing.T) {
 		l = begin(t, fs, 10, 0)
 		require.Equal(t, map[string]int{"0": 2, "1": 1, "2": 1, "3": 1}, l.counts(4))
 		l.closed()
+	})
+}
+
+// The mark of a suspect gets to the disk while the store is being closed: either the handler is
+// called, or it does not count.
+func TestASuspectIsCountedIfItsHandlerIsCalled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := leftOut(t, "suspect")
+		fs, gate := storetest.NewFS(mem), &storetest.Gate{Class: storetest.ClassWAL, Op: storetest.OpSync}
+		db, err := storetest.OpenFS(fs, store.Options{})
+		require.NoError(t, err)
+		q := queueOf(t, openBroker(t, db), "q")
+		fs.SetHook(gate.Hook)
+		gate.Shut()
+		calls := 0
+		ran := make(chan error)
+		go func() {
+			ran <- q.Run(bg, func(context.Context, *workqueue.Delivery) error {
+				calls++
+				return errors.New("fails")
+			}, nil)
+		}()
+		synctest.Wait() // the mark waits for the disk
+		closed := make(chan error)
+		go func() { closed <- db.Close() }()
+		synctest.Wait()
+		gate.Open()
+		require.NoError(t, <-closed)
+		require.Error(t, <-ran)
+		db, err = storetest.OpenFS(fs, store.Options{})
+		require.NoError(t, err)
+		d := get(t, openBroker(t, db), "q", "")
+		require.Equal(t, calls+1, d.DeliveryCount)
+		storetest.Close(t, db)
 	})
 }
 

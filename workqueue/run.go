@@ -130,7 +130,7 @@ func (q *Queue) run(ctx context.Context, h Handler, batch BatchHandler, o *RunOp
 		work.InFlight = min(prefetch, mostInFlight)
 	}
 	// With Sync it would wait for the changes of others, which fails on a full disk.
-	c, err := q.Consume(store.WithDurability(ctx, store.NoSync), &ConsumeOptions{Prefetch: prefetch, Priority: o.Priority})
+	c, err := q.consume(store.WithDurability(ctx, store.NoSync), &ConsumeOptions{Prefetch: prefetch, Priority: o.Priority}, true)
 	if err != nil {
 		return ended(ctx, err)
 	}

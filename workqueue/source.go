@@ -16,15 +16,12 @@ type source struct {
 	relaxed context.Context // for what writes nothing
 	timeout time.Duration   // of a call
 	backoff func(attempts int) time.Duration
-	// parks says that messages may wait for their turn. Then the AckTimeout of each begins with
-	// its call.
-	parks bool
 }
 
 // newSource returns the source of a Run. Stop frees its resources.
 func newSource(ctx context.Context, c *Consumer, o *worker.Options[*Delivery]) (s *source, stop func()) {
 	relaxed, stop := store.Outlive(store.WithDurability(ctx, store.NoSync))
-	return &source{c: c, relaxed: relaxed, timeout: o.Timeout, backoff: o.Backoff, parks: o.InFlight > o.Concurrency}, stop
+	return &source{c: c, relaxed: relaxed, timeout: o.Timeout, backoff: o.Backoff}, stop
 }
 
 // Fetch waits for a delivery and takes what else is there.
@@ -34,9 +31,6 @@ func (s *source) Fetch(ctx context.Context, n int) ([]worker.Item[*Delivery], er
 		return nil, errors.Join(err, unread)
 	}
 	list, err := s.c.takeMore(ctx, []*Delivery{d}, n)
-	if s.parks {
-		err = errors.Join(err, s.c.park(s.relaxed, list...))
-	}
 	items := make([]worker.Item[*Delivery], len(list))
 	for i, d := range list {
 		items[i] = worker.Item[*Delivery]{Message: d, Attempts: d.DeliveryCount - 1, MaxAttempts: d.limit}
@@ -61,16 +55,35 @@ func (h *holding) Stop() {
 	}
 }
 
-// Begin begins the AckTimeout anew.
-func (s *source) Begin(_ context.Context, d *Delivery) error {
+// Begin begins the AckTimeout, and has the delivery counted.
+func (s *source) Begin(ctx context.Context, d *Delivery) error {
 	d.begun = true
+	if d.suspect {
+		return s.confess(ctx, d)
+	}
 	return own(d.extend(s.relaxed, s.timeout))
+}
+
+// confess has the delivery of a suspect on disk, as soon as the disk takes it.
+func (s *source) confess(ctx context.Context, d *Delivery) error {
+	for try := 1; ; try++ {
+		eased := s.c.b.s.Eased()
+		o := &confessOp{d: d, ahead: s.timeout}
+		switch err := s.c.b.s.Do(ctx, o, store.NoSync); {
+		case err == nil && o.has:
+			return nil
+		case err == nil:
+			return store.ErrLost
+		case !errors.Is(err, store.ErrDiskFull) || !store.PauseUntil(ctx, eased, s.backoff(try)):
+			return err
+		}
+	}
 }
 
 // End ends the AckTimeout of a message that waits for another call in place.
 func (s *source) End(d *Delivery) {
-	if s.parks && !d.through {
-		_ = s.c.park(s.relaxed, d) // fails with the store, which Run sees
+	if !d.through {
+		_ = d.park(s.relaxed) // fails with the store, which Run sees
 	}
 }
 
