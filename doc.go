@@ -85,8 +85,9 @@
 //
 // Delays, timeouts, retention and expiry end at a time of the system's clock, because they
 // continue while the store is closed. If the clock is set back by an hour, pending ones
-// end an hour later. If it is set forward, they end earlier. Order, receipts, claims and
-// offsets do not depend on the clock. Gradual adjustment, as NTP makes it, has no effect.
+// end an hour later, but windows for duplicates do not become longer. If it is set forward,
+// they end earlier. Order, receipts, claims and offsets do not depend on the clock. Gradual
+// adjustment, as NTP makes it, has no effect.
 //
 // # States of a store
 //

@@ -26,6 +26,7 @@ type space struct {
 	config    idempotency.Config
 	next      idempotency.Config   // that it is getting
 	altering  bool                 // an Alter is under way, or nobody knows how it ended
+	listing   int                  // calls under way that list it
 	lost      []idempotency.Config // that a crash may have brought back
 	former    []formerExpiry
 	longest   time.Duration // that it has kept anything
@@ -435,6 +436,7 @@ func (p *keysPart) list(c *client, a args) {
 	}
 	shown := make(map[string]bool)
 	var info idempotency.NamespaceInfo
+	s.listing++
 	o := callWith(c, s.n, func(ctx context.Context, namespace *idempotency.Namespace) (err error) {
 		for e, err := range namespace.Entries(ctx, nil) {
 			if err != nil {
@@ -447,6 +449,7 @@ func (p *keysPart) list(c *client, a args) {
 		info, err = namespace.Info(ctx)
 		return err
 	})
+	s.listing--
 	if c.expects(o, "list "+s.name); !o.done() || o.to != now {
 		return
 	}
@@ -513,6 +516,7 @@ func (p *keysPart) reclaimed(c *client, s *space) {
 	time.Sleep(2*s.longest + time.Second)
 	c.mu.Lock()
 	var info idempotency.NamespaceInfo
+	s.listing++
 	o := callWith(c, s.n, func(ctx context.Context, namespace *idempotency.Namespace) (err error) {
 		info, err = namespace.Info(ctx)
 		return err

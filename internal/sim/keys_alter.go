@@ -129,7 +129,7 @@ func (s *space) idle() bool {
 			return false
 		}
 	}
-	return !s.altering
+	return !s.altering && s.listing == 0
 }
 
 // delete deletes a namespace that nobody uses, and makes another one under its name, which knows none of the keys.

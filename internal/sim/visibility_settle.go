@@ -343,7 +343,7 @@ func (p *visibilityPart) purge(c *client, a args) {
 	c.tellCall("purge: %v", o.err)
 	c.expects(o, "purge "+q.name, q.deleted())
 	for _, m := range q.messages {
-		inFlight := !m.free.surely(began) // and stays
+		inFlight := !m.free.surely(began.Add(-1)) // and stays, also if its time ends at this moment
 		if o.done() && quiet && !inFlight && m.ended != 0 && m.ended < o.began && m.changed < o.began && !m.mayLeave(began) && !m.mayLeave(o.to) {
 			m.fate, m.wentAt = gone, c.event()
 			c.lose(func() { m.mayBeHere = true })

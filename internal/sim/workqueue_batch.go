@@ -44,11 +44,10 @@ func (r *wrun) handleBatch(ctx context.Context, batch []*workqueue.Delivery) err
 
 // beginBatch judges the deliveries of a batch. Those that are not known, or of another life, are nil.
 func (r *wrun) beginBatch(batch []*workqueue.Delivery) []*wdelivery {
-	w := r.p.w
 	list := make([]*wdelivery, len(batch))
 	for i, d := range batch {
-		if r.c.born != w.life || w.fault != "" {
-			break
+		if r.late(d) {
+			continue
 		}
 		if h := r.begin(d); h != nil {
 			list[i], r.ends[h] = h, "" // it may end in any way until it has

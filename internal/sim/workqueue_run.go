@@ -115,7 +115,7 @@ func (r *wrun) judge(o outcome) {
 func (r *wrun) handle(ctx context.Context, d *workqueue.Delivery) error {
 	w := r.p.w
 	w.mu.Lock()
-	if r.c.born != w.life || w.fault != "" {
+	if r.late(d) {
 		w.mu.Unlock()
 		return errHandling
 	}
@@ -144,6 +144,23 @@ func (r *wrun) handle(ctx context.Context, d *workqueue.Delivery) error {
 	r.note(h, end)
 	w.mu.Unlock()
 	return act(end)
+}
+
+// late reports that a handler is called when its life is over, or the world. That counts as a
+// delivery, if it gets to the disk.
+func (r *wrun) late(d *workqueue.Delivery) bool {
+	w := r.p.w
+	if r.c.born == w.life && w.fault == "" {
+		return false
+	}
+	if m := r.p.messages[nameOf(d)]; m != nil {
+		for _, x := range m.copies {
+			if x.q == r.k.q {
+				x.count.most++
+			}
+		}
+	}
+	return true
 }
 
 // sleepOr waits for some time, or until a context ends.

@@ -24,6 +24,6 @@
 //   - No key lies in a bucket below oldest or above newest.
 //   - A bucket's set of recent ids, if it is complete, has every id that is stored in
 //     the bucket. It may have more: of Ops that were refused.
-//   - Time does not run backwards here, even if the clock does: it stands at the
-//     beginning of the newest bucket until the clock has caught up.
+//   - Time does not run backwards here, even if the clock does. It goes on from where the
+//     newest bucket began, or from its beginning after a restart, until the clock has caught up.
 package window

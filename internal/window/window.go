@@ -26,7 +26,9 @@ type Window struct {
 
 	// Under the baton from here on. Buckets are numbered by time.
 	oldest, newest int64
-	empty          bool // then newest is still what time does not fall behind
+	empty          bool      // then time still does not fall behind newest
+	began          time.Time // the newest bucket, or earlier
+	since          time.Time // that, of the machine's clock
 	recent         map[int64]*recent
 	memory         *memory
 	timer          *store.Timer
@@ -61,7 +63,8 @@ func (w *Window) Ready(ctx context.Context) error {
 			return nil
 		}
 		if found {
-			w.oldest, w.newest, w.empty = first, last, false
+			w.oldest, w.empty = first, false
+			w.begin(last, w.start(last))
 			w.arm(t)
 		}
 		w.ready.Store(true)
@@ -125,7 +128,8 @@ func (w *Window) Put(t *store.Turn, id ID, answer []byte) {
 	now := w.now(t)
 	b := w.bucket(now)
 	if b > w.newest {
-		w.newest, w.recent[b] = b, w.memory.begin()
+		w.begin(b, now)
+		w.recent[b] = w.memory.begin()
 	}
 	if w.empty {
 		w.oldest, w.empty = b, false
@@ -144,17 +148,23 @@ func (w *Window) Close(t *store.Turn) {
 	w.forget(minBucket, w.newest+1)
 }
 
-// now is the time, which does not run backwards.
+// begin makes a bucket the newest, in which it is a given time now, or later.
+func (w *Window) begin(b int64, now time.Time) {
+	w.newest, w.began, w.since = b, now.Round(0), time.Now() // what clocks show is compared
+}
+
+// now is the time, which does not run backwards. A clock that was set back is not asked until it
+// has caught up: as much time goes by as does for the machine.
 func (w *Window) now(t *store.Turn) time.Time {
 	now := t.Now()
-	if w.newest == minBucket {
+	if !now.Before(w.began) {
 		return now
 	}
-	if begin := time.Unix(0, w.newest*int64(w.step)); now.Before(begin) {
-		return begin
-	}
-	return now
+	return w.began.Add(max(0, time.Since(w.since)))
 }
+
+// start returns when a bucket begins.
+func (w *Window) start(b int64) time.Time { return time.Unix(0, b*int64(w.step)) }
 
 func (w *Window) bucket(at time.Time) int64 {
 	n, step := at.UnixNano(), int64(w.step)
@@ -167,7 +177,7 @@ func (w *Window) bucket(at time.Time) int64 {
 
 // arm has the oldest bucket dropped when its last id has expired.
 func (w *Window) arm(t *store.Turn) {
-	t.Arm(w.timer, time.Unix(0, (w.oldest+1)*int64(w.step)).Add(w.length))
+	t.Arm(w.timer, w.start(w.oldest+1).Add(w.length))
 }
 
 // sweep is what the timer calls.

@@ -128,6 +128,35 @@ func TestAClockThatIsSetBackForgetsNothing(t *testing.T) {
 	}
 }
 
+func TestAnIDCountsForTheLengthOnAClockThatIsSetBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var back atomic.Int64
+		clock := func() time.Time { return time.Now().Add(-time.Duration(back.Load())) }
+		options := store.Options{FS: vfs.NewMem(), Dir: "data", Clock: clock}
+		for range 2 {
+			s, err := store.Open(options)
+			require.NoError(t, err)
+			w := New(s, "it", kind, object, length)
+			require.NoError(t, w.Ready(ctx))
+			w.once(t, "before", "first", store.Sync)
+			back.Add(int64(time.Hour))
+			w.once(t, "behind", "first", store.Sync)
+			<-time.After(length - 1)
+			for _, id := range []string{"before", "behind"} {
+				_, repeated := w.once(t, id, "again", store.Sync)
+				require.True(t, repeated, "%s, a moment before the end", id)
+			}
+			<-time.After(1)
+			for _, id := range []string{"before", "behind"} {
+				_, repeated := w.once(t, id, "later", store.Sync)
+				require.False(t, repeated, "%s, at the end", id)
+			}
+			<-time.After(length)
+			require.NoError(t, s.Close())
+		}
+	})
+}
+
 func TestIDsBeyondTheMemoryAreFoundOnDisk(t *testing.T) {
 	s, w := open(t, vfs.NewMem())
 	defer s.Close()
