@@ -132,13 +132,14 @@ func (p *workqueuePart) die(x *wcopy, reason string, since uint64, when moment, 
 	var found *wcopy
 	d := p.destinyOf(x, reason)
 	if d.route != nil {
+		before := seen != nil && !d.leadsTo(seen) // it died before the route was changed
 		for q, sure := range d.route.queues {
-			if y := p.letter(x, reason, q, since, when, sure && !d.drops && !d.stays || q == seen); q == seen {
+			if y := p.letter(x, reason, q, since, when, sure && !d.drops && !d.stays && !before || q == seen); q == seen {
 				found = y
 			}
 		}
 		for _, list := range d.route.choices {
-			choice := &wchoice{none: d.drops || d.route.blurred}
+			choice := &wchoice{none: d.drops || d.route.blurred || before}
 			for _, q := range list {
 				if _, ok := d.route.queues[q]; ok {
 					choice.none = true
