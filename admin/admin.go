@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"embed"
 	"encoding/json"
-	"fmt"
 	"html/template"
 	"io/fs"
 	"net/http"
@@ -52,16 +51,14 @@ func Handler(db *pebblemq.DB, o *Options) http.Handler {
 	files, _ := fs.Sub(web, "web") // it is there, or the program would not compile
 	for _, name := range []string{"style.css", "live.js"} {
 		mux.HandleFunc("GET "+options.BasePath+"/"+name, func(w http.ResponseWriter, r *http.Request) {
-			protect(w.Header())
 			w.Header().Set("Cache-Control", "no-cache")
 			http.ServeFileFS(w, r, files, name)
 		})
 	}
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		protect(w.Header())
-		http.Error(w, fmt.Sprintf("admin: no page %s %.200q", r.Method, r.URL.Path), http.StatusNotFound)
+		mux.ServeHTTP(w, r)
 	})
-	return mux
 }
 
 // fail answers with an error.

@@ -40,6 +40,22 @@ func (c *client) do(method, target string, header http.Header, body string) answ
 	c.t.Helper()
 	r := httptest.NewRequestWithContext(ctx, method, "http://localhost"+target, strings.NewReader(body))
 	r.RemoteAddr = "127.0.0.1:1234"
+	return c.serve(r, header)
+}
+
+// from asks for the first page from somewhere else.
+func (c *client) from(remote, host, forwarded string) answer {
+	c.t.Helper()
+	r := httptest.NewRequestWithContext(ctx, "GET", "/", nil)
+	r.RemoteAddr, r.Host = remote, host
+	if forwarded != "" {
+		r.Header.Set("X-Forwarded-For", forwarded)
+	}
+	return c.serve(r, nil)
+}
+
+func (c *client) serve(r *http.Request, header http.Header) answer {
+	c.t.Helper()
 	for name, values := range header {
 		r.Header[name] = values
 	}

@@ -61,9 +61,9 @@ type brokerIn struct {
 
 type brokerPage struct {
 	brokerRow
-	Exchange []exchangeView     `json:"exchangeList"`
-	Bindings table[bindingView] `json:"bindingList"`
-	Jobs     []jobView          `json:"jobList"`
+	ExchangeList []exchangeView     `json:"exchangeList"`
+	BindingList  table[bindingView] `json:"bindingList"`
+	JobList      []jobView          `json:"jobList"`
 }
 
 type exchangeView struct {
@@ -107,13 +107,13 @@ func (s *site) broker(ctx context.Context, in brokerIn) (brokerPage, error) {
 	if err != nil {
 		return brokerPage{}, err
 	}
-	page := brokerPage{brokerRow: newBrokerRow(info), Exchange: []exchangeView{}}
+	page := brokerPage{brokerRow: newBrokerRow(info), ExchangeList: []exchangeView{}}
 	exchanges, err := b.Exchanges(ctx)
 	if err != nil {
 		return brokerPage{}, err
 	}
 	for _, e := range exchanges {
-		page.Exchange = append(page.Exchange, newExchangeView(e))
+		page.ExchangeList = append(page.ExchangeList, newExchangeView(e))
 	}
 	bindings, err := b.Bindings(ctx)
 	if err != nil && !isDamage(err) { // that of an exchange is in its view
@@ -124,10 +124,10 @@ func (s *site) broker(ctx context.Context, in brokerIn) (brokerPage, error) {
 		views = append(views, newBindingView(to))
 	}
 	text := func(v bindingView) string { return v.Exchange + " " + v.Key + " " + v.To }
-	if page.Bindings, err = bindingColumns.page(views, in.listIn, text); err != nil {
+	if page.BindingList, err = bindingColumns.page(views, in.listIn, text); err != nil {
 		return brokerPage{}, err
 	}
-	page.Jobs, err = s.jobs(ctx, b)
+	page.JobList, err = s.jobs(ctx, b)
 	return page, err
 }
 

@@ -87,7 +87,6 @@ func (s *site) register(mux *http.ServeMux, rt route) {
 // answer returns the handler of one form of a route.
 func (s *site) answer(rt route, asJSON bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		protect(w.Header())
 		fail := func(err error) { s.fail(w, r, asJSON, err) }
 		in, err := s.admit(w, r, rt)
 		if err != nil {

@@ -7,7 +7,7 @@ import (
 
 // Stats are counters since the store was opened, and what it uses now.
 type Stats struct {
-	Operations   uint64 // accepted
+	Operations   uint64 // accepted that changed something
 	Refused      uint64
 	Groups       uint64 // batches given to the engine
 	Syncs        uint64
