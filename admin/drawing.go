@@ -47,6 +47,8 @@ const (
 	rowHeight     = 40
 	columnGap     = 190
 	labelChars    = 26
+
+	lineLabelChars = 22
 )
 
 // box is a node of the topology.
@@ -107,6 +109,9 @@ func (t *topology) draw() string {
 	for _, line := range t.lines {
 		t.line(&b, line)
 	}
+	for _, line := range t.lines {
+		t.label(&b, line)
+	}
 	byPlace := func(a, b *box) int { return cmp.Or(cmp.Compare(a.x, b.x), cmp.Compare(a.y, b.y)) }
 	for _, x := range slices.SortedFunc(maps.Values(t.boxes), byPlace) {
 		t.box(&b, x)
@@ -126,8 +131,13 @@ func (t *topology) line(b *strings.Builder, v bindingView) {
 	}
 	x := from.x + boxWidth
 	fmt.Fprintf(b, `<path class="line" d="M%d %d C%d %d %d %d %d %d"><title>%s</title></path>`, x, y, x+columnGap/2, y, to.x-columnGap/2, z, to.x, z, title)
-	if label := cut(v.Label(), 22); label != "" {
-		fmt.Fprintf(b, `<text class="label" x="%d" y="%d" text-anchor="end">%s</text>`, to.x-8, z-4, template.HTMLEscapeString(label))
+}
+
+// label writes the key of a binding before its destination.
+func (t *topology) label(b *strings.Builder, v bindingView) {
+	to := t.boxes[[2]string{v.Kind, v.To}]
+	if text := cut(v.Label(), lineLabelChars); text != "" && v.Kind != "exchange" {
+		fmt.Fprintf(b, `<text class="label" x="%d" y="%d" text-anchor="end">%s</text>`, to.x-8, to.y+boxHeight/2-4, template.HTMLEscapeString(text))
 	}
 }
 

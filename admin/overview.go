@@ -19,8 +19,8 @@ type figure struct {
 var figures = []figure{
 	{"changes", "Changes", "/s", rate(func(s *sample) uint64 { return s.changes })},
 	{"appended", "Records appended", "/s", rate(func(s *sample) uint64 { return s.appended })},
-	{"published", "Published to work queues", "/s", rate(func(s *sample) uint64 { return s.published })},
-	{"delivered", "Delivered by work queues", "/s", rate(func(s *sample) uint64 { return s.delivered })},
+	{"published", "Published", "/s", rate(func(s *sample) uint64 { return s.published })},
+	{"delivered", "Delivered", "/s", rate(func(s *sample) uint64 { return s.delivered })},
 	{"ready", "Messages ready", "", level(func(s *sample) uint64 { return s.ready })},
 	{"inFlight", "In flight", "", level(func(s *sample) uint64 { return s.inFlight })},
 	{"delayed", "Delayed", "", level(func(s *sample) uint64 { return s.delayed })},
@@ -110,10 +110,14 @@ func (f figure) view(samples []sample) figureView {
 }
 
 // longest returns copies of the rows of the longest queues.
-func longest(queues []*queueRow) (rows []*queueRow) {
+func longest(queues []*queueRow) []*queueRow {
+	rows := []*queueRow{}
 	sorted := slices.Clone(queues)
 	slices.SortFunc(sorted, func(a, b *queueRow) int { return cmp.Compare(b.Messages(), a.Messages()) })
 	for _, row := range sorted[:min(len(sorted), longestQueues)] {
+		if row.Messages() == 0 {
+			break
+		}
 		copied := *row
 		rows = append(rows, &copied)
 	}

@@ -54,7 +54,7 @@ func (s *site) render(w http.ResponseWriter, r *http.Request, status int, page, 
 		Base: s.options.BasePath, Path: strings.TrimPrefix(r.URL.EscapedPath(), s.options.BasePath), Query: r.URL.Query(),
 		Title: title, ReadOnly: s.options.ReadOnly, Live: status == http.StatusOK, Health: s.health(), Data: data,
 	}
-	v.Section, _, _ = strings.Cut(strings.TrimPrefix(v.Path, "/"), "/")
+	v.Section = section(v.Path)
 	if !v.ReadOnly {
 		v.Token = s.token(w, r)
 	}
@@ -68,6 +68,15 @@ func (s *site) render(w http.ResponseWriter, r *http.Request, status int, page, 
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
 	_, _ = w.Write(b.Bytes()) // the client may have gone
+}
+
+// section returns which part of the navigation a path belongs to.
+func section(path string) string {
+	first, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	if first == "visibility" || first == "brokers" && strings.Contains(rest, "/") {
+		return "queues"
+	}
+	return first
 }
 
 // title is the last name in the path, or that of the page.
@@ -197,12 +206,19 @@ func formatSeconds(x float64) string {
 	case d < time.Minute:
 		return short(x) + " s"
 	case d < time.Hour:
-		return fmt.Sprintf("%d min %d s", int(d.Minutes()), int(d.Seconds())%60)
+		return twoUnits(int(d.Minutes()), "min", int(d.Seconds())%60, "s")
 	case d < 48*time.Hour:
-		return fmt.Sprintf("%d h %d min", int(d.Hours()), int(d.Minutes())%60)
+		return twoUnits(int(d.Hours()), "h", int(d.Minutes())%60, "min")
 	default:
 		return fmt.Sprintf("%d days", int(d.Hours())/24)
 	}
+}
+
+func twoUnits(n int, unit string, rest int, restUnit string) string {
+	if rest == 0 {
+		return fmt.Sprintf("%d %s", n, unit)
+	}
+	return fmt.Sprintf("%d %s %d %s", n, unit, rest, restUnit)
 }
 
 func when(t time.Time) string {

@@ -27,7 +27,10 @@ import (
 	"github.com/pebblemq/pebblemq/admin/internal/shop"
 )
 
-var screenshots = flag.String("screenshots", "", "directory to write screenshots of all pages to")
+var (
+	screenshots = flag.String("screenshots", "", "directory to write screenshots of all pages to")
+	paint       = flag.Float64("paint", 2000, "milliseconds that the first paint of a page with 10,000 queues may take")
+)
 
 // site is a store with all kinds of objects and many queues, and its pages.
 type site struct {
