@@ -24,7 +24,7 @@ var ctx = context.Background()
 
 // client is a browser without JavaScript.
 type client struct {
-	t       *testing.T
+	t       testing.TB
 	handler http.Handler
 	cookies map[string]*http.Cookie
 }

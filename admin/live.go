@@ -12,7 +12,7 @@ import (
 const (
 	maxStreams  = 32 // of one handler
 	liveEvery   = 2 * time.Second
-	liveFor     = 10 * time.Minute // then the browser connects again
+	liveFor     = 20 * time.Second // then the browser connects again, so that Shutdown of a server need not wait
 	liveTimeout = 5 * time.Second  // of one write to a slow reader
 )
 
@@ -32,7 +32,7 @@ func (s *site) serveLive(w http.ResponseWriter, r *http.Request, _ struct{}) err
 	end := time.NewTimer(liveFor)
 	defer end.Stop()
 	seen := s.db.Stats().Operations
-	for text := ": connected\n\n"; ; {
+	for text := "retry: 500\n\n"; ; {
 		_ = controller.SetWriteDeadline(time.Now().Add(liveTimeout)) // a writer without deadlines is a buffer
 		if _, err := fmt.Fprint(w, text); err != nil {
 			return nil

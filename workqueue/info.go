@@ -59,6 +59,7 @@ func (q *declaredQueue) info() QueueInfo {
 func (b *Broker) Queues(ctx context.Context) (list []QueueInfo, err error) {
 	var texts [][]byte // of the catalog; to decode thousands would hold up all others
 	err = b.s.Do(ctx, store.QuietFunc(func(*store.Turn) error {
+		list, texts = make([]QueueInfo, 0, len(b.t.queues)), make([][]byte, 0, len(b.t.queues))
 		for _, q := range b.t.queues {
 			list, texts = append(list, q.info()), append(texts, q.object.Config)
 		}

@@ -28,7 +28,9 @@ if (events) {
 
   const source = new EventSource(events);
   source.addEventListener("open", () => { sign.hidden = false; });
-  source.addEventListener("error", () => { sign.hidden = true; });
+  source.addEventListener("error", () => { // the stream ends from time to time and begins again
+    setTimeout(() => { sign.hidden = source.readyState !== EventSource.OPEN; }, 3000);
+  });
   source.addEventListener("changed", refresh);
   document.addEventListener("visibilitychange", refresh);
 }
