@@ -18,16 +18,19 @@ var web embed.FS
 //go:embed openapi.json
 var openapi []byte
 
-// site is what a Handler has.
+// ground is what everything in this package stands on.
+type ground struct {
+	db      *pebblemq.DB
+	options Options
+	census  *census
+}
+
+// site answers requests.
 type site struct {
-	db          *pebblemq.DB
-	options     Options
+	ground
 	secret      []byte // of the tokens; a restart makes new ones
 	crossOrigin *http.CrossOriginProtection
-	census      *census
-	history     *history
 	pages       map[string]*template.Template
-	streams     chan struct{} // a place for each live stream
 }
 
 // Handler returns the pages and the API for a store. It is safe for concurrent use and needs no closing.
@@ -41,11 +44,11 @@ func Handler(db *pebblemq.DB, o *Options) http.Handler {
 		})
 	}
 	s := &site{
-		db: db, options: options, secret: random(), crossOrigin: http.NewCrossOriginProtection(),
-		census: newCensus(db), history: historyOf(db), pages: parsePages(), streams: make(chan struct{}, maxStreams),
+		ground: ground{db, options, newCensus(db)}, secret: random(),
+		crossOrigin: http.NewCrossOriginProtection(), pages: parsePages(),
 	}
 	mux := http.NewServeMux()
-	for _, rt := range s.routes() {
+	for _, rt := range routes(s.ground, historyOf(db)) {
 		s.register(mux, rt)
 	}
 	files, _ := fs.Sub(web, "web") // it is there, or the program would not compile

@@ -10,6 +10,9 @@ import (
 	"github.com/pebblemq/pebblemq/workqueue"
 )
 
+// brokerSection has the pages of the brokers.
+type brokerSection struct{ ground }
+
 func brokerPath(broker string) string { return "/brokers/" + url.PathEscape(broker) }
 
 // brokerRow is a broker in the list.
@@ -37,7 +40,7 @@ var brokerColumns = columns[brokerRow]{
 	by("unrouted", func(b brokerRow) uint64 { return b.Unrouted }),
 }
 
-func (s *site) brokers(ctx context.Context, in listIn) (brokersPage, error) {
+func (s brokerSection) brokers(ctx context.Context, in listIn) (brokersPage, error) {
 	i, err := s.census.take(ctx)
 	if err != nil {
 		return brokersPage{}, err
@@ -98,7 +101,7 @@ type jobView struct {
 	Key          string    `json:"key"`
 }
 
-func (s *site) broker(ctx context.Context, in brokerIn) (brokerPage, error) {
+func (s brokerSection) broker(ctx context.Context, in brokerIn) (brokerPage, error) {
 	b, err := workqueue.LookupBroker(ctx, s.db, in.Broker)
 	if err != nil {
 		return brokerPage{}, err
@@ -186,7 +189,7 @@ func (b bindingView) Path(broker string) string {
 	return ""
 }
 
-func (s *site) jobs(ctx context.Context, b *workqueue.Broker) ([]jobView, error) {
+func (s brokerSection) jobs(ctx context.Context, b *workqueue.Broker) ([]jobView, error) {
 	list, err := b.Jobs(ctx)
 	views := []jobView{}
 	for _, j := range list {

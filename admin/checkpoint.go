@@ -11,8 +11,8 @@ import (
 )
 
 // serveCheckpoint writes a copy of the store as a tar archive while the store goes on. The copy is
-// made in Options.TempDir and removed at the end. An answer that was cut short has no end of an archive.
-func (s *site) serveCheckpoint(w http.ResponseWriter, r *http.Request, _ struct{}) error {
+// made in Options.TempDir and removed at the end. A connection that breaks cuts the archive short.
+func (s storeSection) serveCheckpoint(w http.ResponseWriter, r *http.Request, _ struct{}) error {
 	temp, err := os.MkdirTemp(s.options.TempDir, "pebblemq-checkpoint-")
 	if err != nil {
 		return err

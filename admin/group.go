@@ -56,7 +56,7 @@ type shareView struct {
 	Problem    string  `json:"problem,omitempty" about:"Why the group cannot read on."`
 }
 
-func (s *site) lookupGroup(ctx context.Context, topic, group string) (*log.Topic, *log.Group, error) {
+func (s logSection) lookupGroup(ctx context.Context, topic, group string) (*log.Topic, *log.Group, error) {
 	t, err := log.LookupTopic(ctx, s.db, topic)
 	if err != nil {
 		return nil, nil, err
@@ -65,7 +65,7 @@ func (s *site) lookupGroup(ctx context.Context, topic, group string) (*log.Topic
 	return t, g, err
 }
 
-func (s *site) group(ctx context.Context, in groupIn) (groupPage, error) {
+func (s logSection) group(ctx context.Context, in groupIn) (groupPage, error) {
 	_, g, err := s.lookupGroup(ctx, in.Topic, in.Group)
 	if err != nil {
 		return groupPage{}, err
@@ -154,7 +154,7 @@ type seekMove struct {
 func (m seekMove) Replayed() int64 { return m.Committed - m.Target }
 
 // previewSeek tells what a seek would do.
-func (s *site) previewSeek(ctx context.Context, in seekIn) (seekPage, error) {
+func (s logSection) previewSeek(ctx context.Context, in seekIn) (seekPage, error) {
 	t, g, err := s.lookupGroup(ctx, in.Topic, in.Group)
 	if err != nil {
 		return seekPage{}, err
@@ -198,7 +198,7 @@ func (in seekIn) parameters() (list [][2]string) {
 	return list
 }
 
-func (s *site) seek(ctx context.Context, in seekIn) (changed, error) {
+func (s logSection) seek(ctx context.Context, in seekIn) (changed, error) {
 	_, g, err := s.lookupGroup(ctx, in.Topic, in.Group)
 	if err != nil {
 		return changed{}, err

@@ -18,7 +18,7 @@ const (
 
 // serveLive tells a page by server-sent events that the store has changed. The script then loads the
 // page again and replaces the parts that are marked as live.
-func (s *site) serveLive(w http.ResponseWriter, r *http.Request, _ struct{}) error {
+func (s storeSection) serveLive(w http.ResponseWriter, r *http.Request, _ struct{}) error {
 	select {
 	case s.streams <- struct{}{}:
 		defer func() { <-s.streams }()

@@ -92,7 +92,7 @@ type messagesPage struct {
 	In       messagesIn `json:"-"`
 }
 
-func (s *site) messages(ctx context.Context, in messagesIn) (messagesPage, error) {
+func (s queueSection) messages(ctx context.Context, in messagesIn) (messagesPage, error) {
 	m, err := s.mailbox(ctx, in.queueIn)
 	if err != nil {
 		return messagesPage{}, err
@@ -162,7 +162,7 @@ type messagePage struct {
 // Name is what the page is called.
 func (p messagePage) Name() string { return "Message " + cmp.Or(p.ID, p.Position) }
 
-func (s *site) message(ctx context.Context, in positionIn) (messagePage, error) {
+func (s queueSection) message(ctx context.Context, in positionIn) (messagePage, error) {
 	m, err := s.mailbox(ctx, in.queueIn)
 	if err != nil {
 		return messagePage{}, err
@@ -175,7 +175,7 @@ func (s *site) message(ctx context.Context, in positionIn) (messagePage, error) 
 	return messagePage{in.Broker, in.Queue, *v}, nil
 }
 
-func (s *site) messageBody(w http.ResponseWriter, r *http.Request, in positionIn) error {
+func (s queueSection) messageBody(w http.ResponseWriter, r *http.Request, in positionIn) error {
 	m, err := s.mailbox(r.Context(), in.queueIn)
 	if err != nil {
 		return err
@@ -207,7 +207,7 @@ type blockedGroup struct {
 
 const shownLeases = 50
 
-func (s *site) leases(ctx context.Context, in queueIn) (leasesPage, error) {
+func (s queueSection) leases(ctx context.Context, in queueIn) (leasesPage, error) {
 	m, err := s.mailbox(ctx, in)
 	if err != nil {
 		return leasesPage{}, err

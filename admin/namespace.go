@@ -13,6 +13,9 @@ import (
 	"github.com/pebblemq/pebblemq/idempotency"
 )
 
+// keySection has the pages of the idempotency keys.
+type keySection struct{ ground }
+
 // namespaceRow is a namespace of idempotency keys in the list.
 type namespaceRow struct {
 	Name          string    `json:"name"`
@@ -33,7 +36,7 @@ var namespaceColumns = columns[namespaceRow]{
 	by("expiry", func(n namespaceRow) float64 { return n.ExpirySeconds }),
 }
 
-func (s *site) namespaces(ctx context.Context, in listIn) (namespacesPage, error) {
+func (s keySection) namespaces(ctx context.Context, in listIn) (namespacesPage, error) {
 	i, err := s.census.take(ctx)
 	if err != nil {
 		return namespacesPage{}, err
@@ -95,7 +98,7 @@ func keyName(key []byte) string {
 	return "0x" + hex.EncodeToString(key)
 }
 
-func (s *site) namespace(ctx context.Context, in namespaceIn) (namespacePage, error) {
+func (s keySection) namespace(ctx context.Context, in namespaceIn) (namespacePage, error) {
 	n, err := idempotency.LookupNamespace(ctx, s.db, in.Namespace)
 	if err != nil {
 		return namespacePage{}, err
@@ -127,7 +130,7 @@ func (s *site) namespace(ctx context.Context, in namespaceIn) (namespacePage, er
 
 func namespaceObject(name string) string { return fmt.Sprintf("namespace %q", name) }
 
-func (s *site) entryView(of idempotency.NamespaceInfo, e idempotency.Entry, limit int) entryView {
+func (s keySection) entryView(of idempotency.NamespaceInfo, e idempotency.Entry, limit int) entryView {
 	object := namespaceObject(of.Name)
 	v := entryView{
 		Key: newPayload(s.shown(object, "key", e.Key), limit), Name: keyName(e.Key), State: e.State.String(), Token: e.Token, Expires: e.Expires,
@@ -149,7 +152,7 @@ type keyPage struct {
 	entryView
 }
 
-func (s *site) key(ctx context.Context, in keyIn) (keyPage, error) {
+func (s keySection) key(ctx context.Context, in keyIn) (keyPage, error) {
 	n, e, err := s.findKey(ctx, in)
 	if err != nil {
 		return keyPage{}, err
@@ -158,7 +161,7 @@ func (s *site) key(ctx context.Context, in keyIn) (keyPage, error) {
 	return keyPage{in.Namespace, s.entryView(info, e, fullBytes)}, err
 }
 
-func (s *site) findKey(ctx context.Context, in keyIn) (*idempotency.Namespace, idempotency.Entry, error) {
+func (s keySection) findKey(ctx context.Context, in keyIn) (*idempotency.Namespace, idempotency.Entry, error) {
 	n, err := idempotency.LookupNamespace(ctx, s.db, in.Namespace)
 	if err != nil {
 		return nil, idempotency.Entry{}, err
@@ -179,7 +182,7 @@ func (s *site) findKey(ctx context.Context, in keyIn) (*idempotency.Namespace, i
 	return nil, idempotency.Entry{}, refusal{http.StatusNotFound, fmt.Sprintf("namespace %q has no key %.80q", in.Namespace, in.Key)}
 }
 
-func (s *site) forget(ctx context.Context, in keyIn) (changed, error) {
+func (s keySection) forget(ctx context.Context, in keyIn) (changed, error) {
 	n, e, err := s.findKey(ctx, in)
 	if err != nil {
 		return changed{}, err

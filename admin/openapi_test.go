@@ -186,7 +186,7 @@ func TestTheDescriptionOfTheAPIIsThatOfTheRoutes(t *testing.T) {
 	var want bytes.Buffer
 	e := json.NewEncoder(&want)
 	e.SetIndent("", " ")
-	require.NoError(t, e.Encode(describeAPI(new(site).routes())))
+	require.NoError(t, e.Encode(describeAPI(routes(ground{}, nil))))
 	if *update {
 		require.NoError(t, os.WriteFile("openapi.json", want.Bytes(), 0o644))
 		return
@@ -196,7 +196,7 @@ func TestTheDescriptionOfTheAPIIsThatOfTheRoutes(t *testing.T) {
 
 func TestRoutesAreWhole(t *testing.T) {
 	names := make(map[string]bool)
-	for _, rt := range new(site).routes() {
+	for _, rt := range routes(ground{}, nil) {
 		require.False(t, names[rt.name], "two routes are called %s", rt.name)
 		names[rt.name] = true
 		require.True(t, strings.HasSuffix(rt.about, "."), rt.name)
@@ -288,7 +288,7 @@ type Pattern struct{ Name, Method, Path string }
 
 // Patterns returns all routes in both forms, those of the API as the file has them.
 func Patterns() (list []Pattern) {
-	for _, rt := range new(site).routes() {
+	for _, rt := range routes(ground{}, nil) {
 		if rt.stream != nil {
 			list = append(list, Pattern{rt.name, rt.method, rt.path})
 			continue

@@ -22,7 +22,7 @@ type Options struct {
 	// that came through no proxy.
 	Authorize func(*http.Request, Action) error
 
-	// Who names the client for the audit. Default: the user of HTTP basic authentication, or
+	// Who returns the name of the client for the audit. Default: the user of HTTP basic authentication, or
 	// else the remote address.
 	Who func(*http.Request) string
 

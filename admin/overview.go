@@ -8,7 +8,16 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/pebblemq/pebblemq"
 )
+
+// storeSection has what concerns the store as a whole.
+type storeSection struct {
+	ground
+	history *history
+	streams chan struct{} // a place for each live stream
+}
 
 // figure is a number of the overview. Its value is computed from a sample and the one before it.
 type figure struct {
@@ -80,14 +89,14 @@ type problem struct {
 
 const longestQueues = 10
 
-func (s *site) overview(ctx context.Context, _ struct{}) (overview, error) {
+func (s storeSection) overview(ctx context.Context, _ struct{}) (overview, error) {
 	i, err := s.census.take(ctx)
 	if err != nil {
 		return overview{}, err
 	}
 	samples := s.history.with(takeSample(ctx, s.db, i))
 	o := overview{
-		Time: samples[len(samples)-1].at, Health: s.health(), Problems: problemsOf(i),
+		Time: samples[len(samples)-1].at, Health: healthOf(s.db), Problems: problemsOf(i),
 		Objects: map[string]int{"topics": len(i.topics), "groups": len(i.groups), "brokers": len(i.brokers), "queues": len(i.queues), "namespaces": len(i.namespaces)},
 	}
 	for _, f := range figures {
@@ -173,8 +182,8 @@ type health struct {
 	Damaged       []string `json:"damaged" about:"Files in which a read met damage."`
 }
 
-func (s *site) health() health {
-	h := s.db.Health()
+func healthOf(db *pebblemq.DB) health {
+	h := db.Health()
 	v := health{OK: h.OK(), Text: h.String(), Writable: h.Err == nil, BehindSeconds: seconds(h.Behind), Damaged: []string{}}
 	for _, d := range h.Damaged {
 		v.Damaged = append(v.Damaged, d.Path)
@@ -183,8 +192,8 @@ func (s *site) health() health {
 }
 
 // serveHealth answers 503 while the store takes no changes or its fsyncs do not come, and for damage.
-func (s *site) serveHealth(w http.ResponseWriter, _ *http.Request, _ struct{}) error {
-	h := s.health()
+func (s storeSection) serveHealth(w http.ResponseWriter, _ *http.Request, _ struct{}) error {
+	h := healthOf(s.db)
 	status := http.StatusOK
 	if !h.OK {
 		status = http.StatusServiceUnavailable

@@ -52,7 +52,7 @@ func (s *site) show(w http.ResponseWriter, r *http.Request, rt route, data any) 
 func (s *site) render(w http.ResponseWriter, r *http.Request, status int, page, title string, data any) {
 	v := view{
 		Base: s.options.BasePath, Path: strings.TrimPrefix(r.URL.EscapedPath(), s.options.BasePath), Query: r.URL.Query(),
-		Title: title, ReadOnly: s.options.ReadOnly, Live: status == http.StatusOK, Health: s.health(), Data: data,
+		Title: title, ReadOnly: s.options.ReadOnly, Live: status == http.StatusOK, Health: healthOf(s.db), Data: data,
 	}
 	v.Section = section(v.Path)
 	if !v.ReadOnly {

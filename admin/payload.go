@@ -26,11 +26,11 @@ type payload struct {
 }
 
 // shown returns what may be shown of a payload.
-func (s *site) shown(object, part string, b []byte) []byte {
+func (g ground) shown(object, part string, b []byte) []byte {
 	if b == nil {
 		return nil
 	}
-	return s.options.Redact(Payload{Object: object, Part: part, Bytes: b})
+	return g.options.Redact(Payload{Object: object, Part: part, Bytes: b})
 }
 
 // newPayload returns the first bytes of a payload that was redacted.

@@ -7,12 +7,17 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/pebblemq/pebblemq/visibility"
+	"github.com/pebblemq/pebblemq/workqueue"
 )
+
+// queueSection has the pages of the queues.
+type queueSection struct{ ground }
 
 // mailbox is a queue of either kind.
 type mailbox interface {
 	object() string
-	path() string
 	row(ctx context.Context) (row *queueRow, config any, totals map[string]uint64, err error)
 	browse(ctx context.Context, o browseOptions) iter.Seq2[*message, error]
 	peek(ctx context.Context, position string) (*message, error)
@@ -32,11 +37,31 @@ type queueIn struct {
 	Queue  string `in:"queue" about:"Name of the queue."`
 }
 
-func (s *site) mailbox(ctx context.Context, in queueIn) (mailbox, error) {
+func (s queueSection) mailbox(ctx context.Context, in queueIn) (mailbox, error) {
 	if in.Broker == "" {
 		return s.visibilityQueue(ctx, in.Queue)
 	}
 	return s.workQueue(ctx, in.Broker, in.Queue)
+}
+
+func (s queueSection) workQueue(ctx context.Context, broker, queue string) (*workQueue, error) {
+	b, err := workqueue.LookupBroker(ctx, s.db, broker)
+	if err != nil {
+		return nil, err
+	}
+	q, err := b.Queue(ctx, queue)
+	if err != nil {
+		return nil, err
+	}
+	return &workQueue{s.ground, b, q, broker}, nil
+}
+
+func (s queueSection) visibilityQueue(ctx context.Context, queue string) (*visibilityQueue, error) {
+	q, err := visibility.LookupQueue(ctx, s.db, queue)
+	if err != nil {
+		return nil, err
+	}
+	return &visibilityQueue{s.ground, q}, nil
 }
 
 func queuePath(broker, queue string) string {
@@ -72,7 +97,7 @@ var queueColumns = columns[*queueRow]{
 	by("consumers", func(q *queueRow) int { return q.Consumers }),
 }
 
-func (s *site) queues(ctx context.Context, in queuesIn) (queuesPage, error) {
+func (s queueSection) queues(ctx context.Context, in queuesIn) (queuesPage, error) {
 	i, err := s.census.take(ctx)
 	if err != nil {
 		return queuesPage{}, err
@@ -103,7 +128,7 @@ type queuePage struct {
 	Redrives []redrive         `json:"redrives"`
 }
 
-func (s *site) queue(ctx context.Context, in queueIn) (queuePage, error) {
+func (s queueSection) queue(ctx context.Context, in queueIn) (queuePage, error) {
 	m, err := s.mailbox(ctx, in)
 	if err != nil {
 		return queuePage{}, err
@@ -136,7 +161,7 @@ type putIn struct {
 	Headers  map[string]string `in:"headers" about:"Headers, or attributes of type String. In a form, a line for each: name: value."`
 }
 
-func (s *site) put(ctx context.Context, in putIn) (changed, error) {
+func (s queueSection) put(ctx context.Context, in putIn) (changed, error) {
 	m, err := s.mailbox(ctx, in.queueIn)
 	if err != nil {
 		return changed{}, err
@@ -152,7 +177,7 @@ func (s *site) put(ctx context.Context, in putIn) (changed, error) {
 	return changed{Done: "The message is in the queue.", Object: m.object(), After: after}, err
 }
 
-func (s *site) purge(ctx context.Context, in queueIn) (changed, error) {
+func (s queueSection) purge(ctx context.Context, in queueIn) (changed, error) {
 	m, err := s.mailbox(ctx, in)
 	if err != nil {
 		return changed{}, err
@@ -164,14 +189,14 @@ func (s *site) purge(ctx context.Context, in queueIn) (changed, error) {
 	}, err
 }
 
-func (s *site) pause(ctx context.Context, in queueIn) (changed, error) {
+func (s queueSection) pause(ctx context.Context, in queueIn) (changed, error) {
 	return s.setPaused(ctx, in, true)
 }
-func (s *site) resume(ctx context.Context, in queueIn) (changed, error) {
+func (s queueSection) resume(ctx context.Context, in queueIn) (changed, error) {
 	return s.setPaused(ctx, in, false)
 }
 
-func (s *site) setPaused(ctx context.Context, in queueIn, paused bool) (changed, error) {
+func (s queueSection) setPaused(ctx context.Context, in queueIn, paused bool) (changed, error) {
 	w, err := s.workQueue(ctx, in.Broker, in.Queue)
 	if err != nil {
 		return changed{}, err
@@ -195,7 +220,7 @@ type positionIn struct {
 	Position string `in:"position" about:"Position of the message, as the list has it."`
 }
 
-func (s *site) cancel(ctx context.Context, in positionIn) (changed, error) {
+func (s queueSection) cancel(ctx context.Context, in positionIn) (changed, error) {
 	m, err := s.mailbox(ctx, in.queueIn)
 	if err != nil {
 		return changed{}, err

@@ -55,7 +55,7 @@ type recordView struct {
 	Headers   []header  `json:"headers"`
 }
 
-func (s *site) records(ctx context.Context, in recordsIn) (recordsPage, error) {
+func (s logSection) records(ctx context.Context, in recordsIn) (recordsPage, error) {
 	t, err := log.LookupTopic(ctx, s.db, in.Topic)
 	if err != nil {
 		return recordsPage{}, err
@@ -95,7 +95,7 @@ func (in recordsIn) from(start, end int64) log.From {
 }
 
 // scan reads records until the page is full, or the limits of a search are reached.
-func (s *site) scan(ctx context.Context, reader *log.Reader, in recordsIn, page *recordsPage) error {
+func (s logSection) scan(ctx context.Context, reader *log.Reader, in recordsIn, page *recordsPage) error {
 	deadline := time.Now().Add(scanTime)
 	for read := 0; read < scanBytes && page.Scanned < scanRecords && time.Now().Before(deadline); {
 		records, err := reader.Fetch(ctx, maxSize, fetchBytes)
@@ -118,7 +118,7 @@ func (s *site) scan(ctx context.Context, reader *log.Reader, in recordsIn, page 
 }
 
 // redacted returns a record with what may be shown of it.
-func (s *site) redacted(topic string, r log.Record) log.Record {
+func (s logSection) redacted(topic string, r log.Record) log.Record {
 	object := topicObject(topic)
 	r.Key, r.Value = s.shown(object, "key", r.Key), s.shown(object, "value", r.Value)
 	headers := make([]log.Header, len(r.Headers))
@@ -172,12 +172,12 @@ func (p recordPage) Name() string {
 	return fmt.Sprintf("Record %d of partition %d", p.Offset, p.Partition)
 }
 
-func (s *site) record(ctx context.Context, in recordIn) (recordPage, error) {
+func (s logSection) record(ctx context.Context, in recordIn) (recordPage, error) {
 	r, err := s.readRecord(ctx, in)
 	return recordPage{in.Topic, newRecordView(r, fullBytes)}, err
 }
 
-func (s *site) recordValue(w http.ResponseWriter, r *http.Request, in recordIn) error {
+func (s logSection) recordValue(w http.ResponseWriter, r *http.Request, in recordIn) error {
 	record, err := s.readRecord(r.Context(), in)
 	if err != nil {
 		return err
@@ -186,7 +186,7 @@ func (s *site) recordValue(w http.ResponseWriter, r *http.Request, in recordIn) 
 }
 
 // readRecord returns what may be shown of a record.
-func (s *site) readRecord(ctx context.Context, in recordIn) (log.Record, error) {
+func (s logSection) readRecord(ctx context.Context, in recordIn) (log.Record, error) {
 	t, err := log.LookupTopic(ctx, s.db, in.Topic)
 	if err != nil {
 		return log.Record{}, err

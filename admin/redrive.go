@@ -61,7 +61,7 @@ func (in redriveIn) filter() func(*message) bool {
 	}
 }
 
-func (s *site) redrive(ctx context.Context, in redriveIn) (changed, error) {
+func (s queueSection) redrive(ctx context.Context, in redriveIn) (changed, error) {
 	m, err := s.mailbox(ctx, in.queueIn)
 	if err != nil {
 		return changed{}, err
@@ -81,7 +81,7 @@ type redriveCancelIn struct {
 	Redrive int64 `in:"redrive" about:"ID of the redrive."`
 }
 
-func (s *site) redriveCancel(ctx context.Context, in redriveCancelIn) (changed, error) {
+func (s queueSection) redriveCancel(ctx context.Context, in redriveCancelIn) (changed, error) {
 	m, err := s.mailbox(ctx, in.queueIn)
 	if err != nil {
 		return changed{}, err
@@ -122,7 +122,7 @@ type cause struct {
 
 const shownCauses = 100
 
-func (s *site) deaths(ctx context.Context, in queueIn) (deathsPage, error) {
+func (s queueSection) deaths(ctx context.Context, in queueIn) (deathsPage, error) {
 	m, err := s.mailbox(ctx, in)
 	if err != nil {
 		return deathsPage{}, err

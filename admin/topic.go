@@ -9,6 +9,9 @@ import (
 	"github.com/pebblemq/pebblemq/log"
 )
 
+// logSection has the pages of the log.
+type logSection struct{ ground }
+
 // topicRow is a topic in the list.
 type topicRow struct {
 	Name       string `json:"name"`
@@ -34,7 +37,7 @@ var topicColumns = columns[topicRow]{
 	by("lag", func(t topicRow) int64 { return t.Lag }),
 }
 
-func (s *site) topics(ctx context.Context, in listIn) (topicsPage, error) {
+func (s logSection) topics(ctx context.Context, in listIn) (topicsPage, error) {
 	i, err := s.census.take(ctx)
 	if err != nil {
 		return topicsPage{}, err
@@ -87,7 +90,7 @@ type topicPage struct {
 	Damage     []string        `json:"damage" about:"Records that cannot be read."`
 }
 
-func (s *site) topic(ctx context.Context, in topicIn) (topicPage, error) {
+func (s logSection) topic(ctx context.Context, in topicIn) (topicPage, error) {
 	t, err := log.LookupTopic(ctx, s.db, in.Topic)
 	if err != nil {
 		return topicPage{}, err

@@ -10,20 +10,11 @@ import (
 
 // visibilityQueue is the mailbox of a visibility queue.
 type visibilityQueue struct {
-	s *site
+	ground
 	q *visibility.Queue
 }
 
-func (s *site) visibilityQueue(ctx context.Context, queue string) (*visibilityQueue, error) {
-	q, err := visibility.LookupQueue(ctx, s.db, queue)
-	if err != nil {
-		return nil, err
-	}
-	return &visibilityQueue{s, q}, nil
-}
-
 func (v *visibilityQueue) object() string { return fmt.Sprintf("visibility queue %q", v.q.Name()) }
-func (v *visibilityQueue) path() string   { return queuePath("", v.q.Name()) }
 
 func (v *visibilityQueue) row(ctx context.Context) (*queueRow, any, map[string]uint64, error) {
 	info, err := v.q.Info(ctx)
@@ -63,14 +54,14 @@ func (v *visibilityQueue) message(m *visibility.Browsed) *message {
 	object := v.object()
 	shown := &message{
 		ID: m.ID, Position: string(m.Position), State: stateNames.Replace(string(m.State)), Deliveries: m.ReceiveCount, Priority: int(m.Priority),
-		Group: m.Group, Sent: m.SentAt, Due: m.VisibleAt, body: v.s.shown(object, "body", m.Body),
+		Group: m.Group, Sent: m.SentAt, Due: m.VisibleAt, body: v.shown(object, "body", m.Body),
 	}
 	for name, a := range m.Attributes {
-		shown.addHeader(name, v.s.shown(object, "header "+name, a.Value))
+		shown.addHeader(name, v.shown(object, "header "+name, a.Value))
 	}
 	if d := m.DeadLetter; d != nil {
 		shown.Deaths = []death{{
-			Queue: d.Queue, Reason: d.Reason, Count: d.Deaths, Time: d.At, Error: string(v.s.shown(object, "error", []byte(d.LastError))),
+			Queue: d.Queue, Reason: d.Reason, Count: d.Deaths, Time: d.At, Error: string(v.shown(object, "error", []byte(d.LastError))),
 		}}
 	}
 	shown.sortHeaders()

@@ -10,28 +10,15 @@ import (
 
 // workQueue is the mailbox of a work queue.
 type workQueue struct {
-	s      *site
+	ground
 	b      *workqueue.Broker
 	q      *workqueue.Queue
 	broker string
 }
 
-func (s *site) workQueue(ctx context.Context, broker, queue string) (*workQueue, error) {
-	b, err := workqueue.LookupBroker(ctx, s.db, broker)
-	if err != nil {
-		return nil, err
-	}
-	q, err := b.Queue(ctx, queue)
-	if err != nil {
-		return nil, err
-	}
-	return &workQueue{s, b, q, broker}, nil
-}
-
 func (w *workQueue) object() string {
 	return fmt.Sprintf("queue %q of broker %q", w.q.Name(), w.broker)
 }
-func (w *workQueue) path() string { return queuePath(w.broker, w.q.Name()) }
 
 func (w *workQueue) row(ctx context.Context) (*queueRow, any, map[string]uint64, error) {
 	info, err := w.q.Info(ctx)
@@ -74,10 +61,10 @@ func (w *workQueue) message(m *workqueue.Browsed) *message {
 	v := &message{
 		ID: m.MessageID, Position: string(m.Position), State: stateNames.Replace(string(m.State)), Deliveries: m.DeliveryCount,
 		Priority: int(m.Priority), Sent: m.Timestamp, Due: m.Due, Expires: m.Expires, Exchange: m.Exchange, RoutingKey: m.RoutingKey,
-		body: w.s.shown(object, "body", m.Body),
+		body: w.shown(object, "body", m.Body),
 	}
 	for name, value := range m.Headers {
-		v.addHeader(name, w.s.shown(object, "header "+name, []byte(value)))
+		v.addHeader(name, w.shown(object, "header "+name, []byte(value)))
 	}
 	for name, value := range map[string]string{
 		"type": m.Type, "content-type": m.ContentType, "content-encoding": m.ContentEncoding, "app-id": m.AppID,
@@ -89,7 +76,7 @@ func (w *workQueue) message(m *workqueue.Browsed) *message {
 	}
 	for _, d := range m.Deaths {
 		v.Deaths = append(v.Deaths, death{
-			Queue: d.Queue, Reason: d.Reason, Count: d.Count, Time: d.Latest, Error: string(w.s.shown(object, "error", []byte(d.Error))),
+			Queue: d.Queue, Reason: d.Reason, Count: d.Count, Time: d.Latest, Error: string(w.shown(object, "error", []byte(d.Error))),
 		})
 	}
 	v.sortHeaders()

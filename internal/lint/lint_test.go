@@ -99,7 +99,7 @@ func TestOnlyTheKernelImportsTheEngine(t *testing.T) {
 var layers = []string{"log", "workqueue", "visibility", "idempotency"}
 
 // TestLayersAreIndependent keeps the layers apart, and everything below them
-// unaware of them. What is above all of them may import each.
+// unaware of them. Packages above the layers may import each.
 func TestLayersAreIndependent(t *testing.T) {
 	for _, s := range sources(t) {
 		if s.test() || s.bench() || s.sample() || s.in("pebblemqtest") || s.in("admin") || s.in("internal/sim") {

@@ -22,8 +22,8 @@ const Hostile = `<script>document.title='owned'</script><img src=x onerror="docu
 // meaning to.
 const HostileQueue = `<b>q/1?a=b&c#d%20'"`
 
-// Fill makes the objects of a shop: a topic with a group that is behind, a broker with exchanges of
-// several kinds and queues in all states, dead letters, a FIFO queue with a blocked group, and keys.
+// Fill makes the objects of a shop. There is a topic with a group that is behind, and a broker with
+// exchanges and queues. Some messages are delayed, in flight or dead, and a group of a FIFO queue is blocked.
 func Fill(ctx context.Context, db *pebblemq.DB) error {
 	for _, step := range []func(context.Context, *pebblemq.DB) error{fillLog, fillVisibility, fillBroker, fillDead, fillKeys} {
 		if err := step(ctx, db); err != nil {
