@@ -82,6 +82,7 @@ type Stats struct {
 	DiskBytes    uint64        // size on disk
 	WALBytes     uint64        // of it, write-ahead log
 	SharedBytes  uint64        // of it, about: bodies that several queues share; what none needs any more goes in time
+	DebtBytes    uint64        // about what the engine has still to compact; it rises while compactions do not keep up
 	Tables       int64         // table files
 	MemoryBytes  uint64        // write buffers and block cache
 	PendingBytes int           // changes not yet in the write-ahead log
@@ -108,14 +109,14 @@ type DamagedFile struct {
 }
 
 // Stats returns the counters of the moment. It is cheap, but not free. DiskBytes, WALBytes,
-// SharedBytes, Tables and MemoryBytes come from the engine. On a full disk, a hanging disk and after a
+// SharedBytes, DebtBytes, Tables and MemoryBytes come from the engine. On a full disk, a hanging disk and after a
 // failure they may be those of an earlier call.
 func (db *DB) Stats() Stats {
 	st := db.s.Stats()
 	return Stats{
 		Operations: st.Operations, Refused: st.Refused, Groups: st.Groups,
 		Syncs: st.Syncs, SyncTime: st.SyncTime,
-		DiskBytes: st.DiskBytes, WALBytes: st.WALBytes, SharedBytes: st.SharedBytes, Tables: st.Tables,
+		DiskBytes: st.DiskBytes, WALBytes: st.WALBytes, SharedBytes: st.SharedBytes, DebtBytes: st.DebtBytes, Tables: st.Tables,
 		MemoryBytes: st.MemoryBytes, PendingBytes: st.PendingBytes, UnsyncedAge: st.UnsyncedAge,
 		Unclean: st.Unclean, Failed: st.Failed, DiskFull: st.DiskFull, Shortage: st.Shortage,
 		Damaged: damagedFiles(st.Damaged),

@@ -140,3 +140,15 @@ func TestHealthSaysTheWorst(t *testing.T) {
 func TestAnObjectWithoutInfoHasNoNumbers(t *testing.T) {
 	require.Empty(t, pebblemq.Object{}.Numbers())
 }
+
+func TestLookingIsNoChange(t *testing.T) {
+	ctx := context.Background()
+	db := storetest.Open(t, nil)
+	_, err := log.OpenTopic(ctx, db, "orders", nil)
+	require.NoError(t, err)
+	before := db.Stats().Operations
+	require.NotZero(t, before)
+	_, err = db.Describe(ctx)
+	require.NoError(t, err)
+	require.Equal(t, before, db.Stats().Operations)
+}

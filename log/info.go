@@ -28,6 +28,7 @@ type TopicInfo struct {
 type PartitionInfo struct {
 	Start int64 // the offset of its oldest record
 	End   int64 // the offset of the next one to come
+	Bytes int64 // of its records as they are stored; those just before the start may count
 }
 
 // Info returns what is known of the topic.
@@ -50,10 +51,32 @@ func (t *Topic) Info(ctx context.Context) (info TopicInfo, err error) {
 		if p.Start, p.End, err = t.Offsets(ctx, i); err != nil {
 			return TopicInfo{}, err
 		}
+		if p.Bytes, err = t.storedBytes(ctx, i); err != nil {
+			return TopicInfo{}, err
+		}
 		info.Partitions = append(info.Partitions, p)
 		info.Appended, info.Kept = info.Appended+p.End, info.Kept+p.End-p.Start
 	}
 	return info, nil
+}
+
+// storedBytes returns how many bytes of batches a partition has. A batch that the start is in
+// counts as a whole.
+func (t *Topic) storedBytes(ctx context.Context, partition int) (int64, error) {
+	p, err := t.partition(partition)
+	if err != nil {
+		return 0, err
+	}
+	var stored, start uint64
+	err = t.s.Do(ctx, store.QuietFunc(func(*store.Turn) error {
+		stored, start = p.tail.bytes, p.start.Load()
+		return nil
+	}), store.NoSync)
+	if err != nil || start == 0 {
+		return int64(stored), err
+	}
+	below, err := p.bytesBelow(ctx, start)
+	return int64(stored - min(below, stored)), err
 }
 
 func describe(o *store.Object, is stored) TopicInfo {

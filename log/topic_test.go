@@ -85,12 +85,38 @@ func TestInfoTellsOfATopic(t *testing.T) {
 		info, err := topic.Info(ctx)
 		require.NoError(t, err)
 		require.NotZero(t, info.ID)
+		require.Positive(t, info.Partitions[1].Bytes)
+		info.Partitions[1].Bytes = 0
 		require.Equal(t, log.TopicInfo{
 			Name: "orders", ID: info.ID, Config: config, Created: created, Altered: time.Now(),
 			Partitions: []log.PartitionInfo{{}, {Start: 4, End: 10}}, Appended: 10, Kept: 6,
 		}, info)
 		require.NoError(t, db.Close())
 	})
+}
+
+func TestInfoTellsHowMuchAPartitionHolds(t *testing.T) {
+	db := storetest.Open(t, nil)
+	topic, err := log.OpenTopic(ctx, db, "orders", nil)
+	require.NoError(t, err)
+	held := func() int64 {
+		info, err := topic.Info(ctx)
+		require.NoError(t, err)
+		return info.Partitions[0].Bytes
+	}
+	require.Zero(t, held())
+	_, err = topic.Append(ctx, log.Record{Value: make([]byte, 10_000)})
+	require.NoError(t, err)
+	first := held()
+	require.Greater(t, first, int64(10_000))
+	_, err = topic.Append(ctx, log.Record{Value: make([]byte, 5_000)})
+	require.NoError(t, err)
+	both := held()
+	require.Greater(t, both, first+5_000)
+	require.NoError(t, topic.TrimTo(ctx, 0, log.Offset(1)))
+	require.Equal(t, both-first, held())
+	require.NoError(t, topic.TrimTo(ctx, 0, log.End()))
+	require.Zero(t, held())
 }
 
 func TestEnsureTopicCreatesAndAlters(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/pebblemq/pebblemq"
 	"github.com/pebblemq/pebblemq/internal/bridge"
+	"github.com/pebblemq/pebblemq/internal/codec"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
@@ -29,42 +30,51 @@ type QueueInfo struct {
 // Info returns what is known of the queue. Sync calls under way do not count in Totals before
 // they are durable.
 func (q *Queue) Info(ctx context.Context) (info QueueInfo, err error) {
+	var text []byte
 	err = q.b.s.Do(ctx, store.QuietFunc(func(*store.Turn) error {
 		if err := q.usable(); err != nil {
 			return err
 		}
-		info, err = q.queue.info()
-		return err
+		text = q.queue.object.Config
+		info = q.queue.info()
+		return nil
 	}), store.Sync)
-	return info, err
-}
-
-func (q *declaredQueue) info() (QueueInfo, error) {
-	is, err := decodeQueue(q.object)
 	if err != nil {
 		return QueueInfo{}, err
 	}
-	info := QueueInfo{Name: q.name, ID: q.object.ID, Config: is.Config, Err: q.damage}
-	if info.Created, info.Altered = is.Times(); q.damage == nil {
+	info.Created, info.Altered, err = codec.Times(text)
+	return info, err
+}
+
+// info has all but the times, which are read from the catalog's text without the baton.
+func (q *declaredQueue) info() QueueInfo {
+	info := QueueInfo{Name: q.name, ID: q.object.ID, Config: q.config.clone(), Err: q.damage}
+	if q.damage == nil {
 		info.Stats, info.Totals = q.stats(), q.totals
 	}
-	return info, nil
+	return info
 }
 
 // Queues returns what is known of all queues of the broker at one moment, by name.
 func (b *Broker) Queues(ctx context.Context) (list []QueueInfo, err error) {
+	var texts [][]byte // of the catalog; to decode thousands would hold up all others
 	err = b.s.Do(ctx, store.QuietFunc(func(*store.Turn) error {
+		list, texts = make([]QueueInfo, 0, len(b.t.queues)), make([][]byte, 0, len(b.t.queues))
 		for _, q := range b.t.queues {
-			info, err := q.info()
-			if err != nil {
-				return err
-			}
-			list = append(list, info)
+			list, texts = append(list, q.info()), append(texts, q.object.Config)
 		}
 		return nil
 	}), store.Sync)
+	if err != nil {
+		return nil, err
+	}
+	for i, text := range texts {
+		if list[i].Created, list[i].Altered, err = codec.Times(text); err != nil {
+			return nil, err
+		}
+	}
 	slices.SortFunc(list, func(a, b QueueInfo) int { return strings.Compare(a.Name, b.Name) })
-	return list, err
+	return list, nil
 }
 
 // ExchangeInfo is what is known of an exchange at one moment.

@@ -17,9 +17,9 @@ import (
 // maxPayload is what GitHub sends at most.
 const maxPayload = 25 << 20
 
-// serve is the child process: it opens the store, works off what its
-// predecessor left, takes webhooks, and ends when it is asked to drain.
-func serve(ctx context.Context, dir string) error {
+// serve opens the store, works off what its predecessor left, takes webhooks at an address, and ends
+// when it is asked to drain. More, if not nil, is called when it listens and adds what else it serves.
+func serve(ctx context.Context, dir, address string, more func(a *app, mux *http.ServeMux, url string)) error {
 	db, err := pebblemq.Open(dir, nil)
 	if err != nil {
 		return err
@@ -30,14 +30,14 @@ func serve(ctx context.Context, dir string) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	workers := app.startWorkers(ctx)
-	err = app.listen(ctx)
+	err = app.listen(ctx, address, more)
 	cancel()
 	return errors.Join(err, workers(), db.Close())
 }
 
 // listen prints its address and serves until the work is drained.
-func (a *app) listen(ctx context.Context) error {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func (a *app) listen(ctx context.Context, address string, more func(a *app, mux *http.ServeMux, url string)) error {
+	l, err := net.Listen("tcp", address)
 	if err != nil {
 		return err
 	}
@@ -59,6 +59,9 @@ func (a *app) listen(ctx context.Context) error {
 		}
 		close(drained)
 	})
+	if more != nil {
+		more(a, mux, "http://"+l.Addr().String())
+	}
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	fmt.Printf("http://%s\n", l.Addr())
 	_ = os.Stdout.Sync() // a pipe

@@ -7,6 +7,7 @@
 //
 //	go run ./examples/quickstart                      # with its own samples
 //	go run ./examples/quickstart -stdin < events.ndjson
+//	go run ./examples/quickstart -serve localhost:8080   # the intake with its admin page, until Ctrl-C
 //
 // The first build takes a few minutes, the program some seconds. A line of the input is
 // {"event": …, "delivery": …, "payload": {…}}. The exit status is 0 only if the accounts balance.
@@ -31,16 +32,22 @@ var samples string
 func main() {
 	stdin := flag.Bool("stdin", false, "read events from standard input, one JSON object a line")
 	dir := flag.String("intake", "", "run as the intake, on the store in this directory (used by quickstart itself)")
+	address := flag.String("serve", "", "serve the intake and its admin page at this address, on a store with the samples")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
-	defer cancel()
+	if *address == "" {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, 10*time.Minute)
+		defer cancel()
+	}
 	var err error
 	switch {
+	case *address != "":
+		err = show(ctx, *address)
 	case *dir != "":
-		err = serve(ctx, *dir)
+		err = serve(ctx, *dir, "127.0.0.1:0", nil)
 	case *stdin:
 		err = demonstrate(ctx, os.Stdin)
 	default:

@@ -273,12 +273,12 @@ func (s *Store) runOne(op Op, d Durability, w *waiter) error {
 	if s.turn.synced {
 		d = Sync
 	}
-	s.stats.Operations++
 	wrote := s.wrote(point) || s.turn.touched
 	if w != nil {
 		w.wrote = wrote
 	}
 	if wrote {
+		s.stats.Operations++
 		s.accepted.Add(1) // else no group would bring the engine up to it
 		s.lag.accepted()
 	}

@@ -7,7 +7,7 @@ import (
 
 // Stats are counters since the store was opened, and what it uses now.
 type Stats struct {
-	Operations   uint64 // accepted
+	Operations   uint64 // accepted that changed something
 	Refused      uint64
 	Groups       uint64 // batches given to the engine
 	Syncs        uint64
@@ -29,6 +29,7 @@ type Usage struct {
 	WALBytes    uint64
 	Tables      int64
 	SharedBytes uint64 // of DiskBytes, about: tables with bodies that several queues share
+	DebtBytes   uint64 // about what compactions have still to rewrite
 }
 
 // figures hold the last Usage.
@@ -91,5 +92,6 @@ func (s *Store) usage() *Usage {
 		MemoryBytes: m.MemTable.Size + uint64(m.BlockCache.Size),
 		WALBytes:    wal,
 		Tables:      m.Total().TablesCount,
+		DebtBytes:   m.Compact.EstimatedDebt,
 	}
 }
