@@ -85,9 +85,10 @@
 //
 // Delays, timeouts, retention and expiry end at a time of the system's clock, because they
 // continue while the store is closed. If the clock is set back by an hour, pending ones
-// end an hour later, but windows for duplicates do not become longer. If it is set forward,
-// they end earlier. Order, receipts, claims and offsets do not depend on the clock. Gradual
-// adjustment, as NTP makes it, has no effect.
+// end an hour later, and so does the retention of what comes after them. Windows for duplicates
+// become no longer while the store is open. If the clock is set forward, all of them end
+// earlier. Order, receipts, claims and offsets do not depend on the clock. Gradual adjustment, as
+// NTP makes it, has no effect.
 //
 // # States of a store
 //

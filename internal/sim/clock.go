@@ -49,3 +49,7 @@ func (d *disk) setBack(_ *client, a args) {
 		w.unsynced[i].time = w.unsynced[i].time.Add(-span)
 	}
 }
+
+// windowsLag reports that windows for duplicates may be longer than they should be: how far one has
+// come behind a clock that was set back is forgotten when the store is closed.
+func (c *client) windowsLag() bool { return c.life > 0 && setBack.Load() > 0 }

@@ -229,6 +229,9 @@ func (p *jobsPart) take(c *client, _ args) {
 		if d != nil {
 			p.count(c, o, d)
 		}
+		if lost(o.err, workqueue.ErrDeliveryLost) && o.to.Sub(o.from) >= workqueue.DefaultAckTimeout { // on a frozen disk
+			return
+		}
 		if c.expects(o, "take from the queue of the jobs", errNone); !o.done() {
 			return
 		}

@@ -109,7 +109,7 @@ func (t *ltopic) expectID(id string, call *lcall) answer {
 			}
 		}
 		for _, first := range t.ids[id] {
-			if first != call && first.isAt(at) && first.mayBlock(o, t.config.DedupeWindow) {
+			if first != call && first.isAt(at) && (c.windowsLag() || first.mayBlock(o, t.config.DedupeWindow)) {
 				first.repeat(c, o, at)
 				t.refuse(c, call)
 				return true

@@ -5,11 +5,12 @@ import (
 	"time"
 )
 
-// expires is when the retention of a message is over.
+// expires is when the retention of a message is over. One may stand behind another that was sent
+// before the clock was set back.
 func (m *vmessage) expires() moment {
-	from := moment{m.sent.first, m.sent.last}
+	from := moment{m.sent.first, latest(m.sent.last)}
 	if m.delayed {
-		from = m.due
+		from = moment{m.due.first, latest(m.due.last)}
 	}
 	if m.home.altering > 0 {
 		return moment{last: someday}

@@ -254,7 +254,7 @@ func (p *visibilityPart) acknowledge(c *client, o outcome, m *vmessage, r visibi
 		return
 	case r.Duplicate:
 		m.fate = gone
-		if !slices.ContainsFunc(twins, func(t *vmessage) bool { return t.mayBlock(o, q) && t.id == r.ID }) {
+		if !slices.ContainsFunc(twins, func(t *vmessage) bool { return t.mayBlock(c, o, q) && t.id == r.ID }) {
 			c.fail("%s is said to be a duplicate of %s in %s, which was not sent within %s", m.id, r.ID, q.name, q.config.DedupeWindow)
 		}
 		return
@@ -294,8 +294,8 @@ func (q *vqueue) twins(m *vmessage) (list []*vmessage) {
 }
 
 // mayBlock reports that a message may make another one with its DedupeID a duplicate.
-func (m *vmessage) mayBlock(o outcome, q *vqueue) bool {
-	return !o.from.Add(-q.config.DedupeWindow).After(m.sent.last)
+func (m *vmessage) mayBlock(c *client, o outcome, q *vqueue) bool {
+	return c.windowsLag() || !o.from.Add(-q.config.DedupeWindow).After(m.sent.last)
 }
 
 // blocks reports that it must. Whether it was sent is certain only as long as it is here.

@@ -379,7 +379,7 @@ func (s *sending) acknowledge(c *client, o outcome, x *wcopy) {
 		case t.excludes(x, o):
 			x.fate = gone
 			return
-		case t.mayExclude(x, o):
+		case t.mayExclude(c, x, o):
 			sure = false
 		}
 	}
@@ -405,9 +405,9 @@ func (q *wqueue) twins(m *wmessage) (list []*wcopy) {
 }
 
 // mayExclude reports that a message may keep another one out that has its id or its unique key.
-func (x *wcopy) mayExclude(o *wcopy, call outcome) bool {
+func (x *wcopy) mayExclude(c *client, o *wcopy, call outcome) bool {
 	window := x.q.config.DedupeWindow
-	if window > 0 && x.m.message.MessageID == o.m.message.MessageID && !call.from.Add(-window).After(x.m.sent.last) {
+	if window > 0 && x.m.message.MessageID == o.m.message.MessageID && (c.windowsLag() || !call.from.Add(-window).After(x.m.sent.last)) {
 		return true
 	}
 	return x.m.message.UniqueKey != "" && x.m.message.UniqueKey == o.m.message.UniqueKey
