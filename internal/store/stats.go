@@ -87,7 +87,7 @@ func (s *Store) usage() *Usage {
 	m := s.db.Metrics()
 	wal := max(m.WAL.PhysicalSize, m.WAL.Size)         // the former leaves out the file being written
 	shared, _ := s.db.EstimateDiskUsage(PayloadSpan()) // 0 if it cannot tell
-	free, _ := s.space.free() // 0 if it cannot tell, as for a store in memory
+	free, _ := s.space.free()                          // 0 if it cannot tell, as for a store in memory
 	return &Usage{
 		SharedBytes: shared,
 		FreeBytes:   free,
