@@ -28,7 +28,7 @@ type Position struct {
 // back, and their offsets go to others then. All bytes are copied. Concurrent calls share an
 // fsync and a stored batch.
 func (t *Topic) Append(ctx context.Context, records ...Record) ([]Position, error) {
-	records, end := t.traceAppend(ctx, store.StepSend, records)
+	records, end := traceAppend(ctx, t, store.StepSend, records)
 	o, err := t.newAppend(ctx, anyPartition, records, newBuffer)
 	return t.append(ctx, o, err, end)
 }
@@ -50,7 +50,7 @@ func (t *Topic) append(ctx context.Context, o *appendOp, err error, end func(err
 // the places or the error, that of a bad argument included. Flush waits for all.
 func (t *Topic) AppendAsync(ctx context.Context, records ...Record) *pebblemq.Future[[]Position] {
 	f := new(pebblemq.Future[[]Position])
-	records, end := t.traceAppend(ctx, store.StepSend, records)
+	records, end := traceAppend(ctx, t, store.StepSend, records)
 	o, err := t.newAppend(ctx, anyPartition, records, newBuffer)
 	if err == nil {
 		err = t.s.Go(ctx, o, store.Default, func(err error) {
@@ -98,7 +98,7 @@ type TopicTx struct {
 // and bad records are refused now; either way of refusal dooms the transaction.
 // The Placement has the places once Update has returned nil.
 func (x TopicTx) Append(records ...Record) (*Placement, error) {
-	records, end := x.t.traceAppend(x.x.Context(), store.StepCreate, records)
+	records, end := traceAppend(x.x.Context(), x.t, store.StepCreate, records)
 	o, err := x.t.newAppend(x.x.Context(), anyPartition, records, exactBuffer)
 	return x.add(o, err, end)
 }

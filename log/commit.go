@@ -24,7 +24,7 @@ func (m *Member) Commit(ctx context.Context, records ...Record) error {
 	if err != nil {
 		return err
 	}
-	return m.g.settle(ctx, "commit", o, records...)
+	return settle(ctx, m.g, "commit", o, records...)
 }
 
 // Committed is a position of a group in a partition.
@@ -54,7 +54,7 @@ func (m *Member) Ack(ctx context.Context, records ...Record) error {
 	if err != nil {
 		return err
 	}
-	return m.g.settle(ctx, "ack", o, records...)
+	return settle(ctx, m.g, "ack", o, records...)
 }
 
 // finish is Ack for a Run, which follows what it does itself.

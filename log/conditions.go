@@ -81,7 +81,7 @@ func LastAt(p Position) LastCondition { return LastCondition{true, p} }
 // AppendWith is Append with options. A repeated append, see Producer and ID, is told by its
 // repetition and not by its conditions: it returns the places of the first.
 func (t *Topic) AppendWith(ctx context.Context, options AppendOptions, records ...Record) ([]Position, error) {
-	sent, end := t.traceAppend(ctx, store.StepSend, records)
+	sent, end := traceAppend(ctx, t, store.StepSend, records)
 	o, err := t.newAppendWith(ctx, &options, records, sent, newBuffer)
 	return t.append(ctx, o, err, end)
 }
@@ -89,7 +89,7 @@ func (t *Topic) AppendWith(ctx context.Context, options AppendOptions, records .
 // AppendWith is Topic.AppendWith as a part of the transaction. If a condition does not
 // hold when the transaction commits, the transaction is refused.
 func (x TopicTx) AppendWith(options AppendOptions, records ...Record) (*Placement, error) {
-	sent, end := x.t.traceAppend(x.x.Context(), store.StepCreate, records)
+	sent, end := traceAppend(x.x.Context(), x.t, store.StepCreate, records)
 	o, err := x.t.newAppendWith(x.x.Context(), &options, records, sent, exactBuffer)
 	return x.add(o, err, end)
 }

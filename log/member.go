@@ -269,7 +269,7 @@ func (m *Member) Poll(ctx context.Context, limit int) ([]Record, error) {
 	}
 	found, err := m.poll(ctx, limit)
 	if len(found) > 0 {
-		m.g.traceReceive(ctx, found...)
+		traceReceive(ctx, m.g, found...)
 	}
 	return found, err
 }
@@ -301,7 +301,7 @@ func (m *Member) Records(ctx context.Context) iter.Seq2[Record, error] {
 				yield(Record{}, err)
 				return
 			}
-			m.g.traceReceive(ctx, r)
+			traceReceive(ctx, m.g, r)
 			if !yield(r, nil) {
 				return
 			}

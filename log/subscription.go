@@ -101,7 +101,7 @@ func (s *Subscription) Poll(ctx context.Context, limit int) ([]Record, error) {
 			}
 			found, err := m.take(ctx, limit)
 			if len(found) > 0 {
-				m.g.traceReceive(ctx, found...)
+				traceReceive(ctx, m.g, found...)
 			}
 			if len(found) > 0 || err != nil {
 				return found, err

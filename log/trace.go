@@ -34,7 +34,7 @@ func (m *traced) SetHeader(name, v string) {
 }
 
 // traceAppend follows an append. It returns the records as they are stored.
-func (t *Topic) traceAppend(ctx context.Context, kind store.StepKind, records []Record) (sent []Record, end func(error)) {
+func traceAppend(ctx context.Context, t *Topic, kind store.StepKind, records []Record) (sent []Record, end func(error)) {
 	tracer := t.s.Tracer()
 	if tracer == nil {
 		return records, store.Untraced
@@ -43,7 +43,7 @@ func (t *Topic) traceAppend(ctx context.Context, kind store.StepKind, records []
 	for i, r := range records {
 		list[i] = &traced{r, true}
 	}
-	_, end = tracer.Trace(ctx, store.Step{Kind: kind, Verb: "append", Object: t.described(), Traced: list})
+	_, end = tracer.Trace(ctx, store.Step{Kind: kind, Verb: "append", Object: describedTopic(t), Traced: list})
 	sent, limit := slices.Clone(records), t.config.Load().MaxRecordBytes
 	for i := range sent {
 		with := list[i].(*traced).r
@@ -54,15 +54,15 @@ func (t *Topic) traceAppend(ctx context.Context, kind store.StepKind, records []
 	return sent, end
 }
 
-func (t *Topic) described() store.Described { return store.Described{Kind: "topic", Name: t.name} }
+func describedTopic(t *Topic) store.Described { return store.Described{Kind: "topic", Name: t.name} }
 
 // traceTaken follows what happens to records of the group.
-func (g *Group) traceTaken(ctx context.Context, kind store.StepKind, verb string, records ...Record) (context.Context, func(error)) {
+func traceTaken(ctx context.Context, g *Group, kind store.StepKind, verb string, records ...Record) (context.Context, func(error)) {
 	tracer := g.topic.s.Tracer()
 	if tracer == nil {
 		return ctx, store.Untraced
 	}
-	step := store.Step{Kind: kind, Verb: verb, Object: g.topic.described(), Group: g.name}
+	step := store.Step{Kind: kind, Verb: verb, Object: describedTopic(g.topic), Group: g.name}
 	for _, r := range records {
 		step.Traced = append(step.Traced, &traced{r: r})
 	}
@@ -70,25 +70,25 @@ func (g *Group) traceTaken(ctx context.Context, kind store.StepKind, verb string
 }
 
 // traceReceive notes that records were handed out.
-func (g *Group) traceReceive(ctx context.Context, records ...Record) {
-	_, end := g.traceTaken(ctx, store.StepReceive, "poll", records...)
+func traceReceive(ctx context.Context, g *Group, records ...Record) {
+	_, end := traceTaken(ctx, g, store.StepReceive, "poll", records...)
 	end(nil)
 }
 
 // settle runs an Op that settles records.
-func (g *Group) settle(ctx context.Context, verb string, op store.Op, records ...Record) error {
-	_, end := g.traceTaken(ctx, store.StepSettle, verb, records...)
+func settle(ctx context.Context, g *Group, verb string, op store.Op, records ...Record) error {
+	_, end := traceTaken(ctx, g, store.StepSettle, verb, records...)
 	err := g.topic.s.Do(ctx, op, store.NoSync)
 	end(err)
 	return err
 }
 
 // traceWork is the Trace of a Run. Its records may be of several topics.
-func (g *Group) traceWork() func(context.Context, worker.Step[Record]) (context.Context, func(error)) {
+func traceWork(g *Group) func(context.Context, worker.Step[Record]) (context.Context, func(error)) {
 	if g.topic.s.Tracer() == nil {
 		return nil
 	}
 	return func(ctx context.Context, s worker.Step[Record]) (context.Context, func(error)) {
-		return s.Batch[0].tenure.claim.g.traceTaken(ctx, s.Kind, s.Verb, s.Batch...)
+		return traceTaken(ctx, s.Batch[0].tenure.claim.g, s.Kind, s.Verb, s.Batch...)
 	}
 }

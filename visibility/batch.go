@@ -41,7 +41,7 @@ func (q *Queue) SendBatch(ctx context.Context, messages []Message, o *BatchOptio
 	if err := q.checkBatch(len(messages), size); err != nil {
 		return nil, err
 	}
-	messages, end := q.traceSendBatch(ctx, messages)
+	messages, end := traceSendBatch(ctx, q, messages)
 	b := newBatch(len(messages), o)
 	for i := range messages {
 		op, err := q.newSend(&messages[i])

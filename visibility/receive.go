@@ -63,7 +63,7 @@ type ReceiveOptions struct {
 func (q *Queue) Receive(ctx context.Context, o *ReceiveOptions) ([]*Received, error) {
 	messages, err := q.receive(ctx, o)
 	if len(messages) > 0 {
-		_, end := q.traceTaken(ctx, store.StepReceive, "receive", messages...)
+		_, end := traceTaken(ctx, q, store.StepReceive, "receive", messages...)
 		end(nil)
 	}
 	return messages, err

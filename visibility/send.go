@@ -17,7 +17,7 @@ import (
 // see Message.DedupeID, nothing is sent, and the ID is that of the original;
 // SendBatch tells one from the other.
 func (q *Queue) Send(ctx context.Context, m Message) (id string, err error) {
-	attributes, end := q.traceSend(ctx, store.StepSend, &m)
+	attributes, end := traceSend(ctx, q, store.StepSend, &m)
 	m.Attributes = attributes
 	op, err := q.newSend(&m)
 	if err == nil {
@@ -34,7 +34,7 @@ func (q *Queue) Send(ctx context.Context, m Message) (id string, err error) {
 // refusal of the message included; the Err of its SendResult is always nil.
 func (q *Queue) SendAsync(ctx context.Context, m Message) *pebblemq.Future[SendResult] {
 	f := new(pebblemq.Future[SendResult])
-	attributes, end := q.traceSend(ctx, store.StepSend, &m)
+	attributes, end := traceSend(ctx, q, store.StepSend, &m)
 	m.Attributes = attributes
 	op, err := q.newSend(&m)
 	if err == nil {

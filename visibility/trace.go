@@ -34,30 +34,30 @@ func (m *traced) SetHeader(name, value string) {
 	m.attributes[name] = StringAttribute(value)
 }
 
-func (q *Queue) step(kind store.StepKind, verb string) store.Step {
+func stepOf(q *Queue, kind store.StepKind, verb string) store.Step {
 	return store.Step{Kind: kind, Verb: verb, Object: store.Described{Kind: "visibility queue", Name: q.name}}
 }
 
 // traceSend follows the sending of a message. It returns the attributes with which the message goes.
-func (q *Queue) traceSend(ctx context.Context, kind store.StepKind, m *Message) (attributes map[string]Attribute, end func(error)) {
+func traceSend(ctx context.Context, q *Queue, kind store.StepKind, m *Message) (attributes map[string]Attribute, end func(error)) {
 	tracer := q.s.Tracer()
 	if tracer == nil {
 		return m.Attributes, store.Untraced
 	}
 	is := &traced{m.ID, maps.Clone(m.Attributes), true}
-	step := q.step(kind, "send")
+	step := stepOf(q, kind, "send")
 	step.Traced = []store.Traced{is}
 	_, end = tracer.Trace(ctx, step)
-	return q.sent(*m, is), end
+	return is.sent(q, *m), end
 }
 
 // traceSendBatch follows the sending of several messages. It returns what is sent.
-func (q *Queue) traceSendBatch(ctx context.Context, messages []Message) (sent []Message, end func(error)) {
+func traceSendBatch(ctx context.Context, q *Queue, messages []Message) (sent []Message, end func(error)) {
 	tracer := q.s.Tracer()
 	if tracer == nil {
 		return messages, store.Untraced
 	}
-	step := q.step(store.StepSend, "send")
+	step := stepOf(q, store.StepSend, "send")
 	for _, m := range messages {
 		step.Traced = append(step.Traced, &traced{m.ID, maps.Clone(m.Attributes), true})
 	}
@@ -65,48 +65,48 @@ func (q *Queue) traceSendBatch(ctx context.Context, messages []Message) (sent []
 	sent = make([]Message, len(messages))
 	for i, m := range messages {
 		sent[i] = m
-		sent[i].Attributes = q.sent(m, step.Traced[i].(*traced))
+		sent[i].Attributes = step.Traced[i].(*traced).sent(q, m)
 	}
 	return sent, end
 }
 
 // sent returns the attributes of the tracer, or those of the message if they are too many.
-func (q *Queue) sent(m Message, is *traced) map[string]Attribute {
-	before := m.Attributes
-	m.Attributes = is.attributes
-	if m.check(q.config()) != nil {
+func (m *traced) sent(q *Queue, of Message) map[string]Attribute {
+	before := of.Attributes
+	of.Attributes = m.attributes
+	if of.check(q.config()) != nil {
 		return before
 	}
-	return is.attributes
+	return m.attributes
 }
 
 // traceTaken follows what happens to messages of the queue.
-func (q *Queue) traceTaken(ctx context.Context, kind store.StepKind, verb string, list ...*Received) (context.Context, func(error)) {
+func traceTaken(ctx context.Context, q *Queue, kind store.StepKind, verb string, list ...*Received) (context.Context, func(error)) {
 	tracer := q.s.Tracer()
 	if tracer == nil {
 		return ctx, store.Untraced
 	}
-	step := q.step(kind, verb)
+	step := stepOf(q, kind, verb)
 	for _, m := range list {
 		step.Traced = append(step.Traced, &traced{id: m.ID, attributes: m.Attributes})
 	}
 	return tracer.Trace(ctx, step)
 }
 
-// settleTraced runs an Op that settles the message of a receipt, which does not tell its trace.
-func (q *Queue) settleTraced(ctx context.Context, verb string, op store.Op) error {
-	_, end := q.traceTaken(ctx, store.StepSettle, verb)
+// settle runs an Op that settles the message of a receipt, which does not tell its trace.
+func settle(ctx context.Context, q *Queue, verb string, op store.Op) error {
+	_, end := traceTaken(ctx, q, store.StepSettle, verb)
 	err := q.s.Do(ctx, op, store.NoSync)
 	end(err)
 	return err
 }
 
 // traceWork is the Trace of a Run.
-func (q *Queue) traceWork() func(context.Context, worker.Step[*Received]) (context.Context, func(error)) {
+func traceWork(q *Queue) func(context.Context, worker.Step[*Received]) (context.Context, func(error)) {
 	if q.s.Tracer() == nil {
 		return nil
 	}
 	return func(ctx context.Context, s worker.Step[*Received]) (context.Context, func(error)) {
-		return q.traceTaken(ctx, s.Kind, s.Verb, s.Batch...)
+		return traceTaken(ctx, q, s.Kind, s.Verb, s.Batch...)
 	}
 }

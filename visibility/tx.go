@@ -25,7 +25,7 @@ func (q *Queue) In(tx *pebblemq.Tx) QueueTx {
 // Send is Queue.Send. The ID is valid if the transaction commits and the message is
 // not a duplicate.
 func (v QueueTx) Send(m Message) (id string, err error) {
-	attributes, end := v.q.traceSend(v.x.Context(), store.StepCreate, &m)
+	attributes, end := traceSend(v.x.Context(), v.q, store.StepCreate, &m)
 	m.Attributes = attributes
 	op, err := v.q.newSend(&m)
 	if err == nil {

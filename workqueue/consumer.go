@@ -121,7 +121,7 @@ func (c *Consumer) Tag() string { return c.tag }
 func (c *Consumer) Next(ctx context.Context) (*Delivery, error) {
 	d, err := c.nextOrUnread(ctx)
 	if err == nil {
-		c.q.traceReceive(ctx, "next", d)
+		traceReceive(ctx, c.q, "next", d)
 	}
 	return d, err
 }
@@ -186,7 +186,7 @@ func (c *Consumer) Fetch(ctx context.Context, limit int) ([]*Delivery, error) {
 		return nil, err
 	}
 	list, _ := c.takeMore(ctx, []*Delivery{d}, limit) // the next call has the error too
-	c.q.traceReceive(ctx, "fetch", list...)
+	traceReceive(ctx, c.q, "fetch", list...)
 	return list, nil
 }
 

@@ -207,7 +207,7 @@ func (d *Delivery) Ack(ctx context.Context) error {
 
 // do settles the delivery.
 func (d *Delivery) do(ctx context.Context, verb string, op store.Op) error {
-	_, end := d.q.traceTaken(ctx, store.StepSettle, verb, d)
+	_, end := traceTaken(ctx, d.q, store.StepSettle, verb, d)
 	err := d.b.s.Do(ctx, op, store.NoSync)
 	end(err)
 	return err
@@ -343,7 +343,7 @@ func (q *Queue) Get(ctx context.Context) (d *Delivery, ok bool, err error) {
 		if op.d != nil {
 			if d, err = op.d.handOver(ctx); d != nil || err != nil {
 				if d != nil {
-					q.queue.traceReceive(ctx, "get", d)
+					traceReceive(ctx, q.queue, "get", d)
 				}
 				return d, d != nil, err
 			}

@@ -20,7 +20,7 @@ import (
 // the exchange or a queue knows has no effect there; see their DedupeWindow. Nor has one with
 // the UniqueKey of another in a queue; to be told so use PublishAsync.
 func (b *Broker) Publish(ctx context.Context, exchange, key string, m Message) error {
-	headers, end := b.tracePublish(ctx, store.StepSend, exchange, key, &m)
+	headers, end := tracePublish(ctx, b, store.StepSend, exchange, key, &m)
 	m.Headers = headers
 	op, err := b.publishing(exchange, key, m)
 	if err == nil {
@@ -39,7 +39,7 @@ func (b *Broker) PublishBatch(ctx context.Context, exchange string, batch []Publ
 	if len(batch) > MaxBatch {
 		return store.TooLarge("number of messages in a batch", int64(len(batch)), MaxBatch)
 	}
-	batch, end := b.tracePublishBatch(ctx, exchange, batch)
+	batch, end := tracePublishBatch(ctx, b, exchange, batch)
 	ops, err := b.publishingAll(exchange, batch)
 	if err == nil {
 		err = b.s.Do(ctx, ops, store.Default)
@@ -73,7 +73,7 @@ type Published struct {
 // outcome, a refusal of the arguments included.
 func (b *Broker) PublishAsync(ctx context.Context, exchange, key string, m Message) *pebblemq.Future[Published] {
 	f := new(pebblemq.Future[Published])
-	headers, end := b.tracePublish(ctx, store.StepSend, exchange, key, &m)
+	headers, end := tracePublish(ctx, b, store.StepSend, exchange, key, &m)
 	m.Headers = headers
 	op, err := b.publishing(exchange, key, m)
 	if err == nil {
@@ -107,7 +107,7 @@ func (b *Broker) In(tx *pebblemq.Tx) BrokerTx {
 
 // Publish is Broker.Publish as a part of the transaction.
 func (t BrokerTx) Publish(exchange, key string, m Message) error {
-	headers, end := t.b.tracePublish(t.x.Context(), store.StepCreate, exchange, key, &m)
+	headers, end := tracePublish(t.x.Context(), t.b, store.StepCreate, exchange, key, &m)
 	m.Headers = maps.Clone(headers) // routed by at the commit
 	err := t.add(t.b.publishing(exchange, key, m))
 	end(err)

@@ -205,7 +205,7 @@ func (d *Delivery) Reply(ctx context.Context, answer Message) error {
 	if err != nil {
 		return err
 	}
-	headers, end := d.b.tracePublish(ctx, store.StepSend, "", d.ReplyTo, &answer)
+	headers, end := tracePublish(ctx, d.b, store.StepSend, "", d.ReplyTo, &answer)
 	answer.Headers = headers
 	op, err := d.b.answering(d, answer)
 	if err == nil {

@@ -30,17 +30,17 @@ func (m *traced) SetHeader(name, value string) {
 
 // tracePublish follows the publishing of a message. It returns the headers with which the message
 // goes.
-func (b *Broker) tracePublish(ctx context.Context, kind store.StepKind, exchange, key string, m *Message) (headers map[string]string, end func(error)) {
+func tracePublish(ctx context.Context, b *Broker, kind store.StepKind, exchange, key string, m *Message) (headers map[string]string, end func(error)) {
 	if b.s.Tracer() == nil {
 		return m.Headers, store.Untraced
 	}
 	is := &traced{m.MessageID, maps.Clone(m.Headers), true}
-	end = b.trace(ctx, kind, "publish", exchange, key, is)
+	end = traceRouted(ctx, b, kind, "publish", exchange, key, is)
 	return is.sent(m.Headers), end
 }
 
 // tracePublishBatch follows the publishing of several messages. It returns what is published.
-func (b *Broker) tracePublishBatch(ctx context.Context, exchange string, batch []Publishing) (sent []Publishing, end func(error)) {
+func tracePublishBatch(ctx context.Context, b *Broker, exchange string, batch []Publishing) (sent []Publishing, end func(error)) {
 	if b.s.Tracer() == nil || len(batch) == 0 {
 		return batch, store.Untraced
 	}
@@ -50,15 +50,15 @@ func (b *Broker) tracePublishBatch(ctx context.Context, exchange string, batch [
 		sent[i] = p
 		list[i] = &traced{p.Message.MessageID, maps.Clone(p.Message.Headers), true}
 	}
-	end = b.trace(ctx, store.StepSend, "publish", exchange, batch[0].Key, list...)
+	end = traceRouted(ctx, b, store.StepSend, "publish", exchange, batch[0].Key, list...)
 	for i := range sent {
 		sent[i].Message.Headers = list[i].(*traced).sent(sent[i].Message.Headers)
 	}
 	return sent, end
 }
 
-// trace begins a step of a publishing. The default exchange stands for the queue.
-func (b *Broker) trace(ctx context.Context, kind store.StepKind, verb, exchange, key string, list ...store.Traced) (end func(error)) {
+// traceRouted begins a step of a publishing. The default exchange stands for the queue.
+func traceRouted(ctx context.Context, b *Broker, kind store.StepKind, verb, exchange, key string, list ...store.Traced) (end func(error)) {
 	to := store.Described{Kind: "exchange", Parent: b.t.name, Name: exchange}
 	if exchange == "" {
 		to.Kind, to.Name = "work queue", key
@@ -76,7 +76,7 @@ func (m *traced) sent(before map[string]string) map[string]string {
 }
 
 // traceTaken follows what happens to deliveries of the queue.
-func (q *declaredQueue) traceTaken(ctx context.Context, kind store.StepKind, verb string, list ...*Delivery) (context.Context, func(error)) {
+func traceTaken(ctx context.Context, q *declaredQueue, kind store.StepKind, verb string, list ...*Delivery) (context.Context, func(error)) {
 	tracer := q.topology.s.Tracer()
 	if tracer == nil {
 		return ctx, store.Untraced
@@ -89,17 +89,17 @@ func (q *declaredQueue) traceTaken(ctx context.Context, kind store.StepKind, ver
 }
 
 // traceReceive notes that deliveries were handed out.
-func (q *declaredQueue) traceReceive(ctx context.Context, verb string, list ...*Delivery) {
-	_, end := q.traceTaken(ctx, store.StepReceive, verb, list...)
+func traceReceive(ctx context.Context, q *declaredQueue, verb string, list ...*Delivery) {
+	_, end := traceTaken(ctx, q, store.StepReceive, verb, list...)
 	end(nil)
 }
 
 // traceWork is the Trace of a Run.
-func (q *declaredQueue) traceWork() func(context.Context, worker.Step[*Delivery]) (context.Context, func(error)) {
+func traceWork(q *declaredQueue) func(context.Context, worker.Step[*Delivery]) (context.Context, func(error)) {
 	if q.topology.s.Tracer() == nil {
 		return nil
 	}
 	return func(ctx context.Context, s worker.Step[*Delivery]) (context.Context, func(error)) {
-		return q.traceTaken(ctx, s.Kind, s.Verb, s.Batch...)
+		return traceTaken(ctx, q, s.Kind, s.Verb, s.Batch...)
 	}
 }

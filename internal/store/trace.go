@@ -35,9 +35,5 @@ type Traced interface {
 	SetHeader(name, value string)
 }
 
-// Tracer returns the tracer of the store, nil if there is none. The layers ask before they make a
-// Step, so that a store without one pays for the question only.
-func (s *Store) Tracer() Tracer { return s.opts.Tracer }
-
 // Untraced ends a step that nobody follows.
 func Untraced(error) {}

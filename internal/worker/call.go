@@ -213,7 +213,7 @@ func (r *run[M]) begin(t *task[M]) bool {
 func (r *run[M]) call(c *call[M]) (err error, each []error, cause error) {
 	ctx, stop := r.contextOf(c.tasks)
 	defer stop()
-	ctx, end := r.traceCall(ctx, c.tasks)
+	ctx, end := traceCall(ctx, r, c.tasks)
 	err, over := r.await(ctx, r.start(ctx, c))
 	end(err)
 	if !over {

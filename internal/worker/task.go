@@ -174,7 +174,7 @@ func (r *run[M]) settle(late context.Context, t *task[M], o Outcome) {
 	if o.Verdict == Leave {
 		return
 	}
-	end := r.traceSettle(o.Verdict, t)
+	end := traceSettle(r, o.Verdict, t)
 	end(r.carryOut(late, t, o))
 }
 

@@ -41,7 +41,7 @@ func (r *run[M]) settleDone(late context.Context, source BatchSource[M], tasks [
 		tasks[i].letGo() // first, because a heartbeat would extend what is settled
 		done[k] = tasks[i]
 	}
-	end := r.traceSettle(Done, done...)
+	end := traceSettle(r, Done, done...)
 	errs, err := source.SettleDone(late, messagesOf(done))
 	end(err)
 	if err != nil && final(err) {

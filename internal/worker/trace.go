@@ -17,7 +17,7 @@ type Step[M any] struct {
 var verbs = map[Verdict]string{Done: "ack", Retry: "retry", Release: "release", Dead: "dead"}
 
 // traceCall follows a call of the handler.
-func (r *run[M]) traceCall(ctx context.Context, tasks []*task[M]) (context.Context, func(error)) {
+func traceCall[M any](ctx context.Context, r *run[M], tasks []*task[M]) (context.Context, func(error)) {
 	if r.o.Trace == nil {
 		return ctx, store.Untraced
 	}
@@ -29,7 +29,7 @@ func (r *run[M]) traceCall(ctx context.Context, tasks []*task[M]) (context.Conte
 }
 
 // traceSettle follows the settlement of tasks. It is a part of the call if there was one.
-func (r *run[M]) traceSettle(v Verdict, tasks ...*task[M]) (end func(error)) {
+func traceSettle[M any](r *run[M], v Verdict, tasks ...*task[M]) (end func(error)) {
 	if r.o.Trace == nil {
 		return store.Untraced
 	}
