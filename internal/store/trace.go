@@ -35,5 +35,5 @@ type Traced interface {
 	SetHeader(name, value string)
 }
 
-// Untraced ends a step that nobody follows.
+// Untraced ends a step of a store without a Tracer.
 func Untraced(error) {}
