@@ -21,6 +21,7 @@ func contextVerbs(t testing.TB, db *pebblemq.DB) storetest.Verbs {
 		"DB.Checkpoint":  {db.Checkpoint, filepath.Join(t.TempDir(), "copy")},
 		"DB.Update":      {db.Update, increment},
 		"DB.Describe":    {db.Describe},
+		"DB.OldestAge":   {db.OldestAge, pebblemq.Object{Kind: "topic", Name: "orders"}},
 		"DB.Verify":      {db.Verify, (*pebblemq.VerifyOptions)(nil)},
 		"DB.View":        {db.View, func(*pebblemq.Tx) error { return nil }},
 		"Future.Wait":    {new(pebblemq.Future[int]).Wait},

@@ -2,6 +2,7 @@ package pebblemq
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/pebblemq/pebblemq/internal/bridge"
@@ -79,10 +80,12 @@ type Stats struct {
 	Groups       uint64        // batches that the changes were gathered in
 	Syncs        uint64        // fsyncs waited for
 	SyncTime     time.Duration // total time of these waits
+	SyncBuckets  []uint64      // Syncs by their duration, see SyncBounds
 	DiskBytes    uint64        // size on disk
 	WALBytes     uint64        // of it, write-ahead log
 	SharedBytes  uint64        // of it, about: bodies that several queues share; what none needs any more goes in time
 	DebtBytes    uint64        // about what the engine has still to compact; it rises while compactions do not keep up
+	FreeBytes    uint64        // that the disk has left; 0 if the store is in memory
 	Tables       int64         // table files
 	MemoryBytes  uint64        // write buffers and block cache
 	PendingBytes int           // changes not yet in the write-ahead log
@@ -93,6 +96,10 @@ type Stats struct {
 	Shortage     string        // what there is too little of then, such as "disk space" or "open files of the process"
 	Damaged      []DamagedFile // files in which a read met damage since the store was opened
 }
+
+// SyncBounds returns the bounds of Stats.SyncBuckets. The fsyncs of bucket i took at most
+// SyncBounds()[i], and longer than the bound before. The last bucket has no bound.
+func SyncBounds() []time.Duration { return slices.Clone(store.SyncBounds[:]) }
 
 // DamagedFile is a file whose contents are not as they were written. Calls that need the
 // damaged part return ErrCorrupt, all others go on.
@@ -109,14 +116,15 @@ type DamagedFile struct {
 }
 
 // Stats returns the counters of the moment. It is cheap, but not free. DiskBytes, WALBytes,
-// SharedBytes, DebtBytes, Tables and MemoryBytes come from the engine. On a full disk, a hanging disk and after a
+// SharedBytes, DebtBytes, FreeBytes, Tables and MemoryBytes come from the engine. On a full disk, a hanging disk and after a
 // failure they may be those of an earlier call.
 func (db *DB) Stats() Stats {
 	st := db.s.Stats()
 	return Stats{
 		Operations: st.Operations, Refused: st.Refused, Groups: st.Groups,
-		Syncs: st.Syncs, SyncTime: st.SyncTime,
-		DiskBytes: st.DiskBytes, WALBytes: st.WALBytes, SharedBytes: st.SharedBytes, DebtBytes: st.DebtBytes, Tables: st.Tables,
+		Syncs: st.Syncs, SyncTime: st.SyncTime, SyncBuckets: st.SyncBuckets[:],
+		DiskBytes: st.DiskBytes, WALBytes: st.WALBytes, SharedBytes: st.SharedBytes, DebtBytes: st.DebtBytes, FreeBytes: st.FreeBytes,
+		Tables: st.Tables,
 		MemoryBytes: st.MemoryBytes, PendingBytes: st.PendingBytes, UnsyncedAge: st.UnsyncedAge,
 		Unclean: st.Unclean, Failed: st.Failed, DiskFull: st.DiskFull, Shortage: st.Shortage,
 		Damaged: damagedFiles(st.Damaged),

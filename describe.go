@@ -59,6 +59,21 @@ func (db *DB) Describe(ctx context.Context) (Description, error) {
 	return d, nil
 }
 
+// OldestAge returns how long the oldest message waits in a queue, or for a group. It is read
+// from the disk, so it costs more than the counters of Describe. It is 0 if no message waits, or
+// the object is of another kind. The age is that of:
+//
+//   - a work queue: the next message to be delivered, by its Timestamp. A message that was
+//     delayed counts from its publishing.
+//   - a visibility queue: the oldest message that is visible or in flight, see
+//     visibility.Stats. A queue that the process has not opened counts as empty.
+//   - a group: the oldest record that it has not finished in any partition, see log.Lag.
+//
+// An object that was deleted returns ErrNotFound or ErrDeleted.
+func (db *DB) OldestAge(ctx context.Context, o Object) (time.Duration, error) {
+	return db.s.OldestAge(ctx, o.Kind, o.Parent, o.Name)
+}
+
 // Numbers are the figures in the Info of the object, for a program that treats all kinds
 // alike. Each has the name of its field: Stats.Ready of a work queue is "ready", and
 // Totals.Dead.Rejected is "totals_dead_rejected". A duration is in seconds, as "oldest_age_seconds";

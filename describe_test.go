@@ -77,6 +77,62 @@ func TestDescribeListsEverythingWithItsCounters(t *testing.T) {
 	require.Equal(t, "payments", described(t, d, "namespace", "", "payments").Info.(idempotency.NamespaceInfo).Name)
 }
 
+func TestOldestAgeIsThatOfWhatWaits(t *testing.T) {
+	now := time.Now()
+	db, err := pebblemq.OpenMemory(&pebblemq.Options{Clock: func() time.Time { return now }})
+	require.NoError(t, err)
+	defer storetest.Close(t, db)
+	w := openWorld(t, db)
+	_, err = w.topic.OpenGroup(bg, "billing", nil)
+	require.NoError(t, err)
+	waiting := []pebblemq.Object{
+		{Kind: "work queue", Parent: "main", Name: "in"}, {Kind: "visibility queue", Name: "mail"},
+		{Kind: "group", Parent: "orders", Name: "billing"},
+	}
+	ages := func() (list []time.Duration) {
+		for _, o := range waiting {
+			age, err := db.OldestAge(bg, o)
+			require.NoError(t, err)
+			list = append(list, age)
+		}
+		return list
+	}
+	require.Equal(t, []time.Duration{0, 0, 0}, ages())
+	for range 2 { // the second is younger
+		require.NoError(t, w.broker.Publish(bg, "", "in", workqueue.Message{}))
+		_, err = w.mail.Send(bg, visibility.Message{})
+		require.NoError(t, err)
+		_, err = w.topic.Append(bg, log.Record{})
+		require.NoError(t, err)
+		now = now.Add(time.Minute)
+	}
+	for _, age := range ages() {
+		require.InDelta(t, 2*time.Minute, age, float64(time.Millisecond)) // times are stored in microseconds
+	}
+	age, err := db.OldestAge(bg, pebblemq.Object{Kind: "topic", Name: "orders"})
+	require.NoError(t, err)
+	require.Zero(t, age)
+	_, err = db.OldestAge(bg, pebblemq.Object{Kind: "group", Parent: "orders", Name: "none"})
+	require.ErrorIs(t, err, pebblemq.ErrNotFound)
+}
+
+func TestSyncBucketsCountEachSyncOnce(t *testing.T) {
+	db, err := pebblemq.Open(t.TempDir(), nil)
+	require.NoError(t, err)
+	defer storetest.Close(t, db)
+	openWorld(t, db)
+	st := db.Stats()
+	require.IsIncreasing(t, pebblemq.SyncBounds())
+	require.Len(t, st.SyncBuckets, len(pebblemq.SyncBounds())+1)
+	var sum uint64
+	for _, n := range st.SyncBuckets {
+		sum += n
+	}
+	require.Positive(t, sum)
+	require.Equal(t, st.Syncs, sum)
+	require.Positive(t, st.FreeBytes)
+}
+
 // kindsOf returns each kind once, as they come.
 func kindsOf(d pebblemq.Description) (kinds []string) {
 	for _, o := range d.Objects {

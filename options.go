@@ -84,6 +84,9 @@ type Options struct {
 	// a minute: while anything is due later, the store wakes up that often. A
 	// store with nothing due sleeps. Default: time.Now.
 	Clock func() time.Time
+
+	// Tracer follows messages. Default: none, which costs nothing.
+	Tracer Tracer
 }
 
 func (o *Options) kernel() store.Options {
@@ -94,11 +97,15 @@ func (o *Options) kernel() store.Options {
 	if logger == nil {
 		logger = slog.New(newWarnings())
 	}
-	return store.Options{
+	ko := store.Options{
 		Durability:   store.Durability(o.Durability),
 		SyncInterval: o.SyncInterval,
 		MemoryBytes:  o.MemoryBytes,
 		Logger:       logger,
 		Clock:        o.Clock,
 	}
+	if o.Tracer != nil {
+		ko.Tracer = tracing{o.Tracer}
+	}
+	return ko
 }

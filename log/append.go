@@ -28,11 +28,17 @@ type Position struct {
 // back, and their offsets go to others then. All bytes are copied. Concurrent calls share an
 // fsync and a stored batch.
 func (t *Topic) Append(ctx context.Context, records ...Record) ([]Position, error) {
+	records, end := traceAppend(ctx, t, store.StepSend, records)
 	o, err := t.newAppend(ctx, anyPartition, records, newBuffer)
-	if err != nil {
-		return nil, err
+	return t.append(ctx, o, err, end)
+}
+
+// append carries an append out, unless it was refused, and ends its step.
+func (t *Topic) append(ctx context.Context, o *appendOp, err error, end func(error)) ([]Position, error) {
+	if err == nil {
+		err = t.s.Do(ctx, o, store.Default)
 	}
-	if err := t.s.Do(ctx, o, store.Default); err != nil {
+	if end(err); err != nil {
 		return nil, err
 	}
 	return o.positions(), nil
@@ -44,9 +50,11 @@ func (t *Topic) Append(ctx context.Context, records ...Record) ([]Position, erro
 // the places or the error, that of a bad argument included. Flush waits for all.
 func (t *Topic) AppendAsync(ctx context.Context, records ...Record) *pebblemq.Future[[]Position] {
 	f := new(pebblemq.Future[[]Position])
+	records, end := traceAppend(ctx, t, store.StepSend, records)
 	o, err := t.newAppend(ctx, anyPartition, records, newBuffer)
 	if err == nil {
 		err = t.s.Go(ctx, o, store.Default, func(err error) {
+			end(err)
 			var at []Position
 			if err == nil {
 				at = o.positions()
@@ -55,6 +63,7 @@ func (t *Topic) AppendAsync(ctx context.Context, records ...Record) *pebblemq.Fu
 		})
 	}
 	if err != nil {
+		end(err)
 		bridge.Settle[[]Position](f, nil, err)
 	}
 	return f
@@ -89,15 +98,19 @@ type TopicTx struct {
 // and bad records are refused now; either way of refusal dooms the transaction.
 // The Placement has the places once Update has returned nil.
 func (x TopicTx) Append(records ...Record) (*Placement, error) {
+	records, end := traceAppend(x.x.Context(), x.t, store.StepCreate, records)
 	o, err := x.t.newAppend(x.x.Context(), anyPartition, records, exactBuffer)
-	return x.add(o, err)
+	return x.add(o, err, end)
 }
 
-func (x TopicTx) add(o *appendOp, err error) (*Placement, error) {
-	if err != nil {
-		return nil, x.x.Fail(err)
+// add makes an append a part of the transaction, unless it was refused, and ends its step.
+func (x TopicTx) add(o *appendOp, err error, end func(error)) (*Placement, error) {
+	if err == nil {
+		err = x.x.Add(o, o.size())
+	} else {
+		err = x.x.Fail(err)
 	}
-	if err := x.x.Add(o, o.size()); err != nil {
+	if end(err); err != nil {
 		return nil, err
 	}
 	return &Placement{o}, nil

@@ -24,7 +24,7 @@ func (m *Member) Commit(ctx context.Context, records ...Record) error {
 	if err != nil {
 		return err
 	}
-	return m.g.topic.s.Do(ctx, o, store.NoSync)
+	return settle(ctx, m.g, "commit", o, records...)
 }
 
 // Committed is a position of a group in a partition.
@@ -50,6 +50,15 @@ func (m *Member) CommitOffset(ctx context.Context, to Committed) error {
 // behind it is ErrTooLarge. Otherwise it is like Commit; to acknowledge a record again does
 // nothing.
 func (m *Member) Ack(ctx context.Context, records ...Record) error {
+	o, err := m.ack(records)
+	if err != nil {
+		return err
+	}
+	return settle(ctx, m.g, "ack", o, records...)
+}
+
+// finish is Ack for a Run, which follows what it does itself.
+func (m *Member) finish(ctx context.Context, records ...Record) error {
 	o, err := m.ack(records)
 	if err != nil {
 		return err

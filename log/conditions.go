@@ -81,24 +81,22 @@ func LastAt(p Position) LastCondition { return LastCondition{true, p} }
 // AppendWith is Append with options. A repeated append, see Producer and ID, is told by its
 // repetition and not by its conditions: it returns the places of the first.
 func (t *Topic) AppendWith(ctx context.Context, options AppendOptions, records ...Record) ([]Position, error) {
-	o, err := t.newAppendWith(ctx, &options, records, newBuffer)
-	if err != nil {
-		return nil, err
-	}
-	if err := t.s.Do(ctx, o, store.Default); err != nil {
-		return nil, err
-	}
-	return o.positions(), nil
+	sent, end := traceAppend(ctx, t, store.StepSend, records)
+	o, err := t.newAppendWith(ctx, &options, records, sent, newBuffer)
+	return t.append(ctx, o, err, end)
 }
 
 // AppendWith is Topic.AppendWith as a part of the transaction. If a condition does not
 // hold when the transaction commits, the transaction is refused.
 func (x TopicTx) AppendWith(options AppendOptions, records ...Record) (*Placement, error) {
-	o, err := x.t.newAppendWith(x.x.Context(), &options, records, exactBuffer)
-	return x.add(o, err)
+	sent, end := traceAppend(x.x.Context(), x.t, store.StepCreate, records)
+	o, err := x.t.newAppendWith(x.x.Context(), &options, records, sent, exactBuffer)
+	return x.add(o, err, end)
 }
 
-func (t *Topic) newAppendWith(ctx context.Context, options *AppendOptions, records []Record, alloc func(int) *buffer) (*appendOp, error) {
+// newAppendWith is about the records of the caller, which a repetition has too. Those that are sent
+// may also carry the trace of this call.
+func (t *Topic) newAppendWith(ctx context.Context, options *AppendOptions, records, sent []Record, alloc func(int) *buffer) (*appendOp, error) {
 	if err := options.check(t, records); err != nil {
 		return nil, err
 	}
@@ -106,7 +104,7 @@ func (t *Topic) newAppendWith(ctx context.Context, options *AppendOptions, recor
 	if options.Partition.chosen {
 		partition = options.Partition.partition
 	}
-	o, err := t.newAppend(ctx, partition, records, alloc)
+	o, err := t.newAppend(ctx, partition, sent, alloc)
 	if err != nil {
 		return nil, err
 	}

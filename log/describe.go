@@ -3,13 +3,17 @@ package log
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/pebblemq/pebblemq"
 	"github.com/pebblemq/pebblemq/internal/bridge"
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-func init() { store.RegisterDescriber(describeAll) }
+func init() {
+	store.RegisterDescriber(describeAll)
+	store.RegisterAger("group", oldestAge)
+}
 
 // describeAll tells of all topics and their groups.
 func describeAll(ctx context.Context, s *store.Store) (all []store.Described, err error) {
@@ -77,4 +81,21 @@ func (t *Topic) openInfo(ctx context.Context, listed GroupInfo) (GroupInfo, erro
 // meanwhile, or has lost its place, or is damaged.
 func passed(err error) bool {
 	return store.IsUnread(err) || errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrDeleted) || errors.Is(err, ErrOffsetsExpired)
+}
+
+// oldestAge returns the greatest age in the lag of a group.
+func oldestAge(ctx context.Context, s *store.Store, topic, name string) (age time.Duration, err error) {
+	t, err := LookupTopic(ctx, bridge.DB(s).(*pebblemq.DB), topic)
+	if err != nil {
+		return 0, err
+	}
+	g, err := t.LookupGroup(ctx, name)
+	if err != nil {
+		return 0, err
+	}
+	lags, err := g.Lag(ctx)
+	for _, l := range lags {
+		age = max(age, l.Age)
+	}
+	return age, err
 }

@@ -267,6 +267,14 @@ func (m *Member) Poll(ctx context.Context, limit int) ([]Record, error) {
 	if limit < 1 {
 		return nil, store.Invalid("Poll of at most %d records, at least 1", limit)
 	}
+	found, err := m.poll(ctx, limit)
+	if len(found) > 0 {
+		traceReceive(ctx, m.g, found...)
+	}
+	return found, err
+}
+
+func (m *Member) poll(ctx context.Context, limit int) ([]Record, error) {
 	for {
 		wake := m.wake.C()
 		if err := m.notify(ctx); err != nil {
@@ -293,6 +301,7 @@ func (m *Member) Records(ctx context.Context) iter.Seq2[Record, error] {
 				yield(Record{}, err)
 				return
 			}
+			traceReceive(ctx, m.g, r)
 			if !yield(r, nil) {
 				return
 			}

@@ -76,7 +76,7 @@ func (s *source) giveUp(ctx context.Context, r Record, o worker.Outcome) error {
 	case retry:
 		to, retries = s.o.Retry.Topic, retries+1
 	case to == nil && s.o.DropDead:
-		return s.m.Ack(ctx, r)
+		return s.m.finish(ctx, r)
 	case to == nil:
 		if to, err = s.origin(&r).defaultDead(ctx); err != nil {
 			return err

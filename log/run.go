@@ -161,7 +161,7 @@ func (g *Group) run(ctx context.Context, handler Handler, batch BatchHandler, o 
 	if err != nil {
 		return err
 	}
-	work.Handler, work.Batch = handler, batch
+	work.Handler, work.Batch, work.Trace = handler, batch, traceWork(g)
 	if err := work.Normalize(); err != nil {
 		return err
 	}

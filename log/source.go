@@ -76,7 +76,7 @@ func (s *source) origin(r *Record) *Topic {
 // over.
 func (s *source) Fetch(ctx context.Context, n int) ([]worker.Item[Record], error) {
 	for {
-		records, err := s.m.Poll(ctx, n)
+		records, err := s.m.poll(ctx, n)
 		if errors.Is(err, ErrOffsetOutOfRange) { // of one partition, and told again after a pause
 			s.g.topic.s.Log().Error("a group cannot go on in a partition", "group", s.m.g.name, "error", err)
 			err = nil
@@ -102,7 +102,7 @@ func (s *source) Fetch(ctx context.Context, n int) ([]worker.Item[Record], error
 func (s *source) pass(ctx context.Context, r Record) error {
 	late, stop := store.Outlive(ctx)
 	defer stop()
-	if err := s.m.Ack(late, r); !errors.Is(err, ErrFenced) {
+	if err := s.m.finish(late, r); !errors.Is(err, ErrFenced) {
 		return err
 	}
 	return nil
@@ -165,7 +165,7 @@ func (s *source) Settle(ctx context.Context, r Record, o worker.Outcome) error {
 	defer r.tenure.acked.Delete(r.Offset)
 	switch o.Verdict {
 	case worker.Done:
-		return s.m.Ack(ctx, r)
+		return s.m.finish(ctx, r)
 	case worker.Dead:
 		return s.bury(ctx, r, o)
 	}
@@ -189,7 +189,7 @@ func (s *source) SettleDone(ctx context.Context, batch []Record) ([]error, error
 	for _, r := range batch {
 		r.tenure.acked.Delete(r.Offset)
 	}
-	return make([]error, len(batch)), s.m.Ack(ctx, batch...)
+	return make([]error, len(batch)), s.m.finish(ctx, batch...)
 }
 
 // Attrs returns the names of the topic and the group, and the place of a record.

@@ -100,6 +100,9 @@ func (s *Subscription) Poll(ctx context.Context, limit int) ([]Record, error) {
 				return nil, err
 			}
 			found, err := m.take(ctx, limit)
+			if len(found) > 0 {
+				traceReceive(ctx, m.g, found...)
+			}
 			if len(found) > 0 || err != nil {
 				return found, err
 			}

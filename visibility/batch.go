@@ -41,12 +41,14 @@ func (q *Queue) SendBatch(ctx context.Context, messages []Message, o *BatchOptio
 	if err := q.checkBatch(len(messages), size); err != nil {
 		return nil, err
 	}
+	messages, end := traceSendBatch(ctx, q, messages)
 	b := newBatch(len(messages), o)
 	for i := range messages {
 		op, err := q.newSend(&messages[i])
 		b.add(i, op, err)
 	}
-	if err := b.do(ctx, q, b, store.Default); err != nil {
+	err := b.do(ctx, q, b, store.Default)
+	if end(err); err != nil {
 		return nil, err
 	}
 	results := make([]SendResult, len(messages))

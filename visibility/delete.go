@@ -22,7 +22,7 @@ func (q *Queue) Delete(ctx context.Context, r Receipt) error {
 	if err != nil {
 		return err
 	}
-	return q.s.Do(ctx, &deleteOp{q: q, delivery: d}, store.NoSync)
+	return settle(ctx, q, "delete", &deleteOp{q: q, delivery: d})
 }
 
 // find returns the message of a receipt, or nil if it is gone.

@@ -61,6 +61,15 @@ type ReceiveOptions struct {
 // for each stretch of messages that was found, it returns pebblemq.ErrCorrupt, or
 // pebblemq.ErrUnreadable, beside the messages that it has. See Stats.Unreadable.
 func (q *Queue) Receive(ctx context.Context, o *ReceiveOptions) ([]*Received, error) {
+	messages, err := q.receive(ctx, o)
+	if len(messages) > 0 {
+		_, end := traceTaken(ctx, q, store.StepReceive, "receive", messages...)
+		end(nil)
+	}
+	return messages, err
+}
+
+func (q *Queue) receive(ctx context.Context, o *ReceiveOptions) ([]*Received, error) {
 	w, wait, err := q.newWaiter(o)
 	if err != nil {
 		return nil, err

@@ -18,7 +18,7 @@ func (q *Queue) Release(ctx context.Context, r Receipt, delay time.Duration) err
 	if err != nil {
 		return err
 	}
-	return q.s.Do(ctx, op, store.NoSync)
+	return settle(ctx, q, "release", op)
 }
 
 // Release is Queue.Release.

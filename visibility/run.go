@@ -125,7 +125,7 @@ func (q *Queue) run(ctx context.Context, h Handler, batch BatchHandler, o *RunOp
 	if err != nil {
 		return err
 	}
-	work.Handler, work.Batch = h, batch
+	work.Handler, work.Batch, work.Trace = h, batch, traceWork(q)
 	q.keepOrder(source, &work)
 	if err := work.Normalize(); err != nil {
 		return err

@@ -17,11 +17,13 @@ import (
 // see Message.DedupeID, nothing is sent, and the ID is that of the original;
 // SendBatch tells one from the other.
 func (q *Queue) Send(ctx context.Context, m Message) (id string, err error) {
+	attributes, end := traceSend(ctx, q, store.StepSend, &m)
+	m.Attributes = attributes
 	op, err := q.newSend(&m)
-	if err != nil {
-		return "", err
+	if err == nil {
+		err = q.s.Do(ctx, op, store.Default)
 	}
-	if err := q.s.Do(ctx, op, store.Default); err != nil {
+	if end(err); err != nil {
 		return "", err
 	}
 	return op.result().ID, nil
@@ -32,9 +34,12 @@ func (q *Queue) Send(ctx context.Context, m Message) (id string, err error) {
 // refusal of the message included; the Err of its SendResult is always nil.
 func (q *Queue) SendAsync(ctx context.Context, m Message) *pebblemq.Future[SendResult] {
 	f := new(pebblemq.Future[SendResult])
+	attributes, end := traceSend(ctx, q, store.StepSend, &m)
+	m.Attributes = attributes
 	op, err := q.newSend(&m)
 	if err == nil {
 		err = q.s.Go(ctx, op, store.Default, func(err error) {
+			end(err)
 			var is SendResult
 			if err == nil {
 				is = op.result()
@@ -43,6 +48,7 @@ func (q *Queue) SendAsync(ctx context.Context, m Message) *pebblemq.Future[SendR
 		})
 	}
 	if err != nil {
+		end(err)
 		bridge.Settle(f, SendResult{}, err)
 	}
 	return f

@@ -46,7 +46,7 @@ func (s *source) lease() time.Duration {
 // Fetch receives messages.
 func (s *source) Fetch(ctx context.Context, n int) ([]worker.Item[*Received], error) {
 	timeout := s.lease()
-	messages, err := s.q.Receive(ctx, &ReceiveOptions{
+	messages, err := s.q.receive(ctx, &ReceiveOptions{
 		Max: min(n, MaxReceiveMessages), VisibilityTimeout: timeout, Wait: math.MaxInt64, apart: s.apart,
 	})
 	limit := s.q.config().MaxReceives

@@ -25,11 +25,15 @@ func (q *Queue) In(tx *pebblemq.Tx) QueueTx {
 // Send is Queue.Send. The ID is valid if the transaction commits and the message is
 // not a duplicate.
 func (v QueueTx) Send(m Message) (id string, err error) {
+	attributes, end := traceSend(v.x.Context(), v.q, store.StepCreate, &m)
+	m.Attributes = attributes
 	op, err := v.q.newSend(&m)
-	if err != nil {
-		return "", v.x.Fail(err)
+	if err == nil {
+		err = v.x.Add(op, len(op.data)+entryOverhead)
+	} else {
+		err = v.x.Fail(err)
 	}
-	if err := v.x.Add(op, len(op.data)+entryOverhead); err != nil {
+	if end(err); err != nil {
 		return "", err
 	}
 	return op.id, nil

@@ -125,6 +125,14 @@ func (c *Consumer) Tag() string { return c.tag }
 // consumers: as pebblemq.ErrCorrupt or ErrUnreadable. The next call goes on with what can
 // be read.
 func (c *Consumer) Next(ctx context.Context) (*Delivery, error) {
+	d, err := c.nextOrUnread(ctx)
+	if err == nil {
+		traceReceive(ctx, c.q, "next", d)
+	}
+	return d, err
+}
+
+func (c *Consumer) nextOrUnread(ctx context.Context) (*Delivery, error) {
 	d, unread, err := c.next(ctx)
 	if unread != nil {
 		return nil, unread
@@ -179,11 +187,12 @@ func (c *Consumer) Fetch(ctx context.Context, limit int) ([]*Delivery, error) {
 	if limit < 1 {
 		return nil, store.Invalid("limit %d of Fetch from queue %q is not at least 1", limit, c.q.name)
 	}
-	d, err := c.Next(ctx)
+	d, err := c.nextOrUnread(ctx)
 	if err != nil {
 		return nil, err
 	}
 	list, _ := c.takeMore(ctx, []*Delivery{d}, limit) // the next call has the error too
+	traceReceive(ctx, c.q, "fetch", list...)
 	return list, nil
 }
 

@@ -205,7 +205,15 @@ func (d *Delivery) Ack(ctx context.Context) error {
 	if err := d.real(); err != nil {
 		return err
 	}
-	return d.b.s.Do(ctx, ackOp{d: d}, store.NoSync)
+	return d.do(ctx, "ack", ackOp{d: d})
+}
+
+// do settles the delivery.
+func (d *Delivery) do(ctx context.Context, verb string, op store.Op) error {
+	_, end := traceTaken(ctx, d.q, store.StepSettle, verb, d)
+	err := d.b.s.Do(ctx, op, store.NoSync)
+	end(err)
+	return err
 }
 
 // Nack returns the message to its old place in the queue, or to the tail after a pause if the
@@ -219,7 +227,11 @@ func (d *Delivery) Nack(ctx context.Context, requeue bool) error {
 	if err := d.readyNack(ctx, requeue); err != nil {
 		return err
 	}
-	return d.b.s.Do(ctx, d.nack(requeue), store.NoSync)
+	verb := "nack"
+	if !requeue {
+		verb = "reject"
+	}
+	return d.do(ctx, verb, d.nack(requeue))
 }
 
 // Release gives the message back as if it had not been delivered, which does not count
@@ -233,7 +245,7 @@ func (d *Delivery) Release(ctx context.Context, delay time.Duration) error {
 	if err := checkRelease(delay); err != nil {
 		return err
 	}
-	return d.b.s.Do(ctx, d.releaseOp(delay), store.NoSync)
+	return d.do(ctx, "release", d.releaseOp(delay))
 }
 
 func checkRelease(delay time.Duration) error {
@@ -333,6 +345,9 @@ func (q *Queue) Get(ctx context.Context) (d *Delivery, ok bool, err error) {
 		}
 		if op.d != nil {
 			if d, err = op.d.handOver(ctx); d != nil || err != nil {
+				if d != nil {
+					traceReceive(ctx, q.queue, "get", d)
+				}
 				return d, d != nil, err
 			}
 			continue

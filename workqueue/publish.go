@@ -20,11 +20,14 @@ import (
 // the exchange or a queue knows has no effect there; see their DedupeWindow. Nor has one with
 // the UniqueKey of another in a queue; to be told so use PublishAsync.
 func (b *Broker) Publish(ctx context.Context, exchange, key string, m Message) error {
+	headers, end := tracePublish(ctx, b, store.StepSend, exchange, key, &m)
+	m.Headers = headers
 	op, err := b.publishing(exchange, key, m)
-	if err != nil {
-		return err
+	if err == nil {
+		err = b.s.Do(ctx, op, store.Default)
 	}
-	return b.s.Do(ctx, op, store.Default)
+	end(err)
+	return err
 }
 
 // PublishBatch publishes several messages through one exchange, in their order,
@@ -36,15 +39,24 @@ func (b *Broker) PublishBatch(ctx context.Context, exchange string, batch []Publ
 	if len(batch) > MaxBatch {
 		return store.TooLarge("number of messages in a batch", int64(len(batch)), MaxBatch)
 	}
-	ops := make(batchOp, len(batch))
-	for i, p := range batch {
-		op, err := b.publishing(exchange, p.Key, p.Message)
-		if err != nil {
-			return fmt.Errorf("message %d of the batch: %w", i, err)
-		}
-		ops[i] = op
+	batch, end := tracePublishBatch(ctx, b, exchange, batch)
+	ops, err := b.publishingAll(exchange, batch)
+	if err == nil {
+		err = b.s.Do(ctx, ops, store.Default)
 	}
-	return b.s.Do(ctx, ops, store.Default)
+	end(err)
+	return err
+}
+
+// publishingAll is publishing for a batch.
+func (b *Broker) publishingAll(exchange string, batch []Publishing) (ops batchOp, err error) {
+	ops = make(batchOp, len(batch))
+	for i, p := range batch {
+		if ops[i], err = b.publishing(exchange, p.Key, p.Message); err != nil {
+			return nil, fmt.Errorf("message %d of the batch: %w", i, err)
+		}
+	}
+	return ops, nil
 }
 
 // Published says what became of a message that PublishAsync has published.
@@ -61,9 +73,12 @@ type Published struct {
 // outcome, a refusal of the arguments included.
 func (b *Broker) PublishAsync(ctx context.Context, exchange, key string, m Message) *pebblemq.Future[Published] {
 	f := new(pebblemq.Future[Published])
+	headers, end := tracePublish(ctx, b, store.StepSend, exchange, key, &m)
+	m.Headers = headers
 	op, err := b.publishing(exchange, key, m)
 	if err == nil {
 		err = b.s.Go(ctx, op, store.Default, func(err error) {
+			end(err)
 			var is Published
 			if err == nil {
 				is = Published{op.routed, op.duplicates}
@@ -72,6 +87,7 @@ func (b *Broker) PublishAsync(ctx context.Context, exchange, key string, m Messa
 		})
 	}
 	if err != nil {
+		end(err)
 		bridge.Settle(f, Published{}, err)
 	}
 	return f
@@ -91,8 +107,11 @@ func (b *Broker) In(tx *pebblemq.Tx) BrokerTx {
 
 // Publish is Broker.Publish as a part of the transaction.
 func (t BrokerTx) Publish(exchange, key string, m Message) error {
-	m.Headers = maps.Clone(m.Headers) // routed by at the commit
-	return t.add(t.b.publishing(exchange, key, m))
+	headers, end := tracePublish(t.x.Context(), t.b, store.StepCreate, exchange, key, &m)
+	m.Headers = maps.Clone(headers) // routed by at the commit
+	err := t.add(t.b.publishing(exchange, key, m))
+	end(err)
+	return err
 }
 
 // add makes the publish a part of the transaction, or fails the transaction if the message was

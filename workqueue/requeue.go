@@ -34,7 +34,7 @@ func (d *Delivery) Requeue(ctx context.Context, to Requeue) error {
 	if err != nil {
 		return err
 	}
-	return d.b.s.Do(ctx, op, store.NoSync)
+	return d.do(ctx, "requeue", op)
 }
 
 // Requeue is Delivery.Requeue as a part of the transaction. A Delay begins at the

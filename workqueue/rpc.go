@@ -205,11 +205,14 @@ func (d *Delivery) Reply(ctx context.Context, answer Message) error {
 	if err != nil {
 		return err
 	}
+	headers, end := tracePublish(ctx, d.b, store.StepSend, "", d.ReplyTo, &answer)
+	answer.Headers = headers
 	op, err := d.b.answering(d, answer)
-	if err != nil {
-		return err
+	if err == nil {
+		err = d.b.s.Do(ctx, op, store.Default)
 	}
-	return d.b.s.Do(ctx, op, store.Default)
+	end(err)
+	return err
 }
 
 // Report is Reply with something that is not the answer yet: how far the work has

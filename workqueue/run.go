@@ -115,7 +115,7 @@ func (q *Queue) run(ctx context.Context, h Handler, batch BatchHandler, o *RunOp
 	if err != nil {
 		return ended(ctx, err)
 	}
-	work.Handler, work.Batch = h, batch
+	work.Handler, work.Batch, work.Trace = h, batch, traceWork(q.queue)
 	if err := work.Normalize(); err != nil {
 		return err
 	}

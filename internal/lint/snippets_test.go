@@ -33,7 +33,7 @@ func goFiles(t *testing.T) map[string][]string {
 	t.Helper()
 	files := make(map[string][]string)
 	for _, s := range sources(t) {
-		if s.bench() || s.in("visibility/lincheck") || s.in("workqueue/cron") || s.in("admin/browsertest") {
+		if s.bench() || s.above() || s.in("visibility/lincheck") || s.in("workqueue/cron") || s.in("admin/browsertest") {
 			continue
 		}
 		text, err := os.ReadFile(filepath.Join("..", "..", filepath.FromSlash(s.name)))

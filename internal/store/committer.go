@@ -234,6 +234,7 @@ func (s *Store) publish(seq uint64, took time.Duration) {
 	caughtUp := s.lag.synced()
 	s.stats.Syncs++
 	s.stats.SyncTime += took
+	s.stats.SyncBuckets.add(took)
 	s.advance()
 	wake := s.wake
 	s.wake = nil

@@ -47,6 +47,7 @@ type Options struct {
 	MemoryBytes  int64
 	Logger       *slog.Logger
 	Clock        func() time.Time
+	Tracer       Tracer // nil: none
 	// NoCompactions is for tests of what reads do with damage. A compaction may meet it
 	// before, and is parked then.
 	NoCompactions bool

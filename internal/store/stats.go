@@ -12,6 +12,7 @@ type Stats struct {
 	Groups       uint64 // batches given to the engine
 	Syncs        uint64
 	SyncTime     time.Duration // total, over Syncs
+	SyncBuckets  SyncBuckets   // Syncs by their duration
 	Usage                      // of the last time that the engine could tell
 	Unclean      bool          // the previous process did not close the store
 	Failed       bool
@@ -30,6 +31,7 @@ type Usage struct {
 	Tables      int64
 	SharedBytes uint64 // of DiskBytes, about: tables with bodies that several queues share
 	DebtBytes   uint64 // about what compactions have still to rewrite
+	FreeBytes   uint64 // that the disk has left
 }
 
 // figures hold the last Usage.
@@ -86,8 +88,10 @@ func (s *Store) usage() *Usage {
 	m := s.db.Metrics()
 	wal := max(m.WAL.PhysicalSize, m.WAL.Size)         // the former leaves out the file being written
 	shared, _ := s.db.EstimateDiskUsage(PayloadSpan()) // 0 if it cannot tell
+	free, _ := s.space.free()                          // 0 if it cannot tell, as for a store in memory
 	return &Usage{
 		SharedBytes: shared,
+		FreeBytes:   free,
 		DiskBytes:   m.DiskSpaceUsage() - m.WAL.PhysicalSize + wal,
 		MemoryBytes: m.MemTable.Size + uint64(m.BlockCache.Size),
 		WALBytes:    wal,

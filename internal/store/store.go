@@ -131,6 +131,10 @@ func (s *Store) Log() *slog.Logger { return s.log }
 // MemoryBytes is the memory that the store was given; layers may take a share of it.
 func (s *Store) MemoryBytes() int64 { return s.opts.MemoryBytes }
 
+// Tracer returns the tracer of the store, nil if there is none. The layers ask before they make a
+// Step, so that a store without one pays for the question only.
+func (s *Store) Tracer() Tracer { return s.opts.Tracer }
+
 // Now reads the store's clock. Within an Op use Turn.Now.
 func (s *Store) Now() time.Time { return s.opts.Clock() }
 

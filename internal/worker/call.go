@@ -213,7 +213,9 @@ func (r *run[M]) begin(t *task[M]) bool {
 func (r *run[M]) call(c *call[M]) (err error, each []error, cause error) {
 	ctx, stop := r.contextOf(c.tasks)
 	defer stop()
+	ctx, end := traceCall(ctx, r, c.tasks)
 	err, over := r.await(ctx, r.start(ctx, c))
+	end(err)
 	if !over {
 		c.ended = nil // the outcome may come yet
 	}
@@ -281,11 +283,7 @@ func (r *run[M]) start(ctx context.Context, c *call[M]) <-chan error {
 		go r.handle(ctx, c.tasks[0].item.Message, c.ended)
 		return c.ended
 	}
-	batch := make([]M, len(c.tasks))
-	for i, t := range c.tasks {
-		batch[i] = t.item.Message
-	}
-	go r.handleBatch(ctx, batch, c.ended)
+	go r.handleBatch(ctx, messagesOf(c.tasks), c.ended)
 	return c.ended
 }
 

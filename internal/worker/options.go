@@ -78,6 +78,10 @@ type Options[M any] struct {
 	Middleware   []func(Handler[M]) Handler[M]
 	OnError      func(ctx context.Context, m M, err error)
 
+	// Trace, if set, begins to follow a step with messages of one source, which ends with the
+	// function that it returns. Calls of the handler get its context.
+	Trace func(ctx context.Context, s Step[M]) (context.Context, func(error))
+
 	// Losing, if set, reports that a handler has failed only because its message is being
 	// taken from Run. Hold ends the context soon, or the message stays after all.
 	Losing func(m M, err error) bool

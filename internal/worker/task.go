@@ -18,6 +18,8 @@ type task[M any] struct {
 	hold  Holding         // nil if there is nothing to stop
 	begun bool            // Begin has no End yet
 
+	traced context.Context // of the step of its last call; nil if there was none, or no Trace
+
 	key  string
 	own  lane[M]     // if it has no key
 	self [1]*task[M] // the tasks of own
@@ -172,18 +174,23 @@ func (r *run[M]) settle(late context.Context, t *task[M], o Outcome) {
 	if o.Verdict == Leave {
 		return
 	}
+	end := traceSettle(r, o.Verdict, t)
+	end(r.carryOut(late, t, o))
+}
+
+func (r *run[M]) carryOut(late context.Context, t *task[M], o Outcome) error {
 	for n := 1; ; n++ {
 		err := t.source.Settle(late, t.item.Message, o)
 		switch {
 		case err == nil || errors.Is(err, store.ErrLost):
-			return
+			return err
 		case final(err):
 			r.fail(err)
-			return
+			return err
 		}
 		r.o.Store.Log().Warn("outcome of a handler is not stored", append(t.source.Attrs(t.item.Message), "error", err)...)
 		if !store.Pause(r.ctx, r.o.Backoff(n)) {
-			return // the message comes back by itself
+			return err // the message comes back by itself
 		}
 	}
 }

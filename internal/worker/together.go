@@ -36,12 +36,14 @@ func (r *run[M]) finishDone(late context.Context, tasks []*task[M], err error, e
 
 // settleDone settles the tasks at some places of a batch, which are of one source.
 func (r *run[M]) settleDone(late context.Context, source BatchSource[M], tasks []*task[M], at []int, ended []bool) {
-	batch := make([]M, len(at))
+	done := make([]*task[M], len(at))
 	for k, i := range at {
 		tasks[i].letGo() // first, because a heartbeat would extend what is settled
-		batch[k] = tasks[i].item.Message
+		done[k] = tasks[i]
 	}
-	errs, err := source.SettleDone(late, batch)
+	end := traceSettle(r, Done, done...)
+	errs, err := source.SettleDone(late, messagesOf(done))
+	end(err)
 	if err != nil && final(err) {
 		r.fail(err)
 	} else if err != nil {
