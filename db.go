@@ -124,7 +124,7 @@ func (db *DB) Stats() Stats {
 		Operations: st.Operations, Refused: st.Refused, Groups: st.Groups,
 		Syncs: st.Syncs, SyncTime: st.SyncTime, SyncBuckets: st.SyncBuckets[:],
 		DiskBytes: st.DiskBytes, WALBytes: st.WALBytes, SharedBytes: st.SharedBytes, DebtBytes: st.DebtBytes, FreeBytes: st.FreeBytes,
-		Tables: st.Tables,
+		Tables:      st.Tables,
 		MemoryBytes: st.MemoryBytes, PendingBytes: st.PendingBytes, UnsyncedAge: st.UnsyncedAge,
 		Unclean: st.Unclean, Failed: st.Failed, DiskFull: st.DiskFull, Shortage: st.Shortage,
 		Damaged: damagedFiles(st.Damaged),
