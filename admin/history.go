@@ -77,7 +77,7 @@ func (h *history) record(ctx context.Context) {
 	stats := h.db.Stats()
 	if last, ok := h.last(); ok && last.changes == stats.Operations {
 		now := time.Now()
-		if last.oldest > 0 {
+		if last.oldest > 0 || last.ready+last.lag > 0 { // what came just then was of age 0
 			last.oldest += now.Sub(last.at)
 		}
 		last.at = now
