@@ -24,7 +24,8 @@ const (
 
 // sample is what the store looked like at one moment.
 type sample struct {
-	at time.Time
+	at      time.Time
+	settled bool // there was no change since the sample before, so it shows all of them
 
 	changes, appended, published, delivered, acked uint64 // since the store was opened
 	syncs                                          uint64
@@ -72,10 +73,13 @@ func (h *history) run(ctx context.Context) {
 	}
 }
 
-// record takes a sample. If nothing was changed since the last one, it does not ask the layers.
+// record takes a sample. If nothing was changed since the last two, it does not ask the layers. One
+// is not enough: a change counts at once, and shows when it is on disk.
 func (h *history) record(ctx context.Context) {
 	stats := h.db.Stats()
-	if last, ok := h.last(); ok && last.changes == stats.Operations {
+	last, ok := h.last()
+	still := ok && last.changes == stats.Operations
+	if still && last.settled {
 		now := time.Now()
 		if last.oldest > 0 || last.ready+last.lag > 0 { // what came just then was of age 0
 			last.oldest += now.Sub(last.at)
@@ -89,7 +93,9 @@ func (h *history) record(ctx context.Context) {
 	if err != nil {
 		return // the curve has a gap
 	}
-	h.add(takeSample(ctx, h.db, takeInventory(d)))
+	s := takeSample(ctx, h.db, takeInventory(d))
+	s.settled = still && s.changes == stats.Operations
+	h.add(s)
 }
 
 func (h *history) last() (sample, bool) {
