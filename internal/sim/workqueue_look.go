@@ -134,7 +134,9 @@ func (p *workqueuePart) checkShown(c *client, q *wqueue, b *workqueue.Browsed, s
 			}
 		}
 		if !wasHere && x.ready.ended == 0 {
-			x.ready.ended, x.place.ended = c.event(), c.event()
+			if x.ready.ended = c.event(); c.disk.slow.Load() == 0 { // else it may be due and wait for room before it gets its place
+				x.place.ended = c.event()
+			}
 		}
 	}
 	if b.State != workqueue.Unacked && (b.DeliveryCount == 0) == (x.count.least == 0) {
