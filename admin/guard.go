@@ -47,7 +47,7 @@ func (s *site) token(w http.ResponseWriter, r *http.Request) string {
 		return s.sign(c.Value)
 	}
 	session := hex.EncodeToString(random())
-	s.setCookie(w, sessionCookie, session, 0)
+	s.setCookie(w, r, sessionCookie, session, 0)
 	return s.sign(session)
 }
 
@@ -69,8 +69,8 @@ func random() []byte {
 }
 
 // setNotice keeps a sentence for the next page.
-func (s *site) setNotice(w http.ResponseWriter, text string) {
-	s.setCookie(w, noticeCookie, base64.RawURLEncoding.EncodeToString([]byte(text)), 60)
+func (s *site) setNotice(w http.ResponseWriter, r *http.Request, text string) {
+	s.setCookie(w, r, noticeCookie, base64.RawURLEncoding.EncodeToString([]byte(text)), 60)
 }
 
 // notice returns the sentence, once.
@@ -79,15 +79,15 @@ func (s *site) notice(w http.ResponseWriter, r *http.Request) string {
 	if err != nil {
 		return ""
 	}
-	s.setCookie(w, noticeCookie, "", -1)
+	s.setCookie(w, r, noticeCookie, "", -1)
 	text, _ := base64.RawURLEncoding.DecodeString(c.Value) // what is garbage is not shown
 	return string(text)
 }
 
-func (s *site) setCookie(w http.ResponseWriter, name, value string, seconds int) {
+func (s *site) setCookie(w http.ResponseWriter, r *http.Request, name, value string, seconds int) {
 	http.SetCookie(w, &http.Cookie{
 		Name: name, Value: value, Path: s.options.BasePath + "/", MaxAge: seconds,
-		HttpOnly: true, SameSite: http.SameSiteStrictMode,
+		HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: r.TLS != nil,
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"regexp"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/pebblemq/pebblemq"
 	"github.com/pebblemq/pebblemq/admin"
 	"github.com/pebblemq/pebblemq/admin/internal/shop"
 )
@@ -155,6 +157,22 @@ func TestEveryAnswerHasTheHeadersThatProtectIt(t *testing.T) {
 		require.Equal(t, http.SameSiteStrictMode, cookie.SameSite, name)
 	}
 	require.NotEmpty(t, c.cookies)
+}
+
+func TestCookiesKeepToTheKindOfConnection(t *testing.T) {
+	db, err := pebblemq.OpenMemory(nil)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, db.Close()) }()
+	h := admin.Handler(db, &admin.Options{Authorize: func(*http.Request, admin.Action) error { return nil }})
+	for url, secure := range map[string]bool{"http://host/": false, "https://host/": true} {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, url, nil))
+		cookies := w.Result().Cookies()
+		require.NotEmpty(t, cookies, url)
+		for _, c := range cookies {
+			require.Equal(t, secure, c.Secure, url)
+		}
+	}
 }
 
 func TestPayloadsAreDownloadedAndNotOpened(t *testing.T) {

@@ -144,7 +144,7 @@ func (s *site) admit(w http.ResponseWriter, r *http.Request, rt route) (in any, 
 
 // goBack shows the page that a change was made from, with what happened.
 func (s *site) goBack(w http.ResponseWriter, r *http.Request, rt route, done changed) {
-	s.setNotice(w, done.Done)
+	s.setNotice(w, r, done.Done)
 	http.Redirect(w, r, resolve(r.URL.EscapedPath(), rt.back), http.StatusSeeOther)
 }
 
