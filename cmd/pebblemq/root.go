@@ -40,7 +40,7 @@ func newRoot() *cobra.Command {
 		appendCommand(f), publishCommand(f), sendCommand(f),
 		purgeCommand(f), pauseCommand(f), resumeCommand(f), redriveCommand(f), resetCommand(f),
 		checkpointCommand(f), restoreCommand(f), verifyCommand(f), salvageCommand(f),
-		dumpCommand(f), serveCommand(f),
+		dumpCommand(f), loadCommand(f), serveCommand(f),
 	)
 	for _, c := range root.Commands() {
 		c.Args = usage(c.Args)
