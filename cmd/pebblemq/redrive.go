@@ -34,7 +34,7 @@ type redriven struct {
 	Skipped   uint64 `json:"skipped"`
 	Failed    uint64 `json:"failed"`
 	Reason    string `json:"reason"`
-	remaining uint64
+	Remaining uint64 `json:"remaining"`
 }
 
 func redriveCommand(f *flags) *cobra.Command {
@@ -89,7 +89,7 @@ func follow(ctx context.Context, r move) error {
 		case <-tick.C:
 			i := r.info()
 			done := i.Moved + i.Skipped + i.Failed
-			bar.set(int64(done), int64(done+i.remaining))
+			bar.set(int64(done), int64(done+i.Remaining))
 		}
 	}
 }

@@ -28,8 +28,15 @@ func newRoot() *cobra.Command {
 		Use:           "pebblemq",
 		Short:         "Look at a store of pebblemq, change it and copy it",
 		Long:          long,
+		Args:          cobra.ArbitraryArgs,
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError{fmt.Errorf("there is no command %q; see pebblemq help", args[0])}
+			}
+			return c.Help()
+		},
 	}
 	root.PersistentFlags().BoolVar(&f.json, "json", false, "print JSON, one object per line")
 	root.PersistentFlags().BoolVarP(&f.yes, "yes", "y", false, "do what cannot be undone without asking")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"slices"
 
@@ -26,15 +27,23 @@ func withStore(dir string, f func(db *pebblemq.DB) error) error {
 
 // openStore opens a store, which it creates if need be, calls f and closes it.
 func openStore(dir string, f func(db *pebblemq.DB) error) (err error) {
-	db, err := pebblemq.Open(dir, nil)
-	if errors.Is(err, pebblemq.ErrLocked) {
-		return fmt.Errorf("%w; stop that process, or use its admin page or API if it serves package admin", err)
-	}
+	db, err := pebblemq.Open(dir, &pebblemq.Options{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
-		return err
+		return advise(err)
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	return f(db)
+}
+
+// advise adds what to do about the error of an Open or a Verify.
+func advise(err error) error {
+	switch {
+	case errors.Is(err, pebblemq.ErrLocked):
+		return fmt.Errorf("%w; stop that process, or use its admin page or API if it serves package admin", err)
+	case errors.Is(err, pebblemq.ErrCorrupt):
+		return fmt.Errorf("%w; keep a copy, then restore a backup, or save what can be read with pebblemq salvage", err)
+	}
+	return err
 }
 
 // isStore reports whether a directory has anything in it that Open would not create itself.

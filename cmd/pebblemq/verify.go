@@ -50,10 +50,7 @@ func verifyCommand(f *flags) *cobra.Command {
 				if err := printOne(c.OutOrStdout(), f.json, verified{r.Files, r.Objects, r.Bytes, all, seconds(r.Took)}); err != nil {
 					return err
 				}
-				if r.Err() != nil {
-					return fmt.Errorf("%w; keep a copy, then restore a backup, or use salvage to save what can be read", r.Err())
-				}
-				return nil
+				return advise(r.Err())
 			})
 		},
 	}
