@@ -27,7 +27,10 @@ func (d *dumper) visibilityQueue(name string) error {
 func newVisibilityMessageLine(queue string, m *visibility.Browsed) *visibilityMessageLine {
 	l := &visibilityMessageLine{
 		Queue: queue, ID: m.ID, Group: m.Group, Priority: m.Priority, DedupeID: m.DedupeID, Body: m.Body, Sent: m.SentAt,
-		Receives: m.ReceiveCount, DeadLetter: m.DeadLetter,
+		Receives: m.ReceiveCount,
+	}
+	if i := m.DeadLetter; i != nil {
+		l.Death = &death{i.Queue, i.Reason, i.Deaths, i.At, i.LastError}
 	}
 	if m.State == visibility.Delayed {
 		l.Due = m.VisibleAt
@@ -82,7 +85,10 @@ func (d *dumper) messages(b *workqueue.Broker, queue string) error {
 		}
 		l := &messageLine{
 			Broker: b.Name(), Queue: queue, Exchange: m.Exchange, RoutingKey: m.RoutingKey, Due: m.Due, Expires: m.Expires,
-			properties: propertiesOf(m.Message), Deliveries: m.DeliveryCount, Deaths: m.Deaths,
+			properties: propertiesOf(m.Message), Deliveries: m.DeliveryCount,
+		}
+		for _, e := range m.Deaths {
+			l.Deaths = append(l.Deaths, death{e.Queue, e.Reason, e.Count, e.Latest, e.Error})
 		}
 		if err := d.put(line{Message: l}); err != nil {
 			return err

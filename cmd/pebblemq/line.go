@@ -13,7 +13,7 @@ import (
 const dumpFormat = 1
 
 // line is a line of a dump. Exactly one field is set. The first line has Format, the last one End. An
-// object comes before what it holds.
+// object comes before what it holds. Durations are in nanoseconds.
 type line struct {
 	Format            int                    `json:"format,omitempty"`
 	Topic             *topicLine             `json:"topic,omitempty"`
@@ -62,17 +62,17 @@ type visibilityQueueLine struct {
 }
 
 type visibilityMessageLine struct {
-	Queue      string                     `json:"queue"`
-	ID         string                     `json:"id"`
-	Group      string                     `json:"group,omitempty"`
-	Priority   uint8                      `json:"priority,omitempty"`
-	DedupeID   string                     `json:"dedupeID,omitempty"`
-	Body       payload                    `json:"body"`
-	Attributes map[string]attribute       `json:"attributes,omitempty"`
-	Due        time.Time                  `json:"due,omitzero"` // of a delayed message
-	Sent       time.Time                  `json:"sent"`
-	Receives   int                        `json:"receives,omitempty"`
-	DeadLetter *visibility.DeadLetterInfo `json:"deadLetter,omitempty"`
+	Queue      string               `json:"queue"`
+	ID         string               `json:"id"`
+	Group      string               `json:"group,omitempty"`
+	Priority   uint8                `json:"priority,omitempty"`
+	DedupeID   string               `json:"dedupeID,omitempty"`
+	Body       payload              `json:"body"`
+	Attributes map[string]attribute `json:"attributes,omitempty"`
+	Due        time.Time            `json:"due,omitzero"` // of a delayed message
+	Sent       time.Time            `json:"sent"`
+	Receives   int                  `json:"receives,omitempty"`
+	Death      *death               `json:"death,omitempty"`
 }
 
 type attribute struct {
@@ -109,8 +109,17 @@ type messageLine struct {
 	Due        time.Time `json:"due,omitzero"` // of a delayed message
 	Expires    time.Time `json:"expires,omitzero"`
 	properties
-	Deliveries int               `json:"deliveries,omitempty"`
-	Deaths     []workqueue.Death `json:"deaths,omitempty"`
+	Deliveries int     `json:"deliveries,omitempty"`
+	Deaths     []death `json:"deaths,omitempty"` // the latest first
+}
+
+// death says why a message is a dead letter.
+type death struct {
+	Queue  string    `json:"queue"`
+	Reason string    `json:"reason"`
+	Count  int       `json:"count"`
+	Time   time.Time `json:"time"`
+	Error  string    `json:"error,omitempty"`
 }
 
 // properties are what a message of a work queue has by itself.

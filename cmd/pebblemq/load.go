@@ -84,30 +84,38 @@ func (i *input) Close() error {
 
 // load adds what the lines say. The changes are durable when the store is closed.
 func load(c *cobra.Command, db *pebblemq.DB, in io.Reader) error {
+	shared := &loading{ctx: pebblemq.WithDurability(c.Context(), pebblemq.NoSync), db: db, notes: make(notes)}
 	l := &loader{
-		ctx: pebblemq.WithDurability(c.Context(), pebblemq.NoSync), db: db, notes: make(notes),
-		topics: make(map[string]*log.Topic), queues: make(map[string]*visibility.Queue),
-		brokers: make(map[string]*loadedBroker), namespaces: make(map[string]*idempotency.Namespace),
+		loading: shared,
+		topics:  topicLoader{loading: shared, topics: make(map[string]*log.Topic)},
+		queues:  visibilityLoader{loading: shared, queues: make(map[string]*visibility.Queue)},
+		keys:    keyLoader{loading: shared, namespaces: make(map[string]*idempotency.Namespace)},
+		brokers: brokerLoader{loading: shared, brokers: make(map[string]*loadedBroker)},
 	}
 	err := l.all(in)
 	l.notes.print(c.ErrOrStderr())
 	return err
 }
 
-// loader makes objects and fills them. An object is made without the settings that would refuse, drop
-// or delay what it held, and gets them at the end.
-type loader struct {
+// loading is a load under way. An object is made without the settings that would refuse, drop or
+// delay what it held. The functions in finish give it all its settings at the end.
+type loading struct {
 	ctx    context.Context
 	db     *pebblemq.DB
-	lines  int64
 	notes  notes
 	finish []func() error
+}
 
-	topics     map[string]*log.Topic
-	batch      batch
-	queues     map[string]*visibility.Queue
-	brokers    map[string]*loadedBroker
-	namespaces map[string]*idempotency.Namespace
+func (l *loading) later(f func() error) { l.finish = append(l.finish, f) }
+
+// loader reads the lines.
+type loader struct {
+	*loading
+	lines   int64
+	topics  topicLoader
+	queues  visibilityLoader
+	keys    keyLoader
+	brokers brokerLoader
 }
 
 func (l *loader) all(in io.Reader) error {
@@ -135,41 +143,41 @@ func (l *loader) all(in io.Reader) error {
 
 func (l *loader) put(x line) error {
 	if x.Record != nil {
-		return l.record(x.Record)
+		return l.topics.record(x.Record)
 	}
-	if err := l.flush(); err != nil {
+	if err := l.topics.flush(); err != nil {
 		return err
 	}
 	switch {
 	case x.Format != 0:
 		return nil
 	case x.Topic != nil:
-		return l.topic(x.Topic)
+		return l.topics.topic(x.Topic)
 	case x.Group != nil:
-		return l.group(x.Group)
+		return l.topics.group(x.Group)
 	case x.VisibilityQueue != nil:
-		return l.visibilityQueue(x.VisibilityQueue)
+		return l.queues.queue(x.VisibilityQueue)
 	case x.VisibilityMessage != nil:
-		return l.visibilityMessage(x.VisibilityMessage)
+		return l.queues.message(x.VisibilityMessage)
 	case x.Namespace != nil:
-		return l.namespace(x.Namespace)
+		return l.keys.namespace(x.Namespace)
 	case x.Key != nil:
-		return l.key(x.Key)
+		return l.keys.key(x.Key)
 	case x.Broker != nil:
-		return l.broker(x.Broker)
+		return l.brokers.broker(x.Broker)
 	case x.Message != nil:
-		return l.message(x.Message)
+		return l.brokers.message(x.Message)
 	case x.Job != nil:
-		return l.job(x.Job)
+		return l.brokers.job(x.Job)
 	case x.Entry != nil:
-		return l.db.Update(l.ctx, func(tx *pebblemq.Tx) error { return tx.Set(x.Entry.Key, x.Entry.Value) })
+		return l.keys.entry(x.Entry)
 	}
 	return usageError{errors.New("the line is empty")}
 }
 
 // end gives all objects their settings.
 func (l *loader) end(x *endLine) error {
-	if err := l.flush(); err != nil {
+	if err := l.topics.flush(); err != nil {
 		return err
 	}
 	if x.Lines != l.lines {

@@ -7,6 +7,12 @@ import (
 	"github.com/pebblemq/pebblemq/workqueue"
 )
 
+// brokerLoader makes brokers.
+type brokerLoader struct {
+	*loading
+	brokers map[string]*loadedBroker
+}
+
 // loadedBroker is a broker that is being filled. A message keeps the exchange and the key that it was
 // published with. So until all messages are there, each exchange is a fanout with a binding to the one
 // queue that is being filled through it. Then the exchanges are made as they were.
@@ -18,7 +24,7 @@ type loadedBroker struct {
 	jobs  []workqueue.Job
 }
 
-func (l *loader) broker(x *brokerLine) error {
+func (l *brokerLoader) broker(x *brokerLine) error {
 	_, err := workqueue.LookupBroker(l.ctx, l.db, x.Name)
 	if err := unless(err, "broker", x.Name); err != nil {
 		return err
@@ -43,11 +49,11 @@ func (l *loader) broker(x *brokerLine) error {
 		loaded.sizes[q.Name] = 0
 	}
 	l.brokers[x.Name] = loaded
-	l.finish = append(l.finish, func() error { return l.complete(loaded) })
+	l.later(func() error { return l.complete(loaded) })
 	return nil
 }
 
-func (l *loader) message(x *messageLine) error {
+func (l *brokerLoader) message(x *messageLine) error {
 	loaded := l.brokers[x.Broker]
 	if loaded == nil {
 		return missing("broker", x.Broker)
@@ -74,7 +80,7 @@ func (l *loader) message(x *messageLine) error {
 	return err
 }
 
-func (l *loader) noteMessage(x *messageLine) {
+func (l *brokerLoader) noteMessage(x *messageLine) {
 	if x.Deliveries > 0 {
 		l.notes.add("how often messages were delivered")
 	}
@@ -96,7 +102,7 @@ func timeToLive(x *messageLine) time.Duration {
 }
 
 // lead makes an exchange lead to one queue.
-func (x *loadedBroker) lead(l *loader, exchange, queue string) error {
+func (x *loadedBroker) lead(l *brokerLoader, exchange, queue string) error {
 	now, exists := x.bound[exchange]
 	if now == queue {
 		return nil
@@ -115,7 +121,7 @@ func (x *loadedBroker) lead(l *loader, exchange, queue string) error {
 	return x.b.Bind(l.ctx, workqueue.Binding{Exchange: exchange, Queue: queue})
 }
 
-func (l *loader) job(x *jobLine) error {
+func (l *brokerLoader) job(x *jobLine) error {
 	loaded := l.brokers[x.Broker]
 	if loaded == nil {
 		return missing("broker", x.Broker)
@@ -129,7 +135,7 @@ func (l *loader) job(x *jobLine) error {
 }
 
 // complete makes the exchanges as they were. Jobs begin last.
-func (l *loader) complete(x *loadedBroker) error {
+func (l *brokerLoader) complete(x *loadedBroker) error {
 	if err := x.check(l); err != nil {
 		return err
 	}
@@ -160,7 +166,7 @@ func (l *loader) complete(x *loadedBroker) error {
 
 // check returns an error if a queue has dropped a message, because its MessageID is that of another
 // or its time was over.
-func (x *loadedBroker) check(l *loader) error {
+func (x *loadedBroker) check(l *brokerLoader) error {
 	for name, want := range x.sizes {
 		q, err := x.b.Queue(l.ctx, name)
 		if err != nil {

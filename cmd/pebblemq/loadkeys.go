@@ -10,7 +10,13 @@ import (
 // maxResultBytes is the highest MaxResultBytes of a namespace.
 const maxResultBytes = 32 << 20
 
-func (l *loader) namespace(x *namespaceLine) error {
+// keyLoader makes namespaces, and the application's own keys.
+type keyLoader struct {
+	*loading
+	namespaces map[string]*idempotency.Namespace
+}
+
+func (l *keyLoader) namespace(x *namespaceLine) error {
 	_, err := idempotency.LookupNamespace(l.ctx, l.db, x.Name)
 	if err := unless(err, "namespace", x.Name); err != nil {
 		return err
@@ -22,11 +28,11 @@ func (l *loader) namespace(x *namespaceLine) error {
 		return err
 	}
 	l.namespaces[x.Name] = ns
-	l.finish = append(l.finish, func() error { return ns.Alter(l.ctx, &x.Config) })
+	l.later(func() error { return ns.Alter(l.ctx, &x.Config) })
 	return nil
 }
 
-func (l *loader) key(x *keyLine) error {
+func (l *keyLoader) key(x *keyLine) error {
 	ns := l.namespaces[x.Namespace]
 	if ns == nil {
 		return missing("namespace", x.Namespace)
@@ -41,4 +47,8 @@ func (l *loader) key(x *keyLine) error {
 		return nil
 	}
 	return err
+}
+
+func (l *keyLoader) entry(x *entryLine) error {
+	return l.db.Update(l.ctx, func(tx *pebblemq.Tx) error { return tx.Set(x.Key, x.Value) })
 }

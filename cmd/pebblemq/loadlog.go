@@ -6,7 +6,14 @@ import (
 	"github.com/pebblemq/pebblemq/log"
 )
 
-func (l *loader) topic(x *topicLine) error {
+// topicLoader makes topics and groups. Records come in batches.
+type topicLoader struct {
+	*loading
+	topics map[string]*log.Topic
+	batch  batch
+}
+
+func (l *topicLoader) topic(x *topicLine) error {
 	_, err := log.LookupTopic(l.ctx, l.db, x.Name)
 	if err := unless(err, "topic", x.Name); err != nil {
 		return err
@@ -19,7 +26,7 @@ func (l *loader) topic(x *topicLine) error {
 		return err
 	}
 	l.topics[x.Name] = t
-	l.finish = append(l.finish, func() error { return t.Alter(l.ctx, &x.Config) })
+	l.later(func() error { return t.Alter(l.ctx, &x.Config) })
 	return nil
 }
 
@@ -36,7 +43,7 @@ const (
 	batchBytes   = 1 << 20
 )
 
-func (l *loader) record(x *recordLine) error {
+func (l *topicLoader) record(x *recordLine) error {
 	t := l.topics[x.Topic]
 	if t == nil {
 		return missing("topic", x.Topic)
@@ -59,7 +66,7 @@ func (l *loader) record(x *recordLine) error {
 }
 
 // flush appends the batch.
-func (l *loader) flush() error {
+func (l *topicLoader) flush() error {
 	b := l.batch
 	l.batch = batch{}
 	if len(b.records) == 0 {
@@ -69,7 +76,7 @@ func (l *loader) flush() error {
 	return err
 }
 
-func (l *loader) group(x *groupLine) (err error) {
+func (l *topicLoader) group(x *groupLine) (err error) {
 	t := l.topics[x.Topic]
 	if t == nil {
 		return missing("topic", x.Topic)
@@ -92,6 +99,6 @@ func (l *loader) group(x *groupLine) (err error) {
 			return err
 		}
 	}
-	l.finish = append(l.finish, func() error { return g.Alter(l.ctx, &x.Config) })
+	l.later(func() error { return g.Alter(l.ctx, &x.Config) })
 	return nil
 }

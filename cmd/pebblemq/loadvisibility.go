@@ -7,7 +7,13 @@ import (
 	"github.com/pebblemq/pebblemq/visibility"
 )
 
-func (l *loader) visibilityQueue(x *visibilityQueueLine) error {
+// visibilityLoader makes visibility queues.
+type visibilityLoader struct {
+	*loading
+	queues map[string]*visibility.Queue
+}
+
+func (l *visibilityLoader) queue(x *visibilityQueueLine) error {
 	_, err := visibility.LookupQueue(l.ctx, l.db, x.Name)
 	if err := unless(err, "visibility queue", x.Name); err != nil {
 		return err
@@ -21,11 +27,11 @@ func (l *loader) visibilityQueue(x *visibilityQueueLine) error {
 		return err
 	}
 	l.queues[x.Name] = q
-	l.finish = append(l.finish, func() error { return q.Alter(l.ctx, &x.Config) })
+	l.later(func() error { return q.Alter(l.ctx, &x.Config) })
 	return nil
 }
 
-func (l *loader) visibilityMessage(x *visibilityMessageLine) error {
+func (l *visibilityLoader) message(x *visibilityMessageLine) error {
 	q := l.queues[x.Queue]
 	if q == nil {
 		return missing("visibility queue", x.Queue)
@@ -42,7 +48,7 @@ func (l *loader) visibilityMessage(x *visibilityMessageLine) error {
 	if x.Receives > 0 {
 		l.notes.add("how often messages were received")
 	}
-	if x.DeadLetter != nil {
+	if x.Death != nil {
 		l.notes.add("why messages of visibility queues died")
 	}
 	r, err := l.send(q, m)
@@ -55,7 +61,7 @@ func (l *loader) visibilityMessage(x *visibilityMessageLine) error {
 	return err
 }
 
-func (l *loader) send(q *visibility.Queue, m visibility.Message) (visibility.SendResult, error) {
+func (l *visibilityLoader) send(q *visibility.Queue, m visibility.Message) (visibility.SendResult, error) {
 	r, err := q.SendBatch(l.ctx, []visibility.Message{m}, nil)
 	if err != nil {
 		return visibility.SendResult{}, err
