@@ -37,7 +37,11 @@ func restoreCommand(f *flags) *cobra.Command {
 		Long: "Copy a checkpoint, which stays as it is, to DIR. The copy is opened once to see that it is a store,\n" +
 			"before it takes the place of what is in DIR. Use verify on it to compare all checksums.",
 		RunE: func(c *cobra.Command, args []string) error {
-			from, to := filepath.Clean(args[0]), filepath.Clean(args[1])
+			from := args[0]
+			to, err := resolve(args[1])
+			if err != nil {
+				return err
+			}
 			if there, err := isStore(from); err != nil || !there {
 				return errors.Join(fmt.Errorf("%w: %s", pebblemq.ErrNotStore, from), err)
 			}
@@ -49,16 +53,28 @@ func restoreCommand(f *flags) *cobra.Command {
 				if err := replaceable(to); err != nil {
 					return err
 				}
-				if err := f.confirm(c, filepath.Base(to), "restore replaces the store in "+to); err != nil {
+				if err := f.confirm(c, filepath.Base(to), "restore replaces the store in "+args[1]); err != nil {
 					return err
 				}
 			}
 			if err := restore(from, to); err != nil {
 				return err
 			}
-			return printOne(c.OutOrStdout(), f.json, copied{from, to})
+			return printOne(c.OutOrStdout(), f.json, copied{from, args[1]})
 		},
 	}
+}
+
+// resolve returns the path of a directory that can be renamed, whether or not it exists.
+func resolve(dir string) (string, error) {
+	target, err := filepath.EvalSymlinks(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		target, err = dir, nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return filepath.Abs(target)
 }
 
 // replaceable returns why the store in a directory cannot be replaced. A damaged one can.

@@ -49,6 +49,8 @@ func fillLog(t require.TestingT, db *pebblemq.DB) {
 	require.NoError(t, err)
 	require.NoError(t, m.CommitOffset(ctx, log.Committed{Partition: 0, Next: 3, Metadata: "checkpoint 7"}))
 	require.NoError(t, m.Leave(ctx))
+	_, err = orders.OpenGroup(ctx, "search", nil)
+	require.NoError(t, err)
 
 	_, err = log.OpenTopic(ctx, db, "audit", &log.TopicConfig{TimestampType: log.AppendTime, RetentionTime: 24 * time.Hour, MaxRecordBytes: 2048})
 	require.NoError(t, err)

@@ -20,6 +20,10 @@ var kindNames = map[string]string{"topic": "topic", "work": "work queue", "visib
 
 func (x *choice) addFlags(c *cobra.Command, kinds ...string) {
 	c.Flags().StringVar(&x.kind, "kind", "", "kind of the object: "+strings.Join(kinds, ", "))
+	complete := cobra.FixedCompletions(kinds, cobra.ShellCompDirectiveNoFileComp)
+	if err := c.RegisterFlagCompletionFunc("kind", complete); err != nil {
+		panic(err) // the flag was added above
+	}
 	c.Flags().StringVar(&x.broker, "broker", "", "broker of a work queue")
 }
 

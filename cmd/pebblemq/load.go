@@ -38,10 +38,13 @@ func loadCommand(f *flags) *cobra.Command {
 				}
 			}
 			err = openStore(args[0], func(db *pebblemq.DB) error { return load(c, db, in) })
-			if err != nil && !there && !errors.Is(err, pebblemq.ErrLocked) {
-				err = errors.Join(err, os.RemoveAll(args[0]))
+			if err == nil || errors.Is(err, pebblemq.ErrLocked) {
+				return err
 			}
-			return err
+			if there {
+				return fmt.Errorf("%w; what was loaded before stays", err)
+			}
+			return errors.Join(err, os.RemoveAll(args[0]))
 		},
 	}
 }

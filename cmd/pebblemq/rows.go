@@ -8,6 +8,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 )
 
 // printRows prints structs as a table, or as JSON with one object per line. The heads of the
@@ -54,9 +55,21 @@ func heads(t reflect.Type) (list []string) {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		list = append(list, strings.ToUpper(name))
+		list = append(list, columnHead(name))
 	}
 	return list
+}
+
+// columnHead turns inFlight into IN-FLIGHT.
+func columnHead(name string) string {
+	var b strings.Builder
+	for i, r := range name {
+		if i > 0 && unicode.IsUpper(r) && !unicode.IsUpper(rune(name[i-1])) {
+			b.WriteByte('-')
+		}
+		b.WriteRune(unicode.ToUpper(r))
+	}
+	return b.String()
 }
 
 const cellWidth = 60
