@@ -37,10 +37,10 @@ func browseCommand(f *flags) *cobra.Command {
 				}
 				if object.Kind == "topic" {
 					rows, err := o.records(c.Context(), db, object.Name)
-					return errors.Join(printRows(c.OutOrStdout(), f.json, rows), err)
+					return errors.Join(printPage(c, f, &o, rows), err)
 				}
 				rows, err := o.messages(c.Context(), db, object)
-				return errors.Join(printRows(c.OutOrStdout(), f.json, rows), err)
+				return errors.Join(printPage(c, f, &o, rows), err)
 			})
 		},
 	}
@@ -51,6 +51,17 @@ func browseCommand(f *flags) *cobra.Command {
 	c.Flags().IntVar(&o.partition, "partition", -1, "partition of a topic; all by default")
 	c.Flags().StringVar(&o.from, "from", "start", "where to begin in a topic: start, end, an offset or a time as 2026-01-02T15:04:05Z")
 	return c
+}
+
+// printPage prints rows, and says if there may be more.
+func printPage[T any](c *cobra.Command, f *flags, o *browseOptions, rows []T) error {
+	if err := printRows(c.OutOrStdout(), f.json, rows); err != nil {
+		return err
+	}
+	if o.full(len(rows)) {
+		fmt.Fprintf(c.ErrOrStderr(), "pebblemq: these are the first %d; --limit 0 prints all\n", o.limit)
+	}
+	return nil
 }
 
 func (o *browseOptions) check() error {

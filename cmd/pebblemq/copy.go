@@ -110,12 +110,20 @@ func restore(from, to string) (err error) {
 		return err
 	}
 	if err := os.Rename(fresh, to); err != nil {
-		return err
+		return errors.Join(err, putBack(old, to))
 	}
 	if err := syncDir(filepath.Dir(to)); err != nil {
 		return err
 	}
 	return os.RemoveAll(old)
+}
+
+// putBack ends a restore that has failed. There may have been nothing to replace.
+func putBack(old, to string) error {
+	if err := os.Rename(old, to); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // copyFiles copies a directory durably.

@@ -20,7 +20,8 @@ application's own keys. A loaded queue gives out its messages in the same order.
 
 Not carried, because no call of the library sets it: offsets (they begin at 0 and have no gaps), single
 records that a group has acknowledged beyond its position, producers and append IDs; how often messages
-were delivered, why dead letters died (redrive them with --to), send times of visibility queues (their
+were delivered, why dead letters died (redrive them with --to), routing key and CC of messages that came
+to another queue through the default exchange, send times of visibility queues (their
 retention begins anew), messages in flight as such (they are ready); fencing tokens, expiry of keys (it
 begins anew), keys whose handler runs or was interrupted; jobs with a schedule of the program; groups
 whose offsets have expired; times of creation and IDs of objects. Load counts on standard error what it

@@ -52,6 +52,9 @@ func newQueueRow(o pebblemq.Object) queueRow {
 		}
 	case visibility.QueueInfo:
 		row.Ready, row.InFlight, row.Delayed, row.Bytes = i.Stats.Visible, i.Stats.InFlight, i.Stats.Delayed, i.Stats.Bytes
+		if !i.Open {
+			row.Problem = "cannot be read; see verify"
+		}
 	}
 	return row
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"reflect"
 
 	"github.com/pebblemq/pebblemq"
 	"github.com/pebblemq/pebblemq/idempotency"
@@ -134,8 +135,10 @@ func (l *loader) all(in io.Reader) error {
 			return usageError{fmt.Errorf("line %d: %w", l.lines+1, err)}
 		case l.lines == 0 && x.Format != dumpFormat:
 			return usageError{fmt.Errorf("line 1: not a dump of format %d", dumpFormat)}
+		case fields(x) != 1:
+			return usageError{fmt.Errorf("line %d: it has %d objects and should have one", l.lines+1, fields(x))}
 		case x.End != nil:
-			return l.end(x.End)
+			return l.end(x.End, lines)
 		}
 		if err := l.put(x); err != nil {
 			return fmt.Errorf("line %d: %w", l.lines+1, err)
@@ -152,8 +155,6 @@ func (l *loader) put(x line) error {
 		return err
 	}
 	switch {
-	case x.Format != 0:
-		return nil
 	case x.Topic != nil:
 		return l.topics.topic(x.Topic)
 	case x.Group != nil:
@@ -175,11 +176,14 @@ func (l *loader) put(x line) error {
 	case x.Entry != nil:
 		return l.keys.entry(x.Entry)
 	}
-	return usageError{errors.New("the line is empty")}
+	return nil
 }
 
 // end gives all objects their settings.
-func (l *loader) end(x *endLine) error {
+func (l *loader) end(x *endLine, lines *json.Decoder) error {
+	if lines.More() {
+		return usageError{errors.New("there are lines after the last one of the dump")}
+	}
 	if err := l.topics.flush(); err != nil {
 		return err
 	}
@@ -192,6 +196,17 @@ func (l *loader) end(x *endLine) error {
 		}
 	}
 	return nil
+}
+
+// fields counts the fields of a line that are set.
+func fields(x line) (n int) {
+	v := reflect.ValueOf(x)
+	for i := range v.NumField() {
+		if !v.Field(i).IsZero() {
+			n++
+		}
+	}
+	return n
 }
 
 // unless returns an error if an object exists, which err of its lookup tells.

@@ -54,7 +54,7 @@ func isStore(dir string) (bool, error) {
 }
 
 // describe opens all brokers and visibility queues, whose counters would not be known
-// otherwise, and returns the inventory.
+// otherwise, and returns the inventory. It lists damaged queues too.
 func describe(ctx context.Context, db *pebblemq.DB) (pebblemq.Description, error) {
 	brokers, err := workqueue.Brokers(ctx, db)
 	if err != nil {
@@ -70,7 +70,7 @@ func describe(ctx context.Context, db *pebblemq.DB) (pebblemq.Description, error
 		return pebblemq.Description{}, err
 	}
 	for _, q := range queues {
-		if _, err := visibility.LookupQueue(ctx, db, q.Name); err != nil {
+		if _, err := visibility.LookupQueue(ctx, db, q.Name); err != nil && exitCode(err) != exitDamaged {
 			return pebblemq.Description{}, err
 		}
 	}
