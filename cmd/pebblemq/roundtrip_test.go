@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
 	"github.com/pebblemq/pebblemq"
 )
@@ -30,6 +31,7 @@ func pipe(t *testing.T, in io.Reader, args ...string) string {
 }
 
 func TestLoadMakesTheStoreThatWasDumped(t *testing.T) {
+	defer goleak.VerifyNone(t)
 	from, to := filepath.Join(t.TempDir(), "from"), filepath.Join(t.TempDir(), "to")
 	fill(t, from)
 	dump := pipe(t, nil, "dump", from)

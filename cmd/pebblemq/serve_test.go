@@ -10,9 +10,11 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 )
 
 func TestServeAnswersUntilItIsInterrupted(t *testing.T) {
+	defer goleak.VerifyNone(t)
 	dir := filepath.Join(t.TempDir(), "data")
 	fill(t, dir)
 	ctx, interrupt := context.WithCancel(t.Context())
@@ -35,6 +37,7 @@ func TestServeAnswersUntilItIsInterrupted(t *testing.T) {
 		assert.Equal(t, http.StatusOK, r.StatusCode, path)
 		assert.Contains(t, string(text), want, path)
 	}
+	http.DefaultClient.CloseIdleConnections()
 	interrupt()
 	require.NoError(t, <-ended)
 	pipe(t, nil, "info", dir) // it is closed
