@@ -10,7 +10,7 @@ import (
 	"github.com/pebblemq/pebblemq/internal/store"
 )
 
-// What a cycle of publish, receive and acknowledge pays for tracing if there is no Tracer.
+// A cycle of publish, receive and acknowledge asks three times whether there is a Tracer.
 func BenchmarkUntraced(b *testing.B) {
 	db, err := pebblemq.OpenMemory(nil)
 	require.NoError(b, err)
