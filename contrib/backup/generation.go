@@ -28,7 +28,7 @@ const (
 
 // Generation is a copy of a store.
 type Generation struct {
-	Taken    time.Time // the moment that it is of, in UTC
+	Taken    time.Time // when the copy was made, in UTC; it has no change of later
 	Files    int       // that it consists of
 	Bytes    int64     // of them
 	Uploaded int64     // bytes that no earlier generation had

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -45,7 +46,13 @@ func restore(ctx context.Context, from bucket, at time.Time, dir string) (g Gene
 			return g, fmt.Errorf("backup: restore %s of the generation of %s: %w", f.Name, m.Taken, err)
 		}
 	}
-	if err := errors.Join(syncDir(whole), os.Rename(whole, dir), syncDir(filepath.Dir(dir))); err != nil {
+	if err := syncTree(whole); err != nil {
+		return g, fmt.Errorf("backup: %w", err)
+	}
+	if err := os.Rename(whole, dir); err != nil {
+		return g, fmt.Errorf("backup: %w", err)
+	}
+	if err := syncDir(filepath.Dir(dir)); err != nil {
 		return g, fmt.Errorf("backup: %w", err)
 	}
 	return m.generation(), nil
@@ -97,6 +104,16 @@ func (f file) fetch(ctx context.Context, from bucket, dir string) (err error) {
 type tee struct {
 	io.Reader
 	io.Closer
+}
+
+// syncTree has the names of all files on disk.
+func syncTree(root string) error {
+	return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() {
+			return err
+		}
+		return syncDir(path)
+	})
 }
 
 func syncDir(path string) (err error) {

@@ -42,12 +42,12 @@ func take(ctx context.Context, db *pebblemq.DB, to bucket, o *Options) (g Genera
 		return Generation{}, err
 	}
 	t := newTransfer(to, filepath.Join(temp, "store"), before)
-	m := &manifest{Version: version, Taken: time.Now().UTC()}
-	if n := len(before); n > 0 && !m.Taken.After(before[n-1].Taken) {
-		m.Taken = before[n-1].Taken.Add(1) // the clock was set back, and the names keep the order
-	}
 	if err := db.Checkpoint(ctx, t.dir); err != nil {
 		return Generation{}, fmt.Errorf("backup: %w", err)
+	}
+	m := &manifest{Version: version, Taken: time.Now().UTC()} // nothing in it is of later
+	if n := len(before); n > 0 && !m.Taken.After(before[n-1].Taken) {
+		m.Taken = before[n-1].Taken.Add(1) // the clock was set back, and the names keep the order
 	}
 	if m.Files, err = t.all(ctx); err != nil {
 		return Generation{}, err
