@@ -77,9 +77,9 @@ func newDelivery(q *declaredQueue, c *Consumer, m *queue.Message) (*Delivery, er
 }
 
 // handOver has the delivery written, unless Run is to say when, and gives the receiver a body of its
-// own. It runs outside the baton, so the delivery may have been lost by then, and settled by somebody else: then
-// there may be no body any more, and it returns nil. It does so as well if the body
-// cannot be read: the message is set aside then.
+// own. It runs outside the baton, so the delivery may have been lost by then, and settled by somebody
+// else: then there may be no body any more, and it returns nil. It does so as well if the body cannot
+// be read: the message is set aside then.
 func (d *Delivery) handOver(ctx context.Context) (*Delivery, error) {
 	switch {
 	case d.consumer == nil: // Get has done it
